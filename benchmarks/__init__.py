@@ -1,0 +1,1 @@
+"""Benchmarks: a subject against a yardstick within one run, told as ratios."""

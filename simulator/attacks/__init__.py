@@ -1,0 +1,1 @@
+"""The attack catalogue, one module a family."""

@@ -1,0 +1,1 @@
+"""Where machines live: `live` drives them over real sockets in real time."""
