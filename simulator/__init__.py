@@ -1,1 +1,1 @@
-"""The simulator: a fleet of virtual provider machines, attacks on a HatchFarm server, and the checkers that judge it."""
+"""The simulator: a fleet of virtual machines, attacks on a HatchFarm server, and the checkers that judge it."""

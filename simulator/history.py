@@ -6,14 +6,16 @@ Times are nanoseconds on the harness's monotonic clock, counted from the start o
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-NEVER_NS = np.iinfo(np.int64).max
-"""`answered_ns` of a request whose answer was lost: it may have taken effect at any time after it was sent, or never."""
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NEVER_NS = int(np.iinfo(np.int64).max)
+"""`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
 
 
 class Operation(IntEnum):
@@ -34,8 +36,8 @@ class Operation(IntEnum):
 class Answer(IntEnum):
     """What a machine-authenticated request may get: acceptance, or the reason it is refused for (contract §3, §4).
 
-    Used twice in a row: `expected`, what a correct server must say, and `got`, what this one said. The wire shows only a
-    status and a message, so for refusals `got` is the expected reason when status and message fit it, else UNEXPECTED.
+    Used twice in a row: `expected`, what a correct server must say, and `got`, what this one said. The wire shows
+    only a status and a message, so for refusals `got` is the expected reason when both fit it, else UNEXPECTED.
     """
 
     ACCEPTED = 0
@@ -101,7 +103,7 @@ ROW = np.dtype(
 
 
 class Scrape(msgspec.Struct, frozen=True):
-    """One reading of the server's metrics: sample name with labels, as exposed, to value. Read between the two times."""
+    """One reading of the server's metrics, made between its two times: exposed sample name to value."""
 
     sent_ns: int
     answered_ns: int
@@ -109,7 +111,7 @@ class Scrape(msgspec.Struct, frozen=True):
 
 
 class GeneratorSample(msgspec.Struct, frozen=True):
-    """The harness's own health over one second: worst loop lag, CPU share of one core (0–1), planned starts not made."""
+    """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed."""
 
     at_ns: int
     loop_lag_ns: int
@@ -118,8 +120,7 @@ class GeneratorSample(msgspec.Struct, frozen=True):
 
 
 class History:
-    """Rows in the order their outcomes became known. Grows by whole blocks; `rows()` is a view, never a copy per row."""
-
+    """Rows in the order their outcomes became known. Grows by whole blocks; `rows()` is a view."""
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []

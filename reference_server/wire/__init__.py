@@ -1,1 +1,1 @@
-"""Bytes to values and back: nothing here decides, waits, or reads a clock. The simulator may import this package only."""
+"""Bytes to values and back: nothing here decides, waits or reads a clock. All the simulator may import."""

@@ -17,11 +17,11 @@ class Status(StrEnum):
 
 
 EXIT_CODES = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 3}
-"""The exit code of a run by its worst verdict; 2 is a usage, scenario or reachability error."""
+"""A run's exit code by its worst verdict; 2 is a usage, scenario or reachability error."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One piece of evidence: what was seen when, against what was possible. `at_ns` counts from the start of the run."""
+    """One piece of evidence: what was seen, against what was possible. `at_ns` counts from the start of the run."""
 
     rule: str
     message: str

@@ -1,0 +1,47 @@
+# Every target works on a fresh machine with Python 3.11+ and make: the environment is made when it is missing or stale.
+PYTHON ?= python3
+ENVIRONMENT := .venv
+READY := $(ENVIRONMENT)/.ready
+RUN := $(ENVIRONMENT)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "HatchFarm Harness needs Python 3.11 or newer: set PYTHON=python3.x")'
+	@echo "Making the environment in $(ENVIRONMENT) ..."
+	@$(PYTHON) -m venv $(ENVIRONMENT)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks against the reference server
+	@$(RUN)/hatchfarm run scenarios/quickstart.toml
+
+test: $(READY) ## run the tests
+	@$(RUN)/python -m pytest
+
+check: $(READY) ## lint, formatting, types, import directions, dependencies
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+	@$(RUN)/deptry .
+
+bench: $(READY) ## measure the heartbeat path against its yardsticks
+	@$(RUN)/hatchfarm bench heartbeat
+
+lock: ## pin the dependencies anew, with hashes
+	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)
+	@$(RUN)/python -m pip install --quiet uv
+	@$(RUN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+
+format: $(READY) ## format the code and mend what the linter can
+	@$(RUN)/ruff format .
+	@$(RUN)/ruff check --fix .
+
+clean: ## remove the environment and every result
+	@rm -rf $(ENVIRONMENT) results build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

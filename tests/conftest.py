@@ -1,0 +1,19 @@
+"""What every test shares: with HATCHFARM_TESTS_SKIP_NOTHING=1 (as in .ci/run) a skipped test fails the run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn skips into a failure where nothing may skip."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == 0 and reporter is not None and os.environ.get("HATCHFARM_TESTS_SKIP_NOTHING") == "1":
+        skipped = reporter.stats.get("skipped", [])
+        if skipped:
+            reporter.write_line(f"{len(skipped)} tests were skipped where nothing may skip", red=True)
+            session.exitstatus = 1
