@@ -1,0 +1,155 @@
+"""Audit streams: bounded, per owner, each a hash chain (contract §3).
+
+Events are kept packed, because a fleet keeps hundreds of thousands of them; their JSON is made when somebody reads.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.wire.canonical_json import canonical_json, canonical_string
+from reference_server.wire.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIRST_PREVIOUS_HASH = "0" * 64
+"""`previous_hash` of a stream's first event."""
+_PACKED = struct.Struct("<q8s32s")
+
+
+class RoutineStream:
+    """An owner's accepted heartbeats, newest `events_max`. About 110 bytes an event."""
+
+    name = "routine"
+
+    def __init__(self, events_max: int) -> None:
+        self._events_max = events_max
+        self._packed: deque[bytes] = deque()
+        self._workers: deque[str] = deque()
+        self._policies: deque[str] = deque()
+        self._base_hash = FIRST_PREVIOUS_HASH
+        self.sequence = 0
+        self.hash = FIRST_PREVIOUS_HASH
+
+    def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
+        """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
+        self.sequence += 1
+        digest = sha256(
+            (
+                f'{{"actor":"worker:{worker_id}","created_at":"{format_timestamp(created_ns)}","id":"aud_{event_hex}",'
+                f'"metadata":{{"policy_id":"{policy_id}"}},"object_id":"{worker_id}","previous_hash":"{self.hash}",'
+                f'"sequence":{self.sequence},"stream":"routine","type":"worker_heartbeat"}}'
+            ).encode(),
+        )
+        self.hash = digest.hexdigest()
+        packed = self._packed
+        packed.append(_PACKED.pack(created_ns, bytes.fromhex(event_hex), digest.digest()))
+        self._workers.append(worker_id)
+        self._policies.append(policy_id)
+        if len(packed) > self._events_max:
+            self._base_hash = _PACKED.unpack(packed.popleft())[2].hex()
+            self._workers.popleft()
+            self._policies.popleft()
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def keys(self) -> Iterator[tuple[int, int]]:
+        """Give (created_ns, position) of each event, oldest first."""
+        for position, packed in enumerate(self._packed):
+            yield _PACKED.unpack(packed)[0], position
+
+    def event(self, position: int) -> dict[str, Any]:
+        """Show the event at a position, 0 the oldest kept."""
+        created_ns, event_id, digest = _PACKED.unpack(self._packed[position])
+        previous = _PACKED.unpack(self._packed[position - 1])[2].hex() if position else self._base_hash
+        worker_id = self._workers[position]
+        return {
+            "id": f"aud_{event_id.hex()}",
+            "type": "worker_heartbeat",
+            "actor": f"worker:{worker_id}",
+            "object_id": worker_id,
+            "metadata": {"policy_id": self._policies[position]},
+            "created_at": format_timestamp(created_ns),
+            "stream": self.name,
+            "sequence": self.sequence - len(self._packed) + position + 1,
+            "previous_hash": previous,
+            "hash": digest.hex(),
+        }
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One notable event, packed: `metadata` is canonical JSON."""
+
+    id: str
+    type: str
+    actor: str
+    object_id: str
+    metadata: str
+    created_ns: int
+
+
+class NotableStream:
+    """Everything but accepted heartbeats, newest `events_max`."""
+
+    name = "notable"
+
+    def __init__(self, events_max: int) -> None:
+        self._events_max = events_max
+        self._events: deque[tuple[Event, str]] = deque()
+        self._base_hash = FIRST_PREVIOUS_HASH
+        self.sequence = 0
+        self.hash = FIRST_PREVIOUS_HASH
+
+    def append(self, event: Event) -> None:
+        """Add one event and chain it."""
+        self.sequence += 1
+        self.hash = sha256(
+            (
+                f'{{"actor":{canonical_string(event.actor)},"created_at":"{format_timestamp(event.created_ns)}",'
+                f'"id":"{event.id}","metadata":{event.metadata},"object_id":{canonical_string(event.object_id)},'
+                f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"notable","type":"{event.type}"}}'
+            ).encode(),
+        ).hexdigest()
+        self._events.append((event, self.hash))
+        if len(self._events) > self._events_max:
+            self._base_hash = self._events.popleft()[1]
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def keys(self) -> Iterator[tuple[int, int]]:
+        """Give (created_ns, position) of each event, oldest first."""
+        for position, (event, _) in enumerate(self._events):
+            yield event.created_ns, position
+
+    def type_of(self, position: int) -> str:
+        """Give the type of the event at a position."""
+        return self._events[position][0].type
+
+    def event(self, position: int) -> dict[str, Any]:
+        """Show the event at a position, 0 the oldest kept."""
+        event, digest = self._events[position]
+        return {
+            "id": event.id,
+            "type": event.type,
+            "actor": event.actor,
+            "object_id": event.object_id,
+            "metadata": msgspec.json.decode(event.metadata),
+            "created_at": format_timestamp(event.created_ns),
+            "stream": self.name,
+            "sequence": self.sequence - len(self._events) + position + 1,
+            "previous_hash": self._events[position - 1][1] if position else self._base_hash,
+            "hash": digest,
+        }
+
+
+def event_hash(event: dict[str, Any]) -> str:
+    """Compute a shown event's hash again, as any client can: SHA-256 over its canonical JSON without `hash`."""
+    return sha256(canonical_json({key: event[key] for key in event if key != "hash"}).encode()).hexdigest()

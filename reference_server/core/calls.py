@@ -1,0 +1,73 @@
+"""What every decision but the heartbeat is given, and how its body and paging are read (contract §1, §2)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+import msgspec
+
+from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TEXT_MAX_CHARACTERS
+from reference_server.wire.replies import failure
+from reference_server.wire.values import Instant, Reply, Request
+
+INVALID_LIMIT = failure(400, "invalid limit")
+INVALID_OFFSET = failure(400, "invalid offset")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
+_Body = TypeVar("_Body")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One request to one operation: `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty."""
+
+    request: Request
+    now: Instant
+    ids: tuple[str, ...]
+    headers: dict[str, str]
+    owner_id: str
+
+
+def decode_body(body: bytes, kind: type[_Body]) -> _Body | None:
+    """Decode a strict JSON body into a struct; None for anything else (400 `invalid request`)."""
+    try:
+        body.decode("utf-8")
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, RecursionError):
+        return None
+
+
+def valid_owner_id(owner_id: str) -> bool:
+    """Say whether an owner id can stand in a signature's text (contract §5)."""
+    return len(owner_id) <= TEXT_MAX_CHARACTERS and _FORBIDDEN_CHARACTERS.search(owner_id) is None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a list, and the other query parameters that were asked for."""
+
+    limit: int
+    offset: int
+    type: str
+
+
+def page_of(call: Call) -> Page | Reply:
+    """Read `limit`, `offset` and `type` from the query."""
+    query = parse_qs(call.request.query, keep_blank_values=True, errors="replace")
+    limit = _integer(query, "limit", LIST_LIMIT_DEFAULT)
+    if limit is None or limit < 1:
+        return INVALID_LIMIT
+    offset = _integer(query, "offset", 0)
+    if offset is None or offset < 0:
+        return INVALID_OFFSET
+    return Page(min(limit, LIST_LIMIT_MAX), offset, query.get("type", [""])[0])
+
+
+def _integer(query: dict[str, list[str]], name: str, default: int) -> int | None:
+    text = query.get(name, [str(default)])[0]
+    return int(text) if _INTEGER.fullmatch(text) else None
+
+
+def paged(name: str, items: list[Any], total: int, page: Page, **more: Any) -> dict[str, Any]:
+    """Shape a list's data."""
+    return {name: items, "total": total, "limit": page.limit, "offset": page.offset, **more}

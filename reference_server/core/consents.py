@@ -1,0 +1,109 @@
+"""Consents that bind a worker to a policy version, and their revocation (contract §3, §4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.calls import Call, decode_body, valid_owner_id
+from reference_server.core.machines import INVALID_OWNER_ID
+from reference_server.core.state import Consent, State
+from reference_server.limits import CONSENTS_MAX
+from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from reference_server.wire.values import Reply
+
+FIELDS_REQUIRED = failure(400, "owner_id, worker_id, policy_id, signature are required")
+INVALID_SIGNATURE = failure(401, "invalid consent signature")
+WORKER_NOT_FOUND = failure(400, "worker not found for owner")
+POLICY_NOT_FOUND = failure(400, "active policy not found for owner")
+ALREADY_REVOKED = failure(409, "consent already revoked for this policy version")
+CONSENT_NOT_FOUND = failure(404, "consent not found")
+
+
+class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a consent."""
+
+    owner_id: str = ""
+    worker_id: str = ""
+    policy_id: str = ""
+    signature: str = ""
+
+
+def show_consent(consent: Consent) -> dict[str, Any]:
+    """Shape a consent as the API shows it."""
+    shown = {
+        "id": consent.id,
+        "owner_id": consent.owner_id,
+        "worker_id": consent.worker_id,
+        "policy_id": consent.policy_id,
+        "signature": consent.signature,
+        "effective_at": format_timestamp(consent.effective_ns),
+    }
+    if consent.revoked_ns is not None:
+        shown["revoked_at"] = format_timestamp(consent.revoked_ns)
+    return shown
+
+
+def create_consent(state: State, call: Call) -> Reply:
+    """`POST /consents`. Consenting again to what is consented to gives the consent there is."""
+    body = decode_body(call.request.body, ConsentRequest)
+    if body is None:
+        return INVALID_REQUEST
+    owner_id, worker_id, policy_id = body.owner_id, body.worker_id, body.policy_id
+    if not (owner_id and worker_id and policy_id and body.signature):
+        return FIELDS_REQUIRED
+    if not valid_owner_id(owner_id):
+        return INVALID_OWNER_ID
+    if call.owner_id and call.owner_id != owner_id:
+        state.deny_owner(call.now, "owner_mismatch", call.owner_id, "", owner_id)
+        return FORBIDDEN
+    if not matches(sign_text(state.api_token, f"{owner_id}|{worker_id}|{policy_id}"), body.signature):
+        state.deny_owner(call.now, "invalid_consent_signature", owner_id, worker_id, owner_id)
+        return INVALID_SIGNATURE
+    worker = state.workers.get(worker_id)
+    if worker is None or worker.owner.id != owner_id:
+        resource_owner_id = owner_id if worker is None else worker.owner.id
+        state.deny_owner(call.now, "worker_not_found_for_owner", owner_id, worker_id, resource_owner_id)
+        return WORKER_NOT_FOUND
+    policy = state.policies.get(policy_id)
+    if policy is None or policy.owner_id != owner_id or not policy.active:
+        resource_owner_id = owner_id if policy is None else policy.owner_id
+        state.deny_owner(call.now, "active_policy_not_found_for_owner", owner_id, policy_id, resource_owner_id)
+        return POLICY_NOT_FOUND
+    consent = worker.consents.get(policy_id)
+    if consent is not None:
+        if consent.revoked_ns is None:
+            return success(show_consent(consent), 201)
+        state.deny_owner(call.now, "consent_revoked", owner_id, worker_id, owner_id)
+        return ALREADY_REVOKED
+    if len(state.consents) >= CONSENTS_MAX:
+        return FULL
+    consent = Consent("con_" + state.entropy.hex(16), owner_id, worker_id, policy_id, body.signature, call.now.wall_ns)
+    state.consents[consent.id] = consent
+    worker.consents[policy.id] = consent
+    metadata = {"worker_id": worker_id, "policy_id": policy_id}
+    state.audit(call.now, "consent_created", f"owner:{owner_id}", consent.id, metadata, (owner_id,))
+    return success(show_consent(consent), 201)
+
+
+def revoke_consent(state: State, call: Call) -> Reply:
+    """`POST /consents/{id}/revoke`. Repeating it changes nothing."""
+    (consent_id,) = call.ids
+    if not call.owner_id:
+        return FORBIDDEN
+    consent = state.consents.get(consent_id)
+    if consent is None:
+        return CONSENT_NOT_FOUND
+    if consent.owner_id != call.owner_id:
+        state.deny_owner(call.now, "not_the_owner", call.owner_id, consent_id, consent.owner_id)
+        return FORBIDDEN
+    if consent.revoked_ns is None:
+        consent.revoked_ns = call.now.wall_ns
+        metadata = {"worker_id": consent.worker_id, "policy_id": consent.policy_id}
+        state.audit(call.now, "consent_revoked", f"owner:{call.owner_id}", consent_id, metadata, (call.owner_id,))
+    return success(show_consent(consent))

@@ -1,0 +1,145 @@
+"""The eleven checks of a heartbeat, in the contract's order (§4), and what its acceptance changes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_server.core.nonces import Reservation
+from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
+from reference_server.wire.canonical_json import nesting_depth
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
+from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.values import Instant, Reply
+
+if TYPE_CHECKING:
+    from reference_server.core.state import State, Worker
+
+MISSING_FIELDS = failure(400, "missing required heartbeat fields")
+INVALID_FIELDS = failure(400, "invalid heartbeat fields")
+INVALID_TIMESTAMP = failure(400, "invalid timestamp")
+INVALID_AUTH = failure(401, "invalid heartbeat auth")
+NO_CONSENT = failure(403, "no active consent for worker/policy")
+NONCES_UNAVAILABLE = failure(503, "nonce backend unavailable")
+
+NOBODY_TOKEN = b"0" * 48
+"""What an unknown worker's token is compared with, so that the answer takes as long as for a known one."""
+_FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
+
+
+class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """The five fields of a heartbeat's body; what is not sent is empty. `metrics` stays raw: it is not signed."""
+
+    timestamp: str = ""
+    nonce: str = ""
+    policy_id: str = ""
+    metrics: msgspec.Raw = msgspec.Raw(b"{}")
+    signature: str = ""
+
+
+_decode = msgspec.json.Decoder(Heartbeat).decode
+
+
+class Verified(msgspec.Struct, frozen=True, gc=False):
+    """A heartbeat that passed checks 1 to 9: all but its nonce is known to be right."""
+
+    worker: Worker
+    policy_id: str
+    nonce: str
+    timestamp_ns: int
+
+
+def decode_heartbeat(body: bytes) -> Heartbeat | None:
+    """Check 1: strict JSON of the five fields, `metrics` an object when given."""
+    try:
+        if not body.isascii():
+            body.decode("utf-8")
+        heartbeat = _decode(body)
+    except (ValueError, RecursionError):
+        return None
+    return heartbeat if bytes(heartbeat.metrics[:1]) == b"{" else None
+
+
+def malformed(heartbeat: Heartbeat) -> bool:
+    """Check 3: bounds and characters."""
+    nonce, policy_id, metrics = heartbeat.nonce, heartbeat.policy_id, heartbeat.metrics
+    if len(nonce) > NONCE_MAX_CHARACTERS or len(metrics) > METRICS_MAX_BYTES:
+        return True
+    if _FORBIDDEN_CHARACTERS.search(nonce) or _FORBIDDEN_CHARACTERS.search(policy_id):
+        return True
+    raw = bytes(metrics)
+    # Fewer brackets than the limit cannot nest past it, which spares nearly every heartbeat the exact count.
+    return raw.count(b"{") + raw.count(b"[") > METRICS_MAX_DEPTH and nesting_depth(raw.decode()) > METRICS_MAX_DEPTH
+
+
+def verify(
+    state: State, now: Instant, worker_id: str, token: str, certificate_id: str, body: bytes,
+) -> Verified | Reply:
+    """Run checks 1 to 9. Every refusal that counts as an auth failure is counted and audited here."""
+    heartbeat = decode_heartbeat(body)
+    if heartbeat is None:
+        return INVALID_REQUEST
+    timestamp, nonce, policy_id = heartbeat.timestamp, heartbeat.nonce, heartbeat.policy_id
+    if not (token and certificate_id and timestamp and nonce and policy_id and heartbeat.signature):
+        state.fail_worker(now, "missing_heartbeat_fields", worker_id)
+        return MISSING_FIELDS
+    if malformed(heartbeat):
+        state.fail_worker(now, "malformed_heartbeat_fields", worker_id)
+        return INVALID_FIELDS
+    timestamp_ns = parse_timestamp(timestamp)
+    if timestamp_ns is None:
+        state.fail_worker(now, "invalid_timestamp", worker_id)
+        return INVALID_TIMESTAMP
+    skew_ns = state.skew_ns
+    if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or timestamp_ns <= state.nonces.horizon_ns:
+        state.fail_worker(now, "timestamp_out_of_window", worker_id)
+        return INVALID_AUTH
+    worker = state.workers.get(worker_id)
+    if not matches(NOBODY_TOKEN if worker is None else worker.token, token) or worker is None:
+        state.fail_worker(now, "invalid_machine_token", worker_id)
+        return INVALID_AUTH
+    certificate = worker.certificate
+    if certificate.certificate_id != certificate_id or now.monotonic_ns >= certificate.expires_monotonic_ns:
+        state.fail_worker(now, "invalid_or_expired_machine_cert", worker_id)
+        return INVALID_AUTH
+    if not matches(sign_text(worker.token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}"), heartbeat.signature):
+        state.fail_worker(now, "invalid_heartbeat_signature", worker_id)
+        return INVALID_AUTH
+    consent = worker.consents.get(policy_id)
+    if consent is None or consent.revoked_ns is not None:
+        return NO_CONSENT
+    return Verified(worker, policy_id, nonce, timestamp_ns)
+
+
+def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
+    """Check 10, with the local store."""
+    key = verified.worker.nonce_prefix + verified.nonce
+    return state.nonces.reserve(key, verified.timestamp_ns, now.monotonic_ns)
+
+
+def accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
+    """Check 11 and acceptance, in one step: whatever happened while the nonce was reserved is seen here."""
+    worker, policy_id = verified.worker, verified.policy_id
+    if reservation is not Reservation.RESERVED:
+        if reservation is Reservation.UNAVAILABLE:
+            return NONCES_UNAVAILABLE
+        state.fail_worker(now, "nonce_replayed", worker.id)
+        return INVALID_AUTH
+    if worker.consents[policy_id].revoked_ns is not None:
+        return NO_CONSENT
+    worker.heard_ns = now.wall_ns
+    worker.policy_id = policy_id
+    state.fleet.hear(worker, now.monotonic_ns)
+    worker.owner.routine.append(state.entropy.hex(16), worker.id, policy_id, now.wall_ns)
+    return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker.id}","accepted":true}}}}'.encode(), JSON_HEADERS)
+
+
+def heartbeat(state: State, now: Instant, worker_id: str, token: str, certificate_id: str, body: bytes) -> Reply:
+    """Decide one heartbeat: verify, reserve its nonce, accept."""
+    verified = verify(state, now, worker_id, token, certificate_id, body)
+    if isinstance(verified, Reply):
+        return verified
+    return accept(state, now, verified, reserve(state, now, verified))

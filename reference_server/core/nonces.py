@@ -1,0 +1,73 @@
+"""Which nonces were seen, and the replay horizon (contract §4)."""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from reference_server.limits import NONCE_GENERATIONS
+
+
+class Reservation(Enum):
+    """What became of a nonce: reserved now, seen before, or the store cannot tell."""
+
+    RESERVED = 1
+    REPLAYED = 2
+    UNAVAILABLE = 3
+
+
+class NonceMemory:
+    """Nonces kept at least `ttl_ns`, in generations that are dropped whole, so that forgetting costs nothing.
+
+    `horizon_ns` is the newest heartbeat timestamp (Unix ns) for which a nonce may have been forgotten: a heartbeat
+    stamped at or before it must be refused whatever the clocks say.
+    """
+
+    def __init__(self, ttl_ns: int, nonces_max: int) -> None:
+        self._ttl_ns = ttl_ns
+        self._span_ns = max(1, ttl_ns // NONCE_GENERATIONS)
+        self._nonces_max = nonces_max
+        self._current: set[str] = set()
+        self._current_since_ns: int | None = None
+        self._current_newest_ns = 0
+        self._older: deque[tuple[set[str], int, int]] = deque()
+        self._older_count = 0
+        self.horizon_ns = -(1 << 63)
+
+    def __len__(self) -> int:
+        return self._older_count + len(self._current)
+
+    def reserve(self, key: str, timestamp_ns: int, monotonic_ns: int) -> Reservation:
+        """Remember a worker's nonce (`key` names both) used by a heartbeat stamped `timestamp_ns`."""
+        since_ns = self._current_since_ns
+        if since_ns is None or monotonic_ns - since_ns >= self._span_ns:
+            self._turn(monotonic_ns)
+        current = self._current
+        if key in current:
+            return Reservation.REPLAYED
+        for nonces, _, _ in self._older:
+            if key in nonces:
+                return Reservation.REPLAYED
+        if self._older_count + len(current) >= self._nonces_max:
+            return Reservation.UNAVAILABLE
+        current.add(key)
+        self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)
+        return Reservation.RESERVED
+
+    def expire(self, monotonic_ns: int) -> None:
+        """Forget generations whose newest nonce is past its time to live, and raise the horizon over them."""
+        older = self._older
+        while older and monotonic_ns - older[0][1] > self._ttl_ns:
+            nonces, _, newest_ns = older.popleft()
+            self._older_count -= len(nonces)
+            self.horizon_ns = max(self.horizon_ns, newest_ns)
+
+    def _turn(self, monotonic_ns: int) -> None:
+        if self._current:
+            # Stamped with the end of its span, so that even its last nonce lives the whole time to live.
+            self._older.append((self._current, monotonic_ns, self._current_newest_ns))
+            self._older_count += len(self._current)
+        self._current = set()
+        self._current_since_ns = monotonic_ns
+        self._current_newest_ns = 0
+        self.expire(monotonic_ns)

@@ -1,0 +1,145 @@
+"""Signed policies: their rules, versions and activation (contract §3, §5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.calls import Call, valid_owner_id
+from reference_server.core.machines import INVALID_OWNER_ID
+from reference_server.core.state import Policy, State
+from reference_server.limits import JSON_MAX_DEPTH, POLICIES_MAX, TEXT_MAX_CHARACTERS
+from reference_server.wire.canonical_json import canonical_json, decode_strict
+from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from reference_server.wire.values import Reply
+
+OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
+INVALID_SIGNATURE = failure(401, "invalid policy signature")
+POLICY_NOT_FOUND = failure(404, "policy not found")
+
+PERCENT_FIELDS = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
+PERCENT_MAX = 100
+HOURS_MAX = 24
+
+
+def show_policy(policy: Policy) -> dict[str, Any]:
+    """Shape a policy as the API shows it."""
+    return {
+        "id": policy.id,
+        "owner_id": policy.owner_id,
+        "version": policy.version,
+        "rules": msgspec.Raw(policy.rules.encode()),
+        "signature": policy.signature,
+        "state": "active" if policy.active else "draft",
+        "created_at": format_timestamp(policy.created_ns),
+        "updated_at": format_timestamp(policy.updated_ns),
+    }
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _hour(value: Any) -> bool:
+    return _number(value) and 0 <= value < HOURS_MAX and value == int(value)
+
+
+def rules_error(rules: dict[str, Any]) -> str | None:
+    """Name what is wrong with a policy's rules, or None when they are within the allowlist and its bounds."""
+    allowed = {*PERCENT_FIELDS, "timezone", "allowed_hours"}
+    for name in sorted(rules):
+        if name not in allowed:
+            shown = name.encode("utf-8", "replace").decode()[:TEXT_MAX_CHARACTERS]
+            return f"unsupported policy field: {shown}"
+    if "max_cpu_percent" not in rules:
+        return "max_cpu_percent is required"
+    for name in PERCENT_FIELDS:
+        if name in rules and not (_number(rules[name]) and 1 <= rules[name] <= PERCENT_MAX):
+            return f"{name} must be a number from 1 to {PERCENT_MAX}"
+    if "timezone" in rules and not (
+        isinstance(rules["timezone"], str) and 0 < len(rules["timezone"]) <= TEXT_MAX_CHARACTERS
+    ):
+        return f"timezone must be a non-empty string of at most {TEXT_MAX_CHARACTERS} characters"
+    hours = rules.get("allowed_hours", [0])
+    if not (isinstance(hours, list) and 0 < len(hours) <= HOURS_MAX and all(map(_hour, hours))):
+        return "allowed_hours must be a non-empty array of at most 24 integers from 0 to 23"
+    return None
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name, "")
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def create_policy(state: State, call: Call) -> Reply:
+    """`POST /policies`."""
+    try:
+        body = decode_strict(call.request.body, JSON_MAX_DEPTH)
+    except (ValueError, RecursionError):
+        return INVALID_REQUEST
+    if not isinstance(body, dict) or not body.keys() <= {"owner_id", "rules", "signature"}:
+        return INVALID_REQUEST
+    owner_id, signature, rules = _text(body, "owner_id"), _text(body, "signature"), body.get("rules", {})
+    if owner_id is None or signature is None or not isinstance(rules, dict):
+        return INVALID_REQUEST
+    if not (owner_id and signature):
+        return OWNER_AND_SIGNATURE_REQUIRED
+    if not valid_owner_id(owner_id):
+        return INVALID_OWNER_ID
+    if call.owner_id and call.owner_id != owner_id:
+        state.deny_owner(call.now, "owner_mismatch", call.owner_id, "", owner_id)
+        return FORBIDDEN
+    error = rules_error(rules)
+    if error is not None:
+        return failure(400, error)
+    canonical = canonical_json(rules)
+    if not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature):
+        state.deny_owner(call.now, "invalid_policy_signature", owner_id, "", owner_id)
+        return INVALID_SIGNATURE
+    owner = state.owner(owner_id)
+    if owner is None or len(state.policies) >= POLICIES_MAX:
+        return FULL
+    owner.policy_version += 1
+    now_ns = call.now.wall_ns
+    policy_id = "pol_" + state.entropy.hex(16)
+    policy = Policy(policy_id, owner_id, owner.policy_version, canonical, signature, False, now_ns, now_ns)  # noqa: FBT003
+    state.policies[policy_id] = policy
+    state.audit(
+        call.now, "policy_created", f"owner:{owner_id}", policy_id, {"version": policy.version}, (owner_id,),
+    )
+    return success(show_policy(policy), 201)
+
+
+def activate_policy(state: State, call: Call) -> Reply:
+    """`POST /policies/{id}/activate`. An active policy stays as it is; an owner may have several."""
+    (policy_id,) = call.ids
+    policy = state.policies.get(policy_id)
+    if policy is None:
+        return POLICY_NOT_FOUND
+    if call.owner_id != policy.owner_id:
+        if call.owner_id:
+            state.deny_owner(call.now, "not_the_owner", call.owner_id, policy_id, policy.owner_id)
+        return FORBIDDEN
+    if not policy.active:
+        policy.active = True
+        policy.updated_ns = call.now.wall_ns
+        state.audit(
+            call.now,
+            "policy_activated",
+            f"owner:{call.owner_id}",
+            policy_id,
+            {"version": policy.version},
+            (call.owner_id,),
+        )
+    return success(show_policy(policy))

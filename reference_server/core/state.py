@@ -1,0 +1,169 @@
+"""The control plane's records, their tables, and the audit of what happens to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server import limits
+from reference_server.core.audit import Event, NotableStream, RoutineStream
+from reference_server.core.auth_failures import AuthFailures
+from reference_server.core.fleet import FleetIndex
+from reference_server.core.nonces import NonceMemory
+from reference_server.core.rate_limit import TokenBuckets
+from reference_server.wire.canonical_json import canonical_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reference_server.ports import Entropy
+    from reference_server.settings import Settings
+    from reference_server.wire.signing import CertificateSigner
+    from reference_server.wire.values import Instant
+
+
+class Certificate(msgspec.Struct, frozen=True, gc=False):
+    """A machine certificate as issued; times in Unix nanoseconds, `expires_monotonic_ns` for deciding."""
+
+    certificate_id: str
+    issued_ns: int
+    expires_ns: int
+    expires_monotonic_ns: int
+    signature: str
+
+
+class Policy(msgspec.Struct, gc=False):
+    """One version of an owner's policy; `rules` is canonical JSON."""
+
+    id: str
+    owner_id: str
+    version: int
+    rules: str
+    signature: str
+    active: bool
+    created_ns: int
+    updated_ns: int
+
+
+class Consent(msgspec.Struct, gc=False):
+    """An owner's consent that a worker runs under a policy; revoked for good once `revoked_ns` is set."""
+
+    id: str
+    owner_id: str
+    worker_id: str
+    policy_id: str
+    signature: str
+    effective_ns: int
+    revoked_ns: int | None = None
+
+
+class Owner:
+    """An owner's machines, policies and audit streams. `workers` is sorted by id."""
+
+    __slots__ = ("fresh", "id", "notable", "policy_version", "routine", "stale", "total", "workers")
+
+    def __init__(self, owner_id: str, events_max: int) -> None:
+        self.id = owner_id
+        self.workers: list[str] = []
+        self.policy_version = 0
+        self.routine = RoutineStream(events_max)
+        self.notable = NotableStream(events_max)
+        self.total = self.fresh = self.stale = 0
+
+
+class Worker:
+    """A registered machine. `consents` maps policy id to consent, oldest first."""
+
+    __slots__ = (
+        "certificate",
+        "consents",
+        "created_ns",
+        "fresh",
+        "heard_monotonic_ns",
+        "heard_ns",
+        "id",
+        "name",
+        "nonce_prefix",
+        "owner",
+        "policy_id",
+        "token",
+    )
+
+    def __init__(
+        self, worker_id: str, owner: Owner, name: str, token: bytes, created_ns: int, serial: int, certificate: Certificate,
+    ) -> None:
+        self.id = worker_id
+        self.owner = owner
+        self.name = name
+        self.token = token
+        self.created_ns = created_ns
+        self.nonce_prefix = f"{serial:x}|"
+        self.certificate = certificate
+        self.consents: dict[str, Consent] = {}
+        self.policy_id = ""
+        self.heard_ns = 0
+        self.heard_monotonic_ns: int | None = None
+        self.fresh = False
+
+
+class State:
+    """All of the control plane's state. Plain tables; every decision takes it with `now`."""
+
+    def __init__(self, settings: Settings, entropy: Entropy, signer: CertificateSigner, started: Instant) -> None:
+        self.settings = settings
+        self.entropy = entropy
+        self.signer = signer
+        self.started = started
+        self.api_token = settings.api_token.encode()
+        self.workers: dict[str, Worker] = {}
+        self.owners: dict[str, Owner] = {}
+        self.policies: dict[str, Policy] = {}
+        self.consents: dict[str, Consent] = {}
+        self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
+        self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
+        self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
+        self.buckets = TokenBuckets(
+            settings.rate_limit_refill_per_second, settings.rate_limit_burst, limits.RATE_LIMIT_BUCKETS_MAX,
+        )
+        self.skew_ns = settings.skew_seconds * 1_000_000_000
+        self.unattributed = NotableStream(limits.UNATTRIBUTED_EVENTS_MAX)
+
+    def owner(self, owner_id: str) -> Owner | None:
+        """Find an owner, or make its record; None when the table is full."""
+        owner = self.owners.get(owner_id)
+        if owner is None and len(self.owners) < limits.OWNERS_MAX:
+            owner = self.owners[owner_id] = Owner(owner_id, self.settings.audit_events_per_stream)
+        return owner
+
+    def audit(
+        self, now: Instant, kind: str, actor: str, object_id: str, metadata: dict[str, Any], owner_ids: Iterable[str],
+    ) -> None:
+        """Add one notable event to the streams of all it concerns, or to nobody's stream when it concerns nobody."""
+        event = Event(
+            "aud_" + self.entropy.hex(16), kind, actor, object_id, canonical_json(metadata), now.wall_ns,
+        )
+        streams = [owner.notable for owner in map(self.owner, dict.fromkeys(owner_ids)) if owner is not None]
+        for stream in streams or [self.unattributed]:
+            stream.append(event)
+
+    def deny_owner(
+        self, now: Instant, reason: str, actor_owner_id: str, object_id: str, resource_owner_id: str,
+    ) -> None:
+        """Audit an owner's refused action for the one who tried and the one it was tried on (contract §2)."""
+        self.audit(
+            now,
+            "owner_access_denied",
+            f"owner:{actor_owner_id}",
+            object_id[: limits.UNKNOWN_ID_MAX_CHARACTERS],
+            {"reason": reason, "actor_owner_id": actor_owner_id},
+            (resource_owner_id, actor_owner_id),
+        )
+
+    def fail_worker(self, now: Instant, reason: str, worker_id: str) -> None:
+        """Count and audit one worker auth failure (contract §4). `worker_id` is what the request named."""
+        worker = self.workers.get(worker_id)
+        self.failures.count(reason, now.monotonic_ns, attributed=worker is not None)
+        shown = worker_id[: limits.UNKNOWN_ID_MAX_CHARACTERS]
+        owners = () if worker is None else (worker.owner.id,)
+        self.audit(now, "worker_auth_failed", f"worker:{shown}", shown, {"reason": reason}, owners)

@@ -1,0 +1,162 @@
+"""What owners, machines and operators read: policy, status, lists, audit, health (contract §3)."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from reference_server.core.calls import Call, page_of, paged
+from reference_server.core.policies import show_policy
+from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure, success
+from reference_server.wire.signing import matches
+from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.values import Reply
+
+if TYPE_CHECKING:
+    from reference_server.core.state import State, Worker
+
+WORKER_NOT_FOUND = failure(404, "worker not found")
+STATUS_NOT_FOUND = failure(404, "worker status not found")
+NO_ACTIVE_CONSENT = failure(403, "no active consent")
+NO_ACTIVE_POLICY = failure(403, "no active policy")
+SECOND_NS = 1_000_000_000
+
+
+def worker_policy(state: State, call: Call) -> Reply:
+    """`GET /workers/{id}/policy`, by the machine itself."""
+    (worker_id,) = call.ids
+    token = call.headers.get("x-machine-token", "")
+    certificate_id = call.headers.get("x-machine-certificate-id", "")
+    if not (token and certificate_id):
+        state.fail_worker(call.now, "missing_worker_policy_auth_headers", worker_id)
+        return UNAUTHORIZED
+    worker = state.workers.get(worker_id)
+    if worker is None or not matches(worker.token, token):
+        state.fail_worker(call.now, "invalid_machine_token_policy_fetch", worker_id)
+        return UNAUTHORIZED
+    certificate = worker.certificate
+    if certificate.certificate_id != certificate_id or call.now.monotonic_ns >= certificate.expires_monotonic_ns:
+        state.fail_worker(call.now, "invalid_or_expired_machine_cert_policy_fetch", worker_id)
+        return UNAUTHORIZED
+    # Newest first: a dictionary keeps the order in which consents came.
+    consent = next((consent for consent in reversed(worker.consents.values()) if consent.revoked_ns is None), None)
+    if consent is None:
+        return NO_ACTIVE_CONSENT
+    policy = state.policies.get(consent.policy_id)
+    if policy is None or not policy.active:
+        return NO_ACTIVE_POLICY
+    return success(
+        {
+            "worker_id": worker_id,
+            "policy": show_policy(policy),
+            "consent_effective_at": format_timestamp(consent.effective_ns),
+        },
+    )
+
+
+def _show_status(state: State, worker: Worker, monotonic_ns: int) -> dict[str, Any]:
+    heard_ns = worker.heard_monotonic_ns
+    if heard_ns is None:
+        return {"worker_id": worker.id, "stale": True, "age_seconds": -1}
+    heard_at = format_timestamp(worker.heard_ns)
+    return {
+        "worker_id": worker.id,
+        "last_heartbeat": heard_at,
+        "policy_id": worker.policy_id,
+        "updated_at": heard_at,
+        "stale": state.fleet.is_stale(worker, monotonic_ns),
+        "age_seconds": (monotonic_ns - heard_ns) // SECOND_NS,
+    }
+
+
+def worker_status(state: State, call: Call) -> Reply:
+    """`GET /workers/{id}/status`."""
+    (worker_id,) = call.ids
+    worker = state.workers.get(worker_id)
+    if worker is None:
+        return WORKER_NOT_FOUND
+    if call.owner_id and call.owner_id != worker.owner.id:
+        state.deny_owner(call.now, "not_the_owner", call.owner_id, worker_id, worker.owner.id)
+        return FORBIDDEN
+    if worker.heard_monotonic_ns is None:
+        return STATUS_NOT_FOUND
+    status = _show_status(state, worker, call.now.monotonic_ns)
+    return success({**status, "stale_threshold": state.settings.stale_seconds})
+
+
+def workers_summary(state: State, call: Call) -> Reply:
+    """`GET /workers/summary`: an owner's workers, or all of them when no owner is named."""
+    threshold = state.settings.stale_seconds
+    owner = state.owners.get(call.owner_id)
+    if call.owner_id and owner is None:
+        return success({"total": 0, "fresh": 0, "stale": 0, "unknown": 0, "stale_threshold": threshold})
+    summary = state.fleet.summary(call.now.monotonic_ns, owner)
+    return success(
+        {
+            "total": summary.total,
+            "fresh": summary.fresh,
+            "stale": summary.stale,
+            "unknown": summary.unknown,
+            "stale_threshold": threshold,
+        },
+    )
+
+
+def workers_statuses(state: State, call: Call) -> Reply:
+    """`GET /workers/statuses`, sorted by worker id."""
+    page = page_of(call)
+    if isinstance(page, Reply):
+        return page
+    if call.owner_id:
+        owner = state.owners.get(call.owner_id)
+        ids = [] if owner is None else owner.workers
+    else:
+        ids = list(heapq.merge(*(owner.workers for owner in state.owners.values())))
+    shown = [
+        _show_status(state, state.workers[worker_id], call.now.monotonic_ns)
+        for worker_id in ids[page.offset : page.offset + page.limit]
+    ]
+    return success(paged("workers", shown, len(ids), page, stale_threshold=state.settings.stale_seconds))
+
+
+def audit_events(state: State, call: Call) -> Reply:
+    """`GET /audit/events`: both streams of the owner merged by time, oldest first, and their heads."""
+    if not call.owner_id:
+        return FORBIDDEN
+    page = page_of(call)
+    if isinstance(page, Reply):
+        return page
+    owner = state.owners.get(call.owner_id)
+    if owner is None:
+        return success(paged("events", [], 0, page, heads={}))
+    routine, notable = owner.routine, owner.notable
+    routine_keys = [(when, 0, at) for when, at in routine.keys()] if page.type in ("", "worker_heartbeat") else []
+    notable_keys = [
+        (when, 1, at) for when, at in notable.keys() if not page.type or notable.type_of(at) == page.type
+    ]
+    total = len(routine_keys) + len(notable_keys)
+    merged = islice(heapq.merge(routine_keys, notable_keys), page.offset, page.offset + page.limit)
+    events = [(routine, notable)[which].event(at) for _, which, at in merged]
+    heads = {
+        stream.name: {"sequence": stream.sequence, "hash": stream.hash} for stream in (routine, notable) if stream.sequence
+    }
+    return success(paged("events", events, total, page, heads=heads))
+
+
+def keys(state: State, _call: Call) -> Reply:
+    """`GET /.well-known/hatchfarm-keys`: the JWK set, bare, as its readers expect (RFC 7517)."""
+    return Reply(200, state.jwk_set, (("content-type", "application/json"),))
+
+
+def health(state: State, call: Call) -> Reply:
+    """`GET /health`, bare."""
+    timestamp = format_timestamp(call.now.wall_ns)
+    body = f'{{"status":"healthy","timestamp":"{timestamp}","version":"{state.settings.version}"}}'
+    return Reply(200, body.encode(), (("content-type", "application/json"),))
+
+
+def status(state: State, call: Call) -> Reply:
+    """`GET /status`, enveloped."""
+    uptime_seconds = (call.now.monotonic_ns - state.started.monotonic_ns) / SECOND_NS
+    return success({"service": "hatchfarm", "version": state.settings.version, "uptime": uptime_seconds})

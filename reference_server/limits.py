@@ -1,0 +1,47 @@
+"""Every bound of the reference server, units last, each with its reason."""
+
+from __future__ import annotations
+
+BODY_MAX_BYTES = 1 << 20
+"""A request body (contract §1). Nothing more than this is ever buffered."""
+HEAD_MAX_BYTES = 64 * 1024
+"""A request line with all its headers (contract §6)."""
+LANE_BODY_MAX_BYTES = 32 * 1024
+"""A heartbeat that the express lane waits for: 16 KiB of metrics and room for the rest. Larger ones go to Hypercorn."""
+CONNECTIONS_MAX = 100_000
+"""Open connections; past it new ones wait in the listen backlog. One idle connection costs about 2 KB."""
+LANE_BATCH_CONNECTIONS = 256
+"""Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
+LISTEN_BACKLOG = 4096
+"""What Linux allows by default; a fleet of thousands connects within a second or two."""
+
+NONCE_MAX_CHARACTERS = 128
+METRICS_MAX_BYTES = 16 * 1024
+METRICS_MAX_DEPTH = 8
+"""The three of contract §4, check 3."""
+NONCES_MAX = 8_000_000
+"""Live nonces. Past it heartbeats get 503, because forgetting one early would let a replay in. About 150 bytes each."""
+NONCE_GENERATIONS = 4
+"""Buckets a nonce's lifetime is cut into; each is one more look-up a heartbeat, and fewer keep nonces longer."""
+
+MACHINES_MAX = 1_000_000
+POLICIES_MAX = 1_000_000
+CONSENTS_MAX = 2_000_000
+OWNERS_MAX = 200_000
+"""Tables past which creation gets 503: 1 GB or so each, far above what one process is meant to hold."""
+TEXT_MAX_CHARACTERS = 256
+"""Owner ids and machine names; so that a record has a known largest size."""
+UNKNOWN_ID_MAX_CHARACTERS = 64
+"""How much of an unknown worker's id is kept in the stream that no owner sees."""
+UNATTRIBUTED_EVENTS_MAX = 5_000
+"""Events that name unknown workers: kept for the operator, bounded apart from every owner's streams."""
+
+RATE_LIMIT_BUCKETS_MAX = 200_000
+"""Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""
+RECENT_FAILURE_BUCKETS_MAX = 65_536
+"""Steps the auth-failure window is counted in; failures within one step share a bucket (4.6 ms of 300 s)."""
+LIST_LIMIT_DEFAULT = 100
+LIST_LIMIT_MAX = 500
+"""Contract §1."""
+JSON_MAX_DEPTH = 64
+"""Nesting of a request body outside heartbeats; deeper is refused before it costs stack."""

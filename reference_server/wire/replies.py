@@ -1,0 +1,27 @@
+"""Replies in the contract's envelope (§1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from reference_server.wire.values import Headers, Reply
+
+JSON_HEADERS: Headers = (("content-type", "application/json"),)
+
+
+def success(data: Any, status: int = 200) -> Reply:
+    """Envelope a result."""
+    return Reply(status, msgspec.json.encode({"success": True, "data": data}), JSON_HEADERS)
+
+
+def failure(status: int, message: str, extra: Headers = ()) -> Reply:
+    """Envelope an error; `extra` are headers such as `allow` and `retry-after`."""
+    return Reply(status, msgspec.json.encode({"success": False, "error": message}), JSON_HEADERS + extra)
+
+
+INVALID_REQUEST = failure(400, "invalid request")
+UNAUTHORIZED = failure(401, "unauthorized")
+FORBIDDEN = failure(403, "forbidden")
+FULL = failure(503, "capacity reached")

@@ -1,0 +1,64 @@
+"""RFC 3339 timestamps to and from Unix nanoseconds (contract §1): strict in, shortest form with `Z` out."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+SECOND_NS = 1_000_000_000
+_MINUTE_SECONDS = 60
+_DAY_HOURS = 24
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FORM = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-5][0-9])(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-5][0-9]))",
+)
+
+
+@lru_cache(maxsize=4096)
+def _minute_seconds(text: str) -> int | None:
+    """Unix seconds of `YYYY-MM-DDTHH:MM`, or None for a day or hour that does not exist. Fleets share few minutes."""
+    try:
+        moment = datetime(
+            int(text[:4]), int(text[5:7]), int(text[8:10]), int(text[11:13]), int(text[14:16]), tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    return int((moment - _EPOCH).total_seconds())
+
+
+def parse_timestamp(text: str) -> int | None:
+    """Give a timestamp's Unix nanoseconds, or None where the form is not exactly RFC 3339's.
+
+    Fractions past nanoseconds are cut off. Leap seconds, lower-case `t`/`z`, hour 24 and year 0 are refused.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return None
+    minute, second, fraction, sign, hours, minutes = match.groups()
+    seconds = _minute_seconds(minute)
+    if seconds is None:
+        return None
+    total = (seconds + int(second)) * SECOND_NS
+    if fraction is not None:
+        total += int(fraction[:9].ljust(9, "0"))
+    if sign is not None:
+        if int(hours) >= _DAY_HOURS:
+            return None
+        offset = (int(hours) * _MINUTE_SECONDS + int(minutes)) * _MINUTE_SECONDS * SECOND_NS
+        total += -offset if sign == "+" else offset
+    return total
+
+
+@lru_cache(maxsize=64)
+def _second_text(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+
+
+def format_timestamp(unix_ns: int) -> str:
+    """Write Unix nanoseconds as RFC 3339 in UTC with `Z`, without trailing zeros in the fraction."""
+    seconds, fraction = divmod(unix_ns, SECOND_NS)
+    text = _second_text(seconds)
+    if fraction:
+        return f"{text}.{fraction:09d}".rstrip("0") + "Z"
+    return text + "Z"
