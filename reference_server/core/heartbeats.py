@@ -60,7 +60,7 @@ def decode_heartbeat(body: bytes) -> Heartbeat | None:
         heartbeat = _decode(body)
     except (ValueError, RecursionError):
         return None
-    return heartbeat if bytes(heartbeat.metrics[:1]) == b"{" else None
+    return heartbeat if bytes(heartbeat.metrics).startswith(b"{") else None
 
 
 def malformed(heartbeat: Heartbeat) -> bool:

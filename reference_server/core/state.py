@@ -126,6 +126,8 @@ class State:
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second, settings.rate_limit_burst, limits.RATE_LIMIT_BUCKETS_MAX,
         )
+        self.rate_limited = 0
+        self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * 1_000_000_000
         self.unattributed = NotableStream(limits.UNATTRIBUTED_EVENTS_MAX)
 

@@ -1,0 +1,220 @@
+"""The whole API as one table, and the one way every transport takes through it (contract §1-§3, §6)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_server.core import consents, heartbeats, machines, policies, views
+from reference_server.core.calls import Call
+from reference_server.core.rate_limit import client_key
+from reference_server.core.state import State
+from reference_server.wire.exposition import CONTENT_TYPE, Figures, expose
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
+from reference_server.wire.signing import matches
+from reference_server.wire.values import Headers, Instant, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.ports import Entropy
+    from reference_server.settings import Settings
+    from reference_server.wire.signing import CertificateSigner
+
+HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
+NOT_FOUND = failure(404, "not found")
+BODY_TOO_LARGE = failure(413, "request body too large")
+SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
+"""Headers that say who calls; sent twice, nobody can know who does."""
+PREFIXES = ("/api/v1", "/v1")
+CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Machine-Certificate-Id, X-Machine-Token, X-Owner-ID"
+
+
+class Principal(Enum):
+    """Who may call an operation. A machine proves itself inside its operation, in the order the contract gives."""
+
+    ANYONE = 1
+    OWNER = 2
+    MACHINE = 3
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One row of the API. `path` has `{id}` for a variable; `rooted` paths stand outside the versioned prefixes."""
+
+    method: str
+    path: str
+    principal: Principal
+    decide: Callable[[State, Call], Reply]
+    rooted: bool = False
+
+
+def heartbeat(state: State, call: Call) -> Reply:
+    """`POST /workers/{id}/heartbeat`."""
+    token = call.headers.get("x-machine-token", "")
+    certificate_id = call.headers.get("x-machine-certificate-id", "")
+    return heartbeats.heartbeat(state, call.now, call.ids[0], token, certificate_id, call.request.body)
+
+
+def metrics(state: State, call: Call) -> Reply:
+    """`GET /metrics`, for owners unless the settings make it public."""
+    if not state.settings.metrics_public and not is_owner(state, call.headers):
+        return UNAUTHORIZED
+    monotonic_ns = call.now.monotonic_ns
+    summary = state.fleet.summary(monotonic_ns)
+    failures = state.failures
+    recent = failures.recent(monotonic_ns)
+    figures = Figures(
+        uptime_seconds=(monotonic_ns - state.started.monotonic_ns) / 1e9,
+        workers=summary.total,
+        workers_stale=summary.stale,
+        workers_unknown=summary.unknown,
+        failures=failures.total,
+        failures_recent=recent,
+        failures_by_reason=failures.by_reason,
+        failures_unattributed=failures.unattributed,
+        alert_stale_workers=summary.stale > 0,
+        alert_auth_failures=recent >= state.settings.auth_failure_threshold,
+        nonces=len(state.nonces),
+        rate_limit_buckets=len(state.buckets),
+        rate_limited=state.rate_limited,
+    )
+    return Reply(200, expose(figures), (("content-type", CONTENT_TYPE),))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("POST", "/machines/register", Principal.OWNER, machines.register),
+    Operation("POST", "/machines/{id}/certificate", Principal.OWNER, machines.rotate_certificate),
+    Operation("POST", "/policies", Principal.OWNER, policies.create_policy),
+    Operation("POST", "/policies/{id}/activate", Principal.OWNER, policies.activate_policy),
+    Operation("POST", "/consents", Principal.OWNER, consents.create_consent),
+    Operation("POST", "/consents/{id}/revoke", Principal.OWNER, consents.revoke_consent),
+    Operation("GET", "/workers/{id}/policy", Principal.MACHINE, views.worker_policy),
+    Operation("GET", "/workers/{id}/status", Principal.OWNER, views.worker_status),
+    Operation("GET", "/workers/summary", Principal.OWNER, views.workers_summary),
+    Operation("GET", "/workers/statuses", Principal.OWNER, views.workers_statuses),
+    Operation("GET", "/audit/events", Principal.OWNER, views.audit_events),
+    Operation("POST", "/workers/{id}/heartbeat", Principal.MACHINE, heartbeat),
+    Operation("GET", "/status", Principal.ANYONE, views.status),
+    Operation("GET", "/metrics", Principal.ANYONE, metrics),
+    Operation("GET", "/health", Principal.ANYONE, views.health, rooted=True),
+    Operation("GET", "/metrics", Principal.ANYONE, metrics, rooted=True),
+    Operation("GET", "/.well-known/hatchfarm-keys", Principal.ANYONE, views.keys, rooted=True),
+)
+
+
+def is_owner(state: State, headers: dict[str, str]) -> bool:
+    """Say whether the request carries the owners' bearer token."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return scheme == "Bearer" and matches(state.api_token, token)
+
+
+class _Routes:
+    """Paths to operations: exact ones by dictionary, ones with a variable by their parts around it."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, dict[str, Operation]] = {}
+        self._around: dict[tuple[str, str], dict[str, Operation]] = {}
+        for operation in OPERATIONS:
+            for prefix in ("",) if operation.rooted else PREFIXES:
+                before, variable, after = (prefix + operation.path).partition("{id}")
+                if variable:
+                    self._around.setdefault((before, after), {})[operation.method] = operation
+                else:
+                    self._exact.setdefault(before, {})[operation.method] = operation
+
+    def find(self, path: str) -> tuple[dict[str, Operation], tuple[str, ...]]:
+        """Give the operations of a path by method, and its variable's value. Nothing is decoded: ids need no escapes."""
+        exact = self._exact.get(path)
+        if exact is not None:
+            return exact, ()
+        parts = path.split("/")
+        for at in range(2, len(parts)):
+            around = ("/".join(parts[:at]) + "/", "".join("/" + part for part in parts[at + 1 :]))
+            by_method = self._around.get(around)
+            if by_method is not None and parts[at]:
+                return by_method, (parts[at],)
+        return {}, ()
+
+
+_ROUTES = _Routes()
+
+
+class Api:
+    """The API over one state. `handle` serves any request; `handle_heartbeat` is its express entry."""
+
+    def __init__(self, settings: Settings, entropy: Entropy, signer: CertificateSigner, started: Instant) -> None:
+        self.state = State(settings, entropy, signer, started)
+        self.settings = settings
+        self._origins = frozenset(settings.allowed_origins)
+
+    def handle(self, request: Request, now: Instant) -> Reply:
+        """Answer any request: guards, routing, then the operation's own decision. Never raises for any input."""
+        headers = dict(request.headers)
+        if request.method == "OPTIONS":
+            return self._finish(Reply(200, b"", JSON_HEADERS), headers)
+        return self._finish(self._guarded(request, headers, now), headers)
+
+    def handle_heartbeat(
+        self, worker_id: str, token: str, certificate_id: str, body: bytes, client: str, now: Instant,
+    ) -> Reply:
+        """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
+
+        The transport adds `x-request-id` and `vary` itself, as `handle` does.
+        """
+        refusal = HTTPS_REQUIRED if self.settings.require_https else self._limit(client, now)
+        if refusal is not None:
+            return refusal
+        return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+
+    def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply:
+        if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
+            return HTTPS_REQUIRED
+        refusal = self._limit(request.client, now)
+        if refusal is not None:
+            return refusal
+        by_method, ids = _ROUTES.find(request.path)
+        if not by_method:
+            return NOT_FOUND
+        operation = by_method.get(request.method)
+        if operation is None:
+            return failure(405, "method not allowed", (("allow", ", ".join(sorted({*by_method, "OPTIONS"}))),))
+        if len(headers) != len(request.headers):
+            names = [name for name, _ in request.headers if name in SINGLE_HEADERS]
+            if len(names) != len(set(names)):
+                return INVALID_REQUEST
+        if request.body_too_large:
+            return BODY_TOO_LARGE
+        if operation.principal is Principal.OWNER and not is_owner(self.state, headers):
+            return UNAUTHORIZED
+        call = Call(request, now, ids, headers, headers.get("x-owner-id", ""))
+        return operation.decide(self.state, call)
+
+    def _limit(self, client: str, now: Instant) -> Reply | None:
+        wait_ns = self.state.buckets.take(client_key(client), now.monotonic_ns)
+        if wait_ns == 0:
+            return None
+        self.state.rate_limited += 1
+        retry_after_seconds = -(-wait_ns // 1_000_000_000)
+        return failure(429, "rate limit exceeded", (("retry-after", str(retry_after_seconds)),))
+
+    def _secure(self, request: Request, headers: dict[str, str]) -> bool:
+        if request.scheme == "https":
+            return True
+        forwarded = headers.get("x-forwarded-proto", "").strip().lower()
+        return self.settings.trust_proxy_headers and forwarded == "https"
+
+    def _finish(self, reply: Reply, headers: dict[str, str]) -> Reply:
+        """Put on what every answer carries: request id, `vary`, and CORS where the origin may call."""
+        content_type, *others = reply.headers
+        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), ("vary", "Origin"), *others)
+        if headers.get("origin") in self._origins:
+            common += (("access-control-allow-origin", headers["origin"]),)
+            if "access-control-request-method" in headers:
+                common += (
+                    ("access-control-allow-methods", "DELETE, GET, OPTIONS, POST, PUT"),
+                    ("access-control-allow-headers", CORS_HEADERS),
+                    ("access-control-max-age", "600"),
+                )
+        return Reply(reply.status, reply.body, common)

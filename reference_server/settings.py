@@ -1,0 +1,180 @@
+"""Every setting: one environment variable each, typed, read once (contract §11)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+VERSION = "0.3.0"
+"""The API version this server answers for."""
+SKEW_SECONDS = 90
+"""How far a heartbeat's timestamp may be off (contract §4, check 5)."""
+
+
+class SettingsError(Exception):
+    """A variable whose value does not parse. The message names the variable, the value and what is allowed."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one server, typed. Durations in seconds."""
+
+    api_token: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert_file: str = ""
+    tls_key_file: str = ""
+    signing_key_file: str = ""
+    allowed_origins: tuple[str, ...] = ("http://localhost:3000",)
+    metrics_public: bool = False
+    require_https: bool = False
+    trust_proxy_headers: bool = False
+    stale_seconds: int = 60
+    auth_failure_window_seconds: int = 300
+    auth_failure_threshold: int = 10
+    nonce_ttl_seconds: int = 300
+    rate_limit_refill_per_second: float = 5.0
+    rate_limit_burst: int = 20
+    audit_events_per_stream: int = 5000
+    header_timeout_seconds: float = 10.0
+    body_timeout_seconds: float = 30.0
+    idle_timeout_seconds: float = 75.0
+    shutdown_grace_seconds: float = 10.0
+    skew_seconds: int = SKEW_SECONDS
+    version: str = VERSION
+
+    def __repr__(self) -> str:
+        """Hide the token."""
+        return f"Settings({self.host}:{self.port})"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One environment variable: how it is read, what is allowed, and what it is for."""
+
+    variable: str
+    field: str
+    parse: Callable[[str], Any]
+    allowed: str
+    purpose: str
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _token(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError
+    return text
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    if any(not origin.startswith(("http://", "https://")) for origin in origins):
+        raise ValueError
+    return origins
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not (math.isfinite(number) and low <= number <= high):
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _whole(variable: str, field: str, low: int, high: int, purpose: str) -> Setting:
+    return Setting(variable, field, _integer(low, high), f"a whole number from {low} to {high}", purpose)
+
+
+def _real(variable: str, field: str, low: float, high: float, purpose: str) -> Setting:
+    return Setting(variable, field, _number(low, high), f"a number from {low:g} to {high:g}", purpose)
+
+
+def _flag(variable: str, field: str, purpose: str) -> Setting:
+    return Setting(variable, field, _boolean, "true or false", purpose)
+
+
+DAY_SECONDS = 86_400
+SETTINGS: tuple[Setting, ...] = (
+    Setting("HATCHFARM_API_TOKEN", "api_token", _token, "printable ASCII without spaces",
+            "the owners' bearer token; made anew at each start, and printed once, when missing"),
+    Setting("HOST", "host", _text, "an address of this machine", "where to listen"),
+    _whole("PORT", "port", 0, 65535, "port to listen on; 0 picks a free one"),
+    Setting("TLS_CERT_FILE", "tls_cert_file", _text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
+    Setting("TLS_KEY_FILE", "tls_key_file", _text, "a PEM file", "the chain's private key"),
+    Setting("MACHINE_CERT_SIGNING_KEY_FILE", "signing_key_file", _text, "a PEM file with an Ed25519 key",
+            "signs machine certificates; made at each start when missing"),
+    Setting("ALLOWED_ORIGINS", "allowed_origins", _origins, "http(s) origins, separated by commas, never *",
+            "browser origins that may call (CORS)"),
+    _flag("METRICS_PUBLIC", "metrics_public", "let anyone read the metrics"),
+    _flag("REQUIRE_HTTPS", "require_https", "refuse plain HTTP with 426, health apart"),
+    _flag("TRUST_PROXY_HEADERS", "trust_proxy_headers", "believe X-Forwarded-Proto"),
+    _whole("WORKER_STATUS_STALE_SECONDS", "stale_seconds", 1, DAY_SECONDS, "silence after which a worker is stale"),
+    _whole("WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS", "auth_failure_window_seconds", 1, DAY_SECONDS,
+           "how long an auth failure counts as recent"),
+    _whole("WORKER_AUTH_FAIL_ALERT_THRESHOLD", "auth_failure_threshold", 1, 1_000_000_000,
+           "recent auth failures from which the alert is on"),
+    _whole("HEARTBEAT_NONCE_TTL_SECONDS", "nonce_ttl_seconds", 2 * SKEW_SECONDS, DAY_SECONDS,
+           "how long a nonce is remembered, at least"),
+    _real("RATE_LIMIT_REFILL_PER_SECOND", "rate_limit_refill_per_second", 0.001, 1e9,
+          "requests a second a client address may make"),
+    _whole("RATE_LIMIT_BURST", "rate_limit_burst", 1, 1_000_000_000, "requests it may make at once"),
+    _whole("AUDIT_EVENTS_PER_STREAM", "audit_events_per_stream", 1, 1_000_000, "events kept in each audit stream"),
+    _real("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds", 0.05, 3600, "deadline for a request's headers"),
+    _real("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds", 0.05, 3600, "deadline for a request's body"),
+    _real("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds", 0.05, 3600, "how long a connection may rest"),
+    _real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
+)
+
+NOT_YET: dict[str, str] = {
+    "HATCHFARM_STATE_FILE": "durable state",
+    "WORKER_STATUS_STATE_FILE": "the legacy worker-status file",
+    "REDIS_ADDR": "nonces shared through Redis",
+    "REDIS_RATE_LIMIT_ENABLED": "rate limits shared through Redis",
+}
+"""Settings of the contract that this version does not have: refused, because to ignore them would break a promise."""
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. An empty variable counts as unset.
+
+    Raises:
+        SettingsError: with one message for people, at the first variable that does not parse.
+    """
+    for variable, promise in NOT_YET.items():
+        if environ.get(variable, "").lower() not in {"", "false", "0"}:
+            raise SettingsError(f"{variable} is set, but this version does not have {promise} yet: unset it")
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = environ.get(setting.variable, "")
+        if text:
+            try:
+                values[setting.field] = setting.parse(text)
+            except (ValueError, KeyError):
+                shown = "the value given (hidden)" if setting.field == "api_token" else repr(text)
+                raise SettingsError(f"{setting.variable}: {shown} is not {setting.allowed}") from None
+    settings = Settings(**values)
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        raise SettingsError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither")
+    return settings
