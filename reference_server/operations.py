@@ -168,6 +168,10 @@ class Api:
             return refusal
         return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
 
+    def refuse(self, reply: Reply) -> Reply:
+        """Dress an answer that a transport gives by itself, to a request that never became one."""
+        return self._finish(reply, {})
+
     def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply:
         if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
             return HTTPS_REQUIRED

@@ -1,0 +1,117 @@
+"""The composition root: settings to adapters to core to http. `asgi` is the API for any ASGI server."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.entropy import SystemEntropy
+from reference_server.http.quart_app import create_app
+from reference_server.http.serve import ListenError, serve_until_signal
+from reference_server.operations import Api
+from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
+from reference_server.wire.signing import CertificateSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quart_trio import QuartTrio
+
+    from reference_server.ports import Entropy
+
+USAGE_ERROR = 2
+_log = logging.getLogger("hatchfarm")
+
+
+def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
+    """Read the signing key, or make one. Raises SettingsError, naming the file."""
+    if not settings.signing_key_file:
+        return CertificateSigner.from_seed(bytes.fromhex(entropy.hex(64)))
+    try:
+        return CertificateSigner.from_pem(Path(settings.signing_key_file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"MACHINE_CERT_SIGNING_KEY_FILE: cannot use {settings.signing_key_file} ({error}): "
+            "make one with `openssl genpkey -algorithm ed25519`",
+        ) from None
+
+
+def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
+    """Build the API from the environment. Raises SettingsError.
+
+    Without a token in the environment one is made, warned about, and printed once to standard error.
+    """
+    settings = load_settings(environ)
+    if not settings.api_token:
+        token = entropy.hex(48)
+        settings = msgspec.structs.replace(settings, api_token=token)
+        _log.warning("HATCHFARM_API_TOKEN is not set: this run's owner token is lost when the server stops")
+        sys.stderr.write(f"Owner token of this run: {token}\n")
+    return Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+
+
+def serve(environ: Mapping[str, str], *, express_lane: bool = True) -> int:
+    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    # Heartbeats make hardly any cyclic garbage, and a collection over 100,000 machines is a pause everybody feels.
+    gc.set_threshold(50_000, 50, 100)
+    entropy = SystemEntropy()
+    try:
+        api = make_api(environ, entropy)
+    except SettingsError as error:
+        return _fail(str(error))
+    problem = ""
+    try:
+        trio.run(_serve, api, entropy, express_lane)
+    except* ListenError as group:
+        problem = str(_first(group))
+    return _fail(problem) if problem else 0
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _serve(api: Api, entropy: Entropy, express_lane: bool) -> None:  # noqa: FBT001 - through trio.run
+    await serve_until_signal(api, SystemClock(), entropy, express_lane=express_lane)
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"hatchfarm serve: {message}\n")
+    return USAGE_ERROR
+
+
+def settings_help() -> list[tuple[str, str, str]]:
+    """List every setting as (variable, default, what it is for)."""
+    defaults = Settings()
+    rows = []
+    for setting in SETTINGS:
+        default = getattr(defaults, setting.field)
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        rows.append((setting.variable, shown.lower() if isinstance(default, bool) else shown, setting.purpose))
+    return rows
+
+
+class _LazyAsgi:
+    """The ASGI application, built from the environment when a server first calls it rather than when imported."""
+
+    def __init__(self) -> None:
+        self._app: QuartTrio | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._app is None:
+            self._app = create_app(make_api(os.environ, SystemEntropy()), SystemClock())
+        await self._app(scope, receive, send)
+
+
+asgi = _LazyAsgi()

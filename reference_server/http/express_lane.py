@@ -1,0 +1,348 @@
+"""The express lane: heartbeats answered inline, in front of Hypercorn.
+
+One Trio task waits for one nested selector and then serves every connection that has bytes, straight on its non-blocking
+socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task each. The first
+request that is anything but a complete, plain heartbeat hands its connection to Hypercorn, with the bytes read so far,
+for good; so does anything malformed. The lane therefore never has to refuse framing itself, and cannot disagree with
+what does.
+"""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket as stdlib_socket
+from collections import deque
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.http.answers import internal_error
+from reference_server.http.framing import parse_head
+from reference_server.limits import CONNECTIONS_MAX, HEAD_MAX_BYTES, LANE_BATCH_CONNECTIONS, LANE_BODY_MAX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reference_server.http.hypercorn_front import HypercornFront
+    from reference_server.operations import Api
+    from reference_server.ports import Clock
+    from reference_server.settings import Settings
+    from reference_server.wire.values import Reply
+
+READ_BYTES = 65_536
+ACCEPT_BATCH = 64
+OUT_OF_FILES_PAUSE_SECONDS = 0.1
+SWEEP_SECONDS = 0.25
+SECOND_NS = 1_000_000_000
+_PLAIN_HEADERS = frozenset(
+    {
+        b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length",
+        b"x-machine-token", b"x-machine-certificate-id",
+    },
+)
+"""What a plain heartbeat may carry. Any other header might ask for something, so it is not the lane's to judge."""
+_PATH_PARTS = ((b"/api/v1/workers/", 16), (b"/v1/workers/", 12))
+
+
+class PlainHead:
+    """The head of a plain heartbeat. A machine sends the same head again and again, so each connection keeps its last."""
+
+    __slots__ = ("body_bytes", "certificate_id", "token", "worker_id")
+
+    def __init__(self, worker_id: str, token: str, certificate_id: str, body_bytes: int) -> None:
+        self.worker_id = worker_id
+        self.token = token
+        self.certificate_id = certificate_id
+        self.body_bytes = body_bytes
+
+
+def plain_head(data: bytes) -> PlainHead | None:
+    """Read a whole head; None unless it is a plain heartbeat's."""
+    head = parse_head(data)
+    if head is None or head.method != b"POST" or head.version != "1.1" or not head.target.endswith(b"/heartbeat"):
+        return None
+    for prefix, length in _PATH_PARTS:
+        if head.target.startswith(prefix):
+            worker_id = head.target[length:-10]
+            break
+    else:
+        return None
+    fields = dict(head.headers)
+    if len(fields) != len(head.headers) or not fields.keys() <= _PLAIN_HEADERS or b"content-length" not in fields:
+        return None
+    body_bytes = int(fields[b"content-length"])
+    if not worker_id or b"/" in worker_id or b"?" in worker_id or body_bytes > LANE_BODY_MAX_BYTES:
+        return None
+    return PlainHead(
+        worker_id.decode(),
+        fields.get(b"x-machine-token", b"").decode("latin-1"),
+        fields.get(b"x-machine-certificate-id", b"").decode("latin-1"),
+        body_bytes,
+    )
+
+
+class Connection:
+    """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of a request."""
+
+    __slots__ = ("client", "head", "head_bytes", "open", "since_ns", "socket", "unread")
+
+    def __init__(self, socket: stdlib_socket.socket, client: str, since_ns: int) -> None:
+        self.socket = socket
+        self.client = client
+        self.since_ns = since_ns
+        self.unread = b""
+        self.head_bytes = b""
+        self.head: PlainHead | None = None
+        self.open = True
+
+
+class ExpressLane:
+    """Accepts connections, answers heartbeats, and hands everything else to Hypercorn."""
+
+    def __init__(self, api: Api, clock: Clock, settings: Settings, front: HypercornFront) -> None:
+        self._api = api
+        self._clock = clock
+        self._front = front
+        self._selector = selectors.DefaultSelector()
+        self._idle_ns = int(settings.idle_timeout_seconds * SECOND_NS)
+        self._header_ns = int(settings.header_timeout_seconds * SECOND_NS)
+        self._body_ns = int(settings.body_timeout_seconds * SECOND_NS)
+        self._send_timeout_seconds = settings.body_timeout_seconds
+        self._resting: deque[tuple[int, Connection]] = deque()
+        self._partial: dict[Connection, int] = {}
+        self._connections = 0
+        self._draining = False
+        self._date_second = -1
+        self._date = b""
+
+    @property
+    def connections(self) -> int:
+        """Count the connections in the lane."""
+        return self._connections
+
+    async def run(self, listeners: Sequence[stdlib_socket.socket], handler_nursery: trio.Nursery) -> None:
+        """Serve until cancelled. Connections handed over and slow readers live in `handler_nursery`."""
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(self._accept, listener)
+            nursery.start_soon(self._sweep)
+            await self._react(handler_nursery)
+
+    async def _accept(self, listener: stdlib_socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(ACCEPT_BATCH):
+                if self._connections >= CONNECTIONS_MAX:
+                    await trio.sleep(OUT_OF_FILES_PAUSE_SECONDS)
+                    break
+                try:
+                    socket, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                        # The backlog keeps the client waiting until somebody leaves.
+                        await trio.sleep(OUT_OF_FILES_PAUSE_SECONDS)
+                    break
+                socket.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+                socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
+                self._admit(Connection(socket, address[0], self._clock.now().monotonic_ns))
+
+    def _admit(self, connection: Connection) -> None:
+        self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
+        self._connections += 1
+        self._resting.append((connection.since_ns + self._idle_ns, connection))
+
+    def _release(self, connection: Connection) -> None:
+        """Take a connection out of the lane, its socket still open."""
+        self._selector.unregister(connection.socket.fileno())
+        self._partial.pop(connection, None)
+        self._connections -= 1
+        connection.open = False
+
+    def _close(self, connection: Connection) -> None:
+        self._release(connection)
+        connection.socket.close()
+
+    async def _react(self, handler_nursery: trio.Nursery) -> None:
+        selector = self._selector
+        while True:
+            await trio.lowlevel.wait_readable(selector.fileno())  # type: ignore[attr-defined]
+            for served, (key, _) in enumerate(selector.select(0), 1):
+                if key.data.open:
+                    self._serve(key.data, handler_nursery)
+                if served % LANE_BATCH_CONNECTIONS == 0:
+                    await trio.lowlevel.checkpoint()
+
+    def _serve(self, connection: Connection, handler_nursery: trio.Nursery) -> None:
+        """Read once and answer every complete heartbeat among the bytes."""
+        try:
+            data = connection.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._close(connection)
+            return
+        partial = bool(connection.unread)
+        if partial:
+            data = connection.unread + data
+            connection.unread = b""
+        answers: list[bytes] = []
+        start, size = 0, len(data)
+        while start < size:
+            end = data.find(b"\r\n\r\n", start) + 4
+            if end == 3:  # noqa: PLR2004 - not found
+                if data.startswith(b"POST /", start) and size - start <= HEAD_MAX_BYTES:
+                    break
+                self._hand_over(connection, data[start:], answers, handler_nursery)
+                return
+            head_bytes = data[start:end]
+            if head_bytes == connection.head_bytes:
+                head = connection.head
+            else:
+                head = plain_head(head_bytes)
+                connection.head, connection.head_bytes = head, head_bytes
+            if head is None:
+                self._hand_over(connection, data[start:], answers, handler_nursery)
+                return
+            body_end = end + head.body_bytes
+            if body_end > size:
+                break
+            answers.append(self._answer(connection.client, head, data[end:body_end]))
+            start = body_end
+        if start < size:
+            connection.unread = data[start:]
+            if answers or not partial:
+                connection.since_ns = self._clock.now().monotonic_ns
+            self._partial[connection] = connection.since_ns
+        else:
+            if partial:
+                self._partial.pop(connection, None)
+            connection.since_ns = self._clock.now().monotonic_ns
+        if answers:
+            self._send(connection, answers[0] if len(answers) == 1 else b"".join(answers), handler_nursery)
+
+    def _answer(self, client: str, head: PlainHead, body: bytes) -> bytes:
+        now = self._clock.now()
+        try:
+            reply = self._api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now)
+        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+            reply = internal_error("a heartbeat")
+        second = now.wall_ns // SECOND_NS
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        more = b"" if len(reply.headers) == 1 else _more_headers(reply)
+        body = reply.body
+        return (
+            b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nx-request-id: %b\r\nvary: Origin\r\n"
+            b"%bcontent-length: %d\r\n%bdate: %b\r\n\r\n%b"
+        ) % (
+            reply.status,
+            self._api.state.entropy.hex(16).encode(),
+            more,
+            len(body),
+            b"connection: close\r\n" if self._draining else b"",
+            self._date,
+            body,
+        )
+
+    def _send(self, connection: Connection, data: bytes, handler_nursery: trio.Nursery) -> None:
+        try:
+            sent = connection.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._close(connection)
+            return
+        if sent < len(data):
+            self._release(connection)
+            handler_nursery.start_soon(self._send_slowly, connection, data[sent:])
+        elif self._draining:
+            self._close(connection)
+
+    async def _send_slowly(self, connection: Connection, data: bytes) -> None:
+        """Send the rest to a client that reads slowly, and take it back into the lane; or give up on it in time."""
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.socket))
+        with trio.move_on_after(self._send_timeout_seconds) as scope:
+            try:
+                await stream.send_all(data)
+            except trio.BrokenResourceError:
+                scope.cancel()
+                await trio.lowlevel.checkpoint_if_cancelled()
+        if scope.cancelled_caught or self._draining:
+            connection.socket.close()
+            return
+        now_ns = self._clock.now().monotonic_ns
+        returned = Connection(connection.socket, connection.client, now_ns)
+        returned.unread = connection.unread
+        self._admit(returned)
+        if returned.unread:
+            self._partial[returned] = now_ns
+
+    def _hand_over(
+        self, connection: Connection, unread: bytes, answers: list[bytes], handler_nursery: trio.Nursery,
+    ) -> None:
+        """Give the connection to Hypercorn for good, after what the lane still owes it."""
+        self._release(connection)
+        handler_nursery.start_soon(self._serve_elsewhere, connection.socket, unread, b"".join(answers))
+
+    async def _serve_elsewhere(self, socket: stdlib_socket.socket, unread: bytes, owed: bytes) -> None:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
+        try:
+            if owed:
+                with trio.fail_after(self._send_timeout_seconds):
+                    await stream.send_all(owed)
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            await trio.aclose_forcefully(stream)
+            return
+        await self._front.serve_stream(stream, unread)
+
+    async def _sweep(self) -> None:
+        """Close what is late: requests that do not end, and connections at rest for too long."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            now_ns = self._clock.now().monotonic_ns
+            for connection, since_ns in list(self._partial.items()):
+                in_body = b"\r\n\r\n" in connection.unread
+                if now_ns - since_ns > (self._body_ns if in_body else self._header_ns):
+                    self._close(connection)
+            resting = self._resting
+            while resting and resting[0][0] <= now_ns:
+                _, connection = resting.popleft()
+                if not connection.open:
+                    continue
+                due_ns = connection.since_ns + self._idle_ns
+                if due_ns <= now_ns and not connection.unread:
+                    self._close(connection)
+                else:
+                    # It was heard from since, so its time moves on; each connection is looked at once an idle period.
+                    resting.append((max(due_ns, now_ns + SECOND_NS), connection))
+
+    async def drain(self, handler_nursery: trio.Nursery) -> None:
+        """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
+        self._draining = True
+        for key, _ in self._selector.select(0):
+            self._serve(key.data, handler_nursery)
+        for key in list(self._selector.get_map().values()):
+            if not key.data.unread:
+                self._close(key.data)
+        while self._connections:
+            with trio.move_on_after(SWEEP_SECONDS):
+                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+            for key, _ in self._selector.select(0):
+                self._serve(key.data, handler_nursery)
+
+    def close(self) -> None:
+        """Close whatever is left, and the selector."""
+        for key in list(self._selector.get_map().values()):
+            self._close(key.data)
+        self._selector.close()
+
+
+def _more_headers(reply: Reply) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in reply.headers[1:]).encode()

@@ -1,0 +1,94 @@
+"""The whole API as a Quart-Trio application: any ASGI server can serve it. It only translates; the table decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from reference_server.http.answers import internal_error
+from reference_server.limits import BODY_MAX_BYTES
+from reference_server.operations import OPERATIONS, PREFIXES, Api
+from reference_server.wire.replies import INVALID_REQUEST, failure
+from reference_server.wire.values import Reply, Request
+
+if TYPE_CHECKING:
+    from reference_server.ports import Clock
+
+HEADERS_TOO_LARGE = failure(431, "request headers too large")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
+
+def _response(reply: Reply) -> Response:
+    response = Response(reply.body, reply.status)
+    response.headers.clear()
+    for name, value in reply.headers:
+        response.headers.add(name, value)
+    response.headers.add("content-length", str(len(reply.body)))
+    return response
+
+
+async def _read_request(mark: str) -> tuple[Request, int]:
+    """Translate Quart's request; the second value is the status the framing guard refuses it with, 0 for none."""
+    scope = request.scope
+    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
+    refused = 0
+    if headers and mark:
+        refused = next((int(value) for name, value in headers if name == mark), 0)
+        if refused:
+            headers = tuple(header for header in headers if header[0] != mark)
+    too_large = refused == RequestEntityTooLarge.code
+    body = b""
+    if not refused:
+        try:
+            body = await request.get_data(cache=False, as_text=False)
+        except RequestEntityTooLarge:
+            too_large = True
+    client = scope.get("client") or ("", 0)
+    return (
+        Request(
+            method=scope["method"],
+            path=scope["raw_path"].decode("ascii", "replace"),
+            query=scope["query_string"].decode("ascii", "replace"),
+            headers=headers,
+            body=body,
+            client=client[0],
+            scheme=scope["scheme"],
+            body_too_large=too_large,
+        ),
+        0 if too_large else refused,
+    )
+
+
+def create_app(api: Api, clock: Clock, mark: str = "") -> QuartTrio:
+    """Make the application. `mark` is the header with which the framing guard hands over what it refuses."""
+    app = QuartTrio(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+
+    async def answer(**_ids: str) -> Response:
+        value, refused = await _read_request(mark)
+        if refused:
+            reply = api.refuse(HEADERS_TOO_LARGE if refused == HEADERS_TOO_LARGE.status else INVALID_REQUEST)
+        else:
+            try:
+                reply = api.handle(value, clock.now())
+            except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+                reply = api.refuse(internal_error(f"{value.method} {value.path}"))
+        return _response(reply)
+
+    async def unrouted(_error: HTTPException) -> Response:
+        return await answer()
+
+    paths = {
+        prefix + operation.path.replace("{id}", "<id>")
+        for operation in OPERATIONS
+        for prefix in (("",) if operation.rooted else PREFIXES)
+    }
+    for path in sorted(paths):
+        app.add_url_rule(path, path, answer, methods=METHODS, provide_automatic_options=False)
+    app.register_error_handler(HTTPException, unrouted)
+    return app

@@ -1,0 +1,169 @@
+"""Serving an API until told to stop: listeners, the express lane, Hypercorn, and a graceful end (contract §6, §11)."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import socket as stdlib_socket
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+
+from reference_server.http.express_lane import ExpressLane
+from reference_server.http.hypercorn_front import HypercornFront
+from reference_server.http.quart_app import create_app
+from reference_server.limits import BODY_MAX_BYTES, LISTEN_BACKLOG
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from ssl import SSLContext
+
+    from reference_server.operations import Api
+    from reference_server.ports import Clock, Entropy
+    from reference_server.settings import Settings
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class ListenError(Exception):
+    """The server cannot start listening; the message says what to do about it."""
+
+
+def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
+    """Bind the listening sockets. Raises ListenError, saying what to do."""
+    where = f"{settings.host}:{settings.port}"
+    try:
+        addresses = stdlib_socket.getaddrinfo(
+            settings.host, settings.port, type=stdlib_socket.SOCK_STREAM, flags=stdlib_socket.AI_PASSIVE,
+        )
+        family, _, _, _, address = addresses[0]
+        listener = stdlib_socket.create_server(address[:2], family=family, backlog=LISTEN_BACKLOG)
+    except stdlib_socket.gaierror as error:
+        raise ListenError(f"HOST: {settings.host!r} is no address of this machine ({error.strerror})") from None
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {where} ({error.strerror}): free the port, or set PORT to another (0 picks a free one)",
+        ) from None
+    listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+    return [listener]
+
+
+def make_config(settings: Settings) -> tuple[Config, SSLContext | None]:
+    """Configure Hypercorn. Raises ListenError for TLS files that cannot be used."""
+    config = Config()
+    config.include_server_header = False
+    config.accesslog = None
+    config.certfile = settings.tls_cert_file or None
+    config.keyfile = settings.tls_key_file or None
+    config.alpn_protocols = ["h2", "http/1.1"]
+    # The guard keeps the deadlines of HTTP/1.1; Hypercorn's own must never come first. For HTTP/2 it is the idle one.
+    config.keep_alive_timeout = (
+        settings.idle_timeout_seconds + settings.header_timeout_seconds + settings.body_timeout_seconds
+    )
+    config.h11_max_incomplete_size = 4 * BODY_MAX_BYTES
+    try:
+        return config, config.create_ssl_context()
+    except (OSError, ValueError) as error:
+        raise ListenError(
+            f"TLS_CERT_FILE and TLS_KEY_FILE: cannot use {settings.tls_cert_file} with {settings.tls_key_file} ({error})",
+        ) from None
+
+
+async def serve_until(
+    api: Api,
+    clock: Clock,
+    entropy: Entropy,
+    stop: Callable[[], Awaitable[None]],
+    *,
+    express_lane: bool = True,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` returns, then let requests in flight end, within the grace period.
+
+    Reports the URLs once connections are accepted. Raises ListenError before that.
+    """
+    settings = api.settings
+    config, tls = make_config(settings)
+    listeners = open_listeners(settings)
+    mark = f"x-framing-{entropy.hex(32)}"
+    app = ASGIWrapper(create_app(api, clock, mark))
+    lifespan = Lifespan(app, config, {})
+    context = WorkerContext(None)
+    front = HypercornFront(app, config, context, settings, mark.encode())
+    async with trio.open_nursery() as lifespan_nursery:
+        await lifespan_nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        try:
+            async with trio.open_nursery() as handlers:
+                async with trio.open_nursery() as acceptors:
+                    lane = None
+                    if tls is not None:
+                        acceptors.start_soon(_accept_tls, front, listeners, tls, handlers)
+                    elif express_lane:
+                        lane = ExpressLane(api, clock, settings, front)
+                        acceptors.start_soon(lane.run, listeners, handlers)
+                    else:
+                        acceptors.start_soon(_accept_plain, front, listeners, handlers)
+                    # What exists now lives as long as the process; collections need not look at it again.
+                    gc.collect()
+                    gc.freeze()
+                    scheme = "http" if tls is None else "https"
+                    task_status.started([_url(scheme, listener) for listener in listeners])
+                    await stop()
+                    acceptors.cancel_scope.cancel()
+                for listener in listeners:
+                    listener.close()
+                handlers.cancel_scope.deadline = trio.current_time() + settings.shutdown_grace_seconds
+                await context.terminated.set()
+                if lane is not None:
+                    with trio.move_on_after(settings.shutdown_grace_seconds):
+                        await lane.drain(handlers)
+                    lane.close()
+        finally:
+            await lifespan.wait_for_shutdown()
+            lifespan_nursery.cancel_scope.cancel()
+
+
+def _url(scheme: str, listener: stdlib_socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+async def _accept_plain(
+    front: HypercornFront, listeners: list[stdlib_socket.socket], handlers: trio.Nursery,
+) -> None:
+    streams = [trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners]
+    await trio.serve_listeners(front.serve_stream, streams, handler_nursery=handlers)
+
+
+async def _accept_tls(
+    front: HypercornFront, listeners: list[stdlib_socket.socket], tls: SSLContext, handlers: trio.Nursery,
+) -> None:
+    streams = [
+        trio.SSLListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), tls, https_compatible=True)
+        for listener in listeners
+    ]
+    await trio.serve_listeners(front.serve_tls, streams, handler_nursery=handlers)
+
+
+async def _first_signal(signals: AsyncIterator[int]) -> None:
+    async for _ in signals:
+        return
+
+
+async def serve_until_signal(api: Api, clock: Clock, entropy: Entropy, *, express_lane: bool = True) -> None:
+    """Serve until SIGINT or SIGTERM, and say on standard output where."""
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            serve = partial(
+                serve_until, api, clock, entropy, partial(_first_signal, signals), express_lane=express_lane,
+            )
+            for url in await nursery.start(serve):
+                with suppress(BrokenPipeError):
+                    print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output
