@@ -36,6 +36,12 @@ class _AnswerCount:
     def __init__(self) -> None:
         self.complete = 0
         self._body_left = 0
+        self._says_close = False
+
+    @property
+    def closing(self) -> bool:
+        """Say whether the last answer is out and the connection is to end."""
+        return self._says_close and self._body_left <= 0
 
     def sent(self, data: bytes | bytearray | memoryview) -> None:
         """Note one write."""
@@ -45,6 +51,7 @@ class _AnswerCount:
                 return
             self.complete += self._body_left > 0  # an answer to HEAD names a length and sends nothing
             head, _, body = data.partition(b"\r\n\r\n")
+            self._says_close = b"\r\nconnection: close" in head.lower()
             length = _CONTENT_LENGTH.search(head)
             self._body_left = (int(length[1]) if length else 0) - len(body)
         elif self._body_left > 0:
@@ -70,6 +77,7 @@ class GuardedStream(trio.abc.Stream):
         self._since = trio.current_time()
         self._answers = _AnswerCount()
         self._progress = trio.Event()
+        self._receiving = trio.CancelScope()
 
     @property
     def socket(self) -> Any:
@@ -101,12 +109,22 @@ class GuardedStream(trio.abc.Stream):
         with trio.move_on_after(self._send_timeout_seconds):
             while self._answers.complete < guard.released:
                 await self._progress.wait()
+        if guard.refused:
+            await self._linger()
         return b""
+
+    async def _linger(self) -> None:
+        """Read on for a moment after a refusal: closing on unread bytes would take the answer from the client."""
+        dropped = 0
+        with trio.move_on_after(LINGER_SECONDS):
+            while dropped < LINGER_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
+                dropped += len(data)
 
     async def _receive_in_time(self) -> bytes:
         while True:
             since = self._since
-            with trio.move_on_at(since + self._timeouts[self._guard.waiting]):
+            timeout = LINGER_SECONDS if self._answers.closing else self._timeouts[self._guard.waiting]
+            with trio.move_on_at(since + timeout) as self._receiving:
                 return bytes(await self._stream.receive_some(READ_BYTES))
             if since == self._since:
                 return b""
@@ -119,6 +137,11 @@ class GuardedStream(trio.abc.Stream):
         self._answers.sent(data)
         self._progress.set()
         self._progress = trio.Event()
+        if self._answers.closing and not scope.cancelled_caught:
+            # Hypercorn means to close now, but Quart-Trio cancels it on the way there; see that the client learns of it.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
+                await self.send_eof()
+            self._receiving.deadline = trio.current_time()
         if scope.cancelled_caught:
             raise trio.BrokenResourceError("the client does not read its answer")
 
@@ -127,14 +150,9 @@ class GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """End the answers; after a refusal, read on for a moment so that the client sees why."""
+        """End the answers; TLS has no such half-close."""
         if isinstance(self._stream, trio.SocketStream):
             await self._stream.send_eof()
-        if self._guard.refused:
-            dropped = 0
-            with trio.move_on_after(LINGER_SECONDS):
-                while dropped < LINGER_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
-                    dropped += len(data)
 
     async def aclose(self) -> None:
         """Close the socket."""
