@@ -1,1 +1,15 @@
 """The attack catalogue, one module a family."""
+
+from __future__ import annotations
+
+from simulator.attacks.catalogue import Attack
+from simulator.attacks.certificate import RotatedOut
+from simulator.attacks.credential import WrongToken
+from simulator.attacks.replay import ReplayExact
+from simulator.attacks.signature import ForgedSignature
+from simulator.attacks.skew import SkewAhead, SkewBehind
+
+CATALOGUE: dict[str, type[Attack]] = {
+    attack.name: attack for attack in (ReplayExact, SkewBehind, SkewAhead, WrongToken, ForgedSignature, RotatedOut)
+}
+"""Every attack by its stable name."""

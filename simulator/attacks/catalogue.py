@@ -1,0 +1,91 @@
+"""What an attack is, and how one is made: the base of every family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from reference_server.wire.timestamps import format_timestamp
+from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simulator.history import Answer
+
+HEX_DIGITS = "0123456789abcdef"
+NONCE_BYTES = 12
+
+
+class Shot(msgspec.Struct, frozen=True):
+    """One hostile request, and what a correct server answers. `nonce` is the raw nonce it carries."""
+
+    request: bytes
+    nonce: bytes
+    expected: Answer
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """When and where a shot is made."""
+
+    now_ns: int
+    wall_ns: int
+    host: str
+
+
+class Attack:
+    """One entry of the catalogue. Subclasses say what it is in class variables and make its shots.
+
+    `victims` are honest machines whose credentials the attacker has got hold of; an attack never changes their state,
+    but for `prepare`, which may ask a victim to do what its owner could ask of it.
+    """
+
+    name: ClassVar[str]
+    shape: ClassVar[str]
+    verdict: ClassVar[str]
+    effect: ClassVar[str]
+    anchor: ClassVar[str]
+
+    def prepare(self, victim: Machine) -> None:
+        """Bring a victim into the state the attack needs. Most need nothing."""
+
+    def ready(self, victim: Machine, moment: Moment) -> bool:
+        """Say whether a shot at this victim has a certain right answer at this moment."""
+        del moment
+        return bool(victim.policy_id) and not victim.rotate_due
+
+    def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
+        """Make one request."""
+        raise NotImplementedError
+
+
+def random_hex(rng: np.random.Generator, digits: int) -> str:
+    """Give random hexadecimal digits from a seeded generator."""
+    return rng.bytes((digits + 1) // 2).hex()[:digits]
+
+
+def forge(  # noqa: PLR0913 - each argument is one thing an attack may replace
+    victim: Machine,
+    moment: Moment,
+    rng: np.random.Generator,
+    expected: Answer,
+    *,
+    skew_ns: int = 0,
+    token: str | None = None,
+    certificate_id: str | None = None,
+    signing_key: bytes | None = None,
+) -> Shot:
+    """Make a heartbeat in a victim's name that is right but for what is replaced."""
+    nonce = rng.bytes(NONCE_BYTES)
+    timestamp = format_timestamp((moment.wall_ns + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
+    key = victim.token if signing_key is None else signing_key
+    body = signed_heartbeat(key, victim.worker_id, timestamp, nonce.hex(), victim.policy_id, "{}")
+    request = heartbeat_request(
+        moment.host,
+        victim.worker_id,
+        victim.token.decode() if token is None else token,
+        certificate_id or victim.certificate_id,
+        body,
+    )
+    return Shot(request, nonce, expected)

@@ -1,0 +1,168 @@
+"""One virtual provider machine, without I/O: it is asked what it does now, and told what came of it.
+
+Both worlds run this code. It holds no clock, socket or randomness: moments and jitter are arguments, in nanoseconds on
+the run's clock.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from reference_server.wire.signing import sign_text
+from reference_server.wire.timestamps import format_timestamp
+from simulator.fleet.clocks import PERFECT, ClockError
+
+SECOND_NS = 1_000_000_000
+MILLISECOND_NS = 1_000_000
+HOLD_NS = 60 * SECOND_NS
+"""A machine rotates after a 401, and fetches its policy after a 403, at most once in this time."""
+BACK_OFF_MAX_NS = 60 * SECOND_NS
+BACK_OFF_DOUBLINGS_MAX = 6
+CERTIFICATE_MARGIN = 0.2
+"""The share of a certificate's life that is left when its machine rotates it."""
+UNAUTHORIZED, FORBIDDEN = 401, 403
+
+
+class Action(Enum):
+    """What a machine does next."""
+
+    REGISTER = 1
+    CONSENT = 2
+    FETCH_POLICY = 3
+    ROTATE = 4
+    HEARTBEAT = 5
+    WAIT = 6
+
+
+class Machine:
+    """The state of one agent. `due_ns` is when it wants to act next; `silence` are (from, to) moments it stays quiet."""
+
+    __slots__ = (
+        "certificate_id", "certificate_until_ns", "clock", "consented", "due_ns", "failures", "index", "interval_ns",
+        "last_accepted", "last_accepted_ns", "name", "owner_id", "policy_id", "previous_certificate_id",
+        "refetched_ns", "rotate_due", "rotated_ns", "rules", "silence", "stopped", "token", "worker_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        index: int,
+        owner_id: str,
+        interval_ns: int,
+        clock: ClockError = PERFECT,
+        silence: tuple[tuple[int, int], ...] = (),
+    ) -> None:
+        self.index = index
+        self.name = f"machine {index}"
+        self.owner_id = owner_id
+        self.interval_ns = interval_ns
+        self.clock = clock
+        self.silence = silence
+        self.worker_id = ""
+        self.token = b""
+        self.certificate_id = ""
+        self.previous_certificate_id = ""
+        self.certificate_until_ns = 0
+        self.consented = False
+        self.policy_id = ""
+        self.rules: dict[str, Any] = {}
+        self.due_ns = 0
+        self.failures = 0
+        self.rotate_due = False
+        self.rotated_ns = -HOLD_NS
+        self.refetched_ns = -HOLD_NS
+        self.last_accepted = b""
+        self.last_accepted_ns = 0
+        self.stopped = False
+
+    def action(self, now_ns: int) -> Action:
+        """Say what to do now. WAIT moves `due_ns` to when to ask again."""
+        if self.due_ns > now_ns:
+            return Action.WAIT
+        if not self.worker_id:
+            return Action.REGISTER
+        if not self.consented:
+            return Action.CONSENT
+        if not self.policy_id:
+            return Action.FETCH_POLICY
+        if self.rotate_due or now_ns >= self.certificate_until_ns:
+            return Action.ROTATE
+        for start_ns, end_ns in self.silence:
+            if start_ns <= now_ns < end_ns:
+                self.due_ns = end_ns
+                return Action.WAIT
+        return Action.HEARTBEAT
+
+    def registered(self, worker_id: str, token: str, certificate_id: str, until_ns: int) -> None:
+        """Take what registration gave; `until_ns` is when to rotate."""
+        self.worker_id = worker_id
+        self.token = token.encode()
+        self.certificate_id = certificate_id
+        self.certificate_until_ns = until_ns
+
+    def rotated(self, certificate_id: str, now_ns: int, until_ns: int) -> None:
+        """Take a new certificate; the one before is dead."""
+        self.previous_certificate_id = self.certificate_id
+        self.certificate_id = certificate_id
+        self.certificate_until_ns = until_ns
+        self.rotated_ns = now_ns
+        self.rotate_due = False
+
+    def fetched_policy(self, policy_id: str, rules: dict[str, Any], now_ns: int) -> None:
+        """Take the policy to obey."""
+        self.policy_id = policy_id
+        self.rules = rules
+        self.refetched_ns = now_ns
+
+    def heartbeat(self, wall_ns: int, elapsed_ns: int, nonce: str, metrics: str) -> bytes:
+        """Make a signed heartbeat's body on this machine's own clock."""
+        timestamp = format_timestamp(
+            (wall_ns + self.clock.at(elapsed_ns)) // MILLISECOND_NS * MILLISECOND_NS,
+        )
+        return signed_heartbeat(self.token, self.worker_id, timestamp, nonce, self.policy_id, metrics)
+
+    def accepted(self, planned_ns: int, interval_ns: int) -> None:
+        """Go on to the next heartbeat, one interval after the planned start of this one."""
+        self.failures = 0
+        self.due_ns = planned_ns + interval_ns
+
+    def refused(self, status: int, now_ns: int, jitter: float, retry_after_ns: int = 0) -> None:
+        """Back off, and mend what can be mended: a 401 may mean a dead certificate, a 403 a changed consent.
+
+        `status` is 0 when there was no answer; `jitter` is a random number from 0 to 1.
+        """
+        if status == UNAUTHORIZED and now_ns - self.rotated_ns >= HOLD_NS:
+            self.rotate_due = True
+            self.rotated_ns = now_ns
+        if status == FORBIDDEN and now_ns - self.refetched_ns >= HOLD_NS:
+            self.policy_id = ""
+            self.refetched_ns = now_ns
+        self.due_ns = now_ns + max(retry_after_ns, back_off_ns(self.interval_ns, self.failures, jitter))
+        self.failures += 1
+
+
+def back_off_ns(interval_ns: int, failures: int, jitter: float) -> int:
+    """Wait twice as long after each failure in a row, up to a minute, spread by half so that a fleet does not return
+    at once."""
+    doubled = max(interval_ns, SECOND_NS) << min(failures, BACK_OFF_DOUBLINGS_MAX)
+    return int(min(doubled, BACK_OFF_MAX_NS) * (0.75 + 0.5 * jitter))
+
+
+def signed_heartbeat(
+    token: bytes, worker_id: str, timestamp: str, nonce: str, policy_id: str, metrics: str,
+) -> bytes:
+    """Write a heartbeat's body, signed with a machine's token (contract §4, §5). All texts must be plain ASCII."""
+    signature = sign_text(token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}").decode()
+    return (
+        f'{{"timestamp":"{timestamp}","nonce":"{nonce}","policy_id":"{policy_id}","metrics":{metrics},'
+        f'"signature":"{signature}"}}'
+    ).encode()
+
+
+def heartbeat_request(host: str, worker_id: str, token: str, certificate_id: str, body: bytes) -> bytes:
+    """Write the HTTP request that carries a heartbeat."""
+    return (
+        f"POST /api/v1/workers/{worker_id}/heartbeat HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"X-Machine-Token: {token}\r\nX-Machine-Certificate-Id: {certificate_id}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body

@@ -1,0 +1,96 @@
+"""Threshold expressions, as k6 writes them: `p(99)<250ms`, `rate>0.999`, `count==0`."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.scenario.values import SECOND_NS, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMES = ("p", "min", "max", "med", "avg")
+METRICS: dict[str, tuple[str, ...]] = {
+    "heartbeat.response_time": TIMES,
+    "heartbeat.service_time": TIMES,
+    "heartbeat.accepted": ("rate", "count"),
+    "heartbeat.refused": ("rate", "count"),
+    "requests.lost": ("count", "rate"),
+    "requests.total": ("count", "rate"),
+    "attacks.accepted": ("count",),
+    "attacks.sent": ("count",),
+    "alerts.errors": ("count",),
+    "alerts.stale_workers.fired": ("count",),
+    "alerts.stale_workers.cleared": ("count",),
+    "alerts.worker_auth_failures.fired": ("count",),
+    "alerts.worker_auth_failures.cleared": ("count",),
+    "replay.accepted_twice": ("count",),
+    "generator.dropped_starts": ("count", "rate"),
+    "machines.connected": ("max",),
+}
+"""Every metric a threshold may name, with what may be asked of it."""
+
+_EXPRESSION = re.compile(
+    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)\s*(ms|s|m|h)?\s*",
+)
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
+PERCENT_MAX = 100
+
+
+class ThresholdError(ValueError):
+    """An expression that cannot be judged; the message says how one is written."""
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """One expression. `bound` is in seconds for times; `percentile` is from 0 to 100 for `p`, else None."""
+
+    metric: str
+    aggregate: str
+    percentile: float | None
+    comparison: str
+    bound: float
+    expression: str
+
+    def holds(self, value: float) -> bool:
+        """Compare a measured value."""
+        return _OPERATORS[self.comparison](value, self.bound)
+
+
+def parse_threshold(metric: str, expression: str) -> Threshold:
+    """Read one expression for a metric. Raises ThresholdError."""
+    if metric not in METRICS:
+        close = difflib.get_close_matches(metric, METRICS, 1, 0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"one of {', '.join(METRICS)}"
+        raise ThresholdError(f"unknown metric; {hint}")
+    match = _EXPRESSION.fullmatch(expression)
+    if match is None:
+        raise ThresholdError(f"{expression!r} is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'")
+    aggregate, percentile, comparison, number, unit = match.groups()
+    if aggregate not in METRICS[metric]:
+        raise ThresholdError(f"{expression!r}: {metric} has {', '.join(METRICS[metric])}, not {aggregate!r}")
+    if (aggregate == "p") != (percentile is not None):
+        raise ThresholdError(f"{expression!r}: only p takes a percentile, and it needs one, like 'p(99)'")
+    if percentile is not None and not 0 <= float(percentile) <= PERCENT_MAX:
+        raise ThresholdError(f"{expression!r}: a percentile is from 0 to 100")
+    is_time = METRICS[metric] is TIMES
+    if is_time != (unit is not None):
+        raise ThresholdError(
+            f"{expression!r}: " + ("write a time with its unit, like '250ms'" if is_time else "takes no unit"),
+        )
+    try:
+        bound = parse_duration(number + unit) / SECOND_NS if unit else float(number)
+    except ValueError:
+        raise ThresholdError(f"{expression!r}: {number!r} is no number") from None
+    return Threshold(metric, aggregate, None if percentile is None else float(percentile), comparison, bound, expression)
