@@ -1,0 +1,119 @@
+"""Reading HTTP answers: a fast path for the shape this API's answers have, and httptools for every other."""
+
+from __future__ import annotations
+
+import httptools
+import msgspec
+
+from simulator.history import Answer
+from simulator.limits import ANSWER_MAX_BYTES
+
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = b"\r\ncontent-length: "
+OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
+
+
+class GarbageError(Exception):
+    """What came is no HTTP answer, or one without end."""
+
+
+class HttpAnswer(msgspec.Struct, frozen=True):
+    """One whole answer. `head` is the raw head; `keep` says whether the connection may be used again."""
+
+    status: int
+    head: bytes
+    body: bytes
+    keep: bool
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self.body = b""
+        self.complete = False
+
+    def on_body(self, part: bytes) -> None:
+        self.body += part
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+def read_answer(data: bytes) -> HttpAnswer | None:
+    """Read one answer; None when more bytes are needed. Raises GarbageError."""
+    end = data.find(_HEAD_END)
+    if end < 0:
+        if not b"HTTP/1.1 ".startswith(data[:9]) and not data.startswith(b"HTTP/1."):
+            raise GarbageError("not HTTP")
+        if len(data) > ANSWER_MAX_BYTES:
+            raise GarbageError("an answer without end")
+        return None
+    head = data[:end]
+    if head.startswith(b"HTTP/1.1 1"):
+        return read_answer(data[end + 4 :])
+    at = head.find(_LENGTH)
+    if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
+        return _read_any(data, head)
+    line_end = head.find(b"\r\n", at + 18)
+    digits = head[at + 18 : line_end if line_end >= 0 else end]
+    status = head[9:12]
+    if not (digits.isdigit() and status.isdigit()) or len(digits) > 8:  # noqa: PLR2004 - past any bound
+        raise GarbageError("no length")
+    body_end = end + 4 + int(digits)
+    if len(data) < body_end:
+        if body_end > ANSWER_MAX_BYTES:
+            raise GarbageError("an answer too long")
+        return None
+    if len(data) > body_end:
+        raise GarbageError("more than one answer")
+    return HttpAnswer(int(status), head, data[end + 4 :], keep=True)
+
+
+def _read_any(data: bytes, head: bytes) -> HttpAnswer | None:
+    collector = _Collector()
+    parser = httptools.HttpResponseParser(collector)
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserError as error:
+        raise GarbageError(str(error)) from None
+    if not collector.complete:
+        if len(data) > ANSWER_MAX_BYTES:
+            raise GarbageError("an answer without end")
+        return None
+    return HttpAnswer(parser.get_status_code(), head, collector.body, parser.should_keep_alive())
+
+
+def retry_after_ns(head: bytes) -> int:
+    """Give how long an answer asks to wait; 0 when it does not say."""
+    _, found, rest = head.lower().partition(b"\r\nretry-after:")
+    digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
+    return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
+
+
+_REFUSALS: dict[Answer, tuple[int, bytes]] = {
+    Answer.MISSING_FIELDS: (400, b"missing required heartbeat fields"),
+    Answer.MALFORMED_FIELDS: (400, b"invalid heartbeat fields"),
+    Answer.INVALID_TIMESTAMP: (400, b"invalid timestamp"),
+    Answer.TIMESTAMP_OUT_OF_WINDOW: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_TOKEN: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_CERTIFICATE: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
+    Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
+    Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
+}
+
+
+def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
+    """Say what a heartbeat got: acceptance, the refusal that was expected, or something else."""
+    status = answer.status
+    if status == OK and b'"accepted":true' in answer.body:
+        return Answer.ACCEPTED
+    if status == TOO_MANY:
+        return Answer.RATE_LIMITED
+    if status >= SERVER_ERROR:
+        return Answer.UNAVAILABLE
+    if expected is Answer.EITHER:
+        expected = Answer.TIMESTAMP_OUT_OF_WINDOW
+    refusal = _REFUSALS.get(expected)
+    if refusal is not None and status == refusal[0] and refusal[1] in answer.body:
+        return expected
+    return Answer.UNEXPECTED

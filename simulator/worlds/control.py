@@ -1,0 +1,111 @@
+"""Control-plane calls: short-lived connections for what owners and machines do besides heartbeats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer
+from simulator.worlds.target import Target, bound_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+
+class LostError(Exception):
+    """No whole answer came."""
+
+
+class ControlConnection:
+    """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout."""
+
+    def __init__(self, target: Target, source: str | None) -> None:
+        self._target = target
+        self._source = source
+        self._stream: trio.abc.Stream | None = None
+
+    async def __aenter__(self) -> ControlConnection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+    async def _connect(self) -> trio.abc.Stream:
+        target = self._target
+        sock = trio.socket.from_stdlib_socket(bound_socket(target, self._source))
+        try:
+            await sock.connect((target.address, target.port))
+        except BaseException:
+            sock.close()
+            raise
+        stream: trio.abc.Stream = trio.SocketStream(sock)
+        if target.tls is not None:
+            stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
+        return stream
+
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None, *, rooted: bool = False,
+    ) -> HttpAnswer:
+        """Send one request and read its answer; `body` is sent as JSON."""
+        payload = b"" if body is None else msgspec.json.encode(body)
+        lines = [f"{method} {'' if rooted else '/api/v1'}{path} HTTP/1.1", f"Host: {self._target.authority}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body is not None:
+            lines += ["Content-Type: application/json"]
+        if method == "POST":
+            lines += [f"Content-Length: {len(payload)}"]
+        message = "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
+        try:
+            with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+                if self._stream is None:
+                    self._stream = await self._connect()
+                await self._stream.send_all(message)
+                answer = await self._read(self._stream)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError) as error:
+            await self._close()
+            raise LostError(f"{type(error).__name__}: {error}") from error
+        if not answer.keep:
+            await self._close()
+        return answer
+
+    @staticmethod
+    async def _read(stream: trio.abc.Stream) -> HttpAnswer:
+        data = b""
+        while True:
+            part = await stream.receive_some(65_536)
+            if not part:
+                raise GarbageError("closed before the answer was whole")
+            data += part
+            answer = read_answer(data)
+            if answer is not None:
+                return answer
+
+
+def owner_headers(target: Target, owner_id: str | None = None) -> dict[str, str]:
+    """Give an owner's headers."""
+    headers = {"Authorization": f"Bearer {target.token}"}
+    if owner_id is not None:
+        headers["X-Owner-ID"] = owner_id
+    return headers
+
+
+def data_of(answer: HttpAnswer) -> dict[str, Any]:
+    """Give an enveloped answer's data. Raises LostError when it has none."""
+    try:
+        data = msgspec.json.decode(answer.body)["data"]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise LostError(f"HTTP {answer.status} without data") from error
+    if not isinstance(data, dict):
+        raise LostError(f"HTTP {answer.status} with odd data")
+    return data

@@ -1,0 +1,261 @@
+"""The live world: a scenario's fleet against a real server, over real sockets, in real time."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from simulator.fleet.hardware import HardwareLoad, capped
+from simulator.history import GeneratorSample, History, Scrape
+from simulator.scenario.values import SECOND_NS
+from simulator.worlds.control import ControlConnection, LostError, owner_headers
+from simulator.worlds.onboarding import OK, Onboarding
+from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
+from simulator.worlds.shard import Shard
+from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
+
+if TYPE_CHECKING:
+    from simulator.fleet.machine import Machine
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.progress import Progress
+
+TICK_SECONDS = 0.05
+LAG_PROBE_SECONDS = 0.1
+HARDWARE_TICK_SECONDS = 1.0
+LAST_ANSWERS_SECONDS = 3.0
+UNAUTHORIZED = 401
+
+
+def parse_metrics(text: str) -> dict[str, float]:
+    """Read the HatchFarm samples of a metrics page: name with labels, as exposed, to value. Raises ValueError."""
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith("hatchfarm_"):
+                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
+    return samples
+
+
+async def read_metrics(connection: ControlConnection, target: Target) -> dict[str, float]:
+    """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says."""
+    answer = await connection.request("GET", "/metrics", owner_headers(target), rooted=True)
+    if answer.status == UNAUTHORIZED:
+        raise TargetError(f"{target.url} refuses the owner token: give the right one with --token")
+    if answer.status != OK:
+        raise TargetError(f"{target.url}/metrics answered {answer.status}: is this a HatchFarm server?")
+    try:
+        return parse_metrics(answer.body.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise TargetError(f"{target.url}/metrics is not in the Prometheus text format ({error})") from None
+
+
+async def check_target(target: Target) -> dict[str, float]:
+    """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
+    source = SCRAPER_ADDRESS if target.own_addresses else None
+    async with ControlConnection(target, source) as connection:
+        try:
+            answer = await connection.request("GET", "/health", {}, rooted=True)
+            if answer.status != OK or b"healthy" not in answer.body:
+                raise TargetError(f"{target.url}/health answered {answer.status}: is this a HatchFarm server?")
+            return await read_metrics(connection, target)
+        except LostError as error:
+            raise TargetError(
+                f"{target.url} cannot be reached ({error}): is it running? `hatchfarm doctor --target {target.url}` looks",
+            ) from None
+
+
+class LiveRun:
+    """One run of a scenario against a target. Everything random follows from the seed; times count from `start`."""
+
+    def __init__(self, scenario: Scenario, seed: int, target: Target, history: History, progress: Progress) -> None:
+        self._scenario = scenario
+        self._target = target
+        self._history = history
+        self._progress = progress
+        fleet_rng, shard_rng, hardware_rng, call_rng = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
+        )
+        # Owners of their own for each run, so that a target that has seen runs before is no different.
+        prefix = f"owner-{time.time_ns():x}"  # noqa: TID251 - the live world runs on the real clock
+        self._fleet = make_fleet(scenario, fleet_rng, prefix)
+        self._campaigns = make_campaigns(scenario, self._fleet, fleet_rng)
+        self._hardware = HardwareLoad(len(self._fleet), scenario.fleet.hardware, hardware_rng)
+        self._start_ns = time.monotonic_ns()
+        self._onboarding = Onboarding(
+            target, history, progress, self.now, call_rng, scenario.fleet.certificate_rotation_ns,
+        )
+        self._nursery: trio.Nursery | None = None
+        self._shard = Shard(
+            target, history, progress, shard_rng, self.now, time.time_ns, self._metrics_of, self._call,
+            scenario.fleet.jitter,
+        )  # fmt: skip
+        self._spread = shard_rng.random(len(self._fleet))
+        self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
+        self._load_hardware(HARDWARE_TICK_SECONDS)
+
+    def now(self) -> int:
+        """Give nanoseconds since the start of the run."""
+        return time.monotonic_ns() - self._start_ns
+
+    async def run(self) -> None:
+        """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
+        progress = self._progress
+        progress.phase = "policies"
+        owner_ids = sorted({machine.owner_id for machine in self._fleet})
+        await self._onboarding.create_policies(owner_ids)
+        self._start_ns = time.monotonic_ns()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for task in (self._shard.run, self._conduct, self._scrape, self._watch, self._tick_hardware):
+                    nursery.start_soon(task)
+                await trio.sleep(self._scenario.duration_ns / SECOND_NS)
+                nursery.cancel_scope.cancel()
+        finally:
+            progress.phase = "last answers"
+            with trio.CancelScope(shield=True):
+                await self._shard.finish(LAST_ANSWERS_SECONDS)
+                await self._last_scrape()
+            progress.phase = "done"
+
+    async def _last_scrape(self) -> None:
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        async with ControlConnection(self._target, source) as connection:
+            await self._scrape_once(connection)
+
+    async def _conduct(self) -> None:
+        """Start and stop machines as the stages want, and launch the campaigns."""
+        fleet, progress = self._fleet, self._progress
+        campaigns = sorted(self._campaigns, key=lambda campaign: campaign.options.start_ns)
+        registered = 0
+        while True:
+            now_ns = self.now()
+            progress.elapsed_ns = now_ns
+            wanted = machines_wanted(self._scenario.fleet, now_ns)
+            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+            progress.machines_wanted = wanted
+            while progress.machines_running < wanted:
+                machine = fleet[progress.machines_running]
+                machine.due_ns = now_ns
+                if progress.machines_running < registered:
+                    machine.stopped = False
+                    self._shard.resume(machine)
+                else:
+                    registered += 1
+                    self._call(machine)
+                progress.machines_running += 1
+            while progress.machines_running > wanted:
+                progress.machines_running -= 1
+                self._shard.stop_machine(fleet[progress.machines_running])
+            while campaigns and campaigns[0].options.start_ns <= now_ns:
+                self._shard.launch(campaigns.pop(0))
+            progress.connected_max = max(progress.connected_max, progress.connected)
+            await trio.sleep(TICK_SECONDS)
+
+    def _call(self, machine: Machine) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._do_call, machine)
+
+    async def _do_call(self, machine: Machine) -> None:
+        first = not machine.worker_id
+        await self._onboarding.serve(machine)
+        if first and machine.policy_id:
+            # Machines that came up together must not beat together.
+            machine.due_ns = self.now() + int(machine.interval_ns * self._spread[machine.index])
+        if not machine.stopped:
+            self._shard.resume(machine)
+
+    # --- hardware
+
+    def _metrics_of(self, index: int) -> str:
+        cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
+        return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
+
+    def _load_hardware(self, seconds: float) -> None:
+        """Move the fleet's load on, held under each machine's policy."""
+        hardware, fleet = self._hardware, self._fleet
+        unix_seconds = time.time()  # noqa: TID251 - the live world runs on the real clock
+        hardware.advance(seconds, unix_seconds / 3600 % 24)
+        hours = {zone: time_hour(zone, unix_seconds) for zone in {m.rules.get("timezone", "UTC") for m in fleet}}
+
+        def caps(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            return np.array([machine.rules.get(name, 100) for machine in fleet], dtype=np.float64)
+
+        allowed = np.array(
+            [
+                hours[machine.rules.get("timezone", "UTC")] in machine.rules["allowed_hours"]
+                if "allowed_hours" in machine.rules
+                else True
+                for machine in fleet
+            ],
+        )
+        self._cpu = np.round(capped(hardware.cpu, caps("max_cpu_percent"), allowed), 1).tolist()
+        self._memory = np.round(capped(hardware.memory, caps("max_memory_percent"), True), 1).tolist()  # noqa: FBT003
+        self._gpu = np.round(capped(hardware.gpu, caps("max_gpu_percent"), allowed), 1).tolist()
+
+    async def _tick_hardware(self) -> None:
+        while True:
+            await trio.sleep(HARDWARE_TICK_SECONDS)
+            self._load_hardware(HARDWARE_TICK_SECONDS)
+
+    # --- watching
+
+    async def _scrape(self) -> None:
+        interval_seconds = self._scenario.metrics_interval_ns / SECOND_NS
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        due = trio.current_time()
+        async with ControlConnection(self._target, source) as connection:
+            while True:
+                await self._scrape_once(connection)
+                due = max(due + interval_seconds, trio.current_time())
+                await trio.sleep_until(due)
+
+    async def _scrape_once(self, connection: ControlConnection) -> None:
+        progress = self._progress
+        sent_ns = self.now()
+        try:
+            samples = await read_metrics(connection, self._target)
+        except (LostError, TargetError) as error:
+            progress.scrape_failures += 1
+            progress.last_problem = f"scrape: {error}"
+            return
+        self._history.scrapes.append(Scrape(sent_ns, self.now(), samples))
+        progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
+        progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
+
+    async def _watch(self) -> None:
+        """Once a second, record how the harness itself is doing."""
+        dropped_before = 0
+        while True:
+            start, cpu_start, worst = time.monotonic(), time.process_time(), 0.0
+            while time.monotonic() - start < 1:
+                before = trio.current_time()
+                await trio.sleep(LAG_PROBE_SECONDS)
+                worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+            share = (time.process_time() - cpu_start) / (time.monotonic() - start)
+            dropped = self._progress.dropped_starts
+            self._history.generator.append(
+                GeneratorSample(self.now(), int(worst * 1e9), share, dropped - dropped_before),
+            )
+            dropped_before = dropped
+
+
+def time_hour(zone: str, unix_seconds: float) -> int:
+    """Give the hour of the day in a time zone; UTC's for a zone this machine does not know."""
+    try:
+        info: tzinfo = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        info = UTC
+    return datetime.fromtimestamp(unix_seconds, info).hour
+
+
+async def run_fleet(scenario: Scenario, seed: int, target: Target, history: History, progress: Progress) -> None:
+    """Run a scenario's fleet. Raises TargetError when the target cannot serve it at all."""
+    await LiveRun(scenario, seed, target, history, progress).run()

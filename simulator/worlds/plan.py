@@ -1,0 +1,92 @@
+"""What a live run is made of: its fleet, its campaigns, and who takes part when. Everything follows from the seed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from simulator import limits
+from simulator.attacks import CATALOGUE
+from simulator.fleet.clocks import PERFECT, ClockError
+from simulator.fleet.machine import Machine
+from simulator.scenario.values import SECOND_NS
+
+if TYPE_CHECKING:
+    from simulator.attacks.catalogue import Attack
+    from simulator.scenario.values import AttackOptions, FleetOptions, Scenario
+
+DEFAULT_RAMP_PER_SECOND = 200
+DEFAULT_RAMP_SECONDS = 5
+
+
+class Campaign(msgspec.Struct):
+    """One attack campaign: its number in the history, the attack, its victims, and how many addresses attack."""
+
+    number: int
+    options: AttackOptions
+    attack: Attack
+    victims: list[Machine]
+    attackers: int
+    fired: int = 0
+
+
+def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> list[Machine]:
+    """Make the machines, spread evenly over owners, with the scenario's share of wrong clocks and silences."""
+    options = scenario.fleet
+    machines = options.machines
+    clocks = [PERFECT] * machines
+    order = rng.permutation(machines)
+    taken = 0
+    for clock in options.clocks:
+        step = clock.step
+        error = ClockError(
+            clock.offset_ns, clock.drift_ppm, None if step is None else step.at_ns, 0 if step is None else step.by_ns,
+        )
+        count = round(clock.share * machines)
+        for index in order[taken : taken + count]:
+            clocks[index] = error
+        taken += count
+    silences: list[tuple[tuple[int, int], ...]] = [()] * machines
+    for silence in options.silence:
+        for index in rng.permutation(machines)[: round(silence.share * machines)]:
+            silences[index] += ((silence.at_ns, silence.at_ns + silence.duration_ns),)
+    return [
+        Machine(
+            index, f"{prefix}-{index % options.owners}", options.heartbeat_interval_ns, clocks[index], silences[index],
+        )
+        for index in range(machines)
+    ]
+
+
+def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Generator) -> list[Campaign]:
+    """Give each campaign its victims: machines with right clocks, a set of its own for each while they last."""
+    candidates = [machine for machine in fleet if machine.clock is PERFECT] or fleet
+    order = [candidates[index] for index in rng.permutation(len(candidates))]
+    campaigns = []
+    taken = 0
+    for number, options in enumerate(scenario.attacks, 1):
+        count = max(1, min(round(options.share * len(order)), limits.VICTIMS_MAX))
+        victims = [order[(taken + index) % len(order)] for index in range(min(count, len(order)))]
+        taken += count
+        attackers = math.ceil(options.rate / limits.ATTACKER_RATE_PER_SECOND)
+        campaigns.append(Campaign(number, options, CATALOGUE[options.name](), victims, attackers))
+    return campaigns
+
+
+def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
+    """Say how many machines should take part at a moment: straight lines from stage to stage, then the last target."""
+    if not options.stages:
+        ramp_ns = max(DEFAULT_RAMP_SECONDS, options.machines / DEFAULT_RAMP_PER_SECOND) * SECOND_NS
+        return min(options.machines, math.ceil(options.machines * elapsed_ns / ramp_ns))
+    level = 0
+    start_ns = 0
+    for stage in options.stages:
+        into_ns = elapsed_ns - start_ns
+        if into_ns < stage.duration_ns:
+            return level + round((stage.target - level) * into_ns / stage.duration_ns)
+        level = stage.target
+        start_ns += stage.duration_ns
+    return level

@@ -1,0 +1,57 @@
+"""What a run can tell while it goes on: plain counters that the terminal polls."""
+
+from __future__ import annotations
+
+from simulator.history import Answer
+from simulator.limits import LATENCIES_KEPT
+
+
+class Progress:
+    """Counters of one run. `latencies_ns` are response times since somebody last took them."""
+
+    def __init__(self) -> None:
+        self.phase = "starting"
+        self.machines_wanted = 0
+        self.machines_running = 0
+        self.connected = 0
+        self.connected_max = 0
+        self.sent = 0
+        self.in_flight = 0
+        self.accepted = 0
+        self.refused = 0
+        self.lost = 0
+        self.connect_failures = 0
+        self.onboarding_failures = 0
+        self.dropped_starts = 0
+        self.attacks_refused = 0
+        self.attacks_accepted = 0
+        self.attacks_other = 0
+        self.elapsed_ns = 0
+        self.stale_alert = False
+        self.auth_alert = False
+        self.scrape_failures = 0
+        self.last_problem = ""
+        self._latencies_ns: list[int] = []
+
+    def answered(self, got: Answer, latency_ns: int) -> None:
+        """Count an honest heartbeat's answer."""
+        if got is Answer.ACCEPTED:
+            self.accepted += 1
+        else:
+            self.refused += 1
+        if len(self._latencies_ns) < LATENCIES_KEPT:
+            self._latencies_ns.append(latency_ns)
+
+    def attacked(self, got: Answer) -> None:
+        """Count a hostile request's answer."""
+        if got is Answer.ACCEPTED:
+            self.attacks_accepted += 1
+        elif got in {Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
+            self.attacks_other += 1
+        else:
+            self.attacks_refused += 1
+
+    def take_latencies_ns(self) -> list[int]:
+        """Give the response times since the last call."""
+        taken, self._latencies_ns = self._latencies_ns, []
+        return taken

@@ -1,0 +1,417 @@
+"""The shard: thousands of heartbeat connections in one Trio task.
+
+Like the server's express lane it waits for one nested selector and works on non-blocking sockets directly: no task, no
+stream and no wake-up a machine. What to send comes from the machines and the campaigns; when, from a heap of moments.
+"""
+
+from __future__ import annotations
+
+import heapq
+import selectors
+import ssl
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from simulator.attacks.catalogue import NONCE_BYTES, Moment
+from simulator.fleet.clocks import PERFECT, expected_answer
+from simulator.fleet.machine import Action, Machine, heartbeat_request
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from simulator.worlds.plan import Campaign
+    from simulator.worlds.progress import Progress
+
+READ_BYTES = 65_536
+IDLE_WAKE_SECONDS = 0.05
+SWEEP_NS = 500_000_000
+VICTIM_TRIES = 8
+RANDOM_POOL = 4096
+JITTER_DIGITS = 8192
+
+
+class LinkState(Enum):
+    """Where a connection stands."""
+
+    CLOSED = 0
+    CONNECTING = 1
+    HANDSHAKING = 2
+    READY = 3
+    WAITING = 4
+
+
+class Link:
+    """One long-lived connection and the request it waits for: a machine's own, or an attacker's."""
+
+    __slots__ = (
+        "campaign", "expected", "machine", "nonce", "planned_ns", "received", "request", "sent_ns", "sock", "source",
+        "state", "subject",
+    )  # fmt: skip
+
+    def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
+        self.source = source
+        self.machine = machine
+        self.campaign = campaign
+        self.sock: socket.socket | None = None
+        self.state = LinkState.CLOSED
+        self.received = b""
+        self.request = b""
+        self.nonce = b""
+        self.planned_ns = 0
+        self.sent_ns = 0
+        self.expected = Answer.ACCEPTED
+        self.subject = NO_MACHINE if machine is None else machine.index
+
+
+class Shard:
+    """Drives machines and attackers against one target.
+
+    `now` gives nanoseconds since the start of the run and `wall` Unix nanoseconds; `metrics_of` gives a machine's
+    hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument for each thing from outside
+        self,
+        target: Target,
+        history: History,
+        progress: Progress,
+        rng: np.random.Generator,
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        metrics_of: Callable[[int], str],
+        call: Callable[[Machine], None],
+        jitter: float,
+    ) -> None:
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._rng = rng
+        self._now = now
+        self._wall = wall
+        self._metrics_of = metrics_of
+        self._call = call
+        self._jitter = jitter
+        self._selector = selectors.DefaultSelector()
+        self._due: list[tuple[int, int, Machine | tuple[Campaign, deque[Link]]]] = []
+        self._order = 0
+        self._links: dict[int, Link] = {}
+        self._attackers: list[Link] = []
+        self._nonces: list[bytes] = []
+        self._spread: list[float] = []
+        self._next_sweep_ns = 0
+        self._stopping = False
+
+    # --- what is to be done, and when
+
+    def resume(self, machine: Machine) -> None:
+        """Take a machine (back) into the schedule at its `due_ns`."""
+        self._at(machine.due_ns, machine)
+
+    def stop_machine(self, machine: Machine) -> None:
+        """Take a machine off the fleet; it keeps its registration."""
+        machine.stopped = True
+        link = self._links.pop(machine.index, None)
+        if link is not None:
+            self._drop(link)
+
+    def launch(self, campaign: Campaign) -> None:
+        """Begin a campaign's schedule."""
+        links = deque(
+            Link(attacker_source(self._target, campaign.number * 1000 + index), None, campaign.number)
+            for index in range(campaign.attackers)
+        )
+        self._attackers.extend(links)
+        for victim in campaign.victims:
+            campaign.attack.prepare(victim)
+        self._at(self._now(), (campaign, links))
+
+    def _at(self, due_ns: int, what: Machine | tuple[Campaign, deque[Link]]) -> None:
+        self._order += 1
+        heapq.heappush(self._due, (due_ns, self._order, what))
+
+    async def run(self) -> None:
+        """Work until cancelled or `finish` is called."""
+        due = self._due
+        selector = self._selector
+        fileno = selector.fileno()  # type: ignore[attr-defined]
+        while not self._stopping:
+            now_ns = self._now()
+            wait_seconds = min(IDLE_WAKE_SECONDS, (due[0][0] - now_ns) / 1e9) if due else IDLE_WAKE_SECONDS
+            if wait_seconds > 0:
+                with trio.move_on_after(wait_seconds):
+                    await trio.lowlevel.wait_readable(fileno)
+            else:
+                await trio.lowlevel.checkpoint()
+            for key, _ in selector.select(0):
+                self._ready(key.data)
+            now_ns = self._now()
+            while due and due[0][0] <= now_ns:
+                planned_ns, _, what = heapq.heappop(due)
+                if type(what) is Machine:
+                    self._turn(what, planned_ns, now_ns)
+                else:
+                    self._fire(what, planned_ns, now_ns)  # type: ignore[arg-type]
+                now_ns = self._now()
+            if now_ns >= self._next_sweep_ns:
+                self._sweep(now_ns)
+
+    async def finish(self, patience_seconds: float) -> None:
+        """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
+        self._stopping = True
+        with trio.move_on_after(patience_seconds):
+            while any(link.state is LinkState.WAITING for link in self._all_links()):
+                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+                for key, _ in self._selector.select(0):
+                    self._ready(key.data)
+        for link in list(self._all_links()):
+            if link.state in {LinkState.WAITING, LinkState.CONNECTING, LinkState.HANDSHAKING}:
+                self._lost(link)
+            self._drop(link)
+        self._selector.close()
+
+    def _all_links(self) -> list[Link]:
+        return [*self._links.values(), *self._attackers]
+
+    # --- sending
+
+    def _turn(self, machine: Machine, planned_ns: int, now_ns: int) -> None:
+        """Let a machine do what it wants to do now."""
+        if machine.stopped:
+            return
+        action = machine.action(now_ns)
+        if action is Action.WAIT:
+            self._at(machine.due_ns, machine)
+            return
+        if action is not Action.HEARTBEAT:
+            self._call(machine)
+            return
+        link = self._links.get(machine.index)
+        if link is None:
+            link = self._links[machine.index] = Link(machine_source(self._target, machine.index), machine, HONEST)
+        late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
+        if late > 0:
+            self._progress.dropped_starts += late
+            planned_ns += late * machine.interval_ns
+        if not self._nonces:
+            pool = self._rng.bytes(NONCE_BYTES * RANDOM_POOL)
+            self._nonces = [pool[at : at + NONCE_BYTES] for at in range(0, len(pool), NONCE_BYTES)]
+        nonce = self._nonces.pop()
+        link.nonce = nonce
+        link.planned_ns = planned_ns
+        body = machine.heartbeat(self._wall(), now_ns, nonce.hex(), self._metrics_of(machine.index))
+        token = machine.token.decode()
+        link.request = heartbeat_request(self._target.authority, machine.worker_id, token, machine.certificate_id, body)
+        self._send(link)
+
+    def _fire(self, what: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int) -> None:
+        """Make one shot of a campaign, and plan its next."""
+        campaign, links = what
+        options = campaign.options
+        campaign.fired += 1
+        due_ns = options.start_ns + round(campaign.fired * 1e9 / options.rate)
+        if due_ns < options.start_ns + options.duration_ns:
+            self._at(due_ns, what)
+        moment = Moment(now_ns, self._wall(), self._target.authority)
+        link = links[0]
+        links.rotate(-1)
+        if link.state not in {LinkState.READY, LinkState.CLOSED}:
+            self._progress.dropped_starts += 1
+            return
+        for _ in range(VICTIM_TRIES):
+            victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
+            if campaign.attack.ready(victim, moment):
+                break
+        else:
+            return
+        shot = campaign.attack.shot(victim, moment, self._rng)
+        link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
+        link.planned_ns = planned_ns
+        link.subject = victim.index
+        self._send(link)
+
+    def _send(self, link: Link) -> None:
+        """Send a link's request, connecting first where needed."""
+        self._progress.in_flight += 1
+        if link.state is not LinkState.READY:
+            self._connect(link)
+            return
+        link.sent_ns = self._now()
+        link.state = LinkState.WAITING
+        self._progress.sent += 1
+        try:
+            sent = link.sock.send(link.request)  # type: ignore[union-attr]
+        except OSError:
+            sent = -1
+        if sent != len(link.request):
+            # A heartbeat fits any socket buffer; a connection that does not take it is dead or blocked.
+            self._lost(link)
+
+    def _connect(self, link: Link) -> None:
+        target = self._target
+        link.sent_ns = self._now()
+        try:
+            link.sock = bound_socket(target, link.source)
+            link.sock.connect_ex((target.address, target.port))
+        except OSError:
+            self._lost(link)
+            return
+        link.state = LinkState.CONNECTING
+        self._selector.register(link.sock, selectors.EVENT_WRITE, link)
+
+    # --- receiving
+
+    def _ready(self, link: Link) -> None:
+        sock = link.sock
+        if sock is None:
+            return
+        if link.state in {LinkState.CONNECTING, LinkState.HANDSHAKING}:
+            self._connected(link, sock)
+            return
+        try:
+            data = sock.recv(READ_BYTES)
+            while isinstance(sock, ssl.SSLSocket) and sock.pending():
+                data += sock.recv(READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except OSError:
+            data = b""
+        if link.state is not LinkState.WAITING:
+            self._drop(link)  # closed by the server at rest, or bytes nobody asked for
+            return
+        try:
+            if not data:
+                raise GarbageError("closed before the answer")
+            data = link.received + data if link.received else data
+            answer = read_answer(data)
+        except GarbageError:
+            self._lost(link)
+            return
+        if answer is None:
+            link.received = data
+            return
+        link.received = b""
+        self._answered(link, answer)
+
+    def _connected(self, link: Link, sock: socket.socket) -> None:
+        try:
+            if link.state is LinkState.CONNECTING:
+                sock.getpeername()
+                self._progress.connected += 1
+                tls = self._target.tls
+                self._selector.unregister(sock)
+                if tls is not None:
+                    sock = tls.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
+                    link.sock = sock
+                    link.state = LinkState.HANDSHAKING
+                else:
+                    link.state = LinkState.READY
+                self._selector.register(sock, selectors.EVENT_READ, link)
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
+                link.state = LinkState.READY
+        except ssl.SSLWantReadError:
+            return
+        except OSError:
+            self._lost(link)
+            return
+        self._progress.in_flight -= 1
+        self._send(link)
+
+    def _answered(self, link: Link, answer: HttpAnswer) -> None:
+        """Record an answer, and let the machine go on."""
+        now_ns = self._now()
+        link.state = LinkState.READY
+        progress = self._progress
+        progress.in_flight -= 1
+        machine = link.machine
+        if machine is None:
+            expected = link.expected
+            interval_ns = 0
+        else:
+            interval_ns = machine.interval_ns
+            clock = machine.clock
+            expected = (
+                Answer.ACCEPTED
+                if clock is PERFECT
+                else expected_answer(clock.at(link.sent_ns), now_ns - link.sent_ns)
+            )
+        got = classify_heartbeat(answer, expected)
+        self._history.append(
+            link.planned_ns, link.sent_ns, now_ns, link.nonce, link.subject, answer.status, Operation.HEARTBEAT,
+            expected, got, link.campaign,
+        )  # fmt: skip
+        if not answer.keep:
+            self._drop(link)
+        if machine is None:
+            progress.attacked(got)
+            return
+        progress.answered(got, now_ns - link.planned_ns)
+        if got is Answer.ACCEPTED:
+            machine.last_accepted = link.request
+            machine.last_accepted_ns = now_ns
+            machine.accepted(link.planned_ns, round(interval_ns * (1 + self._jitter * self._signed_random())))
+        else:
+            machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
+        self._at(machine.due_ns, machine)
+
+    def _lost(self, link: Link) -> None:
+        """Record that no whole answer came, and start over with a new connection."""
+        now_ns = self._now()
+        sent = link.state is LinkState.WAITING
+        self._drop(link)
+        progress = self._progress
+        progress.in_flight -= 1
+        machine = link.machine
+        if sent:
+            expected = Answer.ACCEPTED if machine is not None else link.expected
+            self._history.append(
+                link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT, expected,
+                Answer.LOST, link.campaign,
+            )  # fmt: skip
+            progress.lost += 1
+        else:
+            progress.connect_failures += 1
+        if machine is not None and not machine.stopped:
+            machine.refused(0, now_ns, self._random())
+            self._at(machine.due_ns, machine)
+
+    def _drop(self, link: Link) -> None:
+        sock, link.sock = link.sock, None
+        link.received = b""
+        if sock is not None:
+            try:
+                self._selector.unregister(sock)
+            except (KeyError, ValueError):
+                pass
+            else:
+                self._progress.connected -= link.state in {LinkState.HANDSHAKING, LinkState.READY, LinkState.WAITING}
+            sock.close()
+        link.state = LinkState.CLOSED
+
+    def _sweep(self, now_ns: int) -> None:
+        """Give up on answers that are too late."""
+        self._next_sweep_ns = now_ns + SWEEP_NS
+        oldest_ns = now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9)
+        busy = {LinkState.WAITING, LinkState.CONNECTING, LinkState.HANDSHAKING}
+        for link in self._all_links():
+            if link.state in busy and link.sent_ns < oldest_ns:
+                self._lost(link)
+
+    def _random(self) -> float:
+        if not self._spread:
+            numbers: Any = self._rng.random(JITTER_DIGITS)
+            self._spread = numbers.tolist()
+        return self._spread.pop()
+
+    def _signed_random(self) -> float:
+        return 2 * self._random() - 1

@@ -1,0 +1,119 @@
+"""The server a run is aimed at, and the loopback addresses its machines speak from."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import ssl
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MACHINES_NET = 16
+OWNERS_NET = 8
+ATTACKERS_NET = 9
+SCRAPER_ADDRESS = "127.7.0.1"
+NETWORK_ADDRESSES = 1 << 16
+IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+
+
+class TargetError(Exception):
+    """The target cannot be used; the message says why and what to do."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where to send, with what owner token. `own_addresses` says whether each machine has an address of its own."""
+
+    scheme: str
+    host: str
+    port: int
+    address: str
+    token: str
+    own_addresses: bool
+    tls: ssl.SSLContext | None = None
+
+    def __repr__(self) -> str:
+        """Hide the token."""
+        return f"Target({self.url})"
+
+    @property
+    def url(self) -> str:
+        """Give the URL, without the API's prefix."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Give host and port as the `Host` header has them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_target(url: str, token: str) -> Target:
+    """Read a target's URL. Raises TargetError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise TargetError(f"--target {url}: {error}") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise TargetError(f"--target {url}: write it like http://127.0.0.1:8080 or https://host")
+    port = port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise TargetError(f"--target {url}: the host is not known ({error.strerror})") from None
+    address = str(found[0][4][0])
+    own = ipaddress.ip_address(address).is_loopback and ":" not in address and can_bind("127.16.0.1")
+    tls = ssl.create_default_context() if parts.scheme == "https" else None
+    return Target(parts.scheme, parts.hostname, port, address, token, own, tls)
+
+
+def can_bind(address: str) -> bool:
+    """Say whether this machine lets a socket speak from an address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+def _numbered(network: int) -> Callable[[Target, int], str | None]:
+    def source(target: Target, index: int) -> str | None:
+        if not target.own_addresses:
+            return None
+        number = index + 1
+        high = network + number // NETWORK_ADDRESSES
+        return f"127.{high}.{number >> 8 & 255}.{number & 255}"
+
+    return source
+
+
+machine_source = _numbered(MACHINES_NET)
+owner_source = _numbered(OWNERS_NET)
+attacker_source = _numbered(ATTACKERS_NET)
+
+
+def bound_socket(target: Target, source: str | None) -> socket.socket:
+    """Make a non-blocking socket that will speak from an address. Raises OSError."""
+    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            try:
+                # Leaves the port to connect(), so that ports run out per destination and not per machine.
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            except OSError as error:
+                if error.errno not in {errno.ENOPROTOOPT, errno.EINVAL}:
+                    raise
+            sock.bind((source, 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
