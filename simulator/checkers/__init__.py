@@ -1,1 +1,38 @@
 """Pure functions from a history to a verdict, one module a property."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.checkers.alerts import check_alerts
+from simulator.checkers.answers import check_answers
+from simulator.checkers.generator import check_generator
+from simulator.checkers.replay import check_replay
+from simulator.checkers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from simulator.checkers.facts import Facts
+    from simulator.history import History
+
+    Checker = Callable[[History, Facts], Verdict]
+
+CHECKERS: Mapping[str, Checker] = {
+    "alerts": check_alerts,
+    "replay": check_replay,
+    "answers": check_answers,
+    "generator": check_generator,
+}
+
+
+def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
+    """Let every checker judge. One that crashes is inconclusive: it never counts as a pass."""
+    verdicts = []
+    for name, check in checkers.items():
+        try:
+            verdicts.append(check(history, facts))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other checkers still count
+            message = f"The checker crashed: {type(error).__name__}: {error}"
+            verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))
+    return verdicts

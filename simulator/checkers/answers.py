@@ -1,0 +1,69 @@
+"""The answers checker: each attack was refused, and each honest request got what a correct server must say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, Answer, History, Operation
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+
+UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
+"""Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
+
+
+def check_answers(history: History, _facts: Facts) -> Verdict:
+    """Compare what each request got with what it had to get."""
+    rows = history.rows()
+    expected, got, hostile = rows["expected"], rows["got"], rows["campaign"] != HONEST
+    judged = ~np.isin(got, UNJUDGED)
+    allowed = (got == expected) | (
+        (expected == Answer.EITHER) & np.isin(got, [Answer.ACCEPTED, Answer.TIMESTAMP_OUT_OF_WINDOW])
+    )
+    wrong = rows[judged & ~allowed]
+    attacks_accepted = int((hostile & (got == Answer.ACCEPTED) & (expected != Answer.ACCEPTED)).sum())
+    figures: dict[str, Any] = {
+        "requests": len(rows),
+        "attacks": int(hostile.sum()),
+        "attacks_accepted": attacks_accepted,
+        "wrong": len(wrong),
+        "unjudged": int((~judged).sum()),
+    }
+    if len(wrong):
+        # One of each kind first: a thousand like the first would hide the second.
+        _, firsts = np.unique(wrong[["operation", "expected", "got", "campaign"]], return_index=True)
+        order = [*firsts, *(index for index in range(len(wrong)) if index not in set(firsts.tolist()))]
+        findings = tuple(_finding(wrong[index]) for index in order[:FINDINGS_MAX])
+        summary = f"{len(wrong)} requests got a wrong answer; {findings[0].message}."
+        return Verdict("answers", Status.FAIL, summary, findings, figures)
+    if not judged.any():
+        return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
+    summary = f"All {int(judged.sum())} judged answers were right; {figures['attacks']} hostile requests, none accepted."
+    return Verdict("answers", Status.PASS, summary, (), figures)
+
+
+def _finding(row: NDArray[Any]) -> Finding:
+    expected, got = Answer(int(row["expected"])), Answer(int(row["got"]))
+    operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
+    who = "a hostile" if row["campaign"] != HONEST else "an honest"
+    rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
+    return Finding(
+        rule,
+        f"{who} {operation} of machine {row['machine']} got {got.name} (HTTP {row['status']}) instead of {expected.name}",
+        int(row["sent_ns"]),
+        {
+            "machine": int(row["machine"]),
+            "campaign": int(row["campaign"]),
+            "nonce": bytes(row["nonce"]).hex(),
+            "status": int(row["status"]),
+            "sent_ns": int(row["sent_ns"]),
+            "answered_ns": int(row["answered_ns"]),
+        },
+    )

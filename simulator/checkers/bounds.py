@@ -1,0 +1,163 @@
+"""What every figure of a scrape may be, given what was sent and answered around it.
+
+A request took effect somewhere between its sending and its answer; one whose answer was lost, at any time after it was
+sent, or never. A scrape read somewhere between its own two ends. So each figure has a lower and an upper bound that
+follow from the history, and outside of them is a proven error (design: truth and verdicts).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.history import NEVER_NS, REASONS, Answer, Operation, Scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+
+CLOCK_RATE_TOLERANCE = 500e-6
+"""How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
+SECOND_NS = 1_000_000_000
+LONG_AGO_NS = -(1 << 62)
+
+
+class Range(msgspec.Struct, frozen=True, gc=False):
+    """A lower and an upper bound, both possible."""
+
+    low: int
+    high: int
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+class ScrapeBounds(msgspec.Struct, frozen=True):
+    """What a correct server may show in one scrape, in excess of what it showed before the run."""
+
+    scrape: Scrape
+    workers: Range
+    unknown: Range
+    stale: Range
+    failures: Range
+    recent: Range
+    by_reason: dict[str, Range]
+
+
+class _Failures:
+    """Failures in order: how many surely, and how many possibly, took effect by a moment or within a window."""
+
+    def __init__(self, rows: NDArray[Any], possible: NDArray[Any]) -> None:
+        self._sure_answered = np.sort(rows["answered_ns"])
+        self._sure_sent = np.sort(rows["sent_ns"])
+        self._possible_sent = np.sort(np.concatenate([rows["sent_ns"], possible["sent_ns"]]))
+        self._possible_answered = np.sort(np.concatenate([rows["answered_ns"], possible["answered_ns"]]))
+
+    def by(self, start_ns: int, end_ns: int) -> Range:
+        """Count the failures up to a scrape between two moments."""
+        low = int(np.searchsorted(self._sure_answered, start_ns, side="right"))
+        return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")))
+
+    def within(self, start_ns: int, end_ns: int, window_ns: int) -> Range:
+        """Count those no older than the window at such a scrape."""
+        slack_ns = int(window_ns * CLOCK_RATE_TOLERANCE)
+        # Surely inside: answered before the scrape began, less those that may have left the window by its end.
+        left_by_end = int(np.searchsorted(self._sure_sent, end_ns - window_ns + slack_ns, side="right"))
+        low = max(0, int(np.searchsorted(self._sure_answered, start_ns, side="right")) - left_by_end)
+        # Possibly inside: sent before the scrape ended, less those that had surely left when it began.
+        gone_by_start = int(np.searchsorted(self._possible_answered, start_ns - window_ns - slack_ns, side="left"))
+        return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")) - gone_by_start)
+
+
+def _latest(into: NDArray[np.int64], machines: NDArray[Any], moments: NDArray[Any]) -> None:
+    np.maximum.at(into, machines, moments)
+
+
+class _Advancing:
+    """Rows in the order of one of their times, handed out as a cursor moves over them."""
+
+    def __init__(self, rows: NDArray[Any], field: str) -> None:
+        self._rows = rows[np.argsort(rows[field], kind="stable")]
+        self._times = self._rows[field]
+        self._at = 0
+
+    def until(self, moment_ns: int) -> NDArray[Any]:
+        """Give the rows not given yet whose time is at or before a moment."""
+        end = int(np.searchsorted(self._times, moment_ns, side="right"))
+        taken = self._rows[self._at : end]
+        self._at = max(self._at, end)
+        return taken
+
+
+def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> Iterator[ScrapeBounds]:
+    """Work out the bounds for each scrape, in order. Cost: rows, and machines for each scrape."""
+    operation, got, machine = rows["operation"], rows["got"], rows["machine"]
+    heartbeat = operation == Operation.HEARTBEAT
+    machine_facing = heartbeat | (operation == Operation.POLICY_FETCH)
+    unsure = (got == Answer.LOST) | (got == Answer.UNAVAILABLE) | (got == Answer.UNEXPECTED)
+    possible = rows[machine_facing & unsure].copy()
+    possible["answered_ns"] = np.where(possible["got"] == Answer.LOST, NEVER_NS, possible["answered_ns"])
+    failed = rows[np.isin(got, list(REASONS))]
+    total = _Failures(failed, possible)
+    by_reason = {
+        reason: _Failures(failed[failed["got"] == answer], possible[_may_fail_as(possible, answer)])
+        for answer, reason in REASONS.items()
+    }
+
+    machines = int(machine.max()) + 1 if len(rows) else 0
+    accepted = rows[heartbeat & (got == Answer.ACCEPTED)]
+    maybe = possible[possible["operation"] == Operation.HEARTBEAT]
+    sure_by_answer = _Advancing(accepted, "answered_ns")
+    any_by_sending = _Advancing(np.concatenate([accepted, maybe]), "sent_ns")
+    registered = rows[operation == Operation.REGISTER]
+    sure_registered = np.sort(registered["answered_ns"][registered["got"] == Answer.ACCEPTED])
+    any_registered = np.sort(registered["sent_ns"])
+    # The last acceptance of each machine: when the last sure one was sent at the earliest, and when the last possible
+    # one took effect at the latest.
+    sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
+    possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
+    stale_ns = int(facts.stale_seconds * SECOND_NS)
+    slack_ns = int(stale_ns * CLOCK_RATE_TOLERANCE)
+
+    for scrape in scrapes:
+        start_ns, end_ns = scrape.sent_ns, scrape.answered_ns
+        new = sure_by_answer.until(start_ns)
+        _latest(sure_sent, new["machine"], new["sent_ns"])
+        new = any_by_sending.until(end_ns)
+        _latest(possible_effect, new["machine"], new["answered_ns"])
+        surely_heard = sure_sent > LONG_AGO_NS
+        possibly_heard = possible_effect > LONG_AGO_NS
+        surely_fresh = surely_heard & (end_ns - sure_sent <= stale_ns - slack_ns)
+        possibly_fresh = possibly_heard & (possible_effect >= start_ns - stale_ns - slack_ns)
+        workers = Range(
+            int(np.searchsorted(sure_registered, start_ns, side="right")),
+            int(np.searchsorted(any_registered, end_ns, side="right")),
+        )
+        yield ScrapeBounds(
+            scrape=scrape,
+            workers=workers,
+            unknown=Range(
+                max(0, workers.low - int(possibly_heard.sum())), max(0, workers.high - int(surely_heard.sum())),
+            ),
+            stale=Range(
+                int((surely_heard & ~possibly_fresh).sum()), int((possibly_heard & ~surely_fresh).sum()),
+            ),
+            failures=total.by(start_ns, end_ns),
+            recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
+            by_reason={reason: failures.by(start_ns, end_ns) for reason, failures in by_reason.items()},
+        )
+
+
+def _may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
+    """Say which unsure rows may have counted for a reason: the one expected, or any where the answer was not expected."""
+    selected: NDArray[np.bool_] = (
+        (possible["expected"] == answer)
+        | (possible["expected"] == Answer.EITHER)
+        | (possible["got"] == Answer.UNEXPECTED)
+    )
+    return selected

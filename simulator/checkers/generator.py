@@ -1,0 +1,48 @@
+"""The generator checker: whether the harness itself kept up. When it did not, its other verdicts say less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, History, Operation
+
+if TYPE_CHECKING:
+    from simulator.checkers.facts import Facts
+
+SECOND_NS = 1_000_000_000
+ADVICE = "use fewer machines, a longer interval, or a machine with more cores"
+
+
+def check_generator(history: History, facts: Facts) -> Verdict:
+    """Hold loop lag, schedule slip and dropped starts against their budgets. Never fails: it is about us."""
+    rows = history.rows()
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
+    slips = (heartbeats["sent_ns"] - heartbeats["planned_ns"]) / SECOND_NS
+    slip = float(np.percentile(slips, 99)) if len(slips) else 0.0
+    lags = [sample.loop_lag_ns / SECOND_NS for sample in history.generator]
+    dropped = sum(sample.dropped_starts for sample in history.generator)
+    late_seconds = sum(lag > facts.lag_budget_seconds for lag in lags)
+    figures = {
+        "schedule_slip_p99_s": slip,
+        "loop_lag_max_s": max(lags, default=0.0),
+        "cpu_share_max": max((sample.cpu_share for sample in history.generator), default=0.0),
+        "dropped_starts": dropped,
+    }
+    planned = len(heartbeats) + dropped
+    over = []
+    if slip > facts.slip_budget_seconds:
+        over.append(f"1% of heartbeats left more than {slip:.2f}s late")
+    if late_seconds > max(1, facts.bad_seconds_share_budget * len(lags)):
+        over.append(f"in {late_seconds} of {len(lags)} seconds the harness stood still for more than "
+                    f"{facts.lag_budget_seconds:g}s")  # fmt: skip
+    if planned and dropped / planned > facts.dropped_share_budget:
+        over.append(f"{dropped} of {planned} planned heartbeats could not be started")
+    if over:
+        findings = tuple(Finding("generator.over-budget", problem, 0) for problem in over)
+        summary = f"The harness could not keep its schedule: {'; '.join(over)}. To mend it, {ADVICE}."
+        return Verdict("generator", Status.INCONCLUSIVE, summary, findings, figures)
+    summary = f"The harness kept its schedule: 99% of heartbeats left within {slip * 1000:.1f} ms of their time."
+    return Verdict("generator", Status.PASS, summary, (), figures)
