@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,11 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     return Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
 
 
-def serve(environ: Mapping[str, str], *, express_lane: bool = True) -> int:
-    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code."""
+def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:
+    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code.
+
+    With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     # Heartbeats make hardly any cyclic garbage, and a collection over 100,000 machines is a pause everybody feels.
     gc.set_threshold(50_000, 50, 100)
@@ -70,7 +74,16 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True) -> int:
         return _fail(str(error))
     problem = ""
     try:
-        trio.run(_serve, api, entropy, express_lane)
+        trio.run(
+            partial(
+                serve_until_signal,
+                api,
+                SystemClock(),
+                entropy,
+                express_lane=express_lane,
+                until_stdin_closes=until_stdin_closes,
+            ),
+        )
     except* ListenError as group:
         problem = str(_first(group))
     return _fail(problem) if problem else 0
@@ -80,10 +93,6 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-async def _serve(api: Api, entropy: Entropy, express_lane: bool) -> None:  # noqa: FBT001 - through trio.run
-    await serve_until_signal(api, SystemClock(), entropy, express_lane=express_lane)
 
 
 def _fail(message: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import socket as stdlib_socket
 from contextlib import suppress
@@ -152,18 +153,30 @@ async def _accept_tls(
     await trio.serve_listeners(front.serve_tls, streams, handler_nursery=handlers)
 
 
-async def _first_signal(signals: AsyncIterator[int]) -> None:
-    async for _ in signals:
-        return
+async def _until_told(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
+    """Wait for a stop signal, or for the end of standard input."""
+    async with trio.open_nursery() as nursery:
+
+        async def watch_stdin() -> None:
+            async with trio.lowlevel.FdStream(os.dup(0)) as stdin:
+                while await stdin.receive_some(4096):
+                    pass
+            nursery.cancel_scope.cancel()
+
+        if until_stdin_closes:
+            nursery.start_soon(watch_stdin)
+        async for _ in signals:
+            nursery.cancel_scope.cancel()
 
 
-async def serve_until_signal(api: Api, clock: Clock, entropy: Entropy, *, express_lane: bool = True) -> None:
+async def serve_until_signal(
+    api: Api, clock: Clock, entropy: Entropy, *, express_lane: bool = True, until_stdin_closes: bool = False,
+) -> None:
     """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
-            serve = partial(
-                serve_until, api, clock, entropy, partial(_first_signal, signals), express_lane=express_lane,
-            )
+            serve = partial(serve_until, api, clock, entropy, stop, express_lane=express_lane)
             for url in await nursery.start(serve):
                 with suppress(BrokenPipeError):
                     print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output

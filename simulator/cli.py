@@ -1,0 +1,232 @@
+"""The `hatchfarm` command. Each flag has an environment variable; user errors end with one message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from secrets import token_hex  # noqa: TID251 - the token of a run's own server
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.report.terminal import make_console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+USAGE_ERROR = 2
+app = typer.Typer(
+    help="HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+attack_app = typer.Typer(help="Explain the attacks.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
+app.add_typer(attack_app, name="attack")
+app.add_typer(bench_app, name="bench")
+
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
+TargetUrl = Annotated[
+    str | None, typer.Option("--target", help="A running deployment, like http://127.0.0.1:8080.", envvar="HATCHFARM_TARGET"),
+]
+Token = Annotated[
+    str | None, typer.Option("--token", help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
+]
+
+
+def _fail(command: str, message: str) -> NoReturn:
+    sys.stderr.write(f"hatchfarm {command}: {message}\n")
+    raise typer.Exit(USAGE_ERROR)
+
+
+def _settings_epilog() -> str:
+    from reference_server.app import settings_help  # noqa: PLC0415 - the server's modules load only where they are used
+
+    rows = [f"  {name} ({default or 'unset'}): {purpose}" for name, default, purpose in settings_help()]
+    return "\b\nSettings, as environment variables:\n" + "\n".join(rows)
+
+
+class _ServeCommand(typer.core.TyperCommand):
+    """Lists the settings below the options of `serve --help`."""
+
+    def format_epilog(self, ctx: object, formatter: object) -> None:
+        """Write the settings as they are, one a line."""
+        del ctx
+        formatter.write("\n" + _settings_epilog().removeprefix("\b\n") + "\n")  # type: ignore[attr-defined]
+
+
+@app.command(cls=_ServeCommand)
+def serve(
+    *,
+    express_lane: Annotated[
+        bool,
+        typer.Option(
+            "--express-lane/--no-express-lane",
+            help="Answer heartbeats in front of Hypercorn.",
+            envvar="HATCHFARM_EXPRESS_LANE",
+        ),
+    ] = True,
+    until_stdin_closes: Annotated[
+        bool,
+        typer.Option(
+            "--until-stdin-closes",
+            help="Also stop when standard input closes, so as not to outlive the parent process.",
+            envvar="HATCHFARM_UNTIL_STDIN_CLOSES",
+        ),
+    ] = False,
+) -> None:
+    """Start the reference server, and say where it listens."""
+    from reference_server.app import serve as run_server  # noqa: PLC0415 - as above
+
+    raise typer.Exit(run_server(os.environ, express_lane=express_lane, until_stdin_closes=until_stdin_closes))
+
+
+@app.command()
+def run(
+    scenario: ScenarioFile,
+    out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0)] = None,
+    target: TargetUrl = None,
+    token: Token = None,
+) -> None:
+    """Run a scenario and judge what the server did.
+
+    Exit codes: 0 everything held, 1 a check or threshold failed, 2 usage or scenario error or unreachable target,
+    3 the harness could not know.
+    """
+    from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415 - numpy and trio are slow to load
+    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
+
+    try:
+        loaded = load_scenario(scenario)
+    except ScenarioError as error:
+        _fail("run", str(error))
+    if target is not None and token is None:
+        _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
+    own_token = token if target is not None and token is not None else token_hex(24)
+    request = Request(loaded, scenario, loaded.seed if seed is None else seed, out, target, own_token)
+    problem = ""
+    code = 0
+    try:
+        code = execute(request, make_console())
+    except* USER_ERRORS as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        problem = str(error)
+    if problem:
+        _fail("run", problem)
+    raise typer.Exit(code)
+
+
+@app.command()
+def validate(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.")]) -> None:
+    """Check scenario files offline, and say what is wrong where."""
+    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415 - as above
+
+    wrong = 0
+    for path in scenarios:
+        try:
+            load_scenario(path)
+            typer.echo(f"{path}: right")
+        except ScenarioError as error:
+            wrong += 1
+            typer.echo(str(error), err=True)
+    raise typer.Exit(USAGE_ERROR if wrong else 0)
+
+
+@app.command()
+def schema(
+    of: Annotated[str, typer.Argument(help="scenario or verdict", envvar="HATCHFARM_SCHEMA_OF")] = "scenario",
+) -> None:
+    """Print the JSON Schema of scenario files or of verdict.json."""
+    from simulator.report.verdict_file import verdict_schema  # noqa: PLC0415 - as above
+    from simulator.scenario.values import json_schema  # noqa: PLC0415
+
+    schemas: dict[str, Callable[[], object]] = {"scenario": json_schema, "verdict": verdict_schema}
+    if of not in schemas:
+        _fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")
+    typer.echo(json.dumps(schemas[of](), indent=2))
+
+
+@app.command()
+def doctor(
+    machines: Annotated[int, typer.Option(help="How large a fleet to look for.", envvar="HATCHFARM_MACHINES", min=1)] = 1000,
+    target: TargetUrl = None,
+    token: Token = None,
+) -> None:
+    """Look at what a run needs: this machine, and with --target the deployment."""
+    from simulator.doctor import look  # noqa: PLC0415 - as above
+    from simulator.worlds.target import TargetError, parse_target  # noqa: PLC0415
+
+    try:
+        checks = look(machines, None if target is None else parse_target(target, token or ""))
+    except TargetError as error:
+        _fail("doctor", str(error))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for check in checks:
+        mark = "[green]right[/]" if check.right else ("[red]wrong[/]" if check.fatal else "[yellow]beware[/]")
+        table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.mend)}"))
+    make_console().print(table)
+    raise typer.Exit(USAGE_ERROR if any(check.fatal and not check.right for check in checks) else 0)
+
+
+@attack_app.command("list")
+def attack_list() -> None:
+    """List the attacks."""
+    from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, attack in sorted(CATALOGUE.items()):
+        table.add_row(name, attack.shape)
+    make_console().print(table)
+
+
+@attack_app.command("show")
+def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", envvar="HATCHFARM_ATTACK")]) -> None:
+    """Explain one attack: its shape, what a correct server answers, what it leaves behind, where that is written."""
+    from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
+
+    attack = CATALOGUE.get(name)
+    if attack is None:
+        _fail("attack show", f"unknown attack {name!r}; one of {', '.join(sorted(CATALOGUE))}")
+    typer.echo(f"{name}\n  shape    {attack.shape}\n  verdict  {attack.verdict}\n  effect   {attack.effect}")
+    typer.echo(f"  anchor   {attack.anchor}")
+
+
+@bench_app.command("heartbeat")
+def bench_heartbeat(
+    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)] = 2.0,
+    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Measure the heartbeat path against its yardsticks, in alternation."""
+    from benchmarks.heartbeat import main as measure  # noqa: PLC0415 - as above
+
+    raise typer.Exit(measure(rounds, seconds, out))
+
+
+@bench_app.command("memory")
+def bench_memory(
+    machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
+    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Measure memory a connected machine costs the server and the simulator."""
+    from benchmarks.memory import main as measure  # noqa: PLC0415 - as above
+
+    raise typer.Exit(measure(machines, out))
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

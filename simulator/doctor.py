@@ -1,0 +1,119 @@
+"""What a run needs from this machine and its target, looked at beforehand, with how to mend what is missing."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import msgspec
+import trio
+
+from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.live import check_target
+from simulator.worlds.target import Target, TargetError, can_bind
+
+FILES_BESIDES_MACHINES = 256
+"""Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
+CLOCK_TOLERANCE_SECONDS = 30.0
+PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing looked at. `mend` says what to do when it is not right; `fatal` that a run cannot work without."""
+
+    name: str
+    right: bool
+    found: str
+    mend: str = ""
+    fatal: bool = False
+
+
+def raise_open_files() -> int:
+    """Raise the soft limit on open files to the hard one, as every load tool must. Gives the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):
+            return soft
+    return hard if hard != resource.RLIM_INFINITY else 1 << 30
+
+
+def check_open_files(machines: int) -> Check:
+    """Look at the open-file limit: each machine needs one file here, and one in a server beside it."""
+    limit = raise_open_files()
+    needed = machines + FILES_BESIDES_MACHINES
+    mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
+    return Check("open files", limit >= needed, f"{limit} allowed, {needed} needed for {machines} machines", mend, fatal=True)
+
+
+def check_machine(machines: int) -> list[Check]:
+    """Look at this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    loopback = can_bind("127.16.0.1")
+    checks = [
+        check_open_files(machines),
+        Check(
+            "loopback addresses",
+            loopback,
+            "each machine can have its own (127.x.y.z)" if loopback else "only 127.0.0.1",
+            "all machines will share one address, so per-IP limits count them as one client: run on Linux, or raise "
+            "RATE_LIMIT_REFILL_PER_SECOND on the server",
+        ),
+        Check("cores", cores > 1, str(cores), "with one core the server and the fleet take turns: expect late heartbeats"),
+    ]
+    try:
+        low, high = map(int, PORTS_FILE.read_text().split())
+        enough = loopback or high - low > machines
+        checks.append(
+            Check(
+                "ephemeral ports", enough, f"{high - low}", "widen net.ipv4.ip_local_port_range, or run fewer machines",
+            ),
+        )
+    except (OSError, ValueError):
+        pass  # a platform that does not say
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 0))
+            checks.append(Check("free ports", right=True, found="a server can listen"))
+        except OSError as error:
+            checks.append(Check("free ports", right=False, found=str(error), mend="free a port", fatal=True))
+    return checks
+
+
+async def check_the_target(target: Target) -> list[Check]:
+    """Look at the target: whether it is reachable, speaks the contract, and keeps the time."""
+    try:
+        metrics = await check_target(target)
+    except TargetError as error:
+        return [Check("target", right=False, found=str(error), mend="see above", fatal=True)]
+    workers = int(metrics.get("hatchfarm_workers_total", 0))
+    checks = [Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")]
+    try:
+        async with ControlConnection(target, None) as connection:
+            answer = await connection.request("GET", "/health", {}, rooted=True)
+        date = dict(
+            line.split(b": ", 1) for line in answer.head.lower().split(b"\r\n")[1:] if b": " in line
+        ).get(b"date", b"")
+        off = parsedate_to_datetime(date.decode("latin-1")).timestamp() - time.time()  # noqa: TID251 - judging clocks
+        checks.append(
+            Check(
+                "clock", abs(off) < CLOCK_TOLERANCE_SECONDS, f"the target is {off:+.0f}s off",
+                "set both clocks by NTP: heartbeats more than 90s off are refused",
+            ),
+        )
+    except (LostError, ValueError, TypeError):
+        checks.append(Check("clock", right=False, found="the target sends no Date", mend="check its clock by hand"))
+    return checks
+
+
+def look(machines: int, target: Target | None) -> list[Check]:
+    """Look at everything."""
+    checks = check_machine(machines)
+    if target is not None:
+        checks += trio.run(check_the_target, target)
+    return checks

@@ -1,0 +1,120 @@
+"""From a history and the checkers' figures to judged thresholds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
+from simulator.scenario.thresholds import Threshold, parse_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+SECOND_NS = 1_000_000_000
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What one metric measured: `values` in seconds for times; `count` of `total` for events."""
+
+    values: NDArray[np.float64] | None = None
+    count: float = 0
+    total: float = 0
+
+
+def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -> dict[str, Series]:
+    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait."""
+    rows = history.rows()
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
+    due = heartbeats[heartbeats["expected"] == Answer.ACCEPTED]
+    accepted = int((due["got"] == Answer.ACCEPTED).sum())
+    refused = int((~np.isin(heartbeats["got"], [Answer.ACCEPTED, Answer.LOST])).sum())
+    lost = int((rows["got"] == Answer.LOST).sum())
+    never = heartbeats["answered_ns"] == NEVER_NS
+
+    def seconds_since(field: str) -> NDArray[np.float64]:
+        taken = (heartbeats["answered_ns"] - heartbeats[field]) / SECOND_NS
+        return np.where(never, np.inf, taken)
+
+    figures = {verdict.name: verdict.figures for verdict in verdicts}
+    answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
+    generator, replay = figures.get("generator", {}), figures.get("replay", {})
+    dropped = generator.get("dropped_starts", 0)
+    series = {
+        "heartbeat.response_time": Series(values=seconds_since("planned_ns")),
+        "heartbeat.service_time": Series(values=seconds_since("sent_ns")),
+        "heartbeat.accepted": Series(count=accepted, total=len(due)),
+        "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
+        "requests.lost": Series(count=lost, total=len(rows)),
+        "requests.total": Series(count=len(rows), total=len(rows)),
+        "generator.dropped_starts": Series(count=dropped, total=len(heartbeats) + dropped),
+        "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
+    }
+    for metric, figure in (
+        ("attacks.accepted", answers.get("attacks_accepted")),
+        ("attacks.sent", answers.get("attacks")),
+        ("replay.accepted_twice", replay.get("accepted_twice")),
+        ("alerts.errors", alerts.get("errors")),
+        *(
+            (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
+            for alert in ("stale_workers", "worker_auth_failures")
+            for event in ("fired", "cleared")
+        ),
+    ):
+        if figure is not None:
+            series[metric] = Series(count=figure, total=figure)
+    return series
+
+
+def _value(threshold: Threshold, series: Series) -> float | None:
+    if series.values is not None:
+        values = series.values
+        if len(values) == 0:
+            return None
+        match threshold.aggregate:
+            case "p":
+                # The value that this share of requests did not exceed; never one in between that nobody measured.
+                return float(np.percentile(values, threshold.percentile or 0, method="inverted_cdf"))
+            case "med":
+                return float(np.percentile(values, 50, method="inverted_cdf"))
+            case "min":
+                return float(values.min())
+            case "max":
+                return float(values.max())
+            case _:
+                return float(values.mean())
+    if threshold.aggregate == "rate":
+        return series.count / series.total if series.total else None
+    return float(series.count)
+
+
+def _shown(threshold: Threshold, value: float) -> str:
+    if threshold.metric.endswith("_time"):
+        return f"{value * 1000:.1f} ms"
+    return f"{value:.5g}" if threshold.aggregate == "rate" else f"{value:g}"
+
+
+def judge_thresholds(wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series]) -> list[Verdict]:
+    """Judge every expression. Without data it is inconclusive, never a pass."""
+    verdicts = []
+    for metric, expressions in wanted.items():
+        for expression in expressions:
+            threshold = parse_threshold(metric, expression)
+            name = f"{metric}: {expression}"
+            value = _value(threshold, series[metric]) if metric in series else None
+            if value is None:
+                verdicts.append(Verdict(name, Status.INCONCLUSIVE, f"{metric} was not measured in this run."))
+                continue
+            shown = _shown(threshold, value)
+            figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
+            if threshold.holds(value):
+                verdicts.append(Verdict(name, Status.PASS, shown, (), figures))
+            else:
+                finding = Finding(f"threshold.{metric}", f"{metric} was {shown}, wanted {expression}", 0)
+                verdicts.append(Verdict(name, Status.FAIL, shown, (finding,), figures))
+    return verdicts

@@ -1,0 +1,143 @@
+"""What a run shows people: progress while it goes on, and the verdict at its end."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trio
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from simulator.checkers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from simulator.report.verdict_file import RunVerdict
+    from simulator.worlds.progress import Progress
+
+LIVE_SECONDS = 0.5
+PLAIN_SECONDS = 5.0
+SECOND_NS = 1_000_000_000
+COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow"}
+FINDINGS_SHOWN = 3
+
+
+def make_console() -> Console:
+    """Make the console: colours and movement only on a terminal, and never with NO_COLOR."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(no_color=plain, force_terminal=False if plain else None, highlight=False, soft_wrap=True)
+
+
+class _Rates:
+    """Turns counters into rates since the last look."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._at = trio.current_time()
+        self._accepted = 0
+        self.per_second = 0.0
+        self.p50_ms = self.p99_ms = float("nan")
+
+    def look(self) -> None:
+        progress, now = self._progress, trio.current_time()
+        if now > self._at:
+            self.per_second = (progress.accepted - self._accepted) / (now - self._at)
+        self._at, self._accepted = now, progress.accepted
+        latencies = progress.take_latencies_ns()
+        if latencies:
+            self.p50_ms, self.p99_ms = np.percentile(np.array(latencies) / 1e6, [50, 99]).tolist()
+
+
+def _alerts(progress: Progress) -> str:
+    on = [name for name, shown in (("stale", progress.stale_alert), ("auth", progress.auth_alert)) if shown]
+    return "+".join(on) if on else "none"
+
+
+def _plain_line(progress: Progress, rates: _Rates, duration_ns: int) -> str:
+    return (
+        f"{progress.elapsed_ns / SECOND_NS:5.0f}s/{duration_ns / SECOND_NS:.0f}s {progress.phase:<8} "
+        f"machines {progress.connected}/{progress.machines_wanted}  {rates.per_second:.0f}/s accepted  "
+        f"p50 {rates.p50_ms:.1f} ms  p99 {rates.p99_ms:.1f} ms  refused {progress.refused}  lost {progress.lost}  "
+        f"attacks {progress.attacks_refused} refused, {progress.attacks_accepted} accepted  alerts {_alerts(progress)}"
+    )
+
+
+def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) -> Group:
+    table = Table.grid(padding=(0, 3))
+    accepted_style = "red bold" if progress.attacks_accepted else "green"
+    alert = _alerts(progress)
+    alert_style = "dim" if alert == "none" else "yellow bold"
+    for left, right in (
+        (f"phase [bold]{progress.phase}[/]", f"machines [bold]{progress.connected}[/]/{progress.machines_wanted}"),
+        (f"rate [bold]{rates.per_second:.0f}[/]/s", f"response p50 {rates.p50_ms:.1f} ms  p99 {rates.p99_ms:.1f} ms"),
+        (f"accepted {progress.accepted}", f"refused {progress.refused}  lost {progress.lost}"),
+        (
+            f"attacks [{accepted_style}]{progress.attacks_refused} refused, {progress.attacks_accepted} accepted[/]",
+            f"alerts [{alert_style}]{alert}[/]",
+        ),
+    ):
+        table.add_row(left, right)
+    bar = ProgressBar(total=duration_ns, completed=min(progress.elapsed_ns, duration_ns), width=60)
+    time = Text(f" {progress.elapsed_ns / SECOND_NS:.0f}s of {duration_ns / SECOND_NS:.0f}s", style="dim")
+    clock = Table.grid()
+    clock.add_row(bar, time)
+    problem = Text(progress.last_problem, style="yellow") if progress.last_problem else Text("")
+    return Group(Text(title, style="bold"), table, clock, problem)
+
+
+async def show_progress(console: Console, progress: Progress, duration_ns: int, title: str) -> None:
+    """Show a run until cancelled: in place on a terminal, a line every few seconds elsewhere."""
+    rates = _Rates(progress)
+    if not console.is_terminal:
+        while True:
+            await trio.sleep(PLAIN_SECONDS)
+            rates.look()
+            console.print(_plain_line(progress, rates, duration_ns), markup=False)
+    with Live(_live_view(progress, rates, duration_ns, title), console=console, auto_refresh=False) as live:
+        while True:
+            await trio.sleep(LIVE_SECONDS)
+            rates.look()
+            live.update(_live_view(progress, rates, duration_ns, title), refresh=True)
+
+
+def _rows(table: Table, verdicts: list[Verdict]) -> None:
+    order = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
+    for verdict in sorted(verdicts, key=lambda one: order.index(one.status)):
+        colour = COLOURS[verdict.status]
+        table.add_row(f"[{colour}]{verdict.status.value}[/]", escape(verdict.name), escape(verdict.summary))
+
+
+def show_verdict(console: Console, verdict: RunVerdict) -> None:
+    """Print the verdict: what failed and why first, then the rest."""
+    console.print()
+    for one in [*verdict.checkers, *verdict.thresholds]:
+        if one.status is Status.FAIL:
+            console.print(f"[red bold]FAILED[/] {escape(one.name)}: {escape(one.summary)}")
+            for finding in one.findings[:FINDINGS_SHOWN]:
+                console.print(f"  - {escape(finding.message)}")
+            if len(one.findings) > FINDINGS_SHOWN:
+                console.print(f"  - and {len(one.findings) - FINDINGS_SHOWN} more in verdict.json")
+    for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
+        if verdicts:
+            table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
+            _rows(table, verdicts)
+            console.print(table)
+    counts = verdict.requests
+    latency = verdict.latency_s
+    if latency.get("p50") is not None and latency.get("p99") is not None:
+        console.print(
+            f"{counts['total']} requests, {counts['heartbeats_accepted']} heartbeats accepted, "
+            f"{counts['attacks']} hostile, {counts['lost']} lost; response time "
+            f"p50 {(latency['p50'] or 0) * 1000:.1f} ms, p99 {(latency['p99'] or 0) * 1000:.1f} ms",
+        )
+    for warning in verdict.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+    if verdict.interrupted:
+        console.print(f"[yellow]Interrupted:[/] {escape(verdict.interrupted)}")
+    colour = COLOURS[verdict.status]
+    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {escape(verdict.scenario)}")

@@ -1,0 +1,59 @@
+"""The verdict of a run as a file: its schema, and writing it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.checkers.verdict import Status, Verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+
+class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile."""
+
+    schema_version: int = SCHEMA_VERSION
+    scenario: str
+    description: str
+    seed: int
+    target: str
+    started_at: str
+    duration_s: float
+    interrupted: str | None
+    status: Status
+    exit_code: int
+    checkers: list[Verdict]
+    thresholds: list[Verdict]
+    requests: dict[str, int]
+    latency_s: dict[str, float | None]
+    warnings: list[str]
+    reproduce: str
+
+
+def verdict_schema() -> dict[str, Any]:
+    """Give the JSON Schema of `verdict.json`."""
+    schema = msgspec.json.schema(RunVerdict)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness verdict", **schema}
+
+
+def write_verdict(verdict: RunVerdict, folder: Path) -> Path:
+    """Write `verdict.json` into a new folder and point `latest` beside it at it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "verdict.json"
+    temporary = folder / "verdict.json.tmp"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2) + b"\n")
+    temporary.replace(path)
+    latest = folder.parent / "latest"
+    new_link = folder.parent / f".latest-{os.getpid()}"
+    try:
+        new_link.symlink_to(folder.name, target_is_directory=True)
+        new_link.replace(latest)
+    except OSError:
+        new_link.unlink(missing_ok=True)  # a file system without links: the folder's name says when it was made
+    return path

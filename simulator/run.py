@@ -1,0 +1,213 @@
+"""One run from scenario to verdict: server, fleet, checkers, thresholds, report."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import trio
+
+from simulator.checkers import run_checkers
+from simulator.checkers.facts import Facts
+from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
+from simulator.doctor import check_open_files
+from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
+from simulator.judgement import judge_thresholds, measure
+from simulator.report.terminal import show_progress, show_verdict
+from simulator.report.verdict_file import RunVerdict, write_verdict
+from simulator.server_process import ServerError, ServerProcess, own_server
+from simulator.worlds.live import check_target, run_fleet
+from simulator.worlds.progress import Progress
+from simulator.worlds.target import Target, TargetError, parse_target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.scenario.values import Scenario
+
+POLL_SECONDS = 0.2
+SECOND_NS = 1_000_000_000
+DEFAULTS = {
+    "WORKER_STATUS_STALE_SECONDS": 60,
+    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 300,
+    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
+}
+"""The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+
+
+class RunError(Exception):
+    """The run cannot begin; the message says why and what to do."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to run. `target` is a URL, or None for a server of the run's own."""
+
+    scenario: Scenario
+    path: Path
+    seed: int
+    out: Path
+    target: str | None
+    token: str
+
+
+class _Outcome(msgspec.Struct):
+    history: History
+    progress: Progress
+    baseline: dict[str, float]
+    target: str
+    started_at: datetime
+    warnings: list[str]
+    interrupted: str | None = None
+
+
+def execute(request: Request, console: Console) -> int:
+    """Run, report and give the exit code. Raises RunError, TargetError or ServerError when the run cannot begin."""
+    files = check_open_files(request.scenario.fleet.machines)
+    if not files.right:
+        raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
+    outcome = trio.run(_run, request, console)
+    verdict = _judge(request, outcome)
+    show_verdict(console, verdict)
+    stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+    try:
+        path = write_verdict(verdict, request.out / request.scenario.name / stamp)
+        console.print(f"Results: {path.parent}", markup=False)
+    except OSError as error:
+        console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
+    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
+    return verdict.exit_code
+
+
+async def _run(request: Request, console: Console) -> _Outcome:
+    """Run the fleet, with everything around it, and give back what is known at its end."""
+    scenario = request.scenario
+    outcome = _Outcome(History(), Progress(), {}, "", datetime.now(UTC), [])  # noqa: TID251 - when this run was
+    console.print(
+        f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
+        f"seed {request.seed}",
+    )
+    if scenario.description:
+        console.print(f"[dim]{scenario.description}[/]")
+    async with AsyncExitStack() as stack:
+        server = None
+        url = request.target
+        if url is None:
+            server = await stack.enter_async_context(own_server(scenario.server.settings, request.token))
+            url = server.url
+        target = parse_target(url, request.token)
+        outcome.target = "its own server" if server is not None else target.url
+        outcome.baseline = await check_target(target)
+        _warn(outcome, target, server)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
+            nursery.start_soon(_until_signal, outcome, nursery.cancel_scope)
+            if server is not None:
+                nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
+            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress)
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None) -> None:
+    if not target.own_addresses:
+        outcome.warnings.append(
+            "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
+        )
+    before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
+    if server is None and before:
+        outcome.warnings.append(
+            f"the target already has {before} workers: whatever they do widens what the checkers must allow",
+        )
+
+
+async def _until_signal(outcome: _Outcome, scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
+            scope.cancel()
+            return
+
+
+async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
+    while server.exit_code is None:
+        await trio.sleep(POLL_SECONDS)
+    said = server.errors.decode("utf-8", "replace").strip().splitlines()
+    last = f"; its last words: {said[-1]}" if said else ""
+    outcome.interrupted = f"the server died with exit code {server.exit_code}{last}"
+    scope.cancel()
+
+
+def _facts(scenario: Scenario, baseline: dict[str, float]) -> Facts:
+    settings = {**DEFAULTS, **scenario.server.settings}
+    return Facts(
+        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]),
+        auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
+        auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
+        baseline=baseline,
+    )
+
+
+def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
+    scenario, history = request.scenario, outcome.history
+    checkers = run_checkers(history, _facts(scenario, outcome.baseline))
+    series = measure(history, checkers, outcome.progress.connected_max)
+    thresholds = judge_thresholds(scenario.thresholds, series)
+    if outcome.interrupted:
+        # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
+        thresholds = [_undecided(one) for one in thresholds]
+        finding = Finding("run.interrupted", outcome.interrupted, outcome.progress.elapsed_ns)
+        checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {outcome.interrupted}.", (finding,)))
+    statuses = [one.status for one in [*checkers, *thresholds]]
+    status = worst(statuses)
+    generator = next((one for one in checkers if one.name == "generator"), None)
+    proven = any(one.status is Status.FAIL for one in checkers)
+    if status is Status.FAIL and not proven and generator is not None and generator.status is Status.INCONCLUSIVE:
+        status = Status.INCONCLUSIVE  # missed thresholds say nothing about the server when the harness was overloaded
+    rows = history.rows()
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
+    answered = heartbeats[heartbeats["answered_ns"] != NEVER_NS]
+    taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
+    command = ["hatchfarm", "run", str(request.path), "--seed", str(request.seed)]
+    if request.target is not None:
+        command += ["--target", request.target]
+    return RunVerdict(
+        scenario=scenario.name,
+        description=scenario.description,
+        seed=request.seed,
+        target=outcome.target,
+        started_at=outcome.started_at.isoformat(timespec="milliseconds"),
+        duration_s=outcome.progress.elapsed_ns / SECOND_NS,
+        interrupted=outcome.interrupted,
+        status=status,
+        exit_code=EXIT_CODES[status],
+        checkers=checkers,
+        thresholds=thresholds,
+        requests={
+            "total": len(rows),
+            "heartbeats_accepted": int((heartbeats["got"] == Answer.ACCEPTED).sum()),
+            "attacks": int((rows["campaign"] != HONEST).sum()),
+            "lost": int((rows["got"] == Answer.LOST).sum()),
+        },
+        latency_s={
+            name: float(np.percentile(taken, percentile, method="inverted_cdf")) if len(taken) else None
+            for name, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
+        },
+        warnings=outcome.warnings,
+        reproduce=shlex.join(command),
+    )
+
+
+def _undecided(one: Verdict) -> Verdict:
+    summary = f"{one.summary} when the run was interrupted"
+    return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
+
+
+USER_ERRORS = (RunError, TargetError, ServerError)
+"""What `execute` raises for people to read."""
