@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -84,7 +85,7 @@ class ClockOptions(_Table, kw_only=True):
     """A share of the fleet whose clocks are wrong."""
 
     share: Share
-    offset_ns: Offset = msgspec.field(name="offset", default=Offset(0))
+    offset_ns: Offset = msgspec.field(name="offset", default_factory=Offset)
     drift_ppm: Annotated[float, msgspec.Meta(ge=-1_000_000, le=1_000_000)] = 0.0
     step: ClockStep | None = None
 
@@ -102,9 +103,9 @@ class FleetOptions(_Table, kw_only=True):
 
     machines: Annotated[int, msgspec.Meta(ge=1, le=limits.MACHINES_MAX)]
     owners: Annotated[int, msgspec.Meta(ge=1, le=limits.OWNERS_MAX)] = 10
-    heartbeat_interval_ns: Duration = msgspec.field(name="heartbeat_interval", default=Duration(5 * SECOND_NS))
+    heartbeat_interval_ns: Duration = msgspec.field(name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS))
     jitter: Share = 0.1
-    certificate_rotation_ns: Duration = msgspec.field(name="certificate_rotation", default=Duration(720 * SECOND_NS))
+    certificate_rotation_ns: Duration = msgspec.field(name="certificate_rotation", default_factory=partial(Duration, 720 * SECOND_NS))
     stages: tuple[Stage, ...] = ()
     hardware: str = "mixed"
     clocks: tuple[ClockOptions, ...] = ()
@@ -129,7 +130,7 @@ class Scenario(_Table, kw_only=True):
     description: str = ""
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 1
     duration_ns: Duration = msgspec.field(name="duration")
-    metrics_interval_ns: Duration = msgspec.field(name="metrics_interval", default=Duration(SECOND_NS))
+    metrics_interval_ns: Duration = msgspec.field(name="metrics_interval", default_factory=partial(Duration, SECOND_NS))
     server: ServerOptions = ServerOptions()
     fleet: FleetOptions
     attacks: tuple[AttackOptions, ...] = ()
@@ -144,9 +145,4 @@ def json_schema() -> dict[str, Any]:
         return {"type": "string", "pattern": rf"^{sign}[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}
 
     schema = msgspec.json.schema(Scenario, schema_hook=custom)
-    for definition in schema["$defs"].values():
-        for field in definition.get("properties", {}).values():
-            if isinstance(field.get("default"), int) and "pattern" in field:
-                seconds = field["default"] / SECOND_NS
-                field["default"] = f"{seconds:g}s"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness scenario", **schema}
