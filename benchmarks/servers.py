@@ -1,0 +1,191 @@
+"""The servers the benchmarks measure, each a process of its own: `python -m benchmarks.servers KIND MACHINES`.
+
+`lane` and `hypercorn` are the reference server with and without its express lane, with `MACHINES` machines registered
+through the API. `direct`, `stream` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one
+task for each connection on raw sockets, the same on Trio's streams, and one task for all connections.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httptools
+import trio
+
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.entropy import SystemEntropy
+from reference_server.app import make_api
+from reference_server.http.serve import serve_until_signal
+from reference_server.wire.signing import sign_text
+from reference_server.wire.values import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from reference_server.operations import Api
+
+TOKEN = "benchmark"  # noqa: S105 - for servers on loopback that live for seconds
+OWNERS = 20
+CREDENTIALS_SHOWN = 1000
+"""Machines whose credentials the client is given, spread evenly over all of them."""
+ENVIRONMENT = {
+    "HATCHFARM_API_TOKEN": TOKEN,
+    "PORT": "0",
+    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
+    "RATE_LIMIT_BURST": "1000000000",
+}
+BODY = b'{"success":true,"data":{"worker_id":"wrk_0123456789abcdef","accepted":true}}'
+CONSTANT = (
+    b"HTTP/1.1 200 \r\ncontent-type: application/json\r\nx-request-id: 0123456789abcdef\r\nvary: Origin\r\n"
+    b"content-length: %d\r\ndate: Mon, 23 Nov 2026 00:00:00 GMT\r\n\r\n" % len(BODY)
+) + BODY
+
+
+def register_machines(api: Api, machines: int) -> list[dict[str, str]]:
+    """Register machines with policies and consents through the operation table, as requests would."""
+    clock = SystemClock()
+
+    def post(path: str, owner_id: str, body: dict[str, Any]) -> Any:
+        headers = (("authorization", f"Bearer {TOKEN}"), ("x-owner-id", owner_id))
+        reply = api.handle(Request("POST", f"/api/v1{path}", "", headers, json.dumps(body).encode()), clock.now())
+        return json.loads(reply.body)["data"]
+
+    policies = {}
+    for number in range(OWNERS):
+        owner_id = f"owner-{number}"
+        rules = {"max_cpu_percent": 50}
+        signature = sign_text(TOKEN.encode(), f'{owner_id}|{{"max_cpu_percent":50}}').decode()
+        policy = post("/policies", owner_id, {"owner_id": owner_id, "rules": rules, "signature": signature})
+        post(f"/policies/{policy['id']}/activate", owner_id, {})
+        policies[owner_id] = policy["id"]
+    shown = []
+    step = max(1, machines // CREDENTIALS_SHOWN)
+    for index in range(machines):
+        owner_id = f"owner-{index % OWNERS}"
+        data = post("/machines/register", owner_id, {"owner_id": owner_id, "name": f"machine {index}"})
+        worker_id, policy_id = data["machine"]["id"], policies[owner_id]
+        signature = sign_text(TOKEN.encode(), f"{owner_id}|{worker_id}|{policy_id}").decode()
+        consent = {"owner_id": owner_id, "worker_id": worker_id, "policy_id": policy_id, "signature": signature}
+        post("/consents", owner_id, consent)
+        if index % step == 0 and len(shown) < CREDENTIALS_SHOWN:
+            certificate_id = data["machine_certificate"]["certificate_id"]
+            shown.append(
+                {
+                    "worker_id": worker_id,
+                    "token": data["machine_token"],
+                    "certificate_id": certificate_id,
+                    "policy_id": policy_id,
+                },
+            )
+    return shown
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.complete = 0
+
+    def on_message_complete(self) -> None:
+        self.complete += 1
+
+
+async def _direct(listener: socket.socket) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        counter = _Counter()
+        parser = httptools.HttpRequestParser(counter)
+        sock: Any = stream.socket._sock  # noqa: SLF001 - the fairest yardstick skips Trio's wrapper too
+        while True:
+            try:
+                data = sock.recv(65_536)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                break
+            parser.feed_data(data)
+            while counter.complete:
+                counter.complete -= 1
+                sock.send(CONSTANT)
+        await trio.aclose_forcefully(stream)
+
+    await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+
+
+async def _stream(listener: socket.socket) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        counter = _Counter()
+        parser = httptools.HttpRequestParser(counter)
+        try:
+            async for data in stream:
+                parser.feed_data(data)
+                while counter.complete:
+                    counter.complete -= 1
+                    await stream.send_all(CONSTANT)
+        except trio.BrokenResourceError:
+            pass
+        await trio.aclose_forcefully(stream)
+
+    await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+
+
+async def _reactor(listener: socket.socket) -> None:
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ, None)
+    while True:
+        await trio.lowlevel.wait_readable(selector.fileno())  # type: ignore[attr-defined]
+        for key, _ in selector.select(0):
+            if key.data is None:
+                sock, _address = listener.accept()
+                sock.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+                counter = _Counter()
+                selector.register(sock, selectors.EVENT_READ, (sock, counter, httptools.HttpRequestParser(counter)))
+                continue
+            sock, counter, parser = key.data
+            try:
+                data = sock.recv(65_536)
+            except OSError:
+                data = b""
+            if not data:
+                selector.unregister(sock)
+                sock.close()
+                continue
+            parser.feed_data(data)
+            while counter.complete:
+                counter.complete -= 1
+                sock.send(CONSTANT)
+
+
+YARDSTICKS: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
+    "direct": _direct,
+    "stream": _stream,
+    "reactor": _reactor,
+}
+
+
+def main(kind: str, machines: int) -> None:
+    """Serve until terminated; says where it listens, after a line with the credentials of its machines."""
+    if kind in YARDSTICKS:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+        sys.stdout.write(f"[]\nListening on http://127.0.0.1:{listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        trio.run(YARDSTICKS[kind], listener)
+        return
+    entropy = SystemEntropy()
+    api = make_api({**os.environ, **ENVIRONMENT}, entropy)
+    sys.stdout.write(json.dumps(register_machines(api, machines)) + "\n")
+    trio.run(_serve, api, entropy, kind == "lane")
+
+
+async def _serve(api: Api, entropy: SystemEntropy, express_lane: bool) -> None:  # noqa: FBT001 - through trio.run
+    await serve_until_signal(api, SystemClock(), entropy, express_lane=express_lane)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))
