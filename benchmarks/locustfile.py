@@ -33,11 +33,15 @@ class HeartbeatUser(FastHttpUser):
         now = format_timestamp(time.time_ns() // 1_000_000 * 1_000_000)  # noqa: TID251 - on the real clock
         nonce = secrets.token_hex(12)
         body = signed_heartbeat(TOKEN.encode(), WORKER_ID, now, nonce, POLICY_ID, METRICS)
-        self.client.post(f"/api/v1/workers/{WORKER_ID}/heartbeat", data=body, headers=HEADERS, name="heartbeat")
+        self.client.post(
+            f"/api/v1/workers/{WORKER_ID}/heartbeat", data=body.decode(), headers=HEADERS, name="heartbeat"
+        )
 
 
-@events.quitting.add_listener
+@events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _say_rate(environment: Any, **_: Any) -> None:
     total = environment.stats.total
     seconds = total.last_request_timestamp - total.start_time
-    sys.stdout.write(json.dumps({"requests": total.num_requests, "failures": total.num_failures, "seconds": seconds}) + "\n")
+    sys.stdout.write(
+        json.dumps({"requests": total.num_requests, "failures": total.num_failures, "seconds": seconds}) + "\n"
+    )

@@ -58,10 +58,12 @@ async def _measure(machines: int, console: Console) -> dict[str, Any]:
                     await trio.sleep(1)
                     for name, process in processes.items():
                         peak[name] = max(peak[name], process.memory_info().rss)
-                    console.print(
-                        f"{progress.elapsed_ns / 1e9:4.0f}s {progress.connected} connected, {progress.accepted} accepted, "
-                        f"server {peak['server'] >> 20} MiB, simulator {peak['simulator'] >> 20} MiB",
-                    ) if int(progress.elapsed_ns / 1e9) % 10 == 0 else None
+                    seconds = round(progress.elapsed_ns / 1e9)
+                    if seconds % 10 == 0:
+                        console.print(
+                            f"{seconds:4}s {progress.connected} connected, {progress.accepted} accepted, "
+                            f"server {peak['server'] >> 20} MiB, simulator {peak['simulator'] >> 20} MiB",
+                        )
 
             nursery.start_soon(watch)
             await run_fleet(scenario, 1, target, history, progress)

@@ -125,7 +125,7 @@ class _Routes:
                     self._exact.setdefault(before, {})[operation.method] = operation
 
     def find(self, path: str) -> tuple[dict[str, Operation], tuple[str, ...]]:
-        """Give the operations of a path by method, and its variable's value. Nothing is decoded: ids need no escapes."""
+        """Give a path's operations by method, and its variable's value. Nothing is decoded: ids need no escapes."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact, ()
@@ -157,7 +157,13 @@ class Api:
         return self._finish(self._guarded(request, headers, now), headers)
 
     def handle_heartbeat(
-        self, worker_id: str, token: str, certificate_id: str, body: bytes, client: str, now: Instant,
+        self,
+        worker_id: str,
+        token: str,
+        certificate_id: str,
+        body: bytes,
+        client: str,
+        now: Instant,
     ) -> Reply:
         """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
 

@@ -33,16 +33,24 @@ app.add_typer(bench_app, name="bench")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
 TargetUrl = Annotated[
-    str | None, typer.Option("--target", help="A running deployment, like http://127.0.0.1:8080.", envvar="HATCHFARM_TARGET"),
+    str | None,
+    typer.Option("--target", help="A running deployment, like http://127.0.0.1:8080.", envvar="HATCHFARM_TARGET"),
 ]
 Token = Annotated[
-    str | None, typer.Option("--token", help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
+    str | None,
+    typer.Option("--token", help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
 ]
 
 
 def _fail(command: str, message: str) -> NoReturn:
     sys.stderr.write(f"hatchfarm {command}: {message}\n")
     raise typer.Exit(USAGE_ERROR)
+
+
+def _first_message(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
 
 
 def _settings_epilog() -> str:
@@ -116,10 +124,7 @@ def run(
     try:
         code = execute(request, make_console())
     except* USER_ERRORS as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        problem = str(error)
+        problem = _first_message(group)
     if problem:
         _fail("run", problem)
     raise typer.Exit(code)
@@ -157,7 +162,9 @@ def schema(
 
 @app.command()
 def doctor(
-    machines: Annotated[int, typer.Option(help="How large a fleet to look for.", envvar="HATCHFARM_MACHINES", min=1)] = 1000,
+    machines: Annotated[
+        int, typer.Option(help="How large a fleet to look for.", envvar="HATCHFARM_MACHINES", min=1)
+    ] = 1000,
     target: TargetUrl = None,
     token: Token = None,
 ) -> None:
@@ -203,7 +210,9 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
 @bench_app.command("heartbeat")
 def bench_heartbeat(
     rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
-    seconds: Annotated[float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)] = 2.0,
+    seconds: Annotated[
+        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
+    ] = 2.0,
     out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
 ) -> None:
     """Measure the heartbeat path against its yardsticks, in alternation."""

@@ -48,7 +48,9 @@ def check_open_files(machines: int) -> Check:
     limit = raise_open_files()
     needed = machines + FILES_BESIDES_MACHINES
     mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
-    return Check("open files", limit >= needed, f"{limit} allowed, {needed} needed for {machines} machines", mend, fatal=True)
+    return Check(
+        "open files", limit >= needed, f"{limit} allowed, {needed} needed for {machines} machines", mend, fatal=True
+    )
 
 
 def check_machine(machines: int) -> list[Check]:
@@ -64,14 +66,19 @@ def check_machine(machines: int) -> list[Check]:
             "all machines will share one address, so per-IP limits count them as one client: run on Linux, or raise "
             "RATE_LIMIT_REFILL_PER_SECOND on the server",
         ),
-        Check("cores", cores > 1, str(cores), "with one core the server and the fleet take turns: expect late heartbeats"),
+        Check(
+            "cores", cores > 1, str(cores), "with one core the server and the fleet take turns: expect late heartbeats"
+        ),
     ]
     try:
         low, high = map(int, PORTS_FILE.read_text().split())
         enough = loopback or high - low > machines
         checks.append(
             Check(
-                "ephemeral ports", enough, f"{high - low}", "widen net.ipv4.ip_local_port_range, or run fewer machines",
+                "ephemeral ports",
+                enough,
+                f"{high - low}",
+                "widen net.ipv4.ip_local_port_range, or run fewer machines",
             ),
         )
     except (OSError, ValueError):
@@ -92,17 +99,21 @@ async def check_the_target(target: Target) -> list[Check]:
     except TargetError as error:
         return [Check("target", right=False, found=str(error), mend="see above", fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
-    checks = [Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")]
+    checks = [
+        Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
+    ]
     try:
         async with ControlConnection(target, None) as connection:
             answer = await connection.request("GET", "/health", {}, rooted=True)
-        date = dict(
-            line.split(b": ", 1) for line in answer.head.lower().split(b"\r\n")[1:] if b": " in line
-        ).get(b"date", b"")
+        date = dict(line.split(b": ", 1) for line in answer.head.lower().split(b"\r\n")[1:] if b": " in line).get(
+            b"date", b""
+        )
         off = parsedate_to_datetime(date.decode("latin-1")).timestamp() - time.time()  # noqa: TID251 - judging clocks
         checks.append(
             Check(
-                "clock", abs(off) < CLOCK_TOLERANCE_SECONDS, f"the target is {off:+.0f}s off",
+                "clock",
+                abs(off) < CLOCK_TOLERANCE_SECONDS,
+                f"the target is {off:+.0f}s off",
                 "set both clocks by NTP: heartbeats more than 90s off are refused",
             ),
         )

@@ -136,7 +136,7 @@ async def _until_signal(outcome: _Outcome, scope: trio.CancelScope) -> None:
 
 
 async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
-    while server.exit_code is None:
+    while server.exit_code is None:  # noqa: ASYNC110 - another process sets no event
         await trio.sleep(POLL_SECONDS)
     said = server.errors.decode("utf-8", "replace").strip().splitlines()
     last = f"; its last words: {said[-1]}" if said else ""

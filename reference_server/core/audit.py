@@ -60,7 +60,7 @@ class RoutineStream:
     def __len__(self) -> int:
         return len(self._packed)
 
-    def keys(self) -> Iterator[tuple[int, int]]:
+    def moments(self) -> Iterator[tuple[int, int]]:
         """Give (created_ns, position) of each event, oldest first."""
         for position, packed in enumerate(self._packed):
             yield _PACKED.unpack(packed)[0], position
@@ -124,7 +124,7 @@ class NotableStream:
     def __len__(self) -> int:
         return len(self._events)
 
-    def keys(self) -> Iterator[tuple[int, int]]:
+    def moments(self) -> Iterator[tuple[int, int]]:
         """Give (created_ns, position) of each event, oldest first."""
         for position, (event, _) in enumerate(self._events):
             yield event.created_ns, position

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
 from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TEXT_MAX_CHARACTERS
 from reference_server.wire.replies import failure
-from reference_server.wire.values import Instant, Reply, Request
+
+if TYPE_CHECKING:
+    from reference_server.wire.values import Instant, Reply, Request
 
 INVALID_LIMIT = failure(400, "invalid limit")
 INVALID_OFFSET = failure(400, "invalid offset")

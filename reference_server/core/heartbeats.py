@@ -76,7 +76,12 @@ def malformed(heartbeat: Heartbeat) -> bool:
 
 
 def verify(
-    state: State, now: Instant, worker_id: str, token: str, certificate_id: str, body: bytes,
+    state: State,
+    now: Instant,
+    worker_id: str,
+    token: str,
+    certificate_id: str,
+    body: bytes,
 ) -> Verified | Reply:
     """Run checks 1 to 9. Every refusal that counts as an auth failure is counted and audited here."""
     heartbeat = decode_heartbeat(body)

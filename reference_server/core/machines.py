@@ -36,10 +36,17 @@ def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificat
     certificate_id = "mcert_" + state.entropy.hex(20)
     expires_ns = now.wall_ns + CERTIFICATE_LIFE_NS
     payload = certificate_payload(
-        certificate_id, machine_id, format_timestamp(now.wall_ns), format_timestamp(expires_ns),
+        certificate_id,
+        machine_id,
+        format_timestamp(now.wall_ns),
+        format_timestamp(expires_ns),
     )
     return Certificate(
-        certificate_id, now.wall_ns, expires_ns, now.monotonic_ns + CERTIFICATE_LIFE_NS, state.signer.sign(payload),
+        certificate_id,
+        now.wall_ns,
+        expires_ns,
+        now.monotonic_ns + CERTIFICATE_LIFE_NS,
+        state.signer.sign(payload),
     )
 
 

@@ -116,7 +116,12 @@ def create_policy(state: State, call: Call) -> Reply:
     policy = Policy(policy_id, owner_id, owner.policy_version, canonical, signature, False, now_ns, now_ns)  # noqa: FBT003
     state.policies[policy_id] = policy
     state.audit(
-        call.now, "policy_created", f"owner:{owner_id}", policy_id, {"version": policy.version}, (owner_id,),
+        call.now,
+        "policy_created",
+        f"owner:{owner_id}",
+        policy_id,
+        {"version": policy.version},
+        (owner_id,),
     )
     return success(show_policy(policy), 201)
 

@@ -91,7 +91,14 @@ class Worker:
     )
 
     def __init__(
-        self, worker_id: str, owner: Owner, name: str, token: bytes, created_ns: int, serial: int, certificate: Certificate,
+        self,
+        worker_id: str,
+        owner: Owner,
+        name: str,
+        token: bytes,
+        created_ns: int,
+        serial: int,
+        certificate: Certificate,
     ) -> None:
         self.id = worker_id
         self.owner = owner
@@ -124,7 +131,9 @@ class State:
         self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
         self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
         self.buckets = TokenBuckets(
-            settings.rate_limit_refill_per_second, settings.rate_limit_burst, limits.RATE_LIMIT_BUCKETS_MAX,
+            settings.rate_limit_refill_per_second,
+            settings.rate_limit_burst,
+            limits.RATE_LIMIT_BUCKETS_MAX,
         )
         self.rate_limited = 0
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
@@ -139,18 +148,34 @@ class State:
         return owner
 
     def audit(
-        self, now: Instant, kind: str, actor: str, object_id: str, metadata: dict[str, Any], owner_ids: Iterable[str],
+        self,
+        now: Instant,
+        kind: str,
+        actor: str,
+        object_id: str,
+        metadata: dict[str, Any],
+        owner_ids: Iterable[str],
     ) -> None:
         """Add one notable event to the streams of all it concerns, or to nobody's stream when it concerns nobody."""
         event = Event(
-            "aud_" + self.entropy.hex(16), kind, actor, object_id, canonical_json(metadata), now.wall_ns,
+            "aud_" + self.entropy.hex(16),
+            kind,
+            actor,
+            object_id,
+            canonical_json(metadata),
+            now.wall_ns,
         )
         streams = [owner.notable for owner in map(self.owner, dict.fromkeys(owner_ids)) if owner is not None]
         for stream in streams or [self.unattributed]:
             stream.append(event)
 
     def deny_owner(
-        self, now: Instant, reason: str, actor_owner_id: str, object_id: str, resource_owner_id: str,
+        self,
+        now: Instant,
+        reason: str,
+        actor_owner_id: str,
+        object_id: str,
+        resource_owner_id: str,
     ) -> None:
         """Audit an owner's refused action for the one who tried and the one it was tried on (contract §2)."""
         self.audit(

@@ -131,15 +131,17 @@ def audit_events(state: State, call: Call) -> Reply:
     if owner is None:
         return success(paged("events", [], 0, page, heads={}))
     routine, notable = owner.routine, owner.notable
-    routine_keys = [(when, 0, at) for when, at in routine.keys()] if page.type in ("", "worker_heartbeat") else []
+    routine_keys = [(when, 0, at) for when, at in routine.moments()] if page.type in ("", "worker_heartbeat") else []
     notable_keys = [
-        (when, 1, at) for when, at in notable.keys() if not page.type or notable.type_of(at) == page.type
+        (when, 1, at) for when, at in notable.moments() if not page.type or notable.type_of(at) == page.type
     ]
     total = len(routine_keys) + len(notable_keys)
     merged = islice(heapq.merge(routine_keys, notable_keys), page.offset, page.offset + page.limit)
     events = [(routine, notable)[which].event(at) for _, which, at in merged]
     heads = {
-        stream.name: {"sequence": stream.sequence, "hash": stream.hash} for stream in (routine, notable) if stream.sequence
+        stream.name: {"sequence": stream.sequence, "hash": stream.hash}
+        for stream in (routine, notable)
+        if stream.sequence
     }
     return success(paged("events", events, total, page, heads=heads))
 

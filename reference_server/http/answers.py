@@ -1,4 +1,4 @@
-"""The last line of defence: a fault of ours becomes a 500 in the envelope and a line in the log, never a lost answer."""
+"""The last line of defence: a fault of ours becomes a 500 in the envelope and a logged line, never a lost answer."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The express lane: heartbeats answered inline, in front of Hypercorn.
 
-One Trio task waits for one nested selector and then serves every connection that has bytes, straight on its non-blocking
-socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task each. The first
-request that is anything but a complete, plain heartbeat hands its connection to Hypercorn, with the bytes read so far,
-for good; so does anything malformed. The lane therefore never has to refuse framing itself, and cannot disagree with
-what does.
+One Trio task waits for one nested selector and then serves every connection that has bytes, straight on its
+non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
+each. The first request that is anything but a complete, plain heartbeat hands its connection to Hypercorn, with the
+bytes read so far, for good; so does anything malformed. The lane therefore never has to refuse framing itself, and
+cannot disagree with what does.
 """
 
 from __future__ import annotations
@@ -38,8 +38,14 @@ SWEEP_SECONDS = 0.25
 SECOND_NS = 1_000_000_000
 _PLAIN_HEADERS = frozenset(
     {
-        b"host", b"user-agent", b"accept", b"accept-encoding", b"content-type", b"content-length",
-        b"x-machine-token", b"x-machine-certificate-id",
+        b"host",
+        b"user-agent",
+        b"accept",
+        b"accept-encoding",
+        b"content-type",
+        b"content-length",
+        b"x-machine-token",
+        b"x-machine-certificate-id",
     },
 )
 """What a plain heartbeat may carry. Any other header might ask for something, so it is not the lane's to judge."""
@@ -47,7 +53,7 @@ _PATH_PARTS = ((b"/api/v1/workers/", 16), (b"/v1/workers/", 12))
 
 
 class PlainHead:
-    """The head of a plain heartbeat. A machine sends the same head again and again, so each connection keeps its last."""
+    """The head of a plain heartbeat. A machine repeats its head, so each connection keeps its last."""
 
     __slots__ = ("body_bytes", "certificate_id", "token", "worker_id")
 
@@ -96,6 +102,11 @@ class Connection:
         self.head_bytes = b""
         self.head: PlainHead | None = None
         self.open = True
+
+    def read_head(self, head_bytes: bytes) -> PlainHead | None:
+        """Read a head other than the last one, and keep it."""
+        self.head, self.head_bytes = plain_head(head_bytes), head_bytes
+        return self.head
 
 
 class ExpressLane:
@@ -169,7 +180,7 @@ class ExpressLane:
     async def _react(self, handler_nursery: trio.Nursery) -> None:
         selector = self._selector
         while True:
-            await trio.lowlevel.wait_readable(selector.fileno())  # type: ignore[attr-defined]
+            await trio.lowlevel.wait_readable(selector.fileno())
             for served, (key, _) in enumerate(selector.select(0), 1):
                 if key.data.open:
                     self._serve(key.data, handler_nursery)
@@ -195,17 +206,13 @@ class ExpressLane:
         start, size = 0, len(data)
         while start < size:
             end = data.find(b"\r\n\r\n", start) + 4
-            if end == 3:  # noqa: PLR2004 - not found
-                if data.startswith(b"POST /", start) and size - start <= HEAD_MAX_BYTES:
-                    break
-                self._hand_over(connection, data[start:], answers, handler_nursery)
-                return
-            head_bytes = data[start:end]
-            if head_bytes == connection.head_bytes:
-                head = connection.head
+            if end > 3:  # noqa: PLR2004 - found
+                head_bytes = data[start:end]
+                head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
+            elif data.startswith(b"POST /", start) and size - start <= HEAD_MAX_BYTES:
+                break
             else:
-                head = plain_head(head_bytes)
-                connection.head, connection.head_bytes = head, head_bytes
+                head = None
             if head is None:
                 self._hand_over(connection, data[start:], answers, handler_nursery)
                 return
@@ -214,17 +221,22 @@ class ExpressLane:
                 break
             answers.append(self._answer(connection.client, head, data[end:body_end]))
             start = body_end
-        if start < size:
-            connection.unread = data[start:]
-            if answers or not partial:
-                connection.since_ns = self._clock.now().monotonic_ns
-            self._partial[connection] = connection.since_ns
+        if start < size or partial:
+            self._wait_on(connection, data[start:], progressed=bool(answers) or not partial)
         else:
-            if partial:
-                self._partial.pop(connection, None)
             connection.since_ns = self._clock.now().monotonic_ns
         if answers:
             self._send(connection, answers[0] if len(answers) == 1 else b"".join(answers), handler_nursery)
+
+    def _wait_on(self, connection: Connection, unread: bytes, *, progressed: bool) -> None:
+        """Note what there is of the next request, and since when its rest is awaited."""
+        connection.unread = unread
+        if progressed:
+            connection.since_ns = self._clock.now().monotonic_ns
+        if unread:
+            self._partial[connection] = connection.since_ns
+        else:
+            self._partial.pop(connection, None)
 
     def _answer(self, client: str, head: PlainHead, body: bytes) -> bytes:
         now = self._clock.now()
@@ -285,7 +297,11 @@ class ExpressLane:
             self._partial[returned] = now_ns
 
     def _hand_over(
-        self, connection: Connection, unread: bytes, answers: list[bytes], handler_nursery: trio.Nursery,
+        self,
+        connection: Connection,
+        unread: bytes,
+        answers: list[bytes],
+        handler_nursery: trio.Nursery,
     ) -> None:
         """Give the connection to Hypercorn for good, after what the lane still owes it."""
         self._release(connection)
@@ -333,7 +349,7 @@ class ExpressLane:
                 self._close(key.data)
         while self._connections:
             with trio.move_on_after(SWEEP_SECONDS):
-                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+                await trio.lowlevel.wait_readable(self._selector.fileno())
             for key, _ in self._selector.select(0):
                 self._serve(key.data, handler_nursery)
 

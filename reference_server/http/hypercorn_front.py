@@ -138,7 +138,7 @@ class GuardedStream(trio.abc.Stream):
         self._progress.set()
         self._progress = trio.Event()
         if self._answers.closing and not scope.cancelled_caught:
-            # Hypercorn means to close now, but Quart-Trio cancels it on the way there; see that the client learns of it.
+            # Hypercorn means to close now, but Quart-Trio cancels it on the way; see that the client learns of it.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
                 await self.send_eof()
             self._receiving.deadline = trio.current_time()
@@ -175,7 +175,8 @@ class GuardedTlsStream(GuardedStream):
 
     def selected_alpn_protocol(self) -> str | None:
         """Pass through."""
-        return self._tls.selected_alpn_protocol()
+        protocol: str | None = self._tls.selected_alpn_protocol()
+        return protocol
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Give requests for HTTP/1.1, bytes for HTTP/2."""
@@ -188,7 +189,12 @@ class HypercornFront:
     """Everything Hypercorn needs to serve connections of one application."""
 
     def __init__(
-        self, app: AppWrapper, config: Config, context: WorkerContext, settings: Settings, mark: bytes,
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        settings: Settings,
+        mark: bytes,
     ) -> None:
         self._server: Callable[..., Awaitable[None]] = partial(TCPServer, app, config, context)
         self._settings = settings

@@ -40,7 +40,7 @@ async def _read_request(mark: str) -> tuple[Request, int]:
         if refused:
             headers = tuple(header for header in headers if header[0] != mark)
     too_large = refused == RequestEntityTooLarge.code
-    body = b""
+    body: str | bytes = b""
     if not refused:
         try:
             body = await request.get_data(cache=False, as_text=False)
@@ -49,11 +49,11 @@ async def _read_request(mark: str) -> tuple[Request, int]:
     client = scope.get("client") or ("", 0)
     return (
         Request(
-            method=scope["method"],
+            method=request.method,
             path=scope["raw_path"].decode("ascii", "replace"),
             query=scope["query_string"].decode("ascii", "replace"),
             headers=headers,
-            body=body,
+            body=bytes(body) if isinstance(body, bytes) else body.encode(),
             client=client[0],
             scheme=scope["scheme"],
             body_too_large=too_large,

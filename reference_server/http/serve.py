@@ -41,7 +41,10 @@ def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
     where = f"{settings.host}:{settings.port}"
     try:
         addresses = stdlib_socket.getaddrinfo(
-            settings.host, settings.port, type=stdlib_socket.SOCK_STREAM, flags=stdlib_socket.AI_PASSIVE,
+            settings.host,
+            settings.port,
+            type=stdlib_socket.SOCK_STREAM,
+            flags=stdlib_socket.AI_PASSIVE,
         )
         family, _, _, _, address = addresses[0]
         listener = stdlib_socket.create_server(address[:2], family=family, backlog=LISTEN_BACKLOG)
@@ -71,8 +74,9 @@ def make_config(settings: Settings) -> tuple[Config, SSLContext | None]:
     try:
         return config, config.create_ssl_context()
     except (OSError, ValueError) as error:
+        pair = f"{settings.tls_cert_file} with {settings.tls_key_file}"
         raise ListenError(
-            f"TLS_CERT_FILE and TLS_KEY_FILE: cannot use {settings.tls_cert_file} with {settings.tls_key_file} ({error})",
+            f"TLS_CERT_FILE and TLS_KEY_FILE: cannot use {pair} ({error})",
         ) from None
 
 
@@ -137,14 +141,19 @@ def _url(scheme: str, listener: stdlib_socket.socket) -> str:
 
 
 async def _accept_plain(
-    front: HypercornFront, listeners: list[stdlib_socket.socket], handlers: trio.Nursery,
+    front: HypercornFront,
+    listeners: list[stdlib_socket.socket],
+    handlers: trio.Nursery,
 ) -> None:
     streams = [trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners]
     await trio.serve_listeners(front.serve_stream, streams, handler_nursery=handlers)
 
 
 async def _accept_tls(
-    front: HypercornFront, listeners: list[stdlib_socket.socket], tls: SSLContext, handlers: trio.Nursery,
+    front: HypercornFront,
+    listeners: list[stdlib_socket.socket],
+    tls: SSLContext,
+    handlers: trio.Nursery,
 ) -> None:
     streams = [
         trio.SSLListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), tls, https_compatible=True)
@@ -170,7 +179,12 @@ async def _until_told(signals: AsyncIterator[int], *, until_stdin_closes: bool) 
 
 
 async def serve_until_signal(
-    api: Api, clock: Clock, entropy: Entropy, *, express_lane: bool = True, until_stdin_closes: bool = False,
+    api: Api,
+    clock: Clock,
+    entropy: Entropy,
+    *,
+    express_lane: bool = True,
+    until_stdin_closes: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:

@@ -71,7 +71,9 @@ class _Collector:
         ):
             yield CounterMetricFamily(name, help_text, value=count)
         by_reason = CounterMetricFamily(
-            "hatchfarm_worker_auth_failures_by_reason", "Worker auth failures by reason.", labels=["reason"],
+            "hatchfarm_worker_auth_failures_by_reason",
+            "Worker auth failures by reason.",
+            labels=["reason"],
         )
         for reason, count in figures.failures_by_reason.items():
             by_reason.add_metric([reason], count)

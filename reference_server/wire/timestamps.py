@@ -20,7 +20,12 @@ def _minute_seconds(text: str) -> int | None:
     """Unix seconds of `YYYY-MM-DDTHH:MM`, or None for a day or hour that does not exist. Fleets share few minutes."""
     try:
         moment = datetime(
-            int(text[:4]), int(text[5:7]), int(text[8:10]), int(text[11:13]), int(text[14:16]), tzinfo=UTC,
+            int(text[:4]),
+            int(text[5:7]),
+            int(text[8:10]),
+            int(text[11:13]),
+            int(text[14:16]),
+            tzinfo=UTC,
         )
     except ValueError:
         return None

@@ -65,7 +65,7 @@ def random_hex(rng: np.random.Generator, digits: int) -> str:
     return rng.bytes((digits + 1) // 2).hex()[:digits]
 
 
-def forge(  # noqa: PLR0913 - each argument is one thing an attack may replace
+def forge(
     victim: Machine,
     moment: Moment,
     rng: np.random.Generator,

@@ -33,5 +33,9 @@ class RotatedOut(Attack):
     def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
         """Use the old certificate."""
         return forge(
-            victim, moment, rng, Answer.INVALID_CERTIFICATE, certificate_id=victim.previous_certificate_id,
+            victim,
+            moment,
+            rng,
+            Answer.INVALID_CERTIFICATE,
+            certificate_id=victim.previous_certificate_id,
         )

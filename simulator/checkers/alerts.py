@@ -79,7 +79,12 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
         if value not in bound:
             low, high = bound.low, bound.high
             yield finding(
-                rule, f"{name} was {value:g}, possible was {low} to {high}", metric=name, value=value, low=low, high=high,
+                rule,
+                f"{name} was {value:g}, possible was {low} to {high}",
+                metric=name,
+                value=value,
+                low=low,
+                high=high,
             )
     total = sum(samples.get(BY_REASON.format(reason), 0.0) for reason in REASONS.values())
     if total != samples[FAILURES]:
@@ -89,7 +94,9 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
         ("auth-gauge", AUTH_ALERT, RECENT, facts.auth_threshold),
     ):
         if samples[gauge] != float(samples[count] >= threshold):
-            yield finding(rule, f"{gauge} was {samples[gauge]:g} while {count} was {samples[count]:g} in the same scrape")
+            yield finding(
+                rule, f"{gauge} was {samples[gauge]:g} while {count} was {samples[count]:g} in the same scrape"
+            )
 
 
 def _shift(bound: Range, by: int) -> Range:
@@ -105,7 +112,9 @@ def _backwards(history: History, facts: Facts) -> Iterator[Finding]:
             for name, value in samples.items():
                 counter = name.startswith("hatchfarm_worker_auth_failures") and name != RECENT
                 if counter and value < previous.get(name, 0.0):
-                    message = f"at {scrape.sent_ns / SECOND_NS:.3f}s {name} went back from {previous[name]:g} to {value:g}"
+                    message = (
+                        f"at {scrape.sent_ns / SECOND_NS:.3f}s {name} went back from {previous[name]:g} to {value:g}"
+                    )
                     yield Finding("alerts.backwards", message, scrape.sent_ns, {"metric": name})
         previous = samples
 
@@ -118,7 +127,9 @@ def _truth(bound: Range, threshold: int) -> bool | None:
 
 
 def _episodes(
-    bounds: list[ScrapeBounds], gauge: str, truth_of: Callable[[ScrapeBounds], bool | None],
+    bounds: list[ScrapeBounds],
+    gauge: str,
+    truth_of: Callable[[ScrapeBounds], bool | None],
 ) -> dict[str, Any]:
     """Follow one alert over the run: how often it fired and cleared, how fast, and how right it was."""
     fired = cleared = 0

@@ -45,7 +45,9 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
         return Verdict("answers", Status.FAIL, summary, findings, figures)
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
-    summary = f"All {int(judged.sum())} judged answers were right; {figures['attacks']} hostile requests, none accepted."
+    summary = (
+        f"All {int(judged.sum())} judged answers were right; {figures['attacks']} hostile requests, none accepted."
+    )
     return Verdict("answers", Status.PASS, summary, (), figures)
 
 
@@ -56,7 +58,7 @@ def _finding(row: NDArray[Any]) -> Finding:
     rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
     return Finding(
         rule,
-        f"{who} {operation} of machine {row['machine']} got {got.name} (HTTP {row['status']}) instead of {expected.name}",
+        f"{who} {operation} of machine {row['machine']} got {got.name} (HTTP {row['status']}), not {expected.name}",
         int(row["sent_ns"]),
         {
             "machine": int(row["machine"]),

@@ -142,10 +142,12 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
             scrape=scrape,
             workers=workers,
             unknown=Range(
-                max(0, workers.low - int(possibly_heard.sum())), max(0, workers.high - int(surely_heard.sum())),
+                max(0, workers.low - int(possibly_heard.sum())),
+                max(0, workers.high - int(surely_heard.sum())),
             ),
             stale=Range(
-                int((surely_heard & ~possibly_fresh).sum()), int((possibly_heard & ~surely_fresh).sum()),
+                int((surely_heard & ~possibly_fresh).sum()),
+                int((possibly_heard & ~surely_fresh).sum()),
             ),
             failures=total.by(start_ns, end_ns),
             recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
@@ -154,7 +156,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
 
 
 def _may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
-    """Say which unsure rows may have counted for a reason: the one expected, or any where the answer was not expected."""
+    """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected."""
     selected: NDArray[np.bool_] = (
         (possible["expected"] == answer)
         | (possible["expected"] == Answer.EITHER)

@@ -47,4 +47,6 @@ def check_replay(history: History, _facts: Facts) -> Verdict:
     if findings:
         summary = f"{len(twice)} nonces were accepted more than once; the first: {findings[0].message}."
         return Verdict("replay", Status.FAIL, summary, tuple(findings), figures)
-    return Verdict("replay", Status.PASS, f"None of {len(accepted)} accepted heartbeats was accepted twice.", (), figures)
+    return Verdict(
+        "replay", Status.PASS, f"None of {len(accepted)} accepted heartbeats was accepted twice.", (), figures
+    )

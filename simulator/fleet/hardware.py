@@ -112,7 +112,7 @@ class HardwareLoad:
         left[starts] = self._rng.exponential(mean_seconds, int(starts.sum())) + seconds
 
 
-def capped(load: Column, limit_percent: float, allowed: NDArray[np.bool_] | bool) -> Column:
+def capped(load: Column, limit_percent: Column, allowed: NDArray[np.bool_]) -> Column:
     """Hold a load under a policy's maximum, and at nothing outside its allowed hours."""
     held: Column = np.minimum(load, limit_percent) * allowed
     return held

@@ -36,7 +36,7 @@ class Action(Enum):
 
 
 class Machine:
-    """The state of one agent. `due_ns` is when it wants to act next; `silence` are (from, to) moments it stays quiet."""
+    """The state of one agent. `due_ns` is when it acts next; `silence` are (from, to) moments it stays quiet."""
 
     __slots__ = (
         "certificate_id", "certificate_until_ns", "clock", "consented", "due_ns", "failures", "index", "interval_ns",
@@ -142,14 +142,18 @@ class Machine:
 
 
 def back_off_ns(interval_ns: int, failures: int, jitter: float) -> int:
-    """Wait twice as long after each failure in a row, up to a minute, spread by half so that a fleet does not return
-    at once."""
+    """Wait twice as long after each failure in a row, up to a minute; spread, so that no fleet returns at once."""
     doubled = max(interval_ns, SECOND_NS) << min(failures, BACK_OFF_DOUBLINGS_MAX)
     return int(min(doubled, BACK_OFF_MAX_NS) * (0.75 + 0.5 * jitter))
 
 
 def signed_heartbeat(
-    token: bytes, worker_id: str, timestamp: str, nonce: str, policy_id: str, metrics: str,
+    token: bytes,
+    worker_id: str,
+    timestamp: str,
+    nonce: str,
+    policy_id: str,
+    metrics: str,
 ) -> bytes:
     """Write a heartbeat's body, signed with a machine's token (contract §4, §5). All texts must be plain ASCII."""
     signature = sign_text(token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}").decode()

@@ -38,7 +38,9 @@ def load_scenario(path: Path) -> Scenario:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ScenarioError(f"{path}: cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/") from None
+        raise ScenarioError(
+            f"{path}: cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
+        ) from None
     if len(raw) > limits.SCENARIO_MAX_BYTES:
         raise ScenarioError(f"{path}: larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario")
     try:
@@ -124,27 +126,15 @@ def _line(text: str, place: str) -> str:
 
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Find what is well-formed but makes no sense."""
-    fleet = scenario.fleet
-    if scenario.duration_ns <= 0:
-        yield "duration", "must be longer than nothing"
-    if scenario.metrics_interval_ns <= 0:
-        yield "metrics_interval", "must be longer than nothing"
-    if fleet.heartbeat_interval_ns <= 0:
-        yield "fleet.heartbeat_interval", "must be longer than nothing"
-    if fleet.certificate_rotation_ns <= 0:
-        yield "fleet.certificate_rotation", "must be longer than nothing"
-    if fleet.hardware not in HARDWARE:
-        yield "fleet.hardware", f"unknown hardware {fleet.hardware!r}; {_nearest(fleet.hardware, HARDWARE)}"
-    if fleet.owners > fleet.machines:
-        yield "fleet.owners", f"more owners ({fleet.owners}) than machines ({fleet.machines})"
-    for number, stage in enumerate(fleet.stages):
-        if stage.target > fleet.machines:
-            yield f"fleet.stages[{number}].target", f"{stage.target} is more than fleet.machines ({fleet.machines})"
-    if sum(clock.share for clock in fleet.clocks) > 1:
-        yield "fleet.clocks", "the shares add up to more than 1"
-    for number, silence in enumerate(fleet.silence):
-        if silence.at_ns >= scenario.duration_ns:
-            yield f"fleet.silence[{number}].at", "begins after the run has ended"
+    for name, duration_ns in (
+        ("duration", scenario.duration_ns),
+        ("metrics_interval", scenario.metrics_interval_ns),
+        ("fleet.heartbeat_interval", scenario.fleet.heartbeat_interval_ns),
+        ("fleet.certificate_rotation", scenario.fleet.certificate_rotation_ns),
+    ):
+        if duration_ns <= 0:
+            yield name, "must be longer than nothing"
+    yield from _fleet_problems(scenario)
     if len(scenario.attacks) > limits.ATTACKS_MAX:
         yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
     for number, attack in enumerate(scenario.attacks):
@@ -162,3 +152,19 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 parse_threshold(metric, expression)
             except ThresholdError as error:
                 yield f'thresholds."{metric}"', str(error)
+
+
+def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    fleet = scenario.fleet
+    if fleet.hardware not in HARDWARE:
+        yield "fleet.hardware", f"unknown hardware {fleet.hardware!r}; {_nearest(fleet.hardware, HARDWARE)}"
+    if fleet.owners > fleet.machines:
+        yield "fleet.owners", f"more owners ({fleet.owners}) than machines ({fleet.machines})"
+    for number, stage in enumerate(fleet.stages):
+        if stage.target > fleet.machines:
+            yield f"fleet.stages[{number}].target", f"{stage.target} is more than fleet.machines ({fleet.machines})"
+    if sum(clock.share for clock in fleet.clocks) > 1:
+        yield "fleet.clocks", "the shares add up to more than 1"
+    for number, silence in enumerate(fleet.silence):
+        if silence.at_ns >= scenario.duration_ns:
+            yield f"fleet.silence[{number}].at", "begins after the run has ended"

@@ -59,7 +59,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class ServerOptions(_Table, kw_only=True):
+class ServerOptions(_Table, frozen=True, kw_only=True):
     """The server a run starts for itself; ignored with `--target`."""
 
     instances: Annotated[int, msgspec.Meta(ge=1)] = 1
@@ -67,21 +67,21 @@ class ServerOptions(_Table, kw_only=True):
     settings: dict[str, str | int | float | bool] = {}
 
 
-class Stage(_Table, kw_only=True):
+class Stage(_Table, frozen=True, kw_only=True):
     """Move evenly to `target` machines within `duration`."""
 
     duration_ns: Duration = msgspec.field(name="duration")
     target: Annotated[int, msgspec.Meta(ge=0, le=limits.MACHINES_MAX)]
 
 
-class ClockStep(_Table, kw_only=True):
+class ClockStep(_Table, frozen=True, kw_only=True):
     """A clock that jumps by `by` at `at`."""
 
     at_ns: Duration = msgspec.field(name="at")
     by_ns: Offset = msgspec.field(name="by")
 
 
-class ClockOptions(_Table, kw_only=True):
+class ClockOptions(_Table, frozen=True, kw_only=True):
     """A share of the fleet whose clocks are wrong."""
 
     share: Share
@@ -90,7 +90,7 @@ class ClockOptions(_Table, kw_only=True):
     step: ClockStep | None = None
 
 
-class SilenceOptions(_Table, kw_only=True):
+class SilenceOptions(_Table, frozen=True, kw_only=True):
     """A share of the fleet that sends nothing for a while."""
 
     share: Share
@@ -98,21 +98,25 @@ class SilenceOptions(_Table, kw_only=True):
     duration_ns: Duration = msgspec.field(name="duration")
 
 
-class FleetOptions(_Table, kw_only=True):
+class FleetOptions(_Table, frozen=True, kw_only=True):
     """The machines. Without `stages` all start within five seconds or at 200 a second, whichever takes longer."""
 
     machines: Annotated[int, msgspec.Meta(ge=1, le=limits.MACHINES_MAX)]
     owners: Annotated[int, msgspec.Meta(ge=1, le=limits.OWNERS_MAX)] = 10
-    heartbeat_interval_ns: Duration = msgspec.field(name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS))
+    heartbeat_interval_ns: Duration = msgspec.field(
+        name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS)
+    )
     jitter: Share = 0.1
-    certificate_rotation_ns: Duration = msgspec.field(name="certificate_rotation", default_factory=partial(Duration, 720 * SECOND_NS))
+    certificate_rotation_ns: Duration = msgspec.field(
+        name="certificate_rotation", default_factory=partial(Duration, 720 * SECOND_NS)
+    )
     stages: tuple[Stage, ...] = ()
     hardware: str = "mixed"
     clocks: tuple[ClockOptions, ...] = ()
     silence: tuple[SilenceOptions, ...] = ()
 
 
-class AttackOptions(_Table, kw_only=True):
+class AttackOptions(_Table, frozen=True, kw_only=True):
     """One campaign: `rate` requests a second for `duration` from `start`, against a share of the honest machines."""
 
     name: str
@@ -122,7 +126,7 @@ class AttackOptions(_Table, kw_only=True):
     share: Share = 0.1
 
 
-class Scenario(_Table, kw_only=True):
+class Scenario(_Table, frozen=True, kw_only=True):
     """A whole scenario file."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import trio
@@ -28,11 +28,14 @@ class ControlConnection:
         self._source = source
         self._stream: trio.abc.Stream | None = None
 
-    async def __aenter__(self) -> ControlConnection:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._close()
 
@@ -55,7 +58,13 @@ class ControlConnection:
         return stream
 
     async def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: Any = None, *, rooted: bool = False,
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        *,
+        rooted: bool = False,
     ) -> HttpAnswer:
         """Send one request and read its answer; `body` is sent as JSON."""
         payload = b"" if body is None else msgspec.json.encode(body)

@@ -67,7 +67,7 @@ async def check_target(target: Target) -> dict[str, float]:
             return await read_metrics(connection, target)
         except LostError as error:
             raise TargetError(
-                f"{target.url} cannot be reached ({error}): is it running? `hatchfarm doctor --target {target.url}` looks",
+                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`",
             ) from None
 
 
@@ -83,17 +83,23 @@ class LiveRun:
             np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
         )
         # Owners of their own for each run, so that a target that has seen runs before is no different.
-        prefix = f"owner-{time.time_ns():x}"  # noqa: TID251 - the live world runs on the real clock
+        wall = time.time_ns  # noqa: TID251 - the live world runs on the real clock
+        prefix = f"owner-{wall():x}"
         self._fleet = make_fleet(scenario, fleet_rng, prefix)
         self._campaigns = make_campaigns(scenario, self._fleet, fleet_rng)
         self._hardware = HardwareLoad(len(self._fleet), scenario.fleet.hardware, hardware_rng)
         self._start_ns = time.monotonic_ns()
         self._onboarding = Onboarding(
-            target, history, progress, self.now, call_rng, scenario.fleet.certificate_rotation_ns,
+            target,
+            history,
+            progress,
+            self.now,
+            call_rng,
+            scenario.fleet.certificate_rotation_ns,
         )
         self._nursery: trio.Nursery | None = None
         self._shard = Shard(
-            target, history, progress, shard_rng, self.now, time.time_ns, self._metrics_of, self._call,
+            target, history, progress, shard_rng, self.now, wall, self._metrics_of, self._call,
             scenario.fleet.jitter,
         )  # fmt: skip
         self._spread = shard_rng.random(len(self._fleet))
@@ -195,9 +201,11 @@ class LiveRun:
                 else True
                 for machine in fleet
             ],
+            dtype=np.bool_,
         )
+        always = np.ones(len(fleet), dtype=np.bool_)
         self._cpu = np.round(capped(hardware.cpu, caps("max_cpu_percent"), allowed), 1).tolist()
-        self._memory = np.round(capped(hardware.memory, caps("max_memory_percent"), True), 1).tolist()  # noqa: FBT003
+        self._memory = np.round(capped(hardware.memory, caps("max_memory_percent"), always), 1).tolist()
         self._gpu = np.round(capped(hardware.gpu, caps("max_gpu_percent"), allowed), 1).tolist()
 
     async def _tick_hardware(self) -> None:

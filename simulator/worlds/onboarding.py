@@ -90,7 +90,9 @@ class Onboarding:
                         await trio.sleep(retry_after_ns(answer.head) / 1e9 or 1)
                         continue
                     if answer.status != CREATED:
-                        raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200].decode('latin-1')}")
+                        raise TargetError(
+                            f"POST /policies answered {answer.status}: {answer.body[:200].decode('latin-1')}"
+                        )
                     policy_id = str(data_of(answer)["id"])
                     answer = await connection.request("POST", f"/policies/{policy_id}/activate", headers)
                     if answer.status == OK:
@@ -125,10 +127,25 @@ class Onboarding:
                         machine.refused(answer.status, self._now(), float(self._rng.random()), wait_ns)
 
     def _record(
-        self, machine: Machine, operation: Operation, sent_ns: int, answered_ns: int, status: int, got: Answer,
+        self,
+        machine: Machine,
+        operation: Operation,
+        sent_ns: int,
+        answered_ns: int,
+        status: int,
+        got: Answer,
     ) -> None:
         self._history.append(
-            sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, operation, Answer.ACCEPTED, got, HONEST,
+            sent_ns,
+            sent_ns,
+            answered_ns,
+            NO_NONCE,
+            machine.index,
+            status,
+            operation,
+            Answer.ACCEPTED,
+            got,
+            HONEST,
         )
 
     async def _call(self, connection: ControlConnection, machine: Machine, action: Action) -> HttpAnswer:

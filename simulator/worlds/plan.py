@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from simulator import limits
 from simulator.attacks import CATALOGUE
@@ -15,6 +14,8 @@ from simulator.fleet.machine import Machine
 from simulator.scenario.values import SECOND_NS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from simulator.attacks.catalogue import Attack
     from simulator.scenario.values import AttackOptions, FleetOptions, Scenario
 
@@ -43,7 +44,10 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> lis
     for clock in options.clocks:
         step = clock.step
         error = ClockError(
-            clock.offset_ns, clock.drift_ppm, None if step is None else step.at_ns, 0 if step is None else step.by_ns,
+            clock.offset_ns,
+            clock.drift_ppm,
+            None if step is None else step.at_ns,
+            0 if step is None else step.by_ns,
         )
         count = round(clock.share * machines)
         for index in order[taken : taken + count]:
@@ -55,7 +59,11 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> lis
             silences[index] += ((silence.at_ns, silence.at_ns + silence.duration_ns),)
     return [
         Machine(
-            index, f"{prefix}-{index % options.owners}", options.heartbeat_interval_ns, clocks[index], silences[index],
+            index,
+            f"{prefix}-{index % options.owners}",
+            options.heartbeat_interval_ns,
+            clocks[index],
+            silences[index],
         )
         for index in range(machines)
     ]

@@ -80,7 +80,7 @@ class Shard:
     hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument for each thing from outside
+    def __init__(
         self,
         target: Target,
         history: History,
@@ -143,7 +143,7 @@ class Shard:
         """Work until cancelled or `finish` is called."""
         due = self._due
         selector = self._selector
-        fileno = selector.fileno()  # type: ignore[attr-defined]
+        fileno = selector.fileno()
         while not self._stopping:
             now_ns = self._now()
             wait_seconds = min(IDLE_WAKE_SECONDS, (due[0][0] - now_ns) / 1e9) if due else IDLE_WAKE_SECONDS
@@ -170,7 +170,7 @@ class Shard:
         self._stopping = True
         with trio.move_on_after(patience_seconds):
             while any(link.state is LinkState.WAITING for link in self._all_links()):
-                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+                await trio.lowlevel.wait_readable(self._selector.fileno())
                 for key, _ in self._selector.select(0):
                     self._ready(key.data)
         for link in list(self._all_links()):
@@ -288,10 +288,11 @@ class Shard:
         if link.state is not LinkState.WAITING:
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
+        if not data:
+            self._lost(link)
+            return
+        data = link.received + data if link.received else data
         try:
-            if not data:
-                raise GarbageError("closed before the answer")
-            data = link.received + data if link.received else data
             answer = read_answer(data)
         except GarbageError:
             self._lost(link)
@@ -341,9 +342,7 @@ class Shard:
             interval_ns = machine.interval_ns
             clock = machine.clock
             expected = (
-                Answer.ACCEPTED
-                if clock is PERFECT
-                else expected_answer(clock.at(link.sent_ns), now_ns - link.sent_ns)
+                Answer.ACCEPTED if clock is PERFECT else expected_answer(clock.at(link.sent_ns), now_ns - link.sent_ns)
             )
         got = classify_heartbeat(answer, expected)
         self._history.append(
