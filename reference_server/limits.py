@@ -20,7 +20,7 @@ METRICS_MAX_BYTES = 16 * 1024
 METRICS_MAX_DEPTH = 8
 """The three of contract §4, check 3."""
 NONCES_MAX = 8_000_000
-"""Live nonces. Past it heartbeats get 503, because forgetting one early would let a replay in. About 150 bytes each."""
+"""Live nonces. Past it heartbeats get 503, because forgetting one early would let a replay in. About 75 bytes each."""
 NONCE_GENERATIONS = 4
 """Buckets a nonce's lifetime is cut into; each is one more look-up a heartbeat, and fewer keep nonces longer."""
 

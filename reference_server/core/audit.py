@@ -24,21 +24,22 @@ _PACKED = struct.Struct("<q8s32s")
 
 
 class RoutineStream:
-    """An owner's accepted heartbeats, newest `events_max`. About 110 bytes an event."""
+    """An owner's accepted heartbeats, newest `events_max`, in a ring. 64 bytes an event."""
 
     name = "routine"
 
     def __init__(self, events_max: int) -> None:
         self._events_max = events_max
-        self._packed: deque[bytes] = deque()
-        self._workers: deque[str] = deque()
-        self._policies: deque[str] = deque()
+        self._packed = bytearray()
+        self._workers: list[str] = []
+        self._policies: list[str] = []
         self._base_hash = FIRST_PREVIOUS_HASH
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
     def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
         """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
+        slot = self.sequence % self._events_max
         self.sequence += 1
         digest = sha256(
             (
@@ -48,40 +49,49 @@ class RoutineStream:
             ).encode(),
         )
         self.hash = digest.hexdigest()
-        packed = self._packed
-        packed.append(_PACKED.pack(created_ns, bytes.fromhex(event_hex), digest.digest()))
-        self._workers.append(worker_id)
-        self._policies.append(policy_id)
-        if len(packed) > self._events_max:
-            self._base_hash = _PACKED.unpack(packed.popleft())[2].hex()
-            self._workers.popleft()
-            self._policies.popleft()
+        packed = _PACKED.pack(created_ns, bytes.fromhex(event_hex), digest.digest())
+        if self.sequence <= self._events_max:
+            self._packed += packed
+            self._workers.append(worker_id)
+            self._policies.append(policy_id)
+        else:
+            self._base_hash = self._unpack(slot)[2].hex()
+            self._packed[slot * _PACKED.size : (slot + 1) * _PACKED.size] = packed
+            self._workers[slot] = worker_id
+            self._policies[slot] = policy_id
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._workers)
 
     def moments(self) -> Iterator[tuple[int, int]]:
         """Give (created_ns, position) of each event, oldest first."""
-        for position, packed in enumerate(self._packed):
-            yield _PACKED.unpack(packed)[0], position
+        for position in range(len(self)):
+            yield self._unpack(self._slot(position))[0], position
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        created_ns, event_id, digest = _PACKED.unpack(self._packed[position])
-        previous = _PACKED.unpack(self._packed[position - 1])[2].hex() if position else self._base_hash
-        worker_id = self._workers[position]
+        slot = self._slot(position)
+        created_ns, event_id, digest = self._unpack(slot)
+        worker_id = self._workers[slot]
         return {
             "id": f"aud_{event_id.hex()}",
             "type": "worker_heartbeat",
             "actor": f"worker:{worker_id}",
             "object_id": worker_id,
-            "metadata": {"policy_id": self._policies[position]},
+            "metadata": {"policy_id": self._policies[slot]},
             "created_at": format_timestamp(created_ns),
             "stream": self.name,
-            "sequence": self.sequence - len(self._packed) + position + 1,
-            "previous_hash": previous,
+            "sequence": self.sequence - len(self) + position + 1,
+            "previous_hash": self._unpack(self._slot(position - 1))[2].hex() if position else self._base_hash,
             "hash": digest.hex(),
         }
+
+    def _slot(self, position: int) -> int:
+        return (self.sequence - len(self) + position) % self._events_max
+
+    def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
+        created_ns, event_id, digest = _PACKED.unpack_from(self._packed, slot * _PACKED.size)
+        return created_ns, event_id, digest
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -83,7 +83,9 @@ def create_consent(state: State, call: Call) -> Reply:
         return ALREADY_REVOKED
     if len(state.consents) >= CONSENTS_MAX:
         return FULL
-    consent = Consent("con_" + state.entropy.hex(16), owner_id, worker_id, policy_id, body.signature, call.now.wall_ns)
+    consent = Consent(
+        "con_" + state.entropy.hex(16), worker.owner.id, worker.id, policy.id, body.signature, call.now.wall_ns
+    )
     state.consents[consent.id] = consent
     worker.consents[policy.id] = consent
     metadata = {"worker_id": worker_id, "policy_id": policy_id}

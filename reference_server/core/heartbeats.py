@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.core.nonces import Reservation
+from reference_server.core.nonces import Reservation, nonce_key
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
@@ -121,7 +121,7 @@ def verify(
 
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
     """Check 10, with the local store."""
-    key = verified.worker.nonce_prefix + verified.nonce
+    key = nonce_key(verified.worker.serial, verified.nonce)
     return state.nonces.reserve(key, verified.timestamp_ns, now.monotonic_ns)
 
 

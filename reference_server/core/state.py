@@ -84,9 +84,9 @@ class Worker:
         "heard_ns",
         "id",
         "name",
-        "nonce_prefix",
         "owner",
         "policy_id",
+        "serial",
         "token",
     )
 
@@ -105,7 +105,7 @@ class Worker:
         self.name = name
         self.token = token
         self.created_ns = created_ns
-        self.nonce_prefix = f"{serial:x}|"
+        self.serial = serial
         self.certificate = certificate
         self.consents: dict[str, Consent] = {}
         self.policy_id = ""

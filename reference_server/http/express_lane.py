@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import selectors
 import socket as stdlib_socket
-from collections import deque
+from collections import OrderedDict
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -121,7 +121,7 @@ class ExpressLane:
         self._header_ns = int(settings.header_timeout_seconds * SECOND_NS)
         self._body_ns = int(settings.body_timeout_seconds * SECOND_NS)
         self._send_timeout_seconds = settings.body_timeout_seconds
-        self._resting: deque[tuple[int, Connection]] = deque()
+        self._look_at_ns: OrderedDict[Connection, int] = OrderedDict()
         self._partial: dict[Connection, int] = {}
         self._connections = 0
         self._draining = False
@@ -164,12 +164,13 @@ class ExpressLane:
     def _admit(self, connection: Connection) -> None:
         self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
         self._connections += 1
-        self._resting.append((connection.since_ns + self._idle_ns, connection))
+        self._look_at_ns[connection] = connection.since_ns + self._idle_ns
 
     def _release(self, connection: Connection) -> None:
         """Take a connection out of the lane, its socket still open."""
         self._selector.unregister(connection.socket.fileno())
         self._partial.pop(connection, None)
+        self._look_at_ns.pop(connection, None)
         self._connections -= 1
         connection.open = False
 
@@ -327,17 +328,15 @@ class ExpressLane:
                 in_body = b"\r\n\r\n" in connection.unread
                 if now_ns - since_ns > (self._body_ns if in_body else self._header_ns):
                     self._close(connection)
-            resting = self._resting
-            while resting and resting[0][0] <= now_ns:
-                _, connection = resting.popleft()
-                if not connection.open:
-                    continue
+            look_at_ns = self._look_at_ns
+            while look_at_ns and (connection := next(iter(look_at_ns))) and look_at_ns[connection] <= now_ns:
                 due_ns = connection.since_ns + self._idle_ns
                 if due_ns <= now_ns and not connection.unread:
                     self._close(connection)
                 else:
-                    # It was heard from since, so its time moves on; each connection is looked at once an idle period.
-                    resting.append((max(due_ns, now_ns + SECOND_NS), connection))
+                    # It was heard from since, so it goes to the end; each connection is looked at once an idle period.
+                    look_at_ns.move_to_end(connection)
+                    look_at_ns[connection] = max(due_ns, now_ns + SECOND_NS)
 
     async def drain(self, handler_nursery: trio.Nursery) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
