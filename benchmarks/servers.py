@@ -66,7 +66,7 @@ def register_machines(api: Api, machines: int) -> list[dict[str, str]]:
     shown: list[dict[str, str]] = []
     step = max(1, machines // CREDENTIALS_SHOWN)
     for index in range(machines):
-        owner_id = f"owner-{index % OWNERS}"
+        owner_id = f"owner-{index * OWNERS // machines}"
         data = post("/machines/register", owner_id, {"owner_id": owner_id, "name": f"machine {index}"})
         worker_id, policy_id = data["machine"]["id"], policies[owner_id]
         signature = sign_text(TOKEN.encode(), f"{owner_id}|{worker_id}|{policy_id}").decode()
