@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from reference_server.adapters.entropy import SystemEntropy
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.operations import Api
-from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
+from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
 
 if TYPE_CHECKING:
@@ -65,8 +64,6 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    # Heartbeats make hardly any cyclic garbage, and a collection over 100,000 machines is a pause everybody feels.
-    gc.set_threshold(50_000, 50, 100)
     entropy = SystemEntropy()
     try:
         api = make_api(environ, entropy)
@@ -109,6 +106,20 @@ def settings_help() -> list[tuple[str, str, str]]:
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
         rows.append((setting.variable, shown.lower() if isinstance(default, bool) else shown, setting.purpose))
     return rows
+
+
+def setting_names() -> list[str]:
+    """List the variables that `load_settings` looks at."""
+    return [*(setting.variable for setting in SETTINGS), *NOT_YET]
+
+
+def settings_problem(environ: Mapping[str, str]) -> str:
+    """Say what is wrong with the settings in an environment; nothing when they are right."""
+    try:
+        load_settings(environ)
+    except SettingsError as error:
+        return str(error)
+    return ""
 
 
 class _LazyAsgi:

@@ -6,6 +6,8 @@ BODY_MAX_BYTES = 1 << 20
 """A request body (contract §1). Nothing more than this is ever buffered."""
 HEAD_MAX_BYTES = 64 * 1024
 """A request line with all its headers (contract §6)."""
+LANE_HEAD_MAX_BYTES = 4 * 1024
+"""The head of a plain heartbeat is a tenth of this; larger ones go to Hypercorn."""
 LANE_BODY_MAX_BYTES = 32 * 1024
 """A heartbeat that the express lane waits for: 16 KiB of metrics and room for the rest. Larger ones go to Hypercorn."""
 CONNECTIONS_MAX = 100_000

@@ -11,6 +11,7 @@ from reference_server.core import consents, heartbeats, machines, policies, view
 from reference_server.core.calls import Call
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
+from reference_server.limits import TEXT_MAX_CHARACTERS
 from reference_server.wire.exposition import CONTENT_TYPE, Figures, expose
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
 from reference_server.wire.signing import matches
@@ -110,6 +111,14 @@ def is_owner(state: State, headers: dict[str, str]) -> bool:
     return scheme == "Bearer" and matches(state.api_token, token)
 
 
+def _as_utf8(value: str) -> str:
+    """Read a header's value, whose bytes transports show as Latin-1 (RFC 9110 §5.5), as the UTF-8 that clients mean."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except ValueError:
+        return value
+
+
 class _Routes:
     """Paths to operations: exact ones by dictionary, ones with a variable by their parts around it."""
 
@@ -196,9 +205,13 @@ class Api:
                 return INVALID_REQUEST
         if request.body_too_large:
             return BODY_TOO_LARGE
-        if operation.principal is Principal.OWNER and not is_owner(self.state, headers):
-            return UNAUTHORIZED
-        call = Call(request, now, ids, headers, headers.get("x-owner-id", ""))
+        owner_id = _as_utf8(headers.get("x-owner-id", ""))
+        if operation.principal is Principal.OWNER:
+            if not is_owner(self.state, headers):
+                return UNAUTHORIZED
+            if len(owner_id) > TEXT_MAX_CHARACTERS:
+                return machines.INVALID_OWNER_ID  # it may end up in audit events, and those are bounded
+        call = Call(request, now, ids, headers, owner_id)
         return operation.decide(self.state, call)
 
     def _limit(self, client: str, now: Instant) -> Reply | None:

@@ -13,14 +13,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.limits import SEED_MAX
 from simulator.report.terminal import make_console
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from simulator.scenario.values import Scenario
+
 USAGE_ERROR = 2
 app = typer.Typer(
-    help="HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.",
+    help="HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.\n\n"
+    "Every flag has an environment variable: `hatchfarm COMMAND --help` names them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,6 +44,14 @@ Token = Annotated[
     str | None,
     typer.Option("--token", help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
 ]
+
+
+def _load(path: Path) -> Scenario:
+    """Read a scenario, and hold its server settings against the server's own list. Raises ScenarioError."""
+    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
+    from simulator.scenario.loading import ServerSettings, load_scenario  # noqa: PLC0415
+
+    return load_scenario(path, ServerSettings(setting_names(), settings_problem))
 
 
 def _fail(command: str, message: str) -> NoReturn:
@@ -99,7 +111,9 @@ def serve(
 def run(
     scenario: ScenarioFile,
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
-    seed: Annotated[int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
+    ] = None,
     target: TargetUrl = None,
     token: Token = None,
 ) -> None:
@@ -108,17 +122,19 @@ def run(
     Exit codes: 0 everything held, 1 a check or threshold failed, 2 usage or scenario error or unreachable target,
     3 the harness could not know.
     """
-    from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415 - numpy and trio are slow to load
-    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
+    from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
+    from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
+    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
 
     try:
-        loaded = load_scenario(scenario)
+        loaded = _load(scenario)
     except ScenarioError as error:
         _fail("run", str(error))
     if target is not None and token is None:
         _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
     own_token = token if target is not None and token is not None else token_hex(24)
-    request = Request(loaded, scenario, loaded.seed if seed is None else seed, out, target, own_token)
+    chosen_seed = loaded.seed if seed is None else seed
+    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()))
     problem = ""
     code = 0
     try:
@@ -131,14 +147,16 @@ def run(
 
 
 @app.command()
-def validate(scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.")]) -> None:
+def validate(
+    scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", envvar="HATCHFARM_SCENARIO")],
+) -> None:
     """Check scenario files offline, and say what is wrong where."""
-    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415 - as above
+    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415 - as above
 
     wrong = 0
     for path in scenarios:
         try:
-            load_scenario(path)
+            _load(path)
             typer.echo(f"{path}: right")
         except ScenarioError as error:
             wrong += 1

@@ -97,7 +97,8 @@ async def check_the_target(target: Target) -> list[Check]:
     try:
         metrics = await check_target(target)
     except TargetError as error:
-        return [Check("target", right=False, found=str(error), mend="see above", fatal=True)]
+        mend = "see that it runs, and that --target and --token are its own"
+        return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
         Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")

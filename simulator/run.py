@@ -6,18 +6,19 @@ import shlex
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 import trio
+from rich.markup import escape
 
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.doctor import check_open_files
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.judgement import judge_thresholds, measure
+from simulator.judgement import judge_thresholds, measure, percentile_of
 from simulator.report.terminal import show_progress, show_verdict
 from simulator.report.verdict_file import RunVerdict, write_verdict
 from simulator.server_process import ServerError, ServerProcess, own_server
@@ -26,6 +27,7 @@ from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from rich.console import Console
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
+OWN_SERVER = "its own server"
 SECOND_NS = 1_000_000_000
 DEFAULTS = {
     "WORKER_STATUS_STALE_SECONDS": 60,
@@ -55,6 +58,8 @@ class Request(msgspec.Struct, frozen=True):
     out: Path
     target: str | None
     token: str
+    server_settings: frozenset[str] = frozenset()
+    """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
 
 
 class _Outcome(msgspec.Struct):
@@ -72,6 +77,7 @@ def execute(request: Request, console: Console) -> int:
     files = check_open_files(request.scenario.fleet.machines)
     if not files.right:
         raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
+    _see_that_results_can_be_written(request)
     outcome = trio.run(_run, request, console)
     verdict = _judge(request, outcome)
     show_verdict(console, verdict)
@@ -85,34 +91,58 @@ def execute(request: Request, console: Console) -> int:
     return verdict.exit_code
 
 
+def _see_that_results_can_be_written(request: Request) -> None:
+    """Raise RunError where a run would end without a verdict file."""
+    folder = request.out / request.scenario.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+
+
 async def _run(request: Request, console: Console) -> _Outcome:
-    """Run the fleet, with everything around it, and give back what is known at its end."""
+    """Run the fleet, with everything around it, and give back what is known at its end, or at SIGINT or SIGTERM."""
     scenario = request.scenario
-    outcome = _Outcome(History(), Progress(), {}, "", datetime.now(UTC), [])  # noqa: TID251 - when this run was
-    console.print(
-        f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
-        f"seed {request.seed}",
-    )
-    if scenario.description:
-        console.print(f"[dim]{scenario.description}[/]")
+    outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [])  # noqa: TID251 - when this run was
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        console.print(
+            f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
+            f"seed {request.seed}",
+        )
+        if scenario.description:
+            console.print(f"[dim]{escape(scenario.description)}[/]")
+        async with trio.open_nursery() as nursery:
+            work = trio.CancelScope()
+            nursery.start_soon(_watch_signals, signals, outcome, work)
+            with work:
+                await _work(request, console, outcome)
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
+    """Run the fleet against the target, or a server started for it."""
+    scenario = request.scenario
     async with AsyncExitStack() as stack:
         server = None
         url = request.target
         if url is None:
-            server = await stack.enter_async_context(own_server(scenario.server.settings, request.token))
+            server = await stack.enter_async_context(
+                own_server(scenario.server.environ(), request.token, request.server_settings)
+            )
             url = server.url
         target = parse_target(url, request.token)
-        outcome.target = "its own server" if server is not None else target.url
+        outcome.target = OWN_SERVER if server is not None else target.url
         outcome.baseline = await check_target(target)
         _warn(outcome, target, server)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
-            nursery.start_soon(_until_signal, outcome, nursery.cancel_scope)
             if server is not None:
                 nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
             await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress)
             nursery.cancel_scope.cancel()
-    return outcome
 
 
 def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None) -> None:
@@ -127,12 +157,12 @@ def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None) -> No
         )
 
 
-async def _until_signal(outcome: _Outcome, scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+    """End the work at the first signal. Later ones change nothing: what is known is being written down."""
+    async for number in signals:
+        if outcome.interrupted is None:
             outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
-            scope.cancel()
-            return
+        work.cancel()
 
 
 async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
@@ -176,7 +206,7 @@ def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
     taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
     command = ["hatchfarm", "run", str(request.path), "--seed", str(request.seed)]
     if request.target is not None:
-        command += ["--target", request.target]
+        command += ["--target", outcome.target]  # as it was understood: without a password that the URL may hold
     return RunVerdict(
         scenario=scenario.name,
         description=scenario.description,
@@ -196,7 +226,7 @@ def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
             "lost": int((rows["got"] == Answer.LOST).sum()),
         },
         latency_s={
-            name: float(np.percentile(taken, percentile, method="inverted_cdf")) if len(taken) else None
+            name: percentile_of(taken, percentile) if len(taken) else None
             for name, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
         },
         warnings=outcome.warnings,
@@ -205,7 +235,7 @@ def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
 
 
 def _undecided(one: Verdict) -> Verdict:
-    summary = f"{one.summary} when the run was interrupted"
+    summary = f"{one.summary.rstrip('.')} when the run was interrupted"
     return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -48,15 +48,19 @@ async def _first_line(stream: trio.abc.ReceiveStream) -> str:
 
 
 @asynccontextmanager
-async def own_server(settings: Mapping[str, object], token: str) -> AsyncIterator[ServerProcess]:
+async def own_server(
+    settings: Mapping[str, str], token: str, not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE")
+) -> AsyncIterator[ServerProcess]:
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
+
+    `not_inherited` are variables of this process's environment that are kept from it.
 
     Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes and the
     server stops. So not even `kill -9` leaves one behind.
     """
     environ = {
-        **{name: value for name, value in os.environ.items() if name not in {"TLS_CERT_FILE", "TLS_KEY_FILE"}},
-        **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in settings.items()},
+        **{name: value for name, value in os.environ.items() if name not in not_inherited},
+        **settings,
         "HOST": "127.0.0.1",
         "PORT": "0",
         "HATCHFARM_API_TOKEN": token,

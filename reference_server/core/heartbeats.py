@@ -99,6 +99,8 @@ def verify(
         state.fail_worker(now, "invalid_timestamp", worker_id)
         return INVALID_TIMESTAMP
     skew_ns = state.skew_ns
+    # Before the horizon is read, not when the nonce is reserved: what is forgotten then could no longer be refused.
+    state.nonces.expire(now.monotonic_ns)
     if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or timestamp_ns <= state.nonces.horizon_ns:
         state.fail_worker(now, "timestamp_out_of_window", worker_id)
         return INVALID_AUTH

@@ -61,7 +61,7 @@ class NonceMemory:
         for nonces, _, _ in self._older:
             if key in nonces:
                 return Reservation.REPLAYED
-        if self._older_count + len(current) >= self._nonces_max:
+        if timestamp_ns <= self.horizon_ns or self._older_count + len(current) >= self._nonces_max:
             return Reservation.UNAVAILABLE
         current.add(key)
         self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)

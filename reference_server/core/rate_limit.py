@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv6Address, ip_address
 
 SECOND_NS = 1_000_000_000
@@ -31,7 +32,8 @@ class TokenBuckets:
     """
 
     def __init__(self, refill_per_second: float, burst: int, buckets_max: int) -> None:
-        self._token_ns = max(1, round(SECOND_NS / refill_per_second))
+        # Up, not to the nearest: never more than the refill allows, not even by a nanosecond.
+        self._token_ns = math.ceil(SECOND_NS / refill_per_second)
         self._allowance_ns = (burst - 1) * self._token_ns
         self._generation_max = max(1, buckets_max // 2)
         self._full_at: dict[str, int] = {}

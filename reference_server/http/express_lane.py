@@ -14,13 +14,19 @@ import selectors
 import socket as stdlib_socket
 from collections import OrderedDict
 from email.utils import formatdate
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.http.answers import internal_error
-from reference_server.http.framing import parse_head
-from reference_server.limits import CONNECTIONS_MAX, HEAD_MAX_BYTES, LANE_BATCH_CONNECTIONS, LANE_BODY_MAX_BYTES
+from reference_server.http.framing import HeadReader, parse_head
+from reference_server.limits import (
+    CONNECTIONS_MAX,
+    LANE_BATCH_CONNECTIONS,
+    LANE_BODY_MAX_BYTES,
+    LANE_HEAD_MAX_BYTES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +95,11 @@ def plain_head(data: bytes) -> PlainHead | None:
     )
 
 
+def may_become_plain(data: bytes) -> bool:
+    """Say whether a head that has begun with these bytes may still be a plain heartbeat's."""
+    return data.startswith(b"POST /") and len(data) < LANE_HEAD_MAX_BYTES and HeadReader().feed(data)
+
+
 class Connection:
     """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of a request."""
 
@@ -121,7 +132,7 @@ class ExpressLane:
         self._header_ns = int(settings.header_timeout_seconds * SECOND_NS)
         self._body_ns = int(settings.body_timeout_seconds * SECOND_NS)
         self._send_timeout_seconds = settings.body_timeout_seconds
-        self._look_at_ns: OrderedDict[Connection, int] = OrderedDict()
+        self._by_progress: OrderedDict[Connection, None] = OrderedDict()
         self._partial: dict[Connection, int] = {}
         self._connections = 0
         self._draining = False
@@ -164,13 +175,13 @@ class ExpressLane:
     def _admit(self, connection: Connection) -> None:
         self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
         self._connections += 1
-        self._look_at_ns[connection] = connection.since_ns + self._idle_ns
+        self._by_progress[connection] = None
 
     def _release(self, connection: Connection) -> None:
         """Take a connection out of the lane, its socket still open."""
         self._selector.unregister(connection.socket.fileno())
         self._partial.pop(connection, None)
-        self._look_at_ns.pop(connection, None)
+        del self._by_progress[connection]
         self._connections -= 1
         connection.open = False
 
@@ -206,11 +217,11 @@ class ExpressLane:
         answers: list[bytes] = []
         start, size = 0, len(data)
         while start < size:
-            end = data.find(b"\r\n\r\n", start) + 4
+            end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
             if end > 3:  # noqa: PLR2004 - found
                 head_bytes = data[start:end]
                 head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
-            elif data.startswith(b"POST /", start) and size - start <= HEAD_MAX_BYTES:
+            elif may_become_plain(data[start:]):
                 break
             else:
                 head = None
@@ -225,15 +236,19 @@ class ExpressLane:
         if start < size or partial:
             self._wait_on(connection, data[start:], progressed=bool(answers) or not partial)
         else:
-            connection.since_ns = self._clock.now().monotonic_ns
+            self._note_progress(connection)
         if answers:
             self._send(connection, answers[0] if len(answers) == 1 else b"".join(answers), handler_nursery)
+
+    def _note_progress(self, connection: Connection) -> None:
+        connection.since_ns = self._clock.now().monotonic_ns
+        self._by_progress.move_to_end(connection)
 
     def _wait_on(self, connection: Connection, unread: bytes, *, progressed: bool) -> None:
         """Note what there is of the next request, and since when its rest is awaited."""
         connection.unread = unread
         if progressed:
-            connection.since_ns = self._clock.now().monotonic_ns
+            self._note_progress(connection)
         if unread:
             self._partial[connection] = connection.since_ns
         else:
@@ -281,14 +296,17 @@ class ExpressLane:
     async def _send_slowly(self, connection: Connection, data: bytes) -> None:
         """Send the rest to a client that reads slowly, and take it back into the lane; or give up on it in time."""
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.socket))
-        with trio.move_on_after(self._send_timeout_seconds) as scope:
-            try:
+        sent = False
+        try:
+            with trio.move_on_after(self._send_timeout_seconds):
                 await stream.send_all(data)
-            except trio.BrokenResourceError:
-                scope.cancel()
-                await trio.lowlevel.checkpoint_if_cancelled()
-        if scope.cancelled_caught or self._draining:
-            connection.socket.close()
+                sent = True
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            if not sent or self._draining:
+                connection.socket.close()
+        if not sent or self._draining:
             return
         now_ns = self._clock.now().monotonic_ns
         returned = Connection(connection.socket, connection.client, now_ns)
@@ -309,15 +327,13 @@ class ExpressLane:
         handler_nursery.start_soon(self._serve_elsewhere, connection.socket, unread, b"".join(answers))
 
     async def _serve_elsewhere(self, socket: stdlib_socket.socket, unread: bytes, owed: bytes) -> None:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
-        try:
-            if owed:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(socket)) as stream:
+            try:
                 with trio.fail_after(self._send_timeout_seconds):
                     await stream.send_all(owed)
-        except (trio.BrokenResourceError, trio.TooSlowError):
-            await trio.aclose_forcefully(stream)
-            return
-        await self._front.serve_stream(stream, unread)
+            except (trio.BrokenResourceError, trio.TooSlowError):
+                return
+            await self._front.serve_stream(stream, unread)
 
     async def _sweep(self) -> None:
         """Close what is late: requests that do not end, and connections at rest for too long."""
@@ -328,15 +344,12 @@ class ExpressLane:
                 in_body = b"\r\n\r\n" in connection.unread
                 if now_ns - since_ns > (self._body_ns if in_body else self._header_ns):
                     self._close(connection)
-            look_at_ns = self._look_at_ns
-            while look_at_ns and (connection := next(iter(look_at_ns))) and look_at_ns[connection] <= now_ns:
-                due_ns = connection.since_ns + self._idle_ns
-                if due_ns <= now_ns and not connection.unread:
-                    self._close(connection)
-                else:
-                    # It was heard from since, so it goes to the end; each connection is looked at once an idle period.
-                    look_at_ns.move_to_end(connection)
-                    look_at_ns[connection] = max(due_ns, now_ns + SECOND_NS)
+            for connection in self._resting_since(now_ns - self._idle_ns):
+                self._close(connection)
+
+    def _resting_since(self, monotonic_ns: int) -> list[Connection]:
+        late = takewhile(lambda connection: connection.since_ns < monotonic_ns, self._by_progress)
+        return [connection for connection in late if not connection.unread]
 
     async def drain(self, handler_nursery: trio.Nursery) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import logging
+import math
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,47 +26,20 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
 
 READ_BYTES = 65_536
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)", re.IGNORECASE)
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 8 * BODY_MAX_BYTES
 """After a refusal the client may still be sending; reading on for a moment lets it see the answer before the close."""
-
-
-class _AnswerCount:
-    """Counts whole answers as they are sent; each begins in a write of its own and says its length."""
-
-    def __init__(self) -> None:
-        self.complete = 0
-        self._body_left = 0
-        self._says_close = False
-
-    @property
-    def closing(self) -> bool:
-        """Say whether the last answer is out and the connection is to end."""
-        return self._says_close and self._body_left <= 0
-
-    def sent(self, data: bytes | bytearray | memoryview) -> None:
-        """Note one write."""
-        data = bytes(data)
-        if data.startswith(b"HTTP/1.1 "):
-            if data.startswith(b"HTTP/1.1 1"):
-                return
-            self.complete += self._body_left > 0  # an answer to HEAD names a length and sends nothing
-            head, _, body = data.partition(b"\r\n\r\n")
-            self._says_close = b"\r\nconnection: close" in head.lower()
-            length = _CONTENT_LENGTH.search(head)
-            self._body_left = (int(length[1]) if length else 0) - len(body)
-        elif self._body_left > 0:
-            self._body_left -= len(data)
-        else:
-            return
-        self.complete += self._body_left <= 0
+_log = logging.getLogger("hatchfarm")
 
 
 class GuardedStream(trio.abc.Stream):
-    """A socket stream whose reads give whole, plain requests only, each part of them within its deadline."""
+    """A socket stream whose reads give whole, plain requests only, each part of them within its deadline.
+
+    `lifetime` is what bounds the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
+    """
 
     def __init__(self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"") -> None:
+        self.lifetime = trio.CancelScope()
         self._stream = stream
         self._guard = FramingGuard(mark)
         self._unread = unread
@@ -74,26 +49,51 @@ class GuardedStream(trio.abc.Stream):
             Waiting.BODY: settings.body_timeout_seconds,
         }
         self._send_timeout_seconds = settings.body_timeout_seconds
+        self._send_by = math.inf
         self._since = trio.current_time()
-        self._answers = _AnswerCount()
+        self._answered = 0
         self._progress = trio.Event()
+        self._sent_all = False
+        self._stopping = False
         self._receiving = trio.CancelScope()
+        self._sending = trio.CancelScope()
 
     @property
     def socket(self) -> Any:
         """Let Hypercorn ask for the addresses."""
         return self._stream.socket  # type: ignore[attr-defined]
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give the next complete requests, or nothing once the client is gone, late or refused, and has its answers.
+    @property
+    def _owing(self) -> bool:
+        return self._answered < self._guard.released
 
-        Hypercorn drops the answers it still owes when a stream ends; a client may stop sending and still want them.
+    @property
+    def _expecting(self) -> bool:
+        return not (self._sent_all or (self._stopping and self._guard.waiting is Waiting.REQUEST))
+
+    def stop(self, deadline: float) -> None:
+        """Wait for no further request, and send nothing past the deadline, from which Hypercorn shields its sending."""
+        self._stopping = True
+        self._send_by = deadline
+        self._sending.deadline = min(self._sending.deadline, deadline)
+        if not self._expecting:
+            self._receiving.deadline = trio.current_time()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Give the next complete requests, or nothing once the client is gone, late or refused.
+
+        Each time the answers due go first: a body held back is asked for in its turn, no request waits in Hypercorn
+        when the server stops, and a client that has stopped sending still gets what Hypercorn would drop.
         """
         del max_bytes  # requests come out whole
         guard = self._guard
-        while not guard.refused:
+        while not guard.ended:
             data, self._unread = self._unread, b""
             if not data:
+                await self._until_answered()
+                if guard.continue_due and self._expecting:
+                    guard.continue_due = False
+                    await self._send_in_time(b"HTTP/1.1 100 Continue\r\n\r\n")
                 data = await self._receive_in_time()
                 if not data:
                     break
@@ -101,58 +101,87 @@ class GuardedStream(trio.abc.Stream):
             ready = guard.receive(data)
             if guard.waiting is not before or ready:
                 self._since = trio.current_time()
-            if guard.continue_due and guard.waiting is Waiting.BODY:
-                guard.continue_due = False
-                await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
             if ready:
                 return ready
-        with trio.move_on_after(self._send_timeout_seconds):
-            while self._answers.complete < guard.released:
-                await self._progress.wait()
-        if guard.refused:
+        await self._until_answered()
+        parting = self._stopping and trio.current_time() - self._since < LINGER_SECONDS
+        if parting and not self._sent_all:
+            with suppress(trio.BrokenResourceError):
+                await self.send_eof()
+        if guard.refused or ((guard.ended or parting) and isinstance(self._stream, trio.SocketStream)):
             await self._linger()
+        return await self._finish()
+
+    async def _finish(self) -> bytes:
+        """Close, and do not wait for Hypercorn, whose idle task would hold a connection that never made a request."""
+        await self.aclose()
+        self.lifetime.cancel()
         return b""
 
+    async def _until_answered(self) -> None:
+        with trio.move_on_after(self._send_timeout_seconds):
+            while self._owing and not self._sent_all:
+                await self._progress.wait()
+
     async def _linger(self) -> None:
-        """Read on for a moment after a refusal: closing on unread bytes would take the answer from the client."""
+        """Read on for a moment: closing on unread bytes would take the last answer from the client."""
         dropped = 0
-        with trio.move_on_after(LINGER_SECONDS):
+        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
             while dropped < LINGER_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
                 dropped += len(data)
 
     async def _receive_in_time(self) -> bytes:
-        while True:
+        while self._expecting:
             since = self._since
-            timeout = LINGER_SECONDS if self._answers.closing else self._timeouts[self._guard.waiting]
-            with trio.move_on_at(since + timeout) as self._receiving:
-                return bytes(await self._stream.receive_some(READ_BYTES))
+            with trio.move_on_at(since + self._timeouts[self._guard.waiting]) as self._receiving:
+                try:
+                    return bytes(await self._stream.receive_some(READ_BYTES))
+                except trio.BrokenResourceError:
+                    break
             if since == self._since:
-                return b""
+                break
+        return b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send an answer; a client that does not read it in time is cut off."""
-        with trio.move_on_after(self._send_timeout_seconds) as scope:
-            await self._stream.send_all(data)
-        self._since = trio.current_time()
-        self._answers.sent(data)
+        """Send a part of an answer, empty at its end; a client that does not read it in time is cut off."""
+        await self._send_in_time(data)
+        self._answered += not data
+        self._report_progress()
+
+    async def _send_in_time(self, data: bytes | bytearray | memoryview) -> None:
+        sent = False
+        try:
+            with trio.move_on_at(min(trio.current_time() + self._send_timeout_seconds, self._send_by)) as self._sending:
+                await self._stream.send_all(data)
+                sent = True
+            if not sent:
+                raise trio.BrokenResourceError("the client does not read its answer")
+        finally:
+            self._since = trio.current_time()
+            if not sent:
+                # Part of it may be out, so nothing can follow; and Hypercorn would wait for ever to answer the rest.
+                self._sent_all = True
+                self._report_progress()
+                self.lifetime.cancel()
+
+    def _report_progress(self) -> None:
         self._progress.set()
         self._progress = trio.Event()
-        if self._answers.closing and not scope.cancelled_caught:
-            # Hypercorn means to close now, but Quart-Trio cancels it on the way; see that the client learns of it.
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
-                await self.send_eof()
-            self._receiving.deadline = trio.current_time()
-        if scope.cancelled_caught:
-            raise trio.BrokenResourceError("the client does not read its answer")
 
     async def wait_send_all_might_not_block(self) -> None:
         """Pass through."""
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """End the answers; TLS has no such half-close."""
+        """End the answers, as Hypercorn does before it closes; TLS has no such half-close."""
+        now = trio.current_time()
+        self._sent_all = True
+        self._report_progress()
+        self._receiving.deadline = now
+        self.lifetime.deadline = min(self.lifetime.deadline, now + LINGER_SECONDS)
         if isinstance(self._stream, trio.SocketStream):
-            await self._stream.send_eof()
+            with trio.CancelScope(shield=True, deadline=now + LINGER_SECONDS):
+                await self._stream.send_eof()
 
     async def aclose(self) -> None:
         """Close the socket."""
@@ -178,11 +207,45 @@ class GuardedTlsStream(GuardedStream):
         protocol: str | None = self._tls.selected_alpn_protocol()
         return protocol
 
+    @property
+    def _speaks_http2(self) -> bool:
+        return self.selected_alpn_protocol() == "h2"
+
+    @property
+    def _expecting(self) -> bool:
+        return not self._sent_all if self._speaks_http2 else super()._expecting
+
+    def stop(self, deadline: float) -> None:
+        """Do the same; for HTTP/2, where streams rest and not requests, leave it a moment to answer what it has."""
+        try:
+            super().stop(deadline)
+            if self._speaks_http2:
+                self.lifetime.deadline = min(deadline, trio.current_time() + LINGER_SECONDS)
+        except trio.NeedHandshakeError:
+            self.lifetime.cancel()
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Give requests for HTTP/1.1, bytes for HTTP/2."""
-        if self._tls.selected_alpn_protocol() == "h2":
-            return bytes(await self._tls.receive_some(max_bytes))
-        return await super().receive_some(max_bytes)
+        if not self._speaks_http2:
+            return await super().receive_some(max_bytes)
+        data = await self._receive_in_time()
+        self._since = trio.current_time()
+        return data or await self._finish()
+
+
+class _Server(TCPServer):
+    """Hypercorn's server of one connection, without its idle timeout: the guarded stream closes what rests.
+
+    Hypercorn's own would close idle connections the moment the server begins to stop, and drop a request that is just
+    coming in on one of them.
+    """
+
+    async def _idle_timeout(self) -> None:
+        await trio.sleep_forever()
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
 
 
 class HypercornFront:
@@ -196,9 +259,17 @@ class HypercornFront:
         settings: Settings,
         mark: bytes,
     ) -> None:
-        self._server: Callable[..., Awaitable[None]] = partial(TCPServer, app, config, context)
+        self._server: Callable[..., Awaitable[None]] = partial(_Server, app, config, context)
         self._settings = settings
         self._mark = mark
+        self._streams: set[GuardedStream] = set()
+        self._stop_by: float | None = None
+
+    def stop(self, deadline: float) -> None:
+        """Close connections at rest, and let no other answer take longer than until the deadline."""
+        self._stop_by = deadline
+        for stream in self._streams:
+            stream.stop(deadline)
 
     async def serve_socket(self, socket: stdlib_socket.socket, unread: bytes = b"") -> None:
         """Serve a plain connection to its end, beginning with bytes already read from it."""
@@ -214,8 +285,15 @@ class HypercornFront:
         await self._run(GuardedTlsStream(stream, self._settings, self._mark))
 
     async def _run(self, stream: GuardedStream) -> None:
+        self._streams.add(stream)
+        if self._stop_by is not None:
+            stream.stop(self._stop_by)
         try:
-            await self._server(ConnectionState({}), stream)
+            with stream.lifetime:
+                await self._server(ConnectionState({}), stream)
+        except* Exception:  # noqa: BLE001 - one connection's fault must not end the others
+            _log.exception("A fault while serving a connection: it is closed, the others are not")
         finally:
+            self._streams.discard(stream)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
                 await trio.aclose_forcefully(stream)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
 
 from reference_server.http.answers import internal_error
 from reference_server.limits import BODY_MAX_BYTES
@@ -46,6 +46,8 @@ async def _read_request(mark: str) -> tuple[Request, int]:
             body = await request.get_data(cache=False, as_text=False)
         except RequestEntityTooLarge:
             too_large = True
+        except RequestTimeout:
+            refused = INVALID_REQUEST.status  # half of a request: only without the guard, or over HTTP/2
     client = scope.get("client") or ("", 0)
     return (
         Request(
@@ -66,6 +68,7 @@ def create_app(api: Api, clock: Clock, mark: str = "") -> QuartTrio:
     """Make the application. `mark` is the header with which the framing guard hands over what it refuses."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
+    app.config["BODY_TIMEOUT"] = api.settings.body_timeout_seconds
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket as stdlib_socket
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -66,7 +67,9 @@ def make_config(settings: Settings) -> tuple[Config, SSLContext | None]:
     config.certfile = settings.tls_cert_file or None
     config.keyfile = settings.tls_key_file or None
     config.alpn_protocols = ["h2", "http/1.1"]
-    # The guard keeps the deadlines of HTTP/1.1; Hypercorn's own must never come first. For HTTP/2 it is the idle one.
+    config.keep_alive_max_requests = sys.maxsize
+    config.ssl_handshake_timeout = settings.header_timeout_seconds
+    # The guarded stream keeps the deadlines; Hypercorn's own must never come first.
     config.keep_alive_timeout = (
         settings.idle_timeout_seconds + settings.header_timeout_seconds + settings.body_timeout_seconds
     )
@@ -115,16 +118,16 @@ async def serve_until(
                         acceptors.start_soon(lane.run, listeners, handlers)
                     else:
                         acceptors.start_soon(_accept_plain, front, listeners, handlers)
-                    # What exists now lives as long as the process; collections need not look at it again.
-                    gc.collect()
-                    gc.freeze()
+                    _calm_garbage_collector()
                     scheme = "http" if tls is None else "https"
                     task_status.started([_url(scheme, listener) for listener in listeners])
                     await stop()
                     acceptors.cancel_scope.cancel()
                 for listener in listeners:
                     listener.close()
-                handlers.cancel_scope.deadline = trio.current_time() + settings.shutdown_grace_seconds
+                deadline = trio.current_time() + settings.shutdown_grace_seconds
+                handlers.cancel_scope.deadline = deadline
+                front.stop(deadline)
                 await context.terminated.set()
                 if lane is not None:
                     with trio.move_on_after(settings.shutdown_grace_seconds):
@@ -133,6 +136,13 @@ async def serve_until(
         finally:
             await lifespan.wait_for_shutdown()
             lifespan_nursery.cancel_scope.cancel()
+
+
+def _calm_garbage_collector() -> None:
+    """Collect rarely: heartbeats make hardly any cycles, and a look through a fleet is a pause everybody feels."""
+    gc.set_threshold(50_000, 50, 100)
+    gc.collect()
+    gc.freeze()  # what exists now lives as long as the process
 
 
 def _url(scheme: str, listener: stdlib_socket.socket) -> str:

@@ -21,9 +21,9 @@ class Instant(msgspec.Struct, frozen=True, gc=False):
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request after framing, before any decision.
 
-    `path` is the raw, undecoded path without the query; header names are lower-case and duplicates are kept, in
-    order. `body_too_large` is set, with an empty body, when the transport stopped reading at the limit.
-    `scheme` is what the socket spoke (`http` or `https`), never what a header claims.
+    `path` is the raw, undecoded path without the query; header names are lower-case, values are bytes shown as Latin-1,
+    and duplicates are kept, in order. `body_too_large` is set, with an empty body, when the transport stopped reading
+    at the limit. `scheme` is what the socket spoke (`http` or `https`), never what a header claims.
     """
 
     method: str

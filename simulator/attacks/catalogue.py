@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12
+CERTIFICATE_MARGIN_NS = 10_000_000_000
+"""A victim rotates its certificate at a moment of its own; nearer to it than this, the old one may die under way."""
 
 
 class Shot(msgspec.Struct, frozen=True):

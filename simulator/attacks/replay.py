@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import Attack, Moment, Shot
+from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Attack, Moment, Shot
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class ReplayExact(Attack):
             super().ready(victim, moment)
             and moment.now_ns - victim.last_accepted_ns < FRESH_NS
             and victim.certificate_id.encode() in victim.last_accepted
-            and victim.certificate_until_ns - moment.now_ns > FRESH_NS // 6
+            and victim.certificate_until_ns - moment.now_ns > CERTIFICATE_MARGIN_NS
         )
 
     def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:

@@ -13,20 +13,23 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
 
 SECOND_NS = 1_000_000_000
-NEAREST_SECONDS = 95
-"""Far enough outside the 90 s window that no answer time and no clock difference brings it back in."""
+BEHIND_SECONDS = 95
+AHEAD_SECONDS = 115
+"""Far enough outside the 90 s window that no clock difference brings it back in, nor, for a stamp that time catches up
+with, the longest wait for a connection and an answer."""
 FARTHEST_SECONDS = 86_400
 
 
 class _Skewed(Attack):
     direction: ClassVar[int]
+    nearest_seconds: ClassVar[int]
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason timestamp_out_of_window"
     anchor = "contract §4, check 5"
 
     def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
         """Stamp it a minute and a half to a day off."""
-        seconds = NEAREST_SECONDS * (FARTHEST_SECONDS / NEAREST_SECONDS) ** float(rng.random())
+        seconds = self.nearest_seconds * (FARTHEST_SECONDS / self.nearest_seconds) ** float(rng.random())
         skew_ns = self.direction * int(seconds * SECOND_NS)
         return forge(victim, moment, rng, Answer.TIMESTAMP_OUT_OF_WINDOW, skew_ns=skew_ns)
 
@@ -37,11 +40,13 @@ class SkewBehind(_Skewed):
     name = "skew.behind"
     shape = "a rightly signed heartbeat stamped 95 s to one day in the past"
     direction = -1
+    nearest_seconds = BEHIND_SECONDS
 
 
 class SkewAhead(_Skewed):
     """A heartbeat stamped in the future."""
 
     name = "skew.ahead"
-    shape = "a rightly signed heartbeat stamped 95 s to one day in the future"
+    shape = "a rightly signed heartbeat stamped 115 s to one day in the future"
     direction = 1
+    nearest_seconds = AHEAD_SECONDS

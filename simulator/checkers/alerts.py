@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.bounds import SECOND_NS, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
 from simulator.limits import FINDINGS_MAX
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORKERS = "hatchfarm_workers_total"
 UNKNOWN = "hatchfarm_workers_unknown_total"
 STALE = "hatchfarm_workers_stale_total"
+COUNTERS = "hatchfarm_worker_auth_failures"
 FAILURES = "hatchfarm_worker_auth_failures_total"
 RECENT = "hatchfarm_worker_auth_failures_recent"
 BY_REASON = 'hatchfarm_worker_auth_failures_by_reason_total{{reason="{}"}}'
@@ -24,28 +25,91 @@ STALE_ALERT = "hatchfarm_alert_stale_workers"
 AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
 UPTIME = "hatchfarm_uptime_seconds"
 PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)
+UPTIME_STEP_SECONDS = 1.0
+"""A server may show its uptime in whole seconds."""
 
 
 def check_alerts(history: History, facts: Facts) -> Verdict:
     """Hold every scrape against what was possible (contract §10)."""
     if not history.scrapes:
         return Verdict("alerts", Status.INCONCLUSIVE, "No scrape of the server's metrics succeeded.")
-    bounds = list(scrape_bounds(history.rows(), history.scrapes, facts))
+    restarts = _restarts(history, facts)
+    bounds = list(_possible(history, facts, restarts))
     findings = [finding for one in bounds for finding in _judge(one, facts)]
-    findings += _backwards(history, facts)
+    findings += _backwards(history, facts, restarts)
     findings.sort(key=lambda finding: finding.at_ns)
     figures: dict[str, Any] = {
         "errors": len(findings),
         "scrapes": len(bounds),
-        "stale_workers": _episodes(bounds, STALE_ALERT, lambda one: _truth(one.stale, 1)),
-        "worker_auth_failures": _episodes(bounds, AUTH_ALERT, lambda one: _truth(one.recent, facts.auth_threshold)),
+        "restarts": len(restarts),
+        "stale_workers": _episodes(bounds, facts, STALE_ALERT, lambda one: _truth(one.stale, 1)),
+        "worker_auth_failures": _episodes(
+            bounds, facts, AUTH_ALERT, lambda one: _truth(one.recent, facts.auth_threshold)
+        ),
     }
     if findings:
         first = findings[0]
         summary = f"{len(findings)} proven errors in {len(bounds)} scrapes; the first: {first.message}"
         return Verdict("alerts", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
-    summary = f"Both alerts and every counter were possible in all {len(bounds)} scrapes."
+    summary = f"Both alerts and every counter of the server were possible in all {len(bounds)} scrapes."
+    if restarts:
+        first_seconds = min(restarts.values()) / SECOND_NS
+        summary += f" It started anew before {first_seconds:.3f}s: what it forgot then is not held against it."
     return Verdict("alerts", Status.PASS, summary, (), figures)
+
+
+def _restarts(history: History, facts: Facts) -> dict[int, int]:
+    """Find the scrapes before which the server may have started anew: its uptime did not grow as time passed.
+
+    Gives their moments by their place in the history.
+    """
+    restarts: dict[int, int] = {}
+    before, before_ns = facts.baseline.get(UPTIME), 0
+    for index, scrape in enumerate(history.scrapes):
+        uptime = scrape.samples.get(UPTIME)
+        if uptime is not None:
+            if before is not None:
+                passed = (scrape.sent_ns - before_ns) / SECOND_NS
+                if uptime - before < max(0.0, passed * (1 - CLOCK_RATE_TOLERANCE) - UPTIME_STEP_SECONDS):
+                    restarts[index] = scrape.sent_ns
+            before, before_ns = uptime, scrape.answered_ns
+    return restarts
+
+
+def _possible(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator[ScrapeBounds]:
+    """Give the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
+    baseline = facts.baseline
+    before = int(baseline.get(WORKERS, 0))
+    restarted = False
+    for index, one in enumerate(scrape_bounds(history.rows(), history.scrapes, facts)):
+        restarted = restarted or index in restarts
+        # Workers from before the run may fall silent or come back at any time; failures from before leave the window.
+        bounds = ScrapeBounds(
+            scrape=one.scrape,
+            workers=_shift(one.workers, before),
+            unknown=Range(one.unknown.low, one.unknown.high + int(baseline.get(UNKNOWN, 0))),
+            stale=Range(one.stale.low, one.stale.high + before),
+            failures=_shift(one.failures, int(baseline.get(FAILURES, 0))),
+            recent=Range(one.recent.low, one.recent.high + int(baseline.get(RECENT, 0))),
+            by_reason={
+                reason: _shift(bound, int(baseline.get(BY_REASON.format(reason), 0)))
+                for reason, bound in one.by_reason.items()
+            },
+        )
+        yield _forgotten(bounds) if restarted else bounds
+
+
+def _forgotten(one: ScrapeBounds) -> ScrapeBounds:
+    """Widen bounds to what a server may show that forgot any part of what it knew: durability is not judged here."""
+    return ScrapeBounds(
+        scrape=one.scrape,
+        workers=Range(0, one.workers.high),
+        unknown=Range(0, one.workers.high),
+        stale=Range(0, one.workers.high),
+        failures=Range(0, one.failures.high),
+        recent=Range(0, one.recent.high),
+        by_reason={reason: Range(0, bound.high) for reason, bound in one.by_reason.items()},
+    )
 
 
 def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
@@ -61,26 +125,21 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
     if missing:
         yield finding("missing", f"the published metrics {', '.join(missing)} are missing", missing=missing)
         return
-    baseline = facts.baseline
-    before = int(baseline.get(WORKERS, 0))
-    # Workers from before the run may fall silent or come back at any time; failures from before leave the window.
     ranges = [
-        ("workers", WORKERS, _shift(one.workers, before)),
-        ("unknown", UNKNOWN, Range(one.unknown.low, one.unknown.high + before)),
-        ("stale", STALE, Range(one.stale.low, one.stale.high + before)),
-        ("failures", FAILURES, _shift(one.failures, int(baseline.get(FAILURES, 0)))),
-        ("recent", RECENT, Range(one.recent.low, one.recent.high + int(baseline.get(RECENT, 0)))),
+        ("workers", WORKERS, one.workers),
+        ("unknown", UNKNOWN, one.unknown),
+        ("stale", STALE, one.stale),
+        ("failures", FAILURES, one.failures),
+        ("recent", RECENT, one.recent),
+        *(("by-reason", BY_REASON.format(reason), bound) for reason, bound in one.by_reason.items()),
     ]
-    for reason, bound in one.by_reason.items():
-        name = BY_REASON.format(reason)
-        ranges.append(("by-reason", name, _shift(bound, int(baseline.get(name, 0)))))
     for rule, name, bound in ranges:
         value = samples.get(name, 0.0)
         if value not in bound:
             low, high = bound.low, bound.high
             yield finding(
                 rule,
-                f"{name} was {value:g}, possible was {low} to {high}",
+                f"{name} was {_shown(value)}, possible was {low} to {high}",
                 metric=name,
                 value=value,
                 low=low,
@@ -88,34 +147,57 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
             )
     total = sum(samples.get(BY_REASON.format(reason), 0.0) for reason in REASONS.values())
     if total != samples[FAILURES]:
-        yield finding("sum", f"{FAILURES} was {samples[FAILURES]:g}, but its reasons add up to {total:g}")
+        yield finding(
+            "sum",
+            f"{FAILURES} was {_shown(samples[FAILURES])}, but its reasons add up to {_shown(total)}",
+            metric=FAILURES,
+            value=samples[FAILURES],
+            by_reason=total,
+        )
     for rule, gauge, count, threshold in (
         ("stale-gauge", STALE_ALERT, STALE, 1),
         ("auth-gauge", AUTH_ALERT, RECENT, facts.auth_threshold),
     ):
         if samples[gauge] != float(samples[count] >= threshold):
             yield finding(
-                rule, f"{gauge} was {samples[gauge]:g} while {count} was {samples[count]:g} in the same scrape"
+                rule,
+                f"{gauge} was {_shown(samples[gauge])} while {count} was {_shown(samples[count])} in the same scrape, "
+                f"and the alert begins at {threshold}",
+                metric=gauge,
+                value=samples[gauge],
+                count=samples[count],
+                threshold=threshold,
             )
+
+
+def _shown(value: float) -> str:
+    """Write a number so that no two counts look alike."""
+    return f"{value:.15g}"
 
 
 def _shift(bound: Range, by: int) -> Range:
     return Range(bound.low + by, bound.high + by)
 
 
-def _backwards(history: History, facts: Facts) -> Iterator[Finding]:
+def _backwards(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator[Finding]:
     """Find counters that go backwards, though the server did not start anew."""
     previous = facts.baseline
-    for scrape in history.scrapes:
+    for index, scrape in enumerate(history.scrapes):
         samples = scrape.samples
-        if samples.get(UPTIME, 0.0) >= previous.get(UPTIME, 0.0):
+        if index not in restarts:
             for name, value in samples.items():
-                counter = name.startswith("hatchfarm_worker_auth_failures") and name != RECENT
-                if counter and value < previous.get(name, 0.0):
-                    message = (
-                        f"at {scrape.sent_ns / SECOND_NS:.3f}s {name} went back from {previous[name]:g} to {value:g}"
-                    )
-                    yield Finding("alerts.backwards", message, scrape.sent_ns, {"metric": name})
+                counter = name.startswith(COUNTERS) and name.partition("{")[0].endswith("_total")
+                if counter and value < (before := previous.get(name, 0.0)):
+                    when = f"{scrape.sent_ns / SECOND_NS:.3f}s"
+                    message = f"at {when} {name} went back from {_shown(before)} to {_shown(value)}"
+                    evidence = {
+                        "scraped_from_ns": scrape.sent_ns,
+                        "scraped_to_ns": scrape.answered_ns,
+                        "metric": name,
+                        "value": value,
+                        "before": before,
+                    }
+                    yield Finding("alerts.backwards", message, scrape.sent_ns, evidence)
         previous = samples
 
 
@@ -128,51 +210,46 @@ def _truth(bound: Range, threshold: int) -> bool | None:
 
 def _episodes(
     bounds: list[ScrapeBounds],
+    facts: Facts,
     gauge: str,
     truth_of: Callable[[ScrapeBounds], bool | None],
 ) -> dict[str, Any]:
-    """Follow one alert over the run: how often it fired and cleared, how fast, and how right it was."""
-    fired = cleared = 0
+    """Follow one alert over the run: how often it fired and cleared, how fast, and how right it was.
+
+    A delay is bounded by four scrapes: the last that allowed only the old truth and the first that allowed only the new
+    one, the last that showed the old state and the first that showed the new one.
+    """
+    turns = {True: 0, False: 0}
+    delays: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     right_on = wrong_on = wrong_off = 0
-    to_fire: list[tuple[float, float]] = []
-    to_clear: list[tuple[float, float]] = []
-    shown = False
-    turned_ns: dict[bool, tuple[int, int]] = {}
-    truth_before: bool | None = None
-    last_ns = 0
+    shown = facts.baseline.get(gauge, 0.0) > 0
+    seen_ns = 0
+    old_truth_ns: dict[bool, int] = {}
+    new_truth_ns: dict[bool, int] = {}
     for one in bounds:
+        start_ns, end_ns = one.scrape.sent_ns, one.scrape.answered_ns
         now_shown = one.scrape.samples.get(gauge, 0.0) > 0
         truth = truth_of(one)
-        at_ns = one.scrape.answered_ns
-        if truth is not None and truth is not truth_before:
-            # It became true after the last scrape that allowed otherwise, and before this one ended.
-            turned_ns[truth] = (last_ns, at_ns)
-            truth_before = truth
-        if now_shown and not shown:
-            fired += 1
-            if True in turned_ns:
-                to_fire.append(_delay(turned_ns.pop(True), one, last_ns))
-        if shown and not now_shown:
-            cleared += 1
-            if False in turned_ns:
-                to_clear.append(_delay(turned_ns.pop(False), one, last_ns))
+        if truth is not None:
+            old_truth_ns[not truth] = start_ns
+            new_truth_ns.pop(not truth, None)
+            new_truth_ns.setdefault(truth, end_ns)
+        if now_shown is not shown:
+            turns[now_shown] += 1
+            turned_after_ns = old_truth_ns.pop(now_shown, None)
+            turned_by_ns = new_truth_ns.get(now_shown, end_ns)
+            if turned_after_ns is not None and truth is not shown:
+                low_ns = max(0, seen_ns - turned_by_ns)
+                delays[now_shown].append((low_ns / SECOND_NS, (end_ns - turned_after_ns) / SECOND_NS))
         right_on += truth is True and now_shown
         wrong_on += truth is False and now_shown
         wrong_off += truth is True and not now_shown
-        shown = now_shown
-        if truth is None or truth == now_shown:
-            last_ns = one.scrape.sent_ns
+        shown, seen_ns = now_shown, start_ns
     return {
-        "fired": fired,
-        "cleared": cleared,
+        "fired": turns[True],
+        "cleared": turns[False],
         "precision": right_on / (right_on + wrong_on) if right_on + wrong_on else None,
         "recall": right_on / (right_on + wrong_off) if right_on + wrong_off else None,
-        "time_to_fire_s": to_fire,
-        "time_to_clear_s": to_clear,
+        "time_to_fire_s": delays[True],
+        "time_to_clear_s": delays[False],
     }
-
-
-def _delay(turned: tuple[int, int], one: ScrapeBounds, seen_before_ns: int) -> tuple[float, float]:
-    """Bound the delay between the truth turning and the gauge following."""
-    low_ns = max(0, seen_before_ns - turned[1])
-    return low_ns / SECOND_NS, (one.scrape.answered_ns - turned[0]) / SECOND_NS

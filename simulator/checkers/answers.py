@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
         (expected == Answer.EITHER) & np.isin(got, [Answer.ACCEPTED, Answer.TIMESTAMP_OUT_OF_WINDOW])
     )
     wrong = rows[judged & ~allowed]
-    attacks_accepted = int((hostile & (got == Answer.ACCEPTED) & (expected != Answer.ACCEPTED)).sum())
+    attacks_accepted = int((hostile & (got == Answer.ACCEPTED) & ~allowed).sum())
     figures: dict[str, Any] = {
         "requests": len(rows),
         "attacks": int(hostile.sum()),
@@ -39,8 +40,9 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
     if len(wrong):
         # One of each kind first: a thousand like the first would hide the second.
         _, firsts = np.unique(wrong[["operation", "expected", "got", "campaign"]], return_index=True)
-        order = [*firsts, *(index for index in range(len(wrong)) if index not in set(firsts.tolist()))]
-        findings = tuple(_finding(wrong[index]) for index in order[:FINDINGS_MAX])
+        kinds = set(firsts.tolist())
+        order = chain(sorted(kinds), (index for index in range(len(wrong)) if index not in kinds))
+        findings = tuple(_finding(wrong[index]) for index in islice(order, FINDINGS_MAX))
         summary = f"{len(wrong)} requests got a wrong answer; {findings[0].message}."
         return Verdict("answers", Status.FAIL, summary, findings, figures)
     if not judged.any():

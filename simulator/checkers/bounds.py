@@ -2,17 +2,19 @@
 
 A request took effect somewhere between its sending and its answer; one whose answer was lost, at any time after it was
 sent, or never. A scrape read somewhere between its own two ends. So each figure has a lower and an upper bound that
-follow from the history, and outside of them is a proven error (design: truth and verdicts).
+follow from the history, and outside of them is a proven error (design: truth and verdicts). Of two things at the same
+nanosecond either may have come first: clocks may be coarser than that.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from simulator.history import NEVER_NS, REASONS, Answer, Operation, Scrape
+from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, Operation, Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +27,12 @@ CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
 SECOND_NS = 1_000_000_000
 LONG_AGO_NS = -(1 << 62)
+LATE_REASONS = (
+    Answer.TIMESTAMP_OUT_OF_WINDOW,
+    Answer.INVALID_CERTIFICATE,
+    Answer.POLICY_INVALID_CERTIFICATE,
+)
+"""What a request may be refused for only because it took effect long after it was sent."""
 
 
 class Range(msgspec.Struct, frozen=True, gc=False):
@@ -60,18 +68,23 @@ class _Failures:
 
     def by(self, start_ns: int, end_ns: int) -> Range:
         """Count the failures up to a scrape between two moments."""
-        low = int(np.searchsorted(self._sure_answered, start_ns, side="right"))
+        low = int(np.searchsorted(self._sure_answered, start_ns, side="left"))
         return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")))
 
     def within(self, start_ns: int, end_ns: int, window_ns: int) -> Range:
         """Count those no older than the window at such a scrape."""
-        slack_ns = int(window_ns * CLOCK_RATE_TOLERANCE)
+        slack_ns = _slack_ns(window_ns)
         # Surely inside: answered before the scrape began, less those that may have left the window by its end.
         left_by_end = int(np.searchsorted(self._sure_sent, end_ns - window_ns + slack_ns, side="right"))
-        low = max(0, int(np.searchsorted(self._sure_answered, start_ns, side="right")) - left_by_end)
+        low = max(0, int(np.searchsorted(self._sure_answered, start_ns, side="left")) - left_by_end)
         # Possibly inside: sent before the scrape ended, less those that had surely left when it began.
         gone_by_start = int(np.searchsorted(self._possible_answered, start_ns - window_ns - slack_ns, side="left"))
         return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")) - gone_by_start)
+
+
+def _slack_ns(length_ns: int) -> int:
+    """Give how much longer a length may seem on one clock than on the other: the slower one stretches it the most."""
+    return math.ceil(length_ns * CLOCK_RATE_TOLERANCE / (1 - CLOCK_RATE_TOLERANCE))
 
 
 def _latest(into: NDArray[np.int64], machines: NDArray[Any], moments: NDArray[Any]) -> None:
@@ -110,32 +123,34 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     }
 
     machines = int(machine.max()) + 1 if len(rows) else 0
-    accepted = rows[heartbeat & (got == Answer.ACCEPTED)]
-    maybe = possible[possible["operation"] == Operation.HEARTBEAT]
+    accepted = rows[heartbeat & (got == Answer.ACCEPTED) & (machine != NO_MACHINE)]
+    maybe = possible[(possible["operation"] == Operation.HEARTBEAT) & (possible["machine"] != NO_MACHINE)]
     sure_by_answer = _Advancing(accepted, "answered_ns")
     any_by_sending = _Advancing(np.concatenate([accepted, maybe]), "sent_ns")
     registered = rows[operation == Operation.REGISTER]
     sure_registered = np.sort(registered["answered_ns"][registered["got"] == Answer.ACCEPTED])
-    any_registered = np.sort(registered["sent_ns"])
+    any_registered = np.sort(registered["sent_ns"][registered["got"] != Answer.RATE_LIMITED])
     # The last acceptance of each machine: when the last sure one was sent at the earliest, and when the last possible
-    # one took effect at the latest.
+    # one took effect at the latest. Without a sure one, the first possible one was the earliest.
     sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
+    first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
     possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
     stale_ns = int(facts.stale_seconds * SECOND_NS)
-    slack_ns = int(stale_ns * CLOCK_RATE_TOLERANCE)
+    slack_ns = _slack_ns(stale_ns)
 
     for scrape in scrapes:
         start_ns, end_ns = scrape.sent_ns, scrape.answered_ns
-        new = sure_by_answer.until(start_ns)
+        new = sure_by_answer.until(start_ns - 1)
         _latest(sure_sent, new["machine"], new["sent_ns"])
         new = any_by_sending.until(end_ns)
         _latest(possible_effect, new["machine"], new["answered_ns"])
+        np.minimum.at(first_sent, new["machine"], new["sent_ns"])
         surely_heard = sure_sent > LONG_AGO_NS
         possibly_heard = possible_effect > LONG_AGO_NS
-        surely_fresh = surely_heard & (end_ns - sure_sent <= stale_ns - slack_ns)
+        possibly_stale = end_ns - np.maximum(sure_sent, first_sent) > stale_ns - slack_ns
         possibly_fresh = possibly_heard & (possible_effect >= start_ns - stale_ns - slack_ns)
         workers = Range(
-            int(np.searchsorted(sure_registered, start_ns, side="right")),
+            int(np.searchsorted(sure_registered, start_ns, side="left")),
             int(np.searchsorted(any_registered, end_ns, side="right")),
         )
         yield ScrapeBounds(
@@ -147,7 +162,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
             ),
             stale=Range(
                 int((surely_heard & ~possibly_fresh).sum()),
-                int((possibly_heard & ~surely_fresh).sum()),
+                int(possibly_stale.sum()),
             ),
             failures=total.by(start_ns, end_ns),
             recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
@@ -156,10 +171,14 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
 
 
 def _may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
-    """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected."""
+    """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected.
+
+    A lost one may also have come so late that its timestamp or its certificate was no longer good.
+    """
     selected: NDArray[np.bool_] = (
         (possible["expected"] == answer)
         | (possible["expected"] == Answer.EITHER)
         | (possible["got"] == Answer.UNEXPECTED)
+        | ((possible["got"] == Answer.LOST) & (answer in LATE_REASONS))
     )
     return selected

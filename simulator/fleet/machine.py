@@ -79,6 +79,10 @@ class Machine:
         """Say what to do now. WAIT moves `due_ns` to when to ask again."""
         if self.due_ns > now_ns:
             return Action.WAIT
+        for start_ns, end_ns in self.silence:
+            if start_ns <= now_ns < end_ns:
+                self.due_ns = end_ns
+                return Action.WAIT
         if not self.worker_id:
             return Action.REGISTER
         if not self.consented:
@@ -87,10 +91,6 @@ class Machine:
             return Action.FETCH_POLICY
         if self.rotate_due or now_ns >= self.certificate_until_ns:
             return Action.ROTATE
-        for start_ns, end_ns in self.silence:
-            if start_ns <= now_ns < end_ns:
-                self.due_ns = end_ns
-                return Action.WAIT
         return Action.HEARTBEAT
 
     def registered(self, worker_id: str, token: str, certificate_id: str, until_ns: int) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
+PLAIN_COLUMNS = 1000
+"""Off a terminal a verdict is one line, whatever its length."""
 SECOND_NS = 1_000_000_000
 COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow"}
 FINDINGS_SHOWN = 3
@@ -30,7 +32,10 @@ FINDINGS_SHOWN = 3
 def make_console() -> Console:
     """Make the console: colours and movement only on a terminal, and never with NO_COLOR."""
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(no_color=plain, force_terminal=False if plain else None, highlight=False, soft_wrap=True)
+    console = Console(no_color=plain, force_terminal=False if plain else None, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PLAIN_COLUMNS
+    return console
 
 
 class _Rates:
@@ -106,6 +111,9 @@ async def show_progress(console: Console, progress: Progress, duration_ns: int, 
 
 
 def _rows(table: Table, verdicts: list[Verdict]) -> None:
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
     order = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
     for verdict in sorted(verdicts, key=lambda one: order.index(one.status)):
         colour = COLOURS[verdict.status]

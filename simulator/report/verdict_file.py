@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.verdict import Status, Verdict  # noqa: TC001 - the schema is made from the annotations
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from simulator.checkers.verdict import Status, Verdict
 
 SCHEMA_VERSION = 1
 

@@ -13,30 +13,48 @@ from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
-from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario.values import Expressions, Scenario, SettingValues, decode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-_PLACE = re.compile(r" - at `\$\.?(.*?)`$", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`")
-_MISSING = re.compile(r"Object missing required field `(.*?)`")
+_PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`")
 LATER = {
     "faults": "faults",
     "load": "owner and agent load",
 }
 """Sections of the scenario format that this version does not run."""
+_HEADER = re.compile(r"\s*(\[\[?)\s*([\w.\s-]+?)\s*\]")
+_KEY = re.compile(r'\s*("[^"]*"|[\w.-]+)\s*=')
+_HINTS = {
+    "name": "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most",
+    "version": "this program reads version 1",
+    "thresholds": 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]',
+}
+_OPEN_TABLES: dict[str, Any] = {"server.settings": SettingValues, "thresholds": Expressions}
+"""The tables whose keys the format does not name, with their types."""
+_CHOSEN_BY_THE_RUN = ("HATCHFARM_API_TOKEN", "HOST", "PORT")
 
 
 class ScenarioError(Exception):
     """A scenario file that cannot be run; the message is for people and names the place."""
 
 
-def load_scenario(path: Path) -> Scenario:
-    """Read a scenario file. Raises ScenarioError."""
+class ServerSettings(msgspec.Struct, frozen=True):
+    """What the server knows of its settings: all names, and what is wrong with an environment that holds some."""
+
+    names: Collection[str]
+    problem: Callable[[Mapping[str, str]], str]
+
+
+def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
+    """Read a scenario file, and hold its server settings against the `known` ones. Raises ScenarioError."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
     except OSError as error:
         raise ScenarioError(
             f"{path}: cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
@@ -44,27 +62,34 @@ def load_scenario(path: Path) -> Scenario:
     if len(raw) > limits.SCENARIO_MAX_BYTES:
         raise ScenarioError(f"{path}: larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario")
     try:
-        return parse_scenario(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise ScenarioError(f"{path}: not UTF-8 text") from None
+        return parse_scenario(raw.decode("utf-8"), known)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ScenarioError(f"{path}: line {line}: not UTF-8 text: save it as UTF-8") from None
     except ScenarioError as error:
         raise ScenarioError(f"{path}: {error}") from None
 
 
-def parse_scenario(text: str) -> Scenario:
+def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
     """Read a scenario's text. Raises ScenarioError."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"not TOML: {error}") from None
+    except (ValueError, RecursionError):  # what tomllib lets through of numbers too long and nests too deep
+        raise ScenarioError(
+            "not TOML that can be read: a number is too long, or brackets are nested too deep"
+        ) from None
     for section, what in LATER.items():
         if section in table:
-            raise ScenarioError(f"{section}: this version does not run {what} yet: remove the section")
+            raise ScenarioError(
+                f"{_line(text, section)}{section}: this version does not run {what} yet: remove the section"
+            )
     try:
         scenario = msgspec.convert(table, Scenario, dec_hook=decode_value)
     except msgspec.ValidationError as error:
         raise ScenarioError(_explain(str(error), table, text)) from None
-    problems = list(_problems(scenario))
+    problems = [*_problems(scenario), *_settings_problems(scenario, known)]
     if problems:
         raise ScenarioError("; ".join(f"{_line(text, place)}{place}: {problem}" for place, problem in problems))
     return scenario
@@ -76,52 +101,92 @@ def _nearest(name: str, names: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(options)}"
 
 
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """Find the struct within a field's type: itself, or that of its items."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next(filter(None, map(_struct_in, getattr(kind, "__args__", ()))), None)
+
+
 def _known_keys(place: str) -> list[str]:
     """Name the keys a table of the file may have, by asking the struct behind it."""
-    kind: Any = Scenario
-    for part in filter(None, re.split(r"[.\[\]]+", re.sub(r"\[\.\.\.\]|\[[0-9]+\]", "", place))):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        kind = fields.get(part)
-        arguments = [argument for argument in getattr(kind, "__args__", ()) if isinstance(argument, type)]
-        structs = [argument for argument in arguments if issubclass(argument, msgspec.Struct)]
-        kind = structs[0] if structs else kind
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return []
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+    kind: type[msgspec.Struct] | None = Scenario
+    for part in filter(None, re.sub(r"\[[0-9]+\]", "", place).split(".")):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)} if kind else {}
+        kind = _struct_in(fields.get(part))
+    return [field.encode_name for field in msgspec.structs.fields(kind)] if kind else []
+
+
+def _named(place: str, table: dict[str, Any]) -> str:
+    """Name the key where msgspec only says that it is one of a table's: the first whose value is of a wrong type."""
+    section, dots, rest = place.partition("[...]")
+    if dots:
+        values = table
+        for part in section.split("."):
+            values = values[part]
+        for key, value in values.items():
+            try:
+                msgspec.convert({key: value}, _OPEN_TABLES[section])
+            except msgspec.ValidationError:
+                return f'{section}."{key}"{rest}'
+    return place
 
 
 def _explain(message: str, table: dict[str, Any], text: str) -> str:
     """Turn msgspec's message into one that names the key, its line, and the way out."""
-    match = _PLACE.search(message)
-    place = match[1] if match else ""
-    what = message[: match.start()] if match else message
+    match = _PLACE.fullmatch(message)
+    what, place = (match[1], _named(match[2] or "", table)) if match else (message, "")
     unknown, missing = _UNKNOWN.match(what), _MISSING.match(what)
     if unknown:
         keys = _known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
         return f"{_line(text, where)}{where}: unknown key; {_nearest(unknown[1], keys)}"
     if missing:
-        where = f"{place}.{missing[1]}".lstrip(".")
-        return f"{where}: missing; every scenario needs it" if not place else f"{where}: missing; add it to [{place}]"
+        if not place:
+            return f"{missing[1]}: missing; every scenario needs it"
+        return f"{_line(text, place)}{place}.{missing[1]}: missing; add it to [{place}]"
     value: Any = table
     for part in filter(None, re.split(r"[.\[\]]+", place)):
         if isinstance(value, list):
             value = value[int(part)] if part.isdigit() and int(part) < len(value) else None
         else:
             value = value.get(part) if isinstance(value, dict) else None
-    shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) and repr(value) not in what else ""
-    return f"{_line(text, place)}{place or 'the file'}: {what[0].lower()}{what[1:].replace('`', '')}{shown}"
+    what = what[0].lower() + what[1:].replace("`", "").replace("object", "table")
+    what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
+    said = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
+    shown = "" if said else f" (it is {value!r})"
+    return f"{_line(text, place)}{place or 'the file'}: {what}{shown}"
 
 
 def _line(text: str, place: str) -> str:
-    """Find the line a key stands on, by its last name; empty when it stands on several or on none."""
-    key = re.sub(r"\[.*?\]", "", place).rpartition(".")[2].strip('"')
-    lines = [
-        number
-        for number, line in enumerate(text.splitlines(), 1)
-        if key and re.match(rf'\s*(\[+{re.escape(key)}\b|"?{re.escape(key)}"?\s*=|\[+[\w.]*\.{re.escape(key)}\])', line)
-    ]
-    return f"line {lines[0]}: " if len(lines) == 1 else ""
+    """Name the line of a key; of what it stands in, where it has no line of its own; or none."""
+    lines = _lines(text)
+    place = place.replace('"', "")
+    while place and place not in lines:
+        place = place[: max(place.rfind("."), place.rfind("["), 0)]
+    return f"line {lines[place]}: " if place else ""
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Number the lines on which tables and keys begin, by place as messages name it."""
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    table = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := _HEADER.match(line):
+            table = ""
+            for part in header[2].split("."):
+                if table in counts:
+                    table += f"[{counts[table]}]"
+                table = f"{table}.{part.strip()}".lstrip(".")
+            lines.setdefault(table, number)
+            if header[1] == "[[":
+                counts[table] = counts.get(table, -1) + 1
+                table += f"[{counts[table]}]"
+                lines[table] = number
+        elif key := _KEY.match(line):
+            lines.setdefault(f"{table}.{key[1]}".lstrip(".").replace('"', ""), number)
+    return lines
 
 
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -135,13 +200,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if duration_ns <= 0:
             yield name, "must be longer than nothing"
     yield from _fleet_problems(scenario)
-    if len(scenario.attacks) > limits.ATTACKS_MAX:
-        yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
-    for number, attack in enumerate(scenario.attacks):
-        if attack.name not in CATALOGUE:
-            yield f"attacks[{number}].name", f"unknown attack {attack.name!r}; {_nearest(attack.name, CATALOGUE)}"
-        if attack.start_ns >= scenario.duration_ns:
-            yield f"attacks[{number}].start", "begins after the run has ended"
+    yield from _attack_problems(scenario)
     if scenario.server.redis:
         yield "server.redis", "this version does not start Redis yet: remove it"
     if scenario.server.instances != 1:
@@ -152,6 +211,18 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 parse_threshold(metric, expression)
             except ThresholdError as error:
                 yield f'thresholds."{metric}"', str(error)
+
+
+def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if len(scenario.attacks) > limits.ATTACKS_MAX:
+        yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
+    for number, attack in enumerate(scenario.attacks):
+        if attack.name not in CATALOGUE:
+            yield f"attacks[{number}].name", f"unknown attack {attack.name!r}; {_nearest(attack.name, CATALOGUE)}"
+        if attack.start_ns >= scenario.duration_ns:
+            yield f"attacks[{number}].start", "begins after the run has ended"
+        if attack.duration_ns <= 0:
+            yield f"attacks[{number}].duration", "must be longer than nothing"
 
 
 def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -168,3 +239,22 @@ def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for number, silence in enumerate(fleet.silence):
         if silence.at_ns >= scenario.duration_ns:
             yield f"fleet.silence[{number}].at", "begins after the run has ended"
+        if silence.duration_ns <= 0:
+            yield f"fleet.silence[{number}].duration", "must be longer than nothing"
+    for number, clock in enumerate(fleet.clocks):
+        if clock.step is not None and clock.step.at_ns >= scenario.duration_ns:
+            yield f"fleet.clocks[{number}].step.at", "happens after the run has ended"
+
+
+def _settings_problems(scenario: Scenario, known: ServerSettings | None) -> Iterator[tuple[str, str]]:
+    """Find server settings that the server does not know, does not take, or would not get."""
+    settings = scenario.server.environ()
+    strange = [name for name in settings if known is not None and name not in known.names]
+    for name in _CHOSEN_BY_THE_RUN:
+        if name in settings:
+            yield f"server.settings.{name}", "the run chooses it: remove it"
+    for name in strange:
+        yield f"server.settings.{name}", f"unknown server setting; {_nearest(name, known.names if known else ())}"
+    if known is not None and not strange and (problem := known.problem(settings)):
+        name, _, what = problem.partition(": ")
+        yield (f"server.settings.{name}", what) if name in settings else ("server.settings", problem)

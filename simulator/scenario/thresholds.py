@@ -91,8 +91,8 @@ def parse_threshold(metric: str, expression: str) -> Threshold:
         )
     try:
         bound = parse_duration(number + unit) / SECOND_NS if unit else float(number)
-    except ValueError:
-        raise ThresholdError(f"{expression!r}: {number!r} is no number") from None
+    except ValueError as error:
+        raise ThresholdError(f"{expression!r}: {error if unit else f'{number!r} is no number'}") from None
     return Threshold(
         metric, aggregate, None if percentile is None else float(percentile), comparison, bound, expression
     )

@@ -7,8 +7,11 @@ from functools import partial
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from simulator import limits
+from simulator.attacks import CATALOGUE
+from simulator.fleet.hardware import HARDWARE
 
 SECOND_NS = 1_000_000_000
 _UNITS_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
@@ -29,10 +32,10 @@ def parse_duration(text: str) -> Duration:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no duration: write it like '250ms', '30s', '1.5m' or '2h'")
-    length_ns = round(float(match[1]) * _UNITS_NS[match[2]])
+    length_ns = float(match[1]) * _UNITS_NS[match[2]]
     if length_ns > limits.DURATION_MAX_SECONDS * SECOND_NS:
         raise ValueError(f"{text!r} is longer than a week")
-    return Duration(length_ns)
+    return Duration(round(length_ns))
 
 
 def parse_offset(text: str) -> Offset:
@@ -51,8 +54,17 @@ def decode_value(kind: type, value: Any) -> Any:
     raise NotImplementedError(kind)
 
 
-Share = Annotated[float, msgspec.Meta(ge=0, le=1, description="A share from 0 to 1.")]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=64)]
+SettingValues = dict[str, str | int | float | bool]
+Expressions = dict[str, tuple[str, ...]]
+Share = Annotated[float, Meta(ge=0, le=1, description="A share from 0 to 1.")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9.-]*$",
+        max_length=64,
+        description="What the run is called, and its folder of results.",
+    ),
+]
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,83 +74,111 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServerOptions(_Table, frozen=True, kw_only=True):
     """The server a run starts for itself; ignored with `--target`."""
 
-    instances: Annotated[int, msgspec.Meta(ge=1)] = 1
-    redis: bool = False
-    settings: dict[str, str | int | float | bool] = {}
+    instances: Annotated[int, Meta(ge=1, description="Servers to start; this version runs one.")] = 1
+    redis: Annotated[bool, Meta(description="Share state through Redis; this version does not.")] = False
+    settings: Annotated[
+        SettingValues,
+        Meta(description="The server's environment variables; `hatchfarm serve --help` lists them."),
+    ] = {}
+
+    def environ(self) -> dict[str, str]:
+        """Give the settings as the environment holds them."""
+        return {
+            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in self.settings.items()
+        }
 
 
 class Stage(_Table, frozen=True, kw_only=True):
     """Move evenly to `target` machines within `duration`."""
 
-    duration_ns: Duration = msgspec.field(name="duration")
-    target: Annotated[int, msgspec.Meta(ge=0, le=limits.MACHINES_MAX)]
+    duration_ns: Annotated[Duration, Meta(description="How long the move takes.")] = msgspec.field(name="duration")
+    target: Annotated[int, Meta(ge=0, le=limits.MACHINES_MAX, description="Machines at the stage's end.")]
 
 
 class ClockStep(_Table, frozen=True, kw_only=True):
     """A clock that jumps by `by` at `at`."""
 
-    at_ns: Duration = msgspec.field(name="at")
-    by_ns: Offset = msgspec.field(name="by")
+    at_ns: Annotated[Duration, Meta(description="When, from the start of the run.")] = msgspec.field(name="at")
+    by_ns: Annotated[Offset, Meta(description="How far: ahead, or with a minus back.")] = msgspec.field(name="by")
 
 
 class ClockOptions(_Table, frozen=True, kw_only=True):
     """A share of the fleet whose clocks are wrong."""
 
     share: Share
-    offset_ns: Offset = msgspec.field(name="offset", default_factory=Offset)
-    drift_ppm: Annotated[float, msgspec.Meta(ge=-1_000_000, le=1_000_000)] = 0.0
-    step: ClockStep | None = None
+    offset_ns: Annotated[Offset, Meta(description="How far off from the start: ahead, or with a minus behind.")] = (
+        msgspec.field(name="offset", default_factory=Offset)
+    )
+    drift_ppm: Annotated[
+        float,
+        Meta(ge=-1_000_000, le=1_000_000, description="Microseconds gained a second; with a minus lost."),
+    ] = 0.0
+    step: Annotated[ClockStep | None, Meta(description="One jump during the run.")] = None
 
 
 class SilenceOptions(_Table, frozen=True, kw_only=True):
     """A share of the fleet that sends nothing for a while."""
 
     share: Share
-    at_ns: Duration = msgspec.field(name="at")
-    duration_ns: Duration = msgspec.field(name="duration")
+    at_ns: Annotated[Duration, Meta(description="When, from the start of the run.")] = msgspec.field(name="at")
+    duration_ns: Annotated[Duration, Meta(description="For how long.")] = msgspec.field(name="duration")
 
 
 class FleetOptions(_Table, frozen=True, kw_only=True):
     """The machines. Without `stages` all start within five seconds or at 200 a second, whichever takes longer."""
 
-    machines: Annotated[int, msgspec.Meta(ge=1, le=limits.MACHINES_MAX)]
-    owners: Annotated[int, msgspec.Meta(ge=1, le=limits.OWNERS_MAX)] = 10
-    heartbeat_interval_ns: Duration = msgspec.field(
-        name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS)
+    machines: Annotated[int, Meta(ge=1, le=limits.MACHINES_MAX, description="The size of the whole fleet.")]
+    owners: Annotated[int, Meta(ge=1, le=limits.OWNERS_MAX, description="Owners, who share the machines evenly.")] = 10
+    heartbeat_interval_ns: Annotated[
+        Duration, Meta(description="From one heartbeat of a machine to its next; 5s by default.")
+    ] = msgspec.field(name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS))
+    jitter: Annotated[Share, Meta(description="The share of the interval by which each one varies at random.")] = 0.1
+    certificate_rotation_ns: Annotated[
+        Duration, Meta(description="How old a machine lets its certificate become; 12m by default and at most.")
+    ] = msgspec.field(name="certificate_rotation", default_factory=partial(Duration, 720 * SECOND_NS))
+    stages: Annotated[
+        tuple[Stage, ...], Meta(description="How many machines take part when, one stage after the other.")
+    ] = ()
+    hardware: Annotated[str, Meta(description="The kind of machines.", extra_json_schema={"enum": list(HARDWARE)})] = (
+        "mixed"
     )
-    jitter: Share = 0.1
-    certificate_rotation_ns: Duration = msgspec.field(
-        name="certificate_rotation", default_factory=partial(Duration, 720 * SECOND_NS)
-    )
-    stages: tuple[Stage, ...] = ()
-    hardware: str = "mixed"
-    clocks: tuple[ClockOptions, ...] = ()
-    silence: tuple[SilenceOptions, ...] = ()
+    clocks: Annotated[tuple[ClockOptions, ...], Meta(description="Shares of the fleet whose clocks are wrong.")] = ()
+    silence: Annotated[tuple[SilenceOptions, ...], Meta(description="Shares of the fleet that fall silent.")] = ()
 
 
 class AttackOptions(_Table, frozen=True, kw_only=True):
     """One campaign: `rate` requests a second for `duration` from `start`, against a share of the honest machines."""
 
-    name: str
-    start_ns: Duration = msgspec.field(name="start")
-    duration_ns: Duration = msgspec.field(name="duration")
-    rate: Annotated[float, msgspec.Meta(gt=0, le=limits.ATTACK_RATE_MAX)]
-    share: Share = 0.1
+    name: Annotated[
+        str,
+        Meta(description="An attack; `hatchfarm attack list` explains them.", extra_json_schema={"enum": [*CATALOGUE]}),
+    ]
+    start_ns: Annotated[Duration, Meta(description="When, from the start of the run.")] = msgspec.field(name="start")
+    duration_ns: Annotated[Duration, Meta(description="For how long.")] = msgspec.field(name="duration")
+    rate: Annotated[float, Meta(gt=0, le=limits.ATTACK_RATE_MAX, description="Hostile requests a second.")]
+    share: Annotated[Share, Meta(description="The share of the machines with right clocks that are its victims.")] = 0.1
 
 
 class Scenario(_Table, frozen=True, kw_only=True):
     """A whole scenario file."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    version: Annotated[int, Meta(ge=1, le=1, description="The version of this format.")]
     name: Name
-    description: str = ""
-    seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 1
-    duration_ns: Duration = msgspec.field(name="duration")
-    metrics_interval_ns: Duration = msgspec.field(name="metrics_interval", default_factory=partial(Duration, SECOND_NS))
-    server: ServerOptions = ServerOptions()
-    fleet: FleetOptions
-    attacks: tuple[AttackOptions, ...] = ()
-    thresholds: dict[str, tuple[str, ...]] = {}
+    description: Annotated[str, Meta(description="What the run proves, in a sentence.")] = ""
+    seed: Annotated[
+        int, Meta(ge=0, le=limits.SEED_MAX, description="What everything random follows from; `--seed` overrides it.")
+    ] = 1
+    duration_ns: Annotated[Duration, Meta(description="How long the run takes.")] = msgspec.field(name="duration")
+    metrics_interval_ns: Annotated[
+        Duration, Meta(description="From one look at the server's metrics to the next; 1s by default.")
+    ] = msgspec.field(name="metrics_interval", default_factory=partial(Duration, SECOND_NS))
+    server: Annotated[ServerOptions, Meta(description="The server a run starts for itself.")] = ServerOptions()
+    fleet: Annotated[FleetOptions, Meta(description="The machines.")]
+    attacks: Annotated[tuple[AttackOptions, ...], Meta(description="Attack campaigns.")] = ()
+    thresholds: Annotated[
+        Expressions,
+        Meta(description="What must hold, by metric: expressions like `p(99)<250ms`, `rate>0.999` or `count==0`."),
+    ] = {}
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httptools
 import msgspec
 
@@ -10,6 +12,8 @@ from simulator.limits import ANSWER_MAX_BYTES
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length: "
+_INTERIM = b"HTTP/1.1 1"
+_ACCEPTED = re.compile(rb'"accepted"\s*:\s*true\b')
 OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
 
 
@@ -29,18 +33,31 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 class _Collector:
     def __init__(self) -> None:
         self.body = b""
+        self.begun = 0
         self.complete = False
+        self.keep = False
+        self.parser = httptools.HttpResponseParser(self)
+
+    def on_message_begin(self) -> None:
+        self.begun += 1
 
     def on_body(self, part: bytes) -> None:
         self.body += part
 
     def on_message_complete(self) -> None:
         self.complete = True
+        self.keep = bool(self.parser.should_keep_alive())  # once the message has ended, the parser no longer knows
 
 
 def read_answer(data: bytes) -> HttpAnswer | None:
     """Read one answer; None when more bytes are needed. Raises GarbageError."""
-    end = data.find(_HEAD_END)
+    start = 0
+    while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
+        start = end + 4
+    if start:
+        if len(data) > ANSWER_MAX_BYTES:
+            raise GarbageError("interim answers without end")
+        return read_answer(data[start:])
     if end < 0:
         if not b"HTTP/1.1 ".startswith(data[:9]) and not data.startswith(b"HTTP/1."):
             raise GarbageError("not HTTP")
@@ -48,8 +65,6 @@ def read_answer(data: bytes) -> HttpAnswer | None:
             raise GarbageError("an answer without end")
         return None
     head = data[:end]
-    if head.startswith(b"HTTP/1.1 1"):
-        return read_answer(data[end + 4 :])
     at = head.find(_LENGTH)
     if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
         return _read_any(data, head)
@@ -70,16 +85,18 @@ def read_answer(data: bytes) -> HttpAnswer | None:
 
 def _read_any(data: bytes, head: bytes) -> HttpAnswer | None:
     collector = _Collector()
-    parser = httptools.HttpResponseParser(collector)
+    parser = collector.parser
     try:
         parser.feed_data(data)
     except httptools.HttpParserError as error:
         raise GarbageError(str(error)) from None
+    if collector.begun > 1:
+        raise GarbageError("more than one answer")
     if not collector.complete:
         if len(data) > ANSWER_MAX_BYTES:
             raise GarbageError("an answer without end")
         return None
-    return HttpAnswer(parser.get_status_code(), head, collector.body, parser.should_keep_alive())
+    return HttpAnswer(parser.get_status_code(), head, collector.body, collector.keep)
 
 
 def retry_after_ns(head: bytes) -> int:
@@ -105,7 +122,7 @@ _REFUSALS: dict[Answer, tuple[int, bytes]] = {
 def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
     """Say what a heartbeat got: acceptance, the refusal that was expected, or something else."""
     status = answer.status
-    if status == OK and b'"accepted":true' in answer.body:
+    if status == OK and _ACCEPTED.search(answer.body):
         return Answer.ACCEPTED
     if status == TOO_MANY:
         return Answer.RATE_LIMITED

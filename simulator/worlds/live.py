@@ -98,6 +98,7 @@ class LiveRun:
             scenario.fleet.certificate_rotation_ns,
         )
         self._nursery: trio.Nursery | None = None
+        self._calling: set[int] = set()
         self._shard = Shard(
             target, history, progress, shard_rng, self.now, wall, self._metrics_of, self._call,
             scenario.fleet.jitter,
@@ -152,7 +153,8 @@ class LiveRun:
                 machine.due_ns = now_ns
                 if progress.machines_running < registered:
                     machine.stopped = False
-                    self._shard.resume(machine)
+                    if machine.index not in self._calling:  # else its call resumes it
+                        self._shard.resume(machine)
                 else:
                     registered += 1
                     self._call(machine)
@@ -167,11 +169,13 @@ class LiveRun:
 
     def _call(self, machine: Machine) -> None:
         if self._nursery is not None:
+            self._calling.add(machine.index)
             self._nursery.start_soon(self._do_call, machine)
 
     async def _do_call(self, machine: Machine) -> None:
         first = not machine.worker_id
         await self._onboarding.serve(machine)
+        self._calling.discard(machine.index)
         if first and machine.policy_id:
             # Machines that came up together must not beat together.
             machine.due_ns = self.now() + int(machine.interval_ns * self._spread[machine.index])

@@ -113,6 +113,9 @@ class Onboarding:
                     try:
                         answer = await self._call(connection, machine, action)
                         got = self._apply(machine, action, answer)
+                    except trio.Cancelled:
+                        self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST)
+                        raise
                     except LostError as error:
                         self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST)
                         self._progress.onboarding_failures += 1

@@ -50,12 +50,16 @@ class LinkState(Enum):
     WAITING = 4
 
 
+BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING})
+"""Where a connection has a request to send, or to be answered."""
+
+
 class Link:
     """One long-lived connection and the request it waits for: a machine's own, or an attacker's."""
 
     __slots__ = (
-        "campaign", "expected", "machine", "nonce", "planned_ns", "received", "request", "sent_ns", "sock", "source",
-        "state", "subject",
+        "campaign", "expected", "machine", "made_ns", "nonce", "planned_ns", "received", "request", "sent_ns", "sock",
+        "source", "state", "subject",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -68,6 +72,7 @@ class Link:
         self.request = b""
         self.nonce = b""
         self.planned_ns = 0
+        self.made_ns = 0
         self.sent_ns = 0
         self.expected = Answer.ACCEPTED
         self.subject = NO_MACHINE if machine is None else machine.index
@@ -121,7 +126,11 @@ class Shard:
         """Take a machine off the fleet; it keeps its registration."""
         machine.stopped = True
         link = self._links.pop(machine.index, None)
-        if link is not None:
+        if link is None:
+            return
+        if link.state in BUSY:
+            self._lost(link)  # whether it took effect will never be known
+        else:
             self._drop(link)
 
     def launch(self, campaign: Campaign) -> None:
@@ -174,7 +183,7 @@ class Shard:
                 for key, _ in self._selector.select(0):
                     self._ready(key.data)
         for link in list(self._all_links()):
-            if link.state in {LinkState.WAITING, LinkState.CONNECTING, LinkState.HANDSHAKING}:
+            if link.state in BUSY:
                 self._lost(link)
             self._drop(link)
         self._selector.close()
@@ -186,8 +195,8 @@ class Shard:
 
     def _turn(self, machine: Machine, planned_ns: int, now_ns: int) -> None:
         """Let a machine do what it wants to do now."""
-        if machine.stopped:
-            return
+        if machine.stopped or machine.due_ns != planned_ns:
+            return  # off the fleet, or it has another place in the schedule since
         action = machine.action(now_ns)
         if action is Action.WAIT:
             self._at(machine.due_ns, machine)
@@ -208,6 +217,7 @@ class Shard:
         nonce = self._nonces.pop()
         link.nonce = nonce
         link.planned_ns = planned_ns
+        link.made_ns = now_ns
         body = machine.heartbeat(self._wall(), now_ns, nonce.hex(), self._metrics_of(machine.index))
         token = machine.token.decode()
         link.request = heartbeat_request(self._target.authority, machine.worker_id, token, machine.certificate_id, body)
@@ -307,7 +317,7 @@ class Shard:
         try:
             if link.state is LinkState.CONNECTING:
                 sock.getpeername()
-                self._progress.connected += 1
+                self._progress.connected += link.machine is not None
                 tls = self._target.tls
                 self._selector.unregister(sock)
                 if tls is not None:
@@ -335,15 +345,7 @@ class Shard:
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
-        if machine is None:
-            expected = link.expected
-            interval_ns = 0
-        else:
-            interval_ns = machine.interval_ns
-            clock = machine.clock
-            expected = (
-                Answer.ACCEPTED if clock is PERFECT else expected_answer(clock.at(link.sent_ns), now_ns - link.sent_ns)
-            )
+        expected = self._expected(link, now_ns)
         got = classify_heartbeat(answer, expected)
         self._history.append(
             link.planned_ns, link.sent_ns, now_ns, link.nonce, link.subject, answer.status, Operation.HEARTBEAT,
@@ -358,10 +360,19 @@ class Shard:
         if got is Answer.ACCEPTED:
             machine.last_accepted = link.request
             machine.last_accepted_ns = now_ns
-            machine.accepted(link.planned_ns, round(interval_ns * (1 + self._jitter * self._signed_random())))
+            machine.accepted(link.planned_ns, round(machine.interval_ns * (1 + self._jitter * self._signed_random())))
         else:
             machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
+
+    @staticmethod
+    def _expected(link: Link, now_ns: int) -> Answer:
+        """Say what a correct server answers to a link's request by now."""
+        machine = link.machine
+        if machine is None:
+            return link.expected
+        clock = machine.clock
+        return Answer.ACCEPTED if clock is PERFECT else expected_answer(clock.at(link.made_ns), now_ns - link.made_ns)
 
     def _lost(self, link: Link) -> None:
         """Record that no whole answer came, and start over with a new connection."""
@@ -372,10 +383,9 @@ class Shard:
         progress.in_flight -= 1
         machine = link.machine
         if sent:
-            expected = Answer.ACCEPTED if machine is not None else link.expected
             self._history.append(
-                link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT, expected,
-                Answer.LOST, link.campaign,
+                link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT,
+                self._expected(link, now_ns), Answer.LOST, link.campaign,
             )  # fmt: skip
             progress.lost += 1
         else:
@@ -393,7 +403,8 @@ class Shard:
             except (KeyError, ValueError):
                 pass
             else:
-                self._progress.connected -= link.state in {LinkState.HANDSHAKING, LinkState.READY, LinkState.WAITING}
+                up = link.state in {LinkState.HANDSHAKING, LinkState.READY, LinkState.WAITING}
+                self._progress.connected -= up and link.machine is not None
             sock.close()
         link.state = LinkState.CLOSED
 
@@ -401,9 +412,8 @@ class Shard:
         """Give up on answers that are too late."""
         self._next_sweep_ns = now_ns + SWEEP_NS
         oldest_ns = now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9)
-        busy = {LinkState.WAITING, LinkState.CONNECTING, LinkState.HANDSHAKING}
         for link in self._all_links():
-            if link.state in busy and link.sent_ns < oldest_ns:
+            if link.state in BUSY and link.sent_ns < oldest_ns:
                 self._lost(link)
 
     def _random(self) -> float:

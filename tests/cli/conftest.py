@@ -1,0 +1,277 @@
+"""What tests of the command share: tiny scenarios, real processes in a clean environment, and targets to aim at."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import termios
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from reference_server.app import setting_names
+from simulator.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "simulator.cli")
+TIMEOUT_SECONDS = 60.0
+INCONCLUSIVE = 3
+TERMINAL_VARIABLES = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERM"}
+TINY = """\
+version = 1
+name = "tiny"
+description = "Twenty machines [and brackets]."
+seed = 9
+duration = "{duration}"
+metrics_interval = "500ms"
+
+[server.settings]
+WORKER_AUTH_FAIL_ALERT_THRESHOLD = 3
+RATE_LIMIT_BURST = 1000
+METRICS_PUBLIC = true
+
+[fleet]
+machines = 20
+owners = 2
+heartbeat_interval = "1200ms"
+stages = [{{ duration = "{ramp}", target = 20 }}]
+
+{attacks}
+[thresholds]
+{thresholds}
+"""
+ATTACKS = """[[attacks]]
+name = "replay.exact"
+start = "2s"
+duration = "1500ms"
+rate = 8
+share = 0.5
+
+[[attacks]]
+name = "signature.forged"
+start = "2s"
+duration = "1500ms"
+rate = 8
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its output, line by line."""
+        return [line.rstrip() for line in self.out.splitlines()]
+
+
+class Hatchfarm:
+    """Runs the command as users do, in a folder of its own, with nothing of this process's settings around it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Give the environment of a shell in which nothing is set but what is given."""
+        hidden = {*setting_names(), *TERMINAL_VARIABLES}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in hidden and not name.startswith("HATCHFARM_")
+        }
+        return {**kept, **(extra or {})}
+
+    def write(
+        self, name: str, *, duration: str, ramp: str = "500ms", attacks: bool = False, thresholds: str = ""
+    ) -> Path:
+        """Write a tiny scenario; gives its path as users would write it."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = TINY.format(duration=duration, ramp=ramp, attacks=ATTACKS if attacks else "", thresholds=thresholds)
+        path.write_text(text, encoding="utf-8")
+        return path.relative_to(self.folder)
+
+    def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Finished:
+        """Run to the end, off a terminal."""
+        done = subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environ(env),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    def invoke(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        """Run within this process, where that makes no difference."""
+        environ: dict[str, str | None] = dict.fromkeys(os.environ)
+        result = CliRunner().invoke(app, [*arguments], env={**environ, **self.environ(env)})
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return Finished(result.exit_code, result.stdout, result.stderr)
+
+    def run_on_terminal(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Finished:
+        """Run to the end on a terminal of 100 columns; `out` is all that the terminal got."""
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (40, 100))
+        seen = b""
+        with subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.environ(env), "TERM": "xterm-256color"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process:
+            os.close(theirs)
+            watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
+            watchdog.start()
+            # The end of a terminal that nobody writes to any more is an error on Linux, and nothing elsewhere.
+            with suppress(OSError):
+                while part := os.read(ours, 65_536):
+                    seen += part
+            code = process.wait()
+            watchdog.cancel()
+            watchdog.join()
+        os.close(ours)
+        return Finished(code, seen.decode(), "")
+
+    def verdict(self, out: str = "results", scenario: str = "tiny") -> dict[str, Any]:
+        """Read the newest verdict."""
+        text = (self.folder / out / scenario / "latest" / "verdict.json").read_bytes()
+        verdict: dict[str, Any] = msgspec.json.decode(text)
+        return verdict
+
+
+def until_conclusive(run: Callable[[], Finished]) -> Finished:
+    """Run again, twice at most, when the machine was too busy for the harness to judge."""
+    for _ in range(2):
+        finished = run()
+        if finished.code != INCONCLUSIVE:
+            return finished
+    return run()
+
+
+@pytest.fixture(scope="session")
+def conclusively() -> Callable[[Callable[[], Finished]], Finished]:
+    """Give the way to run something that must come to a verdict."""
+    return until_conclusive
+
+
+@pytest.fixture(scope="session")
+def hatchfarm_in() -> Callable[[Path], Hatchfarm]:
+    """Give the way to have the command in a folder."""
+    return Hatchfarm
+
+
+@pytest.fixture
+def hatchfarm(tmp_path: Path) -> Hatchfarm:
+    """Give the command, in a folder of the test's own."""
+    return Hatchfarm(tmp_path)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A server that runs for a while."""
+
+    url: str
+    token: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """How to name it on the command line."""
+        return ("--target", self.url, "--token", self.token)
+
+
+@contextmanager
+def serve_until_stopped(env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `hatchfarm serve` on a free port, with its URL; nothing is left of it afterwards."""
+    with subprocess.Popen(
+        [*COMMAND, "serve"],
+        env=Hatchfarm.environ({"PORT": "0", **env}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[[Mapping[str, str]], Any]:
+    """Give the way to run a server with other settings."""
+    return serve_until_stopped
+
+
+@pytest.fixture(scope="session")
+def deployment() -> Iterator[Deployment]:
+    """Give a server started by `hatchfarm serve`, which must end well when told to."""
+    token = "deployment-token-of-the-tests"
+    with serve_until_stopped({"HATCHFARM_API_TOKEN": token}) as (process, url):
+        yield Deployment(url, token)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_SECONDS) == 0
+
+
+class _Quiet(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that leave early are none of our concern."""
+
+
+@contextmanager
+def serve_answers(answers: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve raw answers by path on a free port, 404 for every other path; gives the URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path in answers:
+                self.wfile.write(answers[self.path])
+                self.close_connection = True
+            else:
+                self.send_error(404)
+
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with _Quiet(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def impostor() -> Callable[[Mapping[str, bytes]], Any]:
+    """Give the way to serve something that is not HatchFarm."""
+    return serve_answers

@@ -1,0 +1,98 @@
+"""`hatchfarm doctor` with and without a target, and the commands that explain the attacks."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.attacks import CATALOGUE
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Deployment, Hatchfarm
+
+
+def test_doctor_finds_this_machine_able_to_run(hatchfarm: Hatchfarm) -> None:
+    healthy = hatchfarm.invoke("doctor", "--machines", "20")
+    assert (healthy.code, healthy.err) == (0, "")
+    assert "\x1b" not in healthy.out
+    (files,) = [line for line in healthy.lines if "open files" in line]
+    assert re.fullmatch(r"right\s+open files\s+[0-9]+ allowed, 276 needed for 20 machines", files)
+
+
+def test_doctor_exits_with_2_and_the_way_out_when_a_run_could_not_work(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.doctor.raise_open_files", lambda: 1024)
+    ill = hatchfarm.invoke("doctor", env={"HATCHFARM_MACHINES": "5000"})
+    assert ill.code == 2
+    at = next(number for number, line in enumerate(ill.lines) if line.startswith("wrong"))
+    assert re.fullmatch(r"wrong\s+open files\s+1024 allowed, 5256 needed for 5000 machines", ill.lines[at])
+    assert ill.lines[at + 1].strip().startswith("-> raise it with `ulimit -n 5256`")
+
+
+def test_a_warning_alone_keeps_doctor_at_0(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulator.doctor.can_bind", lambda _: False)
+    warned = hatchfarm.invoke("doctor", "--machines", "20")
+    assert warned.code == 0
+    assert any(line.startswith("beware  loopback addresses") for line in warned.lines)
+
+
+def test_doctor_looks_at_the_target_from_flags_or_environment(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
+    env = {"HATCHFARM_TARGET": deployment.url, "HATCHFARM_API_TOKEN": deployment.token}
+    for shown in (
+        hatchfarm.invoke("doctor", "--machines", "20", *deployment.flags),
+        hatchfarm.invoke("doctor", "--machines", "20", env=env),
+    ):
+        assert (shown.code, shown.err) == (0, "")
+        assert any(f"{deployment.url} speaks the contract and takes the token" in line for line in shown.lines)
+        assert any(re.fullmatch(r"right\s+clock\s+the target is [+-][0-9]s off", line) for line in shown.lines)
+        assert deployment.token not in shown.out
+
+
+@pytest.mark.parametrize("token", [(), ("--token", "wrong")])
+def test_doctor_exits_with_2_when_the_target_refuses_the_token(
+    hatchfarm: Hatchfarm, deployment: Deployment, token: tuple[str, ...]
+) -> None:
+    refused = hatchfarm.invoke("doctor", "--machines", "20", "--target", deployment.url, *token)
+    assert refused.code == 2
+    assert f"{deployment.url} refuses the owner token: give the right one with --token" in refused.out
+
+
+def test_doctor_exits_with_2_when_nothing_is_there(hatchfarm: Hatchfarm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    refused = hatchfarm.invoke("doctor", "--machines", "20", "--target", url)
+    assert refused.code == 2
+    assert f"{url} cannot be reached" in refused.out
+    shown = hatchfarm.invoke("doctor", "--target", "farm")
+    assert (shown.code, shown.out) == (2, "")
+    assert shown.err == "hatchfarm doctor: --target farm: write it like http://127.0.0.1:8080 or https://host\n"
+
+
+def test_attack_list_names_every_attack_with_its_shape(hatchfarm: Hatchfarm) -> None:
+    shown = hatchfarm.invoke("attack", "list")
+    assert (shown.code, shown.err) == (0, "")
+    assert [line.split("  ")[0] for line in shown.lines] == sorted(CATALOGUE)
+    for line in shown.lines:
+        assert line.endswith(CATALOGUE[line.split("  ")[0]].shape)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_attack_show_explains_an_attack(hatchfarm: Hatchfarm, name: str) -> None:
+    shown = hatchfarm.invoke("attack", "show", name)
+    assert (shown.code, shown.err) == (0, "")
+    attack = CATALOGUE[name]
+    assert shown.lines[0] == name
+    for field in ("shape", "verdict", "effect", "anchor"):
+        assert getattr(attack, field)
+        assert any(re.fullmatch(rf"  {field}\s+{re.escape(getattr(attack, field))}", line) for line in shown.lines)
+    assert hatchfarm.invoke("attack", "show", env={"HATCHFARM_ATTACK": name}).out == shown.out
+
+
+def test_an_unknown_attack_exits_with_2_and_the_names_there_are(hatchfarm: Hatchfarm) -> None:
+    refused = hatchfarm.invoke("attack", "show", "replay")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == f"hatchfarm attack show: unknown attack 'replay'; one of {', '.join(sorted(CATALOGUE))}\n"

@@ -1,0 +1,128 @@
+"""Runs against a deployment that somebody else started, and against things that are no such deployment."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.history import History
+from simulator.run import _Outcome, _warn
+from simulator.worlds.progress import Progress
+from simulator.worlds.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from tests.cli.conftest import Deployment, Finished, Hatchfarm
+
+THRESHOLDS = '"heartbeat.accepted" = ["rate==1"]\n"machines.connected" = ["max==20"]\n'
+
+
+def http(body: bytes, status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(body), body)
+
+
+HEALTHY = {"/health": http(b'{"status":"healthy"}')}
+
+
+def test_a_deployment_passes_and_its_token_is_told_to_nobody(
+    hatchfarm: Hatchfarm, deployment: Deployment, conclusively: Callable[[Callable[[], Finished]], Finished]
+) -> None:
+    path = hatchfarm.write("tiny.toml", duration="2500ms", thresholds=THRESHOLDS)
+    env = {"HATCHFARM_TARGET": deployment.url, "HATCHFARM_API_TOKEN": deployment.token}
+    passed = conclusively(lambda: hatchfarm.run("run", path, env=env))
+    assert (passed.code, passed.err) == (0, ""), passed
+    verdict = hatchfarm.verdict()
+    assert (verdict["status"], verdict["target"]) == ("pass", deployment.url)
+    assert passed.lines[-1] == f"Reproduce with: hatchfarm run tiny.toml --seed 9 --target {deployment.url}"
+    assert deployment.token not in passed.out + json.dumps(verdict)
+
+
+def test_a_wrong_token_exits_with_2_and_names_the_flag(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
+    path = hatchfarm.write("tiny.toml", duration="10h")
+    refused = hatchfarm.run("run", path, "--target", deployment.url, "--token", "not-the-token")
+    assert refused.code == 2
+    assert refused.err == (
+        f"hatchfarm run: {deployment.url} refuses the owner token: give the right one with --token\n"
+    )
+    assert "not-the-token" not in refused.out
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ({}, "/health answered 404: is this a HatchFarm server?"),
+        ({"/health": http(b"<html></html>")}, "/health answered 200: is this a HatchFarm server?"),
+        ({"/health": http(b"", b"503 Sorry")}, "/health answered 503: is this a HatchFarm server?"),
+        ({"/health": b"SSH-2.0-OpenSSH_9.9\r\n"}, " cannot be reached (GarbageError: "),
+        ({"/health": b"\x00\xff\r\n\r\n" * 40}, " cannot be reached (GarbageError: "),
+        ({"/health": b""}, " cannot be reached (GarbageError: closed before the answer was whole)"),
+        (HEALTHY, "/metrics answered 404: is this a HatchFarm server?"),
+        ({**HEALTHY, "/metrics": http(b"<html>\n</html>\n")}, "/metrics is not in the Prometheus text format ("),
+        ({**HEALTHY, "/metrics": http(b'hatchfarm_x{a="b\n')}, "/metrics is not in the Prometheus text format ("),
+        ({**HEALTHY, "/metrics": http(b"\xff\x00")}, "/metrics is not in the Prometheus text format ("),
+    ],
+    ids=["404", "other page", "503", "SSH", "garbage", "nothing", "no metrics", "HTML", "half a line", "bytes"],
+)
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_a_target_that_is_no_hatchfarm_exits_with_2_and_one_message(
+    hatchfarm: Hatchfarm,
+    impostor: Callable[[Mapping[str, bytes]], AbstractContextManager[str]],
+    answers: dict[str, bytes],
+    says: str,
+    command: str,
+) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    scenario = [str(path), "--out", str(hatchfarm.folder / "results")] if command == "run" else []
+    with impostor(answers) as url:
+        refused = hatchfarm.invoke(command, *scenario, "--target", url, "--token", "x")
+    assert refused.code == 2
+    if command == "run":
+        assert refused.err.startswith(f"hatchfarm run: {url}{says}")
+        assert refused.err.count("\n") == 1
+    else:
+        (wrong,) = [line for line in refused.lines if line.startswith("wrong")]
+        assert " ".join(wrong.split()).startswith(f"wrong target {url}{says}")
+
+
+def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
+    hatchfarm: Hatchfarm, impostor: Callable[[Mapping[str, bytes]], AbstractContextManager[str]]
+) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    with impostor({**HEALTHY, "/metrics": http(b"")}) as url:
+        refused = hatchfarm.invoke(
+            "run", str(path), "--out", str(hatchfarm.folder / "results"), "--target", url, "--token", "x"
+        )
+    assert refused.code == 2
+    assert refused.err.startswith("hatchfarm run: POST /policies answered 404: ")
+
+
+def outcome(baseline: dict[str, float]) -> _Outcome:
+    return _Outcome(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+
+
+def target(*, own_addresses: bool) -> Target:
+    return Target("https", "farm.example", 443, "192.0.2.7", "token", own_addresses, ssl.create_default_context())
+
+
+@pytest.mark.parametrize(
+    ("own_addresses", "workers", "warnings"),
+    [
+        (True, 0, []),
+        (
+            False,
+            0,
+            ["all machines share one address, so the server's per-IP limits count the whole fleet as one client"],
+        ),
+        (True, 7, ["the target already has 7 workers: whatever they do widens what the checkers must allow"]),
+    ],
+)
+def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table
+    before = outcome({"hatchfarm_workers_total": float(workers)})
+    _warn(before, target(own_addresses=own_addresses), None)
+    assert before.warnings == warnings

@@ -1,0 +1,176 @@
+"""The exit codes of `hatchfarm run` besides 0: a threshold missed, nothing known, and what people got wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from simulator.history import History
+from simulator.run import _Outcome
+from simulator.worlds.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Finished, Hatchfarm
+
+
+def test_a_missed_threshold_exits_with_1_and_is_named_first_and_everything_may_come_from_the_environment(
+    hatchfarm: Hatchfarm, conclusively: Callable[[Callable[[], Finished]], Finished]
+) -> None:
+    path = hatchfarm.write("fail.toml", duration="1s", thresholds='"requests.total" = ["count>1000000", "count>1"]')
+    env = {"HATCHFARM_SCENARIO": str(path), "HATCHFARM_OUT": "elsewhere", "HATCHFARM_SEED": "31"}
+    failed = conclusively(lambda: hatchfarm.run("run", env=env))
+    verdict = hatchfarm.verdict("elsewhere")
+    assert (failed.code, failed.err) == (1, ""), failed
+    assert (verdict["status"], verdict["exit_code"], verdict["seed"]) == ("fail", 1, 31)
+    assert [one["status"] for one in verdict["thresholds"]] == ["fail", "pass"]
+    assert failed.lines[0] == "tiny: 20 machines, 1s, seed 31"
+    first, why = [line for line in failed.lines[2:] if line][:2]
+    total = verdict["requests"]["total"]
+    assert first == f"FAILED requests.total: count>1000000: {total}"
+    assert why == f"  - requests.total was {total}, wanted count>1000000"
+    assert failed.lines[-3:] == [
+        "FAIL tiny",
+        f"Results: {(hatchfarm.folder / 'elsewhere/tiny/latest').resolve().relative_to(hatchfarm.folder.resolve())}",
+        "Reproduce with: hatchfarm run fail.toml --seed 31",
+    ]
+    assert not (hatchfarm.folder / "results").exists()
+
+
+def test_a_run_in_which_nothing_happened_exits_with_3_and_no_color_makes_a_terminal_plain(
+    hatchfarm: Hatchfarm,
+) -> None:
+    path = hatchfarm.write(
+        "empty.toml", duration="500ms", ramp="10h", thresholds='"heartbeat.response_time" = ["p(99)<1s"]'
+    )
+    empty = hatchfarm.run_on_terminal("run", path, "--seed", "4", env={"NO_COLOR": "1"})
+    assert empty.code == 3, empty
+    assert "\x1b" not in empty.out
+    assert empty.lines[-3] == "INCONCLUSIVE tiny"
+    assert empty.lines[-1] == "Reproduce with: hatchfarm run empty.toml --seed 4"
+    verdict = hatchfarm.verdict()
+    assert (verdict["status"], verdict["exit_code"], verdict["interrupted"]) == ("inconclusive", 3, None)
+    (threshold,) = verdict["thresholds"]
+    assert threshold["status"] == "inconclusive"
+    assert "was not measured" in threshold["summary"]
+
+
+@pytest.mark.parametrize("inside", ["file", "file/deeper"])
+def test_results_that_cannot_be_written_stop_the_run_before_it_begins(hatchfarm: Hatchfarm, inside: str) -> None:
+    (hatchfarm.folder / "file").write_text("not a folder", encoding="utf-8")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    out = hatchfarm.folder / inside
+    refused = hatchfarm.invoke("run", str(path), "--out", str(out))
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"hatchfarm run: results cannot be written to {out / 'tiny'} (")
+    assert refused.err.endswith("): give another --out\n")
+
+
+def test_results_that_can_no_longer_be_written_keep_the_verdict_and_its_exit_code(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the end of a long run."""
+
+    async def run(request: object, console: object) -> _Outcome:
+        del request, console
+        await trio.lowlevel.checkpoint()
+        return _Outcome(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
+
+    def write(verdict: object, folder: Path) -> Path:
+        del verdict
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    monkeypatch.setattr("simulator.run._run", run)
+    monkeypatch.setattr("simulator.run.write_verdict", write)
+    path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h"), hatchfarm.folder / "results"
+    ended = hatchfarm.invoke("run", str(path), "--out", str(out))
+    assert (ended.code, ended.err) == (3, "")
+    assert ended.lines[-3:] == [
+        "INCONCLUSIVE tiny",
+        f"The verdict could not be written to {out} (No space left on device): give another --out",
+        f"Reproduce with: hatchfarm run {path} --seed 9",
+    ]
+
+
+def test_a_target_needs_a_token(hatchfarm: Hatchfarm) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    refused = hatchfarm.invoke("run", str(path), "--target", "http://127.0.0.1:1")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "hatchfarm run: --target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seed", "-1"],
+        ["--seed", str(1 << 63)],
+        ["--seed", "x"],
+        ["--seed"],
+        ["--nonsense"],
+        ["a second scenario"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(hatchfarm: Hatchfarm, arguments: list[str]) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    refused = hatchfarm.invoke("run", str(path), *arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert "Error: " in refused.err
+
+
+def test_a_server_that_cannot_start_is_one_message(hatchfarm: Hatchfarm) -> None:
+    """The settings are right one by one, and only the server can see that the file is not there."""
+    path = hatchfarm.write("tiny.toml", duration="10h")
+    text = (hatchfarm.folder / path).read_text(encoding="utf-8")
+    setting = '[server.settings]\nMACHINE_CERT_SIGNING_KEY_FILE = "no.pem"'
+    (hatchfarm.folder / path).write_text(text.replace("[server.settings]", setting), encoding="utf-8")
+    refused = hatchfarm.run("run", path)
+    assert refused.code == 2
+    assert refused.err.startswith(
+        "hatchfarm run: the server did not start: MACHINE_CERT_SIGNING_KEY_FILE: cannot use no.pem ("
+    )
+    assert refused.err.count("\n") == 1
+
+
+def test_more_machines_than_open_files_allow_is_one_message_with_the_way_out(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    monkeypatch.setattr("simulator.doctor.raise_open_files", lambda: 100)
+    refused = hatchfarm.invoke("run", str(path), "--out", str(hatchfarm.folder / "results"))
+    assert refused.code == 2
+    assert refused.err == (
+        "hatchfarm run: open files: 100 allowed, 276 needed for 20 machines; raise it with `ulimit -n 276` "
+        "(or LimitNOFILE=), or run fewer machines (`hatchfarm doctor` looks at the rest)\n"
+    )
+
+
+def test_a_target_that_is_not_there_exits_with_2(hatchfarm: Hatchfarm, tmp_path: Path) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    refused = hatchfarm.invoke("run", str(path), "--target", url, "--token", "x", "--out", str(tmp_path / "results"))
+    assert refused.code == 2
+    assert refused.err.startswith(f"hatchfarm run: {url} cannot be reached (ConnectionRefusedError: ")
+    assert refused.err.endswith(f"): try `hatchfarm doctor --target {url}`\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", "http://[::1"]
+)
+def test_a_target_that_is_no_url_exits_with_2_and_is_shown_how_one_looks(hatchfarm: Hatchfarm, url: str) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    out = str(hatchfarm.folder / "results")
+    refused = hatchfarm.invoke("run", str(path), "--target", url, "--token", "x", "--out", out)
+    assert refused.code == 2
+    assert refused.err.startswith(f"hatchfarm run: --target {url}: ")

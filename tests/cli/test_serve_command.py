@@ -1,0 +1,89 @@
+"""`hatchfarm serve` as a process: what it refuses to start with, and that nobody's leaving holds up its end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from tests.cli.conftest import Hatchfarm
+
+    Serving = Callable[[dict[str, str]], AbstractContextManager[tuple[subprocess.Popen[str], str]]]
+
+WAIT_SECONDS = 30
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        (
+            {"WORKER_STATUS_STALE_SECONDS": "soon"},
+            "WORKER_STATUS_STALE_SECONDS: 'soon' is not a whole number from 1 to ",
+        ),
+        ({"HATCHFARM_STATE_FILE": "state.json"}, "HATCHFARM_STATE_FILE is set, but this version does not have "),
+        ({"HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1:0 ("),
+    ],
+)
+def test_what_it_cannot_use_is_one_message_and_exit_code_2(
+    hatchfarm: Hatchfarm, env: dict[str, str], says: str
+) -> None:
+    refused = hatchfarm.run("serve", env={"PORT": "0", "HATCHFARM_API_TOKEN": "t", **env})
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"hatchfarm serve: {says}")
+    assert refused.err.count("\n") == 1
+
+
+def test_a_taken_port_is_one_message_with_the_way_out(hatchfarm: Hatchfarm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = hatchfarm.run("serve", env={"PORT": str(port), "HATCHFARM_API_TOKEN": "t"})
+    assert refused.code == 2
+    assert refused.err.startswith(f"hatchfarm serve: cannot listen on 127.0.0.1:{port} (")
+    assert refused.err.endswith("): free the port, or set PORT to another (0 picks a free one)\n")
+
+
+def test_without_a_token_one_is_made_and_shown_once_on_the_terminal_only(
+    serving: Serving,
+) -> None:
+    with serving({"HATCHFARM_API_TOKEN": ""}) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 0
+    (token,) = re.findall(r"^Owner token of this run: ([0-9a-f]{48})$", err, re.MULTILINE)
+    assert err.count(token) == 1
+    assert "HATCHFARM_API_TOKEN is not set" in err
+
+
+def test_a_client_that_left_before_its_answer_holds_up_no_shutdown(
+    serving: Serving,
+) -> None:
+    """Every deadline is an hour, so that only the client's having left can end its connection."""
+    hour = dict.fromkeys(("SHUTDOWN_GRACE_SECONDS", "HTTP_BODY_TIMEOUT_SECONDS", "HTTP_IDLE_TIMEOUT_SECONDS"), "3600")
+    with serving({**hour, "METRICS_PUBLIC": "true", "HATCHFARM_API_TOKEN": "t"}) as (process, url):
+        port = int(url.rpartition(":")[2])
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert client.makefile("rb").readline().startswith(b"HTTP/1.1 200")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_it_stops_when_standard_input_closes_if_asked_to(
+    serving: Serving,
+) -> None:
+    with serving({"HATCHFARM_UNTIL_STDIN_CLOSES": "true", "HATCHFARM_API_TOKEN": "t"}) as (process, _):
+        assert process.poll() is None
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(WAIT_SECONDS) == 0

@@ -1,0 +1,191 @@
+"""What the terminal shows: whether it is one, progress in place or in lines, and the verdict with the worst first."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from rich.console import Console
+
+from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
+from simulator.history import Answer
+from simulator.report.terminal import make_console, show_progress, show_verdict
+from simulator.report.verdict_file import RunVerdict
+from simulator.worlds.progress import Progress
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
+SECOND_NS = 1_000_000_000
+
+
+class Screen(io.StringIO):
+    """Standard output that is a terminal, or is none."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Take away what this process's own terminal says about itself."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "escapes"), [(True, "", True), (True, "1", False), (False, "", False), (False, "1", False)]
+)
+def test_only_a_terminal_without_no_color_gets_colours(
+    bare: pytest.MonkeyPatch,
+    terminal: bool,  # noqa: FBT001 - a column of the table
+    no_color: str,
+    escapes: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    screen = Screen(terminal=terminal)
+    bare.setattr("sys.stdout", screen)
+    bare.setenv("NO_COLOR", no_color)
+    console = make_console()
+    console.print("[red bold]x[/]")
+    assert ("\x1b" in screen.getvalue()) is escapes
+    assert console.is_terminal is escapes
+
+
+def run_verdict(
+    status: Status,
+    checkers: list[Verdict],
+    thresholds: list[Verdict] | None = None,
+    warnings: list[str] | None = None,
+    interrupted: str | None = None,
+) -> RunVerdict:
+    return RunVerdict(
+        scenario="farm",
+        description="",
+        seed=1,
+        target="its own server",
+        started_at="2024-01-01T00:00:00.000+00:00",
+        duration_s=1.0,
+        interrupted=interrupted,
+        status=status,
+        exit_code=EXIT_CODES[status],
+        checkers=checkers,
+        thresholds=thresholds or [],
+        requests={"total": 10, "heartbeats_accepted": 6, "attacks": 3, "lost": 1},
+        latency_s={"p50": 0.0015, "p99": 0.25},
+        warnings=warnings or [],
+        reproduce="hatchfarm run farm.toml --seed 1",
+    )
+
+
+def shown(verdict: RunVerdict, width: int = 1000) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, highlight=False, soft_wrap=True)
+    show_verdict(console, verdict)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_failures_come_first_with_at_most_three_findings_each() -> None:
+    findings = tuple(Finding("rule", f"evidence {number}", number) for number in range(5))
+    lines = shown(
+        run_verdict(
+            FAIL,
+            [Verdict("alerts", PASS, "fine"), Verdict("replay", FAIL, "two of them", findings)],
+            [Verdict("a: count==0", FAIL, "4", findings[:1]), Verdict("b: count==0", UNKNOWN, "not measured")],
+        )
+    )
+    assert lines[1:7] == [
+        "FAILED replay: two of them",
+        "  - evidence 0",
+        "  - evidence 1",
+        "  - evidence 2",
+        "  - and 2 more in verdict.json",
+        "FAILED a: count==0: 4",
+    ]
+    assert lines[7:] == [
+        "  - evidence 0",
+        "Checkers",
+        "fail  replay  two of them",
+        "pass  alerts  fine",
+        "Thresholds",
+        "fail          a: count==0  4",
+        "inconclusive  b: count==0  not measured",
+        "10 requests, 6 heartbeats accepted, 3 hostile, 1 lost; response time p50 1.5 ms, p99 250.0 ms",
+        "FAIL farm",
+    ]
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_last_line_is_the_verdict_after_warnings_and_interruption(status: Status) -> None:
+    lines = shown(run_verdict(status, [Verdict("x", status, "y")], warnings=["one", "two"], interrupted="SIGINT"))
+    assert lines[-4:] == ["warning: one", "warning: two", "Interrupted: SIGINT", f"{status.value.upper()} farm"]
+
+
+def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:
+    odd = "[red]not red[/] [/nothing]"
+    lines = shown(
+        run_verdict(FAIL, [Verdict("x", FAIL, odd, (Finding("r", odd, 0),))], warnings=[odd], interrupted=odd)
+    )
+    assert sum(odd in line for line in lines) == 5
+
+
+def test_on_a_narrow_terminal_nothing_is_cut_off() -> None:
+    text = "\n".join(shown(run_verdict(PASS, [], [Verdict("Q" * 60, PASS, "Z" * 60)]), width=40))
+    assert (text.count("Q"), text.count("Z"), text.count("…")) == (60, 60, 0)
+
+
+def busy_progress() -> Progress:
+    progress = Progress()
+    progress.phase = "running"
+    progress.elapsed_ns = 7 * SECOND_NS
+    progress.connected, progress.machines_wanted = 18, 20
+    for latency_ms in (1, 2, 3):
+        progress.answered(Answer.ACCEPTED, latency_ms * 1_000_000)
+    progress.answered(Answer.UNEXPECTED, 4_000_000)
+    progress.attacked(Answer.NONCE_REPLAYED)
+    progress.attacked(Answer.ACCEPTED)
+    progress.lost = 1
+    progress.auth_alert = progress.stale_alert = True
+    return progress
+
+
+async def show_for(seconds: float, console: Console) -> None:
+    with trio.move_on_after(seconds):
+        await show_progress(console, busy_progress(), 30 * SECOND_NS, "farm")
+
+
+async def test_off_a_terminal_progress_is_a_line_every_five_seconds(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    console = Console(file=Screen(terminal=False), width=1000)
+    await show_for(16, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 3
+    assert " ".join(lines[0].split()) == (
+        "7s/30s running machines 18/20 1/s accepted p50 2.5 ms p99 4.0 ms refused 1 lost 1 "
+        "attacks 1 refused, 1 accepted alerts stale+auth"
+    )
+    assert " 0/s accepted " in lines[1]
+
+
+async def test_on_a_terminal_progress_is_drawn_in_place(bare: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
+    del bare, autojump_clock
+    console = Console(file=Screen(terminal=True), width=100, force_terminal=True)
+    await show_for(3.2, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    # Every half second, and once at the beginning and the end.
+    assert 7 <= plain.count("machines 18/20") <= 9
+    assert "\x1b[1A" in text
+    for part in ("phase running", "attacks 1 refused, 1 accepted", "alerts stale+auth", "7s of 30s", "farm"):
+        assert part in plain

@@ -1,0 +1,87 @@
+"""`limit` and `offset` of the lists (contract §1)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.server_under_test import Answer, Server, owner_headers
+
+LISTS = ("/workers/statuses", "/audit/events")
+
+
+def read(server: Server, path: str, query: str) -> Answer:
+    return server.send("GET", path, None, owner_headers("ada"), query=query)
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    ("query", "limit", "offset"),
+    [
+        ("", 100, 0),
+        ("limit=1", 1, 0),
+        ("limit=500", 500, 0),
+        ("limit=501", 500, 0),
+        ("limit=9999999999999999999", 500, 0),
+        ("limit=007", 7, 0),
+        ("limit=%31%32", 12, 0),
+        ("limit=%2B5", 5, 0),
+        ("offset=0", 100, 0),
+        ("offset=-0", 100, 0),
+        ("offset=9223372036854775807", 100, 9223372036854775807),
+        ("offset=3&limit=2", 2, 3),
+        ("limit=2&limit=x", 2, 0),
+        ("other=1&limit=2", 2, 0),
+    ],
+)
+def test_a_page_is_shown_with_its_limit_and_offset(
+    server: Server, path: str, query: str, limit: int, offset: int
+) -> None:
+    data = read(server, path, query).data
+    assert (data["limit"], data["offset"], data["total"]) == (limit, offset, 0)
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize(
+    "value", ["", "0", "-1", "x", "1.5", "1e2", "0x10", "1_0", " 1", "+5", "%D9%A1", "NaN", "1%00"]
+)
+def test_a_limit_that_is_no_whole_number_from_one_is_refused(server: Server, path: str, value: str) -> None:
+    """`+5` in a query is a space and a 5."""
+    assert read(server, path, f"limit={value}").error == (400, "invalid limit")
+    assert read(server, path, f"offset=x&limit={value}").error == (400, "invalid limit")
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("value", ["", "-1", "x", "1.5", "1e2", "1_0", " 0", "NaN"])
+def test_an_offset_that_is_no_whole_number_from_zero_is_refused(server: Server, path: str, value: str) -> None:
+    assert read(server, path, f"offset={value}").error == (400, "invalid offset")
+
+
+@settings(max_examples=60, deadline=None)
+@given(machines=st.integers(0, 7), limit=st.integers(1, 8), offset=st.integers(0, 8))
+def test_pages_are_slices_of_the_whole(machines: int, limit: int, offset: int) -> None:
+    server = Server()
+    ids = sorted(server.register("ada").id for _ in range(machines))
+    server.register("bob")
+    data = read(server, "/workers/statuses", f"limit={limit}&offset={offset}").data
+    assert [status["worker_id"] for status in data["workers"]] == ids[offset : offset + limit]
+    assert data["total"] == machines
+    events = read(server, "/audit/events", f"limit={limit}&offset={offset}").data
+    assert [event["sequence"] for event in events["events"]] == list(range(1, machines + 1))[offset : offset + limit]
+    assert events["total"] == machines
+
+
+def test_a_page_of_five_hundred_is_the_most_there_is(server: Server) -> None:
+    for _ in range(501):
+        server.register("ada")
+    assert len(read(server, "/workers/statuses", "limit=1000").data["workers"]) == 500
+    assert len(read(server, "/audit/events", "limit=1000").data["events"]) == 500
+    assert len(read(server, "/workers/statuses", "").data["workers"]) == 100
+    assert len(read(server, "/workers/statuses", "limit=500&offset=500").data["workers"]) == 1
+
+
+def test_without_an_owner_everybodys_workers_are_listed_in_order(server: Server) -> None:
+    ids = sorted(server.register(owner_id).id for owner_id in ("bob", "ada", "cyd") * 5)
+    data = server.send("GET", "/workers/statuses", None, owner_headers()).data
+    assert [status["worker_id"] for status in data["workers"]] == ids

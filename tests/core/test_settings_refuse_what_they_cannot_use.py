@@ -1,0 +1,202 @@
+"""Every setting refuses a value it cannot use, by name, value and what is allowed (contract §11)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_server.app import make_api, settings_help
+from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
+from tests.core.server_under_test import SeededEntropy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
+NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1.5", "1e3", "inf", "-inf"]
+NO_FLAGS = ["yes", "no", "2", "-1", "on", "off", "t", "truee", " true", "None"]
+
+# Variable: (field, a value, what it means, values that are too small or too large, values that are none).
+TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
+    "HATCHFARM_API_TOKEN": ("api_token", "s3cret", "s3cret", [], ["two words", "tök", "a\tb", "a\nb", " a", "\x7f"]),
+    "PORT": ("port", "0", 0, ["-1", "65536"], NO_WHOLE_NUMBERS),
+    "ALLOWED_ORIGINS": (
+        "allowed_origins",
+        "http://a.test, https://b.test",
+        ("http://a.test", "https://b.test"),
+        [],
+        ["*", "http://a.test,*", "a.test", "ftp://a.test", "null", "http://a.test http://b.test,*"],
+    ),
+    "METRICS_PUBLIC": ("metrics_public", "true", True, [], NO_FLAGS),
+    "REQUIRE_HTTPS": ("require_https", "1", True, [], NO_FLAGS),
+    "TRUST_PROXY_HEADERS": ("trust_proxy_headers", "TRUE", True, [], NO_FLAGS),
+    "WORKER_STATUS_STALE_SECONDS": ("stale_seconds", "1", 1, ["0", "-60", "86401"], NO_WHOLE_NUMBERS),
+    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": (
+        "auth_failure_window_seconds",
+        "86400",
+        86_400,
+        ["0", "86401"],
+        NO_WHOLE_NUMBERS,
+    ),
+    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": ("auth_failure_threshold", "1", 1, ["0", "-1", "1000000001"], NO_WHOLE_NUMBERS),
+    "HEARTBEAT_NONCE_TTL_SECONDS": ("nonce_ttl_seconds", "180", 180, ["179", "0", "86401"], NO_WHOLE_NUMBERS),
+    "RATE_LIMIT_REFILL_PER_SECOND": (
+        "rate_limit_refill_per_second",
+        "0.5",
+        0.5,
+        ["0", "-1", "0.0009", "1e10"],
+        [*NO_NUMBERS, "inf", "-inf"],
+    ),
+    "RATE_LIMIT_BURST": ("rate_limit_burst", "1", 1, ["0", "-20", "1000000001"], NO_WHOLE_NUMBERS),
+    "AUDIT_EVENTS_PER_STREAM": ("audit_events_per_stream", "1", 1, ["0", "1000001"], NO_WHOLE_NUMBERS),
+    **{
+        variable: (field, "0.05", 0.05, ["0", "-1", "0.04", "3601"], [*NO_NUMBERS, "inf"])
+        for variable, field in (
+            ("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds"),
+            ("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds"),
+            ("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds"),
+            ("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds"),
+        )
+    },
+}
+FREE_TEXT = {"HOST", "TLS_CERT_FILE", "TLS_KEY_FILE", "MACHINE_CERT_SIGNING_KEY_FILE"}
+"""Their values are tried where they are used: files are opened, the address is listened on."""
+DEFAULTS = {
+    "HOST": "127.0.0.1",
+    "PORT": "8080",
+    "ALLOWED_ORIGINS": "http://localhost:3000",
+    "METRICS_PUBLIC": "false",
+    "REQUIRE_HTTPS": "false",
+    "TRUST_PROXY_HEADERS": "false",
+    "WORKER_STATUS_STALE_SECONDS": "60",
+    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": "300",
+    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": "10",
+    "HEARTBEAT_NONCE_TTL_SECONDS": "300",
+    "RATE_LIMIT_REFILL_PER_SECOND": "5.0",
+    "RATE_LIMIT_BURST": "20",
+    "AUDIT_EVENTS_PER_STREAM": "5000",
+    "HTTP_HEADER_TIMEOUT_SECONDS": "10.0",
+    "HTTP_BODY_TIMEOUT_SECONDS": "30.0",
+    "HTTP_IDLE_TIMEOUT_SECONDS": "75.0",
+}
+
+
+def refusal(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ)
+    return str(caught.value)
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert {setting.variable for setting in SETTINGS} == TABLE.keys() | FREE_TEXT
+
+
+def test_without_environment_the_defaults_are_those_of_the_contract() -> None:
+    assert load_settings({}) == Settings()
+    shown = {variable: default for variable, default, _ in settings_help()}
+    assert {variable: shown[variable] for variable in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize("variable", TABLE)
+def test_a_good_value_is_read(variable: str) -> None:
+    field, text, value, _, _ = TABLE[variable]
+    assert getattr(load_settings({variable: text}), field) == value
+
+
+@pytest.mark.parametrize("variable", TABLE)
+def test_an_empty_variable_counts_as_unset(variable: str) -> None:
+    assert load_settings({variable: ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "flag"), [("true", True), ("True", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_flags_are_read_in_every_form(text: str, flag: bool) -> None:  # noqa: FBT001 - a column of the table
+    assert load_settings({"METRICS_PUBLIC": text}).metrics_public is flag
+
+
+BAD = [(variable, text) for variable, row in TABLE.items() for text in (*row[3], *row[4])]
+
+
+@pytest.mark.parametrize(("variable", "text"), BAD)
+def test_a_bad_value_is_refused_by_name_value_and_what_is_allowed(variable: str, text: str) -> None:
+    message = refusal({variable: text})
+    allowed = next(setting.allowed for setting in SETTINGS if setting.variable == variable)
+    shown = "the value given (hidden)" if variable == "HATCHFARM_API_TOKEN" else repr(text)
+    assert message == f"{variable}: {shown} is not {allowed}"
+
+
+@pytest.mark.parametrize(("variable", "text"), [(name, text) for name, row in TABLE.items() for text in row[3]])
+def test_a_value_out_of_bounds_is_told_the_bounds(variable: str, text: str) -> None:
+    assert re.search(r"is not a (whole )?number from [0-9.e-]+ to [0-9.e+]+$", refusal({variable: text}))
+
+
+@settings(max_examples=200, deadline=None)
+@given(variable=st.sampled_from(sorted(TABLE)), text=st.text(max_size=12))
+def test_any_text_at_all_is_read_or_refused(variable: str, text: str) -> None:
+    message = ""
+    try:
+        load_settings({variable: text})
+    except SettingsError as error:
+        message = str(error)
+    assert message == "" or message.startswith(f"{variable}: ")
+
+
+@pytest.mark.parametrize("variable", NOT_YET)
+@pytest.mark.parametrize("text", ["true", "TRUE", "1", "localhost:6379", "/var/lib/state.json", "FALSEHOOD"])
+def test_a_setting_of_a_later_version_is_refused_rather_than_ignored(variable: str, text: str) -> None:
+    message = refusal({variable: text})
+    assert message.startswith(f"{variable} is set")
+    assert "unset it" in message
+
+
+@pytest.mark.parametrize("variable", NOT_YET)
+@pytest.mark.parametrize("text", ["", "false", "FALSE", "0"])
+def test_a_setting_of_a_later_version_may_be_off(variable: str, text: str) -> None:
+    assert load_settings({variable: text}) == Settings()
+
+
+def test_later_versions_promises_are_all_refused() -> None:
+    """Durability and sharing are promises: to ignore one of these settings would break it."""
+    assert NOT_YET.keys() == {
+        "HATCHFARM_STATE_FILE",
+        "WORKER_STATUS_STATE_FILE",
+        "REDIS_ADDR",
+        "REDIS_RATE_LIMIT_ENABLED",
+    }
+
+
+@pytest.mark.parametrize("lone", ["TLS_CERT_FILE", "TLS_KEY_FILE"])
+def test_tls_needs_both_of_its_files(lone: str) -> None:
+    message = refusal({lone: "file.pem"})
+    assert "TLS_CERT_FILE" in message
+    assert "TLS_KEY_FILE" in message
+    both = load_settings({"TLS_CERT_FILE": "cert.pem", "TLS_KEY_FILE": "key.pem"})
+    assert (both.tls_cert_file, both.tls_key_file) == ("cert.pem", "key.pem")
+
+
+def rsa_pem() -> bytes:
+    key = generate_private_key(65_537, 1024)  # noqa: S505 - only to be refused
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a key", rsa_pem()], ids=["missing", "empty", "text", "RSA"])
+def test_a_signing_key_that_cannot_be_used_is_refused_with_the_way_out(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "key.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        make_api({"HATCHFARM_API_TOKEN": "token", "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}, SeededEntropy())
+    message = str(caught.value)
+    assert message.startswith(f"MACHINE_CERT_SIGNING_KEY_FILE: cannot use {file}")
+    assert "openssl genpkey -algorithm ed25519" in message
+
+
+def test_unknown_variables_are_nobodys_business() -> None:
+    assert load_settings({"PATH": "/bin", "HATCHFARM_ELSE": "x"}) == Settings()

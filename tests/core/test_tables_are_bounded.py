@@ -1,0 +1,68 @@
+"""Tables that are full refuse new rows with 503, and go on serving what is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_server import limits
+from tests.core.server_under_test import (
+    RULES,
+    TOKEN,
+    UNKNOWN_WORKER,
+    Server,
+    canonical,
+    hmac_base64,
+    owner_headers,
+)
+
+if TYPE_CHECKING:
+    import pytest
+
+FULL = (503, "capacity reached")
+
+
+def register(server: Server, owner_id: str) -> tuple[int, str]:
+    body = {"owner_id": owner_id, "name": "a machine"}
+    return server.send("POST", "/machines/register", body, owner_headers()).error
+
+
+def create_policy(server: Server, owner_id: str) -> tuple[int, str]:
+    signature = hmac_base64(TOKEN, f"{owner_id}|{canonical(RULES)}")
+    body = {"owner_id": owner_id, "rules": RULES, "signature": signature}
+    return server.send("POST", "/policies", body, owner_headers()).error
+
+
+def test_machines_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reference_server.core.machines.MACHINES_MAX", 2)
+    assert [register(server, "ada") for _ in range(3)] == [(201, ""), (201, ""), FULL]
+    assert server.metrics()["hatchfarm_workers_total"] == 2
+    assert server.audit("ada")["total"] == 2
+
+
+def test_policies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reference_server.core.policies.POLICIES_MAX", 2)
+    assert [create_policy(server, "ada") for _ in range(3)] == [(201, ""), (201, ""), FULL]
+
+
+def test_consents_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reference_server.core.consents.CONSENTS_MAX", 1)
+    machine = server.register()
+    first, second = server.policy(), server.policy()
+    consent_id = server.consent(machine, first)
+    assert server.consent(machine, first) == consent_id
+    body = {"owner_id": "ada", "worker_id": machine.id, "policy_id": second}
+    body["signature"] = hmac_base64(TOKEN, f"ada|{machine.id}|{second}")
+    assert server.send("POST", "/consents", body, owner_headers()).error == FULL
+    assert server.beat(machine, first, "nonce").status == 200
+
+
+def test_owners_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OWNERS_MAX", 1)
+    assert register(server, "ada") == (201, "")
+    assert register(server, "bob") == FULL
+    assert create_policy(server, "bob") == FULL
+    assert register(server, "ada") == (201, "")
+    # What a stranger is denied has nowhere to be shown but with who knows the object.
+    assert server.send("POST", f"/machines/{UNKNOWN_WORKER}/certificate", None, owner_headers("eve")).status == 401
+    assert set(server.api.state.owners) == {"ada"}
+    assert len(server.api.state.unattributed) == 1

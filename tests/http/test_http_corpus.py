@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from reference_server.operations import OPERATIONS, PREFIXES
+from reference_server.wire.values import Request
+from tests.http.corpus import WORLD, Case, get, make_world, plain
+from tests.http.corpus_framing import FRAMING_CASES
+from tests.http.corpus_routes import ROUTE_CASES
+from tests.http.serving import Answer, Server, direct_answer, serving
+from tests.http.twins import SetClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CASES = [*ROUTE_CASES, *FRAMING_CASES]
+BEFORE = plain("before", 200, WORLD.machine.heartbeat("before"))
+AFTER = plain("after", 200, WORLD.machine.heartbeat("after")).then(plain("last", 200, get("/api/v1/status")))
+
+
+async def exchange(server: Server, case: Case) -> list[Answer]:
+    """Send a case at once on a connection of its own; afterwards the server closes, and says nothing more."""
+    async with server.client() as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_what_it_takes, case.sent)
+            answers = [await client.answer(method) for method in case.methods]
+        assert await (client.rest() if case.closes else client.end()) == b""
+    return answers
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_corpus_means_what_it_says(case: Case) -> None:
+    """Each case gets the status the contract gives it, from the operation table alone."""
+    api, _ = make_world()
+    assert [answer.status for answer in case.direct(api)] == [meant.status for meant in case.meant]
+
+
+def test_corpus_answers_every_route_with_success() -> None:
+    def succeeded(cases: Iterable[Case]) -> set[tuple[str, str]]:
+        asked = [(meant.request, meant.status) for case in cases for meant in case.meant]
+        ids = {WORLD.machine.worker_id, WORLD.bare.worker_id, WORLD.draft_policy_id, WORLD.machine.consent_id}
+        return {
+            (request.method, "/".join("{id}" if part in ids else part for part in request.path.split("/")))
+            for request, status in asked
+            if request is not None and status in {200, 201}
+        }
+
+    routes = {
+        (operation.method, prefix + operation.path)
+        for operation in OPERATIONS
+        for prefix in (("",) if operation.rooted else PREFIXES)
+    }
+    assert routes - succeeded(CASES) == set()
+
+
+@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_transport_answers_as_the_table_does(case: Case, *, express_lane: bool) -> None:
+    """Alone on its connection, and pipelined among others, each case gets the table's status, headers and body."""
+    api, twin = make_world()[0], make_world()[0]
+    async with serving(api, SetClock(), express_lane=express_lane) as server:
+        for sent in (case, BEFORE.then(case).then(AFTER)):
+            assert await exchange(server, sent) == sent.direct(twin)
+
+
+@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+async def test_rate_limit_counts_every_request_but_options(*, express_lane: bool) -> None:
+    """The client's address pays for heartbeats and reads alike, learns when to return, and may then."""
+    limits = {"rate_limit_burst": 20, "rate_limit_refill_per_second": 0.5}
+    api, twin, clock = make_world(**limits)[0], make_world(**limits)[0], SetClock()
+    beats = [WORLD.machine.heartbeat(f"n{number}") for number in range(20)]
+    options = Request("OPTIONS", "/health")
+    async with serving(api, clock, express_lane=express_lane) as server, server.client() as client:
+        for request in [*beats[:10], get("/health"), options, *beats[10:], get("/health"), options]:
+            expected = direct_answer(twin.handle(request, clock.now()), request.method, closes=False)
+            assert await client.ask(request) == expected
+        refused = await client.ask(get("/health"))
+        assert (refused.status, refused.header("retry-after")) == (429, "2")
+        async with server.client() as other:
+            assert (await other.ask(beats[-1])).header("retry-after") == "2"
+        clock.advance(2.0)
+        assert [(await client.ask(beats[-1])).status for _ in range(2)] == [200, 429]

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.http.corpus import get
+from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
+from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.http.twins import Machine
+
+SOON, NEVER = 0.1, 3600.0
+HEALTH = get("/health")
+WAYS = ["lane", "hypercorn", "handed over"]
+"""Where a connection is while it is late: in the lane, in Hypercorn from its start, in Hypercorn after the lane."""
+
+
+@asynccontextmanager
+async def server_with(way: str, **deadlines: float) -> AsyncIterator[tuple[Server, Machine]]:
+    """Serve with the deadlines given; the others never come."""
+    named = {f"{name}_timeout_seconds": deadlines.get(name, NEVER) for name in ("header", "body", "idle")}
+    api = make_api(**named)
+    machine = enrol(api)
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
+        yield server, machine
+
+
+@asynccontextmanager
+async def late_client(server: Server, way: str) -> AsyncIterator[Client]:
+    async with server.client() as client:
+        if way == "handed over":
+            assert (await client.ask(HEALTH)).status == 200
+        yield client
+
+
+def begun(machine: Machine, part: str) -> tuple[bytes, bytes]:
+    """A heartbeat in two parts, cut in its head or in its body, or before it."""
+    whole = written(machine.heartbeat("n"))
+    at = {"header": whole.index(b"Content-Length"), "body": len(whole) - 9, "idle": 0}[part]
+    return whole[:at], whole[at:]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("part", ["header", "body", "idle"])
+async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes(part: str, way: str) -> None:
+    async with server_with(way, **{part: SOON}) as (server, machine), late_client(server, way) as client:
+        started = trio.current_time()
+        await client.send(begun(machine, part)[0])
+        assert await client.rest() == b""
+        assert trio.current_time() - started >= SOON
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("part", "other"), [("header", "body"), ("body", "header"), ("body", "idle"), ("header", "idle")]
+)
+async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: str) -> None:
+    """What is half-sent may still be completed after the deadlines of other things have passed."""
+    async with (
+        server_with(way, **{other: SOON}) as (server, machine),
+        server.client() as patient,
+        late_client(server, way) as late,
+    ):
+        begin, rest = begun(machine, part)
+        if way == "handed over" and other != "idle":
+            assert (await patient.ask(HEALTH)).status == 200
+        await patient.send(begin)
+        await late.send(begun(machine, other)[0])
+        assert await late.rest() == b""
+        await patient.send(rest)
+        assert (await patient.answer("POST")).status == 200
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("part", "dripped"),
+    [("header", b"POST /api/v1/workers/w/heartbeat HTTP/1.1\r\nA: " + b"x" * 60_000), ("idle", b"\r\n" * 30_000)],
+    ids=["head", "empty lines"],
+)
+async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str) -> None:
+    """The deadline counts from the first byte, or from rest for empty lines, however often another byte comes."""
+    async with server_with(way, **{part: SOON}) as (server, _), late_client(server, way) as client:
+
+        async def drip() -> None:
+            for byte in dripped:
+                await client.send_what_it_takes(bytes([byte]))
+                await trio.sleep(SOON / 20)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drip)
+            assert await client.rest() == b""
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_heartbeats_keep_a_connection_from_resting(way: str) -> None:
+    """A connection that asks again within the idle deadline outlives one that does not."""
+    async with (
+        server_with(way, idle=4 * SOON) as (server, machine),
+        late_client(server, way) as resting,
+        late_client(server, way) as busy,
+        trio.open_nursery() as nursery,
+    ):
+        ended = trio.Event()
+
+        async def until_closed() -> None:
+            assert await resting.rest() == b""
+            ended.set()
+
+        nursery.start_soon(until_closed)
+        with trio.fail_after(PATIENCE_SECONDS):
+            for number in range(10_000):
+                assert (await busy.ask(machine.heartbeat(f"n{number}"))).status == 200
+                with trio.move_on_after(SOON):
+                    await ended.wait()
+                    break
+        assert ended.is_set()
+        assert (await busy.ask(HEALTH)).status == 200
+
+
+async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
+    """A connection is not kept by others that came while it still asked."""
+    api, clock = make_api(idle_timeout_seconds=75.0), SetClock()
+    machine = enrol(api)
+    async with (
+        serving(api, clock, express_lane=True) as server,
+        server.client() as silent,
+        server.client() as asking,
+        server.client() as newcomer,
+    ):
+        assert (await silent.ask(machine.heartbeat("a"))).status == 200
+        clock.advance(1)
+        assert (await asking.ask(machine.heartbeat("b"))).status == 200
+        clock.advance(73)
+        assert (await newcomer.ask(machine.heartbeat("c"))).status == 200
+        clock.advance(1.5)
+        assert await silent.rest() == b""
+        clock.advance(1)
+        assert await asking.rest() == b""
+        assert (await newcomer.ask(machine.heartbeat("d"))).status == 200
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_late_request_is_not_answered_and_changes_nothing(way: str) -> None:
+    api = make_api(body_timeout_seconds=SOON)
+    machine = enrol(api)
+    events = len(api.state.owners["ada"].notable)
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, late_client(server, way) as client:
+        await client.send(begun(machine, "body")[0])
+        assert await client.rest() == b""
+    assert api.state.workers[machine.worker_id].heard_monotonic_ns is None
+    assert len(api.state.owners["ada"].notable) == events
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str) -> None:
+    """`100 Continue` comes after the answers to what came before, once, and then the body's deadline runs."""
+    async with server_with(way, body=3 * SOON) as (server, machine), late_client(server, way) as client:
+        beat = machine.heartbeat("n")
+        head, _, body = written(beat, "Expect: 100-continue").partition(b"\r\n\r\n")
+        await client.send(written(HEALTH) + head + b"\r\n\r\n")
+        assert [(await client.next_response()).status for _ in range(2)] == [200, 100]
+        await client.send(body)
+        assert (await client.next_response("POST")).status == 200
+        await client.send(head.replace(b"heartbeat ", b"nothing ") + b"\r\n\r\n")
+        assert (await client.next_response()).status == 100
+        assert await client.rest() == b""

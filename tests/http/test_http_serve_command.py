@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import socket as stdlib_socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from reference_server import app
+from reference_server.adapters.entropy import SystemEntropy
+from reference_server.settings import SETTINGS as EVERY_SETTING
+from simulator.cli import app as cli
+from tests.http.certificates import make_pair
+from tests.http.corpus import get
+from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
+from tests.http.twins import API_TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.http.certificates import Pair
+    from tests.http.serving import Server
+
+SUMMARY_PATH = "/api/v1/workers/summary"
+
+
+async def test_it_says_where_it_listens_and_nothing_else() -> None:
+    """No token that was given, nothing about requests; and a standard input at its end means nothing."""
+    async with running(stdin=subprocess.DEVNULL) as started:
+        server = await started.server()
+        async with server.client() as client:
+            machine = await enrol_over(client)
+            assert await beat_over(client, machine, "n") == 200
+            assert await beat_over(client, machine, "n") == 401
+        assert not await owner_may_read(server, "")
+        assert await started.stop() == 0
+        host, port = server.address
+        assert host == "127.0.0.1"
+        assert started.stdout.text == f"Listening on http://{host}:{port}\n"
+        assert started.stderr.text == ""
+
+
+async def test_a_port_in_use_is_one_message() -> None:
+    with stdlib_socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with running(settings={"PORT": str(port)}) as started:
+            assert await started.ended() == 2
+    assert started.stdout.text == ""
+    (line,) = started.stderr.text.splitlines()
+    assert line.startswith(f"hatchfarm serve: cannot listen on 127.0.0.1:{port} (")
+    assert "PORT" in line
+
+
+async def test_a_bad_setting_is_one_message() -> None:
+    async with running(settings={"RATE_LIMIT_BURST": "many"}) as started:
+        assert await started.ended() == 2
+    assert started.stdout.text == ""
+    assert started.stderr.text == (
+        "hatchfarm serve: RATE_LIMIT_BURST: 'many' is not a whole number from 1 to 1000000000\n"
+    )
+
+
+@pytest.fixture
+def _restored() -> Iterator[None]:
+    """Put back what serving changes for the whole process."""
+    thresholds, root = gc.get_threshold(), logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    gc.set_threshold(*thresholds)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("_restored")
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PORT", "http", "'http' is not a whole number"),
+        ("PORT", "65536", "0 to 65535"),
+        ("HOST", "not.an.address.invalid", "no address of this machine"),
+        ("HATCHFARM_API_TOKEN", "two words", "hidden"),
+        ("ALLOWED_ORIGINS", "*", "never \\*"),
+        ("METRICS_PUBLIC", "maybe", "true or false"),
+        ("RATE_LIMIT_REFILL_PER_SECOND", "nan", "'nan'"),
+        ("HEARTBEAT_NONCE_TTL_SECONDS", "179", "180"),
+        ("HTTP_IDLE_TIMEOUT_SECONDS", "0", "0.05"),
+        ("TLS_CERT_FILE", "/dev/null", "TLS_KEY_FILE"),
+        ("MACHINE_CERT_SIGNING_KEY_FILE", "/nowhere/key.pem", "/nowhere/key.pem"),
+        ("REDIS_ADDR", "localhost:6379", "does not have"),
+        ("HATCHFARM_STATE_FILE", "state.json", "does not have"),
+    ],
+)
+def test_each_bad_setting_names_its_variable(
+    variable: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.serve(environment({variable: value})) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert re.match(f"hatchfarm serve: {variable}\\b.*{words}", line), line
+    assert "two words" not in line
+
+
+@pytest.mark.usefixtures("_restored")
+@pytest.mark.parametrize("broken", ["no certificate", "no key", "text for a certificate", "key of another"])
+def test_tls_files_that_do_not_fit_are_one_message(
+    broken: str, pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificate, key = pair
+    if broken == "no certificate":
+        certificate = tmp_path / "missing.pem"
+    elif broken == "no key":
+        key = tmp_path / "missing.pem"
+    elif broken == "text for a certificate":
+        certificate = tmp_path / "text.pem"
+        certificate.write_text("no certificate", encoding="utf-8")
+    else:
+        key = make_pair(tmp_path).key
+    settings = {"TLS_CERT_FILE": str(certificate), "TLS_KEY_FILE": str(key)}
+    assert app.serve(environment(settings)) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    (line,) = error.splitlines()
+    assert line.startswith("hatchfarm serve: TLS_CERT_FILE and TLS_KEY_FILE: cannot use ")
+    assert str(certificate) in line
+    assert str(key) in line
+
+
+async def owner_may_read(server: Server, token: str) -> bool:
+    async with server.client() as client:
+        answer = await client.ask(get(SUMMARY_PATH, (("authorization", f"Bearer {token}"), ("x-owner-id", "ada"))))
+    return answer.status == 200
+
+
+async def test_an_ephemeral_token_is_shown_once_and_on_the_terminal_only() -> None:
+    """It is made when none is given, warned about, and works."""
+    async with running(settings={"HATCHFARM_API_TOKEN": None}) as started:
+        server = await started.server()
+        token = (await started.stderr.line_with("Owner token of this run: ")).split()[-1]
+        assert re.fullmatch("[0-9a-f]{48}", token)
+        assert await owner_may_read(server, token)
+        assert not await owner_may_read(server, API_TOKEN)
+        assert await started.stop() == 0
+    warning, shown = started.stderr.text.splitlines()
+    assert re.search("WARNING .*HATCHFARM_API_TOKEN is not set", warning)
+    assert shown == f"Owner token of this run: {token}"
+    assert token not in warning + started.stdout.text
+
+
+def test_an_ephemeral_token_is_made_anew_each_time(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    apis = [app.make_api({}, SystemEntropy()) for _ in range(3)]
+    tokens = [api.settings.api_token for api in apis]
+    assert len(set(tokens)) == 3
+    assert capsys.readouterr().err.splitlines() == [f"Owner token of this run: {token}" for token in tokens]
+    assert not any(token in caplog.text for token in tokens)
+
+
+async def test_the_end_of_standard_input_stops_it_where_asked() -> None:
+    command = (*SERVE, "--until-stdin-closes", "--no-express-lane")
+    async with running(command, stdin=subprocess.PIPE) as started:
+        server = await started.server()
+        stdin = started.process.stdin
+        assert stdin is not None
+        await stdin.send_all(b"words, which say nothing\n")
+        async with server.client() as client:
+            machine = await enrol_over(client)
+            assert await beat_over(client, machine, "n") == 200
+            await stdin.aclose()
+            assert await client.rest() == b""
+        assert await started.ended() == 0
+    assert started.stderr.text == ""
+
+
+def test_help_lists_every_setting() -> None:
+    shown = CliRunner().invoke(cli, ["serve", "--help"])
+    assert shown.exit_code == 0
+    assert [setting.variable for setting in EVERY_SETTING if setting.variable not in shown.output] == []

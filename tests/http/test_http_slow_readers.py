@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import socket as stdlib_socket
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from reference_server.http import serve
+from tests.http.corpus import get
+from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
+from tests.http.twins import OWNER, LoopClock, Machine, enrol, make_api, written
+
+if TYPE_CHECKING:
+    from reference_server.settings import Settings
+    from reference_server.wire.values import Request
+
+SOON, NEVER = 0.2, 3600.0
+KERNEL_BYTES = 16_384
+"""What the kernel may hold for a connection in each direction; it takes the double, and a little more."""
+TAKEN_MAX_BYTES = 1 << 20
+HEALTH = get("/health")
+AUDIT = get("/api/v1/audit/events", OWNER)
+WAYS = ["lane", "hypercorn", "handed over"]
+
+
+@pytest.fixture(autouse=True)
+def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
+    open_listeners = serve.open_listeners
+
+    def with_small_buffers(settings: Settings) -> list[stdlib_socket.socket]:
+        listeners = open_listeners(settings)
+        for listener in listeners:
+            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, KERNEL_BYTES)
+            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, KERNEL_BYTES)
+        return listeners
+
+    monkeypatch.setattr(serve, "open_listeners", with_small_buffers)
+
+
+async def slow_client(server: Server) -> Client:
+    """Connect with little room for answers."""
+    socket = stdlib_socket.socket()
+    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, KERNEL_BYTES)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
+    await stream.socket.connect(server.address)
+    return Client(stream)
+
+
+def flood_of(way: str, machine: Machine) -> list[tuple[Request, int]]:
+    """What is pipelined in turn, without end: heartbeats where the lane answers them, else reads with large answers."""
+    if way == "lane":
+        replayed = machine.heartbeat("first")
+        return [(replayed, 401), (msgspec.structs.replace(replayed, body=b"{"), 400), (replayed, 401)]
+    return [(AUDIT, 200), (get("/nothing"), 404), (AUDIT, 200)]
+
+
+async def flood(client: Client, requests: list[tuple[Request, int]], taken: list[int]) -> None:
+    """Pipeline requests until the server hangs up; `taken` counts those it took."""
+    turns = cycle([written(request) for request, _ in requests])
+    while taken[0] * len(written(requests[0][0])) < TAKEN_MAX_BYTES:
+        try:
+            await client.send(next(turns))
+        except trio.BrokenResourceError:
+            return
+        taken[0] += 1
+    pytest.fail(f"the server took {taken[0]} requests from a client that reads no answer")
+
+
+async def until_stuck(taken: list[int]) -> None:
+    """Wait until the server takes no more."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        before = -1
+        while before != taken[0] or not before:
+            before = taken[0]
+            await wait_all_tasks_blocked(0.05)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_client_that_never_reads_is_dropped_in_time_and_others_are_served(way: str) -> None:
+    api = make_api(body_timeout_seconds=SOON)
+    machine = enrol(api)
+    async with (
+        serving(api, LoopClock(), express_lane=way != "hypercorn") as server,
+        server.client() as other,
+        trio.open_nursery() as nursery,
+    ):
+        slow = await slow_client(server)
+        dropped = trio.Event()
+
+        async def flood_until_dropped() -> None:
+            await flood(slow, flood_of(way, machine), [0])
+            dropped.set()
+
+        nursery.start_soon(flood_until_dropped)
+        with trio.fail_after(PATIENCE_SECONDS):
+            served = 0
+            while not dropped.is_set():
+                assert (await other.ask(machine.heartbeat(f"n{served}"))).status == 200
+                served += 1
+        assert served > 0
+        await slow.stream.aclose()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reader_that_was_slow_gets_every_answer_in_order(way: str) -> None:
+    """The server stops reading while its answers are not read, and goes on where it stopped."""
+    api = make_api(body_timeout_seconds=NEVER)
+    machine = enrol(api)
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, trio.open_nursery() as nursery:
+        async with server.client() as quick:
+            assert (await quick.ask(machine.heartbeat("first"))).status == 200
+        slow = await slow_client(server)
+        turns = flood_of(way, machine)
+        taken = [0]
+        nursery.start_soon(flood, slow, turns, taken)
+        await until_stuck(taken)
+        for _, (request, status) in zip(range(taken[0]), cycle(turns), strict=False):
+            assert (await slow.answer(request.method)).status == status
+        nursery.cancel_scope.cancel()
+        await slow.stream.aclose()
+
+
+async def test_the_lane_takes_back_a_reader_that_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it has read its answers, its heartbeats are answered by the lane again, and half of one is not lost."""
+    api = make_api(body_timeout_seconds=NEVER)
+    machine = enrol(api)
+    async with serving(api, LoopClock(), express_lane=True) as server:
+        slow = await slow_client(server)
+        again, last = written(machine.heartbeat("again")), written(machine.heartbeat("last"))
+        many = 400
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(slow.send, again * many + last[:50])
+            await wait_all_tasks_blocked(0.05)
+            assert [(await slow.answer("POST")).status for _ in range(many)] == [200] + [401] * (many - 1)
+        handled: list[Any] = []
+        monkeypatch.setattr(api, "handle", handled.append)
+        await slow.send(last[50:])
+        assert (await slow.answer("POST")).status == 200
+        assert handled == []
+        await slow.stream.aclose()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_clients_that_vanish_leave_nothing_behind(way: str) -> None:
+    """Whatever a client was in the middle of, its tasks end with it."""
+    api = make_api(body_timeout_seconds=NEVER, header_timeout_seconds=NEVER, idle_timeout_seconds=NEVER)
+    machine = enrol(api)
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
+        await wait_all_tasks_blocked()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        beat = written(machine.heartbeat("n"))
+        for begun in (b"", b"\r", b"GET", beat[:60], beat[:-1], beat + written(HEALTH), written(HEALTH) + beat[:60]):
+            for abruptly in (False, True):
+                client = await slow_client(server)
+                await client.send(begun)
+                await wait_all_tasks_blocked()
+                await hang_up(client, abruptly=abruptly)
+        for abruptly in (False, True):
+            client = await slow_client(server)
+            taken = [0]
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flood, client, flood_of(way, machine), taken)
+                await until_stuck(taken)
+                nursery.cancel_scope.cancel()
+            await hang_up(client, abruptly=abruptly)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while trio.lowlevel.current_statistics().tasks_living > tasks:
+                await wait_all_tasks_blocked(0.01)
+
+
+async def hang_up(client: Client, *, abruptly: bool) -> None:
+    """Close, or reset."""
+    assert isinstance(client.stream, trio.SocketStream)
+    if abruptly:
+        reset = b"\1\0\0\0\0\0\0\0"
+        client.stream.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, reset)
+    await client.stream.aclose()

@@ -1,0 +1,160 @@
+"""Seeded twins of what the server needs from outside, and a machine enrolled without any transport."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import trio
+
+from reference_server.operations import Api
+from reference_server.settings import Settings
+from reference_server.wire.signing import CertificateSigner, sign_text
+from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.values import Headers, Instant, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+API_TOKEN = "owner-token-for-tests"
+START = Instant(1_790_000_000_123_456_789, 5_000_000_000_000)
+OWNER: Headers = (("authorization", f"Bearer {API_TOKEN}"), ("x-owner-id", "ada"))
+
+
+class SetClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: Instant = START) -> None:
+        self._now = now
+
+    def now(self) -> Instant:
+        """Give the moment it was set to."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks on."""
+        step_ns = int(seconds * 1e9)
+        self._now = Instant(self._now.wall_ns + step_ns, self._now.monotonic_ns + step_ns)
+
+
+class LoopClock:
+    """A clock that starts when it is made and runs with the test's own loop: heartbeats stamped START stay in time."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
+
+    def now(self) -> Instant:
+        """Give START plus the time that has passed."""
+        passed_ns = int((trio.current_time() - self._began) * 1e9)
+        return Instant(START.wall_ns + passed_ns, START.monotonic_ns + passed_ns)
+
+
+class SeededEntropy:
+    """Digits that look random and repeat exactly for the same seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._drawn = 0
+
+    def hex(self, digits: int) -> str:
+        """Give the next digits."""
+        self._drawn += 1
+        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
+
+
+def make_api(**settings: Any) -> Api:
+    """Make an API whose every id, token and key is the same each time."""
+    given = {"api_token": API_TOKEN, "port": 0, "rate_limit_burst": 1_000_000, **settings}
+    signer = CertificateSigner.from_seed(bytes(range(32)))
+    return Api(Settings(**given), SeededEntropy("api"), signer, START)
+
+
+class Machine(NamedTuple):
+    """One enrolled machine and what its owner made for it."""
+
+    worker_id: str
+    token: str
+    certificate_id: str
+    policy_id: str
+    consent_id: str
+
+    @property
+    def path(self) -> str:
+        """Where its heartbeats go."""
+        return f"/api/v1/workers/{self.worker_id}/heartbeat"
+
+    @property
+    def headers(self) -> Headers:
+        """Prove that it is itself."""
+        return (("x-machine-token", self.token), ("x-machine-certificate-id", self.certificate_id))
+
+    def body(self, nonce: str, /, wall_ns: int = START.wall_ns, **fields: Any) -> bytes:
+        """Sign a heartbeat; `fields` replace what it says after it was signed."""
+        timestamp = format_timestamp(wall_ns)
+        signature = sign_text(self.token.encode(), f"{self.worker_id}|{timestamp}|{nonce}|{self.policy_id}").decode()
+        said = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
+        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **said, **fields})
+
+    def heartbeat(self, nonce: str, wall_ns: int = START.wall_ns) -> Request:
+        """Give a right heartbeat."""
+        return Request("POST", self.path, headers=self.headers, body=self.body(nonce, wall_ns))
+
+
+def signed(text: str) -> str:
+    """Sign as the owner does."""
+    return sign_text(API_TOKEN.encode(), text).decode()
+
+
+def as_owner(path: str, body: Any = None) -> Request:
+    """Change something as owner `ada`."""
+    return Request("POST", f"/api/v1{path}", headers=OWNER, body=b"" if body is None else msgspec.json.encode(body))
+
+
+def data_of(status: int, body: bytes) -> Any:
+    """Give a successful answer's data."""
+    assert status in {200, 201}, body
+    return msgspec.json.decode(body)["data"]
+
+
+def ask(api: Api, request: Request) -> Any:
+    """Ask the operation table directly, from an address and by a scheme that nothing refuses."""
+    reply = api.handle(msgspec.structs.replace(request, client="192.0.2.1", scheme="https"), START)
+    return data_of(reply.status, reply.body)
+
+
+def enrolment(name: str) -> Generator[Request, Any, Machine]:
+    """Ask for what enrols a machine of owner `ada`, with an active policy and a consent; take each answer's data."""
+    registered = yield as_owner("/machines/register", {"owner_id": "ada", "name": name})
+    worker_id = registered["machine"]["id"]
+    signature = signed('ada|{"max_cpu_percent":50}')
+    policy = yield as_owner("/policies", {"owner_id": "ada", "rules": {"max_cpu_percent": 50}, "signature": signature})
+    policy_id = policy["id"]
+    yield as_owner(f"/policies/{policy_id}/activate")
+    signature = signed(f"ada|{worker_id}|{policy_id}")
+    agreed = {"owner_id": "ada", "worker_id": worker_id, "policy_id": policy_id, "signature": signature}
+    consent = yield as_owner("/consents", agreed)
+    certificate_id = registered["machine_certificate"]["certificate_id"]
+    return Machine(worker_id, registered["machine_token"], certificate_id, policy_id, consent["id"])
+
+
+def enrol(api: Api, name: str = "rack 1") -> Machine:
+    """Enrol a machine without any transport."""
+    steps = enrolment(name)
+    request = next(steps)
+    while True:
+        try:
+            request = steps.send(ask(api, request))
+        except StopIteration as end:
+            machine: Machine = end.value
+            return machine
+
+
+def written(request: Request, *more: str) -> bytes:
+    """Write a request plainly, as machines do; `more` are further header lines."""
+    target = request.path + ("?" + request.query if request.query else "")
+    lines = [f"{request.method} {target} HTTP/1.1", "Host: server", *more]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    if request.body or request.method == "POST":
+        lines.append(f"Content-Length: {len(request.body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body

@@ -1,0 +1,304 @@
+"""Every kind of broken scenario file: one message, naming the place and the way out, from each way to read it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from simulator.cli import app
+from simulator.limits import SCENARIO_MAX_BYTES
+from simulator.scenario.loading import ScenarioError, load_scenario
+from simulator.scenario.values import json_schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulator.scenario.loading import ServerSettings
+
+TOP_KEYS = "attacks, description, duration, fleet, metrics_interval, name, seed, server, thresholds, version"
+FLEET_KEYS = (
+    "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, silence, stages"
+)  # fmt: skip
+ATTACKS = (
+    "certificate.rotated-out, credential.wrong-token, replay.exact, signature.forged, skew.ahead, skew.behind"
+)  # fmt: skip
+NO_DURATION = "is no duration: write it like '250ms', '30s', '1.5m' or '2h'"
+NO_THRESHOLD = "is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'"
+NAME = "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most"
+LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]'
+UNREADABLE = "not TOML that can be read: a number is too long, or brackets are nested too deep"
+ATTACK = '[[attacks]]\nname = "replay.exact"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
+SILENCE = '[[fleet.silence]]\nshare = 0.1\nat = "1s"\nduration = "1s"\n'
+RESPONSE, ACCEPTED = 'thresholds."heartbeat.response_time"', 'thresholds."heartbeat.accepted"'
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A small right scenario with one thing changed, or other bytes altogether, and all that is said about it.
+
+    `shape` says that the fault is one a JSON Schema can see.
+    """
+
+    kind: str
+    says: str
+    replace: tuple[str, str] = ("", "")
+    add: str = ""
+    content: bytes | None = None
+    shape: bool = False
+
+    def write(self, path: Path, small: str) -> None:
+        text = small.replace(*self.replace, 1) if self.replace[0] else small
+        path.write_bytes((text + self.add).encode() if self.content is None else self.content)
+
+
+def settings(line: str) -> str:
+    return f"[server.settings]\n{line}\n"
+
+
+def threshold(metric: str, expression: str) -> str:
+    return f'[thresholds]\n"{metric}" = ["{expression}"]\n'
+
+
+BROKEN = (
+    Broken("not UTF-8", "line 2: not UTF-8 text: save it as UTF-8", content=b'version = 1\nname = "\xff"\n'),
+    Broken("a picture", "line 1: not UTF-8 text: save it as UTF-8", content=b"\x89PNG\r\n\x1a\n\0\0"),
+    Broken("too large", f"larger than {SCENARIO_MAX_BYTES} bytes, which is no scenario",
+           content=b"#" * (SCENARIO_MAX_BYTES + 1)),
+    Broken("empty", "version: missing; every scenario needs it", content=b"", shape=True),
+    Broken("an endless number", UNREADABLE, ("= 20", "= " + "9" * 5000)),
+    Broken("endless nesting", UNREADABLE, add="x = " + "[" * 50_000),
+    # --- keys
+    Broken("unknown key", f"line 1: zzz: unknown key; one of {TOP_KEYS}", ("version", "zzz = 1\nversion"), shape=True),
+    Broken("misspelt key", "line 3: durration: unknown key; did you mean 'duration'?", ("duration", "durration"),
+           shape=True),
+    Broken("unknown key of the fleet", f"line 7: fleet.qqq: unknown key; one of {FLEET_KEYS}", add="qqq = 1",
+           shape=True),
+    Broken("misspelt key of the fleet", "line 6: fleet.machinez: unknown key; did you mean 'machines'?",
+           ("machines", "machinez"), shape=True),
+    Broken("misspelt key of the server", "line 8: server.instance: unknown key; did you mean 'instances'?",
+           add="[server]\ninstance = 1\n", shape=True),
+    Broken("misspelt key of a stage", "line 7: fleet.stages[0].targett: unknown key; did you mean 'target'?",
+           add='stages = [{ duration = "1s", targett = 5 }]', shape=True),
+    Broken("misspelt key of a clock", "line 9: fleet.clocks[0].ofset: unknown key; did you mean 'offset'?",
+           add='[[fleet.clocks]]\nshare = 0.1\nofset = "1s"\n', shape=True),
+    Broken("misspelt key of a step", "line 9: fleet.clocks[0].step.bye: unknown key; did you mean 'by'?",
+           add='[[fleet.clocks]]\nshare = 0.1\nstep = { at = "1s", bye = "1s" }\n', shape=True),
+    Broken("unknown key of a silence", "line 11: fleet.silence[0].why: unknown key; one of at, duration, share",
+           add=SILENCE + "why = 1\n", shape=True),
+    Broken("misspelt key of the second attack", "line 17: attacks[1].rates: unknown key; did you mean 'rate'?",
+           add=ATTACK + ATTACK + "rates = 2\n", shape=True),
+    # --- what is missing
+    Broken("no fleet", "fleet: missing; every scenario needs it", ("[fleet]\nmachines = 20\n", ""), shape=True),
+    Broken("no machines", "line 5: fleet.machines: missing; add it to [fleet]", ("machines = 20", ""), shape=True),
+    Broken("no rate", "line 12: attacks[1].rate: missing; add it to [attacks[1]]",
+           add=ATTACK + ATTACK.replace("rate = 1", ""), shape=True),
+    # --- types
+    Broken("a number for text", f"line 2: name: {NAME} (it is 5)", ('"small"', "5"), shape=True),
+    Broken("text for a number", "line 6: fleet.machines: expected int, got str (it is 'many')", ("20", '"many"'),
+           shape=True),
+    Broken("half a machine", "line 6: fleet.machines: expected int, got float (it is 20.5)", ("20", "20.5"),
+           shape=True),
+    Broken("a date for a seed", "line 1: seed: expected int, got date", ("version", "seed = 2024-01-01\nversion")),
+    Broken("a number for a table", "line 5: fleet: expected table, got int (it is 5)",
+           ("[fleet]\nmachines = 20", "fleet = 5"), shape=True),
+    Broken("a table for a list", "line 7: attacks: expected array, got table", add='[attacks]\nname = "replay.exact"\n',
+           shape=True),
+    Broken("no text for a threshold", f"line 8: {ACCEPTED}: {LISTED}",
+           add='[thresholds]\n"heartbeat.accepted" = "rate==1"\n', shape=True),
+    Broken("a metric without quotes", f'line 7: thresholds."heartbeat": {LISTED}',
+           add='[thresholds]\nheartbeat.accepted = ["rate==1"]\n', shape=True),
+    Broken("a number for a threshold", f"line 9: {ACCEPTED}[0]: {LISTED}",
+           add='[thresholds]\n"attacks.sent" = ["count==0"]\n"heartbeat.accepted" = [1]\n', shape=True),
+    Broken("a list for a setting",
+           'line 9: server.settings."HOST": expected bool | int | float | str, got array',
+           add=settings("RATE_LIMIT_BURST = 5\nHOST = []"), shape=True),
+    # --- values
+    Broken("a later format", "line 1: version: this program reads version 1 (it is 2)", ("= 1", "= 2"), shape=True),
+    Broken("a name with spaces", f"line 2: name: {NAME} (it is 'My Run')", ("small", "My Run"), shape=True),
+    Broken("a name that leads elsewhere", f"line 2: name: {NAME} (it is '../up')", ("small", "../up"), shape=True),
+    Broken("a negative seed", "line 1: seed: expected int >= 0 (it is -1)", ("version", "seed = -1\nversion"),
+           shape=True),
+    Broken("a duration without a unit", "line 3: duration: a duration is written as text, like '30s' (it is 10)",
+           ('"10s"', "10"), shape=True),
+    Broken("an unknown unit", f"line 3: duration: '10d' {NO_DURATION}", ("10s", "10d"), shape=True),
+    Broken("a negative duration", f"line 3: duration: '-10s' {NO_DURATION}", ("10s", "-10s"), shape=True),
+    Broken("no duration", "line 3: duration: must be longer than nothing", ("10s", "0s")),
+    Broken("a month", "line 3: duration: '720h' is longer than a week", ("10s", "720h")),
+    Broken("an endless duration", f"line 3: duration: '{'9' * 400}h' is longer than a week", ("10s", "9" * 400 + "h")),
+    Broken("no interval", "line 7: fleet.heartbeat_interval: must be longer than nothing",
+           add='heartbeat_interval = "0ms"'),
+    Broken("a wrong offset", f"line 9: fleet.clocks[0].offset: '-5' {NO_DURATION} (it is '--5')",
+           add='[[fleet.clocks]]\nshare = 0.1\noffset = "--5"\n', shape=True),
+    Broken("no machine", "line 6: fleet.machines: expected int >= 1 (it is 0)", ("20", "0"), shape=True),
+    Broken("too many machines", "line 6: fleet.machines: expected int <= 1000000 (it is 1000001)", ("20", "1000001"),
+           shape=True),
+    Broken("a share over 1", "line 8: fleet.silence[0].share: expected float <= 1.0 (it is 1.1)",
+           add=SILENCE.replace("0.1", "1.1"), shape=True),
+    Broken("a share that is no number", "line 7: fleet.jitter: expected float >= 0.0 (it is nan)", add="jitter = nan"),
+    Broken("a rate of nothing", "line 11: attacks[0].rate: expected float > 0.0 (it is 0)",
+           add=ATTACK.replace("rate = 1", "rate = 0"), shape=True),
+    Broken("an endless rate", "line 11: attacks[0].rate: expected float <= 10000.0 (it is inf)",
+           add=ATTACK.replace("rate = 1", "rate = inf")),
+    # --- what makes no sense together
+    Broken("more owners than machines", "line 5: fleet.owners: more owners (10) than machines (9)", ("20", "9")),
+    Broken("a stage over the machines", "line 7: fleet.stages[1].target: 21 is more than fleet.machines (20)",
+           add='stages = [{ duration = "1s", target = 20 },\n  { duration = "1s", target = 21 }]'),
+    Broken("shares over 1 together", "line 7: fleet.clocks: the shares add up to more than 1",
+           add="[[fleet.clocks]]\nshare = 0.6\n[[fleet.clocks]]\nshare = 0.6\n"),
+    Broken("an attack after the end", "line 9: attacks[0].start: begins after the run has ended",
+           add=ATTACK.replace('start = "1s"', 'start = "10s"')),
+    Broken("an attack of no length", "line 10: attacks[0].duration: must be longer than nothing",
+           add=ATTACK.replace('duration = "1s"', 'duration = "0s"')),
+    Broken("a silence after the end", "line 9: fleet.silence[0].at: begins after the run has ended",
+           add=SILENCE.replace('at = "1s"', 'at = "1m"')),
+    Broken("a silence of no length", "line 10: fleet.silence[0].duration: must be longer than nothing",
+           add=SILENCE.replace('duration = "1s"', 'duration = "0s"')),
+    Broken("a step after the end", "line 9: fleet.clocks[0].step.at: happens after the run has ended",
+           add='[[fleet.clocks]]\nshare = 0.1\nstep = { at = "10s", by = "1s" }\n'),
+    Broken("too many attacks", "line 7: attacks: more than 200 campaigns", add=ATTACK * 201),
+    # --- names of things
+    Broken("unknown hardware", "line 7: fleet.hardware: unknown hardware 'laptops'; did you mean 'laptop'?",
+           add='hardware = "laptops"', shape=True),
+    Broken("hardware from elsewhere",
+           "line 7: fleet.hardware: unknown hardware 'x'; one of gpu-server, laptop, mixed, workstation",
+           add='hardware = "x"', shape=True),
+    Broken("misspelt attack", "line 8: attacks[0].name: unknown attack 'replay.exakt'; did you mean 'replay.exact'?",
+           add=ATTACK.replace("exact", "exakt"), shape=True),
+    Broken("unknown attack", f"line 8: attacks[0].name: unknown attack 'ddos'; one of {ATTACKS}",
+           add=ATTACK.replace("replay.exact", "ddos"), shape=True),
+    Broken("misspelt metric",
+           'line 8: thresholds."heartbeat.acepted": unknown metric; did you mean \'heartbeat.accepted\'?',
+           add=threshold("heartbeat.acepted", "rate==1")),
+    Broken("unknown metric", 'line 8: thresholds."x": unknown metric; one of heartbeat.response_time, …',
+           add=threshold("x", "rate==1")),
+    Broken("misspelt setting", "line 8: server.settings.WORKER_STALE_SECONDS: unknown server setting; "
+           "did you mean 'WORKER_STATUS_STALE_SECONDS'?", add=settings("WORKER_STALE_SECONDS = 5")),
+    Broken("unknown setting", "line 8: server.settings.QQQ: unknown server setting; one of ALLOWED_ORIGINS, …",
+           add=settings("QQQ = 5")),
+    Broken("a setting's wrong value",
+           "line 9: server.settings.RATE_LIMIT_BURST: '0' is not a whole number from 1 to 1000000000",
+           add=settings("METRICS_PUBLIC = true\nRATE_LIMIT_BURST = 0")),
+    Broken("half a pair of settings",
+           "line 7: server.settings: TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither",
+           add=settings('TLS_KEY_FILE = "key.pem"')),
+    Broken("a port", "line 8: server.settings.PORT: the run chooses it: remove it", add=settings("PORT = 0")),
+    Broken("a token", "line 8: server.settings.HATCHFARM_API_TOKEN: the run chooses it: remove it",
+           add=settings('HATCHFARM_API_TOKEN = "x"')),
+    # --- threshold expressions
+    Broken("half an expression", f"line 8: {ACCEPTED}: 'rate' {NO_THRESHOLD}",
+           add=threshold("heartbeat.accepted", "rate")),
+    Broken("the second of two expressions", f"line 8: {ACCEPTED}: 'rate=1' {NO_THRESHOLD}",
+           add='[thresholds]\n"heartbeat.accepted" = ["rate==1", "rate=1"]\n'),
+    Broken("a negative bound", f"line 8: {ACCEPTED}: 'rate>-1' {NO_THRESHOLD}",
+           add=threshold("heartbeat.accepted", "rate>-1")),
+    Broken("a bound of dots", f"line 8: {ACCEPTED}: 'rate>1.1.1': '1.1.1' is no number",
+           add=threshold("heartbeat.accepted", "rate>1.1.1")),
+    Broken("a wrong aggregate", f"line 8: {ACCEPTED}: 'p(99)<5ms': heartbeat.accepted has rate, count, not 'p'",
+           add=threshold("heartbeat.accepted", "p(99)<5ms")),
+    Broken("a time without a unit", f"line 8: {RESPONSE}: 'max<5': write a time with its unit, like '250ms'",
+           add=threshold("heartbeat.response_time", "max<5")),
+    Broken("a rate with a unit", f"line 8: {ACCEPTED}: 'rate==1s': takes no unit",
+           add=threshold("heartbeat.accepted", "rate==1s")),
+    Broken("a wrong time", f"line 8: {RESPONSE}: 'max<1e-3s': '1e-3s' {NO_DURATION}",
+           add=threshold("heartbeat.response_time", "max<1e-3s")),
+    Broken("an absurd time", f"line 8: {RESPONSE}: 'max<999h': '999h' is longer than a week",
+           add=threshold("heartbeat.response_time", "max<999h")),
+    Broken("no percentile", f"line 8: {RESPONSE}: 'p<5ms': only p takes a percentile, and it needs one, like 'p(99)'",
+           add=threshold("heartbeat.response_time", "p<5ms")),
+    Broken("a percentile of a maximum",
+           f"line 8: {RESPONSE}: 'max(5)<5ms': only p takes a percentile, and it needs one, like 'p(99)'",
+           add=threshold("heartbeat.response_time", "max(5)<5ms")),
+    Broken("a percentile over 100", f"line 8: {RESPONSE}: 'p(101)<5ms': a percentile is from 0 to 100",
+           add=threshold("heartbeat.response_time", "p(101)<5ms")),
+    # --- what this version does not do
+    Broken("faults", "line 7: faults: this version does not run faults yet: remove the section",
+           add='[[faults]]\nkind = "server.kill"\n', shape=True),
+    Broken("load", "line 7: load: this version does not run owner and agent load yet: remove the section",
+           add='[[load]]\nuser = "owner-dashboard"\n', shape=True),
+    Broken("Redis", "line 8: server.redis: this version does not start Redis yet: remove it",
+           add="[server]\nredis = true\n"),
+    Broken("two servers", "line 8: server.instances: this version runs one instance: remove it",
+           add="[server]\ninstances = 2\n"),
+    Broken("durable state", "line 7: server.settings: HATCHFARM_STATE_FILE is set, "
+           "but this version does not have durable state yet: unset it",
+           add=settings('HATCHFARM_STATE_FILE = "state.json"')),
+)  # fmt: skip
+
+
+@pytest.fixture(params=BROKEN, ids=lambda broken: broken.kind)
+def broken(request: pytest.FixtureRequest) -> Broken:
+    assert isinstance(request.param, Broken)
+    return request.param
+
+
+def test_a_broken_file_gets_one_message_with_place_and_way_out_from_every_command(
+    broken: Broken, small: str, known: ServerSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.toml"
+    broken.write(path, small)
+    with pytest.raises(ScenarioError) as refusal:
+        load_scenario(path, known)
+    message = str(refusal.value)
+    start, abridged, _ = broken.says.partition("…")
+    assert (message[: len(str(path)) + 2 + len(start)] if abridged else message) == f"{path}: {start}"
+    for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
+        result = CliRunner().invoke(app, [command, str(path)])
+        assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{prefix}{message}\n")
+        assert isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("broken", [one for one in BROKEN if one.shape], ids=lambda broken: broken.kind)
+def test_the_schema_refuses_a_broken_shape(broken: Broken, small: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    broken.write(path, small)
+    document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, json_schema())
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("version = \n", 1), ("version = 1\nname = tiny\n", 2), ("version = 1\nversion = 1\n", 2), ("a\0b", 1)],
+)
+def test_what_is_not_toml_is_refused_with_its_line(content: str, line: int, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(content, encoding="utf-8")
+    result = CliRunner().invoke(app, ["validate", str(path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"{path}: not TOML: ")
+    assert f"at line {line}, " in result.stderr
+
+
+def test_what_is_not_a_file_is_refused_with_the_reason(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
+        expected = f"{path}: cannot be read ({reason}); scenarios are TOML files, see scenarios/\n"
+        for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
+            result = CliRunner().invoke(app, [command, str(path)])
+            assert (result.exit_code, result.stderr) == (2, prefix + expected)
+
+
+def test_several_faults_are_named_in_one_message(small: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(small.replace("10s", "0s") + 'hardware = "laptops"\n', encoding="utf-8")
+    with pytest.raises(ScenarioError) as refusal:
+        load_scenario(path)
+    assert str(refusal.value) == (
+        f"{path}: line 3: duration: must be longer than nothing; "
+        "line 7: fleet.hardware: unknown hardware 'laptops'; did you mean 'laptop'?"
+    )
+
+
+def test_validate_looks_at_every_file_it_is_given(small: str, tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
+    right.write_text(small, encoding="utf-8")
+    wrong.write_text("", encoding="utf-8")
+    result = CliRunner().invoke(app, ["validate", str(wrong), str(right), str(wrong)])
+    assert result.exit_code == 2
+    assert result.stdout == f"{right}: right\n"
+    assert result.stderr.count(f"{wrong}: version: missing") == 2
+    assert CliRunner().invoke(app, ["validate", str(right)]).exit_code == 0

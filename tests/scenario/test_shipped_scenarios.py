@@ -1,0 +1,87 @@
+"""The scenarios that come with the project, and the schema that editors check them with."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from simulator.attacks import CATALOGUE
+from simulator.cli import app
+from simulator.fleet.hardware import HARDWARE
+from simulator.scenario.loading import load_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.scenario.loading import ServerSettings
+
+FOLDER = Path(__file__).parent.parent.parent / "scenarios"
+SCENARIOS = sorted(FOLDER.glob("*.toml"))
+SCHEMA: dict[str, Any] = json.loads((FOLDER / "scenario.schema.json").read_text(encoding="utf-8"))
+
+
+def test_there_are_scenarios() -> None:
+    assert len(SCENARIOS) >= 7
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_shipped_scenario_is_right_and_says_what_it_proves_and_how(path: Path, known: ServerSettings) -> None:
+    scenario = load_scenario(path, known)
+    text = path.read_text(encoding="utf-8")
+    jsonschema.validate(tomllib.loads(text), SCHEMA)
+    assert text.startswith("# Proves ")
+    assert scenario.name == path.stem
+    assert scenario.description
+    assert scenario.thresholds["alerts.errors"] == ("count==0",)
+    assert "heartbeat.accepted" in scenario.thresholds
+    if scenario.attacks:
+        assert scenario.thresholds["attacks.accepted"] == ("count==0",)
+        assert "attacks.sent" in scenario.thresholds
+
+
+def test_shipped_scenarios_pass_validate_together() -> None:
+    result = CliRunner().invoke(app, ["validate", *map(str, SCENARIOS)])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [f"{path}: right" for path in SCENARIOS]
+
+
+def test_the_published_schema_is_what_the_command_prints() -> None:
+    result = CliRunner().invoke(app, ["schema"])
+    assert (result.exit_code, result.stdout) == (0, (FOLDER / "scenario.schema.json").read_text(encoding="utf-8"))
+
+
+def test_the_published_schema_is_a_right_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for table, definition in schema["$defs"].items():
+        yield table, definition
+        for name, field in definition["properties"].items():
+            yield f"{table}.{name}", field
+
+
+def test_every_table_and_field_of_the_schema_is_described() -> None:
+    described = dict(fields(SCHEMA))
+    assert len(described) > 35
+    assert [name for name, field in described.items() if not field.get("description", "").endswith(".")] == []
+
+
+def test_the_schema_completes_attacks_and_hardware() -> None:
+    described = dict(fields(SCHEMA))
+    assert described["AttackOptions.name"]["enum"] == list(CATALOGUE)
+    assert described["FleetOptions.hardware"]["enum"] == list(HARDWARE)
+
+
+def test_the_schema_takes_every_key_of_the_format_and_nothing_else(whole: str) -> None:
+    document = tomllib.loads(whole)
+    jsonschema.validate(document, SCHEMA)
+    assert set(document) == set(SCHEMA["$defs"]["Scenario"]["properties"])
+    assert all(definition["additionalProperties"] is False for definition in SCHEMA["$defs"].values())

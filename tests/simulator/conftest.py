@@ -1,0 +1,357 @@
+"""What the simulator's tests share: an API in process, a server that answers as told, a history that can be awaited."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+import trio
+import trio.testing
+
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.entropy import SystemEntropy
+from reference_server.http.serve import serve_until
+from reference_server.operations import Api
+from reference_server.settings import Settings
+from reference_server.wire.signing import CertificateSigner
+from simulator.fleet.clocks import PERFECT, ClockError
+from simulator.fleet.machine import Machine
+from simulator.history import History
+from simulator.worlds.progress import Progress
+from simulator.worlds.shard import Shard
+from simulator.worlds.target import Target, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from reference_server.wire.values import Instant, Reply, Request
+
+API_TOKEN = "owner-token-of-the-tests"
+SECOND_NS = 1_000_000_000
+MILLISECOND_NS = 1_000_000
+WORKER_TOKEN = "5a" * 24
+POLICY_ID = "pol_0123456789abcdef"
+METRICS = '{"cpu_percent":12.5}'
+PATIENCE_SECONDS = 20.0
+"""How long a test waits for what must happen before it calls it lost; nothing waits this long when all is well."""
+
+
+class SeededEntropy:
+    """Digits that are the same in every run, and never given twice."""
+
+    def __init__(self, seed: str = "") -> None:
+        self._seed = seed
+        self._drawn = 0
+
+    def hex(self, digits: int) -> str:
+        """Give the next digits."""
+        self._drawn += 1
+        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
+
+
+class Heard(NamedTuple):
+    """One request as the API met it, and the status it gave."""
+
+    client: str
+    path: str
+    status: int
+
+
+class WatchedApi(Api):
+    """The real API, which also notes who asked for what."""
+
+    def __init__(self, started: Instant, **settings: Any) -> None:
+        given = {"api_token": API_TOKEN, "port": 0, **settings}
+        super().__init__(
+            Settings(**given), SeededEntropy("api"), CertificateSigner.from_seed(bytes(range(32))), started
+        )
+        self.heard: list[Heard] = []
+
+    def handle(self, request: Request, now: Instant) -> Reply:
+        """Answer any request, and note it."""
+        reply = super().handle(request, now)
+        self.heard.append(Heard(request.client, request.path, reply.status))
+        return reply
+
+    def handle_heartbeat(
+        self,
+        worker_id: str,
+        token: str,
+        certificate_id: str,
+        body: bytes,
+        client: str,
+        now: Instant,
+    ) -> Reply:
+        """Answer a heartbeat of the express lane, and note it."""
+        reply = super().handle_heartbeat(worker_id, token, certificate_id, body, client, now)
+        self.heard.append(Heard(client, f"/api/v1/workers/{worker_id}/heartbeat", reply.status))
+        return reply
+
+    @property
+    def heartbeats_accepted(self) -> int:
+        """Count all acceptances, by the audit streams."""
+        return sum(owner.routine.sequence for owner in self.state.owners.values())
+
+    @property
+    def clients_of_workers(self) -> dict[str, set[str]]:
+        """Name the addresses each worker's accepted heartbeats came from."""
+        clients: dict[str, set[str]] = {}
+        for client, path, status in self.heard:
+            if path.endswith("/heartbeat") and status == 200:
+                clients.setdefault(path.split("/")[-2], set()).add(client)
+        return clients
+
+
+class WatchedHistory(History):
+    """A history whose growth can be awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._grown = trio.Event()
+
+    def append(self, *row: Any) -> None:
+        """Add one row, and wake who waits."""
+        super().append(*row)
+        self._grown.set()
+        self._grown = trio.Event()
+
+    async def until(self, rows: int) -> None:
+        """Wait for a number of rows."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while len(self) < rows:
+                await self._grown.wait()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until plain counters of another task say what they must."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - plain counters set no event
+            await trio.sleep(0.002)
+
+
+def open_sockets() -> int:
+    """Count this process's open sockets."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += str(descriptor.readlink()).startswith("socket:")
+    return count
+
+
+@asynccontextmanager
+async def sockets_closed_after() -> AsyncIterator[None]:
+    """See that no socket opened inside stays open; a server in the same loop needs a moment to see its clients go."""
+    before = open_sockets()
+    yield
+    await until(lambda: open_sockets() == before)
+
+
+# --- a server that answers as told
+
+
+def answer(status: int, body: bytes = b"{}", *headers: str) -> bytes:
+    """Write an answer as the reference server does."""
+    lines = "".join(f"{line}\r\n" for line in headers)
+    return f"HTTP/1.1 {status} \r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+ACCEPTED = answer(200, b'{"success":true,"data":{"worker_id":"wrk_1","accepted":true}}')
+REFUSED = answer(401, b'{"success":false,"error":"invalid heartbeat auth"}')
+
+
+class Reaction(NamedTuple):
+    """What the scripted server does with one request: sends the pieces, and then keeps, closes or holds."""
+
+    pieces: tuple[bytes, ...] = (ACCEPTED,)
+    then: str = "keep"
+
+
+ACCEPT = Reaction()
+SILENT = Reaction((), "hold")
+HANG_UP = Reaction((), "close")
+
+
+class Arrival(NamedTuple):
+    """One request as it came: on which connection, from which address, at which moment of the loop."""
+
+    connection: int
+    client: str
+    head: bytes
+    body: bytes
+
+
+class ScriptedServer:
+    """Reacts to requests in the order they come; after the last reaction, with that one again."""
+
+    def __init__(self) -> None:
+        self.script: list[Reaction] = [ACCEPT]
+        self.arrivals: list[Arrival] = []
+        self.connections = 0
+        self.open = 0
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def target(self) -> Target:
+        """Itself, as a target."""
+        return parse_target(self.url, API_TOKEN)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listeners[0].socket.getsockname()[1]
+        task_status.started()
+        await trio.serve_listeners(self._connection, listeners)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        self.open += 1
+        try:
+            async with stream:
+                await self._talk(stream, self.connections, stream.socket.getpeername()[0])
+        except trio.BrokenResourceError:
+            pass  # a client that went away; what it must have noticed is asserted there
+        finally:
+            self.open -= 1
+
+    async def _talk(self, stream: trio.SocketStream, connection: int, client: str) -> None:
+        data = b""
+        while True:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            at = head.lower().find(b"content-length:")
+            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if not end or len(rest) < length:
+                part = await stream.receive_some(65_536)
+                if not part:
+                    return
+                data += part
+                continue
+            data = rest[length:]
+            self.arrivals.append(Arrival(connection, client, head, rest[:length]))
+            reaction = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            for piece in reaction.pieces:
+                await stream.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            if reaction.then == "hold":
+                await stream.receive_some(1)
+                return
+            if reaction.then == "close":
+                return
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedServer]:
+    """A server in the test's own loop that answers as told."""
+    async with trio.open_nursery() as nursery:
+        server = ScriptedServer()
+        await nursery.start(server.serve)
+        yield server
+        nursery.cancel_scope.cancel()
+
+
+# --- the real server
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[tuple[WatchedApi, Target]]:
+    """Run the real server in the test's own loop, with the real express lane and sockets."""
+    clock = SystemClock()
+    api = WatchedApi(clock.now(), **settings)
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(partial(serve_until, api, clock, SystemEntropy(), stop.wait))
+        try:
+            yield api, parse_target(url, API_TOKEN)
+        finally:
+            stop.set()
+
+
+# --- a shard
+
+
+class ShardUnderTest:
+    """A shard aimed at a server, and all it is given. `shift_ns` moves its clock on."""
+
+    def __init__(self, target: Target, jitter: float = 0.0) -> None:
+        self.target = target
+        self.history = WatchedHistory()
+        self.progress = Progress()
+        self.calls: list[Machine] = []
+        self.shift_ns = 0
+        self.on_wall: Callable[[], None] = lambda: None
+        self._start_ns = time.monotonic_ns()
+        self._wall_ns = SystemClock().now().wall_ns
+        rng = np.random.default_rng(7)
+        self.shard = Shard(
+            target, self.history, self.progress, rng, self.now, self.wall, lambda _index: METRICS, self.calls.append,
+            jitter,
+        )  # fmt: skip
+
+    def now(self) -> int:
+        """Nanoseconds since the start, and what the test has added."""
+        return time.monotonic_ns() - self._start_ns + self.shift_ns
+
+    def wall(self) -> int:
+        """Unix nanoseconds, in step with `now`."""
+        wall_ns = self._wall_ns + self.now()
+        self.on_wall()
+        return wall_ns
+
+    def machine(
+        self,
+        index: int = 0,
+        interval_ns: int = 10 * MILLISECOND_NS,
+        clock: ClockError = PERFECT,
+        silence: tuple[tuple[int, int], ...] = (),
+    ) -> Machine:
+        """Make a machine that is through with onboarding and due now; it is not in the schedule yet."""
+        machine = Machine(index, "ada", interval_ns, clock, silence)
+        machine.registered(f"wrk_{index:016x}", WORKER_TOKEN, f"mcert_{index:020x}", 3600 * SECOND_NS)
+        machine.consented = True
+        machine.fetched_policy(POLICY_ID, {}, 0)
+        machine.due_ns = self.now()
+        return machine
+
+    @asynccontextmanager
+    async def running(self, patience_seconds: float = 0.0) -> AsyncIterator[None]:
+        """Run it, and finish it at the end; no socket of it is left."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.shard.run)
+            yield
+            nursery.cancel_scope.cancel()
+        await self.shard.finish(patience_seconds)
+        assert self.progress.connected == 0
+        assert self.progress.in_flight == 0
+
+    def row(self, at: int) -> dict[str, Any]:
+        """Give one row of the history by name."""
+        row = self.history.rows()[at]
+        return {name: row[name].item() if name != "nonce" else bytes(row[name]) for name in row.dtype.names}
+
+
+# --- the rest
+
+
+def decoded(reply: Reply) -> Any:
+    """Read a reply's data."""
+    return msgspec.json.decode(reply.body)["data"]
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that nobody listens on, and nobody else can take meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -1,0 +1,176 @@
+"""The server a run starts for itself, as the process it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from simulator import server_process
+from simulator.server_process import ERROR_BYTES_KEPT, ServerError, own_server
+from simulator.worlds.control import ControlConnection, LostError, owner_headers
+from simulator.worlds.live import check_target, read_metrics
+from simulator.worlds.target import parse_target
+from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PARENT = """
+import os, sys, trio
+from simulator.server_process import own_server
+
+async def main():
+    async with own_server({}, "token") as server:
+        print(server.pid, server.url, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@contextlib.contextmanager
+def end_of(pid: int) -> Iterator[int]:
+    """Give a file that becomes readable when a process ends, whoever's child it is."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+async def test_it_serves_with_the_settings_given_and_ends_with_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.setenv("HOST", "192.0.2.1")
+    monkeypatch.setenv("HATCHFARM_API_TOKEN", "somebody-elses")
+    monkeypatch.setenv("TLS_CERT_FILE", "/nowhere.pem")
+    monkeypatch.setenv("TLS_KEY_FILE", "/nowhere.pem")
+    settings = {"WORKER_STATUS_STALE_SECONDS": "7", "RATE_LIMIT_BURST": "3", "RATE_LIMIT_REFILL_PER_SECOND": "0.001"}
+    async with own_server(settings, API_TOKEN) as server:
+        assert os.getsid(server.pid) == server.pid, "Ctrl-C reaches the run's group only; the last scrape needs it"
+        assert server.url.startswith("http://127.0.0.1:")
+        target = parse_target(server.url, API_TOKEN)
+        async with ControlConnection(target, None) as connection:
+            summary = await connection.request("GET", "/workers/summary", owner_headers(target))
+            assert b'"stale_threshold":7' in summary.body
+            statuses = [(await connection.request("GET", "/status", {})).status for _ in range(3)]
+            assert statuses == [200, 200, 429]
+        with end_of(server.pid) as ended:
+            assert not select.select([ended], [], [], 0)[0]
+    assert server.exit_code == 0
+    with pytest.raises(LostError):
+        async with ControlConnection(target, None) as connection:
+            await connection.request("GET", "/health", {}, rooted=True)
+
+
+async def test_it_is_stopped_when_the_run_fails_or_is_cancelled() -> None:
+    with trio.CancelScope() as scope:
+        async with own_server({}, API_TOKEN) as server:
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert server.exit_code == 0
+
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with own_server({}, API_TOKEN) as server:
+            raise ZeroDivisionError
+    assert server.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"WORKER_STATUS_STALE_SECONDS": "soon"}, "WORKER_STATUS_STALE_SECONDS: 'soon' is not"),
+        ({"MACHINE_CERT_SIGNING_KEY_FILE": "/nowhere/key.pem"}, "/nowhere/key.pem"),
+    ],
+)
+async def test_a_server_that_does_not_start_says_why(settings: dict[str, str], says: str) -> None:
+    """Its own words, without the name of a command that nobody typed."""
+    with pytest.RaisesGroup(ServerError) as refusal:
+        async with own_server(settings, API_TOKEN):
+            pytest.fail("it must not start")
+    message = str(refusal.value.exceptions[0])
+    assert message.startswith("the server did not start: ")
+    assert says in message
+    assert "hatchfarm serve:" not in message
+    assert API_TOKEN not in message
+
+
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Have a script of the test's own run in the server's place."""
+    script = tmp_path / "stand_in"
+    script.write_text(f"#!{sys.executable}\nimport signal, sys\nsignal.alarm(30)\n{program}\n", encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(tmp_path, monkeypatch, "sys.stdin.read()")
+    monkeypatch.setattr(server_process, "START_TIMEOUT_SECONDS", 0.2)
+    with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match="it said nothing")):
+        async with own_server({}, API_TOKEN):
+            pytest.fail("it must not start")
+
+
+async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(
+        tmp_path,
+        monkeypatch,
+        'signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint("Listening on http://x", flush=True)\nsignal.pause()',
+    )
+    monkeypatch.setattr(server_process, "STOP_TIMEOUT_SECONDS", 0.2)
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with own_server({}, API_TOKEN) as server:
+            assert server.url == "http://x"
+    assert server.exit_code == -signal.SIGKILL
+
+
+async def test_the_last_words_of_a_server_that_dies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of them, however much it said before."""
+    stand_in(
+        tmp_path,
+        monkeypatch,
+        'print("Listening on http://x", flush=True)\nsys.stderr.write("x" * 100_000 + "\\nlast words")\nsys.exit(3)',
+    )
+    async with own_server({}, API_TOKEN) as server:
+        await until(lambda: server.exit_code is not None and server.errors.endswith(b"last words"))
+        assert server.exit_code == 3
+        assert len(server.errors) == ERROR_BYTES_KEPT
+
+
+async def test_variables_kept_from_it_do_not_reach_it_and_its_death_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_STATUS_STALE_SECONDS", "not a number")
+    async with own_server({}, API_TOKEN, {"WORKER_STATUS_STALE_SECONDS"}) as server:
+        assert await check_target(parse_target(server.url, API_TOKEN))
+        os.kill(server.pid, signal.SIGKILL)
+        await until(lambda: server.exit_code is not None)
+        assert server.exit_code == -signal.SIGKILL
+
+
+async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
+    """`kill -9` of the run: nothing of it can clean up, and the server goes all the same."""
+    parent = await trio.lowlevel.open_process([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    async with parent.stdout:
+        said = b""
+        while not said.endswith(b"\n"):
+            said += await parent.stdout.receive_some(1)
+        pid, url = said.decode().split()
+        with end_of(int(pid)) as ended:
+            target = parse_target(url, "token")
+            async with ControlConnection(target, None) as connection:
+                assert await read_metrics(connection, target)
+            assert not select.select([ended], [], [], 0)[0]
+            parent.kill()
+            with trio.fail_after(PATIENCE_SECONDS):
+                await parent.wait()
+                await trio.lowlevel.wait_readable(ended)
+    assert parent.returncode == -signal.SIGKILL
