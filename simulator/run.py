@@ -22,7 +22,7 @@ from simulator.judgement import judge_thresholds, measure, percentile_of
 from simulator.report.terminal import show_progress, show_verdict
 from simulator.report.verdict_file import RunVerdict, write_verdict
 from simulator.server_process import ServerError, ServerProcess, own_server
-from simulator.worlds.live import check_target, run_fleet
+from simulator.worlds.live import check_target, run_fleet, stale_seconds_of
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
@@ -43,6 +43,9 @@ DEFAULTS = {
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
 }
 """The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+
+
+AUTH_ALERT_SETTINGS = ("WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS", "WORKER_AUTH_FAIL_ALERT_THRESHOLD")
 
 
 class RunError(Exception):
@@ -70,6 +73,8 @@ class _Outcome(msgspec.Struct):
     started_at: datetime
     warnings: list[str]
     interrupted: str | None = None
+    stale_seconds: float | None = None
+    """What the target says; None where the scenario's is known to hold, or nothing better is known."""
 
 
 def execute(request: Request, console: Console) -> int:
@@ -137,6 +142,9 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.baseline = await check_target(target)
         _warn(outcome, target, server)
+        if server is None:
+            outcome.stale_seconds = await stale_seconds_of(target)
+            outcome.warnings += _settings_warnings(scenario, outcome.stale_seconds)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
             if server is not None:
@@ -174,10 +182,27 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
     scope.cancel()
 
 
-def _facts(scenario: Scenario, baseline: dict[str, float]) -> Facts:
+def _settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
+    """Say by which settings a target is judged, where its own may be others."""
+    wanted = {**DEFAULTS, **scenario.server.settings}
+    warnings = []
+    wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
+    if stale_seconds is not None and stale_seconds != wanted_seconds:
+        warnings.append(
+            f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
+            "it is judged by its own, and thresholds on that alert may not fit",
+        )
+    unseen = {name: value for name, value in scenario.server.settings.items() if name in AUTH_ALERT_SETTINGS}
+    if unseen:
+        shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
+        warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
+    return warnings
+
+
+def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float | None) -> Facts:
     settings = {**DEFAULTS, **scenario.server.settings}
     return Facts(
-        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]),
+        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
@@ -186,7 +211,7 @@ def _facts(scenario: Scenario, baseline: dict[str, float]) -> Facts:
 
 def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
     scenario, history = request.scenario, outcome.history
-    checkers = run_checkers(history, _facts(scenario, outcome.baseline))
+    checkers = run_checkers(history, _facts(scenario, outcome.baseline, outcome.stale_seconds))
     series = measure(history, checkers, outcome.progress.connected_max)
     thresholds = judge_thresholds(scenario.thresholds, series)
     if outcome.interrupted:

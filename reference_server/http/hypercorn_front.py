@@ -16,7 +16,6 @@ from reference_server.http.framing import FramingGuard, Waiting
 from reference_server.limits import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
-    import socket as stdlib_socket
     from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config
@@ -270,11 +269,6 @@ class HypercornFront:
         self._stop_by = deadline
         for stream in self._streams:
             stream.stop(deadline)
-
-    async def serve_socket(self, socket: stdlib_socket.socket, unread: bytes = b"") -> None:
-        """Serve a plain connection to its end, beginning with bytes already read from it."""
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
-        await self.serve_stream(stream, unread)
 
     async def serve_stream(self, stream: trio.SocketStream, unread: bytes = b"") -> None:
         """Serve a plain stream to its end."""

@@ -72,7 +72,7 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerOptions(_Table, frozen=True, kw_only=True):
-    """The server a run starts for itself; ignored with `--target`."""
+    """The server a run starts for itself; with `--target` none, and the settings say how the target must be set up."""
 
     instances: Annotated[int, Meta(ge=1, description="Servers to start; this version runs one.")] = 1
     redis: Annotated[bool, Meta(description="Share state through Redis; this version does not.")] = False

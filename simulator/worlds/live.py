@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history import GeneratorSample, History, Scrape
 from simulator.scenario.values import SECOND_NS
-from simulator.worlds.control import ControlConnection, LostError, owner_headers
+from simulator.worlds.control import ControlConnection, LostError, data_of, owner_headers
 from simulator.worlds.onboarding import OK, Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
 from simulator.worlds.shard import Shard
@@ -69,6 +69,18 @@ async def check_target(target: Target) -> dict[str, float]:
             raise TargetError(
                 f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`",
             ) from None
+
+
+async def stale_seconds_of(target: Target) -> float | None:
+    """Ask the target after how many seconds of silence it calls a worker stale. None when it does not say."""
+    source = SCRAPER_ADDRESS if target.own_addresses else None
+    async with ControlConnection(target, source) as connection:
+        try:
+            shown = data_of(await connection.request("GET", "/workers/summary", owner_headers(target)))
+        except LostError:
+            return None
+    threshold = shown.get("stale_threshold")
+    return float(threshold) if isinstance(threshold, int | float) and threshold > 0 else None
 
 
 class LiveRun:

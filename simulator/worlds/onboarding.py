@@ -90,9 +90,7 @@ class Onboarding:
                         await trio.sleep(retry_after_ns(answer.head) / 1e9 or 1)
                         continue
                     if answer.status != CREATED:
-                        raise TargetError(
-                            f"POST /policies answered {answer.status}: {answer.body[:200].decode('latin-1')}"
-                        )
+                        raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                     policy_id = str(data_of(answer)["id"])
                     answer = await connection.request("POST", f"/policies/{policy_id}/activate", headers)
                     if answer.status == OK:

@@ -10,7 +10,6 @@ import heapq
 import selectors
 import ssl
 from collections import deque
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,9 +17,10 @@ import trio
 from simulator.attacks.catalogue import NONCE_BYTES, Moment
 from simulator.fleet.clocks import PERFECT, expected_answer
 from simulator.fleet.machine import Action, Machine, heartbeat_request
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
 
 if TYPE_CHECKING:
@@ -38,44 +38,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 RANDOM_POOL = 4096
 JITTER_DIGITS = 8192
-
-
-class LinkState(Enum):
-    """Where a connection stands."""
-
-    CLOSED = 0
-    CONNECTING = 1
-    HANDSHAKING = 2
-    READY = 3
-    WAITING = 4
-
-
-BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING})
-"""Where a connection has a request to send, or to be answered."""
-
-
-class Link:
-    """One long-lived connection and the request it waits for: a machine's own, or an attacker's."""
-
-    __slots__ = (
-        "campaign", "expected", "machine", "made_ns", "nonce", "planned_ns", "received", "request", "sent_ns", "sock",
-        "source", "state", "subject",
-    )  # fmt: skip
-
-    def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
-        self.source = source
-        self.machine = machine
-        self.campaign = campaign
-        self.sock: socket.socket | None = None
-        self.state = LinkState.CLOSED
-        self.received = b""
-        self.request = b""
-        self.nonce = b""
-        self.planned_ns = 0
-        self.made_ns = 0
-        self.sent_ns = 0
-        self.expected = Answer.ACCEPTED
-        self.subject = NO_MACHINE if machine is None else machine.index
 
 
 class Shard:

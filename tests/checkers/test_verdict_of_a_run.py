@@ -182,6 +182,7 @@ def test_the_line_that_reproduces_it_can_be_pasted(story: Story) -> None:
 
 def test_checkers_know_the_servers_settings(story: Story) -> None:
     """The contract's defaults, unless the scenario sets others."""
-    facts = run._facts(request().scenario, story.facts.baseline)
+    facts = run._facts(request().scenario, story.facts.baseline, None)
     assert (facts.stale_seconds, facts.auth_window_seconds, facts.auth_threshold) == (60, 300, 10)
     assert facts.baseline == story.facts.baseline
+    assert run._facts(request().scenario, {}, 20.0).stale_seconds == 20

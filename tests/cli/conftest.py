@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,8 @@ class Hatchfarm:
     def invoke(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         """Run within this process, where that makes no difference."""
         environ: dict[str, str | None] = dict.fromkeys(os.environ)
-        result = CliRunner().invoke(app, [*arguments], env={**environ, **self.environ(env)})
+        with chdir(self.folder):
+            result = CliRunner().invoke(app, [*arguments], env={**environ, **self.environ(env)})
         assert result.exception is None or isinstance(result.exception, SystemExit)
         return Finished(result.exit_code, result.stdout, result.stderr)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.history import History
-from simulator.run import _Outcome, _warn
+from simulator.run import _Outcome, _settings_warnings, _warn
+from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target
 
@@ -44,7 +45,7 @@ def test_a_deployment_passes_and_its_token_is_told_to_nobody(
 
 
 def test_a_wrong_token_exits_with_2_and_names_the_flag(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
-    path = hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.write("tiny.toml", duration="1s")
     refused = hatchfarm.run("run", path, "--target", deployment.url, "--token", "not-the-token")
     assert refused.code == 2
     assert refused.err == (
@@ -77,7 +78,7 @@ def test_a_target_that_is_no_hatchfarm_exits_with_2_and_one_message(
     says: str,
     command: str,
 ) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     scenario = [str(path), "--out", str(hatchfarm.folder / "results")] if command == "run" else []
     with impostor(answers) as url:
         refused = hatchfarm.invoke(command, *scenario, "--target", url, "--token", "x")
@@ -93,7 +94,7 @@ def test_a_target_that_is_no_hatchfarm_exits_with_2_and_one_message(
 def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
     hatchfarm: Hatchfarm, impostor: Callable[[Mapping[str, bytes]], AbstractContextManager[str]]
 ) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     with impostor({**HEALTHY, "/metrics": http(b"")}) as url:
         refused = hatchfarm.invoke(
             "run", str(path), "--out", str(hatchfarm.folder / "results"), "--target", url, "--token", "x"
@@ -126,3 +127,27 @@ def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: i
     before = outcome({"hatchfarm_workers_total": float(workers)})
     _warn(before, target(own_addresses=own_addresses), None)
     assert before.warnings == warnings
+
+
+SCENARIO = """
+version = 1
+name = "settings"
+duration = "5s"
+[fleet]
+machines = 10
+heartbeat_interval = "1s"
+"""
+
+
+def test_a_target_is_judged_by_its_own_staleness_and_says_so() -> None:
+    scenario = parse_scenario(SCENARIO)
+    assert _settings_warnings(scenario, None) == []
+    assert _settings_warnings(scenario, 60.0) == []
+    (warning,) = _settings_warnings(scenario, 20.0)
+    assert warning.startswith("the target calls workers stale after 20s, not after the scenario's 60s")
+
+
+def test_a_target_is_asked_to_have_the_alert_settings_that_the_api_does_not_show() -> None:
+    settings = "[server]\nsettings = { WORKER_AUTH_FAIL_ALERT_THRESHOLD = 12, AUDIT_EVENTS_PER_STREAM = 50 }\n"
+    (warning,) = _settings_warnings(parse_scenario(SCENARIO + settings), 60.0)
+    assert "as if started with WORKER_AUTH_FAIL_ALERT_THRESHOLD=12:" in warning

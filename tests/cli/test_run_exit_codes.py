@@ -66,7 +66,7 @@ def test_a_run_in_which_nothing_happened_exits_with_3_and_no_color_makes_a_termi
 @pytest.mark.parametrize("inside", ["file", "file/deeper"])
 def test_results_that_cannot_be_written_stop_the_run_before_it_begins(hatchfarm: Hatchfarm, inside: str) -> None:
     (hatchfarm.folder / "file").write_text("not a folder", encoding="utf-8")
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     out = hatchfarm.folder / inside
     refused = hatchfarm.invoke("run", str(path), "--out", str(out))
     assert (refused.code, refused.out) == (2, "")
@@ -90,7 +90,7 @@ def test_results_that_can_no_longer_be_written_keep_the_verdict_and_its_exit_cod
 
     monkeypatch.setattr("simulator.run._run", run)
     monkeypatch.setattr("simulator.run.write_verdict", write)
-    path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h"), hatchfarm.folder / "results"
+    path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s"), hatchfarm.folder / "results"
     ended = hatchfarm.invoke("run", str(path), "--out", str(out))
     assert (ended.code, ended.err) == (3, "")
     assert ended.lines[-3:] == [
@@ -101,7 +101,7 @@ def test_results_that_can_no_longer_be_written_keep_the_verdict_and_its_exit_cod
 
 
 def test_a_target_needs_a_token(hatchfarm: Hatchfarm) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     refused = hatchfarm.invoke("run", str(path), "--target", "http://127.0.0.1:1")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
@@ -122,7 +122,7 @@ def test_a_target_needs_a_token(hatchfarm: Hatchfarm) -> None:
     ids=" ".join,
 )
 def test_wrong_usage_exits_with_2_and_says_what_is_wrong(hatchfarm: Hatchfarm, arguments: list[str]) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     refused = hatchfarm.invoke("run", str(path), *arguments)
     assert (refused.code, refused.out) == (2, "")
     assert "Error: " in refused.err
@@ -130,7 +130,7 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(hatchfarm: Hatchfarm, a
 
 def test_a_server_that_cannot_start_is_one_message(hatchfarm: Hatchfarm) -> None:
     """The settings are right one by one, and only the server can see that the file is not there."""
-    path = hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.write("tiny.toml", duration="1s")
     text = (hatchfarm.folder / path).read_text(encoding="utf-8")
     setting = '[server.settings]\nMACHINE_CERT_SIGNING_KEY_FILE = "no.pem"'
     (hatchfarm.folder / path).write_text(text.replace("[server.settings]", setting), encoding="utf-8")
@@ -145,7 +145,7 @@ def test_a_server_that_cannot_start_is_one_message(hatchfarm: Hatchfarm) -> None
 def test_more_machines_than_open_files_allow_is_one_message_with_the_way_out(
     hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     monkeypatch.setattr("simulator.doctor.raise_open_files", lambda: 100)
     refused = hatchfarm.invoke("run", str(path), "--out", str(hatchfarm.folder / "results"))
     assert refused.code == 2
@@ -156,7 +156,7 @@ def test_more_machines_than_open_files_allow_is_one_message_with_the_way_out(
 
 
 def test_a_target_that_is_not_there_exits_with_2(hatchfarm: Hatchfarm, tmp_path: Path) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     refused = hatchfarm.invoke("run", str(path), "--target", url, "--token", "x", "--out", str(tmp_path / "results"))
@@ -169,7 +169,7 @@ def test_a_target_that_is_not_there_exits_with_2(hatchfarm: Hatchfarm, tmp_path:
     "url", ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", "http://[::1"]
 )
 def test_a_target_that_is_no_url_exits_with_2_and_is_shown_how_one_looks(hatchfarm: Hatchfarm, url: str) -> None:
-    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="10h")
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
     out = str(hatchfarm.folder / "results")
     refused = hatchfarm.invoke("run", str(path), "--target", url, "--token", "x", "--out", out)
     assert refused.code == 2

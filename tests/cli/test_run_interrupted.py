@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import jsonschema
@@ -37,6 +37,7 @@ class Started:
         self.process = process
         self.out_file, self.err_file = folder / "out.txt", folder / "err.txt"
         self.psutil = psutil.Process(process.pid)
+        self.servers: list[psutil.Process] = []
 
     @property
     def out(self) -> str:
@@ -56,6 +57,7 @@ class Started:
             while True:
                 for child in self.psutil.children():
                     if await fleet_is_up(child):
+                        self.servers.append(child)
                         return child
                 await trio.sleep(POLL_SECONDS)
 
@@ -94,6 +96,9 @@ async def started(hatchfarm: Hatchfarm, *, line: str = "") -> AsyncIterator[Star
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+            for server in run.servers:
+                with suppress(psutil.NoSuchProcess):
+                    server.kill()
 
 
 async def is_gone(process: psutil.Process) -> None:
@@ -110,8 +115,8 @@ async def test_a_signal_ends_the_run_soon_with_what_is_known(hatchfarm: Hatchfar
         assert token not in " ".join(server.cmdline() + run.psutil.cmdline())
         run.process.send_signal(number)
         assert await run.end() == 3
+        assert not server.is_running()
     assert run.err == ""
-    assert not server.is_running()
     verdict = hatchfarm.verdict()
     jsonschema.validate(verdict, verdict_schema())
     assert (verdict["status"], verdict["exit_code"]) == ("inconclusive", 3)

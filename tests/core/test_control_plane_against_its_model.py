@@ -143,6 +143,14 @@ class ControlPlane(RuleBasedStateMachine):
     def heartbeat(self, which: int, policy: int, age: int, *, by_lane: bool) -> None:
         self.deliver(self.signed(which, policy, self.fresh_nonce(), age), by_lane=by_lane)
 
+    @rule(which=WHICH, beats=st.integers(2, 8), pause=st.sampled_from((0, SECOND, 25 * SECOND)))
+    def rotate_and_keep_beating(self, which: int, beats: int, pause: int) -> None:
+        self.rotate(which, "the owner", "own", known=True)
+        for _ in range(beats):
+            self.heartbeat(which, 0, 0, by_lane=True)
+            self.both.check_changed_audits()
+            self.both.pass_time(pause)
+
     @rule(which=WHICH, policy=WHICH, nonce=st.integers(0, 20), by_lane=st.booleans())
     def heartbeat_with_a_used_nonce(self, which: int, policy: int, nonce: int, *, by_lane: bool) -> None:
         """Use a nonce again that this machine or another one used, in a heartbeat signed anew."""
@@ -303,7 +311,7 @@ class ControlPlane(RuleBasedStateMachine):
 
 TestControlPlane = ControlPlane.TestCase
 TestControlPlane.settings = settings(
-    max_examples=250,
+    max_examples=200,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

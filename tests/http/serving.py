@@ -128,13 +128,13 @@ class Client:
 
 
 class Server:
-    """A server running in the test's own loop."""
+    """Where a server is, and how one in the test's own loop is stopped."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, stop: trio.Event | None = None) -> None:
         self.url = url
         host, _, port = url.rpartition("/")[2].rpartition(":")
         self.address = (host, int(port))
-        self.stop = trio.Event()
+        self.stop = trio.Event() if stop is None else stop
 
     async def connect(self) -> Client:
         """Open a connection; the caller closes it."""
@@ -155,10 +155,9 @@ async def serving(api: Api, clock: SetClock | LoopClock, *, express_lane: bool) 
         stop = trio.Event()
         serve = partial(serve_until, api, clock, SeededEntropy("mark"), stop.wait, express_lane=express_lane)
         (url,) = await nursery.start(serve)
-        server = Server(url)
-        server.stop = stop
         try:
-            yield server
+            yield Server(url, stop)
         finally:
             stop.set()
             nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_SECONDS
+    assert not nursery.cancel_scope.cancelled_caught, "the server did not stop by itself"

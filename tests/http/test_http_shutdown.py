@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Request
 
 NEVER = 3600.0
+LONG = 40.0
+"""A deadline that a test which passes never meets, and one that fails does not wait for long."""
 HEALTH = get("/health")
 LANES = pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
 
@@ -143,7 +145,7 @@ async def pipeline_until_stuck(client: Client, request: Request) -> None:
 async def test_stuck_connections_keep_the_server_for_the_grace_period_only(
     begin: Callable[[Client, Machine], Awaitable[None]], *, express_lane: bool
 ) -> None:
-    api = make_api(shutdown_grace_seconds=0.2, header_timeout_seconds=NEVER, body_timeout_seconds=NEVER)
+    api = make_api(shutdown_grace_seconds=0.2, header_timeout_seconds=LONG, body_timeout_seconds=LONG)
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=express_lane) as server:
         client = await server.connect()

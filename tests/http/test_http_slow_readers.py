@@ -12,13 +12,13 @@ from trio.testing import wait_all_tasks_blocked
 from reference_server.http import serve
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import OWNER, LoopClock, Machine, enrol, make_api, written
+from tests.http.twins import OWNER, LoopClock, Machine, as_owner, ask, enrol, make_api, written
 
 if TYPE_CHECKING:
     from reference_server.settings import Settings
     from reference_server.wire.values import Request
 
-SOON, NEVER = 0.2, 3600.0
+SOON, LONG, NEVER = 0.2, 40.0, 3600.0
 KERNEL_BYTES = 16_384
 """What the kernel may hold for a connection in each direction; it takes the double, and a little more."""
 TAKEN_MAX_BYTES = 1 << 20
@@ -143,6 +143,24 @@ async def test_the_lane_takes_back_a_reader_that_was_slow(monkeypatch: pytest.Mo
         assert (await slow.answer("POST")).status == 200
         assert handled == []
         await slow.stream.aclose()
+
+
+async def test_an_answer_begun_while_the_server_stops_keeps_it_for_the_grace_period_only() -> None:
+    """Hypercorn shields its sending from cancellation; a client that does not read must not gain by that."""
+    api = make_api(shutdown_grace_seconds=SOON, body_timeout_seconds=LONG)
+    for number in range(300):
+        ask(api, as_owner("/machines/register", {"owner_id": "ada", "name": f"rack {number}"}))
+    async with serving(api, LoopClock(), express_lane=False) as server:
+        slow = await slow_client(server)
+        assert (await slow.ask(HEALTH)).status == 200
+        data = written(get("/api/v1/audit/events", OWNER, "limit=500"))
+        await slow.send(data[:-1])
+        await wait_all_tasks_blocked()
+        server.stop.set()
+        await wait_all_tasks_blocked()
+        await slow.send(data[-1:])
+        assert await slow.has_begun_an_answer()
+    await slow.stream.aclose()
 
 
 @pytest.mark.parametrize("way", WAYS)

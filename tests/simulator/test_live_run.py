@@ -16,14 +16,12 @@ from simulator.attacks import CATALOGUE
 from simulator.history import HONEST, NEVER_NS, REASONS, Answer, Operation
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds import live
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.live import LiveRun, check_target, parse_metrics, read_metrics, run_fleet, time_hour
+from simulator.worlds.live import LiveRun, run_fleet, time_hour
 from simulator.worlds.progress import Progress
 from simulator.worlds.shard import Shard
-from simulator.worlds.target import Target, TargetError, machine_source, parse_target
+from simulator.worlds.target import Target, machine_source
 from tests.simulator.conftest import (
     ACCEPT,
-    API_TOKEN,
     MILLISECOND_NS,
     SECOND_NS,
     Reaction,
@@ -69,6 +67,13 @@ class Run:
     async def __call__(self) -> None:
         await run_fleet(self.plan, SEED, self.target, self.history, self.progress)
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Run until there is enough to look at, and cancel."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self)
+            await until(condition)
+            nursery.cancel_scope.cancel()
+
     def of(self, operation: Operation, got: Answer | None = None) -> NDArray[Any]:
         rows = self.history.rows()
         chosen = rows[rows["operation"] == operation]
@@ -99,17 +104,15 @@ def see_that_both_counted_the_same(run: Run, api: WatchedApi) -> None:
 
 
 async def test_a_run_with_every_attack_counts_what_the_server_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    attacks = [
-        {"name": name, "start": "1200ms", "duration": "800ms", "rate": 15, "share": 0.2} for name in sorted(CATALOGUE)
-    ]
+    attacks = [{"name": name, "start": "1s", "duration": "59s", "rate": 15, "share": 0.2} for name in sorted(CATALOGUE)]
     fleet = {
         "stages": [{"duration": "300ms", "target": 20}],
         "clocks": [{"share": 0.1, "offset": "+120s"}, {"share": 0.1, "offset": "-60s"}],
         "silence": [{"share": 0.2, "at": "900ms", "duration": "600ms"}],
     }
     async with serving(**OPEN) as (api, target), sockets_closed_after():
-        run = Run(scenario("2500ms", fleet, attacks=attacks), target)
-        scrapes_when_finished = []
+        run = Run(scenario("60s", fleet, attacks=attacks), target)
+        scrapes_when_finished: list[int] = []
         finish = Shard.finish
 
         async def watched(shard: Shard, patience_seconds: float) -> None:
@@ -117,15 +120,23 @@ async def test_a_run_with_every_attack_counts_what_the_server_counts(monkeypatch
             scrapes_when_finished.append(len(run.history.scrapes))
 
         monkeypatch.setattr(Shard, "finish", watched)
-        await run()
-        assert scrapes_when_finished == [len(run.history.scrapes) - 1]
         state, progress = api.state, run.progress
+
+        def enough() -> bool:
+            rows = run.of(Operation.HEARTBEAT)
+            campaigns = Counter(rows["campaign"].tolist())
+            heard = set(rows["machine"][rows["campaign"] == HONEST].tolist())
+            return len(heard) == 20 and len(campaigns) == 1 + len(attacks) and min(campaigns.values()) >= 8
+
+        await run.until(enough)
+        assert scrapes_when_finished == [len(run.history.scrapes) - 1]
         assert progress.phase == "done"
         see_that_both_counted_the_same(run, api)
         assert len(state.workers) == len(run.of(Operation.REGISTER, Answer.ACCEPTED)) == 20
         assert len(state.owners) == 3
         rows = run.history.rows()
         judged = rows[rows["operation"] == Operation.HEARTBEAT]
+        judged = judged[judged["got"] != Answer.LOST]
         assert (judged["got"] == judged["expected"]).all()
         hostile = judged[judged["campaign"] != HONEST]
         assert set(hostile["campaign"].tolist()) == set(range(1, len(attacks) + 1))
@@ -147,18 +158,25 @@ def see_the_last_scrape(run: Run, api: WatchedApi) -> None:
     assert last.samples["hatchfarm_worker_auth_failures_total"] == api.state.failures.total
     for reason, count in api.state.failures.by_reason.items():
         assert last.samples[f'hatchfarm_worker_auth_failures_by_reason_total{{reason="{reason}"}}'] == count
-    assert len(run.history.scrapes) >= 5
     moments = [(scrape.sent_ns, scrape.answered_ns) for scrape in run.history.scrapes]
     assert moments == sorted(moments)
-    assert run.history.generator
+
+
+async def test_a_run_ends_by_itself_after_its_duration() -> None:
+    async with serving(**OPEN) as (api, target), sockets_closed_after():
+        run = Run(scenario("1300ms", {"machines": 2, "owners": 1}), target)
+        await run()
+        assert run.progress.phase == "done"
+        assert run.history.scrapes
+        see_that_both_counted_the_same(run, api)
 
 
 async def test_machines_come_from_addresses_of_their_own_and_do_not_beat_together() -> None:
     """Those that came up at once are spread over the first interval."""
     fleet = {"heartbeat_interval": "1s", "jitter": 0.0, "stages": [{"duration": "100ms", "target": 20}]}
     async with serving(**OPEN) as (api, target):
-        run = Run(scenario("1900ms", fleet), target)
-        await run()
+        run = Run(scenario("60s", fleet), target)
+        await run.until(lambda: len(api.clients_of_workers) == 20)
         heartbeats = run.of(Operation.HEARTBEAT)
         first = [int(heartbeats["planned_ns"][heartbeats["machine"] == index].min()) for index in range(20)]
         assert max(first) - min(first) > SECOND_NS // 2
@@ -182,10 +200,7 @@ async def test_a_run_that_is_cancelled_leaves_no_socket_and_a_history_to_judge(p
     fleet = {"machines": 150, "heartbeat_interval": "100ms", "stages": [{"duration": "200ms", "target": 150}]}
     async with serving(**OPEN) as (api, target), sockets_closed_after():
         run = Run(scenario("60s", fleet), target)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await until(lambda: REACHED[phase](run))
-            nursery.cancel_scope.cancel()
+        await run.until(lambda: REACHED[phase](run))
         if phase == "policies":
             assert len(run.history) == 0
             return
@@ -202,20 +217,24 @@ async def test_machines_come_and_go_with_the_stages_and_keep_one_place_in_the_sc
         {"duration": "600ms", "target": 12},
         {"duration": "50ms", "target": 4},
         {"duration": "50ms", "target": 12},
-        {"duration": "2s", "target": 12},
+        {"duration": "50s", "target": 12},
     ]
     fleet = {"machines": 12, "heartbeat_interval": "400ms", "jitter": 0.0, "stages": stages}
     async with serving(**OPEN) as (api, target), sockets_closed_after():
-        run = Run(scenario("2900ms", fleet), target)
-        await run()
+        run = Run(scenario("60s", fleet), target)
+        back_ns = 1400 * MILLISECOND_NS
+
+        def beats() -> Counter[int]:
+            rows = run.of(Operation.HEARTBEAT)
+            return Counter(rows["machine"][rows["planned_ns"] > back_ns].tolist())
+
+        await run.until(lambda: len(beats()) == 12 and min(beats().values()) >= 3 and run.history.generator)
+        assert all(sample.loop_lag_ns >= 0 and sample.cpu_share > 0 for sample in run.history.generator)
         assert len(api.state.workers) == len(run.of(Operation.REGISTER)) == 12
         see_that_both_counted_the_same(run, api)
         late = run.of(Operation.HEARTBEAT)
-        late = late[late["planned_ns"] > 1400 * MILLISECOND_NS]
-        counts = Counter(late["machine"].tolist())
-        assert set(counts) == set(range(12))
-        assert max(counts.values()) <= 4
-        for index in counts:
+        late = late[late["planned_ns"] > back_ns]
+        for index in range(12):
             planned = sorted(late["planned_ns"][late["machine"] == index].tolist())
             gaps = [later - earlier for earlier, later in pairwise(planned)]
             assert min(gaps) >= 400 * MILLISECOND_NS
@@ -300,67 +319,6 @@ async def test_machines_obey_their_policies_in_what_they_report(scripted: Script
 )  # fmt: skip
 def test_the_hour_is_the_time_zones_own_and_utcs_where_it_is_unknown(zone: str, hour: int) -> None:
     assert time_hour(zone, 1_783_494_000.0) == hour
-
-
-# --- before and beside a run
-
-
-def test_metrics_are_read_by_their_exposed_names() -> None:
-    text = (
-        '# HELP hatchfarm_x_total X.\n# TYPE hatchfarm_x_total counter\nhatchfarm_x_total{reason="a"} 3\n'
-        "# TYPE hatchfarm_y gauge\nhatchfarm_y 2.5\nprocess_z 9\n"
-    )
-    assert parse_metrics(text) == {'hatchfarm_x_total{reason="a"}': 3.0, "hatchfarm_y": 2.5}
-
-
-async def test_a_good_target_gives_its_metrics_before_the_run() -> None:
-    async with serving() as (_, target), sockets_closed_after():
-        metrics = await check_target(target)
-    assert metrics["hatchfarm_workers_total"] == 0
-    assert metrics["hatchfarm_alert_stale_workers"] == 0
-
-
-HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":"0.3.0"}'),))
-
-
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [
-        ([Reaction((answer(200, b"<html>welcome</html>"),))], "/health answered 200: is this a HatchFarm server?"),
-        ([Reaction((answer(404),))], "/health answered 404: is this a HatchFarm server?"),
-        ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one with --token"),
-        ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
-        ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
-        ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
-        ([HEALTHY, Reaction((), "close")], "cannot be reached"),
-    ],
-)
-async def test_a_target_that_cannot_be_used_is_refused_with_the_reason(
-    scripted: ScriptedServer,
-    script: list[Reaction],
-    says: str,
-) -> None:
-    scripted.script = script
-    async with sockets_closed_after():
-        with pytest.raises(TargetError) as refusal:
-            await check_target(scripted.target)
-    assert says in str(refusal.value)
-    assert scripted.url in str(refusal.value)
-
-
-async def test_a_target_that_is_not_there_is_refused_with_the_way_out(closed_port: int) -> None:
-    target = parse_target(f"http://127.0.0.1:{closed_port}", API_TOKEN)
-    with pytest.raises(TargetError, match=f"try `hatchfarm doctor --target http://127.0.0.1:{closed_port}`"):
-        await check_target(target)
-
-
-async def test_a_wrong_token_is_called_so_by_the_real_server() -> None:
-    async with serving() as (_, target):
-        wrong = msgspec.structs.replace(target, token="wrong")
-        with pytest.raises(TargetError, match="give the right one with --token"):
-            await check_target(wrong)
-        async with ControlConnection(target, None) as connection:
-            assert await read_metrics(connection, target)
 
 
 async def test_scrapes_that_fail_are_counted_and_the_run_goes_on(

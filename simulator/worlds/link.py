@@ -1,0 +1,51 @@
+"""One connection of a shard, and the request it carries."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from simulator.history import NO_MACHINE, Answer
+
+if TYPE_CHECKING:
+    import socket
+
+    from simulator.fleet.machine import Machine
+
+
+class LinkState(Enum):
+    """Where a connection stands."""
+
+    CLOSED = 0
+    CONNECTING = 1
+    HANDSHAKING = 2
+    READY = 3
+    WAITING = 4
+
+
+BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING})
+"""Where a connection has a request to send, or to be answered."""
+
+
+class Link:
+    """One long-lived connection and the request it waits for: a machine's own, or an attacker's."""
+
+    __slots__ = (
+        "campaign", "expected", "machine", "made_ns", "nonce", "planned_ns", "received", "request", "sent_ns", "sock",
+        "source", "state", "subject",
+    )  # fmt: skip
+
+    def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
+        self.source = source
+        self.machine = machine
+        self.campaign = campaign
+        self.sock: socket.socket | None = None
+        self.state = LinkState.CLOSED
+        self.received = b""
+        self.request = b""
+        self.nonce = b""
+        self.planned_ns = 0
+        self.made_ns = 0
+        self.sent_ns = 0
+        self.expected = Answer.ACCEPTED
+        self.subject = NO_MACHINE if machine is None else machine.index
