@@ -75,6 +75,7 @@ class ControlConnection:
         if method == "POST":
             lines += [f"Content-Length: {len(payload)}"]
         message = "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
+        rested = self._stream is not None
         try:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                 if self._stream is None:
@@ -83,6 +84,9 @@ class ControlConnection:
                 answer = await self._read(self._stream)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError) as error:
             await self._close()
+            if rested and method == "GET" and not isinstance(error, trio.TooSlowError):
+                # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
+                return await self.request(method, path, headers, body, rooted=rooted)
             raise LostError(f"{type(error).__name__}: {error}") from error
         if not answer.keep:
             await self._close()

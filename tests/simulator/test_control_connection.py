@@ -53,6 +53,18 @@ async def test_a_connection_the_server_ends_is_opened_anew(scripted: ScriptedSer
     assert scripted.connections == 2
 
 
+async def test_only_reading_is_repeated_when_the_server_has_closed_a_rested_connection(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.script = [ACCEPT, HANG_UP, ACCEPT, HANG_UP]
+    async with sockets_closed_after(), ControlConnection(scripted.target, None) as connection:
+        for _ in range(2):
+            assert (await connection.request("GET", "/health", {}, rooted=True)).status == 200
+        with pytest.raises(LostError):
+            await connection.request("POST", "/policies", {}, {})
+    assert [arrival.head.split()[0] for arrival in scripted.arrivals] == [b"GET", b"GET", b"GET", b"POST"]
+
+
 @pytest.mark.parametrize(
     ("reaction", "says"),
     [
