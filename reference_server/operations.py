@@ -178,7 +178,9 @@ class Api:
 
         The transport adds `x-request-id` and `vary` itself, as `handle` does.
         """
-        refusal = HTTPS_REQUIRED if self.settings.require_https else self._limit(client, now)
+        refusal = self._limit(client, now)
+        if refusal is None and self.settings.require_https:
+            refusal = HTTPS_REQUIRED
         if refusal is not None:
             return refusal
         return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
@@ -188,11 +190,11 @@ class Api:
         return self._finish(reply, {})
 
     def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply:
-        if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
-            return HTTPS_REQUIRED
         refusal = self._limit(request.client, now)
         if refusal is not None:
             return refusal
+        if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
+            return HTTPS_REQUIRED
         by_method, ids = _ROUTES.find(request.path)
         if not by_method:
             return NOT_FOUND

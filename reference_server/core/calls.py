@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 INVALID_LIMIT = failure(400, "invalid limit")
 INVALID_OFFSET = failure(400, "invalid offset")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
+_INTEGER = re.compile(r"([+-]?)(?=[0-9])0*([0-9]*)")
+_DIGITS_READ = 20
+"""Of a number in a query: more than any list is long, so that a longer one says nothing else."""
 _FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
 _Body = TypeVar("_Body")
 
@@ -66,8 +68,11 @@ def page_of(call: Call) -> Page | Reply:
 
 
 def _integer(query: dict[str, list[str]], name: str, default: int) -> int | None:
-    text = query.get(name, [str(default)])[0]
-    return int(text) if _INTEGER.fullmatch(text) else None
+    match = _INTEGER.fullmatch(query.get(name, [str(default)])[0])
+    if match is None:
+        return None
+    magnitude = int(match[2][:_DIGITS_READ] or "0")
+    return -magnitude if match[1] == "-" else magnitude
 
 
 def paged(name: str, items: list[Any], total: int, page: Page, **more: Any) -> dict[str, Any]:

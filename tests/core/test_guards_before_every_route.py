@@ -123,6 +123,23 @@ def test_a_body_past_the_limit_is_refused(server: Server, path: str) -> None:
     assert server.request(request).error == (413, "request body too large")
 
 
+def test_an_owner_is_known_by_the_utf8_of_its_header(server: Server) -> None:
+    """Transports show a header's bytes as Latin-1, as HTTP has it; clients send UTF-8."""
+    server.register("소유자")
+    shown = "소유자".encode().decode("latin-1")
+    events = server.send("GET", "/audit/events", None, owner_headers(shown)).data["events"]
+    assert [event["actor"] for event in events] == ["owner:소유자"]
+
+
+@pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "GET" and "/audit/" in path])
+def test_an_owner_id_too_long_to_keep_is_refused(server: Server, path: str) -> None:
+    assert server.request(Request("GET", path, headers=tuple(owner_headers("a" * 256).items()))).status == 200
+    answer = server.request(Request("GET", path, headers=tuple(owner_headers("a" * 257).items())))
+    assert answer.error == (400, "invalid owner_id")
+    unauthorized = server.request(Request("GET", path, headers=tuple(owner_headers("a" * 257, "wrong").items())))
+    assert unauthorized.error == (401, "unauthorized")
+
+
 # -- https
 
 PLAIN_REFUSED = (426, "https required")
@@ -154,6 +171,14 @@ def test_plain_http_is_fine_where_https_is_not_required(server: Server) -> None:
 def test_the_lane_refuses_a_plain_heartbeat_where_https_is_required() -> None:
     server = Server(require_https=True, trust_proxy_headers=True)
     assert server.lane("wrk_a", "token", "mcert_a", b"{}").error == PLAIN_REFUSED
+
+
+def test_a_request_refused_for_its_scheme_costs_a_token_as_any_other() -> None:
+    server = Server(require_https=True, rate_limit_burst=2, rate_limit_refill_per_second=0.001)
+    assert status_over(server, "http", None) == PLAIN_REFUSED
+    assert server.lane("wrk_a", "token", "mcert_a", b"{}").error == PLAIN_REFUSED
+    assert status_over(server, "http", None) == (429, "rate limit exceeded")
+    assert server.lane("wrk_a", "token", "mcert_a", b"{}").error == (429, "rate limit exceeded")
 
 
 def test_https_required_says_what_to_upgrade_to() -> None:

@@ -24,6 +24,8 @@ def read(server: Server, path: str, query: str) -> Answer:
         ("limit=500", 500, 0),
         ("limit=501", 500, 0),
         ("limit=9999999999999999999", 500, 0),
+        (f"limit={'9' * 5000}", 500, 0),
+        (f"limit={'0' * 5000}3", 3, 0),
         ("limit=007", 7, 0),
         ("limit=%31%32", 12, 0),
         ("limit=%2B5", 5, 0),
