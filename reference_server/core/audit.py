@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FIRST_PREVIOUS_HASH = "0" * 64
 """`previous_hash` of a stream's first event."""
 _PACKED = struct.Struct("<q8s32s")
+_PACKED_BYTES = _PACKED.size
+_DIGEST_BYTES = 32
 
 
 class RoutineStream:
@@ -33,7 +35,7 @@ class RoutineStream:
         self._packed = bytearray()
         self._workers: list[str] = []
         self._policies: list[str] = []
-        self._base_hash = FIRST_PREVIOUS_HASH
+        self._base_digest: bytes | bytearray = bytes(_DIGEST_BYTES)
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
@@ -49,16 +51,15 @@ class RoutineStream:
             ).encode(),
         )
         self.hash = digest.hexdigest()
-        packed = _PACKED.pack(created_ns, bytes.fromhex(event_hex), digest.digest())
         if self.sequence <= self._events_max:
-            self._packed += packed
+            self._packed += bytes(_PACKED_BYTES)
             self._workers.append(worker_id)
             self._policies.append(policy_id)
         else:
-            self._base_hash = self._unpack(slot)[2].hex()
-            self._packed[slot * _PACKED.size : (slot + 1) * _PACKED.size] = packed
+            self._base_digest = self._packed[(slot + 1) * _PACKED_BYTES - _DIGEST_BYTES : (slot + 1) * _PACKED_BYTES]
             self._workers[slot] = worker_id
             self._policies[slot] = policy_id
+        _PACKED.pack_into(self._packed, slot * _PACKED_BYTES, created_ns, bytes.fromhex(event_hex), digest.digest())
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -82,7 +83,7 @@ class RoutineStream:
             "created_at": format_timestamp(created_ns),
             "stream": self.name,
             "sequence": self.sequence - len(self) + position + 1,
-            "previous_hash": self._unpack(self._slot(position - 1))[2].hex() if position else self._base_hash,
+            "previous_hash": (self._unpack(self._slot(position - 1))[2] if position else self._base_digest).hex(),
             "hash": digest.hex(),
         }
 
@@ -90,7 +91,7 @@ class RoutineStream:
         return (self.sequence - len(self) + position) % self._events_max
 
     def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
-        created_ns, event_id, digest = _PACKED.unpack_from(self._packed, slot * _PACKED.size)
+        created_ns, event_id, digest = _PACKED.unpack_from(self._packed, slot * _PACKED_BYTES)
         return created_ns, event_id, digest
 
 
