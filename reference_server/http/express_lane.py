@@ -97,7 +97,8 @@ def plain_head(data: bytes) -> PlainHead | None:
 
 def may_become_plain(data: bytes) -> bool:
     """Say whether a head that has begun with these bytes may still be a plain heartbeat's."""
-    return data.startswith(b"POST /") and len(data) < LANE_HEAD_MAX_BYTES and HeadReader().feed(data)
+    posts = data.startswith(b"POST /") or b"POST /".startswith(data)
+    return posts and len(data) < LANE_HEAD_MAX_BYTES and HeadReader().feed(data)
 
 
 class Connection:

@@ -109,12 +109,7 @@ class GuardedStream(trio.abc.Stream):
                 await self.send_eof()
         if guard.refused or ((guard.ended or parting) and isinstance(self._stream, trio.SocketStream)):
             await self._linger()
-        return await self._finish()
-
-    async def _finish(self) -> bytes:
-        """Close, and do not wait for Hypercorn, whose idle task would hold a connection that never made a request."""
         await self.aclose()
-        self.lifetime.cancel()
         return b""
 
     async def _until_answered(self) -> None:
@@ -173,18 +168,22 @@ class GuardedStream(trio.abc.Stream):
 
     async def send_eof(self) -> None:
         """End the answers, as Hypercorn does before it closes; TLS has no such half-close."""
+        await self.aclose()
+        if isinstance(self._stream, trio.SocketStream):
+            with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
+                await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""
         now = trio.current_time()
         self._sent_all = True
         self._report_progress()
         self._receiving.deadline = now
         self.lifetime.deadline = min(self.lifetime.deadline, now + LINGER_SECONDS)
-        if isinstance(self._stream, trio.SocketStream):
-            with trio.CancelScope(shield=True, deadline=now + LINGER_SECONDS):
-                await self._stream.send_eof()
 
-    async def aclose(self) -> None:
-        """Close the socket."""
-        await self._stream.aclose()
+    async def abort(self) -> None:
+        """Close the socket at once."""
+        await trio.aclose_forcefully(self._stream)
 
 
 class GuardedTlsStream(GuardedStream):
@@ -229,7 +228,9 @@ class GuardedTlsStream(GuardedStream):
             return await super().receive_some(max_bytes)
         data = await self._receive_in_time()
         self._since = trio.current_time()
-        return data or await self._finish()
+        if not data:
+            await self.aclose()
+        return data
 
 
 class _Server(TCPServer):
@@ -290,4 +291,4 @@ class HypercornFront:
         finally:
             self._streams.discard(stream)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
-                await trio.aclose_forcefully(stream)
+                await stream.abort()

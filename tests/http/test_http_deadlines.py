@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
@@ -125,25 +126,28 @@ async def test_heartbeats_keep_a_connection_from_resting(way: str) -> None:
 
 
 async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
-    """A connection is not kept by others that came while it still asked."""
+    """No connection is kept by another that asks, whichever of them came first."""
     api, clock = make_api(idle_timeout_seconds=75.0), SetClock()
     machine = enrol(api)
     async with (
         serving(api, clock, express_lane=True) as server,
+        server.client() as oldest,
         server.client() as silent,
         server.client() as asking,
-        server.client() as newcomer,
     ):
         assert (await silent.ask(machine.heartbeat("a"))).status == 200
         clock.advance(1)
         assert (await asking.ask(machine.heartbeat("b"))).status == 200
         clock.advance(73)
-        assert (await newcomer.ask(machine.heartbeat("c"))).status == 200
-        clock.advance(1.5)
-        assert await silent.rest() == b""
-        clock.advance(1)
-        assert await asking.rest() == b""
-        assert (await newcomer.ask(machine.heartbeat("d"))).status == 200
+        assert (await oldest.ask(machine.heartbeat("c"))).status == 200
+        async with server.client() as newcomer:
+            assert (await newcomer.ask(machine.heartbeat("d"))).status == 200
+            clock.advance(1.5)
+            assert await silent.rest() == b""
+            clock.advance(1)
+            assert await asking.rest() == b""
+            for name, client in (("e", oldest), ("f", newcomer)):
+                assert (await client.ask(machine.heartbeat(name))).status == 200
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -171,3 +175,19 @@ async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str) -
         await client.send(head.replace(b"heartbeat ", b"nothing ") + b"\r\n\r\n")
         assert (await client.next_response()).status == 100
         assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "closing"])
+async def test_a_client_that_still_sends_sees_its_last_answer(way: str, *, refused: bool) -> None:
+    """The server ends its own half at once, and reads on for a moment rather than reset what it answered."""
+    async with server_with(way) as (server, machine), late_client(server, way) as client:
+        head, _, body = written(machine.heartbeat("n"), "Connection: close").partition(b"\r\n\r\n")
+        if refused:
+            head, body = head.replace(b"Content-Length: ", b"Content-Length: 9999"), b""
+        await client.send(head + b"\r\n\r\n" + body)
+        assert (await client.answer("POST")).status == (413 if refused else 200)
+        assert await client.rest() == b""
+        for _ in range(8):
+            await client.send(b"x" * 65_536)
+            await wait_all_tasks_blocked()

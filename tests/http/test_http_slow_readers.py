@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Request
 
 SOON, LONG, NEVER = 0.2, 40.0, 3600.0
-KERNEL_BYTES = 16_384
-"""What the kernel may hold for a connection in each direction; it takes the double, and a little more."""
+SENT_BYTES, RECEIVED_BYTES = 4_096, 16_384
+"""What the kernel may hold of answers and of requests (it takes the double): a batch of answers is more than fits."""
 TAKEN_MAX_BYTES = 1 << 20
 HEALTH = get("/health")
 AUDIT = get("/api/v1/audit/events", OWNER)
@@ -35,8 +35,8 @@ def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_small_buffers(settings: Settings) -> list[stdlib_socket.socket]:
         listeners = open_listeners(settings)
         for listener in listeners:
-            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, KERNEL_BYTES)
-            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, KERNEL_BYTES)
+            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, SENT_BYTES)
+            listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, RECEIVED_BYTES)
         return listeners
 
     monkeypatch.setattr(serve, "open_listeners", with_small_buffers)
@@ -45,7 +45,7 @@ def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
 async def slow_client(server: Server) -> Client:
     """Connect with little room for answers."""
     socket = stdlib_socket.socket()
-    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, KERNEL_BYTES)
+    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, SENT_BYTES)
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
     await stream.socket.connect(server.address)
     return Client(stream)
@@ -111,17 +111,18 @@ async def test_a_reader_that_was_slow_gets_every_answer_in_order(way: str) -> No
     """The server stops reading while its answers are not read, and goes on where it stopped."""
     api = make_api(body_timeout_seconds=NEVER)
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, trio.open_nursery() as nursery:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         async with server.client() as quick:
             assert (await quick.ask(machine.heartbeat("first"))).status == 200
         slow = await slow_client(server)
         turns = flood_of(way, machine)
         taken = [0]
-        nursery.start_soon(flood, slow, turns, taken)
-        await until_stuck(taken)
-        for _, (request, status) in zip(range(taken[0]), cycle(turns), strict=False):
-            assert (await slow.answer(request.method)).status == status
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flood, slow, turns, taken)
+            await until_stuck(taken)
+            for _, (request, status) in zip(range(taken[0]), cycle(turns), strict=False):
+                assert (await slow.answer(request.method)).status == status
+            nursery.cancel_scope.cancel()
         await slow.stream.aclose()
 
 
@@ -132,7 +133,7 @@ async def test_the_lane_takes_back_a_reader_that_was_slow(monkeypatch: pytest.Mo
     async with serving(api, LoopClock(), express_lane=True) as server:
         slow = await slow_client(server)
         again, last = written(machine.heartbeat("again")), written(machine.heartbeat("last"))
-        many = 400
+        many = 1500
         async with trio.open_nursery() as nursery:
             nursery.start_soon(slow.send, again * many + last[:50])
             await wait_all_tasks_blocked(0.05)
