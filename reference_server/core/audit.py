@@ -23,6 +23,8 @@ FIRST_PREVIOUS_HASH = "0" * 64
 _PACKED = struct.Struct("<q8s32s")
 _PACKED_BYTES = _PACKED.size
 _DIGEST_BYTES = 32
+SEGMENT_EVENTS = 256
+"""A ring grows by segments that never move: one growing buffer an owner would leave holes in the heap as it moves."""
 
 
 class RoutineStream:
@@ -32,7 +34,7 @@ class RoutineStream:
 
     def __init__(self, events_max: int) -> None:
         self._events_max = events_max
-        self._packed = bytearray()
+        self._segments: list[bytearray] = []
         self._workers: list[str] = []
         self._policies: list[str] = []
         self._base_digest: bytes | bytearray = bytes(_DIGEST_BYTES)
@@ -52,14 +54,17 @@ class RoutineStream:
         )
         self.hash = digest.hexdigest()
         if self.sequence <= self._events_max:
-            self._packed += bytes(_PACKED_BYTES)
+            if slot % SEGMENT_EVENTS == 0:
+                self._segments.append(bytearray(SEGMENT_EVENTS * _PACKED_BYTES))
             self._workers.append(worker_id)
             self._policies.append(policy_id)
         else:
-            self._base_digest = self._packed[(slot + 1) * _PACKED_BYTES - _DIGEST_BYTES : (slot + 1) * _PACKED_BYTES]
+            end = (slot % SEGMENT_EVENTS + 1) * _PACKED_BYTES
+            self._base_digest = self._segments[slot // SEGMENT_EVENTS][end - _DIGEST_BYTES : end]
             self._workers[slot] = worker_id
             self._policies[slot] = policy_id
-        _PACKED.pack_into(self._packed, slot * _PACKED_BYTES, created_ns, bytes.fromhex(event_hex), digest.digest())
+        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
+        _PACKED.pack_into(segment, start, created_ns, bytes.fromhex(event_hex), digest.digest())
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -91,7 +96,8 @@ class RoutineStream:
         return (self.sequence - len(self) + position) % self._events_max
 
     def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
-        created_ns, event_id, digest = _PACKED.unpack_from(self._packed, slot * _PACKED_BYTES)
+        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
+        created_ns, event_id, digest = _PACKED.unpack_from(segment, start)
         return created_ns, event_id, digest
 
 

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server import limits
-from reference_server.core.audit import FIRST_PREVIOUS_HASH, Event, NotableStream, RoutineStream, event_hash
+from reference_server.core.audit import (
+    FIRST_PREVIOUS_HASH,
+    SEGMENT_EVENTS,
+    Event,
+    NotableStream,
+    RoutineStream,
+    event_hash,
+)
 from reference_server.wire.canonical_json import canonical_json
 from tests.core.server_under_test import STARTED, UNKNOWN_WORKER, Machine, Server, canonical, owner_headers
 
@@ -89,6 +96,21 @@ def test_routine_events_are_hashed_as_they_are_shown(beats: list[tuple[int, int,
             assert shown_before.setdefault(event["sequence"], event) == event
         kept = beats[: number + 1][-events_max:]
         assert list(stream.moments()) == [(moment, at) for at, (_, _, moment) in enumerate(kept)]
+
+
+@pytest.mark.parametrize("events_max", [SEGMENT_EVENTS - 1, SEGMENT_EVENTS, SEGMENT_EVENTS + 1, 2 * SEGMENT_EVENTS + 7])
+def test_routine_events_keep_their_order_across_the_ends_of_segments_and_of_the_ring(events_max: int) -> None:
+    stream = RoutineStream(events_max)
+    checked = {1, SEGMENT_EVENTS, SEGMENT_EVENTS + 1, events_max, events_max + 1, events_max + SEGMENT_EVENTS + 1}
+    total = 2 * events_max + SEGMENT_EVENTS + 3
+    for number in range(1, total + 1):
+        stream.append(f"{number:016x}", f"wrk_{number:016x}", f"pol_{number:016x}", number)
+        if number in checked or number == total:
+            shown = [stream.event(position) for _, position in stream.moments()]
+            kept = range(max(1, number - events_max + 1), number + 1)
+            assert [event["id"] for event in shown] == [f"aud_{kept_number:016x}" for kept_number in kept]
+            assert [event["object_id"] for event in shown] == [f"wrk_{kept_number:016x}" for kept_number in kept]
+            assert_chained(shown, {"sequence": stream.sequence, "hash": stream.hash})
 
 
 @pytest.mark.parametrize("field", ["id", "type", "actor", "object_id", "metadata", "created_at", "sequence"])
