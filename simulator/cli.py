@@ -100,8 +100,21 @@ def serve(
             envvar="HATCHFARM_UNTIL_STDIN_CLOSES",
         ),
     ] = False,
+    print_alert_rules: Annotated[
+        bool,
+        typer.Option(
+            "--print-alert-rules",
+            help="Print Prometheus alerting rules over the server's gauges, and start nothing.",
+            envvar="HATCHFARM_PRINT_ALERT_RULES",
+        ),
+    ] = False,
 ) -> None:
     """Start the reference server, and say where it listens."""
+    if print_alert_rules:
+        from reference_server.alert_rules import ALERT_RULES  # noqa: PLC0415 - as above
+
+        typer.echo(ALERT_RULES, nl=False)
+        return
     from reference_server.app import serve as run_server  # noqa: PLC0415 - as above
 
     raise typer.Exit(run_server(os.environ, express_lane=express_lane, until_stdin_closes=until_stdin_closes))
