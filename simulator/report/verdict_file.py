@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
+class AttackSummary(msgspec.Struct, frozen=True):
+    """What became of one campaign. `sent` = `refused` + `accepted` + `unjudged`; `wrong` of them should not have been.
+
+    `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it was not
+    tried, or what it found out that no single answer shows.
+    """
+
+    campaign: int
+    attack: str
+    status: Status
+    sent: int
+    refused: int
+    accepted: int
+    wrong: int
+    unjudged: int
+    note: str
+
+
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile."""
 
@@ -34,6 +52,7 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: dict[str, float | None]
     warnings: list[str]
     reproduce: str
+    attacks: list[AttackSummary] = []
 
 
 def verdict_schema() -> dict[str, Any]:
