@@ -34,7 +34,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     if not history.scrapes:
         return Verdict("alerts", Status.INCONCLUSIVE, "No scrape of the server's metrics succeeded.")
     restarts = _restarts(history, facts)
-    bounds = list(_possible(history, facts, restarts))
+    bounds = list(possible(history, facts))
     findings = [finding for one in bounds for finding in _judge(one, facts)]
     findings += _backwards(history, facts, restarts)
     findings.sort(key=lambda finding: finding.at_ns)
@@ -76,8 +76,9 @@ def _restarts(history: History, facts: Facts) -> dict[int, int]:
     return restarts
 
 
-def _possible(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator[ScrapeBounds]:
+def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     """Give the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
+    restarts = _restarts(history, facts)
     baseline = facts.baseline
     before = int(baseline.get(WORKERS, 0))
     restarted = False
