@@ -1,6 +1,7 @@
 """The append-only record of what was sent, when, what a correct server must say, and what came back.
 
-Times are nanoseconds on the harness's monotonic clock, counted from the start of the run. A row costs 46 bytes.
+Times are nanoseconds on the harness's monotonic clock, counted from the start of the run. A row costs 58 bytes; what
+happens less often than a request is in side tables.
 """
 
 from __future__ import annotations
@@ -8,11 +9,26 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
+
+from simulator.limits import EXCHANGES_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from simulator.records import (
+        AuditReading,
+        CampaignRecord,
+        CertificateRecord,
+        Claim,
+        ConsentRecord,
+        Effect,
+        Exchange,
+        GeneratorSample,
+        MachineRecord,
+        Revocation,
+        Scrape,
+    )
 
 NEVER_NS = int(np.iinfo(np.int64).max)
 """`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
@@ -64,6 +80,14 @@ class Answer(IntEnum):
     """No whole answer came: the request may or may not have taken effect."""
     EITHER = 18
     """Only as `expected`: too near an edge for anyone but the server to know."""
+    REFUSED = 19
+    """Refused as the contract says, by a status and message that are no worker auth failure."""
+    ONE_OF_COPIES = 20
+    """Only as `expected`: sent several times at once; one is accepted, the others are replays."""
+    WHILE_REVOKING = 21
+    """Only as `expected`: under way while its consent was being revoked."""
+    WITHIN_LIMIT = 22
+    """Only as `expected`: accepted, or over the rate limit."""
 
 
 REASONS: dict[Answer, str] = {
@@ -80,6 +104,14 @@ REASONS: dict[Answer, str] = {
     Answer.POLICY_INVALID_CERTIFICATE: "invalid_or_expired_machine_cert_policy_fetch",
 }
 """The answers that count as a worker auth failure, each with its reason label (contract §4)."""
+
+ALTERNATIVES: dict[Answer, frozenset[Answer]] = {
+    Answer.EITHER: frozenset({Answer.ACCEPTED, Answer.TIMESTAMP_OUT_OF_WINDOW}),
+    Answer.ONE_OF_COPIES: frozenset({Answer.ACCEPTED, Answer.NONCE_REPLAYED}),
+    Answer.WHILE_REVOKING: frozenset({Answer.ACCEPTED, Answer.NO_CONSENT}),
+    Answer.WITHIN_LIMIT: frozenset({Answer.ACCEPTED, Answer.RATE_LIMITED}),
+}
+"""What each expectation that only the server can decide leaves open."""
 
 HONEST = 0
 """`campaign` of a row that no attack made; attack campaigns are numbered from 1 in the order of the scenario."""
@@ -98,37 +130,52 @@ ROW = np.dtype(
         ("expected", "u1"),
         ("got", "u1"),
         ("campaign", "u1"),
+        ("source", "<i4"),
+        ("certificate", "<u4"),
+        ("consent", "<u4"),
     ],
 )
+"""One request. `source` numbers the address it came from, `NO_SOURCE` where all share one; `certificate` and `consent`
+are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
-
-class Scrape(msgspec.Struct, frozen=True):
-    """One reading of the server's metrics, made between its two times: exposed sample name to value."""
-
-    sent_ns: int
-    answered_ns: int
-    samples: dict[str, float]
-
-
-class GeneratorSample(msgspec.Struct, frozen=True):
-    """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed."""
-
-    at_ns: int
-    loop_lag_ns: int
-    cpu_share: float
-    dropped_starts: int
+NO_SOURCE = -1
+NONE = 0
 
 
 class History:
     """Rows in the order their outcomes became known. Grows by whole blocks; `rows()` is a view."""
 
+    # The side tables, declared so that they can be stored without naming each: `simulator/bundle/tables.py`.
+    scrapes: list[Scrape]
+    generator: list[GeneratorSample]
+    machines: dict[int, MachineRecord]
+    owners: list[str]
+    certificates: list[CertificateRecord]
+    consents: list[ConsentRecord]
+    revocations: list[Revocation]
+    effects: list[Effect]
+    exchanges: list[Exchange]
+    claims: list[Claim]
+    campaigns: list[CampaignRecord]
+    audit_readings: list[AuditReading]
+
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
-        self._pending: list[tuple[int, int, int, bytes, int, int, int, int, int, int]] = []
-        self.scrapes: list[Scrape] = []
-        self.generator: list[GeneratorSample] = []
+        self._pending: list[tuple[int, int, int, bytes, int, int, int, int, int, int, int, int, int]] = []
+        self.scrapes = []
+        self.generator = []
+        self.machines = {}
+        self.owners = []
+        self.certificates = []
+        self.consents = []
+        self.revocations = []
+        self.effects = []
+        self.exchanges = []
+        self.claims = []
+        self.campaigns = []
+        self.audit_readings = []
 
-    def append(
+    def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
         planned_ns: int,
         sent_ns: int,
@@ -140,14 +187,40 @@ class History:
         expected: int,
         got: int,
         campaign: int,
+        source: int = NO_SOURCE,
+        certificate: int = NONE,
+        consent: int = NONE,
     ) -> None:
         """Add one row. Rows wait as tuples and are packed by blocks, because a numpy row write costs ten times more."""
         pending = self._pending
         pending.append(
-            (planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign),
-        )
+            (
+                planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign,
+                source, certificate, consent,
+            ),
+        )  # fmt: skip
         if len(pending) >= 4096:  # noqa: PLR2004 - a block small enough to keep the tuples' memory negligible
             self._pack()
+
+    def add_certificate(self, record: CertificateRecord) -> int:
+        """Note a machine's new certificate; gives its number for rows."""
+        self.certificates.append(record)
+        return len(self.certificates)
+
+    def add_consent(self, record: ConsentRecord) -> int:
+        """Note a consent; gives its number for rows."""
+        self.consents.append(record)
+        return len(self.consents)
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep the bytes of an exchange that went wrong, while there is room for evidence."""
+        if len(self.exchanges) < EXCHANGES_MAX:
+            self.exchanges.append(exchange)
+
+    def extend(self, rows: NDArray[Any]) -> None:
+        """Add rows of dtype `ROW` after those there are, as they were read from a file."""
+        self._pack()
+        self._blocks.append(rows)
 
     def _pack(self) -> None:
         if self._pending:

@@ -8,6 +8,7 @@ import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
+from simulator.history import NONE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +22,17 @@ CERTIFICATE_MARGIN_NS = 10_000_000_000
 
 
 class Shot(msgspec.Struct, frozen=True):
-    """One hostile request, and what a correct server answers. `nonce` is the raw nonce it carries."""
+    """One hostile heartbeat, and what a correct server answers.
+
+    `nonce` is the raw nonce it carries, `certificate` the history's number of its certificate. `known` says whether it
+    names its victim, or a worker that never was.
+    """
 
     request: bytes
     nonce: bytes
     expected: Answer
+    certificate: int = NONE
+    known: bool = True
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -37,10 +44,9 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Attack:
-    """One entry of the catalogue. Subclasses say what it is in class variables and make its shots.
+    """One entry of the catalogue: subclasses say in class variables what it is.
 
-    `victims` are honest machines whose credentials the attacker has got hold of; an attack never changes their state,
-    but for `prepare`, which may ask a victim to do what its owner could ask of it.
+    `severity` is how bad it is when a server lets it through, from 0 to 10 as CVSS counts.
     """
 
     name: ClassVar[str]
@@ -48,6 +54,15 @@ class Attack:
     verdict: ClassVar[str]
     effect: ClassVar[str]
     anchor: ClassVar[str]
+    severity: ClassVar[float] = 7.5
+
+
+class ShotAttack(Attack):
+    """An attack of single heartbeats, each with one right answer, as fast as the shard can send them.
+
+    `victims` are honest machines whose credentials the attacker has got hold of; an attack never changes their state,
+    but for `prepare`, which may ask a victim to do what its owner could ask of it.
+    """
 
     def prepare(self, victim: Machine) -> None:
         """Bring a victim into the state the attack needs. Most need nothing."""
@@ -76,6 +91,7 @@ def forge(
     skew_ns: int = 0,
     token: str | None = None,
     certificate_id: str | None = None,
+    certificate: int = NONE,
     signing_key: bytes | None = None,
 ) -> Shot:
     """Make a heartbeat in a victim's name that is right but for what is replaced."""
@@ -90,4 +106,4 @@ def forge(
         certificate_id or victim.certificate_id,
         body,
     )
-    return Shot(request, nonce, expected)
+    return Shot(request, nonce, expected, certificate if certificate_id else victim.certificate_number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import Attack, Moment, Shot, forge
+from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
 
 
-class RotatedOut(Attack):
+class RotatedOut(ShotAttack):
     """The certificate before the last rotation, unexpired."""
 
     name = "certificate.rotated-out"
@@ -38,4 +38,5 @@ class RotatedOut(Attack):
             rng,
             Answer.INVALID_CERTIFICATE,
             certificate_id=victim.previous_certificate_id,
+            certificate=victim.previous_certificate_number,
         )

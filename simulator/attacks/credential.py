@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import HEX_DIGITS, Attack, Moment, Shot, forge, random_hex
+from simulator.attacks.catalogue import HEX_DIGITS, Moment, Shot, ShotAttack, forge, random_hex
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TOKEN_DIGITS = 48
 
 
-class WrongToken(Attack):
+class WrongToken(ShotAttack):
     """Random and near-miss tokens."""
 
     name = "credential.wrong-token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Attack, Moment, Shot
+from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ FRESH_NS = 60_000_000_000
 """A captured heartbeat older than this is near the skew window's edge, where another check may refuse it first."""
 
 
-class ReplayExact(Attack):
+class ReplayExact(ShotAttack):
     """An accepted heartbeat, byte for byte again."""
 
     name = "replay.exact"
@@ -38,4 +38,6 @@ class ReplayExact(Attack):
         """Send what was captured."""
         del moment, rng
         nonce = victim.last_accepted.split(b'"nonce":"', 1)[1][:24]
-        return Shot(victim.last_accepted, bytes.fromhex(nonce.decode()), Answer.NONCE_REPLAYED)
+        return Shot(
+            victim.last_accepted, bytes.fromhex(nonce.decode()), Answer.NONCE_REPLAYED, victim.certificate_number
+        )

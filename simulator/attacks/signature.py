@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Attack, Moment, Shot, forge, random_hex
+from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack, forge, random_hex
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
 
 
-class ForgedSignature(Attack):
+class ForgedSignature(ShotAttack):
     """Signatures made with another key."""
 
     name = "signature.forged"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from simulator.attacks.catalogue import Attack, Moment, Shot, forge
+from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge
 from simulator.history import Answer
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ with, the longest wait for a connection and an answer."""
 FARTHEST_SECONDS = 86_400
 
 
-class _Skewed(Attack):
+class _Skewed(ShotAttack):
     direction: ClassVar[int]
     nearest_seconds: ClassVar[int]
     verdict = "401 invalid heartbeat auth"

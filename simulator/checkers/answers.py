@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import HONEST, Answer, History, Operation
+from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
@@ -20,14 +20,20 @@ UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
 """Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
 
 
+def judge_answers(rows: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say which rows got an answer that says anything, and which one that a correct server may give."""
+    expected, got = rows["expected"], rows["got"]
+    allowed: NDArray[np.bool_] = got == expected
+    for open_question, answers in ALTERNATIVES.items():
+        allowed = allowed | ((expected == open_question) & np.isin(got, list(answers)))
+    return ~np.isin(got, UNJUDGED) | allowed, allowed
+
+
 def check_answers(history: History, _facts: Facts) -> Verdict:
     """Compare what each request got with what it had to get."""
     rows = history.rows()
-    expected, got, hostile = rows["expected"], rows["got"], rows["campaign"] != HONEST
-    judged = ~np.isin(got, UNJUDGED)
-    allowed = (got == expected) | (
-        (expected == Answer.EITHER) & np.isin(got, [Answer.ACCEPTED, Answer.TIMESTAMP_OUT_OF_WINDOW])
-    )
+    got, hostile = rows["got"], rows["campaign"] != HONEST
+    judged, allowed = judge_answers(rows)
     wrong = rows[judged & ~allowed]
     attacks_accepted = int((hostile & (got == Answer.ACCEPTED) & ~allowed).sum())
     figures: dict[str, Any] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, Operation, Scrape
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
+    from simulator.records import Scrape
 
 CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
@@ -129,7 +130,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     any_by_sending = _Advancing(np.concatenate([accepted, maybe]), "sent_ns")
     registered = rows[operation == Operation.REGISTER]
     sure_registered = np.sort(registered["answered_ns"][registered["got"] == Answer.ACCEPTED])
-    any_registered = np.sort(registered["sent_ns"][registered["got"] != Answer.RATE_LIMITED])
+    any_registered = np.sort(registered["sent_ns"][~np.isin(registered["got"], [Answer.RATE_LIMITED, Answer.REFUSED])])
     # The last acceptance of each machine: when the last sure one was sent at the earliest, and when the last possible
     # one took effect at the latest. Without a sure one, the first possible one was the earliest.
     sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
@@ -177,7 +178,7 @@ def _may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
     """
     selected: NDArray[np.bool_] = (
         (possible["expected"] == answer)
-        | (possible["expected"] == Answer.EITHER)
+        | np.isin(possible["expected"], list(ALTERNATIVES))
         | (possible["got"] == Answer.UNEXPECTED)
         | ((possible["got"] == Answer.LOST) & (answer in LATE_REASONS))
     )

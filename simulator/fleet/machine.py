@@ -19,8 +19,6 @@ HOLD_NS = 60 * SECOND_NS
 """A machine rotates after a 401, and fetches its policy after a 403, at most once in this time."""
 BACK_OFF_MAX_NS = 60 * SECOND_NS
 BACK_OFF_DOUBLINGS_MAX = 6
-CERTIFICATE_MARGIN = 0.2
-"""The share of a certificate's life that is left when its machine rotates it."""
 UNAUTHORIZED, FORBIDDEN = 401, 403
 
 
@@ -36,12 +34,16 @@ class Action(Enum):
 
 
 class Machine:
-    """The state of one agent. `due_ns` is when it acts next; `silence` are (from, to) moments it stays quiet."""
+    """The state of one agent. `due_ns` is when it acts next; `silence` are (from, to) moments it stays quiet.
+
+    The numbers of its certificates and its consent are the history's, 0 for none.
+    """
 
     __slots__ = (
-        "certificate_id", "certificate_until_ns", "clock", "consented", "due_ns", "failures", "index", "interval_ns",
-        "last_accepted", "last_accepted_ns", "name", "owner_id", "policy_id", "previous_certificate_id",
-        "refetched_ns", "rotate_due", "rotated_ns", "rules", "silence", "stopped", "token", "worker_id",
+        "certificate_id", "certificate_number", "certificate_until_ns", "clock", "consent_number", "consented",
+        "due_ns", "failures", "index", "interval_ns", "last_accepted", "last_accepted_ns", "name", "owner_id",
+        "policy_id", "previous_certificate_id", "previous_certificate_number", "refetched_ns", "rotate_due",
+        "rotated_ns", "rules", "silence", "stopped", "token", "worker_id",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +65,10 @@ class Machine:
         self.certificate_id = ""
         self.previous_certificate_id = ""
         self.certificate_until_ns = 0
+        self.certificate_number = 0
+        self.previous_certificate_number = 0
         self.consented = False
+        self.consent_number = 0
         self.policy_id = ""
         self.rules: dict[str, Any] = {}
         self.due_ns = 0

@@ -29,6 +29,11 @@ class HttpAnswer(msgspec.Struct, frozen=True):
     body: bytes
     keep: bool
 
+    @property
+    def raw(self) -> bytes:
+        """Give the answer's bytes, as far as they matter: the head as it came, and the body without its framing."""
+        return self.head + _HEAD_END + self.body
+
 
 class _Collector:
     def __init__(self) -> None:
@@ -116,11 +121,23 @@ _REFUSALS: dict[Answer, tuple[int, bytes]] = {
     Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
     Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
     Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
+    Answer.INVALID_REQUEST: (400, b"invalid request"),
+    Answer.POLICY_MISSING_HEADERS: (401, b"unauthorized"),
+    Answer.POLICY_INVALID_TOKEN: (401, b"unauthorized"),
+    Answer.POLICY_INVALID_CERTIFICATE: (401, b"unauthorized"),
 }
 
 
+_REFUSED_FOR = {
+    Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
+    Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,
+    Answer.WHILE_REVOKING: Answer.NO_CONSENT,
+}
+"""What a refusal means where either was possible."""
+
+
 def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
-    """Say what a heartbeat got: acceptance, the refusal that was expected, or something else."""
+    """Say what a heartbeat, or a policy fetch, got: acceptance, the refusal that was expected, or something else."""
     status = answer.status
     if status == OK and _ACCEPTED.search(answer.body):
         return Answer.ACCEPTED
@@ -128,8 +145,7 @@ def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
         return Answer.RATE_LIMITED
     if status >= SERVER_ERROR:
         return Answer.UNAVAILABLE
-    if expected is Answer.EITHER:
-        expected = Answer.TIMESTAMP_OUT_OF_WINDOW
+    expected = _REFUSED_FOR.get(expected, expected)
     refusal = _REFUSALS.get(expected)
     if refusal is not None and status == refusal[0] and refusal[1] in answer.body:
         return expected

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import trio
 
+from simulator.fleet.requests import ApiCall
+from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer
 from simulator.worlds.target import Target, bound_socket
@@ -37,9 +39,10 @@ class ControlConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._close()
+        await self.close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close the connection, if it is open; the next request opens another."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
@@ -67,14 +70,23 @@ class ControlConnection:
         rooted: bool = False,
     ) -> HttpAnswer:
         """Send one request and read its answer; `body` is sent as JSON."""
-        payload = b"" if body is None else msgspec.json.encode(body)
-        lines = [f"{method} {'' if rooted else '/api/v1'}{path} HTTP/1.1", f"Host: {self._target.authority}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        if body is not None:
-            lines += ["Content-Type: application/json"]
-        if method == "POST":
-            lines += [f"Content-Length: {len(payload)}"]
-        message = "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
+        return await self.call(ApiCall(Operation.OTHER, method, path, headers, body, rooted))
+
+    async def call(self, call: ApiCall) -> HttpAnswer:
+        """Send one call of the API and read its answer."""
+        return await self.exchange(call.message(self._target.authority))
+
+    async def connect(self) -> None:
+        """Open the connection now, so that the next request finds it open. Raises LostError."""
+        if self._stream is None:
+            try:
+                with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+                    self._stream = await self._connect()
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                raise LostError(f"{type(error).__name__}: {error}") from error
+
+    async def exchange(self, message: bytes) -> HttpAnswer:
+        """Send one whole HTTP/1.1 message and read its answer."""
         rested = self._stream is not None
         try:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
@@ -83,13 +95,13 @@ class ControlConnection:
                 await self._stream.send_all(message)
                 answer = await self._read(self._stream)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError) as error:
-            await self._close()
-            if rested and method == "GET" and not isinstance(error, trio.TooSlowError):
+            await self.close()
+            if rested and message.startswith(b"GET ") and not isinstance(error, trio.TooSlowError):
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
-                return await self.request(method, path, headers, body, rooted=rooted)
+                return await self.exchange(message)
             raise LostError(f"{type(error).__name__}: {error}") from error
         if not answer.keep:
-            await self._close()
+            await self.close()
         return answer
 
     @staticmethod
@@ -103,14 +115,6 @@ class ControlConnection:
             answer = read_answer(data)
             if answer is not None:
                 return answer
-
-
-def owner_headers(target: Target, owner_id: str | None = None) -> dict[str, str]:
-    """Give an owner's headers."""
-    headers = {"Authorization": f"Bearer {target.token}"}
-    if owner_id is not None:
-        headers["X-Owner-ID"] = owner_id
-    return headers
 
 
 def data_of(answer: HttpAnswer) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from simulator.history import NO_MACHINE, Answer
+from simulator.history import NO_MACHINE, NONE, Answer
+from simulator.worlds.target import source_number
 
 if TYPE_CHECKING:
     import socket
@@ -28,15 +29,19 @@ BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING
 
 
 class Link:
-    """One long-lived connection and the request it waits for: a machine's own, or an attacker's."""
+    """One long-lived connection and the request it waits for: a machine's own, or an attacker's.
+
+    `number` is its address's in the history; `certificate` and `consent` are those of the request.
+    """
 
     __slots__ = (
-        "campaign", "expected", "machine", "made_ns", "nonce", "planned_ns", "received", "request", "sent_ns", "sock",
-        "source", "state", "subject",
+        "campaign", "certificate", "consent", "expected", "machine", "made_ns", "nonce", "number", "planned_ns",
+        "received", "request", "sent_ns", "sock", "source", "state", "subject",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
         self.source = source
+        self.number = source_number(source)
         self.machine = machine
         self.campaign = campaign
         self.sock: socket.socket | None = None
@@ -48,4 +53,6 @@ class Link:
         self.made_ns = 0
         self.sent_ns = 0
         self.expected = Answer.ACCEPTED
+        self.certificate = NONE
+        self.consent = NONE
         self.subject = NO_MACHINE if machine is None else machine.index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, tzinfo
+from itertools import count
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -11,18 +12,24 @@ import numpy as np
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from simulator.attacks.catalogue import ShotAttack
+from simulator.attacks.script import Stage
 from simulator.fleet.hardware import HardwareLoad, capped
-from simulator.history import GeneratorSample, History, Scrape
+from simulator.fleet.requests import owner_headers
+from simulator.records import CampaignRecord, GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
-from simulator.worlds.control import ControlConnection, LostError, data_of, owner_headers
+from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.onboarding import OK, Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
+from simulator.worlds.scripts import ScriptPlayer
 from simulator.worlds.shard import Shard
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
+    from simulator.history import History
     from simulator.scenario.values import Scenario
+    from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
 TICK_SECONDS = 0.05
@@ -45,7 +52,7 @@ def parse_metrics(text: str) -> dict[str, float]:
 
 async def read_metrics(connection: ControlConnection, target: Target) -> dict[str, float]:
     """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says."""
-    answer = await connection.request("GET", "/metrics", owner_headers(target), rooted=True)
+    answer = await connection.request("GET", "/metrics", owner_headers(target.token), rooted=True)
     if answer.status == UNAUTHORIZED:
         raise TargetError(f"{target.url} refuses the owner token: give the right one with --token")
     if answer.status != OK:
@@ -76,7 +83,7 @@ async def stale_seconds_of(target: Target) -> float | None:
     source = SCRAPER_ADDRESS if target.own_addresses else None
     async with ControlConnection(target, source) as connection:
         try:
-            shown = data_of(await connection.request("GET", "/workers/summary", owner_headers(target)))
+            shown = data_of(await connection.request("GET", "/workers/summary", owner_headers(target.token)))
         except LostError:
             return None
     threshold = shown.get("stale_threshold")
@@ -91,12 +98,13 @@ class LiveRun:
         self._target = target
         self._history = history
         self._progress = progress
-        fleet_rng, shard_rng, hardware_rng, call_rng = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)
         )
         # Owners of their own for each run, so that a target that has seen runs before is no different.
         wall = time.time_ns  # noqa: TID251 - the live world runs on the real clock
-        prefix = f"owner-{wall():x}"
+        self._wall = wall
+        self._prefix = prefix = f"owner-{wall():x}"
         self._fleet = make_fleet(scenario, fleet_rng, prefix)
         self._campaigns = make_campaigns(scenario, self._fleet, fleet_rng)
         self._hardware = HardwareLoad(len(self._fleet), scenario.fleet.hardware, hardware_rng)
@@ -115,6 +123,9 @@ class LiveRun:
             target, history, progress, shard_rng, self.now, wall, self._metrics_of, self._call,
             scenario.fleet.jitter,
         )  # fmt: skip
+        history.campaigns += [CampaignRecord(one.number, one.attack.name) for one in self._campaigns]
+        self._numbers = count(len(self._fleet))
+        self._player = ScriptPlayer(target, history, progress, self.now, self._stage, self._join, script_rng)
         self._spread = shard_rng.random(len(self._fleet))
         self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
         self._load_hardware(HARDWARE_TICK_SECONDS)
@@ -175,9 +186,39 @@ class LiveRun:
                 progress.machines_running -= 1
                 self._shard.stop_machine(fleet[progress.machines_running])
             while campaigns and campaigns[0].options.start_ns <= now_ns:
-                self._shard.launch(campaigns.pop(0))
+                self._launch(campaigns.pop(0))
             progress.connected_max = max(progress.connected_max, progress.connected)
             await trio.sleep(TICK_SECONDS)
+
+    def _launch(self, campaign: Campaign) -> None:
+        if isinstance(campaign.attack, ShotAttack):
+            self._shard.launch(campaign)
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._player.run, campaign)
+
+    def _stage(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
+        scenario = self._scenario
+        return Stage(
+            campaign=campaign.number,
+            host=self._target.authority,
+            token=self._target.token,
+            victims=campaign.victims,
+            history=self._history,
+            rng=rng,
+            now=self.now,
+            wall=self._wall,
+            new_number=lambda: next(self._numbers),
+            interval_ns=scenario.fleet.heartbeat_interval_ns,
+            rotation_ns=scenario.fleet.certificate_rotation_ns,
+            end_ns=scenario.duration_ns,
+            owner_prefix=f"{self._prefix}-x{campaign.number}-{attempt}",
+        )
+
+    def _join(self, machine: Machine) -> None:
+        """Let a script's machine go on as an honest one."""
+        machine.stopped = False
+        machine.due_ns = self.now()
+        self._shard.resume(machine)
 
     def _call(self, machine: Machine) -> None:
         if self._nursery is not None:
@@ -197,6 +238,7 @@ class LiveRun:
     # --- hardware
 
     def _metrics_of(self, index: int) -> str:
+        index %= len(self._cpu)  # machines of scripts have numbers past the fleet's
         cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
         return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
 

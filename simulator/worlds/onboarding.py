@@ -6,14 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from reference_server.wire.canonical_json import canonical_json
-from reference_server.wire.signing import sign_text
-from simulator.fleet.machine import CERTIFICATE_MARGIN, SECOND_NS, Action, Machine
+from simulator.fleet.machine import Action, Machine
+from simulator.fleet.requests import (
+    EVENT_OF,
+    OPERATION_OF,
+    ApiCall,
+    activate_call,
+    call_of,
+    learn,
+    note,
+    policy_call,
+)
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
-from simulator.worlds.control import ControlConnection, LostError, data_of, owner_headers
-from simulator.worlds.target import Target, TargetError, machine_source, owner_source
+from simulator.worlds.control import ControlConnection, LostError, data_of
+from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +30,8 @@ if TYPE_CHECKING:
 
     from simulator.worlds.progress import Progress
 
-CERTIFICATE_LIFE_NS = 900 * SECOND_NS
 NO_NONCE = b"\0" * 12
-OK, CREATED, TOO_MANY, SERVER_ERROR = 200, 201, 429, 500
+OK, CREATED, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 201, 400, 429, 500
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
 
@@ -60,7 +67,7 @@ class Onboarding:
         self._progress = progress
         self._now = now
         self._rng = rng
-        self._rotation_ns = min(rotation_ns, int(CERTIFICATE_LIFE_NS * (1 - CERTIFICATE_MARGIN)))
+        self._rotation_ns = rotation_ns
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self.policies: dict[str, str] = {}
 
@@ -77,22 +84,23 @@ class Onboarding:
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
         target = self._target
-        rules = make_rules(index, self._rng)
-        signature = sign_text(target.token.encode(), f"{owner_id}|{canonical_json(rules)}").decode()
-        body = {"owner_id": owner_id, "rules": rules, "signature": signature}
-        headers = owner_headers(target, owner_id)
+        create = policy_call(target.token, owner_id, make_rules(index, self._rng))
+        source = owner_source(target, index)
+        self._history.owners.append(owner_id)
         problem = ""
         for _ in range(POLICY_TRIES):
             try:
-                async with ControlConnection(target, owner_source(target, index)) as connection:
-                    answer = await connection.request("POST", "/policies", headers, body)
+                async with ControlConnection(target, source) as connection:
+                    answer = await self._owner_call(connection, create, owner_id)
                     if answer.status == TOO_MANY:
                         await trio.sleep(retry_after_ns(answer.head) / 1e9 or 1)
                         continue
                     if answer.status != CREATED:
                         raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                     policy_id = str(data_of(answer)["id"])
-                    answer = await connection.request("POST", f"/policies/{policy_id}/activate", headers)
+                    answer = await self._owner_call(
+                        connection, activate_call(target.token, owner_id, policy_id), owner_id
+                    )
                     if answer.status == OK:
                         return policy_id
                     problem = f"activation answered {answer.status}"
@@ -100,32 +108,58 @@ class Onboarding:
                 problem = str(error)
         raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
 
+    async def _owner_call(self, connection: ControlConnection, call: ApiCall, owner_id: str) -> HttpAnswer:
+        """Do one of an owner's changes, and note the event it must, or may, have left."""
+        sent_ns = self._now()
+        event = EVENT_OF[call.operation]
+        try:
+            answer = await connection.call(call)
+        except LostError:
+            note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
+            raise
+        if answer.status < BAD_REQUEST:
+            note(self._history, sent_ns, self._now(), event, owner_id)
+        elif answer.status >= SERVER_ERROR:
+            note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
+        return answer
+
     async def serve(self, machine: Machine) -> None:
         """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
+            number = source_number(source)
             async with ControlConnection(self._target, source) as connection:
                 while (action := machine.action(self._now())) not in {Action.HEARTBEAT, Action.WAIT}:
+                    call = call_of(machine, action, self._target.token, self.policies.get(machine.owner_id, ""))
                     sent_ns = self._now()
-                    operation = _OPERATIONS[action]
                     try:
-                        answer = await self._call(connection, machine, action)
-                        got = self._apply(machine, action, answer)
+                        answer = await connection.call(call)
+                        got = self._apply(machine, action, answer, sent_ns)
                     except trio.Cancelled:
-                        self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST)
+                        self._unknown(machine, call.operation, sent_ns, number)
                         raise
                     except LostError as error:
-                        self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST)
+                        self._unknown(machine, call.operation, sent_ns, number)
                         self._progress.onboarding_failures += 1
-                        self._progress.last_problem = f"{operation.name.lower()}: {error}"
+                        self._progress.last_problem = f"{call.operation.name.lower()}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue
-                    self._record(machine, operation, sent_ns, self._now(), answer.status, got)
+                    self._record(machine, call.operation, sent_ns, self._now(), answer.status, got, number)
                     if got is not Answer.ACCEPTED:
                         self._progress.onboarding_failures += 1
-                        self._progress.last_problem = f"{operation.name.lower()} answered {answer.status}"
+                        self._progress.last_problem = f"{call.operation.name.lower()} answered {answer.status}"
                         wait_ns = retry_after_ns(answer.head)
                         machine.refused(answer.status, self._now(), float(self._rng.random()), wait_ns)
+
+    def _unknown(self, machine: Machine, operation: Operation, sent_ns: int, source: int) -> None:
+        """Record a request whose outcome will never be known, and the event that it may have left."""
+        self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST, source)
+        self._possible(machine, operation, sent_ns, NEVER_NS)
+
+    def _possible(self, machine: Machine, operation: Operation, sent_ns: int, answered_ns: int) -> None:
+        event = EVENT_OF.get(operation)
+        if event is not None:
+            note(self._history, sent_ns, answered_ns, event, machine.owner_id, sure=False)
 
     def _record(
         self,
@@ -135,69 +169,25 @@ class Onboarding:
         answered_ns: int,
         status: int,
         got: Answer,
+        source: int,
     ) -> None:
         self._history.append(
-            sent_ns,
-            sent_ns,
-            answered_ns,
-            NO_NONCE,
-            machine.index,
-            status,
-            operation,
-            Answer.ACCEPTED,
-            got,
-            HONEST,
-        )
+            sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, operation, Answer.ACCEPTED, got, HONEST,
+            source, machine.certificate_number, machine.consent_number,
+        )  # fmt: skip
 
-    async def _call(self, connection: ControlConnection, machine: Machine, action: Action) -> HttpAnswer:
-        target, owner_id = self._target, machine.owner_id
-        if action is Action.REGISTER:
-            body = {"owner_id": owner_id, "name": machine.name}
-            return await connection.request("POST", "/machines/register", owner_headers(target, owner_id), body)
-        if action is Action.CONSENT:
-            policy_id = self.policies[owner_id]
-            text = f"{owner_id}|{machine.worker_id}|{policy_id}"
-            body = {
-                "owner_id": owner_id,
-                "worker_id": machine.worker_id,
-                "policy_id": policy_id,
-                "signature": sign_text(target.token.encode(), text).decode(),
-            }
-            return await connection.request("POST", "/consents", owner_headers(target, owner_id), body)
-        token = machine.token.decode()
-        if action is Action.FETCH_POLICY:
-            headers = {"X-Machine-Token": token, "X-Machine-Certificate-Id": machine.certificate_id}
-            return await connection.request("GET", f"/workers/{machine.worker_id}/policy", headers)
-        headers = {**owner_headers(target, owner_id), "X-Machine-Token": token}
-        return await connection.request("POST", f"/machines/{machine.worker_id}/certificate", headers)
-
-    def _apply(self, machine: Machine, action: Action, answer: HttpAnswer) -> Answer:
+    def _apply(self, machine: Machine, action: Action, answer: HttpAnswer, sent_ns: int) -> Answer:
         """Let the machine take what it asked for."""
         if answer.status not in {OK, CREATED}:
             if answer.status == TOO_MANY:
                 return Answer.RATE_LIMITED
-            return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
-        now_ns = self._now()
-        until_ns = now_ns + int(self._rotation_ns * (0.9 + 0.2 * float(self._rng.random())))
+            if answer.status < SERVER_ERROR:
+                return Answer.UNEXPECTED
+            self._possible(machine, OPERATION_OF[action], sent_ns, self._now())
+            return Answer.UNAVAILABLE
+        spread = 0.9 + 0.2 * float(self._rng.random())
         try:
-            data = data_of(answer)
-            if action is Action.REGISTER:
-                certificate_id = str(data["machine_certificate"]["certificate_id"])
-                machine.registered(str(data["machine"]["id"]), str(data["machine_token"]), certificate_id, until_ns)
-            elif action is Action.CONSENT:
-                machine.consented = True
-            elif action is Action.FETCH_POLICY:
-                machine.fetched_policy(str(data["policy"]["id"]), dict(data["policy"]["rules"]), now_ns)
-            else:
-                machine.rotated(str(data["certificate_id"]), now_ns, until_ns)
+            learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
         except (KeyError, TypeError, ValueError) as error:
             raise LostError(f"an answer without {error}") from error
         return Answer.ACCEPTED
-
-
-_OPERATIONS = {
-    Action.REGISTER: Operation.REGISTER,
-    Action.CONSENT: Operation.CONSENT_CREATE,
-    Action.FETCH_POLICY: Operation.POLICY_FETCH,
-    Action.ROTATE: Operation.CERTIFICATE,
-}

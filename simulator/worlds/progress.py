@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.history import Answer
+from simulator.history import ALTERNATIVES, Answer
 from simulator.limits import LATENCIES_KEPT
 
 
@@ -26,6 +26,7 @@ class Progress:
         self.attacks_refused = 0
         self.attacks_accepted = 0
         self.attacks_other = 0
+        self.attempts_skipped = 0
         self.elapsed_ns = 0
         self.stale_alert = False
         self.auth_alert = False
@@ -42,9 +43,10 @@ class Progress:
         if len(self._latencies_ns) < LATENCIES_KEPT:
             self._latencies_ns.append(latency_ns)
 
-    def attacked(self, got: Answer) -> None:
+    def attacked(self, got: Answer, expected: Answer) -> None:
         """Count a hostile request's answer."""
-        if got is Answer.ACCEPTED:
+        allowed = got is expected or got in ALTERNATIVES.get(expected, ())
+        if got is Answer.ACCEPTED and not allowed:
             self.attacks_accepted += 1
         elif got in {Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
             self.attacks_other += 1

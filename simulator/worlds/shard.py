@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from simulator.attacks.catalogue import NONCE_BYTES, Moment
+from simulator.attacks.catalogue import NONCE_BYTES, Moment, ShotAttack
 from simulator.fleet.clocks import PERFECT, expected_answer
 from simulator.fleet.machine import Action, Machine, heartbeat_request
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
+from simulator.history import ALTERNATIVES, HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.records import Exchange
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
@@ -38,6 +39,16 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 RANDOM_POOL = 4096
 JITTER_DIGITS = 8192
+WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED})
+"""Answers that may be wrong; the bytes of those that are become evidence."""
+
+
+def shots_of(campaign: Campaign) -> ShotAttack:
+    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
+    attack = campaign.attack
+    if not isinstance(attack, ShotAttack):
+        raise TypeError(f"{attack.name} is a script")
+    return attack
 
 
 class Shard:
@@ -103,7 +114,7 @@ class Shard:
         )
         self._attackers.extend(links)
         for victim in campaign.victims:
-            campaign.attack.prepare(victim)
+            shots_of(campaign).prepare(victim)
         self._at(self._now(), (campaign, links))
 
     def _at(self, due_ns: int, what: Machine | tuple[Campaign, deque[Link]]) -> None:
@@ -180,6 +191,7 @@ class Shard:
         link.nonce = nonce
         link.planned_ns = planned_ns
         link.made_ns = now_ns
+        link.certificate, link.consent = machine.certificate_number, machine.consent_number
         body = machine.heartbeat(self._wall(), now_ns, nonce.hex(), self._metrics_of(machine.index))
         token = machine.token.decode()
         link.request = heartbeat_request(self._target.authority, machine.worker_id, token, machine.certificate_id, body)
@@ -199,16 +211,18 @@ class Shard:
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
             self._progress.dropped_starts += 1
             return
+        attack = shots_of(campaign)
         for _ in range(VICTIM_TRIES):
             victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
-            if campaign.attack.ready(victim, moment):
+            if attack.ready(victim, moment):
                 break
         else:
             return
-        shot = campaign.attack.shot(victim, moment, self._rng)
+        shot = attack.shot(victim, moment, self._rng)
         link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
+        link.certificate, link.consent = shot.certificate, victim.consent_number
         link.planned_ns = planned_ns
-        link.subject = victim.index
+        link.subject = victim.index if shot.known else NO_MACHINE
         self._send(link)
 
     def _send(self, link: Link) -> None:
@@ -311,12 +325,14 @@ class Shard:
         got = classify_heartbeat(answer, expected)
         self._history.append(
             link.planned_ns, link.sent_ns, now_ns, link.nonce, link.subject, answer.status, Operation.HEARTBEAT,
-            expected, got, link.campaign,
+            expected, got, link.campaign, link.number, link.certificate, link.consent,
         )  # fmt: skip
+        if got is not expected and got in WORTH_KEEPING:
+            self._keep(link, now_ns, answer, expected, got)
         if not answer.keep:
             self._drop(link)
         if machine is None:
-            progress.attacked(got)
+            progress.attacked(got, expected)
             return
         progress.answered(got, now_ns - link.planned_ns)
         if got is Answer.ACCEPTED:
@@ -326,6 +342,13 @@ class Shard:
         else:
             machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
+
+    def _keep(self, link: Link, now_ns: int, answer: HttpAnswer, expected: Answer, got: Answer) -> None:
+        """Keep the bytes of a heartbeat that got a wrong answer."""
+        if got in ALTERNATIVES.get(expected, ()):
+            return
+        reasoning = f"a correct server answers {expected.name}; this one answered {got.name}"
+        self._history.keep(Exchange(link.sent_ns, now_ns, link.campaign, link.request, answer.raw, reasoning))
 
     @staticmethod
     def _expected(link: Link, now_ns: int) -> Answer:
@@ -347,7 +370,7 @@ class Shard:
         if sent:
             self._history.append(
                 link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT,
-                self._expected(link, now_ns), Answer.LOST, link.campaign,
+                self._expected(link, now_ns), Answer.LOST, link.campaign, link.number, link.certificate, link.consent,
             )  # fmt: skip
             progress.lost += 1
         else:

@@ -11,12 +11,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from simulator.history import NO_SOURCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MACHINES_NET = 16
 OWNERS_NET = 8
 ATTACKERS_NET = 9
+SCRIPTS_NET = 13
+SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
 NETWORK_ADDRESSES = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
@@ -96,6 +100,22 @@ def _numbered(network: int) -> Callable[[Target, int], str | None]:
 machine_source = _numbered(MACHINES_NET)
 owner_source = _numbered(OWNERS_NET)
 attacker_source = _numbered(ATTACKERS_NET)
+
+
+def script_source(target: Target, number: int) -> str | None:
+    """Give the address of a script's client: of its own for long enough that the server has forgotten its last use."""
+    return _script_source(target, number % SCRIPT_ADDRESSES)
+
+
+_script_source = _numbered(SCRIPTS_NET)
+
+
+def source_number(source: str | None) -> int:
+    """Give an address's number for the history: the three bytes after 127, or `NO_SOURCE` where all share one."""
+    if source is None:
+        return NO_SOURCE
+    _, high, middle, low = source.split(".")
+    return int(high) << 16 | int(middle) << 8 | int(low)
 
 
 def bound_socket(target: Target, source: str | None) -> socket.socket:

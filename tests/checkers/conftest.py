@@ -9,7 +9,8 @@ import pytest
 
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.facts import Facts
-from simulator.history import HONEST, NEVER_NS, REASONS, Answer, GeneratorSample, History, Operation, Scrape
+from simulator.history import HONEST, NEVER_NS, REASONS, Answer, History, Operation
+from simulator.records import GeneratorSample, Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

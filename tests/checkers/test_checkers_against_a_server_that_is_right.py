@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, Answer, Operation, Scrape
+from simulator.history import NEVER_NS, Answer, Operation
+from simulator.records import Scrape
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story

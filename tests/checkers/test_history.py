@@ -58,8 +58,8 @@ def test_blocks_leave_no_seam(count: int, look_at: int | None) -> None:
     assert len(history) == count
 
 
-def test_a_row_costs_46_bytes() -> None:
-    assert ROW.itemsize == 46
+def test_a_row_costs_58_bytes() -> None:
+    assert ROW.itemsize == 58
 
 
 def test_a_history_without_rows_is_an_empty_table() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import NEVER_NS, Answer, Operation, Scrape
+from simulator.history import NEVER_NS, Answer, Operation
+from simulator.records import Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

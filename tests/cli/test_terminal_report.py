@@ -151,8 +151,8 @@ def busy_progress() -> Progress:
     for latency_ms in (1, 2, 3):
         progress.answered(Answer.ACCEPTED, latency_ms * 1_000_000)
     progress.answered(Answer.UNEXPECTED, 4_000_000)
-    progress.attacked(Answer.NONCE_REPLAYED)
-    progress.attacked(Answer.ACCEPTED)
+    progress.attacked(Answer.NONCE_REPLAYED, Answer.NONCE_REPLAYED)
+    progress.attacked(Answer.ACCEPTED, Answer.NONCE_REPLAYED)
     progress.lost = 1
     progress.auth_alert = progress.stale_alert = True
     return progress

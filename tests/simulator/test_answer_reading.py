@@ -222,6 +222,10 @@ MESSAGES: dict[Answer, tuple[int, str]] = {
     Answer.INVALID_SIGNATURE: (401, "invalid heartbeat auth"),
     Answer.NONCE_REPLAYED: (401, "invalid heartbeat auth"),
     Answer.NO_CONSENT: (403, "no active consent for worker/policy"),
+    Answer.INVALID_REQUEST: (400, "invalid request"),
+    Answer.POLICY_MISSING_HEADERS: (401, "unauthorized"),
+    Answer.POLICY_INVALID_TOKEN: (401, "unauthorized"),
+    Answer.POLICY_INVALID_CERTIFICATE: (401, "unauthorized"),
 }
 
 
@@ -233,7 +237,12 @@ def test_a_refusal_is_the_expected_one_only_when_status_and_message_fit(
     status: int,
     message: str,
 ) -> None:
-    reason = Answer.TIMESTAMP_OUT_OF_WINDOW if expected is Answer.EITHER else expected
+    reasons = {
+        Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
+        Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,
+        Answer.WHILE_REVOKING: Answer.NO_CONSENT,
+    }
+    reason = reasons.get(expected, expected)
     fits = MESSAGES.get(reason) == (status, message)
     assert classify_heartbeat(said(status, failure(message)), expected) is (reason if fits else Answer.UNEXPECTED)
 
@@ -252,6 +261,5 @@ def test_a_200_that_does_not_say_accepted_is_unexpected(body: bytes) -> None:
     assert classify_heartbeat(said(200, body), Answer.ACCEPTED) is Answer.UNEXPECTED
 
 
-def test_every_counted_reason_of_a_heartbeat_has_its_message() -> None:
-    heartbeat_reasons = {answer for answer in REASONS if not answer.name.startswith("POLICY")}
-    assert heartbeat_reasons | {Answer.NO_CONSENT} == set(MESSAGES)
+def test_every_counted_reason_has_its_message() -> None:
+    assert {*REASONS, Answer.NO_CONSENT, Answer.INVALID_REQUEST} == set(MESSAGES)

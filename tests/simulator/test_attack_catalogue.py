@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,8 +16,8 @@ from reference_server.core.machines import issue_certificate
 from reference_server.core.state import Consent, Policy, Worker
 from reference_server.http.express_lane import plain_head
 from reference_server.wire.values import Instant, Reply
-from simulator.attacks import CATALOGUE
-from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot
+from simulator.attacks import CATALOGUE, shot_attack
+from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack
 from simulator.attacks.replay import FRESH_NS
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
@@ -26,9 +26,6 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 from simulator.worlds.shard import SWEEP_NS
 from tests.simulator.conftest import METRICS, SECOND_NS, SeededEntropy, WatchedApi
-
-if TYPE_CHECKING:
-    from simulator.attacks.catalogue import Attack
 
 NAMES = sorted(CATALOGUE)
 STARTED = Instant(1_790_000_000_000_000_000, 9 * SECOND_NS)
@@ -96,7 +93,7 @@ class Stage:
         now = at or self.instant
         return self.api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, "10.9.9.9", now)
 
-    def prepared(self, attack: Attack) -> None:
+    def prepared(self, attack: ShotAttack) -> None:
         """Bring about what the attack waits for."""
         attack.prepare(self.victim)
         if self.victim.rotate_due:
@@ -121,7 +118,7 @@ class Stage:
         )  # fmt: skip
 
 
-def shot_of(attack: Attack, stage: Stage, seed: int) -> Shot:
+def shot_of(attack: ShotAttack, stage: Stage, seed: int) -> Shot:
     return attack.shot(stage.victim, stage.moment, np.random.default_rng(seed))
 
 
@@ -129,7 +126,7 @@ def shot_of(attack: Attack, stage: Stage, seed: int) -> Shot:
 @settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 2**32), passed_ns=st.integers(0, 50).map(lambda seconds: seconds * SECOND_NS))
 def test_an_attack_is_refused_for_its_reason_and_changes_nothing(name: str, seed: int, passed_ns: int) -> None:
-    attack, stage = CATALOGUE[name](), Stage()
+    attack, stage = shot_attack(name), Stage()
     stage.prepared(attack)
     stage.now_ns += passed_ns
     if name == "replay.exact":
@@ -160,7 +157,7 @@ def test_an_attack_is_refused_for_its_reason_and_changes_nothing(name: str, seed
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shots_nonce_is_the_one_its_request_carries(name: str) -> None:
-    attack, stage = CATALOGUE[name](), Stage()
+    attack, stage = shot_attack(name), Stage()
     stage.prepared(attack)
     assert stage.beat(stage.victim).status == 200
     shot = shot_of(attack, stage, 1)
@@ -170,7 +167,7 @@ def test_a_shots_nonce_is_the_one_its_request_carries(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shots_follow_from_the_seed(name: str) -> None:
-    attack, stage = CATALOGUE[name](), Stage()
+    attack, stage = shot_attack(name), Stage()
     stage.prepared(attack)
     assert shot_of(attack, stage, 3) == shot_of(attack, stage, 3)
     if name != "replay.exact":
@@ -181,13 +178,13 @@ def test_shots_follow_from_the_seed(name: str) -> None:
 def test_no_attack_is_ready_for_a_machine_that_is_not_through_with_onboarding(name: str) -> None:
     stage = Stage()
     fresh = Machine(2, "ada", SECOND_NS)
-    assert not CATALOGUE[name]().ready(fresh, stage.moment)
+    assert not shot_attack(name).ready(fresh, stage.moment)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_attack_shoots_while_its_victim_is_about_to_rotate(name: str) -> None:
     """Which certificate is dead by the time the server judges is not certain then."""
-    attack, stage = CATALOGUE[name](), Stage()
+    attack, stage = shot_attack(name), Stage()
     stage.prepared(attack)
     assert stage.beat(stage.victim).status == 200
     assert attack.ready(stage.victim, stage.moment)
@@ -198,7 +195,7 @@ def test_no_attack_shoots_while_its_victim_is_about_to_rotate(name: str) -> None
 @pytest.mark.parametrize("name", ["replay.exact", "signature.forged"])
 def test_an_attack_that_needs_a_live_certificate_keeps_off_one_that_is_due_for_rotation(name: str) -> None:
     """The certificate is judged first; after a rotation the reason would be another than the attack's own."""
-    attack, stage = CATALOGUE[name](), Stage()
+    attack, stage = shot_attack(name), Stage()
     stage.victim.certificate_until_ns = CERTIFICATE_MARGIN_NS + 1
     assert attack.ready(stage.victim, stage.moment)
     stage.victim.certificate_until_ns = CERTIFICATE_MARGIN_NS
@@ -212,15 +209,15 @@ def test_an_attack_that_needs_a_live_certificate_keeps_off_one_that_is_due_for_r
 def test_only_what_was_captured_lately_is_replayed(passed_ns: int, ready: bool) -> None:  # noqa: FBT001 - a table
     stage = Stage()
     stage.now_ns += passed_ns
-    assert CATALOGUE["replay.exact"]().ready(stage.victim, stage.moment) is ready
+    assert shot_attack("replay.exact").ready(stage.victim, stage.moment) is ready
 
 
 def test_nothing_is_replayed_that_was_sent_under_an_older_certificate() -> None:
     stage = Stage()
     stage.rotate(stage.victim)
-    assert not CATALOGUE["replay.exact"]().ready(stage.victim, stage.moment)
+    assert not shot_attack("replay.exact").ready(stage.victim, stage.moment)
     assert stage.beat(stage.victim).status == 200
-    assert CATALOGUE["replay.exact"]().ready(stage.victim, stage.moment)
+    assert shot_attack("replay.exact").ready(stage.victim, stage.moment)
 
 
 class Drawing(np.random.Generator):
@@ -249,7 +246,7 @@ def test_a_skewed_shot_stays_outside_the_window_however_late_it_is_judged(
 ) -> None:
     """As late as the wait for a connection and then for an answer can be, on a clock as different as is tolerated."""
     stage = Stage()
-    shot = CATALOGUE[name]().shot(stage.victim, stage.moment, Drawing(drawn))
+    shot = shot_attack(name).shot(stage.victim, stage.moment, Drawing(drawn))
     judged = Instant(stage.instant.wall_ns + late_ns + difference_ns, stage.instant.monotonic_ns + late_ns)
     assert stage.send(shot.request, judged).status == 401
     assert stage.api.state.failures.by_reason["timestamp_out_of_window"] == 1
@@ -258,7 +255,7 @@ def test_a_skewed_shot_stays_outside_the_window_however_late_it_is_judged(
 def test_wrong_tokens_are_random_and_near_misses() -> None:
     """Half of them differ from the victim's own in one digit, at any place; none is the victim's own."""
     stage = Stage()
-    attack, rng = CATALOGUE["credential.wrong-token"](), np.random.default_rng(11)
+    attack, rng = shot_attack("credential.wrong-token"), np.random.default_rng(11)
     true = stage.victim.token.decode()
     near: list[int] = []
     for _ in range(600):

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import trio
 
+from simulator.fleet.requests import owner_headers
 from simulator.worlds import control
 from simulator.worlds.answers import HttpAnswer
-from simulator.worlds.control import ControlConnection, LostError, data_of, owner_headers
+from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.target import parse_target
 from tests.simulator.conftest import (
     ACCEPT,
@@ -129,15 +130,15 @@ async def test_the_real_server_answers_over_it() -> None:
     async with serving() as (_, target), ControlConnection(target, None) as connection:
         health = await connection.request("GET", "/health", {}, rooted=True)
         refused = await connection.request("GET", "/workers/summary", {})
-        summary = await connection.request("GET", "/workers/summary", owner_headers(target))
+        summary = await connection.request("GET", "/workers/summary", owner_headers(target.token))
     assert (health.status, refused.status, summary.status) == (200, 401, 200)
     assert data_of(summary)["total"] == 0
 
 
 def test_owner_headers_carry_the_token_and_the_owner() -> None:
     target = parse_target("http://127.0.0.1:1", API_TOKEN)
-    assert owner_headers(target) == {"Authorization": f"Bearer {API_TOKEN}"}
-    assert owner_headers(target, "ada") == {"Authorization": f"Bearer {API_TOKEN}", "X-Owner-ID": "ada"}
+    assert owner_headers(target.token) == {"Authorization": f"Bearer {API_TOKEN}"}
+    assert owner_headers(target.token, "ada") == {"Authorization": f"Bearer {API_TOKEN}", "X-Owner-ID": "ada"}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}", b'{"data":[]}', b'{"data":1}', b'{"data":', b"\xff"])

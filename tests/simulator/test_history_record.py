@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from simulator.history import NEVER_NS, NO_MACHINE, REASONS, ROW, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, NO_SOURCE, REASONS, ROW, Answer, History, Operation
 
 BYTES_A_REQUEST = 64
 """What a week's history is planned with."""
 FIELDS = ("planned_ns", "sent_ns", "answered_ns", "nonce", "machine", "status", "operation", "expected", "got",
-          "campaign")  # fmt: skip
+          "campaign", "source", "certificate", "consent")  # fmt: skip
 times = st.integers(0, NEVER_NS) | st.just(NEVER_NS)
 rows = st.tuples(
     times,
@@ -25,6 +25,9 @@ rows = st.tuples(
     st.sampled_from(list(Answer)),
     st.sampled_from(list(Answer)),
     st.integers(0, 255),
+    st.integers(NO_SOURCE, 2**24 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
 )
 
 

@@ -14,8 +14,9 @@ import pytest
 import trio
 
 from simulator import server_process
+from simulator.fleet.requests import owner_headers
 from simulator.server_process import ERROR_BYTES_KEPT, ServerError, own_server
-from simulator.worlds.control import ControlConnection, LostError, owner_headers
+from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.live import check_target, read_metrics
 from simulator.worlds.target import parse_target
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
@@ -59,7 +60,7 @@ async def test_it_serves_with_the_settings_given_and_ends_with_the_run(monkeypat
         assert server.url.startswith("http://127.0.0.1:")
         target = parse_target(server.url, API_TOKEN)
         async with ControlConnection(target, None) as connection:
-            summary = await connection.request("GET", "/workers/summary", owner_headers(target))
+            summary = await connection.request("GET", "/workers/summary", owner_headers(target.token))
             assert b'"stale_threshold":7' in summary.body
             statuses = [(await connection.request("GET", "/status", {})).status for _ in range(3)]
             assert statuses == [200, 200, 429]

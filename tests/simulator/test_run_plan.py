@@ -139,7 +139,7 @@ def test_progress_counts_each_answer_once(answers: list[Answer]) -> None:
     progress = Progress()
     for number, got in enumerate(answers):
         progress.answered(got, number)
-        progress.attacked(got)
+        progress.attacked(got, Answer.NONCE_REPLAYED)
     accepted = answers.count(Answer.ACCEPTED)
     undecided = answers.count(Answer.RATE_LIMITED) + answers.count(Answer.UNAVAILABLE)
     assert (progress.accepted, progress.refused) == (accepted, len(answers) - accepted)

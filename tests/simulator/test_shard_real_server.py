@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from simulator.attacks import CATALOGUE
+from simulator.attacks import shot_attack
 from simulator.fleet.machine import Machine
 from simulator.history import HONEST, REASONS, Answer, Operation
 from simulator.scenario.values import AttackOptions, Duration
@@ -77,7 +77,7 @@ async def test_machines_and_attackers_count_what_the_server_counts() -> None:
                 options = AttackOptions(
                     name=name, start_ns=Duration(shard.now()), duration_ns=Duration(SECOND_NS // 2), rate=40, share=1.0
                 )
-                shard.shard.launch(Campaign(number, options, CATALOGUE[name](), fleet, 10))
+                shard.shard.launch(Campaign(number, options, shot_attack(name), fleet, 10))
             await until(lambda: shard.progress.attacks_refused >= 55 and shard.progress.accepted >= 300)
         see_that_both_counted_the_same(shard, api, fleet)
         rows = shard.history.rows()

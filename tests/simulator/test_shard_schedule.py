@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from simulator.attacks import CATALOGUE
+from simulator.attacks import shot_attack
 from simulator.history import HONEST, NEVER_NS, Answer
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.plan import Campaign
@@ -179,7 +179,7 @@ def campaign(
     options = AttackOptions(
         name=name, start_ns=Duration(start_ns), duration_ns=Duration(duration_ns), rate=rate, share=1.0
     )
-    return Campaign(3, options, CATALOGUE[name](), victims, attackers)
+    return Campaign(3, options, shot_attack(name), victims, attackers)
 
 
 async def test_a_campaign_fires_at_its_rate_from_addresses_of_its_own(scripted: ScriptedServer) -> None:

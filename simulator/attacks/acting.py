@@ -1,0 +1,174 @@
+"""What scripts do over and over: set up owners and machines of their own, send heartbeats, look at what is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_server.wire.timestamps import format_timestamp
+from simulator.attacks.catalogue import NONCE_BYTES
+from simulator.attacks.script import (
+    Expect,
+    Leaves,
+    Outcome,
+    Script,
+    Send,
+    Stage,
+    UnsettledError,
+    granted,
+    heartbeat_gets,
+)
+from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
+from simulator.fleet.requests import (
+    EVENT_OF,
+    ApiCall,
+    activate_call,
+    call_of,
+    learn,
+    note,
+    owner_headers,
+    policy_call,
+    revoke_call,
+)
+from simulator.history import NEVER_NS, Answer, Operation
+from simulator.records import Revocation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CREATED, OK = 201, 200
+RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
+_SUCCESS = {Action.REGISTER: CREATED, Action.CONSENT: CREATED}
+
+
+def call(stage: Stage, wanted: ApiCall, expect: Expect, *, client: int = 0, leaves: tuple[Leaves, ...] = ()) -> Send:
+    """Make a step of a call of the API."""
+    return Send(wanted.message(stage.host), expect, wanted.operation, client=client, leaves=leaves)
+
+
+def ask(
+    stage: Stage, method: str, path: str, headers: Mapping[str, str], expect: Expect, body: Any = None, **more: Any
+) -> Send:
+    """Make a step of any request below `/api/v1`; `more` is what `Send` takes besides."""
+    return Send(ApiCall(Operation.OTHER, method, path, headers, body).message(stage.host), expect, **more)
+
+
+def settle(send: Send, what: str) -> Script[Outcome]:
+    """Do a step that the rest builds on. Raises UnsettledError when it does not get the answer it needs."""
+    outcome: Outcome = yield send
+    if not outcome.right:
+        raise UnsettledError(f"{what}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+    return outcome
+
+
+def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[Leaves, ...]:
+    """Say which event an owner's change leaves."""
+    return (Leaves(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
+
+
+def make_policy(stage: Stage, owner_id: str, rules: Mapping[str, Any] = RULES, *, client: int = 0) -> Script[str]:
+    """Create and activate a policy; gives its id."""
+    create = policy_call(stage.token, owner_id, dict(rules))
+    leaves = changed(owner_id, Operation.POLICY_CREATE)
+    outcome = yield from settle(call(stage, create, granted(CREATED), client=client, leaves=leaves), "create a policy")
+    policy_id = str(outcome.data().get("id", ""))
+    activate = activate_call(stage.token, owner_id, policy_id)
+    leaves = changed(owner_id, Operation.POLICY_ACTIVATE, policy_id)
+    yield from settle(call(stage, activate, granted(OK), client=client, leaves=leaves), "activate a policy")
+    return policy_id
+
+
+def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, client: int = 0) -> Script[Outcome]:
+    """Do one control-plane action of a machine, and let it take the answer. Raises UnsettledError."""
+    wanted = call_of(machine, action, stage.token, policy_id)
+    expect = granted(_SUCCESS.get(action, OK))
+    send = Send(
+        wanted.message(stage.host), expect, wanted.operation, machine.index, client=client,
+        certificate=machine.certificate_number, consent=machine.consent_number,
+    )  # fmt: skip
+    sent_ns = stage.now()
+    outcome: Outcome = yield send
+    if not outcome.right:
+        event = EVENT_OF.get(wanted.operation)
+        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE}:
+            note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
+        raise UnsettledError(f"{action.name.lower()}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+    try:
+        learn(stage.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, stage.rotation_ns)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnsettledError(f"{action.name.lower()}: an answer without {error}") from None
+    return outcome
+
+
+def enrol(stage: Stage, owner_id: str, policy_id: str = "", *, client: int = 0) -> Script[Machine]:
+    """Register a machine, and have it consented to under a policy, a new one unless given. Raises UnsettledError."""
+    machine = stage.new_machine(owner_id)
+    yield from act(stage, machine, Action.REGISTER, client=client)
+    policy_id = policy_id or (yield from make_policy(stage, owner_id, client=client))
+    yield from act(stage, machine, Action.CONSENT, policy_id, client=client)
+    yield from act(stage, machine, Action.FETCH_POLICY, client=client)
+    return machine
+
+
+def revoke(stage: Stage, machine: Machine, *, client: int = 0) -> Send:
+    """Make the step that revokes a machine's consent. `revoked` must be told of its outcome."""
+    consent = stage.history.consents[machine.consent_number - 1]
+    wanted = revoke_call(stage.token, machine.owner_id, consent.consent_id)
+    leaves = changed(machine.owner_id, Operation.CONSENT_REVOKE, consent.consent_id)
+    return call(stage, wanted, granted(OK), client=client, leaves=leaves)
+
+
+def revoked(stage: Stage, machine: Machine, outcome: Outcome) -> None:
+    """Note that a machine's consent was revoked, or may have been."""
+    answered_ns = outcome.answered_ns if outcome.right else NEVER_NS
+    stage.history.revocations.append(Revocation(machine.consent_number, outcome.sent_ns, answered_ns))
+
+
+def heartbeat(
+    stage: Stage,
+    machine: Machine,
+    answer: Answer,
+    because: str,
+    *,
+    nonce: bytes | None = None,
+    skew_ns: int = 0,
+    metrics: str = "{}",
+    client: int = 0,
+) -> Send:
+    """Make the step of a rightly signed heartbeat, stamped `skew_ns` off, with a fresh nonce unless given."""
+    nonce = stage.rng.bytes(NONCE_BYTES) if nonce is None else nonce
+    timestamp = format_timestamp((stage.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
+    body = signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, metrics)
+    return heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=nonce, client=client)
+
+
+def heartbeat_send(
+    stage: Stage,
+    machine: Machine,
+    body: bytes,
+    expect: Expect,
+    *,
+    nonce: bytes,
+    client: int = 0,
+    token: str | None = None,
+    certificate_id: str | None = None,
+) -> Send:
+    """Make the step of any heartbeat body sent as a machine; token and certificate are its own unless given."""
+    request = heartbeat_request(
+        stage.host,
+        machine.worker_id,
+        machine.token.decode() if token is None else token,
+        machine.certificate_id if certificate_id is None else certificate_id,
+        body,
+    )
+    certificate = machine.certificate_number if certificate_id is None else 0
+    return Send(
+        request, expect, Operation.HEARTBEAT, machine.index, nonce, certificate, machine.consent_number, client,
+    )  # fmt: skip
+
+
+def audit_page(stage: Stage, owner_id: str, query: str = "", *, client: int = 0) -> Script[dict[str, Any]]:
+    """Read a page of an owner's audit list. Raises UnsettledError."""
+    headers = owner_headers(stage.token, owner_id)
+    send = ask(stage, "GET", f"/audit/events{query}", headers, granted(OK), client=client)
+    outcome = yield from settle(send, "read the audit list")
+    return outcome.data()

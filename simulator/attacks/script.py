@@ -1,0 +1,251 @@
+"""Attacks of several steps: a script yields what to do next, and is told what came of it. No I/O.
+
+A script is a generator. A world plays it: it does each step, records it in the history, and sends the outcome back in.
+So the same script runs over real sockets and in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+from simulator.attacks.catalogue import Attack
+from simulator.fleet.machine import Machine
+from simulator.history import NO_MACHINE, NONE, Answer, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from simulator.history import History
+
+NO_NONCE = b"\0" * 12
+_Result = TypeVar("_Result")
+
+
+class Expect(msgspec.Struct, frozen=True):
+    """What a correct server answers: one of `statuses` with `error` in its message, and why.
+
+    `answer` is how the history counts it.
+    """
+
+    answer: Answer
+    statuses: tuple[int, ...]
+    error: str = ""
+    because: str = ""
+
+
+def refused(status: int, error: str, because: str) -> Expect:
+    """Expect a refusal that is no worker auth failure."""
+    return Expect(Answer.REFUSED, (status,), error, because)
+
+
+def granted(status: int, because: str = "it is what its owner may do") -> Expect:
+    """Expect success."""
+    return Expect(Answer.ACCEPTED, (status,), "", because)
+
+
+def heartbeat_gets(answer: Answer, because: str) -> Expect:
+    """Expect what a heartbeat, or a policy fetch, gets: acceptance or a named refusal (contract §3, §4)."""
+    return Expect(answer, (), "", because)
+
+
+class Leaves(msgspec.Struct, frozen=True):
+    """The audit event that a request must leave in the streams of `owners`, besides those that rows imply."""
+
+    type: str
+    actor: str
+    object_id: str
+    owners: tuple[str, ...]
+    reason: str = ""
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send one whole request from one of the script's addresses, and wait for its answer. Gives an `Outcome`.
+
+    `client` numbers the script's addresses; each has a connection of its own, kept open from step to step. What hits
+    the heartbeat or the policy route must say so in `operation`, because the alerts are judged by it.
+    """
+
+    request: bytes
+    expect: Expect
+    operation: Operation = Operation.OTHER
+    machine: int = NO_MACHINE
+    nonce: bytes = NO_NONCE
+    certificate: int = NONE
+    consent: int = NONE
+    client: int = 0
+    leaves: tuple[Leaves, ...] = ()
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Send several requests at the same moment, each on a connection of its own. Gives a list of `Outcome`."""
+
+    sends: tuple[Send, ...]
+
+
+class Wire(msgspec.Struct, frozen=True):
+    """Write raw bytes on a fresh connection: each part, then its pause in seconds. Gives a `WireOutcome`.
+
+    `then` says what follows: read answers until the server closes or patience ends, half-close first, reset at once,
+    or read slowly at `read_bytes_per_second`.
+    """
+
+    parts: tuple[tuple[bytes, float], ...]
+    expect: Expect
+    then: Literal["read", "half-close", "reset", "read-slowly"] = "read"
+    patience_seconds: float = 10.0
+    read_bytes_per_second: int = 0
+    client: int = 0
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Wait until a moment of the run. Gives nothing."""
+
+    until_ns: int
+
+
+class Say(msgspec.Struct, frozen=True):
+    """Claim what the steps so far have shown. `held` is None when it cannot be known. Gives nothing."""
+
+    rule: str
+    held: bool | None
+    message: str
+    evidence: dict[str, Any] = {}
+
+
+class Join(msgspec.Struct, frozen=True):
+    """Let a machine of the script go on as an honest one, so that it does not fall silent. Gives nothing."""
+
+    machine: Machine
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came back. `got` is LOST, with status 0, when no whole answer came."""
+
+    expect: Expect
+    got: Answer
+    status: int
+    head: bytes
+    body: bytes
+    sent_ns: int
+    answered_ns: int
+
+    @property
+    def right(self) -> bool:
+        """Say whether it is what a correct server answers."""
+        return self.got is self.expect.answer
+
+    @property
+    def known(self) -> bool:
+        """Say whether the server judged the request at all."""
+        return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}
+
+    def data(self) -> dict[str, Any]:
+        """Give an enveloped answer's data; empty when it has none."""
+        try:
+            data = msgspec.json.decode(self.body)["data"]
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+
+class WireOutcome(msgspec.Struct, frozen=True):
+    """What a raw connection gave: (status, body) of each whole answer, bytes left over, and whether the server closed.
+
+    `closed_ns` is when it did, or when patience ended.
+    """
+
+    answers: tuple[tuple[int, bytes], ...]
+    rest: bytes
+    closed: bool
+    sent_ns: int
+    closed_ns: int
+
+
+Step = Send | Together | Wire | Pause | Say | Join
+Script = Generator[Step, Any, _Result]
+
+
+class UnsettledError(Exception):
+    """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
+
+
+class Stage:
+    """What a script may use: who it plays against, the clocks, seeded randomness, and names of its own.
+
+    `host` is the target's authority, `token` the owners'. `victims` are honest machines whose credentials the attacker
+    has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
+    the script lets its certificate become once it has joined the fleet.
+    """
+
+    def __init__(
+        self,
+        *,
+        campaign: int,
+        host: str,
+        token: str,
+        victims: list[Machine],
+        history: History,
+        rng: np.random.Generator,
+        now: Callable[[], int],
+        wall: Callable[[], int],
+        new_number: Callable[[], int],
+        interval_ns: int,
+        rotation_ns: int,
+        end_ns: int,
+        owner_prefix: str,
+    ) -> None:
+        self.campaign = campaign
+        self.host = host
+        self.token = token
+        self.victims = victims
+        self.history = history
+        self.rng = rng
+        self.now = now
+        self.wall = wall
+        self.rotation_ns = rotation_ns
+        self.end_ns = end_ns
+        self._new_number = new_number
+        self._interval_ns = interval_ns
+        self._owner_prefix = owner_prefix
+        self._owners = 0
+
+    def new_owner(self) -> str:
+        """Make up an owner whom only this script acts as; its audit streams are read at the end of the run."""
+        self._owners += 1
+        owner_id = f"{self._owner_prefix}-{self._owners}"
+        self.history.owners.append(owner_id)
+        return owner_id
+
+    def new_machine(self, owner_id: str) -> Machine:
+        """Make a machine for an owner of the script, not yet registered."""
+        machine = Machine(self._new_number(), owner_id, self._interval_ns)
+        machine.stopped = True
+        return machine
+
+    def victim(self) -> Machine:
+        """Choose one of the victims that is set up. Raises UnsettledError when none is."""
+        ready = [machine for machine in self.victims if machine.policy_id and not machine.rotate_due]
+        if not ready:
+            raise UnsettledError("no victim was ready")
+        return ready[int(self.rng.integers(len(ready)))]
+
+
+class ScriptAttack(Attack):
+    """An attack told as a script; each attempt of a campaign plays it once."""
+
+    wants_victims: ClassVar[bool] = False
+    """Whether it needs machines of the honest fleet that are already set up."""
+
+    def obstacle(self, stage: Stage) -> str:
+        """Say why this attack cannot be tried on this target; nothing when it can."""
+        del stage
+        return ""
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        raise NotImplementedError

@@ -1,0 +1,198 @@
+"""What machines and owners ask of the control plane, as values, and what they learn from the answers. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.wire.canonical_json import canonical_json
+from reference_server.wire.signing import sign_text
+from reference_server.wire.timestamps import parse_timestamp
+from simulator.fleet.machine import SECOND_NS, Action
+from simulator.history import Operation
+from simulator.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.fleet.machine import Machine
+    from simulator.history import History
+
+CERTIFICATE_LIFE_NS = 900 * SECOND_NS
+"""What the contract gives a certificate (§3), where its own times do not say."""
+ROTATION_SHARE_MAX = 0.8
+"""The share of its certificate's life after which a machine rotates at the latest."""
+
+
+class ApiCall(msgspec.Struct, frozen=True):
+    """One request to the API: `path` is below `/api/v1` unless `rooted`, `body` is sent as JSON."""
+
+    operation: Operation
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any = None
+    rooted: bool = False
+
+    def message(self, authority: str) -> bytes:
+        """Write it as an HTTP/1.1 message."""
+        payload = b"" if self.body is None else msgspec.json.encode(self.body)
+        return http_message(self.method, self.full_path, authority, self.headers, payload)
+
+    @property
+    def full_path(self) -> str:
+        """Give the path as it is sent."""
+        return self.path if self.rooted else "/api/v1" + self.path
+
+
+def http_message(method: str, path: str, authority: str, headers: Mapping[str, str], payload: bytes = b"") -> bytes:
+    """Write an HTTP/1.1 message with a JSON body, or none."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if payload:
+        lines.append("Content-Type: application/json")
+    if payload or method == "POST":
+        lines.append(f"Content-Length: {len(payload)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + payload
+
+
+def owner_headers(token: str, owner_id: str | None = None) -> dict[str, str]:
+    """Give an owner's headers."""
+    headers = {"Authorization": f"Bearer {token}"}
+    if owner_id is not None:
+        headers["X-Owner-ID"] = owner_id
+    return headers
+
+
+def machine_headers(machine: Machine) -> dict[str, str]:
+    """Give a machine's headers."""
+    return {"X-Machine-Token": machine.token.decode(), "X-Machine-Certificate-Id": machine.certificate_id}
+
+
+def policy_call(token: str, owner_id: str, rules: dict[str, Any]) -> ApiCall:
+    """Create a signed policy draft."""
+    signature = sign_text(token.encode(), f"{owner_id}|{canonical_json(rules)}").decode()
+    body = {"owner_id": owner_id, "rules": rules, "signature": signature}
+    return ApiCall(Operation.POLICY_CREATE, "POST", "/policies", owner_headers(token, owner_id), body)
+
+
+def activate_call(token: str, owner_id: str, policy_id: str) -> ApiCall:
+    """Activate a policy."""
+    path = f"/policies/{policy_id}/activate"
+    return ApiCall(Operation.POLICY_ACTIVATE, "POST", path, owner_headers(token, owner_id))
+
+
+def consent_call(token: str, owner_id: str, worker_id: str, policy_id: str) -> ApiCall:
+    """Consent that a worker runs under a policy."""
+    signature = sign_text(token.encode(), f"{owner_id}|{worker_id}|{policy_id}").decode()
+    body = {"owner_id": owner_id, "worker_id": worker_id, "policy_id": policy_id, "signature": signature}
+    return ApiCall(Operation.CONSENT_CREATE, "POST", "/consents", owner_headers(token, owner_id), body)
+
+
+def revoke_call(token: str, owner_id: str, consent_id: str) -> ApiCall:
+    """Revoke a consent."""
+    path = f"/consents/{consent_id}/revoke"
+    return ApiCall(Operation.CONSENT_REVOKE, "POST", path, owner_headers(token, owner_id))
+
+
+def call_of(machine: Machine, action: Action, token: str, policy_id: str) -> ApiCall:
+    """Give the call for what a machine, or its owner for it, wants done; `policy_id` is what it will consent to."""
+    owner_id = machine.owner_id
+    if action is Action.REGISTER:
+        body = {"owner_id": owner_id, "name": machine.name}
+        return ApiCall(Operation.REGISTER, "POST", "/machines/register", owner_headers(token, owner_id), body)
+    if action is Action.CONSENT:
+        return consent_call(token, owner_id, machine.worker_id, policy_id)
+    if action is Action.FETCH_POLICY:
+        path = f"/workers/{machine.worker_id}/policy"
+        return ApiCall(Operation.POLICY_FETCH, "GET", path, machine_headers(machine))
+    headers = {**owner_headers(token, owner_id), "X-Machine-Token": machine.token.decode()}
+    return ApiCall(Operation.CERTIFICATE, "POST", f"/machines/{machine.worker_id}/certificate", headers)
+
+
+def learn(
+    history: History,
+    machine: Machine,
+    action: Action,
+    data: Mapping[str, Any],
+    sent_ns: int,
+    answered_ns: int,
+    rotation_ns: int,
+    spread: float = 1.0,
+) -> None:
+    """Let a machine take what it asked for, and note it in the history.
+
+    `rotation_ns` is how old its certificate may become, times `spread`, so that no fleet rotates at once. Raises
+    KeyError, TypeError or ValueError for an answer that does not hold what the contract says.
+    """
+    owner_id = machine.owner_id
+
+    def issued(certificate: Mapping[str, Any]) -> tuple[str, int]:
+        life_ns = _life_ns(certificate)
+        certificate_id = str(certificate["certificate_id"])
+        record = CertificateRecord(machine.index, certificate_id, sent_ns, answered_ns, life_ns)
+        machine.previous_certificate_number = machine.certificate_number
+        machine.certificate_number = history.add_certificate(record)
+        return certificate_id, answered_ns + int(min(rotation_ns, life_ns * ROTATION_SHARE_MAX) * spread)
+
+    if action is Action.REGISTER:
+        worker_id, token = str(data["machine"]["id"]), str(data["machine_token"])
+        certificate_id, until_ns = issued(data["machine_certificate"])
+        machine.registered(worker_id, token, certificate_id, until_ns)
+        history.machines[machine.index] = MachineRecord(worker_id, owner_id)
+        note(history, sent_ns, answered_ns, "machine_registered", owner_id, worker_id)
+    elif action is Action.CONSENT:
+        consent_id, policy_id = str(data.get("id", "")), str(data.get("policy_id", ""))
+        record = ConsentRecord(machine.index, policy_id, consent_id, sent_ns, answered_ns)
+        machine.consent_number = history.add_consent(record)
+        machine.consented = True
+        note(history, sent_ns, answered_ns, "consent_created", owner_id, consent_id)
+    elif action is Action.FETCH_POLICY:
+        machine.fetched_policy(str(data["policy"]["id"]), dict(data["policy"]["rules"]), answered_ns)
+    else:
+        certificate_id, until_ns = issued(data)
+        machine.rotated(certificate_id, answered_ns, until_ns)
+        note(history, sent_ns, answered_ns, "machine_certificate_issued", owner_id, machine.worker_id)
+
+
+def note(
+    history: History,
+    sent_ns: int,
+    answered_ns: int,
+    event: str,
+    owner_id: str,
+    object_id: str = "",
+    *,
+    sure: bool = True,
+) -> None:
+    """Note the audit event that an owner's change must leave in the owner's own stream."""
+    effect = Effect(sent_ns, answered_ns, event, f"owner:{owner_id}", object_id, (owner_id,), "", sure)
+    history.effects.append(effect)
+
+
+OPERATION_OF = {
+    Action.REGISTER: Operation.REGISTER,
+    Action.CONSENT: Operation.CONSENT_CREATE,
+    Action.FETCH_POLICY: Operation.POLICY_FETCH,
+    Action.ROTATE: Operation.CERTIFICATE,
+    Action.HEARTBEAT: Operation.HEARTBEAT,
+}
+EVENT_OF = {
+    Operation.REGISTER: "machine_registered",
+    Operation.CERTIFICATE: "machine_certificate_issued",
+    Operation.POLICY_CREATE: "policy_created",
+    Operation.POLICY_ACTIVATE: "policy_activated",
+    Operation.CONSENT_CREATE: "consent_created",
+    Operation.CONSENT_REVOKE: "consent_revoked",
+}
+"""The audit event of each change that succeeds (contract §3)."""
+
+
+def _life_ns(certificate: Mapping[str, Any]) -> int:
+    """Give how long a certificate says it lives, in nanoseconds."""
+    issued_ns = parse_timestamp(str(certificate.get("issued_at")))
+    expires_ns = parse_timestamp(str(certificate.get("expires_at")))
+    if issued_ns is None or expires_ns is None or expires_ns <= issued_ns:
+        return CERTIFICATE_LIFE_NS
+    return expires_ns - issued_ns

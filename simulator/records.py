@@ -1,0 +1,123 @@
+"""The history's side tables: what happens less often than a request, as plain values.
+
+Times are nanoseconds from the start of the run; `sent_ns` and `answered_ns` are the two ends between which the server
+did it, `NEVER_NS` for an answer that never came.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Scrape(msgspec.Struct, frozen=True):
+    """One reading of the server's metrics, made between its two times: exposed sample name to value."""
+
+    sent_ns: int
+    answered_ns: int
+    samples: dict[str, float]
+
+
+class GeneratorSample(msgspec.Struct, frozen=True):
+    """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed."""
+
+    at_ns: int
+    loop_lag_ns: int
+    cpu_share: float
+    dropped_starts: int
+
+
+class MachineRecord(msgspec.Struct, frozen=True):
+    """Who a machine number is on the server."""
+
+    worker_id: str
+    owner_id: str
+
+
+class CertificateRecord(msgspec.Struct, frozen=True):
+    """A certificate of a machine: issued between the two times, good for `life_ns` from then, until the next one."""
+
+    machine: int
+    certificate_id: str
+    sent_ns: int
+    answered_ns: int
+    life_ns: int
+
+
+class ConsentRecord(msgspec.Struct, frozen=True):
+    """A consent that binds a machine to a policy version, given between the two times."""
+
+    machine: int
+    policy_id: str
+    consent_id: str
+    sent_ns: int
+    answered_ns: int
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """A request to revoke; `consent` is the number from `History.add_consent`. Acknowledged when it has an answer."""
+
+    consent: int
+    sent_ns: int
+    answered_ns: int
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """One audit event that a request must leave behind: surely, or only possibly when its outcome is not known.
+
+    `owners` are those whose stream must show it. An empty `object_id` fits any. `reason` is the event's metadata
+    `reason`, empty where the contract names none.
+    """
+
+    sent_ns: int
+    answered_ns: int
+    type: str
+    actor: str
+    object_id: str
+    owners: tuple[str, ...]
+    reason: str
+    sure: bool
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why."""
+
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    request: bytes
+    answer: bytes
+    reasoning: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What an attack found out over several requests. `held` is None when it could not be known."""
+
+    at_ns: int
+    campaign: int
+    rule: str
+    held: bool | None
+    message: str
+    evidence: dict[str, Any] = {}
+
+
+class CampaignRecord(msgspec.Struct, frozen=True):
+    """One attack campaign; `not_tried` says why it could not be run against this target."""
+
+    number: int
+    attack: str
+    not_tried: str = ""
+
+
+class AuditReading(msgspec.Struct, frozen=True):
+    """One page of an owner's audit list, as shown: `events` oldest first, `heads` by stream."""
+
+    owner_id: str
+    sent_ns: int
+    answered_ns: int
+    status: int
+    offset: int
+    total: int
+    events: list[dict[str, Any]] = []
+    heads: dict[str, Any] = {}

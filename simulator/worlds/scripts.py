@@ -1,0 +1,285 @@
+"""Playing attack scripts in the live world: each step on real sockets, each outcome into the history."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import trio
+
+from simulator.attacks.script import (
+    Join,
+    Outcome,
+    Pause,
+    Say,
+    ScriptAttack,
+    Send,
+    Stage,
+    Together,
+    UnsettledError,
+    Wire,
+    WireOutcome,
+)
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.records import CampaignRecord, Claim, Effect, Exchange
+from simulator.worlds.answers import HttpAnswer, classify_heartbeat
+from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.target import Target, script_source, source_number
+from simulator.worlds.wire import exchange_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.attacks.script import Expect, Step
+    from simulator.fleet.machine import Machine
+    from simulator.worlds.plan import Campaign
+    from simulator.worlds.progress import Progress
+
+SECOND_NS = 1_000_000_000
+OK, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 400, 429, 500
+EVIDENCE_MAX_BYTES = 16_384
+"""How much of a raw exchange is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
+
+
+def classify(answer: HttpAnswer, expect: Expect) -> Answer:
+    """Say what a request got, by what it had to get."""
+    if not expect.statuses:
+        got = classify_heartbeat(answer, expect.answer)
+        let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
+        return Answer.ACCEPTED if let_through else got
+    if answer.status in expect.statuses and expect.error.encode() in answer.body:
+        return expect.answer
+    if answer.status < BAD_REQUEST:
+        return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
+    if answer.status == TOO_MANY:
+        return Answer.RATE_LIMITED
+    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
+
+
+class ScriptPlayer:
+    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet."""
+
+    def __init__(
+        self,
+        target: Target,
+        history: History,
+        progress: Progress,
+        now: Callable[[], int],
+        stage_of: Callable[[Campaign, np.random.Generator, int], Stage],
+        join: Callable[[Machine], None],
+        rng: np.random.Generator,
+    ) -> None:
+        self.target = target
+        self.history = history
+        self.progress = progress
+        self.now = now
+        self.stage_of = stage_of
+        self.join = join
+        self._rng = rng
+        self._clients = 0
+        self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
+
+    async def run(self, campaign: Campaign) -> None:
+        """Start a campaign's attempts at its rate, and let each play to its end."""
+        attack, options = campaign.attack, campaign.options
+        if not isinstance(attack, ScriptAttack):
+            raise TypeError(f"{attack.name} is not a script")
+        problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
+        if problem:
+            self.history.campaigns[campaign.number - 1] = CampaignRecord(campaign.number, attack.name, problem)
+            return
+        async with trio.open_nursery() as nursery:
+            while True:
+                due_ns = options.start_ns + round(campaign.fired * SECOND_NS / options.rate)
+                if campaign.fired and due_ns >= options.start_ns + options.duration_ns:
+                    return
+                await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
+                campaign.fired += 1
+                try:
+                    self._limiter.acquire_on_behalf_of_nowait(campaign.fired)
+                except trio.WouldBlock:
+                    self.progress.attempts_skipped += 1
+                    continue
+                nursery.start_soon(self._attempt, campaign, attack, campaign.fired)
+
+    async def _attempt(self, campaign: Campaign, attack: ScriptAttack, attempt: int) -> None:
+        rng = np.random.default_rng(self._rng.integers(1 << 62))
+        stage = self.stage_of(campaign, rng, attempt)
+        performance = _Performance(self, campaign, stage)
+        try:
+            await performance.play(attack)
+        except UnsettledError as error:
+            self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
+        except trio.Cancelled:
+            self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
+            raise
+        finally:
+            self._limiter.release_on_behalf_of(attempt)
+            with trio.CancelScope(shield=True):
+                await performance.close()
+
+    def say(self, campaign: Campaign, said: Say) -> None:
+        """Record what an attempt claims."""
+        claim = Claim(self.now(), campaign.number, said.rule, said.held, said.message, said.evidence)
+        self.history.claims.append(claim)
+
+    def new_client(self) -> int:
+        """Number an address that no attempt has used, or none has for long."""
+        self._clients += 1
+        return self._clients
+
+
+class _Performance:
+    """One attempt on its way: its connections, and how its steps are done."""
+
+    def __init__(self, player: ScriptPlayer, campaign: Campaign, stage: Stage) -> None:
+        self._player = player
+        self._campaign = campaign
+        self._stage = stage
+        self._sources: dict[int, str | None] = {}
+        self._connections: dict[int, ControlConnection] = {}
+
+    async def play(self, attack: ScriptAttack) -> None:
+        """Play the script to its end."""
+        script = attack.script(self._stage)
+        sent: Any = None
+        try:
+            while True:
+                sent = await self._do(script.send(sent))
+        except StopIteration:
+            return
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for connection in self._connections.values():
+            await connection.close()
+
+    async def _do(self, step: Step) -> Any:
+        player = self._player
+        match step:
+            case Send():
+                return await self._send(step, self._connection(step.client))
+            case Together():
+                return await self._together(step)
+            case Wire():
+                return await self._wire(step)
+            case Pause():
+                await trio.sleep(max(0, step.until_ns - player.now()) / SECOND_NS)
+            case Say():
+                player.say(self._campaign, step)
+            case Join():
+                player.join(step.machine)
+        return None
+
+    def _source(self, client: int) -> str | None:
+        if client not in self._sources:
+            self._sources[client] = script_source(self._player.target, self._player.new_client())
+        return self._sources[client]
+
+    def _connection(self, client: int) -> ControlConnection:
+        if client not in self._connections:
+            self._connections[client] = ControlConnection(self._player.target, self._source(client))
+        return self._connections[client]
+
+    async def _together(self, step: Together) -> list[Outcome]:
+        """Open every connection first, so that the requests really leave at the same moment."""
+        outcomes: list[Outcome | None] = [None] * len(step.sends)
+        connections = [ControlConnection(self._player.target, self._source(one.client)) for one in step.sends]
+
+        async def open_one(connection: ControlConnection) -> None:
+            with suppress(LostError):  # sending will say so
+                await connection.connect()
+
+        async def send_one(index: int) -> None:
+            outcomes[index] = await self._send(step.sends[index], connections[index])
+
+        try:
+            async with trio.open_nursery() as nursery:
+                for connection in connections:
+                    nursery.start_soon(open_one, connection)
+            async with trio.open_nursery() as nursery:
+                for index in range(len(step.sends)):
+                    nursery.start_soon(send_one, index)
+        finally:
+            for connection in connections:
+                await connection.close()
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def _send(self, step: Send, connection: ControlConnection) -> Outcome:
+        player, now = self._player, self._player.now
+        sent_ns = now()
+        player.progress.in_flight += 1
+        try:
+            answer = await connection.exchange(step.request)
+        except LostError:
+            outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
+        except trio.Cancelled:
+            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), b"")
+            raise
+        else:
+            got = classify(answer, step.expect)
+            outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now())
+        finally:
+            player.progress.in_flight -= 1
+        self._record(step, outcome, b"" if outcome.got is Answer.LOST else answer.raw)
+        return outcome
+
+    def _record(self, step: Send, outcome: Outcome, answer: bytes) -> None:
+        history, expected = self._player.history, step.expect.answer
+        got, number = outcome.got, self._campaign.number
+        history.append(
+            outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, step.nonce, step.machine, outcome.status,
+            step.operation, expected, got, number, source_number(self._source(step.client)), step.certificate,
+            step.consent,
+        )  # fmt: skip
+        self._player.progress.attacked(got, expected)
+        if outcome.right or not outcome.known or got is Answer.ACCEPTED:
+            for one in step.leaves:
+                effect = Effect(
+                    outcome.sent_ns, outcome.answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason,
+                    outcome.right,
+                )  # fmt: skip
+                if got is not Answer.RATE_LIMITED:
+                    history.effects.append(effect)
+        if outcome.known and not outcome.right and got not in ALTERNATIVES.get(expected, ()):
+            wanted = " or ".join(map(str, step.expect.statuses)) or expected.name
+            because = f": {step.expect.because}" if step.expect.because else ""
+            reasoning = f"a correct server answers {wanted} {step.expect.error!r}{because}; this one {outcome.status}"
+            history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, number, step.request, answer, reasoning))
+
+    async def _wire(self, step: Wire) -> WireOutcome:
+        player = self._player
+        source = self._source(step.client)
+        outcome = await exchange_raw(player.target, source, step, player.now)
+        got, status = self._got_raw(step, outcome)
+        player.history.append(
+            outcome.sent_ns, outcome.sent_ns, NEVER_NS if got is Answer.LOST else outcome.closed_ns, b"\0" * 12,
+            NO_MACHINE, status, Operation.OTHER, step.expect.answer, got, self._campaign.number, source_number(source),
+        )  # fmt: skip
+        player.progress.attacked(got, step.expect.answer)
+        if got not in {step.expect.answer, Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
+            reasoning = f"a correct server answers {step.expect.statuses}: {step.expect.because}; this one {status}"
+            request = b"".join(part for part, _ in step.parts)
+            shown = b"\n".join(body for _, body in outcome.answers) + outcome.rest
+            player.history.keep(
+                Exchange(
+                    outcome.sent_ns,
+                    outcome.closed_ns,
+                    self._campaign.number,
+                    request[:EVIDENCE_MAX_BYTES],
+                    shown[:EVIDENCE_MAX_BYTES],
+                    reasoning,
+                )
+            )
+        return outcome
+
+    @staticmethod
+    def _got_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
+        """Classify what a raw connection got by its first answer. Closing without one is no answer, unless allowed."""
+        if not outcome.answers:
+            silent = 0 in step.expect.statuses and outcome.closed
+            return (step.expect.answer if silent else Answer.LOST), 0
+        status, body = outcome.answers[0]
+        return classify(HttpAnswer(status, b"", body, keep=False), step.expect), status
