@@ -75,7 +75,7 @@ groups:
           summary: The metrics of {{ with $labels.instance }}{{ . }}{{ else }}any HatchFarm server{{ end }} are missing.
           description: Prometheus has read none for a minute, so neither of the other alerts can fire.
           runbook: |
-            Meaning: the server is down, or Prometheus cannot read its metrics. The silence of the others proves nothing.
+            Meaning: the server is down, or Prometheus cannot read its metrics. The others' silence proves nothing.
             1. Prometheus, Status, Targets: the target's last error. No target: the scrape configuration lost it.
             2. 401: the token in credentials_file is not the server's HATCHFARM_API_TOKEN. A server started without one
                makes a new one at each start. 429: Prometheus shares its address with others; scrape less often.
