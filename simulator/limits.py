@@ -26,3 +26,44 @@ FINDINGS_MAX = 20
 """Findings a verdict lists; the rest is counted."""
 VICTIMS_MAX = 200
 """Machines one campaign attacks at most; more would only dilute the evidence."""
+EXCHANGES_MAX = 500
+"""Exchanges kept whole as evidence; a thousand like the first would say no more."""
+SCRIPTS_MAX_CONCURRENT = 64
+"""Attempts of scripted attacks under way at once, over all campaigns; more would be load, not attack."""
+BUNDLE_ROWS_MAX = 100_000_000
+"""Rows of a stored history that are read again: a day at 1,000 requests a second, and 6 GB in memory."""
+BUNDLE_SHRINK_MAX = 50
+BUNDLE_SMALL_BYTES = 64 << 20
+"""A history unpacks to this much, or to so many times its size on disk: its random nonces never pack better."""
+BUNDLE_TABLE_MAX_BYTES = 1 << 30
+"""A side table, unpacked: five million records of the usual size."""
+BUNDLE_LINE_MAX_BYTES = 64 << 20
+"""One record of a side table: an exchange of the largest request and answer, in base64, many times over."""
+BUNDLE_RECORD_MAX_BYTES = 64 << 20
+"""`run.json`, `verdict.json` and `manifest.json`: what a metrics page of the largest size makes of the first."""
+BUNDLE_FILES_MAX = 1000
+"""Files of one bundle; a run writes about twenty, and people add some."""
+PLOT_COLUMNS_MAX = 600
+"""Points across a plot: about one a pixel, so that a report of a week is no larger than one of ten minutes."""
+EVIDENCE_SHOWN_MAX_CHARACTERS = 2000
+"""Of one text of a finding, in a report; verdict.json has all of it. Keeps a page of hostile answers below its size."""
+SCENARIO_SHOWN_MAX_CHARACTERS = 60_000
+"""Of a scenario file, in a report: any that people write."""
+TAPE_MAX_BYTES = 512 << 20
+"""What a recorded run keeps in memory: six minutes of 1,000 exchanges a second, beside a fleet of 5,000."""
+TRACE_LINE_MAX_BYTES = 32 << 20
+"""One exchange: an answer and a request of the largest size, escaped as JSON or in base64."""
+TRACE_EXCHANGES_MAX = 5_000_000
+"""Exchanges of one trace that are read again: more than a full tape of the smallest ones holds."""
+TRACE_FINDINGS_MAX = 200
+"""Accepted requests that a verbatim replay lists one by one; more would say no more."""
+REDACTION_CACHE_MAX = 50_000
+"""Words whose redaction is remembered: a fleet's own, again and again; nonces only pass through."""
+HAR_MAX_BYTES = 256 << 20
+"""A HAR is one JSON value, so all of it is in memory at once, several times its size."""
+REPLAY_WAIT_SECONDS = 15.0
+"""How long a replayed exchange waits for those it builds on: the longest wait for an answer, and half again."""
+REPLAY_REST_SECONDS = 20.0
+"""A connection that rested longer is opened anew, lest the server close it as the next request leaves."""
+REPLAY_MAX_CONCURRENT = 4000
+"""Exchanges under way at once; more than a machine of two cores answers in its patience."""
