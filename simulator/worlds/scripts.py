@@ -21,41 +21,27 @@ from simulator.attacks.script import (
     Wire,
     WireOutcome,
 )
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.records import CampaignRecord, Claim, Effect, Exchange
-from simulator.worlds.answers import HttpAnswer, classify_heartbeat
+from simulator.records import CampaignRecord, Claim, Exchange
+from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.recording import classify, record_send
 from simulator.worlds.target import Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.attacks.script import Expect, Step
+    from simulator.attacks.script import Step
     from simulator.fleet.machine import Machine
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
 SECOND_NS = 1_000_000_000
-OK, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 400, 429, 500
+
 EVIDENCE_MAX_BYTES = 16_384
 """How much of a raw exchange is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
-
-
-def classify(answer: HttpAnswer, expect: Expect) -> Answer:
-    """Say what a request got, by what it had to get."""
-    if not expect.statuses:
-        got = classify_heartbeat(answer, expect.answer)
-        let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
-        return Answer.ACCEPTED if let_through else got
-    if answer.status in expect.statuses and expect.error.encode() in answer.body:
-        return expect.answer
-    if answer.status < BAD_REQUEST:
-        return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
-    if answer.status == TOO_MANY:
-        return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
 
 
 class ScriptPlayer:
@@ -216,38 +202,20 @@ class _Performance:
         except LostError:
             outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
         except trio.Cancelled:
-            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), b"")
+            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS))
             raise
         else:
             got = classify(answer, step.expect)
             outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now())
         finally:
             player.progress.in_flight -= 1
-        self._record(step, outcome, b"" if outcome.got is Answer.LOST else answer.raw)
+        self._record(step, outcome)
         return outcome
 
-    def _record(self, step: Send, outcome: Outcome, answer: bytes) -> None:
-        history, expected = self._player.history, step.expect.answer
-        got, number = outcome.got, self._campaign.number
-        history.append(
-            outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, step.nonce, step.machine, outcome.status,
-            step.operation, expected, got, number, source_number(self._source(step.client)), step.certificate,
-            step.consent,
-        )  # fmt: skip
-        self._player.progress.attacked(got, expected)
-        if outcome.right or not outcome.known or got is Answer.ACCEPTED:
-            for one in step.leaves:
-                effect = Effect(
-                    outcome.sent_ns, outcome.answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason,
-                    outcome.right,
-                )  # fmt: skip
-                if got is not Answer.RATE_LIMITED:
-                    history.effects.append(effect)
-        if outcome.known and not outcome.right and got not in ALTERNATIVES.get(expected, ()):
-            wanted = " or ".join(map(str, step.expect.statuses)) or expected.name
-            because = f": {step.expect.because}" if step.expect.because else ""
-            reasoning = f"a correct server answers {wanted} {step.expect.error!r}{because}; this one {outcome.status}"
-            history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, number, step.request, answer, reasoning))
+    def _record(self, step: Send, outcome: Outcome) -> None:
+        player = self._player
+        record_send(player.history, self._campaign.number, step, outcome, source_number(self._source(step.client)))
+        player.progress.attacked(outcome.got, step.expect.answer)
 
     async def _wire(self, step: Wire) -> WireOutcome:
         player = self._player

@@ -1,0 +1,213 @@
+"""Playing an attack against an API in process, with the clock in the test's hand: no socket, no waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from reference_server.operations import Api
+from reference_server.settings import Settings
+from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.values import Instant, Reply, Request
+from simulator.attacks import CATALOGUE
+from simulator.attacks.acting import enrol, heartbeat
+from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.script import (
+    Join,
+    Outcome,
+    Pause,
+    Say,
+    ScriptAttack,
+    Send,
+    Stage,
+    Together,
+    UnsettledError,
+)
+from simulator.history import Answer, History
+from simulator.worlds.answers import HttpAnswer
+from simulator.worlds.recording import classify, record_send
+from tests.core.server_under_test import SeededEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from simulator.attacks.script import Script
+    from simulator.fleet.machine import Machine
+
+SECOND_NS = 1_000_000_000
+STEP_NS = 1_000_000
+"""How long everything takes: a millisecond there, and a millisecond back."""
+WALL_START_NS = 1_790_000_000 * SECOND_NS
+TOKEN = "owners-bearer-token"
+HOST = "127.0.0.1:8080"
+
+
+class Performance(NamedTuple):
+    """What came of a script: every outcome in order, every claim, who joined the fleet, and why it stopped early."""
+
+    outcomes: list[Outcome]
+    said: list[Say]
+    joined: list[Machine]
+    unsettled: str
+
+    @property
+    def wrong(self) -> list[Outcome]:
+        """The answers that a correct server would not have given."""
+        return [one for one in self.outcomes if one.known and not one.right]
+
+    @property
+    def broken(self) -> list[Say]:
+        """The claims that did not hold."""
+        return [one for one in self.said if one.held is False]
+
+
+class World:
+    """One API, its clock, and a stage to play scripts on. `answer` may stand in for the API's own answers."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        answer: Callable[[Api, Request, Instant], Reply | None] | None = None,
+        seed: int = 7,
+    ) -> None:
+        fields = {"rate_limit_burst": 1_000_000, "rate_limit_refill_per_second": 1e6, **(settings or {})}
+        self.settings = Settings(api_token=TOKEN, **fields)
+        self.now_ns = 0
+        signer = CertificateSigner.from_seed(bytes(32))
+        self.api = Api(self.settings, SeededEntropy(), signer, self.instant)
+        self._answer = answer
+        self.history = History()
+        self.rng = np.random.default_rng(seed)
+        self._numbers = 0
+        self._clients: dict[int, str] = {}
+        self.stage = self._stage([])
+
+    @property
+    def instant(self) -> Instant:
+        """The server's clocks now."""
+        return Instant(WALL_START_NS + self.now_ns, SECOND_NS + self.now_ns)
+
+    def _stage(self, victims: list[Machine]) -> Stage:
+        return Stage(
+            campaign=1,
+            host=HOST,
+            token=TOKEN,
+            victims=victims,
+            history=self.history,
+            rng=self.rng,
+            now=lambda: self.now_ns,
+            wall=lambda: WALL_START_NS + self.now_ns,
+            new_number=self._new_number,
+            interval_ns=5 * SECOND_NS,
+            rotation_ns=720 * SECOND_NS,
+            end_ns=3600 * SECOND_NS,
+            owner_prefix="evil",
+        )
+
+    def _new_number(self) -> int:
+        self._numbers += 1
+        return self._numbers - 1
+
+    def with_victims(self, count: int) -> None:
+        """Set up honest machines that have just sent a heartbeat each, as victims of what is played next."""
+        victims: list[Machine] = []
+
+        def script() -> Script[None]:
+            owner_id = self.stage.new_owner()
+            for _ in range(count):
+                machine = yield from enrol(self.stage, owner_id)
+                send = heartbeat(self.stage, machine, Answer.ACCEPTED, "it is honest")
+                outcome: Outcome = yield send
+                assert outcome.right, outcome
+                machine.last_accepted, machine.last_accepted_ns = send.request, outcome.answered_ns
+                victims.append(machine)
+
+        performance = self._play(script())
+        assert not performance.unsettled, performance.unsettled
+        assert not performance.wrong
+        self.stage = self._stage(victims)
+
+    def play(self, name: str) -> Performance:
+        """Play a script of the catalogue once."""
+        attack = CATALOGUE[name]()
+        assert isinstance(attack, ScriptAttack), f"{name} is no script"
+        assert not attack.obstacle(self.stage)
+        return self._play(attack.script(self.stage))
+
+    def shoot(self, name: str, times: int = 1) -> Performance:
+        """Make shots of the catalogue at the victims."""
+        attack = CATALOGUE[name]()
+        assert isinstance(attack, ShotAttack), f"{name} is a script"
+        outcomes = []
+        for _ in range(times):
+            moment = Moment(self.now_ns, WALL_START_NS + self.now_ns, HOST)
+            ready = [victim for victim in self.stage.victims if attack.ready(victim, moment)]
+            assert ready, "no victim is ready"
+            shot = attack.shot(ready[int(self.rng.integers(len(ready)))], moment, self.rng)
+            outcomes.append(self._send(shot_step(shot.request, shot.expected)))
+        return Performance(outcomes, [], [], "")
+
+    def _play(self, script: Script[None]) -> Performance:
+        performance = Performance([], [], [], "")
+        sent: Any = None
+        try:
+            while True:
+                step = script.send(sent)
+                sent = None
+                match step:
+                    case Send():
+                        sent = self._send(step)
+                        performance.outcomes.append(sent)
+                    case Together():
+                        # At the same moment: the clock stands still between them.
+                        sent = [self._send(one, at_once=True) for one in step.sends]
+                        self.now_ns += 2 * STEP_NS
+                        performance.outcomes.extend(sent)
+                    case Pause():
+                        self.now_ns = max(self.now_ns, step.until_ns)
+                    case Say():
+                        performance.said.append(step)
+                    case Join():
+                        performance.joined.append(step.machine)
+                    case _:
+                        raise AssertionError(f"{type(step).__name__} needs sockets")
+        except StopIteration:
+            return performance
+        except UnsettledError as error:
+            return performance._replace(unsettled=str(error))
+
+    def _send(self, step: Send, *, at_once: bool = False) -> Outcome:
+        sent_ns = self.now_ns
+        self.now_ns += 0 if at_once else STEP_NS
+        request = read_request(step.request, self._clients.setdefault(step.client, f"10.1.0.{len(self._clients)}"))
+        reply = self._answer(self.api, request, self.instant) if self._answer is not None else None
+        reply = reply or self.api.handle(request, self.instant)
+        self.now_ns += 0 if at_once else STEP_NS
+        head = f"HTTP/1.1 {reply.status} X" + "".join(f"\r\n{name}: {value}" for name, value in reply.headers)
+        answer = HttpAnswer(reply.status, head.encode(), reply.body, keep=True)
+        got = classify(answer, step.expect)
+        answered_ns = self.now_ns + STEP_NS if at_once else self.now_ns
+        outcome = Outcome(step.expect, got, reply.status, answer.head, reply.body, sent_ns, answered_ns)
+        record_send(self.history, 1, step, outcome, 1 + step.client)
+        return outcome
+
+
+def shot_step(request: bytes, expected: Answer) -> Send:
+    """Make a step of a shot."""
+    from simulator.attacks.script import heartbeat_gets  # noqa: PLC0415 - beside its only use
+    from simulator.history import Operation  # noqa: PLC0415
+
+    return Send(request, heartbeat_gets(expected, "the catalogue says so"), Operation.HEARTBEAT)
+
+
+def read_request(message: bytes, client: str) -> Request:
+    """Read a whole HTTP/1.1 message as a transport would."""
+    head, _, body = message.partition(b"\r\n\r\n")
+    line, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = line.split(" ")
+    path, _, query = target.partition("?")
+    pairs = [one.partition(":") for one in lines]
+    headers = tuple((name.lower(), value.strip()) for name, _, value in pairs)
+    return Request(method, path, query, headers, body, client=client, body_too_large=len(body) > 1 << 20)
