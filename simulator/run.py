@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
@@ -13,21 +12,20 @@ import msgspec
 import trio
 from rich.markup import escape
 
-from simulator.checkers import run_checkers
+from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import Facts
-from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.doctor import check_open_files
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.judgement import judge_thresholds, measure, percentile_of
-from simulator.report.terminal import show_progress, show_verdict
-from simulator.report.verdict_file import RunVerdict, write_verdict
+from simulator.history import History
+from simulator.report.terminal import show_progress, show_verdict, show_written
+from simulator.report.writing import read_scenario, write_bundle
+from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
 from simulator.worlds.live import check_target, run_fleet, stale_seconds_of
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from rich.console import Console
@@ -83,17 +81,36 @@ def execute(request: Request, console: Console) -> int:
     if not files.right:
         raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
     _see_that_results_can_be_written(request)
+    scenario_text = read_scenario(request.path)
     outcome = trio.run(_run, request, console)
-    verdict = _judge(request, outcome)
+    with _signals_ignored():
+        return _report(request, outcome, scenario_text, console)
+
+
+def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Console) -> int:
+    """Judge, show and write what happened; gives the exit code."""
+    record = _record(request, outcome)
+    verdict = judge_run(record, outcome.history)
     show_verdict(console, verdict)
     stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+    folder = request.out / request.scenario.name / stamp
     try:
-        path = write_verdict(verdict, request.out / request.scenario.name / stamp)
-        console.print(f"Results: {path.parent}", markup=False)
+        show_written(console, folder, write_bundle(folder, verdict, record, outcome.history, scenario_text))
     except OSError as error:
         console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
     console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
     return verdict.exit_code
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Let nobody's second thought spoil what is being written down; it takes seconds."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _see_that_results_can_be_written(request: Request) -> None:
@@ -209,59 +226,25 @@ def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float 
     )
 
 
-def _judge(request: Request, outcome: _Outcome) -> RunVerdict:
-    scenario, history = request.scenario, outcome.history
-    checkers = run_checkers(history, _facts(scenario, outcome.baseline, outcome.stale_seconds))
-    series = measure(history, checkers, outcome.progress.connected_max)
-    thresholds = judge_thresholds(scenario.thresholds, series)
-    if outcome.interrupted:
-        # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
-        thresholds = [_undecided(one) for one in thresholds]
-        finding = Finding("run.interrupted", outcome.interrupted, outcome.progress.elapsed_ns)
-        checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {outcome.interrupted}.", (finding,)))
-    statuses = [one.status for one in [*checkers, *thresholds]]
-    status = worst(statuses)
-    generator = next((one for one in checkers if one.name == "generator"), None)
-    proven = any(one.status is Status.FAIL for one in checkers)
-    if status is Status.FAIL and not proven and generator is not None and generator.status is Status.INCONCLUSIVE:
-        status = Status.INCONCLUSIVE  # missed thresholds say nothing about the server when the harness was overloaded
-    rows = history.rows()
-    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
-    answered = heartbeats[heartbeats["answered_ns"] != NEVER_NS]
-    taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
-    command = ["hatchfarm", "run", str(request.path), "--seed", str(request.seed)]
-    if request.target is not None:
-        command += ["--target", outcome.target]  # as it was understood: without a password that the URL may hold
-    return RunVerdict(
+def _record(request: Request, outcome: _Outcome) -> RunRecord:
+    scenario = request.scenario
+    return RunRecord(
         scenario=scenario.name,
         description=scenario.description,
+        scenario_file=str(request.path),
         seed=request.seed,
+        machines=scenario.fleet.machines,
+        thresholds=scenario.thresholds,
+        attacks=tuple(attack.name for attack in scenario.attacks),
+        facts=_facts(scenario, outcome.baseline, outcome.stale_seconds),
         target=outcome.target,
+        given_target=request.target is not None,
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),
-        duration_s=outcome.progress.elapsed_ns / SECOND_NS,
+        elapsed_ns=outcome.progress.elapsed_ns,
+        connected_max=outcome.progress.connected_max,
         interrupted=outcome.interrupted,
-        status=status,
-        exit_code=EXIT_CODES[status],
-        checkers=checkers,
-        thresholds=thresholds,
-        requests={
-            "total": len(rows),
-            "heartbeats_accepted": int((heartbeats["got"] == Answer.ACCEPTED).sum()),
-            "attacks": int((rows["campaign"] != HONEST).sum()),
-            "lost": int((rows["got"] == Answer.LOST).sum()),
-        },
-        latency_s={
-            name: percentile_of(taken, percentile) if len(taken) else None
-            for name, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
-        },
-        warnings=outcome.warnings,
-        reproduce=shlex.join(command),
+        warnings=tuple(outcome.warnings),
     )
-
-
-def _undecided(one: Verdict) -> Verdict:
-    summary = f"{one.summary.rstrip('.')} when the run was interrupted"
-    return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
 
 
 USER_ERRORS = (RunError, TargetError, ServerError)

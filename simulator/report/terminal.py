@@ -15,9 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.checkers.verdict import Status, Verdict
+from simulator.report.text import visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.report.verdict_file import RunVerdict
+    from simulator.report.writing import Written
     from simulator.worlds.progress import Progress
 
 LIVE_SECONDS = 0.5
@@ -91,7 +95,7 @@ def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) 
     time = Text(f" {progress.elapsed_ns / SECOND_NS:.0f}s of {duration_ns / SECOND_NS:.0f}s", style="dim")
     clock = Table.grid()
     clock.add_row(bar, time)
-    problem = Text(progress.last_problem, style="yellow") if progress.last_problem else Text("")
+    problem = Text(visible(progress.last_problem), style="yellow") if progress.last_problem else Text("")
     return Group(Text(title, style="bold"), table, clock, problem)
 
 
@@ -110,6 +114,11 @@ async def show_progress(console: Console, progress: Progress, duration_ns: int, 
             live.update(_live_view(progress, rates, duration_ns, title), refresh=True)
 
 
+def _shown(text: str) -> str:
+    """Make a text that a server may have chosen safe: for Rich's markup, and for the terminal itself."""
+    return escape(visible(text))
+
+
 def _rows(table: Table, verdicts: list[Verdict]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
@@ -117,7 +126,7 @@ def _rows(table: Table, verdicts: list[Verdict]) -> None:
     order = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
     for verdict in sorted(verdicts, key=lambda one: order.index(one.status)):
         colour = COLOURS[verdict.status]
-        table.add_row(f"[{colour}]{verdict.status.value}[/]", escape(verdict.name), escape(verdict.summary))
+        table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
 
 
 def show_verdict(console: Console, verdict: RunVerdict) -> None:
@@ -125,9 +134,9 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     console.print()
     for one in [*verdict.checkers, *verdict.thresholds]:
         if one.status is Status.FAIL:
-            console.print(f"[red bold]FAILED[/] {escape(one.name)}: {escape(one.summary)}")
+            console.print(f"[red bold]FAILED[/] {_shown(one.name)}: {_shown(one.summary)}")
             for finding in one.findings[:FINDINGS_SHOWN]:
-                console.print(f"  - {escape(finding.message)}")
+                console.print(f"  - {_shown(finding.message)}")
             if len(one.findings) > FINDINGS_SHOWN:
                 console.print(f"  - and {len(one.findings) - FINDINGS_SHOWN} more in verdict.json")
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
@@ -144,8 +153,20 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
             f"p50 {(latency['p50'] or 0) * 1000:.1f} ms, p99 {(latency['p99'] or 0) * 1000:.1f} ms",
         )
     for warning in verdict.warnings:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
+        console.print(f"[yellow]warning:[/] {_shown(warning)}")
     if verdict.interrupted:
-        console.print(f"[yellow]Interrupted:[/] {escape(verdict.interrupted)}")
+        console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
-    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {escape(verdict.scenario)}")
+    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}")
+
+
+def show_written(console: Console, folder: Path, written: Written) -> None:
+    """Print where the results are, and by which digest they can be told from others."""
+    for warning in written.warnings:
+        console.print(f"[yellow]warning:[/] {_shown(warning)}")
+    console.print(f"Results: {folder}", markup=False)
+    report = folder / "report.html"
+    if report.exists():
+        console.print(f"Report: {report}", markup=False)
+    if written.digest is not None:
+        console.print(f"Bundle: {written.digest}", markup=False)

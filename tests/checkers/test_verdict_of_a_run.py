@@ -17,6 +17,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import Answer
 from simulator.report.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.run import Request
+from simulator.run_judgement import judge_run
 from simulator.scenario.values import Duration, FleetOptions, Scenario
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import parse_target
@@ -53,7 +54,8 @@ def judged(story: Story, asked: Request, interrupted: str | None = None, **more:
         "warnings": ["beware"],
         "interrupted": interrupted,
     }
-    return run._judge(asked, run._Outcome(**{**fields, **more}))
+    outcome = run._Outcome(**{**fields, **more})
+    return judge_run(run._record(asked, outcome), outcome.history)
 
 
 def uneventful(story: Story) -> None:
@@ -107,7 +109,7 @@ def test_the_worst_verdict_decides(
     def fixed(_history: History, _facts: Facts) -> list[Verdict]:
         return [Verdict(f"checker {index}", one, "") for index, one in enumerate(checkers)]
 
-    monkeypatch.setattr(run, "run_checkers", fixed)
+    monkeypatch.setattr("simulator.run_judgement.run_checkers", fixed)
     verdict = judged(story, request({"heartbeat.accepted": thresholds}), interrupted)
     assert (verdict.status, verdict.exit_code) == (status, exit_code)
     if interrupted:
@@ -124,7 +126,7 @@ def test_an_overloaded_harness_blames_no_server_for_missed_thresholds(
     def fixed(_history: History, _facts: Facts) -> list[Verdict]:
         return [Verdict("alerts", other, ""), Verdict("generator", INCONCLUSIVE, "")]
 
-    monkeypatch.setattr(run, "run_checkers", fixed)
+    monkeypatch.setattr("simulator.run_judgement.run_checkers", fixed)
     assert judged(story, request({"heartbeat.accepted": (MISSED,)})).status is expected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 from datetime import UTC, datetime
@@ -37,9 +38,13 @@ def test_a_missed_threshold_exits_with_1_and_is_named_first_and_everything_may_c
     total = verdict["requests"]["total"]
     assert first == f"FAILED requests.total: count>1000000: {total}"
     assert why == f"  - requests.total was {total}, wanted count>1000000"
-    assert failed.lines[-3:] == [
+    results = (hatchfarm.folder / "elsewhere/tiny/latest").resolve()
+    shown = results.relative_to(hatchfarm.folder.resolve())
+    assert failed.lines[-5:] == [
         "FAIL tiny",
-        f"Results: {(hatchfarm.folder / 'elsewhere/tiny/latest').resolve().relative_to(hatchfarm.folder.resolve())}",
+        f"Results: {shown}",
+        f"Report: {shown / 'report.html'}",
+        f"Bundle: sha256:{hashlib.sha256((results / 'manifest.json').read_bytes()).hexdigest()}",
         "Reproduce with: hatchfarm run fail.toml --seed 31",
     ]
     assert not (hatchfarm.folder / "results").exists()
@@ -54,7 +59,7 @@ def test_a_run_in_which_nothing_happened_exits_with_3_and_no_color_makes_a_termi
     empty = hatchfarm.run_on_terminal("run", path, "--seed", "4", env={"NO_COLOR": "1"})
     assert empty.code == 3, empty
     assert "\x1b" not in empty.out
-    assert empty.lines[-3] == "INCONCLUSIVE tiny"
+    assert empty.lines[-5] == "INCONCLUSIVE tiny"
     assert empty.lines[-1] == "Reproduce with: hatchfarm run empty.toml --seed 4"
     verdict = hatchfarm.verdict()
     assert (verdict["status"], verdict["exit_code"], verdict["interrupted"]) == ("inconclusive", 3, None)
@@ -89,7 +94,7 @@ def test_results_that_can_no_longer_be_written_keep_the_verdict_and_its_exit_cod
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
     monkeypatch.setattr("simulator.run._run", run)
-    monkeypatch.setattr("simulator.run.write_verdict", write)
+    monkeypatch.setattr("simulator.report.writing.write_verdict", write)
     path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s"), hatchfarm.folder / "results"
     ended = hatchfarm.invoke("run", str(path), "--out", str(out))
     assert (ended.code, ended.err) == (3, "")

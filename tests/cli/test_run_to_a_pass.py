@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -67,10 +68,13 @@ def test_it_begins_with_what_it_does_and_the_seed(passed: Finished) -> None:
 def test_it_ends_with_verdict_results_and_the_line_that_reproduces_it(
     passed: Finished, verdict: dict[str, Any], folder: Hatchfarm
 ) -> None:
-    said, results, reproduce = passed.lines[-3:]
+    said, results, report, bundle, reproduce = passed.lines[-5:]
     assert said == "PASS tiny"
     written = folder.folder / results.removeprefix("Results: ")
     assert written.resolve() == (folder.folder / "results" / "tiny" / "latest").resolve()
+    assert (folder.folder / report.removeprefix("Report: ")).read_bytes().startswith(b"<!doctype html>")
+    manifest = hashlib.sha256((written / "manifest.json").read_bytes()).hexdigest()
+    assert bundle == f"Bundle: sha256:{manifest}"
     assert reproduce == f"Reproduce with: {verdict['reproduce']}"
     assert shlex.split(verdict["reproduce"]) == ["hatchfarm", "run", SCENARIO, "--seed", "9"]
 
@@ -127,7 +131,7 @@ def test_the_reproducing_line_works_and_a_terminal_shows_it_live(
     assert "machines 20/20" in shown
     assert len(set(re.findall(r"([0-9]+)s of 4s", shown))) > 2
     lines = [line.rstrip() for line in shown.splitlines() if line.strip()]
-    assert lines[-3] == "PASS tiny"
+    assert lines[-5] == "PASS tiny"
     assert lines[-1] == passed.lines[-1]
     after = (folder.folder / "results" / "tiny" / "latest").resolve()
     assert before != after

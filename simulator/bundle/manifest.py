@@ -1,0 +1,119 @@
+"""`manifest.json`: the SHA-256 and size of every file of a bundle. Its own digest stands for the whole.
+
+Whoever has the digest from elsewhere, a log of the run say, can prove that no file was changed, added or taken away.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.bundle.errors import BundleError
+from simulator.limits import BUNDLE_FILES_MAX, BUNDLE_RECORD_MAX_BYTES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "manifest.json"
+FORMAT = 1
+_PREFIX = "sha256:"
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file: its digest, in lower-case hexadecimal, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every file of a bundle but this one, by its path from the bundle's folder, with slashes."""
+
+    format: int
+    files: dict[str, Entry]
+
+    def encoded(self) -> bytes:
+        """Give the one way this manifest is written."""
+        ordered = Manifest(self.format, dict(sorted(self.files.items())))
+        return msgspec.json.format(msgspec.json.encode(ordered), indent=2) + b"\n"
+
+    def digest(self) -> str:
+        """Give what stands for the whole bundle, like `sha256:…`."""
+        return _PREFIX + hashlib.sha256(self.encoded()).hexdigest()
+
+
+def list_files(folder: Path) -> dict[str, Path]:
+    """List every file below a folder but the manifest, links included as themselves. Raises OSError and BundleError."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name == FILE or (path.is_dir() and not path.is_symlink()):
+            continue
+        if len(found) == BUNDLE_FILES_MAX:
+            raise BundleError(f"{folder} has more than {BUNDLE_FILES_MAX} files: it is not one run's")
+        found[name] = path
+    return found
+
+
+def entry_of(path: Path) -> Entry | None:
+    """Digest a file; a link, a pipe or whatever else is no file of its own has none. Raises OSError."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Entry(digest, file.tell())
+
+
+def make_manifest(folder: Path) -> Manifest:
+    """Digest what a folder holds. Raises OSError and BundleError."""
+    entries = {name: entry_of(path) for name, path in list_files(folder).items()}
+    return Manifest(FORMAT, {name: entry for name, entry in entries.items() if entry is not None})
+
+
+def write_manifest(folder: Path) -> Manifest:
+    """Digest what a folder holds, and write it down whole or not at all. Raises OSError and BundleError."""
+    manifest = make_manifest(folder)
+    temporary = folder.parent / f".{folder.name}.{FILE}"
+    temporary.write_bytes(manifest.encoded())
+    temporary.replace(folder / FILE)
+    return manifest
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
+    """Read a bundle's manifest; gives also its bytes, which are not the usual ones if somebody edited it.
+
+    Raises BundleError.
+    """
+    path = folder / FILE
+    try:
+        if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
+            raise BundleError(f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes")
+        raw = path.read_bytes()
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except OSError as error:
+        raise BundleError(f"{FILE} cannot be read ({error.strerror}): without it nothing can be verified") from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{FILE} is no manifest ({error})") from None
+    if manifest.format != FORMAT:
+        raise BundleError(f"{FILE} is of format {manifest.format}, this version reads {FORMAT}")
+    return manifest, raw
+
+
+def differences(manifest: Manifest, folder: Path) -> list[str]:
+    """Say which files are not what the manifest says. Raises OSError and BundleError."""
+    found = list_files(folder)
+    said = []
+    for name in sorted({*manifest.files, *found}):
+        wanted, path = manifest.files.get(name), found.get(name)
+        if wanted is None:
+            said.append(f"{name} was added")
+        elif path is None:
+            said.append(f"{name} is missing")
+        elif (entry := entry_of(path)) is None:
+            said.append(f"{name} was replaced by something that is no file")
+        elif entry != wanted:
+            size = f", {entry.size} bytes instead of {wanted.size}" if entry.size != wanted.size else ""
+            said.append(f"{name} was altered{size}")
+    return said

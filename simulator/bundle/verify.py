@@ -1,0 +1,115 @@
+"""Verifying a bundle: is it what the run wrote, and does its history, judged anew, lead to the same verdict?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.bundle import manifest
+from simulator.bundle.errors import BundleError
+from simulator.bundle.record import read_record
+from simulator.bundle.tables import read_history
+from simulator.limits import BUNDLE_RECORD_MAX_BYTES
+from simulator.report.verdict_file import RunVerdict
+from simulator.run_judgement import judge_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulator.bundle.record import RunRecord
+    from simulator.history import History
+
+VERDICT = "verdict.json"
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What is wrong with a bundle: `altered` files, and where a verdict `differs` from the one judged anew."""
+
+    digest: str
+    files: int
+    status: str
+    altered: list[str]
+    differs: list[str]
+
+    @property
+    def genuine(self) -> bool:
+        """Say whether nothing was altered and the verdict is the same."""
+        return not self.altered and not self.differs
+
+
+def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
+    """Hold a bundle's files against its manifest, that against a known digest, and its verdict against a new one.
+
+    Raises BundleError when there is nothing that can be verified.
+    """
+    listed, raw = manifest.read_manifest(folder)
+    found = listed.digest()
+    altered = []
+    if raw != listed.encoded():
+        altered.append(f"{manifest.FILE} was altered: no run writes it like this")
+    if digest is not None and digest.removeprefix("sha256:").lower() != found.removeprefix("sha256:"):
+        altered.append(f"{manifest.FILE} is another one: its digest is {found}, not {digest}")
+    try:
+        altered += manifest.differences(listed, folder)
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read ({error.strerror})") from None
+    try:
+        stored = read_verdict(folder)
+        anew = judge_run(*read_bundle(folder))
+    except BundleError as error:
+        if not altered:
+            raise
+        return Verification(found, len(listed.files), "unknown", altered, [f"nothing can be judged anew: {error}"])
+    return Verification(found, len(listed.files), stored.status.value, altered, compare(stored, anew))
+
+
+def read_bundle(folder: Path) -> tuple[RunRecord, History]:
+    """Read what judging needs. Raises BundleError."""
+    return read_record(folder), read_history(folder)
+
+
+def read_verdict(folder: Path) -> RunVerdict:
+    """Read `verdict.json`. Raises BundleError."""
+    path = folder / VERDICT
+    try:
+        if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
+            raise BundleError(f"{VERDICT} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes")
+        return msgspec.json.decode(path.read_bytes(), type=RunVerdict)
+    except OSError as error:
+        raise BundleError(f"{VERDICT} cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{VERDICT} is no verdict ({error})") from None
+
+
+def compare(stored: RunVerdict, anew: RunVerdict) -> list[str]:
+    """Say where two verdicts of a run differ, as they are written in files."""
+    one: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored))
+    other: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(anew))
+    said = []
+    for name, value in one.items():
+        if value == other[name]:
+            continue
+        if name in ("checkers", "thresholds", "attacks"):
+            said += _compare_lists(name.removesuffix("s"), value, other[name])
+        else:
+            said.append(f"{name} was {value!r}, judged anew it is {other[name]!r}")
+    return said
+
+
+def _compare_lists(kind: str, stored: list[dict[str, Any]], anew: list[dict[str, Any]]) -> list[str]:
+    def named(listed: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {str(one["name"] if "name" in one else f"{one['attack']} ({one['campaign']})"): one for one in listed}
+
+    ones, others = named(stored), named(anew)
+    said = []
+    for name in dict.fromkeys([*ones, *others]):
+        one, other = ones.get(name), others.get(name)
+        if one is None or other is None:
+            said.append(f"{kind} {name} is {'only judged anew' if one is None else 'only in the stored verdict'}")
+        elif one["status"] != other["status"]:
+            said.append(f"{kind} {name} was {one['status']}, judged anew it is {other['status']}")
+        elif one != other:
+            fields = ", ".join(field for field in one if one[field] != other.get(field))
+            said.append(f"{kind} {name} is {one['status']} both times, but not the same in its {fields}")
+    return said or [f"the {kind}s are not in the same order"]

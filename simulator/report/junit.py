@@ -1,0 +1,96 @@
+"""`junit.xml`: a case for each check, threshold and attack campaign, for the test views of CI systems.
+
+What could not be known is an `error`: CI systems show a skipped case as harmless and let it pass, but a run that proves
+nothing must not look like one that passed, nor like a proven `failure`. Only a campaign that was not tried against this
+target is `skipped`.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+from simulator.checkers.verdict import Status, Verdict
+from simulator.report import telling
+from simulator.report.text import one_line, visible
+
+if TYPE_CHECKING:
+    from simulator.report.material import Material
+    from simulator.report.verdict_file import AttackSummary
+
+Outcome = tuple[str, str, str, str] | None
+"""Element, type, message and text of what is wrong with a case; None for a pass."""
+
+
+def junit_xml(material: Material) -> bytes:
+    """Write the file."""
+    verdict = material.verdict
+    root = ET.Element("testsuites", {"name": f"hatchfarm {one_line(verdict.scenario)}"})
+    not_tried = {one.number for one in material.history.campaigns if one.not_tried}
+    suites = {
+        "checks": [(one.name, _of_verdict(one, "check")) for one in verdict.checkers],
+        "thresholds": [(one.name, _of_verdict(one, "threshold")) for one in verdict.thresholds],
+        "attacks": [
+            (f"{one.attack} (campaign {one.campaign})", _of_attack(one, tried=one.campaign not in not_tried))
+            for one in verdict.attacks
+        ],
+    }
+    for name, cases in suites.items():
+        if cases:
+            _suite(root, material, name, cases)
+    for count in ("tests", "failures", "errors", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    root.set("time", f"{verdict.duration_s:.3f}")
+    ET.indent(root)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[str, Outcome]]) -> None:
+    verdict = material.verdict
+    kinds = [outcome[0] for _, outcome in cases if outcome is not None]
+    suite = ET.SubElement(
+        root,
+        "testsuite",
+        {
+            "name": f"{one_line(verdict.scenario)} {name}",
+            "tests": str(len(cases)),
+            "failures": str(kinds.count("failure")),
+            "errors": str(kinds.count("error")),
+            "skipped": str(kinds.count("skipped")),
+            "time": f"{verdict.duration_s:.3f}",
+            "timestamp": one_line(verdict.started_at),
+        },
+    )
+    properties = ET.SubElement(suite, "properties")
+    for key, value in (("seed", str(verdict.seed)), ("target", verdict.target), ("reproduce", verdict.reproduce)):
+        ET.SubElement(properties, "property", {"name": key, "value": one_line(value)})
+    for case, outcome in cases:
+        element = ET.SubElement(
+            suite,
+            "testcase",
+            {"classname": f"hatchfarm.{one_line(verdict.scenario)}.{name}", "name": one_line(case), "time": "0"},
+        )
+        if outcome is not None:
+            kind, type_, message, text = outcome
+            ET.SubElement(element, kind, {"type": type_, "message": one_line(message)}).text = visible(text)
+
+
+def _of_verdict(one: Verdict, type_: str) -> Outcome:
+    if one.status is Status.PASS:
+        return None
+    lines = [f"{telling.moment(each.at_ns)} {each.rule}: {each.message}" for each in one.findings]
+    kind = "failure" if one.status is Status.FAIL else "error"
+    return kind, type_ if kind == "failure" else "inconclusive", one.summary, "\n".join([one.summary, *lines])
+
+
+def _of_attack(one: AttackSummary, *, tried: bool) -> Outcome:
+    text = (
+        f"{one.sent} sent, {one.refused} refused, {one.accepted} accepted, {one.wrong} wrong, {one.unjudged} unjudged"
+    )
+    message = f"{one.note}: {text}" if one.note else text
+    if one.status is Status.FAIL:
+        return "failure", "attack", message, message
+    if not tried:
+        return "skipped", "not tried", one.note, message
+    return None if one.status is Status.PASS else ("error", "inconclusive", message, message)

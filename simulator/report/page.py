@@ -1,0 +1,109 @@
+"""`report.html`: one file that needs nothing else, with the verdict first, then why, then all that led to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from simulator.attacks import CATALOGUE
+from simulator.checkers.alerts import AUTH_ALERT, STALE_ALERT, possible
+from simulator.checkers.verdict import Status
+from simulator.limits import SCENARIO_SHOWN_MAX_CHARACTERS
+from simulator.report import plots, reconciliation, series, telling
+from simulator.report.text import shortened, visible
+
+if TYPE_CHECKING:
+    from simulator.checkers.bounds import ScrapeBounds
+    from simulator.report.material import Material
+
+SECOND_NS = 1_000_000_000
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _environment() -> Environment:
+    """Make the template engine: everything is escaped, and everything unseen is made visible first."""
+
+    def shown(value: Any) -> Any:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        evidence=telling.evidence,
+        exchanged=telling.exchanged,
+        figures=telling.figures,
+        mark=telling.MARKS.__getitem__,
+        moment=telling.moment,
+        outcome=telling.outcome,
+    )
+    environment.filters["svg"] = Markup
+    return environment
+
+
+def report_page(material: Material) -> bytes:
+    """Write the page."""
+    verdict, record = material.verdict, material.record
+    bounds = _bounds(material)
+    problems = [one for one in telling.worst_first([*verdict.checkers, *verdict.thresholds])
+                if one.status is not Status.PASS]  # fmt: skip
+    generator = next((one for one in verdict.checkers if one.name == "generator"), None)
+    text = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            verdict=verdict,
+            record=record,
+            facts=record.facts,
+            headline=telling.headline(verdict),
+            problems=problems,
+            checkers=telling.worst_first(verdict.checkers),
+            thresholds=telling.worst_first(verdict.thresholds),
+            plots=draw_plots(material, bounds),
+            attacks=sorted(verdict.attacks, key=lambda one: (telling.ORDER.index(one.status), one.campaign)),
+            catalogue=CATALOGUE,
+            metrics=reconciliation.metric_lines(bounds),
+            audit=reconciliation.audit_lines(material.history),
+            audit_verdict=next((one for one in verdict.checkers if one.name == "audit"), None),
+            generator=generator,
+            latency=[(name, value) for name, value in verdict.latency_s.items() if value is not None],
+            scenario_text=shortened(material.scenario_text, SCENARIO_SHOWN_MAX_CHARACTERS),
+        )
+    )
+    return text.encode()
+
+
+def _bounds(material: Material) -> list[ScrapeBounds]:
+    """Work out the bounds; none where the history makes no sense to them, which the checker has said already."""
+    try:
+        return list(possible(material.history, material.record.facts))
+    except (ValueError, OverflowError):
+        return []
+
+
+def draw_plots(material: Material, bounds: list[ScrapeBounds]) -> list[plots.Plot]:
+    """Draw what there is data for."""
+    history, elapsed_ns = material.history, material.record.elapsed_ns
+    seconds = elapsed_ns / SECOND_NS
+    drawn = []
+    if len(history):
+        drawn.append(plots.plot_rates(series.rates(history, elapsed_ns), seconds))
+        drawn.append(plots.plot_latencies(series.latencies(history, elapsed_ns), seconds))
+    if bounds:
+        threshold = material.record.facts.auth_threshold
+        stale = series.alert(bounds, STALE_ALERT, 1, lambda one: one.stale)
+        recent = series.alert(bounds, AUTH_ALERT, threshold, lambda one: one.recent)
+        drawn.append(plots.plot_freshness(series.freshness(bounds), seconds))
+        drawn.append(plots.plot_alert("Alert: stale workers", "Stale workers", stale, seconds))
+        drawn.append(plots.plot_alert("Alert: worker auth failures", "Recent auth failures", recent, seconds))
+    if history.generator:
+        drawn.append(plots.plot_health(series.health(history.generator), seconds))
+    return drawn

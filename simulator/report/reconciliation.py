@@ -1,0 +1,89 @@
+"""What the server counted against what was sent: its metrics at the end, and its audit lists over the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.checkers.alerts import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.checkers.bounds import Range, ScrapeBounds
+    from simulator.history import History
+
+
+class MetricLine(msgspec.Struct, frozen=True):
+    """One figure of the metrics page: as last shown, what it could be then, and at how many scrapes it was wrong."""
+
+    name: str
+    shown: float | None
+    low: int
+    high: int
+    wrong: int
+    scrapes: int
+
+    @property
+    def holds(self) -> bool:
+        """Say whether it was possible at every scrape."""
+        return not self.wrong
+
+
+class AuditLine(msgspec.Struct, frozen=True):
+    """One type of audit event: how many there must and may be, and how many different ones the lists showed."""
+
+    type: str
+    sure: int
+    possible: int
+    shown: int
+
+    @property
+    def holds(self) -> bool:
+        """Say whether as many were shown as there could be."""
+        return self.sure <= self.shown <= self.possible
+
+
+def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
+    """Reconcile every metric that has bounds. A metric that a scrape does not show counts as wrong there."""
+    if not bounds:
+        return []
+    reasons = list(bounds[-1].by_reason)
+
+    def of_reason(reason: str) -> Callable[[ScrapeBounds], Range]:
+        return lambda one: one.by_reason[reason]
+
+    wanted: list[tuple[str, Callable[[ScrapeBounds], Range]]] = [
+        (WORKERS, lambda one: one.workers),
+        (UNKNOWN, lambda one: one.unknown),
+        (STALE, lambda one: one.stale),
+        (FAILURES, lambda one: one.failures),
+        (RECENT, lambda one: one.recent),
+        *((BY_REASON.format(reason), of_reason(reason)) for reason in reasons),
+    ]
+    lines = []
+    for name, bound_of in wanted:
+        last = bound_of(bounds[-1])
+        # A reason that never occurred may be left out of the page.
+        missing = 0.0 if "{" in name else float("nan")
+        wrong = sum(one.scrape.samples.get(name, missing) not in bound_of(one) for one in bounds)
+        lines.append(MetricLine(name, bounds[-1].scrape.samples.get(name), last.low, last.high, wrong, len(bounds)))
+    return lines
+
+
+def audit_lines(history: History) -> list[AuditLine]:
+    """Count the audit events that changes had to leave, and those that the audit lists showed, by type."""
+    sure: Counter[str] = Counter()
+    possible: Counter[str] = Counter()
+    for effect in history.effects:
+        possible[effect.type] += len(effect.owners)
+        sure[effect.type] += len(effect.owners) if effect.sure else 0
+    seen = {
+        (reading.owner_id, str(event.get("id")), str(event.get("type")))
+        for reading in history.audit_readings
+        for event in reading.events
+    }
+    shown = Counter(kind for _, _, kind in seen)
+    return [AuditLine(kind, sure[kind], possible[kind], shown[kind]) for kind in sorted({*possible, *shown})]

@@ -1,0 +1,96 @@
+"""The rules a run can break, under ids that never change their meaning, each with how bad it is to break it.
+
+`attack/NAME` is an attack that was not refused as it must be, `checker/NAME` what a checker holds to be wrong, and
+`threshold/METRIC` a threshold that was missed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.attacks import CATALOGUE
+from simulator.history import HONEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.checkers.verdict import Finding
+
+SEVERITY_UNKNOWN = 7.5
+"""Of a rule that says nothing else: high, until somebody knows better."""
+ERROR_FROM, WARNING_FROM = 7.0, 4.0
+"""Where CVSS 3 begins to call a weakness high, and medium."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule: its id, what breaks it in a sentence, what a correct server does, and a severity from 0 to 10."""
+
+    id: str
+    summary: str
+    expected: str
+    severity: float
+
+    @property
+    def level(self) -> str:
+        """Give the severity in SARIF's words."""
+        if self.severity >= ERROR_FROM:
+            return "error"
+        return "warning" if self.severity >= WARNING_FROM else "note"
+
+
+_BOUNDS = "Every figure of the metrics page lies within the bounds that follow from what was sent and answered."
+_AGREES = "An alert's gauge is on exactly when its count has reached the threshold, within one scrape."
+_CHECKERS: Mapping[str, tuple[str, str, float]] = {
+    "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
+    "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
+    "alerts.unknown": ("The count of unknown workers was impossible", _BOUNDS, 5.0),
+    "alerts.stale": ("The count of stale workers was impossible", _BOUNDS, 6.5),
+    "alerts.failures": ("The count of auth failures was impossible", _BOUNDS, 6.5),
+    "alerts.recent": ("The count of recent auth failures was impossible", _BOUNDS, 7.0),
+    "alerts.by-reason": ("The count of auth failures for a reason was impossible", _BOUNDS, 5.0),
+    "alerts.sum": ("Auth failures do not add up over their reasons", "The reasons add up to the total.", 4.0),
+    "alerts.stale-gauge": ("The stale-workers alert contradicts its count", _AGREES, 6.5),
+    "alerts.auth-gauge": ("The auth-failure alert contradicts its count", _AGREES, 7.0),
+    "alerts.backwards": ("A counter went backwards", "Counters only grow while the server runs.", 4.0),
+    "replay.accepted-twice": (
+        "A heartbeat was accepted twice",
+        "At most one heartbeat is accepted for a worker and a nonce.",
+        9.1,
+    ),
+    "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
+    "answers.wrong": ("A request got a wrong answer", "Each request gets the answer the contract gives it.", 5.0),
+}
+
+
+def rule_id(finding: Finding, attacks: Mapping[int, str]) -> str:
+    """Give the id of the rule a finding breaks: that of the attack where one campaign is to blame."""
+    campaign = finding.evidence.get("campaign")
+    if isinstance(campaign, int) and campaign != HONEST and campaign in attacks:
+        return f"attack/{attacks[campaign]}"
+    if finding.rule.startswith("threshold."):
+        return f"threshold/{finding.rule.removeprefix('threshold.')}"
+    return f"checker/{finding.rule}"
+
+
+def rule_of(identifier: str) -> Rule:
+    """Describe a rule."""
+    kind, _, name = identifier.partition("/")
+    if kind == "attack":
+        attack: Any = CATALOGUE.get(name)
+        if attack is None:
+            return Rule(identifier, f"The attack {name} succeeded", "It is refused.", SEVERITY_UNKNOWN)
+        expected = f"{attack.verdict}; {attack.effect} ({attack.anchor})."
+        return Rule(identifier, f"The attack {name} succeeded: {attack.shape}", expected, float(attack.severity))
+    if kind == "threshold":
+        return Rule(identifier, f"A threshold on {name} was missed", "The scenario's thresholds hold.", WARNING_FROM)
+    if name in _CHECKERS:
+        return Rule(identifier, *_CHECKERS[name])
+    checker = name.partition(".")[0]
+    return Rule(identifier, f"The {checker} checker found {name} broken", "What it checks holds.", SEVERITY_UNKNOWN)
+
+
+def known_rules() -> list[str]:
+    """List the ids of all rules that are known before anything is broken."""
+    return [*(f"attack/{name}" for name in sorted(CATALOGUE)), *(f"checker/{name}" for name in _CHECKERS)]

@@ -1,0 +1,163 @@
+"""`findings.sarif`: what failed, as SARIF 2.1.0, for viewers of security findings.
+
+Only proven failures are results. What could not be known is a notification of the invocation: it is about the tool's
+run, and viewers would show it as a weakness of the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.report import telling
+from simulator.report.rules import known_rules, rule_id, rule_of
+from simulator.report.text import visible
+
+if TYPE_CHECKING:
+    from simulator.report.material import Material
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+EXIT_CODES = {
+    0: "everything held",
+    1: "a check or threshold failed",
+    3: "the harness could not know",
+}
+
+
+def sarif_log(material: Material) -> bytes:
+    """Write the log."""
+    verdict = material.verdict
+    judged = [*verdict.checkers, *verdict.thresholds]
+    found = [
+        (rule_id(finding, material.attack_names), one, finding)
+        for one in judged
+        if one.status is Status.FAIL
+        for finding in one.findings or (Finding(f"{one.name}.failed", one.summary, 0),)
+    ]
+    identifiers = list(dict.fromkeys([*known_rules(), *(identifier for identifier, _, _ in found)]))
+    places = {identifier: place for place, identifier in enumerate(identifiers)}
+    run = {
+        "tool": {
+            "driver": {
+                "name": "HatchFarm Harness",
+                "semanticVersion": version("hatchfarm-harness"),
+                "rules": [_rule(identifier) for identifier in identifiers],
+            },
+        },
+        "automationDetails": {"id": f"hatchfarm/{verdict.scenario}/"},
+        "invocations": [_invocation(material)],
+        "results": [
+            _result(material, identifier, places[identifier], one, finding) for identifier, one, finding in found
+        ],
+        "columnKind": "unicodeCodePoints",
+    }
+    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(_clean(log), ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _rule(identifier: str) -> dict[str, Any]:
+    rule = rule_of(identifier)
+    return {
+        "id": identifier,
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.expected},
+        "help": {"text": f"{rule.summary}. A correct server: {rule.expected}"},
+        "defaultConfiguration": {"level": rule.level},
+        "properties": {
+            "security-severity": f"{rule.severity:.1f}",
+            "tags": [] if identifier.startswith("threshold/") else ["security"],
+        },
+    }
+
+
+def _result(material: Material, identifier: str, place: int, one: Verdict, finding: Finding) -> dict[str, Any]:
+    scenario = material.verdict.scenario
+    same = hashlib.sha256(f"{scenario}\n{identifier}\n{_what(finding)}".encode("utf-8", "replace")).hexdigest()
+    return {
+        "ruleId": identifier,
+        "ruleIndex": place,
+        "level": rule_of(identifier).level,
+        "message": {"text": finding.message},
+        "locations": [_location(material, identifier)],
+        "partialFingerprints": {"hatchfarmFinding/v1": same},
+        "properties": {
+            "checker": one.name,
+            "rule": finding.rule,
+            "atSeconds": finding.at_ns / telling.SECOND_NS,
+            "evidence": dict([*telling.exchanged(finding), *telling.evidence(finding)]),
+        },
+    }
+
+
+def _what(finding: Finding) -> str:
+    """Name what is broken, without anything that differs from run to run."""
+    return str(finding.evidence.get("metric", finding.rule))
+
+
+def _location(material: Material, identifier: str) -> dict[str, Any]:
+    """Point to the line of the scenario that asked for it: viewers want a place in a file."""
+    kind, _, name = identifier.partition("/")
+    wanted = {"attack": f'name = "{name}"', "threshold": f'"{name}"'}.get(kind, "name =")
+    lines = material.scenario_text.split("\n")
+    line = next((number for number, text in enumerate(lines, 1) if text.strip().startswith(wanted)), 1)
+    return {
+        "physicalLocation": {
+            "artifactLocation": {"uri": _address(material.record.scenario_file), "uriBaseId": "%SRCROOT%"},
+            "region": {"startLine": line},
+        },
+    }
+
+
+def _address(path: str) -> str:
+    """Write a scenario's path as a relative address; of one from elsewhere only the name, for it means nothing here."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        parts = parts[-1:] or ("scenario.toml",)
+    return quote("/".join(parts), errors="replace")
+
+
+def _invocation(material: Material) -> dict[str, Any]:
+    verdict = material.verdict
+    unknown = [one for one in [*verdict.checkers, *verdict.thresholds] if one.status is Status.INCONCLUSIVE]
+    invocation = {
+        "commandLine": verdict.reproduce,
+        "exitCode": verdict.exit_code,
+        "exitCodeDescription": EXIT_CODES.get(verdict.exit_code, "unknown"),
+        "executionSuccessful": verdict.status is not Status.INCONCLUSIVE,
+        "toolExecutionNotifications": [
+            {"level": "warning", "descriptor": {"id": f"inconclusive/{one.name}"}, "message": {"text": one.summary}}
+            for one in unknown
+        ],
+        "properties": {"seed": verdict.seed, "target": verdict.target},
+    }
+    started = _moment(verdict.started_at)
+    if started is not None:
+        invocation["startTimeUtc"] = _utc(started)
+        invocation["endTimeUtc"] = _utc(started + timedelta(seconds=verdict.duration_s))
+    return invocation
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _utc(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _clean(value: Any) -> Any:
+    """Make every text in a log visible: viewers need not be ready for what servers say."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(str(name)): _clean(inner) for name, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value

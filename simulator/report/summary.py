@@ -1,0 +1,70 @@
+"""`summary.md`: the verdict for the summary page of a CI job, short, with the evidence folded away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.checkers.verdict import Status, Verdict
+from simulator.report import telling
+from simulator.report.text import markdown, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.report.material import Material
+
+MARKS = {
+    Status.PASS: "\N{WHITE HEAVY CHECK MARK}",
+    Status.FAIL: "\N{CROSS MARK}",
+    Status.INCONCLUSIVE: "\N{BLACK QUESTION MARK ORNAMENT}",
+}
+FINDINGS_SHOWN = 5
+
+
+def summary_markdown(material: Material) -> bytes:
+    """Write the file."""
+    return ("\n".join(_lines(material)) + "\n").encode()
+
+
+def _lines(material: Material) -> Iterator[str]:
+    verdict = material.verdict
+    yield f"## {MARKS[verdict.status]} {verdict.status.value.upper()}: {markdown(verdict.scenario)}"
+    yield f"\n{markdown(telling.headline(verdict))}\n"
+    p50, p99 = verdict.latency_s.get("p50"), verdict.latency_s.get("p99")
+    latency = "" if p50 is None or p99 is None else f", response time p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms"
+    yield (
+        f"{material.record.machines:,} machines against {markdown(verdict.target)} for {verdict.duration_s:.0f} s, "
+        f"seed {verdict.seed}{latency}.\n"
+    )
+    for warning in verdict.warnings:
+        yield f"> Beware: {markdown(warning)}\n"
+    judged = telling.worst_first([*verdict.checkers, *verdict.thresholds])
+    for one in judged:
+        if one.status is not Status.PASS:
+            yield from _why(one)
+    yield "| | check or threshold | found |"
+    yield "|---|---|---|"
+    for one in judged:
+        yield f"| {MARKS[one.status]} {one.status.value} | {markdown(one.name)} | {markdown(one.summary)} |"
+    if verdict.attacks:
+        yield f"\n<details><summary>Attacks ({len(verdict.attacks)} campaigns)</summary>\n"
+        yield "| | attack | sent | refused | accepted | wrong | unjudged | |"
+        yield "|---|---|---:|---:|---:|---:|---:|---|"
+        for attack in verdict.attacks:
+            counts = (attack.sent, attack.refused, attack.accepted, attack.wrong, attack.unjudged)
+            yield (
+                f"| {MARKS[attack.status]} {attack.status.value} | {markdown(attack.attack)} | "
+                f"{' | '.join(f'{count:,}' for count in counts)} | {markdown(attack.note)} |"
+            )
+        yield "\n</details>"
+    yield f"\nReproduce with:\n\n```sh\n{one_line(verdict.reproduce).replace('```', '` ` `')}\n```"
+
+
+def _why(one: Verdict) -> Iterator[str]:
+    yield f"**{one.status.value} {markdown(one.name)}**: {markdown(one.summary)}\n"
+    for finding in one.findings[:FINDINGS_SHOWN]:
+        yield f"- {markdown(finding.message)} (at {telling.moment(finding.at_ns)})"
+    if len(one.findings) > FINDINGS_SHOWN:
+        yield f"- and {len(one.findings) - FINDINGS_SHOWN} more in report.html"
+    if one.findings:
+        yield ""

@@ -1,0 +1,99 @@
+"""What every form of the report says in the same words: the verdict in a sentence, findings, times and marks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
+from simulator.report.text import shortened
+
+if TYPE_CHECKING:
+    from simulator.report.verdict_file import AttackSummary, RunVerdict
+
+SECOND_NS = 1_000_000_000
+MARKS = {Status.PASS: "\N{HEAVY CHECK MARK}", Status.FAIL: "\N{HEAVY BALLOT X}", Status.INCONCLUSIVE: "?"}
+ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
+EXCHANGE = ("request", "answer")
+"""Keys of a finding's evidence that hold the bytes that were exchanged, as text and without secrets."""
+
+
+def worst_first(verdicts: list[Verdict]) -> list[Verdict]:
+    """Order verdicts: failures, what could not be known, passes."""
+    return sorted(verdicts, key=lambda one: ORDER.index(one.status))
+
+
+def headline(verdict: RunVerdict) -> str:
+    """Say the verdict and its main reason in one sentence."""
+    judged = worst_first([*verdict.checkers, *verdict.thresholds])
+    first = judged[0] if judged else None
+    if verdict.status is Status.PASS or first is None:
+        return (
+            f"All {len(verdict.checkers)} checks and {len(verdict.thresholds)} thresholds held over "
+            f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}."
+        )
+    if verdict.status is Status.FAIL:
+        failed = sum(one.status is Status.FAIL for one in judged)
+        return f"{failed} of {len(judged)} checks and thresholds failed. {first.name}: {first.summary.rstrip('.')}."
+    unknown = next((one for one in judged if one.status is Status.INCONCLUSIVE), first)
+    return f"This run proves nothing either way. {unknown.name}: {unknown.summary.rstrip('.')}."
+
+
+def _hostile(verdict: RunVerdict) -> str:
+    sent = sum(one.sent for one in verdict.attacks) or verdict.requests.get("attacks", 0)
+    return f", {sent:,} of them hostile" if sent else ""
+
+
+def moment(at_ns: int) -> str:
+    """Write when something was, from the start of the run."""
+    return f"{at_ns / SECOND_NS:.3f} s"
+
+
+def exchanged(finding: Finding) -> list[tuple[str, str]]:
+    """Give the request and the answer a finding holds, where it does."""
+    return [
+        (name, shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS))
+        for name in EXCHANGE
+        if isinstance(value := finding.evidence.get(name), str)
+    ]
+
+
+def evidence(finding: Finding) -> list[tuple[str, str]]:
+    """Give the rest of a finding's evidence as text."""
+    rest = {name: value for name, value in finding.evidence.items() if name not in dict(exchanged(finding))}
+    return [(name, written(value)) for name, value in rest.items()]
+
+
+def written(value: Any) -> str:
+    """Write a value for people: text and numbers as they are, anything else as JSON."""
+    if isinstance(value, str):
+        return shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+    return shortened(text, EVIDENCE_SHOWN_MAX_CHARACTERS)
+
+
+def figures(verdict: Verdict) -> list[tuple[str, str]]:
+    """Give a checker's measured numbers, those within others by their path."""
+    found: list[tuple[str, str]] = []
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                walk(f"{path}.{name}" if path else str(name), inner)
+        else:
+            found.append((path, written(value)))
+
+    walk("", verdict.figures)
+    return found if verdict.figures else []
+
+
+def outcome(one: AttackSummary) -> str:
+    """Say in a word what a campaign showed."""
+    if one.status is Status.FAIL:
+        return "accepted" if one.accepted and one.wrong else "wrong"
+    return "held" if one.status is Status.PASS else "unknown"

@@ -1,0 +1,25 @@
+"""The forms in which a run is reported, each made from the same material."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.report.junit import junit_xml
+from simulator.report.material import Material
+from simulator.report.page import report_page
+from simulator.report.sarif import sarif_log
+from simulator.report.summary import summary_markdown
+from simulator.report.writing import JUNIT, PAGE, SARIF, SUMMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+VIEWS: Mapping[str, Callable[[Material], bytes]] = {
+    SUMMARY: summary_markdown,
+    JUNIT: junit_xml,
+    SARIF: sarif_log,
+    PAGE: report_page,
+}
+"""By file name; the cheap ones first."""
+
+__all__ = ["VIEWS", "Material"]

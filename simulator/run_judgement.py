@@ -1,0 +1,79 @@
+"""From a run's record and history to its verdict: the same for a run that has just ended and for a stored one."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from simulator.campaigns import summarise_campaigns
+from simulator.checkers import run_checkers
+from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
+from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
+from simulator.judgement import judge_thresholds, measure, percentile_of
+from simulator.report.verdict_file import RunVerdict
+
+if TYPE_CHECKING:
+    from simulator.bundle.record import RunRecord
+
+SECOND_NS = 1_000_000_000
+PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
+
+
+def judge_run(record: RunRecord, history: History) -> RunVerdict:
+    """Let the checkers and the thresholds judge, and add up what they say. A pure function of its arguments."""
+    checkers = run_checkers(history, record.facts)
+    thresholds = judge_thresholds(record.thresholds, measure(history, checkers, record.connected_max))
+    if record.interrupted:
+        # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
+        thresholds = [_undecided(one) for one in thresholds]
+        finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
+        checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
+    status = _status_of(checkers, thresholds)
+    rows = history.rows()
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
+    answered = heartbeats[heartbeats["answered_ns"] != NEVER_NS]
+    taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
+    return RunVerdict(
+        scenario=record.scenario,
+        description=record.description,
+        seed=record.seed,
+        target=record.target,
+        started_at=record.started_at,
+        duration_s=record.elapsed_ns / SECOND_NS,
+        interrupted=record.interrupted,
+        status=status,
+        exit_code=EXIT_CODES[status],
+        checkers=checkers,
+        thresholds=thresholds,
+        requests={
+            "total": len(rows),
+            "heartbeats_accepted": int((heartbeats["got"] == Answer.ACCEPTED).sum()),
+            "attacks": int((rows["campaign"] != HONEST).sum()),
+            "lost": int((rows["got"] == Answer.LOST).sum()),
+        },
+        latency_s={name: percentile_of(taken, percentile) if len(taken) else None for name, percentile in PERCENTILES},
+        warnings=list(record.warnings),
+        reproduce=_command(record),
+        attacks=summarise_campaigns(history, record.attacks),
+    )
+
+
+def _status_of(checkers: list[Verdict], thresholds: list[Verdict]) -> Status:
+    status = worst([one.status for one in [*checkers, *thresholds]])
+    generator = next((one for one in checkers if one.name == "generator"), None)
+    proven = any(one.status is Status.FAIL for one in checkers)
+    if status is Status.FAIL and not proven and generator is not None and generator.status is Status.INCONCLUSIVE:
+        return Status.INCONCLUSIVE  # missed thresholds say nothing about the server when the harness was overloaded
+    return status
+
+
+def _undecided(one: Verdict) -> Verdict:
+    summary = f"{one.summary.rstrip('.')} when the run was interrupted"
+    return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
+
+
+def _command(record: RunRecord) -> str:
+    command = ["hatchfarm", "run", record.scenario_file, "--seed", str(record.seed)]
+    if record.given_target:
+        command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
+    return shlex.join(command)
