@@ -9,8 +9,10 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from simulator.evidence import as_evidence
 from simulator.limits import EXCHANGES_MAX
 
 if TYPE_CHECKING:
@@ -213,9 +215,10 @@ class History:
         return len(self.consents)
 
     def keep(self, exchange: Exchange) -> None:
-        """Keep the bytes of an exchange that went wrong, while there is room for evidence."""
+        """Keep the bytes of an exchange that went wrong, without its secrets, while there is room for evidence."""
         if len(self.exchanges) < EXCHANGES_MAX:
-            self.exchanges.append(exchange)
+            request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
+            self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
     def extend(self, rows: NDArray[Any]) -> None:
         """Add rows of dtype `ROW` after those there are, as they were read from a file."""

@@ -26,6 +26,8 @@ FINDINGS_MAX = 20
 """Findings a verdict lists; the rest is counted."""
 VICTIMS_MAX = 200
 """Machines one campaign attacks at most; more would only dilute the evidence."""
+EVIDENCE_MAX_BYTES = 16_384
+"""How much of a message is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
 SCRIPTS_MAX_CONCURRENT = 64

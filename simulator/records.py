@@ -103,10 +103,16 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class CampaignRecord(msgspec.Struct, frozen=True):
-    """One attack campaign; `not_tried` says why it could not be run against this target."""
+    """One attack campaign: how many attempts (of a script) or shots were begun, and how many played to their end.
+
+    `not_tried` says why it could not be run against this target.
+    """
 
     number: int
     attack: str
+    scripted: bool
+    attempts: int
+    completed: int
     not_tried: str = ""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.answers import check_answers
+from simulator.checkers.attacks import check_attacks
 from simulator.checkers.generator import check_generator
 from simulator.checkers.replay import check_replay
 from simulator.checkers.verdict import Status, Verdict
@@ -22,6 +23,7 @@ CHECKERS: Mapping[str, Checker] = {
     "alerts": check_alerts,
     "replay": check_replay,
     "answers": check_answers,
+    "attacks": check_attacks,
     "generator": check_generator,
 }
 

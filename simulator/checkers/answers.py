@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.evidence import shown
 from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
+    from simulator.records import Exchange
 
 UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
 """Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
@@ -48,7 +52,9 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
         _, firsts = np.unique(wrong[["operation", "expected", "got", "campaign"]], return_index=True)
         kinds = set(firsts.tolist())
         order = chain(sorted(kinds), (index for index in range(len(wrong)) if index not in kinds))
-        findings = tuple(_finding(wrong[index]) for index in islice(order, FINDINGS_MAX))
+        exchanges = {(one.sent_ns, one.campaign): one for one in history.exchanges}
+        attacks = {one.number: one.attack for one in history.campaigns}
+        findings = tuple(_finding(wrong[index], exchanges, attacks) for index in islice(order, FINDINGS_MAX))
         summary = f"{len(wrong)} requests got a wrong answer; {findings[0].message}."
         return Verdict("answers", Status.FAIL, summary, findings, figures)
     if not judged.any():
@@ -59,10 +65,20 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
     return Verdict("answers", Status.PASS, summary, (), figures)
 
 
-def _finding(row: NDArray[Any]) -> Finding:
+def _finding(row: NDArray[Any], exchanges: Mapping[tuple[int, int], Exchange], attacks: Mapping[int, str]) -> Finding:
     expected, got = Answer(int(row["expected"])), Answer(int(row["got"]))
     operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
-    who = "a hostile" if row["campaign"] != HONEST else "an honest"
+    campaign = int(row["campaign"])
+    attack = attacks.get(campaign, "")
+    who = f"{attack}: a hostile" if attack else "a hostile" if campaign != HONEST else "an honest"
+    exchange = exchanges.get((int(row["sent_ns"]), campaign))
+    proof = {"attack": attack} if attack else {}
+    if exchange is not None:
+        proof |= {
+            "request": shown(exchange.request),
+            "answer": shown(exchange.answer),
+            "reasoning": exchange.reasoning,
+        }
     rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
     return Finding(
         rule,
@@ -70,10 +86,11 @@ def _finding(row: NDArray[Any]) -> Finding:
         int(row["sent_ns"]),
         {
             "machine": int(row["machine"]),
-            "campaign": int(row["campaign"]),
+            "campaign": campaign,
             "nonce": bytes(row["nonce"]).hex(),
             "status": int(row["status"]),
             "sent_ns": int(row["sent_ns"]),
             "answered_ns": int(row["answered_ns"]),
+            **proof,
         },
     )

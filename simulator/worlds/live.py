@@ -16,7 +16,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Stage
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.fleet.requests import owner_headers
-from simulator.records import CampaignRecord, GeneratorSample, Scrape
+from simulator.records import GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.onboarding import OK, Onboarding
@@ -123,7 +123,6 @@ class LiveRun:
             target, history, progress, shard_rng, self.now, wall, self._metrics_of, self._call,
             scenario.fleet.jitter,
         )  # fmt: skip
-        history.campaigns += [CampaignRecord(one.number, one.attack.name) for one in self._campaigns]
         self._numbers = count(len(self._fleet))
         self._player = ScriptPlayer(target, history, progress, self.now, self._stage, self._join, script_rng)
         self._spread = shard_rng.random(len(self._fleet))
@@ -153,6 +152,7 @@ class LiveRun:
             with trio.CancelScope(shield=True):
                 await self._shard.finish(LAST_ANSWERS_SECONDS)
                 await self._last_scrape()
+            self._history.campaigns = [campaign.record() for campaign in self._campaigns]
             progress.phase = "done"
 
     async def _last_scrape(self) -> None:

@@ -9,8 +9,10 @@ import msgspec
 
 from simulator import limits
 from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
+from simulator.records import CampaignRecord
 from simulator.scenario.values import SECOND_NS
 
 if TYPE_CHECKING:
@@ -24,7 +26,10 @@ DEFAULT_RAMP_SECONDS = 5
 
 
 class Campaign(msgspec.Struct):
-    """One attack campaign: its number in the history, the attack, its victims, and how many addresses attack."""
+    """One attack campaign: its number in the history, the attack, its victims, and how many addresses attack.
+
+    `fired` counts the attempts or shots that were begun, `completed` those that were played to their end, or sent.
+    """
 
     number: int
     options: AttackOptions
@@ -32,6 +37,13 @@ class Campaign(msgspec.Struct):
     victims: list[Machine]
     attackers: int
     fired: int = 0
+    completed: int = 0
+    not_tried: str = ""
+
+    def record(self) -> CampaignRecord:
+        """Give what came of it, for the history."""
+        scripted = isinstance(self.attack, ScriptAttack)
+        return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
 
 
 def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> list[Machine]:

@@ -23,7 +23,7 @@ from simulator.attacks.script import (
 )
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.records import CampaignRecord, Claim, Exchange
+from simulator.records import Claim, Exchange
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.recording import classify, record_send
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 SECOND_NS = 1_000_000_000
-
-EVIDENCE_MAX_BYTES = 16_384
-"""How much of a raw exchange is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
 
 
 class ScriptPlayer:
@@ -74,7 +71,7 @@ class ScriptPlayer:
             raise TypeError(f"{attack.name} is not a script")
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
-            self.history.campaigns[campaign.number - 1] = CampaignRecord(campaign.number, attack.name, problem)
+            campaign.not_tried = problem
             return
         async with trio.open_nursery() as nursery:
             while True:
@@ -96,6 +93,7 @@ class ScriptPlayer:
         performance = _Performance(self, campaign, stage)
         try:
             await performance.play(attack)
+            campaign.completed += 1
         except UnsettledError as error:
             self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
         except trio.Cancelled:
@@ -236,8 +234,8 @@ class _Performance:
                     outcome.sent_ns,
                     outcome.closed_ns,
                     self._campaign.number,
-                    request[:EVIDENCE_MAX_BYTES],
-                    shown[:EVIDENCE_MAX_BYTES],
+                    request,
+                    shown,
                     reasoning,
                 )
             )

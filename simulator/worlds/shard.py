@@ -221,6 +221,7 @@ class Shard:
         shot = attack.shot(victim, moment, self._rng)
         link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
         link.certificate, link.consent = shot.certificate, victim.consent_number
+        campaign.completed += 1
         link.planned_ns = planned_ns
         link.subject = victim.index if shot.known else NO_MACHINE
         self._send(link)

@@ -45,7 +45,6 @@ def test_every_checker_signs_with_its_name(story: Story) -> None:
     story.heartbeat(0, 1)
     story.scrape(2)
     assert [verdict.name for verdict in run_checkers(story.history, story.facts)] == list(CHECKERS)
-    assert list(CHECKERS) == ["alerts", "replay", "answers", "generator"]
 
 
 def test_nothing_is_proven_by_an_empty_run(story: Story) -> None:

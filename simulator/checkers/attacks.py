@@ -1,0 +1,92 @@
+"""The attacks checker: what each attack claims over its several requests holds, and each campaign really happened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.checkers.answers import UNJUDGED
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from simulator.checkers.facts import Facts
+    from simulator.history import History
+    from simulator.records import CampaignRecord, Claim
+
+ENDED_EARLY = ("cut-off", "unsettled")
+"""Claims by which an attempt says that it could not play to its end."""
+
+
+def check_attacks(history: History, _facts: Facts) -> Verdict:
+    """Judge claims, and find campaigns that prove nothing. Single answers are judged by the answers checker."""
+    names = {one.number: one.attack for one in history.campaigns}
+    broken = [claim for claim in history.claims if claim.held is False]
+    figures: dict[str, Any] = {
+        "campaigns": len(history.campaigns),
+        "claims_held": sum(claim.held is True for claim in history.claims),
+        "claims_broken": len(broken),
+        "claims_undecided": sum(claim.held is None for claim in history.claims),
+        "not_tried": {one.attack: _not_tried(history, one) for one in history.campaigns if _not_tried(history, one)},
+    }
+    if broken:
+        # One of each kind first: a thousand like the first would hide the second.
+        firsts = {(claim.campaign, claim.rule): claim for claim in reversed(broken)}
+        rest = [claim for claim in broken if claim is not firsts[claim.campaign, claim.rule]]
+        ordered = [*sorted(firsts.values(), key=lambda claim: claim.at_ns), *rest]
+        findings = tuple(_finding(claim, names) for claim in ordered[:FINDINGS_MAX])
+        summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
+        return Verdict("attacks", Status.FAIL, summary, findings, figures)
+    idle = [(one, why) for one in history.campaigns if (why := _proved_nothing(history, one))]
+    if idle:
+        findings = tuple(
+            Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle
+        )
+        summary = f"{len(idle)} of {len(history.campaigns)} campaigns proved nothing; {findings[0].message}."
+        return Verdict("attacks", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+    if not history.campaigns:
+        return Verdict("attacks", Status.PASS, "No attack was part of this run.", (), figures)
+    tried = len(history.campaigns) - len(figures["not_tried"])
+    summary = f"{tried} campaigns ran, and all {figures['claims_held']} of their claims held."
+    if figures["not_tried"]:
+        summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
+    return Verdict("attacks", Status.PASS, summary, (), figures)
+
+
+def _finding(claim: Claim, names: dict[int, str]) -> Finding:
+    attack = names.get(claim.campaign, "")
+    evidence = {"campaign": claim.campaign, "attack": attack, **claim.evidence}
+    return Finding(f"attacks.{claim.rule}", f"{attack}: {claim.message}", claim.at_ns, evidence)
+
+
+def _judged(history: History, campaign: CampaignRecord) -> int:
+    """Count the answers of a campaign that say what the server thinks."""
+    rows = history.rows()
+    own = rows[rows["campaign"] == campaign.number]
+    return int((~np.isin(own["got"], UNJUDGED) | (own["got"] == own["expected"])).sum())
+
+
+def _not_tried(history: History, campaign: CampaignRecord) -> str:
+    """Say why an attack could not be tried on this target; nothing when it was, or should have been."""
+    if campaign.not_tried:
+        return campaign.not_tried
+    claims = [claim for claim in history.claims if claim.campaign == campaign.number]
+    undecided = [claim for claim in claims if claim.held is None and claim.rule not in ENDED_EARLY]
+    if undecided and len(undecided) == len(claims) and not _judged(history, campaign):
+        return undecided[0].message
+    return ""
+
+
+def _proved_nothing(history: History, campaign: CampaignRecord) -> str:
+    """Say why a campaign that was to be tried proved nothing; nothing when it did."""
+    if _not_tried(history, campaign):
+        return ""
+    if not campaign.attempts:
+        return "the run ended before it began"
+    if campaign.scripted and not campaign.completed:
+        early = [claim for claim in history.claims if claim.campaign == campaign.number and claim.rule in ENDED_EARLY]
+        return early[-1].message if early else "no attempt played to its end"
+    if not campaign.completed:
+        return "no victim was ever ready for it"
+    return "" if _judged(history, campaign) else "none of its requests got an answer that says anything"

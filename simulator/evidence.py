@@ -1,0 +1,36 @@
+"""Bytes as evidence: without the secrets they carried, no longer than is worth reading, as text for people."""
+
+from __future__ import annotations
+
+import re
+
+from simulator.limits import EVIDENCE_MAX_BYTES
+
+REDACTED = b"[redacted]"
+_SECRETS = re.compile(
+    rb"(?im)"
+    rb"(^authorization:[ \t]*(?:bearer[ \t]+)?|^x-machine-token:[ \t]*|^x-moltbook-identity:[ \t]*"
+    rb'|"(?:machine_token|api_key|token|secret)"[ \t]*:[ \t]*")'
+    rb'([^\r\n"]+)',
+)
+_TRUNCATED = b" ... [%d bytes more]"
+
+
+def redacted(message: bytes) -> bytes:
+    """Mask what proves who somebody is: bearer, machine and session tokens, in headers and JSON, right or wrong.
+
+    A near miss of a token would tell most of it, so that every value in such a place is masked.
+    """
+    return _SECRETS.sub(rb"\1" + REDACTED, message)
+
+
+def as_evidence(message: bytes) -> bytes:
+    """Give what may be kept of a message: redacted, and cut where more would not help to understand it."""
+    more = len(message) - EVIDENCE_MAX_BYTES
+    kept = redacted(message[:EVIDENCE_MAX_BYTES])
+    return kept + _TRUNCATED % more if more > 0 else kept
+
+
+def shown(message: bytes) -> str:
+    """Give a message as text; what is no UTF-8 as escapes."""
+    return message.decode("utf-8", "backslashreplace")

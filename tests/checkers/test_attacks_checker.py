@@ -1,0 +1,117 @@
+"""What attacks claim is judged, and a campaign that proves nothing is never a pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator.checkers.attacks import check_attacks
+from simulator.checkers.verdict import Status
+from simulator.history import Answer
+from simulator.limits import FINDINGS_MAX
+from simulator.records import CampaignRecord, Claim
+
+if TYPE_CHECKING:
+    from tests.checkers.conftest import Story
+
+SCRIPT = CampaignRecord(1, "revoke.race", scripted=True, attempts=1, completed=1)
+SHOTS = CampaignRecord(1, "replay.exact", scripted=False, attempts=5, completed=5)
+
+
+HELD = {"held": True, "broken": False, "unknown": None}
+
+
+def claim(state: str, rule: str = "stopped", **more: Any) -> Claim:
+    fields = {"at_ns": 5, "campaign": 1, "rule": rule, "held": HELD[state], "message": f"{rule} {state}", **more}
+    return Claim(**fields)
+
+
+def test_without_attacks_there_is_nothing_to_hold(story: Story) -> None:
+    assert check_attacks(story.history, story.facts).status is Status.PASS
+
+
+def test_a_claim_that_did_not_hold_fails_with_its_evidence(story: Story) -> None:
+    """The finding names the attack, and carries what the script saw."""
+    story.history.campaigns = [SCRIPT]
+    story.history.claims = [claim("held"), claim("broken", evidence={"accepted_after_ns": 7})]
+    verdict = check_attacks(story.history, story.facts)
+    assert verdict.status is Status.FAIL
+    (finding,) = verdict.findings
+    assert (finding.rule, finding.at_ns) == ("attacks.stopped", 5)
+    assert finding.message == "revoke.race: stopped broken"
+    assert finding.evidence == {"campaign": 1, "attack": "revoke.race", "accepted_after_ns": 7}
+
+
+def test_each_kind_of_broken_claim_is_shown_before_more_of_the_same(story: Story) -> None:
+    story.history.campaigns = [SCRIPT]
+    story.history.claims = [
+        *(claim("broken", "often", at_ns=number) for number in range(2 * FINDINGS_MAX)),
+        claim("broken", "seldom", at_ns=999),
+    ]
+    verdict = check_attacks(story.history, story.facts)
+    assert len(verdict.findings) == FINDINGS_MAX
+    assert [finding.rule for finding in verdict.findings[:2]] == ["attacks.often", "attacks.seldom"]
+    assert verdict.figures["claims_broken"] == 2 * FINDINGS_MAX + 1
+
+
+@pytest.mark.parametrize("state", ["held", "unknown"])
+def test_claims_that_hold_or_could_not_be_known_accuse_nobody(story: Story, state: str) -> None:
+    story.history.campaigns = [SCRIPT]
+    story.history.claims = [claim(state)]
+    story.attack(0, 1, Answer.NONCE_REPLAYED)
+    assert check_attacks(story.history, story.facts).status is Status.PASS
+
+
+def test_an_attack_that_cannot_be_tried_here_is_named_and_fails_nothing(story: Story) -> None:
+    why = "the target has no IPv6 address"
+    campaign = CampaignRecord(1, "limit.ipv6-rotate", scripted=True, attempts=0, completed=0, not_tried=why)
+    story.history.campaigns = [campaign]
+    verdict = check_attacks(story.history, story.facts)
+    assert verdict.status is Status.PASS
+    assert "limit.ipv6-rotate (the target has no IPv6 address)" in verdict.summary
+
+
+def test_an_attack_that_only_finds_that_it_cannot_know_counts_as_not_tried(story: Story) -> None:
+    story.history.campaigns = [SCRIPT]
+    story.history.claims = [claim("unknown", "expiry", message="no certificate expires within this run")]
+    verdict = check_attacks(story.history, story.facts)
+    assert verdict.status is Status.PASS
+    assert verdict.figures["not_tried"] == {"revoke.race": "no certificate expires within this run"}
+
+
+@pytest.mark.parametrize(
+    ("campaign", "claims", "why"),
+    [
+        (CampaignRecord(1, "a", scripted=True, attempts=0, completed=0), [], "before it began"),
+        (CampaignRecord(1, "a", scripted=False, attempts=9, completed=0), [], "no victim was ever ready"),
+        (
+            CampaignRecord(1, "a", scripted=True, attempts=2, completed=0),
+            [claim("unknown", "cut-off")],
+            "cut-off unknown",
+        ),
+        (
+            CampaignRecord(1, "a", scripted=True, attempts=2, completed=0),
+            [claim("unknown", "unsettled")],
+            "unsettled unknown",
+        ),
+        (SHOTS, [], "none of its requests got an answer"),
+    ],
+)
+def test_a_campaign_that_proves_nothing_is_inconclusive_and_says_why(
+    story: Story, campaign: CampaignRecord, claims: list[Claim], why: str
+) -> None:
+    story.history.campaigns = [campaign]
+    story.history.claims = claims
+    story.attack(0, 1, Answer.LOST, expected=Answer.NONCE_REPLAYED)
+    verdict = check_attacks(story.history, story.facts)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert why in verdict.summary
+
+
+def test_one_attempt_that_played_to_its_end_is_enough(story: Story) -> None:
+    """The end of the run cuts off the last attempts of every campaign."""
+    story.history.campaigns = [CampaignRecord(1, "a", scripted=True, attempts=3, completed=1)]
+    story.history.claims = [claim("unknown", "cut-off"), claim("unknown", "cut-off")]
+    story.attack(0, 1, Answer.NONCE_REPLAYED)
+    assert check_attacks(story.history, story.facts).status is Status.PASS
