@@ -67,6 +67,7 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
             for alert in ("stale_workers", "worker_auth_failures")
             for event in ("fired", "cleared")
         ),
+        *((f"auth_failures.{reason}", count) for reason, count in alerts.get("auth_failures", {}).items()),
     ):
         if figure is not None:
             series[metric] = Series(count=figure, total=figure)

@@ -42,6 +42,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
         "errors": len(findings),
         "scrapes": len(bounds),
         "restarts": len(restarts),
+        "auth_failures": _counted(history, facts),
         "stale_workers": _episodes(bounds, facts, STALE_ALERT, lambda one: _truth(one.stale, 1)),
         "worker_auth_failures": _episodes(
             bounds, facts, AUTH_ALERT, lambda one: _truth(one.recent, facts.auth_threshold)
@@ -56,6 +57,13 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
         first_seconds = min(restarts.values()) / SECOND_NS
         summary += f" It started anew before {first_seconds:.3f}s: what it forgot then is not held against it."
     return Verdict("alerts", Status.PASS, summary, (), figures)
+
+
+def _counted(history: History, facts: Facts) -> dict[str, int]:
+    """Give how many failures the server counted during the run, by reason."""
+    last = history.scrapes[-1].samples
+    names = {reason: BY_REASON.format(reason) for reason in REASONS.values()}
+    return {reason: int(last.get(name, 0) - facts.baseline.get(name, 0)) for reason, name in names.items()}
 
 
 def _restarts(history: History, facts: Facts) -> dict[int, int]:

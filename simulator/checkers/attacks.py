@@ -48,7 +48,8 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
     if not history.campaigns:
         return Verdict("attacks", Status.PASS, "No attack was part of this run.", (), figures)
     tried = len(history.campaigns) - len(figures["not_tried"])
-    summary = f"{tried} campaigns ran, and all {figures['claims_held']} of their claims held."
+    held = figures["claims_held"]
+    summary = f"{tried} campaigns ran" + (f", and all {held} claims of theirs held." if held else ".")
     if figures["not_tried"]:
         summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
     return Verdict("attacks", Status.PASS, summary, (), figures)

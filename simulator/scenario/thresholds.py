@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.history import REASONS
 from simulator.scenario.values import SECOND_NS, parse_duration
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "alerts.stale_workers.cleared": ("count",),
     "alerts.worker_auth_failures.fired": ("count",),
     "alerts.worker_auth_failures.cleared": ("count",),
+    **{f"auth_failures.{reason}": ("count",) for reason in REASONS.values()},
     "replay.accepted_twice": ("count",),
     "generator.dropped_starts": ("count", "rate"),
     "machines.connected": ("max",),
