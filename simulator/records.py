@@ -117,7 +117,10 @@ class CampaignRecord(msgspec.Struct, frozen=True):
 
 
 class AuditReading(msgspec.Struct, frozen=True):
-    """One page of an owner's audit list, as shown: `events` oldest first, `heads` by stream."""
+    """One page of an owner's audit list, as shown: `events` oldest first, `heads` by stream.
+
+    `type` is the filter that was asked for: events of that type only. `total` is -1 for an answer that is no page.
+    """
 
     owner_id: str
     sent_ns: int
@@ -127,3 +130,4 @@ class AuditReading(msgspec.Struct, frozen=True):
     total: int
     events: list[dict[str, Any]] = []
     heads: dict[str, Any] = {}
+    type: str = ""

@@ -74,7 +74,7 @@ class _Failures:
 
     def within(self, start_ns: int, end_ns: int, window_ns: int) -> Range:
         """Count those no older than the window at such a scrape."""
-        slack_ns = _slack_ns(window_ns)
+        slack_ns = slack_ns_of(window_ns)
         # Surely inside: answered before the scrape began, less those that may have left the window by its end.
         left_by_end = int(np.searchsorted(self._sure_sent, end_ns - window_ns + slack_ns, side="right"))
         low = max(0, int(np.searchsorted(self._sure_answered, start_ns, side="left")) - left_by_end)
@@ -83,7 +83,7 @@ class _Failures:
         return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")) - gone_by_start)
 
 
-def _slack_ns(length_ns: int) -> int:
+def slack_ns_of(length_ns: int) -> int:
     """Give how much longer a length may seem on one clock than on the other: the slower one stretches it the most."""
     return math.ceil(length_ns * CLOCK_RATE_TOLERANCE / (1 - CLOCK_RATE_TOLERANCE))
 
@@ -119,7 +119,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     failed = rows[np.isin(got, list(REASONS))]
     total = _Failures(failed, possible)
     by_reason = {
-        reason: _Failures(failed[failed["got"] == answer], possible[_may_fail_as(possible, answer)])
+        reason: _Failures(failed[failed["got"] == answer], possible[may_fail_as(possible, answer)])
         for answer, reason in REASONS.items()
     }
 
@@ -137,7 +137,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
     possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
     stale_ns = int(facts.stale_seconds * SECOND_NS)
-    slack_ns = _slack_ns(stale_ns)
+    slack_ns = slack_ns_of(stale_ns)
 
     for scrape in scrapes:
         start_ns, end_ns = scrape.sent_ns, scrape.answered_ns
@@ -171,7 +171,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
         )
 
 
-def _may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
+def may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
     """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected.
 
     A lost one may also have come so late that its timestamp or its certificate was no longer good.
