@@ -33,7 +33,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     """Hold every scrape against what was possible (contract §10)."""
     if not history.scrapes:
         return Verdict("alerts", Status.INCONCLUSIVE, "No scrape of the server's metrics succeeded.")
-    restarts = _restarts(history, facts)
+    restarts = find_restarts(history, facts)
     bounds = list(possible(history, facts))
     findings = [finding for one in bounds for finding in _judge(one, facts)]
     findings += _backwards(history, facts, restarts)
@@ -66,7 +66,7 @@ def _counted(history: History, facts: Facts) -> dict[str, int]:
     return {reason: int(last.get(name, 0) - facts.baseline.get(name, 0)) for reason, name in names.items()}
 
 
-def _restarts(history: History, facts: Facts) -> dict[int, int]:
+def find_restarts(history: History, facts: Facts) -> dict[int, int]:
     """Find the scrapes before which the server may have started anew: its uptime did not grow as time passed.
 
     Gives their moments by their place in the history.
@@ -86,7 +86,7 @@ def _restarts(history: History, facts: Facts) -> dict[int, int]:
 
 def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     """Give the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
-    restarts = _restarts(history, facts)
+    restarts = find_restarts(history, facts)
     baseline = facts.baseline
     before = int(baseline.get(WORKERS, 0))
     restarted = False
