@@ -26,11 +26,11 @@ OPERATIONS = {operation.name.lower(): operation for operation in Operation}
 ANSWERS = {answer.name.lower(): answer for answer in Answer}
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Principal(_Part, frozen=True):
+class Principal(_Part, frozen=True, kw_only=True):
     """A machine whose registration the trace holds, by the ids it had then."""
 
     name: Annotated[str, Meta(description="What references call it, like `machine.3`.")]
@@ -38,7 +38,7 @@ class Principal(_Part, frozen=True):
     owner_id: str
 
 
-class Header(_Part, frozen=True, tag_field="line", tag="header"):
+class Header(_Part, frozen=True, kw_only=True, tag_field="line", tag="header"):
     """The first line: what the exchanges came from."""
 
     format: Literal["hatchfarm-trace"] = "hatchfarm-trace"
@@ -58,14 +58,14 @@ class Header(_Part, frozen=True, tag_field="line", tag="header"):
     secrets: Annotated[dict[str, str], Meta(description="What references stand for; empty when redacted.")] = {}
 
 
-class Cut(_Part, frozen=True):
+class Cut(_Part, frozen=True, kw_only=True):
     """A pause while a request was written."""
 
     at_bytes: Annotated[int, Meta(ge=0, description="After so many bytes of the request as it was sent.")]
     pause_s: Annotated[float, Meta(ge=0)]
 
 
-class HttpRequest(_Part, frozen=True, tag_field="kind", tag="http"):
+class HttpRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="http"):
     """A whole, well-formed HTTP/1.1 request with a body of UTF-8 text."""
 
     method: str
@@ -74,7 +74,7 @@ class HttpRequest(_Part, frozen=True, tag_field="kind", tag="http"):
     body: str
 
 
-class RawRequest(_Part, frozen=True, tag_field="kind", tag="raw"):
+class RawRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     """The bytes of any other request, and how they were written."""
 
     base64: Annotated[str, Meta(description="The bytes, references and all.")]
@@ -90,7 +90,7 @@ class RawRequest(_Part, frozen=True, tag_field="kind", tag="raw"):
     read_bytes_per_s: Annotated[int, Meta(ge=0)] = 0
 
 
-class Response(_Part, frozen=True):
+class Response(_Part, frozen=True, kw_only=True):
     """What came back. The body is text, or base64 where it is not UTF-8."""
 
     status: Annotated[int, Meta(ge=0, le=999)]
@@ -99,7 +99,7 @@ class Response(_Part, frozen=True):
     base64: bool = False
 
 
-class Signature(_Part, frozen=True):
+class Signature(_Part, frozen=True, kw_only=True):
     """A signature the recorder understood, so that it can be made again: HMAC-SHA256 over `over` joined by `|`."""
 
     value: Annotated[str, Meta(description="The JSON text it is in the request's body.")]
@@ -111,7 +111,7 @@ class Signature(_Part, frozen=True):
     ] = "{base64}"
 
 
-class Exchange(_Part, frozen=True, tag_field="line", tag="exchange"):
+class Exchange(_Part, frozen=True, kw_only=True, tag_field="line", tag="exchange"):
     """One request and its answer. `_ns` are nanoseconds from the start of the run, negative before it."""
 
     sequence: Annotated[int, Meta(ge=1, description="Counts from 1 in the order of sending, without gaps.")]
@@ -163,18 +163,26 @@ def read_trace(path: Path) -> Trace:
     """Read a whole trace. Raises TraceError, which names the line."""
     try:
         with path.open("rb") as file:
-            lines = _lines(file)
-            header = _read_header(next(lines, b""))
-            if header.exchanges > TRACE_EXCHANGES_MAX:
-                raise TraceError(f"line 1: {header.exchanges} exchanges are more than this program reads")
-            exchanges = [_read_exchange(line, number, header) for number, line in enumerate(lines, 2)]
+            return _read_lines(_lines(file))
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
     except TraceError as error:
         raise TraceError(f"{path}: {error}") from None
-    if len(exchanges) != header.exchanges:
+
+
+def _read_lines(lines: Iterator[bytes]) -> Trace:
+    header = _read_header(next(lines, b""))
+    if header.exchanges > TRACE_EXCHANGES_MAX:
+        raise TraceError(f"line 1: {header.exchanges} exchanges are more than this program reads")
+    exchanges: list[Exchange] = []
+    for number, line in enumerate(lines, 2):
+        if len(exchanges) == header.exchanges:
+            raise TraceError(f"line {number}: more than the {header.exchanges} exchanges the header tells of")
+        exchanges.append(_read_exchange(line, number, header))
+    missing = header.exchanges - len(exchanges)
+    if missing:
         raise TraceError(
-            f"{path}: line {len(exchanges) + 1}: ends after {len(exchanges)} exchanges of {header.exchanges}: it was cut off"
+            f"line {len(exchanges) + 2}: ends here, and {missing} of {header.exchanges} exchanges are missing"
         )
     return Trace(header, tuple(exchanges))
 

@@ -48,9 +48,7 @@ class HttpText(msgspec.Struct, frozen=True):
 
     def map(self, change: Callable[[str], str]) -> HttpText:
         """Change every text in it but the length."""
-        headers = tuple(
-            (change(name), value if value == LENGTH else change(value)) for name, value in self.headers
-        )
+        headers = tuple((change(name), value if value == LENGTH else change(value)) for name, value in self.headers)
         return HttpText(self.method, change(self.path), headers, change(self.body))
 
 

@@ -72,9 +72,7 @@ class Explainer:
                 return explained
         return None
 
-    def _candidates(
-        self, path: str, fields: dict[str, Any], sent_token: str
-    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _candidates(self, path: str, fields: dict[str, Any], sent_token: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Give the keys and texts that a request's kind allows (contract §5)."""
 
         def text(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.script import Wire  # noqa: TC001 - a value's field
+from simulator.attacks.script import Wire
 from simulator.history import NEVER_NS, Answer, Operation
 from simulator.limits import TAPE_MAX_BYTES
 
@@ -47,12 +47,16 @@ _Row = tuple[int, int, int, str, int, int, Operation, bytes, bytes | None, Answe
 
 
 class Tape:
-    """Takes exchanges while there is room. `left_out` counts those that came when there was none."""
+    """Takes exchanges while there is room. `left_out` counts those that came when there was none.
+
+    `started_unix_ns` is the wall time from which exchanges count.
+    """
 
     def __init__(self, max_bytes: int = TAPE_MAX_BYTES) -> None:
         self._room_bytes = max_bytes
         self._rows: list[_Row] = []
         self.left_out = 0
+        self.started_unix_ns = 0
 
     def take(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -85,12 +89,13 @@ class Tape:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def start(self, now_ns: int) -> None:
-        """Count time from here on: `now_ns` is the moment as what was taken so far counts it."""
+    def start(self, now_ns: int, wall_ns: int) -> None:
+        """Count time from here on: `now_ns` is this moment as what was taken so far counts it, `wall_ns` Unix time."""
+        self.started_unix_ns = wall_ns
         self._rows = [
-            (planned - now_ns, sent - now_ns, answered if answered == NEVER_NS else answered - now_ns, *rest)
-            for planned, sent, answered, *rest in self._rows
-        ]  # type: ignore[misc] - a starred tail has no types
+            (row[0] - now_ns, row[1] - now_ns, row[2] if row[2] == NEVER_NS else row[2] - now_ns, *row[3:])
+            for row in self._rows
+        ]
 
     def exchanges(self) -> Sequence[Taken]:
         """Give what was taken, in the order it was sent."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
     from simulator.history import History
     from simulator.scenario.values import Scenario
+    from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
@@ -93,8 +94,17 @@ async def stale_seconds_of(target: Target) -> float | None:
 class LiveRun:
     """One run of a scenario against a target. Everything random follows from the seed; times count from `start`."""
 
-    def __init__(self, scenario: Scenario, seed: int, target: Target, history: History, progress: Progress) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        tape: Tape | None = None,
+    ) -> None:
         self._scenario = scenario
+        self._tape = tape
         self._target = target
         self._history = history
         self._progress = progress
@@ -116,15 +126,16 @@ class LiveRun:
             self.now,
             call_rng,
             scenario.fleet.certificate_rotation_ns,
+            tape,
         )
         self._nursery: trio.Nursery | None = None
         self._calling: set[int] = set()
         self._shard = Shard(
             target, history, progress, shard_rng, self.now, wall, self._metrics_of, self._call,
-            scenario.fleet.jitter,
+            scenario.fleet.jitter, tape,
         )  # fmt: skip
         self._numbers = count(len(self._fleet))
-        self._player = ScriptPlayer(target, history, progress, self.now, self._stage, self._join, script_rng)
+        self._player = ScriptPlayer(target, history, progress, self.now, self._stage, self._join, script_rng, tape)
         self._spread = shard_rng.random(len(self._fleet))
         self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
         self._load_hardware(HARDWARE_TICK_SECONDS)
@@ -139,6 +150,8 @@ class LiveRun:
         progress.phase = "policies"
         owner_ids = sorted({machine.owner_id for machine in self._fleet})
         await self._onboarding.create_policies(owner_ids)
+        if self._tape is not None:
+            self._tape.start(self.now(), self._wall())
         self._start_ns = time.monotonic_ns()
         try:
             async with trio.open_nursery() as nursery:
@@ -322,6 +335,8 @@ def time_hour(zone: str, unix_seconds: float) -> int:
     return datetime.fromtimestamp(unix_seconds, info).hour
 
 
-async def run_fleet(scenario: Scenario, seed: int, target: Target, history: History, progress: Progress) -> None:
-    """Run a scenario's fleet. Raises TargetError when the target cannot serve it at all."""
-    await LiveRun(scenario, seed, target, history, progress).run()
+async def run_fleet(
+    scenario: Scenario, seed: int, target: Target, history: History, progress: Progress, tape: Tape | None = None
+) -> None:
+    """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all."""
+    await LiveRun(scenario, seed, target, history, progress, tape).run()

@@ -17,7 +17,7 @@ from simulator.fleet.requests import (
     note,
     policy_call,
 )
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, data_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from simulator.traces.tape import Tape
     from simulator.worlds.progress import Progress
 
 NO_NONCE = b"\0" * 12
@@ -61,6 +62,7 @@ class Onboarding:
         now: Callable[[], int],
         rng: np.random.Generator,
         rotation_ns: int,
+        tape: Tape | None = None,
     ) -> None:
         self._target = target
         self._history = history
@@ -68,6 +70,7 @@ class Onboarding:
         self._now = now
         self._rng = rng
         self._rotation_ns = rotation_ns
+        self._tape = tape
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self.policies: dict[str, str] = {}
 
@@ -91,7 +94,7 @@ class Onboarding:
         for _ in range(POLICY_TRIES):
             try:
                 async with ControlConnection(target, source) as connection:
-                    answer = await self._owner_call(connection, create, owner_id)
+                    answer = await self._owner_call(connection, create, owner_id, source)
                     if answer.status == TOO_MANY:
                         await trio.sleep(retry_after_ns(answer.head) / 1e9 or 1)
                         continue
@@ -99,7 +102,7 @@ class Onboarding:
                         raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                     policy_id = str(data_of(answer)["id"])
                     answer = await self._owner_call(
-                        connection, activate_call(target.token, owner_id, policy_id), owner_id
+                        connection, activate_call(target.token, owner_id, policy_id), owner_id, source
                     )
                     if answer.status == OK:
                         return policy_id
@@ -108,7 +111,9 @@ class Onboarding:
                 problem = str(error)
         raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
 
-    async def _owner_call(self, connection: ControlConnection, call: ApiCall, owner_id: str) -> HttpAnswer:
+    async def _owner_call(
+        self, connection: ControlConnection, call: ApiCall, owner_id: str, source: str | None
+    ) -> HttpAnswer:
         """Do one of an owner's changes, and note the event it must, or may, have left."""
         sent_ns = self._now()
         event = EVENT_OF[call.operation]
@@ -116,7 +121,9 @@ class Onboarding:
             answer = await connection.call(call)
         except LostError:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
+            self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
             raise
+        self._take(call, sent_ns, self._now(), NO_MACHINE, answer, _got(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
@@ -127,7 +134,6 @@ class Onboarding:
         """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
-            number = source_number(source)
             async with ControlConnection(self._target, source) as connection:
                 while (action := machine.action(self._now())) not in {Action.HEARTBEAT, Action.WAIT}:
                     call = call_of(machine, action, self._target.token, self.policies.get(machine.owner_id, ""))
@@ -136,25 +142,25 @@ class Onboarding:
                         answer = await connection.call(call)
                         got = self._apply(machine, action, answer, sent_ns)
                     except trio.Cancelled:
-                        self._unknown(machine, call.operation, sent_ns, number)
+                        self._unknown(machine, call, sent_ns, source)
                         raise
                     except LostError as error:
-                        self._unknown(machine, call.operation, sent_ns, number)
+                        self._unknown(machine, call, sent_ns, source)
                         self._progress.onboarding_failures += 1
                         self._progress.last_problem = f"{call.operation.name.lower()}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue
-                    self._record(machine, call.operation, sent_ns, self._now(), answer.status, got, number)
+                    self._record(machine, call, sent_ns, self._now(), answer, got, source)
                     if got is not Answer.ACCEPTED:
                         self._progress.onboarding_failures += 1
                         self._progress.last_problem = f"{call.operation.name.lower()} answered {answer.status}"
                         wait_ns = retry_after_ns(answer.head)
                         machine.refused(answer.status, self._now(), float(self._rng.random()), wait_ns)
 
-    def _unknown(self, machine: Machine, operation: Operation, sent_ns: int, source: int) -> None:
+    def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None) -> None:
         """Record a request whose outcome will never be known, and the event that it may have left."""
-        self._record(machine, operation, sent_ns, NEVER_NS, 0, Answer.LOST, source)
-        self._possible(machine, operation, sent_ns, NEVER_NS)
+        self._record(machine, call, sent_ns, NEVER_NS, None, Answer.LOST, source)
+        self._possible(machine, call.operation, sent_ns, NEVER_NS)
 
     def _possible(self, machine: Machine, operation: Operation, sent_ns: int, answered_ns: int) -> None:
         event = EVENT_OF.get(operation)
@@ -164,30 +170,55 @@ class Onboarding:
     def _record(
         self,
         machine: Machine,
-        operation: Operation,
+        call: ApiCall,
         sent_ns: int,
         answered_ns: int,
-        status: int,
+        answer: HttpAnswer | None,
         got: Answer,
-        source: int,
+        source: str | None,
     ) -> None:
+        status = 0 if answer is None else answer.status
         self._history.append(
-            sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, operation, Answer.ACCEPTED, got, HONEST,
-            source, machine.certificate_number, machine.consent_number,
+            sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, call.operation, Answer.ACCEPTED, got,
+            HONEST, source_number(source), machine.certificate_number, machine.consent_number,
         )  # fmt: skip
+        self._take(call, sent_ns, answered_ns, machine.index, answer, got, source)
+
+    def _take(
+        self,
+        call: ApiCall,
+        sent_ns: int,
+        answered_ns: int,
+        machine: int,
+        answer: HttpAnswer | None,
+        got: Answer,
+        source: str | None,
+    ) -> None:
+        """Put a call on the tape, if there is one."""
+        if self._tape is not None:
+            self._tape.take(
+                sent_ns, sent_ns, answered_ns, source, HONEST, machine, call.operation,
+                call.message(self._target.authority), None if answer is None else answer.raw, Answer.ACCEPTED, got,
+            )  # fmt: skip
 
     def _apply(self, machine: Machine, action: Action, answer: HttpAnswer, sent_ns: int) -> Answer:
         """Let the machine take what it asked for."""
-        if answer.status not in {OK, CREATED}:
-            if answer.status == TOO_MANY:
-                return Answer.RATE_LIMITED
-            if answer.status < SERVER_ERROR:
-                return Answer.UNEXPECTED
+        got = _got(answer)
+        if got is Answer.UNAVAILABLE:
             self._possible(machine, OPERATION_OF[action], sent_ns, self._now())
-            return Answer.UNAVAILABLE
+        if got is not Answer.ACCEPTED:
+            return got
         spread = 0.9 + 0.2 * float(self._rng.random())
         try:
             learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
         except (KeyError, TypeError, ValueError) as error:
             raise LostError(f"an answer without {error}") from error
         return Answer.ACCEPTED
+
+
+def _got(answer: HttpAnswer) -> Answer:
+    if answer.status in {OK, CREATED}:
+        return Answer.ACCEPTED
+    if answer.status == TOO_MANY:
+        return Answer.RATE_LIMITED
+    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED

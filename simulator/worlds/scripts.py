@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import Step
     from simulator.fleet.machine import Machine
+    from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
@@ -53,6 +54,7 @@ class ScriptPlayer:
         stage_of: Callable[[Campaign, np.random.Generator, int], Stage],
         join: Callable[[Machine], None],
         rng: np.random.Generator,
+        tape: Tape | None = None,
     ) -> None:
         self.target = target
         self.history = history
@@ -60,6 +62,7 @@ class ScriptPlayer:
         self.now = now
         self.stage_of = stage_of
         self.join = join
+        self.tape = tape
         self._rng = rng
         self._clients = 0
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
@@ -212,6 +215,12 @@ class _Performance:
 
     def _record(self, step: Send, outcome: Outcome) -> None:
         player = self._player
+        if player.tape is not None:
+            answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
+            player.tape.take(
+                outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, self._source(step.client), self._campaign.number,
+                step.machine, step.operation, step.request, answer, step.expect.answer, outcome.got,
+            )  # fmt: skip
         record_send(player.history, self._campaign.number, step, outcome, source_number(self._source(step.client)))
         player.progress.attacked(outcome.got, step.expect.answer)
 
@@ -225,6 +234,15 @@ class _Performance:
             NO_MACHINE, status, Operation.OTHER, step.expect.answer, got, self._campaign.number, source_number(source),
         )  # fmt: skip
         player.progress.attacked(got, step.expect.answer)
+        if player.tape is not None:
+            answer = HttpAnswer(
+                status, b"HTTP/1.1 %d" % status, outcome.answers[0][1] if outcome.answers else b"", keep=False
+            )
+            player.tape.take(
+                outcome.sent_ns, outcome.sent_ns, outcome.closed_ns if status else NEVER_NS, source,
+                self._campaign.number, NO_MACHINE, Operation.OTHER, b"".join(part for part, _ in step.parts),
+                answer.raw if status else None, step.expect.answer, got, step,
+            )  # fmt: skip
         if got not in {step.expect.answer, Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
             reasoning = f"a correct server answers {step.expect.statuses}: {step.expect.because}; this one {status}"
             request = b"".join(part for part, _ in step.parts)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
@@ -55,7 +56,8 @@ class Shard:
     """Drives machines and attackers against one target.
 
     `now` gives nanoseconds since the start of the run and `wall` Unix nanoseconds; `metrics_of` gives a machine's
-    hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`.
+    hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`. A `tape`
+    takes every exchange.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Shard:
         metrics_of: Callable[[int], str],
         call: Callable[[Machine], None],
         jitter: float,
+        tape: Tape | None = None,
     ) -> None:
         self._target = target
         self._history = history
@@ -79,6 +82,7 @@ class Shard:
         self._metrics_of = metrics_of
         self._call = call
         self._jitter = jitter
+        self._tape = tape
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[int, int, Machine | tuple[Campaign, deque[Link]]]] = []
         self._order = 0
@@ -328,6 +332,8 @@ class Shard:
             link.planned_ns, link.sent_ns, now_ns, link.nonce, link.subject, answer.status, Operation.HEARTBEAT,
             expected, got, link.campaign, link.number, link.certificate, link.consent,
         )  # fmt: skip
+        if self._tape is not None:
+            self._take(self._tape, link, now_ns, answer.raw, expected, got)
         if got is not expected and got in WORTH_KEEPING:
             self._keep(link, now_ns, answer, expected, got)
         if not answer.keep:
@@ -343,6 +349,13 @@ class Shard:
         else:
             machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
+
+    @staticmethod
+    def _take(tape: Tape, link: Link, answered_ns: int, answer: bytes | None, expected: Answer, got: Answer) -> None:
+        tape.take(
+            link.planned_ns, link.sent_ns, answered_ns, link.source, link.campaign, link.subject, Operation.HEARTBEAT,
+            link.request, answer, expected, got,
+        )  # fmt: skip
 
     def _keep(self, link: Link, now_ns: int, answer: HttpAnswer, expected: Answer, got: Answer) -> None:
         """Keep the bytes of a heartbeat that got a wrong answer."""
@@ -373,6 +386,8 @@ class Shard:
                 link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT,
                 self._expected(link, now_ns), Answer.LOST, link.campaign, link.number, link.certificate, link.consent,
             )  # fmt: skip
+            if self._tape is not None:
+                self._take(self._tape, link, NEVER_NS, None, self._expected(link, now_ns), Answer.LOST)
             progress.lost += 1
         else:
             progress.connect_failures += 1

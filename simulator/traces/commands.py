@@ -1,0 +1,185 @@
+"""`hatchfarm replay` and `hatchfarm trace`: what users type, and what they are told when it is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from secrets import token_hex  # noqa: TID251 - the token of a replay's own server, and what makes its owners its own
+from typing import Annotated, NoReturn
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.report.terminal import make_console
+
+USAGE_ERROR = 2
+trace_app = typer.Typer(
+    help="Look at traces, take secrets out of them, and turn them to HAR and back.", no_args_is_help=True
+)
+
+TraceFile = Annotated[
+    Path, typer.Argument(help="A trace that `hatchfarm run --record` wrote.", envvar="HATCHFARM_TRACE")
+]
+Output = Annotated[Path, typer.Option("--out", "-o", help="Where to write it.", envvar="HATCHFARM_TRACE_OUT")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the program's."""
+    app.command()(replay)
+    app.add_typer(trace_app, name="trace")
+
+
+def replay(
+    trace: TraceFile,
+    *,
+    target: Annotated[
+        str | None,
+        typer.Option(help="A running deployment; without, a server of its own.", envvar="HATCHFARM_TARGET"),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
+    ] = None,
+    verbatim: Annotated[
+        bool,
+        typer.Option(
+            "--verbatim/--resign",
+            help="Send the same bytes, all of which must be refused where they were signed; or build every request "
+            "anew with the same intent for principals made on the target.",
+            envvar="HATCHFARM_REPLAY_VERBATIM",
+        ),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Send a trace again, at its recorded moments and from its addresses, and judge what the server did.
+
+    Exit codes: 0 everything held, 1 an answer was wrong, or in a verbatim replay something signed was accepted, 2 usage
+    error, broken trace or unreachable target, 3 the replay could not know.
+    """
+    from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
+    from simulator.traces.session import USER_ERRORS, ReplayRequest, execute  # noqa: PLC0415
+
+    if target is not None and token is None:
+        _fail("replay", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
+    own_token = token if target is not None and token is not None else token_hex(24)
+    request = ReplayRequest(trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()))
+    problem = ""
+    code = 0
+    try:
+        code = execute(request, make_console())
+    except* USER_ERRORS as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        problem = str(error)
+    if problem:
+        _fail("replay", problem)
+    raise typer.Exit(code)
+
+
+@trace_app.command("show")
+def trace_show(trace: TraceFile) -> None:
+    """Say what a trace holds: where it comes from, and what each attack and the honest traffic got."""
+    from simulator.traces.comparison import group_of  # noqa: PLC0415 - as above
+    from simulator.traces.errors import TraceError  # noqa: PLC0415
+    from simulator.traces.format import read_trace  # noqa: PLC0415
+
+    try:
+        read = read_trace(trace)
+    except TraceError as error:
+        _fail("trace show", str(error))
+    header = read.header
+    console = make_console()
+    secrets = "redacted" if header.redacted else "WITH SECRETS"
+    console.print(f"{header.scenario}, seed {header.seed}, against {header.target}, {header.started_at}", markup=False)
+    console.print(f"{header.exchanges} exchanges of {len(header.machines)} machines, {secrets}", markup=False)
+    if header.left_out:
+        console.print(f"the recorder was full: {header.left_out} later exchanges were left out", markup=False)
+    counts = Counter((group_of(one), one.operation, one.got) for one in read.exchanges)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("", "operation", "got", "exchanges"):
+        table.add_column(column, justify="right" if column == "exchanges" else "left")
+    for (group, operation, got), number in sorted(counts.items()):
+        table.add_row(escape(group), operation.replace("_", " "), got, str(number))
+    console.print(table)
+
+
+@trace_app.command("redact")
+def trace_redact(trace: TraceFile, out: Output) -> None:
+    """Write a trace without its secrets."""
+    from simulator.traces.errors import TraceError  # noqa: PLC0415 - as above
+    from simulator.traces.format import read_trace  # noqa: PLC0415
+    from simulator.traces.rewriting import redacted_lines  # noqa: PLC0415
+    from simulator.traces.writing import write_lines  # noqa: PLC0415
+
+    try:
+        write_lines(out, redacted_lines(read_trace(trace)), private=False)
+    except TraceError as error:
+        _fail("trace redact", str(error))
+    except OSError as error:
+        _fail("trace redact", f"{out}: cannot be written ({error.strerror})")
+
+
+@trace_app.command("export")
+def trace_export(
+    trace: TraceFile,
+    har: Annotated[Path, typer.Option(help="Where to write the HAR.", envvar="HATCHFARM_HAR")],
+) -> None:
+    """Write a trace as HAR 1.2, as redacted as the trace is."""
+    import msgspec  # noqa: PLC0415 - as above
+
+    from simulator.traces.errors import TraceError  # noqa: PLC0415
+    from simulator.traces.format import read_trace  # noqa: PLC0415
+    from simulator.traces.har_export import to_har  # noqa: PLC0415
+    from simulator.traces.writing import write_whole  # noqa: PLC0415
+
+    try:
+        read = read_trace(trace)
+        data = msgspec.json.encode(to_har(read, version("hatchfarm-harness")))
+        write_whole(har, [data + b"\n"], private=not read.header.redacted)
+    except TraceError as error:
+        _fail("trace export", str(error))
+    except OSError as error:
+        _fail("trace export", f"{har}: cannot be written ({error.strerror})")
+
+
+@trace_app.command("import")
+def trace_import(
+    har: Annotated[Path, typer.Argument(help="A HAR file.", envvar="HATCHFARM_HAR")],
+    out: Output,
+    *,
+    with_secrets: Annotated[
+        bool,
+        typer.Option("--with-secrets", help="Keep tokens in clear.", envvar="HATCHFARM_WITH_SECRETS"),
+    ] = False,
+) -> None:
+    """Make a trace of a HAR, from this program, a browser or a proxy."""
+    from simulator.limits import HAR_MAX_BYTES  # noqa: PLC0415 - as above
+    from simulator.traces.errors import TraceError  # noqa: PLC0415
+    from simulator.traces.format import Header  # noqa: PLC0415
+    from simulator.traces.har_import import from_har  # noqa: PLC0415
+    from simulator.traces.writing import write_lines  # noqa: PLC0415
+
+    try:
+        with har.open("rb") as file:
+            data = file.read(HAR_MAX_BYTES + 1)
+    except OSError as error:
+        _fail("trace import", f"{har}: cannot be read ({error.strerror})")
+    if len(data) > HAR_MAX_BYTES:
+        _fail("trace import", f"{har}: larger than {HAR_MAX_BYTES} bytes: take it apart first")
+    try:
+        lines = list(from_har(data, har.stem, redact=not with_secrets))
+        private = any(isinstance(line, Header) and not line.redacted for line in lines)
+        write_lines(out, iter(lines), private=private)
+    except TraceError as error:
+        _fail("trace import", f"{har}: {error}")
+    except OSError as error:
+        _fail("trace import", f"{out}: cannot be written ({error.strerror})")
+
+
+def _fail(command: str, message: str) -> NoReturn:
+    sys.stderr.write(f"hatchfarm {command}: {message}\n")
+    raise typer.Exit(USAGE_ERROR)

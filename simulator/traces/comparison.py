@@ -1,0 +1,285 @@
+"""What a replay proves: each answer against the recorded one and against what is right, as verdicts. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
+from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
+from simulator.traces.messages import unescape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+HONEST_NAME = "honest traffic"
+LATE_MAX_SECONDS = 1.0
+"""Later than this, timestamps are older than they were, and a refusal may be the replay's own fault."""
+UNJUDGED = frozenset({Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST})
+_ONE_ACCEPTED = Answer.ONE_OF_COPIES
+_SUCCESS, _TOO_MANY, _SERVER_ERROR = range(200, 300), 429, 500
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What became of one exchange. `status` is 0 without an answer; `problem` says why it was not even sent."""
+
+    status: int
+    body: bytes
+    got: Answer
+    late_ns: int = 0
+    problem: str = ""
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One attack's exchanges, or the honest ones: answers by kind, as recorded and now, and how many differ."""
+
+    name: str
+    exchanges: int
+    recorded: dict[str, int]
+    replayed: dict[str, int]
+    different: int
+
+
+def error_of(body: bytes | str) -> str:
+    """Give the message of a refusal; empty for what is none."""
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return ""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error if isinstance(error, str) else ""
+
+
+def replayed_answer(exchange: Exchange, status: int, body: bytes, heartbeat: Answer | None) -> Answer:
+    """Say what an exchange got this time. The same status and message is the same answer.
+
+    `heartbeat` is how one is classified by what was expected, for those that are one.
+    """
+    recorded = exchange.response
+    if recorded is None:
+        same = not status
+    else:
+        message = "" if recorded.base64 else error_of(unescape(recorded.body))
+        same = (recorded.status, message) == (status, error_of(body))
+    got = ANSWERS[exchange.got]
+    open_to_both = ANSWERS[exchange.expected] in ALTERNATIVES
+    if same and not open_to_both:
+        return got
+    if not status:
+        return Answer.LOST
+    if heartbeat is not None:
+        return heartbeat
+    if same:
+        return got
+    if status in _SUCCESS:
+        return Answer.ACCEPTED
+    if status == _TOO_MANY:
+        return Answer.RATE_LIMITED
+    return Answer.UNAVAILABLE if status >= _SERVER_ERROR else Answer.UNEXPECTED
+
+
+def is_right(expected: Answer, got: Answer) -> bool:
+    """Say whether an answer is one that a correct server may give."""
+    return got is expected or got in ALTERNATIVES.get(expected, ())
+
+
+def group_of(exchange: Exchange) -> str:
+    """Name what an exchange is compared with: its attack, or honest traffic."""
+    return exchange.attack or HONEST_NAME
+
+
+def compare(exchanges: Sequence[Exchange], played: Sequence[Played]) -> list[Comparison]:
+    """Count the answers of each group, as recorded and now, honest traffic first."""
+    groups: dict[str, list[tuple[Exchange, Played]]] = {}
+    for exchange, one in zip(exchanges, played, strict=True):
+        groups.setdefault(group_of(exchange), []).append((exchange, one))
+    comparisons = []
+    for name, pairs in sorted(groups.items(), key=lambda item: (item[0] != HONEST_NAME, item[0])):
+        recorded = Counter(exchange.got for exchange, _ in pairs)
+        replayed = Counter("not sent" if one.problem else one.got.name.lower() for _, one in pairs)
+        different = sum(_differs(exchange, one) for exchange, one in pairs)
+        comparisons.append(Comparison(name, len(pairs), dict(recorded), dict(replayed), different))
+    return comparisons
+
+
+def _differs(exchange: Exchange, one: Played) -> bool:
+    expected, before = ANSWERS[exchange.expected], ANSWERS[exchange.got]
+    alternatives = ALTERNATIVES.get(expected, frozenset())
+    if one.problem:
+        return True
+    return one.got is not before and not (one.got in alternatives and before in alternatives)
+
+
+def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> list[Verdict]:
+    """Judge each group: every answer must be right, and none may be missing that the trace has."""
+    verdicts = []
+    for comparison in compare(exchanges, played):
+        pairs = [
+            (exchange, one)
+            for exchange, one in zip(exchanges, played, strict=True)
+            if group_of(exchange) == comparison.name
+        ]
+        wrong = [pair for pair in pairs if _wrong(*pair)] + _accepted_copies(pairs)
+        missing = [pair for pair in pairs if _missing(*pair)]
+        verdicts.append(_group_verdict(comparison, wrong, missing))
+    return verdicts
+
+
+def _wrong(exchange: Exchange, one: Played) -> bool:
+    return not one.problem and one.got not in UNJUDGED and not is_right(ANSWERS[exchange.expected], one.got)
+
+
+def _missing(exchange: Exchange, one: Played) -> bool:
+    """Say whether an answer that the trace has says nothing this time."""
+    if not one.problem and (one.got not in UNJUDGED or is_right(ANSWERS[exchange.expected], one.got)):
+        return False
+    return bool(one.problem) or ANSWERS[exchange.got] not in UNJUDGED
+
+
+def _accepted_copies(pairs: Iterable[tuple[Exchange, Played]]) -> list[tuple[Exchange, Played]]:
+    """Give the copies of one request that were accepted after another was; which of them comes first is nobody's."""
+    accepted: dict[Any, int] = {}
+    twice = []
+    for exchange, one in pairs:
+        if ANSWERS[exchange.expected] is _ONE_ACCEPTED and one.got is Answer.ACCEPTED:
+            accepted[exchange.request] = accepted.get(exchange.request, 0) + 1
+            if accepted[exchange.request] > 1:
+                twice.append((exchange, one))
+    return twice
+
+
+def _group_verdict(
+    comparison: Comparison, wrong: list[tuple[Exchange, Played]], missing: list[tuple[Exchange, Played]]
+) -> Verdict:
+    name = f"replay of {comparison.name}"
+    same = comparison.exchanges - comparison.different
+    figures: dict[str, Any] = {
+        "exchanges": comparison.exchanges,
+        "as_recorded": same,
+        "wrong": len(wrong),
+        "missing": len(missing),
+        "recorded": comparison.recorded,
+        "replayed": comparison.replayed,
+    }
+    told = f"{same} of {comparison.exchanges} as recorded"
+    if wrong:
+        findings = tuple(_finding("replay.wrong", *pair) for pair in wrong[:FINDINGS_MAX])
+        return Verdict(name, Status.FAIL, f"{told}; {len(wrong)} wrong: {findings[0].message}.", findings, figures)
+    if missing:
+        findings = tuple(_finding("replay.missing", *pair) for pair in missing[:FINDINGS_MAX])
+        summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+    mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
+    return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
+
+
+def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, lasting: Sequence[bool]) -> Verdict:
+    """Judge the same bytes sent again: nothing that was signed may be accepted.
+
+    `lasting` says which exchanges carry an owner's signature that is valid for the target's own token: by contract (§5)
+    it says neither when nor for what occasion it was made, so it may be accepted again. That weakness is named, not
+    failed.
+    """
+    signed = [
+        (exchange, one, lasts)
+        for exchange, one, lasts in zip(exchanges, played, lasting, strict=True)
+        if is_signed(exchange)
+    ]
+    accepted = [(exchange, one) for exchange, one, lasts in signed if one.status in _SUCCESS and not lasts]
+    weak = sum(one.status in _SUCCESS and lasts for _, one, lasts in signed)
+    silent = [(exchange, one) for exchange, one, _ in signed if one.got in UNJUDGED]
+    figures: dict[str, Any] = {
+        "signed": len(signed),
+        "accepted": len(accepted),
+        "refused": len(signed) - len(accepted) - weak - len(silent),
+        "missing": len(silent),
+        "weakness.lasting-owner-signature": weak,
+    }
+    name = "signed requests refused"
+    note = f"; {weak} owners' signatures still good here (weakness.lasting-owner-signature)" if weak else ""
+    if accepted:
+        findings = tuple(_finding("replay.signed-accepted", *pair) for pair in accepted[:TRACE_FINDINGS_MAX])
+        summary = f"{len(accepted)} of {len(signed)} were accepted: {findings[0].message}{note}."
+        return Verdict(name, Status.FAIL, summary, findings, figures)
+    if silent or not signed:
+        findings = tuple(_finding("replay.missing", *pair) for pair in silent[:FINDINGS_MAX])
+        summary = f"{len(silent)} of {len(signed)} got no answer that says anything{note}."
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+    return Verdict(name, Status.PASS, f"All {len(signed) - weak} signed requests were refused{note}.", (), figures)
+
+
+def is_signed(exchange: Exchange) -> bool:
+    """Say whether a request carries a signature: one that is understood, or any other text in its place."""
+    request = exchange.request
+    return exchange.signature is not None or (isinstance(request, HttpRequest) and '"signature"' in request.body)
+
+
+def judge_reasons(
+    played: Sequence[Played],
+    before: dict[str, float],
+    after: dict[str, float],
+    *,
+    alone: bool,
+) -> Verdict:
+    """Hold the target's own count of auth failures by reason against the replay's.
+
+    Most refusals look alike on the wire; here a forged signature that was refused for its timestamp shows. Where the
+    replay is not `alone` on the target, others may have added failures, but none can be missing.
+    """
+    wanted = Counter(REASONS[one.got] for one in played if one.got in REASONS)
+    unknown = sum(one.got in {Answer.LOST, Answer.UNEXPECTED, Answer.UNAVAILABLE} for one in played)
+    findings = []
+    seen: dict[str, float] = {}
+    for reason in REASONS.values():
+        sample = f'hatchfarm_worker_auth_failures_by_reason_total{{reason="{reason}"}}'
+        counted = seen[reason] = after.get(sample, 0.0) - before.get(sample, 0.0)
+        fewer = counted < wanted[reason]
+        if fewer or (alone and counted > wanted[reason] + unknown):
+            message = f"{counted:g} failures counted as {reason}, {wanted[reason]} were replayed"
+            findings.append(Finding("replay.reason", message, 0, {"counted": counted, "replayed": wanted[reason]}))
+    figures = {"counted": {reason: count for reason, count in seen.items() if count}, "replayed": dict(wanted)}
+    if findings:
+        summary = f"The target counts other reasons: {findings[0].message}."
+        return Verdict("reasons", Status.FAIL, summary, tuple(findings), figures)
+    return Verdict(
+        "reasons",
+        Status.PASS,
+        f"The target counted each of {sum(wanted.values())} failures for its reason.",
+        (),
+        figures,
+    )
+
+
+def judge_timing(played: Sequence[Played]) -> Verdict:
+    """Say whether the replay kept the recorded moments: if not, it cannot say what a difference comes from."""
+    late = sorted(one.late_ns for one in played if not one.problem)
+    p99_s = late[min(len(late) - 1, len(late) * 99 // 100)] / 1e9 if late else 0.0
+    figures = {"p99_late_s": p99_s, "max_late_s": late[-1] / 1e9 if late else 0.0}
+    if not late or p99_s > LATE_MAX_SECONDS:
+        return Verdict("timing", Status.INCONCLUSIVE, f"99% left within {p99_s:.3f} s of their moment.", (), figures)
+    return Verdict("timing", Status.PASS, f"99% left within {p99_s * 1000:.1f} ms of their moment.", (), figures)
+
+
+def _finding(rule: str, exchange: Exchange, one: Played) -> Finding:
+    operation = exchange.operation.replace("_", " ")
+    what = one.problem or f"got {one.got.name} (HTTP {one.status})"
+    message = f"line {exchange.sequence + 1}, a {operation} of {group_of(exchange)}, {what}, recorded {exchange.got}"
+    evidence = {
+        "sequence": exchange.sequence,
+        "attack": exchange.attack,
+        "machine": exchange.machine,
+        "expected": exchange.expected,
+        "recorded": exchange.got,
+        "replayed": one.got.name.lower(),
+        "status": one.status,
+    }
+    return Finding(rule, message, exchange.sent_ns, evidence)
+
+
+def is_heartbeat_like(exchange: Exchange) -> bool:
+    """Say whether an exchange is answered as heartbeats are: by a reason that only the expectation tells."""
+    return OPERATIONS[exchange.operation] in {Operation.HEARTBEAT, Operation.POLICY_FETCH}

@@ -1,0 +1,257 @@
+"""One replay from trace to verdict: target or own server, the playing, what it proves, and how people are told."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from rich.markup import escape
+from rich.table import Table
+
+from reference_server.wire.signing import sign_text
+from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
+from simulator.doctor import check_open_files
+from simulator.history import Answer
+from simulator.report.terminal import show_verdict
+from simulator.report.verdict_file import RunVerdict, write_verdict
+from simulator.server_process import ServerError, own_server
+from simulator.traces.comparison import (
+    Played,
+    compare,
+    judge_reasons,
+    judge_resigned,
+    judge_timing,
+    judge_verbatim,
+)
+from simulator.traces.errors import TraceError
+from simulator.traces.format import Exchange, Trace, read_trace
+from simulator.traces.messages import references, unescape
+from simulator.traces.principals import OWNER_TOKEN
+from simulator.traces.replaying import Player
+from simulator.traces.resign import Resigner
+from simulator.worlds.control import ControlConnection
+from simulator.worlds.live import check_target, read_metrics
+from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+TELL_SECONDS = 5.0
+OWN_SERVER = "its own server"
+SUFFIX_DIGITS = 8
+USER_ERRORS = (TraceError, TargetError, ServerError)
+"""What `execute` raises for people to read."""
+
+
+class ReplayRequest(msgspec.Struct, frozen=True):
+    """What to replay. `target` is a URL, or None for a server of the replay's own.
+
+    `entropy` are hexadecimal digits that make the owners of this replay its own. `server_settings` are the variables
+    that a server of its own takes from the trace alone, never from this environment.
+    """
+
+    path: Path
+    out: Path
+    target: str | None
+    token: str
+    verbatim: bool
+    entropy: str
+    server_settings: frozenset[str] = frozenset()
+
+
+class _Outcome(msgspec.Struct):
+    started_at: datetime
+    target: str
+    played: list[Played] = []
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    lasting: list[bool] = []
+    took_s: float = 0.0
+    interrupted: str | None = None
+    warnings: list[str] = []
+
+
+def execute(request: ReplayRequest, console: Console) -> int:
+    """Replay, report and give the exit code. Raises TraceError, TargetError or ServerError when it cannot begin."""
+    trace = read_trace(request.path)
+    if not trace.exchanges:
+        raise TraceError(f"{request.path}: holds no exchanges: there is nothing to replay")
+    files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
+    if not files.right:
+        raise TraceError(f"{files.name}: {files.found}; {files.mend}")
+    outcome = trio.run(_run, request, trace, console)
+    verdict = _judge(request, trace, outcome)
+    _show_comparison(console, trace.exchanges, outcome.played)
+    show_verdict(console, verdict)
+    stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+    try:
+        path = write_verdict(verdict, request.out / verdict.scenario / stamp)
+        console.print(f"Results: {path.parent}", markup=False)
+    except OSError as error:
+        console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
+    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
+    return verdict.exit_code
+
+
+async def _run(request: ReplayRequest, trace: Trace, console: Console) -> _Outcome:
+    """Play the trace with everything around it, to its end, or until SIGINT or SIGTERM."""
+    outcome = _Outcome(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
+    first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
+    how = "verbatim" if request.verbatim else "re-signed"
+    console.print(
+        f"[bold]{escape(trace.header.scenario)}[/]: {len(trace.exchanges)} exchanges "
+        f"over {(last - first) / 1e9:.0f}s, {how}"
+    )
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            work = trio.CancelScope()
+            nursery.start_soon(_watch_signals, signals, outcome, work)
+            with work:
+                await _work(request, trace, outcome, console)
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+    async for number in signals:
+        outcome.interrupted = outcome.interrupted or signal.Signals(number).name
+        work.cancel()
+
+
+async def _work(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> None:
+    header = trace.header
+    async with AsyncExitStack() as stack:
+        url = request.target
+        if url is None:
+            server = await stack.enter_async_context(
+                own_server(header.server_settings, request.token, request.server_settings)
+            )
+            url = server.url
+        target = parse_target(url, request.token)
+        outcome.target = OWN_SERVER if request.target is None else target.url
+        outcome.before = await check_target(target)
+        outcome.warnings = _warnings(request, trace, target)
+        resigner = None
+        if not request.verbatim:
+            suffix = request.entropy[:SUFFIX_DIGITS]
+            resigner = Resigner(header, trace.exchanges, request.token, target.authority, suffix)
+        outcome.lasting = [_lasts(exchange, request.token) for exchange in trace.exchanges]
+        player = Player(trace, target, resigner)
+        outcome.played = player.played
+        started = trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_tell, player, console)
+                await player.play()
+                nursery.cancel_scope.cancel()
+        finally:
+            outcome.took_s = trio.current_time() - started
+        async with ControlConnection(target, SCRAPER_ADDRESS if target.own_addresses else None) as connection:
+            outcome.after = await read_metrics(connection, target)
+
+
+async def _tell(player: Player, console: Console) -> None:
+    while True:
+        await trio.sleep(TELL_SECONDS)
+        progress = player.progress
+        console.print(
+            f"{progress.done} of {progress.total} exchanges, {progress.as_recorded} as recorded, "
+            f"{progress.under_way} under way",
+            markup=False,
+        )
+
+
+def _warnings(request: ReplayRequest, trace: Trace, target: Target) -> list[str]:
+    header = trace.header
+    warnings = []
+    if header.left_out:
+        warnings.append(f"the recorder was full: {header.left_out} later exchanges of the run are not in the trace")
+    if request.verbatim and header.redacted:
+        warnings.append(
+            "the trace is redacted, so references go out in place of tokens and owners' signatures: what the refusals "
+            "prove of the server's memory takes one recorded with its secrets"
+        )
+    if not target.own_addresses and any(exchange.source for exchange in trace.exchanges):
+        warnings.append(
+            "all exchanges leave from one address, so the target's per-IP limits count them as one client's"
+        )
+    if request.target is not None and header.server_settings:
+        shown = ", ".join(f"{name}={value}" for name, value in header.server_settings.items())
+        warnings.append(f"the trace was made on a server with {shown}: make sure the target's are the same")
+    return warnings
+
+
+def _lasts(exchange: Exchange, token: str) -> bool:
+    """Say whether a request carries an owner's signature, in clear, that a target with this token takes for good."""
+    signature = exchange.signature
+    if signature is None or references(signature.value):
+        return False
+    owners = any(reference.name == OWNER_TOKEN for reference in references(signature.key))
+    text = "|".join(unescape(part) for part in signature.over)
+    return owners and unescape(signature.value) == sign_text(token.encode(), text).decode()
+
+
+def _judge(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> RunVerdict:
+    exchanges, played = trace.exchanges, outcome.played
+    if not played:
+        played = outcome.played = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in exchanges]
+    if request.verbatim:
+        checkers = [judge_verbatim(exchanges, played, lasting=outcome.lasting or [False] * len(exchanges))]
+    else:
+        checkers = judge_resigned(exchanges, played)
+        if outcome.after:
+            alone = request.target is None
+            checkers.append(judge_reasons(played, outcome.before, outcome.after, alone=alone))
+    checkers.append(judge_timing(played))
+    if outcome.interrupted:
+        finding = Finding("replay.interrupted", outcome.interrupted, 0)
+        checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {outcome.interrupted}.", (finding,)))
+    status = worst([one.status for one in checkers])
+    command = ["hatchfarm", "replay", str(request.path), *(["--verbatim"] if request.verbatim else [])]
+    if request.target is not None:
+        command += ["--target", outcome.target]
+    return RunVerdict(
+        scenario=f"{trace.header.scenario}-replay",
+        description="The same bytes again." if request.verbatim else "The same intent on another server.",
+        seed=trace.header.seed,
+        target=outcome.target,
+        started_at=outcome.started_at.isoformat(timespec="milliseconds"),
+        duration_s=outcome.took_s,
+        interrupted=outcome.interrupted,
+        status=status,
+        exit_code=EXIT_CODES[status],
+        checkers=checkers,
+        thresholds=[],
+        requests={
+            "total": len(exchanges),
+            "heartbeats_accepted": sum(
+                one.got is Answer.ACCEPTED and exchange.operation == "heartbeat" and not exchange.campaign
+                for exchange, one in zip(exchanges, played, strict=True)
+            ),
+            "attacks": sum(exchange.campaign > 0 for exchange in exchanges),
+            "lost": sum(one.got is Answer.LOST for one in played),
+        },
+        latency_s={},
+        warnings=outcome.warnings,
+        reproduce=shlex.join(command),
+    )
+
+
+def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: list[Played]) -> None:
+    """Print what each group got, as recorded and now."""
+    table = Table(title="Recorded and replayed", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("", "exchanges", "recorded", "replayed", "different"):
+        table.add_column(column, overflow="fold", justify="right" if column in {"exchanges", "different"} else "left")
+    for one in compare(exchanges, played):
+        told = [", ".join(f"{n} {got}" for got, n in sorted(counts.items())) for counts in (one.recorded, one.replayed)]
+        table.add_row(escape(one.name), str(one.exchanges), *told, str(one.different))
+    console.print()
+    console.print(table)

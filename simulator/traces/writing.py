@@ -1,0 +1,234 @@
+"""From what was taken to a trace: requests and answers as text, secrets out, signatures explained."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_server.wire.timestamps import format_timestamp
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE
+from simulator.traces.format import (
+    Cut,
+    Exchange,
+    Header,
+    HttpRequest,
+    RawRequest,
+    Response,
+    Signature,
+    encode_line,
+)
+from simulator.traces.messages import (
+    SIGNATURE,
+    HttpText,
+    Reference,
+    escape,
+    is_plain,
+    split_answer,
+    split_request,
+    to_bytes,
+    to_text,
+)
+from simulator.traces.principals import OWNER_TOKEN, Principals
+from simulator.traces.signatures import Explained, Explainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from simulator.traces.tape import Taken
+
+PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
+_TOKEN_HEADER = re.compile(r"(?i)x-machine-token")
+_CREDENTIAL_HEADER = re.compile(
+    r"(?i)(authorization|proxy-authorization|x-machine-token|x-moltbook-identity|x-api-key)"
+)
+_SCHEME = re.compile(r"(?i)((?:bearer|basic|dpop|token)[ \t]+)?(.*)", re.DOTALL)
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where exchanges come from; the fields are those of a trace's header."""
+
+    scenario: str
+    seed: int
+    target: str
+    authority: str
+    started_unix_ns: int
+    attacks: tuple[str, ...] = ()
+    server_settings: dict[str, str] = {}
+    left_out: int = 0
+    imported: bool = False
+
+
+class TraceWriter:
+    """Turns exchanges into the lines of a trace. `redact` says whether secrets become references.
+
+    `known` are secrets by name that are known beforehand.
+    """
+
+    def __init__(
+        self,
+        taken: Sequence[Taken],
+        origin: Origin,
+        owner_token: str,
+        *,
+        redact: bool,
+        known: Mapping[str, str] | None = None,
+    ) -> None:
+        self._taken = taken
+        self._origin = origin
+        self._redact = redact
+        self._principals = Principals(owner_token, known or {})
+        self._principals.meet(taken, imported=origin.imported)
+        self._explainer = Explainer(self._principals.tokens, self._principals.owner_token)
+
+    def lines(self) -> Iterator[Header | Exchange]:
+        """Give the header, then every exchange."""
+        origin, principals = self._origin, self._principals
+        # Exchanges first: the signatures that are hidden everywhere are known once all were explained.
+        explained = [self._explain(one) for one in self._taken]
+        if self._redact:
+            owners = {one.value for one in explained if one is not None and one.key == principals.owner_token}
+            principals.secrets.signatures = owners
+        yield Header(
+            scenario=origin.scenario,
+            seed=origin.seed,
+            target=origin.target,
+            authority=origin.authority,
+            started_at=format_timestamp(origin.started_unix_ns),
+            started_unix_ns=origin.started_unix_ns,
+            exchanges=len(self._taken),
+            left_out=origin.left_out,
+            redacted=self._redact,
+            attacks=origin.attacks,
+            server_settings=origin.server_settings,
+            machines=tuple(principals.machines),
+            secrets={} if self._redact else dict(principals.secrets.values),
+        )
+        for sequence, (one, signature) in enumerate(zip(self._taken, explained, strict=True), 1):
+            yield self._exchange(sequence, one, signature)
+
+    def _explain(self, one: Taken) -> Explained | None:
+        text = to_text(one.request)
+        head, _, body = text.partition("\r\n\r\n")
+        first, *headers = head.split("\r\n")
+        path = first.split(" ")[1] if first.count(" ") > 1 else ""
+        sent = next((line.partition(":")[2].strip() for line in headers if _TOKEN_HEADER.match(line)), "")
+        return self._explainer.explain(path, body, sent)
+
+    def _exchange(self, sequence: int, one: Taken, explained: Explained | None) -> Exchange:
+        origin = self._origin
+        return Exchange(
+            sequence=sequence,
+            planned_ns=one.planned_ns,
+            sent_ns=one.sent_ns,
+            answered_ns=None if one.answered_ns == NEVER_NS else one.answered_ns,
+            at=format_timestamp(origin.started_unix_ns + one.sent_ns),
+            source=one.source,
+            attack=None if one.campaign == HONEST else origin.attacks[one.campaign - 1],
+            campaign=one.campaign,
+            machine=None if one.machine == NO_MACHINE else one.machine,
+            operation=one.operation.name.lower(),
+            expected=one.expected.name.lower(),
+            got=one.got.name.lower(),
+            request=self._request(one, explained),
+            response=None if one.answer is None else self._response(one.answer),
+            signature=None if explained is None else self._signature(explained),
+        )
+
+    @property
+    def _text(self) -> Callable[[str], str]:
+        return self._principals.secrets.hide if self._redact else escape
+
+    def _request(self, one: Taken, explained: Explained | None) -> HttpRequest | RawRequest:
+        owners = self._redact and explained is not None and explained.key == self._principals.owner_token
+        signature = self._text(explained.value) if owners and explained is not None else ""
+
+        def without_signature(text: str) -> str:
+            return text.replace(signature, SIGNATURE) if signature else text
+
+        http = split_request(one.request) if one.wire is None else None
+        if http is not None:
+            hidden = self._hidden(http)
+            body = without_signature(hidden.body)
+            return HttpRequest(method=hidden.method, path=hidden.path, headers=hidden.headers, body=body)
+        data = base64.b64encode(to_bytes(without_signature(self._text(to_text(one.request))))).decode()
+        wire = one.wire
+        if wire is None:
+            return RawRequest(base64=data)
+        cuts = []
+        at_bytes = 0
+        for part, pause_seconds in wire.parts:
+            at_bytes += len(part)
+            cuts.append(Cut(at_bytes=at_bytes, pause_s=pause_seconds))
+        return RawRequest(
+            base64=data,
+            cuts=tuple(cuts),
+            then=wire.then,
+            patience_s=wire.patience_seconds,
+            read_bytes_per_s=wire.read_bytes_per_second,
+        )
+
+    def _hidden(self, request: HttpText) -> HttpText:
+        hidden = request.map(self._text)
+        if not self._redact:
+            return hidden
+        headers = tuple(
+            (name, self._credential(given[1]) if _CREDENTIAL_HEADER.fullmatch(name) else value)
+            for (name, value), given in zip(hidden.headers, request.headers, strict=True)
+        )
+        return HttpText(hidden.method, hidden.path, headers, hidden.body)
+
+    def _credential(self, value: str) -> str:
+        match = _SCHEME.fullmatch(value)
+        scheme, rest = (match[1] or "", match[2]) if match else ("", value)
+        return scheme + self._principals.secrets.hide_credential(rest)
+
+    def _response(self, answer: bytes) -> Response:
+        status, headers, body = split_answer(answer)
+        change = self._text
+        text = change(to_text(body))
+        plain = is_plain(text)
+        return Response(
+            status=status,
+            headers=tuple((change(name), change(value)) for name, value in headers),
+            body=text if plain else base64.b64encode(to_bytes(text)).decode(),
+            base64=not plain,
+        )
+
+    def _signature(self, explained: Explained) -> Signature:
+        secrets = self._principals.secrets
+        name = secrets.names.get(explained.key)
+        if name is not None:
+            key = str(Reference(name))
+        else:
+            key = secrets.hide_credential(explained.key) if self._redact else escape(explained.key)
+        return Signature(
+            value=SIGNATURE if self._redact and name == OWNER_TOKEN else self._text(explained.value),
+            key=key,
+            over=tuple(self._text(part) for part in explained.over),
+            form=explained.form,
+        )
+
+
+def write_trace(path: Path, taken: Sequence[Taken], origin: Origin, owner_token: str, *, redact: bool = True) -> None:
+    """Write a trace whole or not at all; one with secrets for its owner's eyes only. Raises OSError."""
+    write_lines(path, TraceWriter(taken, origin, owner_token, redact=redact).lines(), private=not redact)
+
+
+def write_lines(path: Path, lines: Iterator[Header | Exchange], *, private: bool) -> None:
+    """Write a trace's lines. Raises OSError."""
+    write_whole(path, map(encode_line, lines), private=private)
+
+
+def write_whole(path: Path, parts: Iterable[bytes], *, private: bool) -> None:
+    """Write a file whole or not at all, a private one readable by its owner only. Raises OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(temporary, flags, PRIVATE_MODE if private else PUBLIC_MODE), "wb") as file:
+        file.writelines(parts)
+    temporary.replace(path)
