@@ -1,0 +1,138 @@
+"""The credentials checker: nothing is accepted outside a certificate's life (contract §3, §4, check 7).
+
+A certificate lives from its issue until its time is over or the next one of its machine is issued. Refusing a good one
+is a wrong answer, and the answers checker's matter.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.bounds import slack_ns_of
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+
+SECOND_NS = 1_000_000_000
+MAY_BE_ACCEPTED = (
+    Answer.ACCEPTED,
+    *(open_question for open_question, answers in ALTERNATIVES.items() if Answer.ACCEPTED in answers),
+)
+"""Expectations of requests that a correct server may accept."""
+
+
+class _Lives(msgspec.Struct, frozen=True):
+    """By certificate number, 0 for none: whose it is, and from when on it is surely over or replaced."""
+
+    machine: NDArray[np.int64]
+    over_ns: NDArray[np.int64]
+    replaced_ns: NDArray[np.int64]
+
+
+def check_credentials(history: History, _facts: Facts) -> Verdict:
+    """Find acceptances under a certificate that was surely dead, another machine's, or none at all."""
+    rows = history.rows()
+    rows = rows[(rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)]
+    lives = _lives(history)
+    known = rows["certificate"] < len(lives.machine)
+    rows = rows[known & (rows["machine"] != NO_MACHINE)]
+    number = rows["certificate"].astype(np.int64)
+    real = number != NONE
+    over, replaced = rows["sent_ns"] > lives.over_ns[number], rows["sent_ns"] > lives.replaced_ns[number]
+    foreign = real & (lives.machine[number] != rows["machine"])
+    bearer = np.isin(rows["machine"], lives.machine[1:])
+    # These two say something about the sender's intention, so it must not have meant a request that may be accepted.
+    never_good = (foreign | (~real & bearer)) & ~np.isin(rows["expected"], MAY_BE_ACCEPTED)
+    accepted = rows["got"] == Answer.ACCEPTED
+    wrong = np.flatnonzero(accepted & (never_good | (real & ~foreign & (over | replaced))))
+    wrong = wrong[np.argsort(rows["sent_ns"][wrong], kind="stable")]
+    figures: dict[str, Any] = {
+        "certificates": len(history.certificates),
+        "accepted": int((accepted & real).sum()),
+        "tried_dead": int((real & (over | replaced)).sum()),
+        "violations": len(wrong),
+    }
+    if len(wrong):
+        findings = tuple(_finding(rows[at], lives, history) for at in wrong[:FINDINGS_MAX])
+        summary = f"{len(wrong)} requests were accepted without a living certificate; {findings[0].message}."
+        return Verdict("credentials", Status.FAIL, summary, findings, figures)
+    if not history.certificates:
+        return Verdict("credentials", Status.PASS, "No certificate was issued in this run.", (), figures)
+    summary = (
+        f"All {figures['accepted']} accepted requests came under a living certificate; "
+        f"{figures['tried_dead']} tried a dead one."
+    )
+    return Verdict("credentials", Status.PASS, summary, (), figures)
+
+
+def _lives(history: History) -> _Lives:
+    """Work out from when on each certificate is surely dead."""
+    records = history.certificates
+    lives = _Lives(
+        np.array([NO_MACHINE, *(one.machine for one in records)], dtype=np.int64),
+        np.array(
+            [NEVER_NS, *(min(NEVER_NS, one.answered_ns + one.life_ns + slack_ns_of(one.life_ns)) for one in records)],
+            dtype=np.int64,
+        ),
+        np.full(len(records) + 1, NEVER_NS, dtype=np.int64),
+    )
+    by_machine: dict[int, list[int]] = defaultdict(list)
+    for number, one in enumerate(records, 1):
+        by_machine[one.machine].append(number)
+    for numbers in by_machine.values():
+        # Only a certificate asked for after this one had come was surely issued later.
+        numbers.sort(key=lambda number: records[number - 1].sent_ns)
+        sent = [records[number - 1].sent_ns for number in numbers]
+        answered = (records[number - 1].answered_ns for number in reversed(numbers))
+        first_answer = [*accumulate(answered, min)][::-1]
+        for number in numbers:
+            later = bisect_right(sent, records[number - 1].answered_ns)
+            if later < len(numbers):
+                lives.replaced_ns[number] = first_answer[later]
+    return lives
+
+
+def _finding(row: NDArray[Any], lives: _Lives, history: History) -> Finding:
+    number, sent_ns = int(row["certificate"]), int(row["sent_ns"])
+    operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
+    evidence = {
+        "machine": int(row["machine"]),
+        "campaign": int(row["campaign"]),
+        "nonce": bytes(row["nonce"]).hex(),
+        "sent_ns": sent_ns,
+        "answered_ns": int(row["answered_ns"]),
+    }
+    certificate = history.certificates[number - 1] if number != NONE else None
+    if certificate is None:
+        rule, why = "unissued", "a certificate that was never valid"
+    else:
+        evidence |= {
+            "certificate": certificate.certificate_id,
+            "issued_from_ns": certificate.sent_ns,
+            "issued_to_ns": certificate.answered_ns,
+            "life_ns": certificate.life_ns,
+        }
+        replaced_ns, over_ns = int(lives.replaced_ns[number]), int(lives.over_ns[number])
+        if certificate.machine != row["machine"]:
+            rule, why = "foreign", f"machine {certificate.machine}'s certificate {certificate.certificate_id}"
+        elif sent_ns > replaced_ns:
+            rule, why = "rotated-out", f"{certificate.certificate_id}, replaced by {replaced_ns / SECOND_NS:.3f}s"
+            evidence["replaced_by_ns"] = replaced_ns
+        else:
+            rule, why = "expired", f"{certificate.certificate_id}, over by {over_ns / SECOND_NS:.3f}s"
+            evidence["over_by_ns"] = over_ns
+    message = (
+        f"machine {row['machine']} had a {operation} accepted that was sent at {sent_ns / SECOND_NS:.3f}s under {why}"
+    )
+    return Finding(f"credentials.{rule}", message, sent_ns, evidence)
