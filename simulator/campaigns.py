@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.answers import judge_answers
+from simulator.checkers.attacks import not_tried, proved_nothing
 from simulator.checkers.verdict import Status
 from simulator.history import HONEST, Answer
 from simulator.report.verdict_file import AttackSummary
@@ -15,26 +16,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.history import History
-    from simulator.records import Claim
+    from simulator.records import CampaignRecord, Claim
 
 
 def summarise_campaigns(history: History, attacks: Sequence[str]) -> list[AttackSummary]:
     """Summarise every campaign, in the scenario's order. `attacks` name those that the history does not."""
-    names = dict(enumerate(attacks, HONEST + 1))
-    not_tried = {}
-    for campaign in history.campaigns:
-        names[campaign.number] = campaign.attack
-        not_tried[campaign.number] = campaign.not_tried
+    campaigns = {one.number: one for one in history.campaigns}
+    names = {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
     rows = history.rows()
     judged, allowed = judge_answers(rows)
     summaries = []
     for number, attack in sorted(names.items()):
         mine = rows["campaign"] == number
+        campaign = campaigns.get(number)
+        idle = _idle(history, campaign) if campaign is not None else "" if mine.any() else "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
-        summaries.append(
-            _summary(number, attack, rows[mine], judged[mine], allowed[mine], claims, not_tried.get(number, ""))
-        )
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], allowed[mine], claims, idle))
     return summaries
+
+
+def _idle(history: History, campaign: CampaignRecord) -> str:
+    """Say why a campaign proved nothing; nothing when it did."""
+    return not_tried(history, campaign) or proved_nothing(history, campaign)
 
 
 def _summary(
@@ -44,22 +47,17 @@ def _summary(
     judged: NDArray[Any],
     allowed: NDArray[Any],
     claims: list[Claim],
-    not_tried: str,
+    idle: str,
 ) -> AttackSummary:
     accepted = rows["got"] == Answer.ACCEPTED
     wrong = int((judged & ~allowed).sum())
     broken = [claim.message for claim in claims if claim.held is False]
-    open_ones = [claim.message for claim in claims if claim.held is None]
-    proven = bool(judged.any()) or any(claim.held for claim in claims)
     if wrong or broken:
-        status = Status.FAIL
-    elif open_ones or not_tried or not proven:
-        status = Status.INCONCLUSIVE
+        status, notes = Status.FAIL, broken
+    elif idle:
+        status, notes = Status.INCONCLUSIVE, [idle]
     else:
-        status = Status.PASS
-    notes = [not_tried] if not_tried else broken or open_ones
-    if not notes and not proven:
-        notes = ["nothing was sent" if not len(rows) else "no answer says anything"]
+        status, notes = Status.PASS, [claim.message for claim in claims if claim.held is None]
     more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
     return AttackSummary(
         campaign=number,

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.limits import SEED_MAX
+from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
 
 if TYPE_CHECKING:
@@ -213,6 +214,10 @@ def doctor(
         table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.mend)}"))
     make_console().print(table)
     raise typer.Exit(USAGE_ERROR if any(check.fatal and not check.right for check in checks) else 0)
+
+
+app.command()(report)
+app.command()(verify)
 
 
 @attack_app.command("list")

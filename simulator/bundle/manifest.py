@@ -28,6 +28,16 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: int
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """A file that is not what the manifest says, and how."""
+
+    name: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.how}"
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Every file of a bundle but this one, by its path from the bundle's folder, with slashes."""
 
@@ -101,19 +111,19 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     return manifest, raw
 
 
-def differences(manifest: Manifest, folder: Path) -> list[str]:
+def differences(manifest: Manifest, folder: Path) -> list[Difference]:
     """Say which files are not what the manifest says. Raises OSError and BundleError."""
     found = list_files(folder)
     said = []
     for name in sorted({*manifest.files, *found}):
         wanted, path = manifest.files.get(name), found.get(name)
         if wanted is None:
-            said.append(f"{name} was added")
+            said.append(Difference(name, "was added"))
         elif path is None:
-            said.append(f"{name} is missing")
+            said.append(Difference(name, "is missing"))
         elif (entry := entry_of(path)) is None:
-            said.append(f"{name} was replaced by something that is no file")
+            said.append(Difference(name, "was replaced by something that is no file"))
         elif entry != wanted:
             size = f", {entry.size} bytes instead of {wanted.size}" if entry.size != wanted.size else ""
-            said.append(f"{name} was altered{size}")
+            said.append(Difference(name, f"was altered{size}"))
     return said

@@ -51,7 +51,7 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
     if digest is not None and digest.removeprefix("sha256:").lower() != found.removeprefix("sha256:"):
         altered.append(f"{manifest.FILE} is another one: its digest is {found}, not {digest}")
     try:
-        altered += manifest.differences(listed, folder)
+        altered += map(str, manifest.differences(listed, folder))
     except OSError as error:
         raise BundleError(f"{folder} cannot be read ({error.strerror})") from None
     try:

@@ -28,7 +28,7 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         "claims_held": sum(claim.held is True for claim in history.claims),
         "claims_broken": len(broken),
         "claims_undecided": sum(claim.held is None for claim in history.claims),
-        "not_tried": {one.attack: _not_tried(history, one) for one in history.campaigns if _not_tried(history, one)},
+        "not_tried": {one.attack: not_tried(history, one) for one in history.campaigns if not_tried(history, one)},
     }
     if broken:
         # One of each kind first: a thousand like the first would hide the second.
@@ -38,7 +38,7 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         findings = tuple(_finding(claim, names) for claim in ordered[:FINDINGS_MAX])
         summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
         return Verdict("attacks", Status.FAIL, summary, findings, figures)
-    idle = [(one, why) for one in history.campaigns if (why := _proved_nothing(history, one))]
+    idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle
@@ -68,7 +68,7 @@ def _judged(history: History, campaign: CampaignRecord) -> int:
     return int((~np.isin(own["got"], UNJUDGED) | (own["got"] == own["expected"])).sum())
 
 
-def _not_tried(history: History, campaign: CampaignRecord) -> str:
+def not_tried(history: History, campaign: CampaignRecord) -> str:
     """Say why an attack could not be tried on this target; nothing when it was, or should have been."""
     if campaign.not_tried:
         return campaign.not_tried
@@ -79,9 +79,9 @@ def _not_tried(history: History, campaign: CampaignRecord) -> str:
     return ""
 
 
-def _proved_nothing(history: History, campaign: CampaignRecord) -> str:
+def proved_nothing(history: History, campaign: CampaignRecord) -> str:
     """Say why a campaign that was to be tried proved nothing; nothing when it did."""
-    if _not_tried(history, campaign):
+    if not_tried(history, campaign):
         return ""
     if not campaign.attempts:
         return "the run ended before it began"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+from simulator.checkers.attacks import not_tried
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report import telling
 from simulator.report.text import one_line, visible
@@ -26,12 +27,13 @@ def junit_xml(material: Material) -> bytes:
     """Write the file."""
     verdict = material.verdict
     root = ET.Element("testsuites", {"name": f"hatchfarm {one_line(verdict.scenario)}"})
-    not_tried = {one.number for one in material.history.campaigns if one.not_tried}
+    history = material.history
+    untried = {one.number for one in history.campaigns if not_tried(history, one)}
     suites = {
         "checks": [(one.name, _of_verdict(one, "check")) for one in verdict.checkers],
         "thresholds": [(one.name, _of_verdict(one, "threshold")) for one in verdict.thresholds],
         "attacks": [
-            (f"{one.attack} (campaign {one.campaign})", _of_attack(one, tried=one.campaign not in not_tried))
+            (f"{one.attack} (campaign {one.campaign})", _of_attack(one, tried=one.campaign not in untried))
             for one in verdict.attacks
         ],
     }

@@ -42,8 +42,8 @@ def _environment() -> Environment:
         exchanged=telling.exchanged,
         figures=telling.figures,
         mark=telling.MARKS.__getitem__,
-        moment=telling.moment,
-        outcome=telling.outcome,
+        readable=telling.readable,
+        when=telling.when,
     )
     environment.filters["svg"] = Markup
     return environment

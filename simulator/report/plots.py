@@ -48,6 +48,7 @@ _FONT = re.compile(r"font-family:[^;\"]*;? ?")
 _DECIMALS = re.compile(r"(\.[0-9]{2})[0-9]+")
 """A hundredth of a pixel is finer than any screen."""
 _TAG = re.compile(r"<[^>]*>")
+STEPS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.5))}
 
 
@@ -128,9 +129,10 @@ def draw(
             for place, (one, (_, paint)) in enumerate(zip(axes, panels, strict=True)):
                 paint(one, shape)
                 one.set_xlim(0, max(seconds, 1))
-                one.xaxis.set_major_locator(MaxNLocator(8 if shape is WIDE else 4, steps=[1, 2, 3, 6, 10]))
+                one.set_xticks(_moments(seconds, 9 if shape is WIDE else 5))
                 one.xaxis.set_major_formatter(FuncFormatter(_clock))
                 one.tick_params(labelbottom=place == len(panels) - 1, length=0)
+                one.tick_params(axis="x", pad=7)
             drawn[shape.name] = _finished(figure)
     return Plot(title, caption, alternative, drawn["wide"], drawn["narrow"])
 
@@ -147,6 +149,12 @@ def _finished(figure: Figure) -> str:
     text = _FONT.sub("", _UNUSED_ID.sub("", text))
     text = _TAG.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), re.sub(r"\s*\n\s*", " ", text))
     return _PLACEHOLDER.sub(lambda match: f"var(--{_NAMES[match[0]]})", text)
+
+
+def _moments(seconds: float, most: int) -> list[float]:
+    """Choose round moments to label, at most so many."""
+    step = next((step for step in STEPS_SECONDS if seconds / step < most), max(seconds, 1.0))
+    return [place * step for place in range(int(max(seconds, 1) // step) + 1)]
 
 
 def _clock(seconds: float, _place: object = None) -> str:
@@ -183,15 +191,20 @@ def _title(axes: Axes, shape: Shape, title: str, entries: int) -> None:
 
 def plot_rates(rates: series.Rates, seconds: float) -> Plot:
     """Draw what was sent each second and what became of it."""
+    unwanted = [
+        one
+        for one in (("refused", rates.refused, "red", "dashed"), ("no answer", rates.lost, "orange", "dotted"))
+        if one[1].any()
+    ]
+    missing = "" if unwanted else " None was refused, and none left without an answer."
 
     def honest(axes: Axes, shape: Shape) -> None:
         _line(axes, rates.at, rates.sent, "sent", "muted", "dotted", drawstyle="steps-post")
         _line(axes, rates.at, rates.accepted, "accepted", "green", drawstyle="steps-post")
-        shown = [("refused", rates.refused, "red", "dashed"), ("no answer", rates.lost, "orange", "dotted")]
-        for label, values, colour, dash in shown:
+        for label, values, colour, dash in unwanted:
             _line(axes, rates.at, values, label, colour, dash, drawstyle="steps-post")
         axes.set_ylim(bottom=0)
-        _title(axes, shape, "Honest heartbeats a second", 4)
+        _title(axes, shape, "Honest heartbeats a second", 2 + len(unwanted))
 
     def hostile(axes: Axes, shape: Shape) -> None:
         axes.fill_between(rates.at, rates.attacks, step="post", color=COLOURS["violet"], alpha=0.25, linewidth=0)
@@ -202,7 +215,7 @@ def plot_rates(rates: series.Rates, seconds: float) -> Plot:
 
     return draw(
         "Rate",
-        f"Counted over {rates.width:g} s, by when they were sent.",
+        f"Counted over {rates.width:g} s, by when they were sent.{missing}",
         f"Honest heartbeats: at most {_most(rates.sent):.0f} a second sent, {_most(rates.accepted):.0f} accepted, "
         f"{_most(rates.refused):.0f} refused. Hostile requests: at most {_most(rates.attacks):.0f} a second.",
         [(150, honest), (70, hostile)],
@@ -224,7 +237,7 @@ def plot_latencies(latencies: series.Latencies, seconds: float) -> Plot:
             axes.set_ylim(10 ** np.floor(np.log10(max(low, 1e-3))), 10 ** np.ceil(np.log10(max(high, 2e-3) * 1.01)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g} ms"))
         axes.minorticks_off()
-        _title(axes, shape, "Response time", 3)
+        _title(axes, shape, "Percentiles", 3)
 
     worst = f"at worst p99 {_most(values[-1]):.1f} ms" if np.isfinite(values).any() else "nothing was answered"
     return draw(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from simulator.history import History
 
 
+_BEFORE_REASON, _, _AFTER_REASON = BY_REASON.format("\0").partition("\0")
+
+
 class MetricLine(msgspec.Struct, frozen=True):
     """One figure of the metrics page: as last shown, what it could be then, and at how many scrapes it was wrong."""
 
@@ -27,9 +30,16 @@ class MetricLine(msgspec.Struct, frozen=True):
     scrapes: int
 
     @property
-    def holds(self) -> bool:
-        """Say whether it was possible at every scrape."""
-        return not self.wrong
+    def short(self) -> str:
+        """Give its name without what all of them share."""
+        if self.name.startswith(_BEFORE_REASON):
+            return f"auth failures: {self.name.removeprefix(_BEFORE_REASON).removesuffix(_AFTER_REASON)}"
+        return self.name.removeprefix("hatchfarm_")
+
+    @property
+    def idle(self) -> bool:
+        """Say whether there is nothing to see: zero, as it had to be, and never wrong."""
+        return not (self.wrong or self.shown or self.low or self.high)
 
 
 class AuditLine(msgspec.Struct, frozen=True):
@@ -39,11 +49,6 @@ class AuditLine(msgspec.Struct, frozen=True):
     sure: int
     possible: int
     shown: int
-
-    @property
-    def holds(self) -> bool:
-        """Say whether as many were shown as there could be."""
-        return self.sure <= self.shown <= self.possible
 
 
 def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:

@@ -63,7 +63,8 @@ def _lines(material: Material) -> Iterator[str]:
 def _why(one: Verdict) -> Iterator[str]:
     yield f"**{one.status.value} {markdown(one.name)}**: {markdown(one.summary)}\n"
     for finding in one.findings[:FINDINGS_SHOWN]:
-        yield f"- {markdown(finding.message)} (at {telling.moment(finding.at_ns)})"
+        at = telling.when(finding)
+        yield f"- {markdown(finding.message)}{f' (at {at})' if at else ''}"
     if len(one.findings) > FINDINGS_SHOWN:
         yield f"- and {len(one.findings) - FINDINGS_SHOWN} more in report.html"
     if one.findings:

@@ -12,7 +12,7 @@ from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
-    from simulator.report.verdict_file import AttackSummary, RunVerdict
+    from simulator.report.verdict_file import RunVerdict
 
 SECOND_NS = 1_000_000_000
 MARKS = {Status.PASS: "\N{HEAVY CHECK MARK}", Status.FAIL: "\N{HEAVY BALLOT X}", Status.INCONCLUSIVE: "?"}
@@ -92,8 +92,16 @@ def figures(verdict: Verdict) -> list[tuple[str, str]]:
     return found if verdict.figures else []
 
 
-def outcome(one: AttackSummary) -> str:
-    """Say in a word what a campaign showed."""
-    if one.status is Status.FAIL:
-        return "accepted" if one.accepted and one.wrong else "wrong"
-    return "held" if one.status is Status.PASS else "unknown"
+def readable(name: str, value: Any) -> tuple[str, str]:
+    """Write a figure with its unit, which its name ends in, for a place where there is room for few."""
+    words = name.replace("_", " ")
+    if isinstance(value, float) and name.endswith("_s"):
+        return words.removesuffix(" s"), f"{value * 1000:.1f} ms"
+    if isinstance(value, float) and "share" in name:
+        return words.replace(" share", ""), f"{value:.0%}"
+    return words, f"{value:,}" if isinstance(value, int) else written(value)
+
+
+def when(finding: Finding) -> str:
+    """Write when something was found, where the finding does not say it itself and it was at any moment."""
+    return "" if not finding.at_ns or finding.message.startswith("at ") else moment(finding.at_ns)

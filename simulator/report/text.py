@@ -13,7 +13,7 @@ _MARKDOWN = re.compile(
     r"[\\`*{}\[\]<>&#|~@$^]"  # what may begin something anywhere
     r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # emphasis, which cannot begin or end inside a word
     r"|:(?=\S)|(?<=www)\."  # addresses that become links by themselves, and emoji
-    r"|^[-+=]|^[0-9]+(?=[.)])",  # lists and headings, which begin a line
+    r"|^[-+=]|^[0-9]+(?=[.)](?:\s|$))",  # lists and headings, which begin a line
     re.IGNORECASE,
 )
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SCENARIO = "scenario.toml"
 PAGE, JUNIT, SARIF, SUMMARY = "report.html", "junit.xml", "findings.sarif", "summary.md"
+VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY})
+"""What is made from the rest, and can be made again."""
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -39,6 +39,8 @@ def test_the_commands_are_these() -> None:
         "validate",
         "schema",
         "doctor",
+        "report",
+        "verify",
         "attack list",
         "attack show",
         "bench heartbeat",

@@ -1,0 +1,112 @@
+"""`hatchfarm report` and `hatchfarm verify`: a stored run drawn anew, and judged anew. Neither needs a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+GENUINE, CHANGED, UNUSABLE = 0, 1, 2
+LATEST = "latest"
+ResultsFolder = Annotated[
+    str,
+    typer.Argument(
+        help="A run's folder or its verdict.json, a scenario's folder for its newest run, or `latest` for the newest.",
+        envvar="HATCHFARM_RESULTS",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Where `latest` looks for results.", envvar="HATCHFARM_OUT")]
+
+
+def find_bundle(results: str, out: Path) -> Path:
+    """Find the run's folder that is meant. Raises BundleError."""
+    from simulator.bundle.errors import BundleError  # noqa: PLC0415 - nothing loads that a command does not use
+    from simulator.bundle.verify import VERDICT  # noqa: PLC0415 - as above
+
+    path = Path(results)
+    if results == LATEST and not path.exists():
+        newest = [link.resolve() for link in out.glob(f"*/{LATEST}") if link.is_dir()]
+        if not newest:
+            raise BundleError(f"there are no results in {out}: give --out, or a run's folder")
+        return max(newest, key=lambda folder: folder.name)
+    if path.name == VERDICT and path.is_file():
+        path = path.parent
+    elif (path / LATEST).is_dir():
+        path /= LATEST
+    if not path.is_dir():
+        raise BundleError(f"{results} is no folder of results")
+    return path.resolve()
+
+
+def report(
+    results: ResultsFolder = LATEST,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Write to this folder, and leave the results alone.", envvar="HATCHFARM_REPORT_TO"),
+    ] = None,
+    out: Out = Path("results"),
+) -> None:
+    """Make report.html, junit.xml, findings.sarif and summary.md anew from a stored run.
+
+    The run's verdict and history are taken as they are, if they are what the manifest says. Exit codes: 0 made,
+    1 some could not be made, 2 no run that can be read.
+    """
+    from simulator.bundle.errors import BundleError  # noqa: PLC0415 - as above
+    from simulator.report.rebuilding import rebuild  # noqa: PLC0415 - as above
+    from simulator.report.terminal import make_console, show_written  # noqa: PLC0415 - as above
+
+    try:
+        folder = find_bundle(results, out)
+        written = rebuild(folder, to)
+    except (BundleError, OSError) as error:
+        _fail("report", str(error))
+    show_written(make_console(), to or folder, written)
+    raise typer.Exit(CHANGED if written.warnings else GENUINE)
+
+
+def verify(
+    results: ResultsFolder = LATEST,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="The bundle's digest, as the run's last lines gave it.", envvar="HATCHFARM_DIGEST"),
+    ] = None,
+    out: Out = Path("results"),
+) -> None:
+    """Judge a stored run anew, offline, and say whether anything in its folder was altered.
+
+    Exit codes: 0 genuine and the same verdict, 1 altered or another verdict, 2 nothing that can be verified. Without
+    --digest a bundle proves only that it agrees with itself.
+    """
+    from rich.markup import escape  # noqa: PLC0415 - as above
+
+    from simulator.bundle.errors import BundleError  # noqa: PLC0415 - as above
+    from simulator.bundle.verify import verify_bundle  # noqa: PLC0415 - as above
+    from simulator.report.terminal import make_console  # noqa: PLC0415 - as above
+    from simulator.report.text import one_line  # noqa: PLC0415 - as above
+
+    try:
+        folder = find_bundle(results, out)
+        found = verify_bundle(folder, digest)
+    except BundleError as error:
+        _fail("verify", str(error))
+    console = make_console()
+    for problem in found.altered:
+        console.print(f"[red bold]ALTERED[/] {escape(one_line(problem))}")
+    for problem in found.differs:
+        console.print(f"[red bold]DIFFERS[/] {escape(one_line(problem))}")
+    console.print(f"{folder}: {found.files} files, {found.digest}", markup=False)
+    if not found.genuine:
+        console.print("[red bold]NOT GENUINE[/]" if found.altered else "[red bold]ANOTHER VERDICT[/]")
+        raise typer.Exit(CHANGED)
+    console.print(f"[green bold]GENUINE[/] judged anew it is {found.status} again")
+    if digest is None:
+        console.print("Compare the digest with the line `Bundle: …` that the run printed, or give it as --digest.")
+
+
+def _fail(command: str, message: str) -> NoReturn:
+    from simulator.report.text import one_line  # noqa: PLC0415 - as above
+
+    sys.stderr.write(f"hatchfarm {command}: {one_line(message)}\n")
+    raise typer.Exit(UNUSABLE)
