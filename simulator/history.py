@@ -90,6 +90,8 @@ class Answer(IntEnum):
     """Only as `expected`: under way while its consent was being revoked."""
     WITHIN_LIMIT = 22
     """Only as `expected`: accepted, or over the rate limit."""
+    UNCOVERED = 23
+    """Only as `expected`: changed where no signature covers it; accepted, or refused as badly signed."""
 
 
 REASONS: dict[Answer, str] = {
@@ -112,6 +114,7 @@ ALTERNATIVES: dict[Answer, frozenset[Answer]] = {
     Answer.ONE_OF_COPIES: frozenset({Answer.ACCEPTED, Answer.NONCE_REPLAYED}),
     Answer.WHILE_REVOKING: frozenset({Answer.ACCEPTED, Answer.NO_CONSENT}),
     Answer.WITHIN_LIMIT: frozenset({Answer.ACCEPTED, Answer.RATE_LIMITED}),
+    Answer.UNCOVERED: frozenset({Answer.ACCEPTED, Answer.INVALID_SIGNATURE}),
 }
 """What each expectation that only the server can decide leaves open."""
 

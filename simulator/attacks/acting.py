@@ -29,7 +29,7 @@ from simulator.fleet.requests import (
     policy_call,
     revoke_call,
 )
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.history import NEVER_NS, NONE, Answer, Operation
 from simulator.records import Revocation
 
 if TYPE_CHECKING:
@@ -151,8 +151,12 @@ def heartbeat_send(
     client: int = 0,
     token: str | None = None,
     certificate_id: str | None = None,
+    certificate: int = NONE,
 ) -> Send:
-    """Make the step of any heartbeat body sent as a machine; token and certificate are its own unless given."""
+    """Make the step of any heartbeat body sent as a machine; token and certificate are its own unless given.
+
+    `certificate` is the history's number of a certificate that is given.
+    """
     request = heartbeat_request(
         stage.host,
         machine.worker_id,
@@ -160,10 +164,23 @@ def heartbeat_send(
         machine.certificate_id if certificate_id is None else certificate_id,
         body,
     )
-    certificate = machine.certificate_number if certificate_id is None else 0
+    certificate = machine.certificate_number if certificate_id is None else certificate
     return Send(
         request, expect, Operation.HEARTBEAT, machine.index, nonce, certificate, machine.consent_number, client,
     )  # fmt: skip
+
+
+def consent_anew(stage: Stage, machine: Machine, *, client: int = 0) -> Script[None]:
+    """Have a machine consented to under a new policy, so that it may go on after a revoke. Raises UnsettledError."""
+    policy_id = yield from make_policy(stage, machine.owner_id, client=client)
+    yield from act(stage, machine, Action.CONSENT, policy_id, client=client)
+    yield from act(stage, machine, Action.FETCH_POLICY, client=client)
+
+
+def denied(reason: str, actor_owner_id: str, object_id: str, owner_id: str) -> tuple[Leaves, ...]:
+    """Say which event an owner's refused action leaves, for `owner_id` on whom it was tried (contract §2)."""
+    owners = tuple(dict.fromkeys((owner_id, actor_owner_id)))
+    return (Leaves("owner_access_denied", f"owner:{actor_owner_id}", object_id, owners, reason),)
 
 
 def audit_page(stage: Stage, owner_id: str, query: str = "", *, client: int = 0) -> Script[dict[str, Any]]:

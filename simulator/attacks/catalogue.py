@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
 from simulator.history import NONE
+from simulator.limits import VICTIMS_MAX
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
+    from simulator.attacks.script import Say
     from simulator.history import Answer
 
 HEX_DIGITS = "0123456789abcdef"
@@ -46,7 +49,8 @@ class Moment(msgspec.Struct, frozen=True):
 class Attack:
     """One entry of the catalogue: subclasses say in class variables what it is.
 
-    `severity` is how bad it is when a server lets it through, from 0 to 10 as CVSS counts.
+    `severity` is how bad it is when a server lets it through, from 0 to 10 as CVSS counts. A `weakness` is one of the
+    published protocol itself: it is reported by its name, and no server fails for it.
     """
 
     name: ClassVar[str]
@@ -55,14 +59,18 @@ class Attack:
     effect: ClassVar[str]
     anchor: ClassVar[str]
     severity: ClassVar[float] = 7.5
+    weakness: ClassVar[bool] = False
 
 
 class ShotAttack(Attack):
     """An attack of single heartbeats, each with one right answer, as fast as the shard can send them.
 
     `victims` are honest machines whose credentials the attacker has got hold of; an attack never changes their state,
-    but for `prepare`, which may ask a victim to do what its owner could ask of it.
+    but for `prepare`, which may ask a victim to do what its owner could ask of it. A campaign has no more victims than
+    `victims_max`.
     """
+
+    victims_max: ClassVar[int] = VICTIMS_MAX
 
     def prepare(self, victim: Machine) -> None:
         """Bring a victim into the state the attack needs. Most need nothing."""
@@ -76,10 +84,22 @@ class ShotAttack(Attack):
         """Make one request."""
         raise NotImplementedError
 
+    def conclude(self, rows: NDArray[Any]) -> list[Say]:
+        """Claim what all rows of a campaign (dtype `ROW`) show together, once it has ended. Most claim nothing."""
+        del rows
+        return []
+
 
 def random_hex(rng: np.random.Generator, digits: int) -> str:
     """Give random hexadecimal digits from a seeded generator."""
     return rng.bytes((digits + 1) // 2).hex()[:digits]
+
+
+def with_body(request: bytes, body: bytes) -> bytes:
+    """Give a request another body, and the length that goes with it."""
+    head, _, before = request.partition(b"\r\n\r\n")
+    line = b"Content-Length: %d"
+    return head.replace(line % len(before), line % len(body)) + b"\r\n\r\n" + body
 
 
 def forge(

@@ -132,6 +132,7 @@ _REFUSED_FOR = {
     Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,
     Answer.WHILE_REVOKING: Answer.NO_CONSENT,
+    Answer.UNCOVERED: Answer.INVALID_SIGNATURE,
 }
 """What a refusal means where either was possible."""
 

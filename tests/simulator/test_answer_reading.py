@@ -241,6 +241,7 @@ def test_a_refusal_is_the_expected_one_only_when_status_and_message_fit(
         Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
         Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,
         Answer.WHILE_REVOKING: Answer.NO_CONSENT,
+        Answer.UNCOVERED: Answer.INVALID_SIGNATURE,
     }
     reason = reasons.get(expected, expected)
     fits = MESSAGES.get(reason) == (status, message)

@@ -1,0 +1,66 @@
+"""What an attack knows of the server's clock: how far it may be off the harness's own, by what the server shows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_server.wire.timestamps import parse_timestamp
+from simulator.attacks.acting import OK, settle
+from simulator.attacks.script import Send, UnsettledError, granted
+from simulator.fleet.requests import http_message
+from simulator.history import Operation
+
+if TYPE_CHECKING:
+    from simulator.attacks.script import Outcome, Script, Stage
+
+WINDOW_NS = 90_000_000_000
+"""How far a heartbeat's timestamp may be off (contract §4, check 5)."""
+SECOND_NS = 1_000_000_000
+_FRACTION = re.compile(r"\.([0-9]{1,9})")
+
+
+class ServerClock(msgspec.Struct, frozen=True):
+    """What the server's clock showed is the harness's wall clock plus something from `low_ns` to `high_ns`.
+
+    `epoch_ns` is the Unix time of the run's start on the harness's clock.
+    """
+
+    epoch_ns: int
+    low_ns: int
+    high_ns: int
+
+    def inside(self, stamp_ns: int, outcome: Outcome) -> bool:
+        """Say whether a heartbeat stamped so was inside the window, whenever the server judged it."""
+        return stamp_ns - self._earliest_ns(outcome) <= WINDOW_NS and self._latest_ns(outcome) - stamp_ns <= WINDOW_NS
+
+    def outside(self, stamp_ns: int, outcome: Outcome) -> bool:
+        """Say whether it was outside, whenever the server judged it."""
+        return stamp_ns - self._latest_ns(outcome) > WINDOW_NS or self._earliest_ns(outcome) - stamp_ns > WINDOW_NS
+
+    def _earliest_ns(self, outcome: Outcome) -> int:
+        return self.epoch_ns + outcome.sent_ns + self.low_ns
+
+    def _latest_ns(self, outcome: Outcome) -> int:
+        return self.epoch_ns + outcome.answered_ns + self.high_ns
+
+
+def read_server_clock(stage: Stage, *, client: int = 0) -> Script[ServerClock]:
+    """Read the server's clock once, from its health page (contract §3). Raises UnsettledError."""
+    epoch_ns = stage.wall() - stage.now()
+    request = http_message("GET", "/health", stage.host, {})
+    outcome = yield from settle(Send(request, granted(OK), Operation.OTHER, client=client), "read the server's clock")
+    try:
+        text = str(msgspec.json.decode(outcome.body)["timestamp"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise UnsettledError(f"read the server's clock: a health page without {error}") from None
+    shown_ns = parse_timestamp(text)
+    if shown_ns is None:
+        raise UnsettledError(f"read the server's clock: {text!r} is no timestamp")
+    # What is shown is cut off after its last digit.
+    fraction = _FRACTION.search(text)
+    cut_ns = SECOND_NS // 10 ** (len(fraction[1]) if fraction else 0)
+    low_ns = shown_ns - (epoch_ns + outcome.answered_ns)
+    return ServerClock(epoch_ns, low_ns, shown_ns + cut_ns - (epoch_ns + outcome.sent_ns))
