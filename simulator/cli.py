@@ -16,6 +16,8 @@ from rich.table import Table
 from simulator.limits import SEED_MAX
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
+from simulator.traces import commands as traces
+from simulator.traces.commands import Record, WithSecrets, recording_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +132,9 @@ def run(
     ] = None,
     target: TargetUrl = None,
     token: Token = None,
+    *,
+    record: Record = False,
+    with_secrets: WithSecrets = False,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -148,7 +153,8 @@ def run(
         _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
     own_token = token if target is not None and token is not None else token_hex(24)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()))
+    recording = recording_of(record=record, with_secrets=with_secrets)
+    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording)
     problem = ""
     code = 0
     try:
@@ -180,13 +186,18 @@ def validate(
 
 @app.command()
 def schema(
-    of: Annotated[str, typer.Argument(help="scenario or verdict", envvar="HATCHFARM_SCHEMA_OF")] = "scenario",
+    of: Annotated[str, typer.Argument(help="scenario, verdict or trace", envvar="HATCHFARM_SCHEMA_OF")] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenario files or of verdict.json."""
+    """Print the JSON Schema of scenario files, of verdict.json, or of a line of a trace."""
     from simulator.report.verdict_file import verdict_schema  # noqa: PLC0415 - as above
     from simulator.scenario.values import json_schema  # noqa: PLC0415
+    from simulator.traces.format import trace_schema  # noqa: PLC0415
 
-    schemas: dict[str, Callable[[], object]] = {"scenario": json_schema, "verdict": verdict_schema}
+    schemas: dict[str, Callable[[], object]] = {
+        "scenario": json_schema,
+        "verdict": verdict_schema,
+        "trace": trace_schema,
+    }
     if of not in schemas:
         _fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")
     typer.echo(json.dumps(schemas[of](), indent=2))
@@ -216,6 +227,7 @@ def doctor(
     raise typer.Exit(USAGE_ERROR if any(check.fatal and not check.right for check in checks) else 0)
 
 
+traces.register(app)
 app.command()(report)
 app.command()(verify)
 

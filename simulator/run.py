@@ -20,6 +20,9 @@ from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
 from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
+from simulator.traces.recording import Recording, write_tape
+from simulator.traces.tape import Tape
+from simulator.traces.writing import Origin
 from simulator.worlds.live import check_target, run_fleet, stale_seconds_of
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
@@ -61,6 +64,7 @@ class Request(msgspec.Struct, frozen=True):
     token: str
     server_settings: frozenset[str] = frozenset()
     """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
+    record: Recording = Recording.NOTHING
 
 
 class _Outcome(msgspec.Struct):
@@ -73,6 +77,8 @@ class _Outcome(msgspec.Struct):
     interrupted: str | None = None
     stale_seconds: float | None = None
     """What the target says; None where the scenario's is known to hold, or nothing better is known."""
+    tape: Tape | None = None
+    authority: str = ""
 
 
 def execute(request: Request, console: Console) -> int:
@@ -94,6 +100,8 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
     show_verdict(console, verdict)
     stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
     folder = request.out / request.scenario.name / stamp
+    if outcome.tape is not None:
+        write_tape(console, folder, outcome.tape, _origin(request, outcome), request.token, request.record)
     try:
         show_written(console, folder, write_bundle(folder, verdict, record, outcome.history, scenario_text))
     except OSError as error:
@@ -127,7 +135,8 @@ def _see_that_results_can_be_written(request: Request) -> None:
 async def _run(request: Request, console: Console) -> _Outcome:
     """Run the fleet, with everything around it, and give back what is known at its end, or at SIGINT or SIGTERM."""
     scenario = request.scenario
-    outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [])  # noqa: TID251 - when this run was
+    tape = None if request.record is Recording.NOTHING else Tape()
+    outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
@@ -157,6 +166,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             url = server.url
         target = parse_target(url, request.token)
         outcome.target = OWN_SERVER if server is not None else target.url
+        outcome.authority = target.authority
         outcome.baseline = await check_target(target)
         _warn(outcome, target, server)
         if server is None:
@@ -166,7 +176,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
             if server is not None:
                 nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
-            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress)
+            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
             nursery.cancel_scope.cancel()
 
 
@@ -244,6 +254,15 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         connected_max=outcome.progress.connected_max,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
+    )
+
+
+def _origin(request: Request, outcome: _Outcome) -> Origin:
+    scenario = request.scenario
+    attacks = tuple(attack.name for attack in scenario.attacks)
+    settings = scenario.server.environ()
+    return Origin(
+        scenario.name, request.seed, outcome.target, outcome.authority, attacks=attacks, server_settings=settings
     )
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.report.terminal import make_console
+from simulator.traces.recording import Recording
 
 USAGE_ERROR = 2
 trace_app = typer.Typer(
@@ -24,6 +25,29 @@ TraceFile = Annotated[
     Path, typer.Argument(help="A trace that `hatchfarm run --record` wrote.", envvar="HATCHFARM_TRACE")
 ]
 Output = Annotated[Path, typer.Option("--out", "-o", help="Where to write it.", envvar="HATCHFARM_TRACE_OUT")]
+Record = Annotated[
+    bool,
+    typer.Option(
+        "--record",
+        help="Keep every exchange in a trace beside the verdict, without secrets.",
+        envvar="HATCHFARM_RECORD",
+    ),
+]
+WithSecrets = Annotated[
+    bool,
+    typer.Option(
+        "--with-secrets",
+        help="Record with tokens in clear, for a verbatim replay. Mind who can read the trace.",
+        envvar="HATCHFARM_WITH_SECRETS",
+    ),
+]
+
+
+def recording_of(*, record: bool, with_secrets: bool) -> Recording:
+    """Say what `run` is to record by its two flags; secrets are for recordings only."""
+    if with_secrets and not record:
+        _fail("run", "--with-secrets says how to record: give --record too")
+    return Recording.SECRETS if with_secrets else Recording.REDACTED if record else Recording.NOTHING
 
 
 def register(app: typer.Typer) -> None:
@@ -151,10 +175,7 @@ def trace_import(
     har: Annotated[Path, typer.Argument(help="A HAR file.", envvar="HATCHFARM_HAR")],
     out: Output,
     *,
-    with_secrets: Annotated[
-        bool,
-        typer.Option("--with-secrets", help="Keep tokens in clear.", envvar="HATCHFARM_WITH_SECRETS"),
-    ] = False,
+    with_secrets: WithSecrets = False,
 ) -> None:
     """Make a trace of a HAR, from this program, a browser or a proxy."""
     from simulator.limits import HAR_MAX_BYTES  # noqa: PLC0415 - as above

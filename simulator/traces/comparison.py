@@ -21,7 +21,7 @@ LATE_MAX_SECONDS = 1.0
 """Later than this, timestamps are older than they were, and a refusal may be the replay's own fault."""
 UNJUDGED = frozenset({Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST})
 _ONE_ACCEPTED = Answer.ONE_OF_COPIES
-_SUCCESS, _TOO_MANY, _SERVER_ERROR = range(200, 300), 429, 500
+_SUCCESS, _REFUSAL, _TOO_MANY, _SERVER_ERROR = range(200, 300), range(400, 500), 429, 500
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -54,10 +54,13 @@ def error_of(body: bytes | str) -> str:
     return error if isinstance(error, str) else ""
 
 
-def replayed_answer(exchange: Exchange, status: int, body: bytes, heartbeat: Answer | None) -> Answer:
+def replayed_answer(
+    exchange: Exchange, status: int, body: bytes, heartbeat: Answer | None, *, verbatim: bool = False
+) -> Answer:
     """Say what an exchange got this time. The same status and message is the same answer.
 
-    `heartbeat` is how one is classified by what was expected, for those that are one.
+    `heartbeat` is how one is classified by what was expected, for those that are one. In a `verbatim` replay nothing is
+    expected but refusal, for whatever reason.
     """
     recorded = exchange.response
     if recorded is None:
@@ -71,6 +74,8 @@ def replayed_answer(exchange: Exchange, status: int, body: bytes, heartbeat: Ans
         return got
     if not status:
         return Answer.LOST
+    if verbatim and status in _REFUSAL and status != _TOO_MANY:
+        return Answer.REFUSED
     if heartbeat is not None:
         return heartbeat
     if same:

@@ -122,7 +122,8 @@ class Player:
             heartbeat = classify_heartbeat(answer, expected) if answer and is_heartbeat_like(exchange) else None
         if resigner is not None:
             resigner.learn(exchange, status, body)
-        return Played(status, body, replayed_answer(exchange, status, body, heartbeat), late_ns)
+        got = replayed_answer(exchange, status, body, heartbeat, verbatim=resigner is None)
+        return Played(status, body, got, late_ns)
 
     async def _ask(self, message: bytes, source: str | None) -> HttpAnswer | None:
         """Send a request on a connection of its address that is free, and read its answer; None when it is lost."""

@@ -56,7 +56,7 @@ class Origin(msgspec.Struct, frozen=True):
     seed: int
     target: str
     authority: str
-    started_unix_ns: int
+    started_unix_ns: int = 0
     attacks: tuple[str, ...] = ()
     server_settings: dict[str, str] = {}
     left_out: int = 0
