@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers.alerts import AUTH_ALERT, STALE_ALERT, possible
@@ -27,7 +26,7 @@ def _environment() -> Environment:
     """Make the template engine: everything is escaped, and everything unseen is made visible first."""
 
     def shown(value: Any) -> Any:
-        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -45,7 +44,6 @@ def _environment() -> Environment:
         readable=telling.readable,
         when=telling.when,
     )
-    environment.filters["svg"] = Markup
     return environment
 
 

@@ -43,7 +43,7 @@ class MetricLine(msgspec.Struct, frozen=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True):
-    """One type of audit event: how many there must and may be, and how many different ones the lists showed."""
+    """One type of audit event: how many were surely due, how many possibly, and how many the lists showed."""
 
     type: str
     sure: int
@@ -79,7 +79,12 @@ def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
 
 
 def audit_lines(history: History) -> list[AuditLine]:
-    """Count the audit events that changes had to leave, and those that the audit lists showed, by type."""
+    """Count the audit events that changes had to leave, and those that the audit lists showed, by type.
+
+    Nothing where no list was read.
+    """
+    if not history.audit_readings:
+        return []
     sure: Counter[str] = Counter()
     possible: Counter[str] = Counter()
     for effect in history.effects:
