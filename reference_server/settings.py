@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True):
     auth_failure_window_seconds: int = 300
     auth_failure_threshold: int = 10
     nonce_ttl_seconds: int = 300
+    certificate_life_seconds: int = 900
     rate_limit_refill_per_second: float = 5.0
     rate_limit_burst: int = 20
     audit_events_per_stream: int = 5000
@@ -166,6 +167,13 @@ SETTINGS: tuple[Setting, ...] = (
         2 * SKEW_SECONDS,
         DAY_SECONDS,
         "how long a nonce is remembered, at least",
+    ),
+    _whole(
+        "MACHINE_CERT_TTL_SECONDS",
+        "certificate_life_seconds",
+        1,
+        DAY_SECONDS,
+        "how long a machine certificate lives; other than the contract's 900 for tests of expiry only",
     ),
     _real(
         "RATE_LIMIT_REFILL_PER_SECOND",

@@ -21,7 +21,6 @@ OWNER_AND_NAME_REQUIRED = failure(400, "owner_id and name are required")
 INVALID_OWNER_ID = failure(400, "invalid owner_id")
 INVALID_NAME = failure(400, "invalid name")
 MACHINE_NOT_FOUND = failure(404, "machine not found")
-CERTIFICATE_LIFE_NS = 15 * 60 * 1_000_000_000
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +33,7 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificate:
     """Sign a new certificate; whoever stores it in the worker kills the old one."""
     certificate_id = "mcert_" + state.entropy.hex(20)
-    expires_ns = now.wall_ns + CERTIFICATE_LIFE_NS
+    expires_ns = now.wall_ns + state.certificate_life_ns
     payload = certificate_payload(
         certificate_id,
         machine_id,
@@ -45,7 +44,7 @@ def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificat
         certificate_id,
         now.wall_ns,
         expires_ns,
-        now.monotonic_ns + CERTIFICATE_LIFE_NS,
+        now.monotonic_ns + state.certificate_life_ns,
         state.signer.sign(payload),
     )
 

@@ -138,6 +138,7 @@ class State:
         self.rate_limited = 0
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * 1_000_000_000
+        self.certificate_life_ns = settings.certificate_life_seconds * 1_000_000_000
         self.unattributed = NotableStream(limits.UNATTRIBUTED_EVENTS_MAX)
 
     def owner(self, owner_id: str) -> Owner | None:

@@ -5,18 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.attacks.catalogue import ShotAttack
-from simulator.attacks.certificate import RotatedOut
-from simulator.attacks.credential import WrongToken
-from simulator.attacks.replay import ReplayExact
-from simulator.attacks.signature import ForgedSignature
-from simulator.attacks.skew import SkewAhead, SkewBehind
+from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
+from simulator.attacks.consent import AfterRevoke, ForeignConsent
+from simulator.attacks.credential import Guess, UnknownWorker, WrongToken
+from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
+from simulator.attacks.policy_fetch import Bogus
+from simulator.attacks.replay import Concurrent, CrossWorker, ReplayExact, TamperedMetrics, TtlEdge
+from simulator.attacks.revocation import Race, Twice
+from simulator.attacks.signature import ForgedSignature, ReusedKind, SignatureEncoding
+from simulator.attacks.skew import SkewAhead, SkewBehind, SkewEdge, SkewForms
+from simulator.attacks.weakness import UnsignedMetrics
 
 if TYPE_CHECKING:
     from simulator.attacks.catalogue import Attack
 
-CATALOGUE: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (ReplayExact, SkewBehind, SkewAhead, WrongToken, ForgedSignature, RotatedOut)
-}
+_ATTACKS: tuple[type[Attack], ...] = (
+    # what machines send
+    *(ReplayExact, TamperedMetrics, Concurrent, CrossWorker, TtlEdge),
+    *(Burn, Oversized, Delimiter, Flood),
+    *(SkewBehind, SkewAhead, SkewEdge, SkewForms),
+    *(ForgedSignature, SignatureEncoding, ReusedKind),
+    *(WrongToken, Guess, UnknownWorker),
+    *(RotatedOut, ExpiredCertificate, ForeignCertificate, ForgedCertificate),
+    *(Bogus, Race, Twice, AfterRevoke, ForeignConsent, UnsignedMetrics),
+)
+CATALOGUE: dict[str, type[Attack]] = {attack.name: attack for attack in _ATTACKS}
 """Every attack by its stable name."""
 
 

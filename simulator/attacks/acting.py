@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reference_server.wire.timestamps import format_timestamp
 from simulator.attacks.catalogue import NONCE_BYTES
 from simulator.attacks.script import (
@@ -24,6 +26,7 @@ from simulator.fleet.requests import (
     activate_call,
     call_of,
     learn,
+    machine_headers,
     note,
     owner_headers,
     policy_call,
@@ -133,12 +136,16 @@ def heartbeat(
     skew_ns: int = 0,
     metrics: str = "{}",
     client: int = 0,
+    **more: Any,
 ) -> Send:
-    """Make the step of a rightly signed heartbeat, stamped `skew_ns` off, with a fresh nonce unless given."""
+    """Make the step of a rightly signed heartbeat, stamped `skew_ns` off, with a fresh nonce unless given.
+
+    `more` is what `heartbeat_send` takes besides.
+    """
     nonce = stage.rng.bytes(NONCE_BYTES) if nonce is None else nonce
     timestamp = format_timestamp((stage.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
     body = signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, metrics)
-    return heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=nonce, client=client)
+    return heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=nonce, client=client, **more)
 
 
 def heartbeat_send(
@@ -168,6 +175,27 @@ def heartbeat_send(
     return Send(
         request, expect, Operation.HEARTBEAT, machine.index, nonce, certificate, machine.consent_number, client,
     )  # fmt: skip
+
+
+def policy_fetch(
+    stage: Stage,
+    machine: Machine,
+    answer: Answer,
+    because: str,
+    *,
+    client: int = 0,
+    certificate_id: str | None = None,
+    certificate: int = NONE,
+) -> Send:
+    """Make the step of a machine's policy fetch, under its own certificate unless another is given with its number."""
+    headers = machine_headers(machine)
+    if certificate_id is None:
+        certificate = machine.certificate_number
+    else:
+        headers["X-Machine-Certificate-Id"] = certificate_id
+    wanted = ApiCall(Operation.POLICY_FETCH, "GET", f"/workers/{machine.worker_id}/policy", headers)
+    send = call(stage, wanted, heartbeat_gets(answer, because), client=client)
+    return msgspec.structs.replace(send, machine=machine.index, certificate=certificate, consent=machine.consent_number)
 
 
 def consent_anew(stage: Stage, machine: Machine, *, client: int = 0) -> Script[None]:

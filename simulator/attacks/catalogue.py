@@ -113,15 +113,17 @@ def forge(
     certificate_id: str | None = None,
     certificate: int = NONE,
     signing_key: bytes | None = None,
+    worker_id: str | None = None,
 ) -> Shot:
     """Make a heartbeat in a victim's name that is right but for what is replaced."""
     nonce = rng.bytes(NONCE_BYTES)
     timestamp = format_timestamp((moment.wall_ns + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
     key = victim.token if signing_key is None else signing_key
-    body = signed_heartbeat(key, victim.worker_id, timestamp, nonce.hex(), victim.policy_id, "{}")
+    worker_id = victim.worker_id if worker_id is None else worker_id
+    body = signed_heartbeat(key, worker_id, timestamp, nonce.hex(), victim.policy_id, "{}")
     request = heartbeat_request(
         moment.host,
-        victim.worker_id,
+        worker_id,
         victim.token.decode() if token is None else token,
         certificate_id or victim.certificate_id,
         body,

@@ -1,16 +1,30 @@
-"""Certificates that are no longer the machine's."""
+"""Certificates that are not the machine's: no longer, never, or another one's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge
+from simulator.attacks.acting import enrol, heartbeat, policy_fetch
+from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
+from simulator.attacks.script import Join, Pause, Say, ScriptAttack
+from simulator.attacks.server_clock import SECOND_NS
+from simulator.fleet.machine import MILLISECOND_NS
+from simulator.fleet.requests import CERTIFICATE_LIFE_NS
 from simulator.history import Answer
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from simulator.attacks.script import Script, Stage
     from simulator.fleet.machine import Machine
+
+CERTIFICATE_DIGITS = 20
+LIFE_STRETCH = 2000
+"""One second more in so many: clocks that are slewed run no further apart (500 ppm)."""
+EXPIRY_MARGIN_NS = 100 * MILLISECOND_NS
+"""How long past its end a certificate is used: surely past it, and before a second's leniency would have ended."""
+AFTERWARDS_NS = 5 * SECOND_NS
+"""What an attempt takes besides waiting."""
 
 
 class RotatedOut(ShotAttack):
@@ -21,6 +35,7 @@ class RotatedOut(ShotAttack):
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason invalid_or_expired_machine_cert"
     anchor = "contract §3: rotation kills the old certificate at once"
+    severity = 8.1
 
     def prepare(self, victim: Machine) -> None:
         """Have the owner rotate the victim's certificate."""
@@ -40,3 +55,78 @@ class RotatedOut(ShotAttack):
             certificate_id=victim.previous_certificate_id,
             certificate=victim.previous_certificate_number,
         )
+
+
+class ForgedCertificate(ShotAttack):
+    """A certificate id that looks right."""
+
+    name = "certificate.forged"
+    shape = "an otherwise right heartbeat under a well-formed certificate id that was never issued"
+    verdict = "401 invalid heartbeat auth"
+    effect = "one worker_auth_failed event, reason invalid_or_expired_machine_cert"
+    anchor = "contract §4, check 7"
+    severity = 8.1
+
+    def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
+        """Make one up."""
+        certificate_id = f"mcert_{random_hex(rng, CERTIFICATE_DIGITS)}"
+        return forge(victim, moment, rng, Answer.INVALID_CERTIFICATE, certificate_id=certificate_id)
+
+
+class ForeignCertificate(ScriptAttack):
+    """Another machine's certificate, good for that one."""
+
+    name = "certificate.foreign"
+    shape = "an otherwise right heartbeat and policy fetch under another machine's certificate, then one under its own"
+    verdict = "401 invalid heartbeat auth, 401 unauthorized, then 200"
+    effect = "worker_auth_failed events, reasons invalid_or_expired_machine_cert and the same of policy fetches"
+    anchor = "contract §4, check 7"
+    severity = 8.1
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt: a certificate of the same owner's, and one of another owner's."""
+        machine = yield from enrol(stage, stage.new_owner())
+        sibling = yield from enrol(stage, machine.owner_id, machine.policy_id, client=1)
+        stranger = yield from enrol(stage, stage.new_owner(), client=2)
+        for other in (sibling, stranger):
+            because = "a certificate is its own machine's alone"
+            yield heartbeat(
+                stage, machine, Answer.INVALID_CERTIFICATE, because, client=3,
+                certificate_id=other.certificate_id, certificate=other.certificate_number,
+            )  # fmt: skip
+            yield policy_fetch(
+                stage, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=3,
+                certificate_id=other.certificate_id, certificate=other.certificate_number,
+            )  # fmt: skip
+        yield heartbeat(stage, machine, Answer.ACCEPTED, "all else was right", client=3)
+        yield Join(machine)
+
+
+class ExpiredCertificate(ScriptAttack):
+    """A certificate that was the machine's own until just now."""
+
+    name = "certificate.expired"
+    shape = "an otherwise right heartbeat and policy fetch under the machine's certificate, just past its end"
+    verdict = "401 invalid heartbeat auth, 401 unauthorized"
+    effect = "worker_auth_failed events, reasons invalid_or_expired_machine_cert and the same of policy fetches"
+    anchor = "contract §3: a certificate lives 15 minutes"
+    severity = 6.5
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt; its machine is silent until it has rotated."""
+        known = stage.history.certificates
+        if not self._in_time(stage, known[-1].life_ns if known else CERTIFICATE_LIFE_NS):
+            yield Say("time", None, "no certificate expires within what is left of this run")
+            return
+        machine = yield from enrol(stage, stage.new_owner())
+        certificate = known[machine.certificate_number - 1]
+        life_ns = certificate.life_ns
+        yield Pause(certificate.answered_ns + life_ns + life_ns // LIFE_STRETCH + EXPIRY_MARGIN_NS)
+        because = f"it lived {life_ns / SECOND_NS:g} s from when it was issued"
+        yield heartbeat(stage, machine, Answer.INVALID_CERTIFICATE, because, client=1)
+        yield policy_fetch(stage, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)
+        yield Join(machine)
+
+    @staticmethod
+    def _in_time(stage: Stage, life_ns: int) -> bool:
+        return stage.now() + life_ns + life_ns // LIFE_STRETCH + AFTERWARDS_NS < stage.end_ns

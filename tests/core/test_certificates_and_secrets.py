@@ -67,6 +67,20 @@ def test_certificates_of_registration_and_rotation_verify_offline(server: Server
             assert certificate["machine_id"] == machine.id
 
 
+@pytest.mark.parametrize("life_seconds", [1, 20, 86_400])
+def test_a_certificate_shows_the_life_it_is_given_and_is_good_until_the_nanosecond_it_ends(life_seconds: int) -> None:
+    server = Server(certificate_life_seconds=life_seconds)
+    machine, policy_id = server.register(), server.policy()
+    server.consent(machine, policy_id)
+    issued, expires = (parse_timestamp(machine.certificate[name]) for name in ("issued_at", "expires_at"))
+    assert issued is not None
+    assert expires == issued + life_seconds * SECOND
+    server.pass_time(life_seconds * SECOND - 1)
+    assert server.beat(machine, policy_id, "aa").status == 200
+    server.pass_time(1)
+    assert server.beat(machine, policy_id, "bb").error == (401, "invalid heartbeat auth")
+
+
 @pytest.mark.parametrize("field", ["certificate_id", "machine_id", "issued_at", "expires_at", "signature"])
 def test_a_certificate_with_anything_changed_does_not_verify(server: Server, field: str) -> None:
     certificate, other = server.register().certificate, server.register().certificate

@@ -46,6 +46,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     ),
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": ("auth_failure_threshold", "1", 1, ["0", "-1", "1000000001"], NO_WHOLE_NUMBERS),
     "HEARTBEAT_NONCE_TTL_SECONDS": ("nonce_ttl_seconds", "180", 180, ["179", "0", "86401"], NO_WHOLE_NUMBERS),
+    "MACHINE_CERT_TTL_SECONDS": ("certificate_life_seconds", "1", 1, ["0", "-1", "86401"], NO_WHOLE_NUMBERS),
     "RATE_LIMIT_REFILL_PER_SECOND": (
         "rate_limit_refill_per_second",
         "0.5",
@@ -78,6 +79,7 @@ DEFAULTS = {
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": "300",
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": "10",
     "HEARTBEAT_NONCE_TTL_SECONDS": "300",
+    "MACHINE_CERT_TTL_SECONDS": "900",
     "RATE_LIMIT_REFILL_PER_SECOND": "5.0",
     "RATE_LIMIT_BURST": "20",
     "AUDIT_EVENTS_PER_STREAM": "5000",

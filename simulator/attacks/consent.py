@@ -1,0 +1,72 @@
+"""Consents that are over, and consents to what is not one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.attacks.acting import act, call, denied, enrol, heartbeat, revoke, revoked, settle
+from simulator.attacks.script import Say, ScriptAttack, refused
+from simulator.fleet.machine import Action
+from simulator.fleet.requests import consent_call
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    from simulator.attacks.script import Script, Stage
+
+
+class AfterRevoke(ScriptAttack):
+    """A captured consent, sent again after it was revoked."""
+
+    name = "consent.after-revoke"
+    shape = "a captured consent sent again after it was revoked, and a heartbeat under it"
+    verdict = "409 consent already revoked for this policy version; 403 no active consent for worker/policy"
+    effect = "one owner_access_denied event, reason consent_revoked"
+    anchor = "contract §4: revoking ends a pair of worker and policy version for good"
+    severity = 7.1
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt, in the name of a machine that was never heard from."""
+        machine = yield from enrol(stage, stage.new_owner())
+        owner_id = machine.owner_id
+        captured = consent_call(stage.token, owner_id, machine.worker_id, machine.policy_id)
+        outcome = yield from settle(revoke(stage, machine), "revoke")
+        revoked(stage, machine, outcome)
+        over = refused(409, "consent already revoked for this policy version", "it was revoked for good")
+        leaves = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
+        yield call(stage, captured, over, client=1, leaves=leaves)
+        yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
+
+
+class ForeignConsent(ScriptAttack):
+    """An owner consents for another one's machine, and to another one's policy."""
+
+    name = "consent.foreign"
+    shape = "an owner's rightly signed consent for another owner's worker, and to another owner's policy"
+    verdict = "400 worker not found for owner, 400 active policy not found for owner"
+    effect = "one owner_access_denied event each for both owners, and the other's machine keeps its own policy"
+    anchor = "OWASP API1:2023"
+    severity = 8.1
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt, in the names of machines that are never heard from."""
+        mine = yield from enrol(stage, stage.new_owner())
+        theirs = yield from enrol(stage, stage.new_owner(), client=1)
+        owner_id, other_id = mine.owner_id, theirs.owner_id
+        yield call(
+            stage,
+            consent_call(stage.token, owner_id, theirs.worker_id, mine.policy_id),
+            refused(400, "worker not found for owner", "the machine is another owner's"),
+            client=2,
+            leaves=denied("worker_not_found_for_owner", owner_id, theirs.worker_id, other_id),
+        )
+        yield call(
+            stage,
+            consent_call(stage.token, owner_id, mine.worker_id, theirs.policy_id),
+            refused(400, "active policy not found for owner", "the policy is another owner's"),
+            client=2,
+            leaves=denied("active_policy_not_found_for_owner", owner_id, theirs.policy_id, other_id),
+        )
+        policy_id = theirs.policy_id
+        yield from act(stage, theirs, Action.FETCH_POLICY, client=2)
+        message = f"the other owner's machine is under {theirs.policy_id}, and was under {policy_id}"
+        yield Say("keeps-its-policy", theirs.policy_id == policy_id, message)

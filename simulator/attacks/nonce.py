@@ -1,0 +1,151 @@
+"""Nonces: burnt by forgers, too long, with field borders inside, and more than anybody needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from reference_server.wire.signing import sign_text
+from reference_server.wire.timestamps import format_timestamp
+from simulator.attacks.acting import enrol, heartbeat, heartbeat_send
+from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack
+from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Together, heartbeat_gets
+from simulator.fleet.machine import MILLISECOND_NS, heartbeat_request, signed_heartbeat
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from simulator.attacks.script import Script, Send, Stage
+    from simulator.fleet.machine import Machine
+
+NONCE_MAX_CHARACTERS = 128
+"""Contract §4, check 3."""
+HUGE_CHARACTERS = 900_000
+"""Inside the body limit of 1 MiB: it is the nonce that is refused."""
+WAVE = 32
+FLOOD_WAVES_MAX = 10
+"""320 heartbeats within a second or two: a limit that has not shown itself by then is none that stops a flood."""
+
+
+class Burn(ScriptAttack):
+    """A forger uses up the nonce that the victim will use next."""
+
+    name = "nonce.burn"
+    shape = "a badly signed heartbeat with the victim's next nonce, then the victim's genuine one"
+    verdict = "401 invalid heartbeat auth, then 200"
+    effect = "one worker_auth_failed event, reason invalid_heartbeat_signature; then one acceptance"
+    anchor = "contract §4: a nonce is reserved only after the signature has been verified"
+    severity = 5.3
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        nonce = stage.rng.bytes(NONCE_BYTES)
+        timestamp = format_timestamp(stage.wall() // MILLISECOND_NS * MILLISECOND_NS)
+        key = stage.rng.bytes(24).hex().encode()
+        body = signed_heartbeat(key, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, "{}")
+        bad = heartbeat_gets(Answer.INVALID_SIGNATURE, "it is signed with a key that the forger made up")
+        yield heartbeat_send(stage, machine, body, bad, nonce=nonce, client=1)
+        yield heartbeat(stage, machine, Answer.ACCEPTED, "a forger can never burn its nonce", nonce=nonce, client=2)
+        yield Join(machine)
+
+
+class Oversized(ScriptAttack):
+    """Nonces as long as is allowed, and longer."""
+
+    name = "nonce.oversized"
+    shape = "rightly signed heartbeats whose nonces have 900,000 and 129 characters, and 128 of one and of two bytes"
+    verdict = "400 invalid heartbeat fields past 128 characters, else 200"
+    effect = "one worker_auth_failed event, reason malformed_heartbeat_fields, for each that is too long"
+    anchor = "OWASP API4:2023"
+    severity = 5.3
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        for characters, filling in (
+            (HUGE_CHARACTERS, "a"),
+            (NONCE_MAX_CHARACTERS + 1, "a"),
+            (NONCE_MAX_CHARACTERS, "a"),
+            (NONCE_MAX_CHARACTERS, "é"),
+        ):
+            raw = stage.rng.bytes(NONCE_BYTES)
+            text = raw.hex().ljust(characters, filling)
+            timestamp = format_timestamp(stage.wall() // MILLISECOND_NS * MILLISECOND_NS)
+            body = signed_heartbeat(machine.token, machine.worker_id, timestamp, text, machine.policy_id, "{}")
+            fits = characters <= NONCE_MAX_CHARACTERS
+            answer = Answer.ACCEPTED if fits else Answer.MALFORMED_FIELDS
+            because = f"a nonce may have {NONCE_MAX_CHARACTERS} characters, and this one has {characters}"
+            yield heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=raw, client=1)
+        yield Join(machine)
+
+
+class Delimiter(ShotAttack):
+    """Field borders and control characters inside of fields: two different heartbeats must never sign the same text."""
+
+    name = "nonce.delimiter"
+    shape = "a rightly signed heartbeat with a | or a control character in its nonce or policy id, moving field borders"
+    verdict = "400 invalid heartbeat fields"
+    effect = "one worker_auth_failed event, reason malformed_heartbeat_fields"
+    anchor = "contract §4, check 3; CWE-140"
+    severity = 6.5
+
+    forms: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("{nonce}|{policy}", "{policy}"),
+        ("{nonce}|pol_0000000000000000", "{policy}"),
+        ("|{nonce}", "{policy}"),
+        ("{nonce}|", "{policy}"),
+        ("{nonce}", "x|{policy}"),
+        ("{nonce}", "{policy}|"),
+        *((f"{{nonce}}{character}", "{policy}") for character in "\0\t\n\r\x1b\x7f\x85"),
+        ("{nonce}", "{policy}\n"),
+        ("{nonce}", "\0{policy}"),
+    )
+    """Nonce and policy id of each form."""
+
+    def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
+        """Sign it as its fields are: only the characters are wrong."""
+        raw = rng.bytes(NONCE_BYTES)
+        forms = self.forms[int(rng.integers(len(self.forms)))]
+        nonce, policy_id = (form.format(nonce=raw.hex(), policy=victim.policy_id) for form in forms)
+        timestamp = format_timestamp(moment.wall_ns // MILLISECOND_NS * MILLISECOND_NS)
+        text = f"{victim.worker_id}|{timestamp}|{nonce}|{policy_id}"
+        fields = {"timestamp": timestamp, "nonce": nonce, "policy_id": policy_id, "metrics": {}}
+        body = msgspec.json.encode({**fields, "signature": sign_text(victim.token, text).decode()})
+        token = victim.token.decode()
+        request = heartbeat_request(moment.host, victim.worker_id, token, victim.certificate_id, body)
+        return Shot(request, raw, Answer.MALFORMED_FIELDS, victim.certificate_number)
+
+
+class Flood(ScriptAttack):
+    """A genuine machine that sends as fast as it can: only the rate limit keeps it from filling the nonce store."""
+
+    name = "nonce.flood"
+    shape = f"genuine heartbeats with fresh nonces, {WAVE} at once from one address, until the rate limit shows itself"
+    verdict = "200 while within the limit, then 429"
+    effect = "none beyond the limit"
+    anchor = "OWASP API4:2023"
+    severity = 5.3
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        sent = accepted = 0
+        limited = False
+        while not limited and sent < WAVE * FLOOD_WAVES_MAX:
+            outcomes: list[Outcome] = yield Together(tuple(self._flooding(stage, machine) for _ in range(WAVE)))
+            sent += len(outcomes)
+            accepted += sum(outcome.got is Answer.ACCEPTED for outcome in outcomes)
+            limited = any(outcome.got is Answer.RATE_LIMITED for outcome in outcomes)
+        if limited:
+            yield Say("limited", held=True, message=f"{accepted} of {sent} were accepted, then the limit held")
+        else:
+            yield Say("limited", held=None, message=f"the rate limit of this target is past {sent} heartbeats at once")
+        yield heartbeat(stage, machine, Answer.ACCEPTED, "others are not limited by the flood", client=2)
+        yield Join(machine)
+
+    @staticmethod
+    def _flooding(stage: Stage, machine: Machine) -> Send:
+        return heartbeat(stage, machine, Answer.WITHIN_LIMIT, "one address may send no faster", client=1)

@@ -1,0 +1,87 @@
+"""Policy fetches by those who may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.attacks.acting import OK, enrol, heartbeat
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.certificate import CERTIFICATE_DIGITS
+from simulator.attacks.credential import TOKEN_DIGITS, WORKER_DIGITS, near_miss
+from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Send, Together, granted, heartbeat_gets
+from simulator.fleet.requests import ApiCall, http_message
+from simulator.history import NO_MACHINE, Answer, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.attacks.script import Script, Stage
+    from simulator.fleet.machine import Machine
+
+AT_ONCE = 1000
+FETCHES_A_CLIENT = 10
+"""Half of the burst that any limit must allow."""
+TOKEN, CERTIFICATE = "X-Machine-Token", "X-Machine-Certificate-Id"
+
+
+class Bogus(ScriptAttack):
+    """A thousand wrong policy fetches at the same moment: each is refused for its reason, and the server lives on."""
+
+    name = "policy-fetch.bogus"
+    shape = f"{AT_ONCE:,} policy fetches at once with missing headers, wrong tokens and wrong certificates"
+    verdict = "401 unauthorized; the server stays live"
+    effect = "one worker_auth_failed event each, with the three reasons of policy fetches"
+    anchor = "contract §3, §4; OWASP API2:2023"
+    severity = 7.5
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        fetches = tuple(
+            msgspec.structs.replace(send, client=1 + number // FETCHES_A_CLIENT)
+            for number, send in zip(range(AT_ONCE), _bogus_fetches(stage, machine), strict=False)
+        )
+        outcomes: list[Outcome] = yield Together(fetches)
+        health = http_message("GET", "/health", stage.host, {})
+        alive: Outcome = yield Send(health, granted(OK, "it stays live"), Operation.OTHER)
+        beaten: Outcome = yield heartbeat(stage, machine, Answer.ACCEPTED, "the machine is as good as before")
+        answered = sum(outcome.known for outcome in outcomes)
+        message = f"after {AT_ONCE:,} wrong policy fetches at once, {answered:,} of them answered, the server "
+        held: bool | None = True
+        if alive.right and beaten.right:
+            message += "answered its health page and took a heartbeat"
+        else:
+            held = False if alive.got is Answer.LOST and beaten.got is Answer.LOST else None
+            message += f"answered {alive.status} to its health page and {beaten.status} to a heartbeat (0: nothing)"
+        yield Say("stays-live", held, message)
+        yield Join(machine)
+
+
+def _bogus_fetches(stage: Stage, machine: Machine) -> Iterator[Send]:
+    """Give every way of being wrong, over and over."""
+    token, certificate_id = machine.token.decode(), machine.certificate_id
+    while True:
+        unknown = f"wrk_{random_hex(stage.rng, WORKER_DIGITS)}"
+        wrong_token = random_hex(stage.rng, TOKEN_DIGITS)
+        near_token = near_miss(stage.rng, token, int(stage.rng.integers(TOKEN_DIGITS)))
+        wrong_certificate = f"mcert_{random_hex(stage.rng, CERTIFICATE_DIGITS)}"
+        for headers, answer in (
+            ({}, Answer.POLICY_MISSING_HEADERS),
+            ({TOKEN: token}, Answer.POLICY_MISSING_HEADERS),
+            ({CERTIFICATE: certificate_id}, Answer.POLICY_MISSING_HEADERS),
+            ({TOKEN: wrong_token, CERTIFICATE: certificate_id}, Answer.POLICY_INVALID_TOKEN),
+            ({TOKEN: near_token, CERTIFICATE: certificate_id}, Answer.POLICY_INVALID_TOKEN),
+            ({TOKEN: token, CERTIFICATE: wrong_certificate}, Answer.POLICY_INVALID_CERTIFICATE),
+        ):
+            yield _fetch(stage, machine.worker_id, headers, answer, machine.index)
+        yield _fetch(
+            stage, unknown, {TOKEN: token, CERTIFICATE: certificate_id}, Answer.POLICY_INVALID_TOKEN, NO_MACHINE
+        )
+
+
+def _fetch(stage: Stage, worker_id: str, headers: dict[str, str], answer: Answer, machine: int) -> Send:
+    wanted = ApiCall(Operation.POLICY_FETCH, "GET", f"/workers/{worker_id}/policy", headers)
+    expect = heartbeat_gets(answer, "only the machine itself may fetch its policy")
+    return Send(wanted.message(stage.host), expect, Operation.POLICY_FETCH, machine)

@@ -1,0 +1,83 @@
+"""Revoking a consent: it ends at once, it ends once, and it ends for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.attacks.acting import consent_anew, enrol, heartbeat, revoke, revoked, settle
+from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, UnsettledError
+from simulator.attacks.server_clock import SECOND_NS
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    from simulator.attacks.script import Script, Stage
+
+RACING = 24
+RACERS_A_CLIENT = 6
+AFTERWARDS = 6
+BETWEEN_NS = SECOND_NS + SECOND_NS // 10
+"""Between two revocations, so that they differ also where times are shown in whole seconds."""
+
+
+class Race(ScriptAttack):
+    """Heartbeats on their way while the owner revokes: what was sent after the answer is too late."""
+
+    name = "revoke.race"
+    shape = f"{RACING} fresh heartbeats at the moment of a revoke, and {AFTERWARDS} once it is acknowledged"
+    verdict = "200 or 403 while it is under way, 403 no active consent for worker/policy afterwards"
+    effect = "one consent_revoked event; no acceptance of what was sent after the answer to the revoke"
+    anchor = "contract §4, check 11; CWE-367"
+    severity = 7.1
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        yield from settle(heartbeat(stage, machine, Answer.ACCEPTED, "it is consented to"), "a first heartbeat")
+        racing = tuple(
+            heartbeat(
+                stage, machine, Answer.WHILE_REVOKING, "the revoke is under way", client=1 + number // RACERS_A_CLIENT
+            )
+            for number in range(RACING)
+        )
+        half = len(racing) // 2
+        outcomes: list[Outcome] = yield Together((*racing[:half], revoke(stage, machine), *racing[half:]))
+        revoking = outcomes[half]
+        revoked(stage, machine, revoking)
+        if not revoking.right:
+            raise UnsettledError(f"revoke: {revoking.got.name.lower()} (HTTP {revoking.status})")
+        late: list[Outcome] = []
+        for _ in range(AFTERWARDS):
+            outcome: Outcome = yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
+            late.append(outcome)
+        # Some of those at the same moment may have left only after the revoke was answered.
+        late += [one for one in outcomes if one is not revoking and one.sent_ns > revoking.answered_ns]
+        accepted = sum(one.got is Answer.ACCEPTED for one in late)
+        message = f"of {len(late)} heartbeats sent after the revoke was acknowledged {accepted} were accepted"
+        yield Say("revoked-at-once", accepted == 0, message)
+        yield from consent_anew(stage, machine, client=2)
+        yield Join(machine)
+
+
+class Twice(ScriptAttack):
+    """A consent revoked again: that it was over before must stay as it was."""
+
+    name = "revoke.twice"
+    shape = "the same consent revoked twice, a second apart"
+    verdict = "200 both times, with the first one's revoked_at"
+    effect = "one consent_revoked event"
+    anchor = "contract §3: repeating it changes nothing"
+    severity = 3.1
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt, in the name of a machine that is never heard from."""
+        machine = yield from enrol(stage, stage.new_owner())
+        revoking = revoke(stage, machine)
+        first = yield from settle(revoking, "revoke")
+        revoked(stage, machine, first)
+        yield Pause(stage.now() + BETWEEN_NS)
+        again = yield from settle(msgspec.structs.replace(revoking, leaves=()), "revoke again")
+        times = [str(one.data().get("revoked_at", "")) for one in (first, again)]
+        held = bool(times[0]) and times[0] == times[1]
+        yield Say("first-time-kept", held, f"revoked_at was {times[0]!r}, and {times[1]!r} when revoked again")

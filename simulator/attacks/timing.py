@@ -1,0 +1,73 @@
+"""Whether two kinds of requests take a server different times: a test so strict that noise cannot fail it.
+
+As dudect does (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): slow samples are cropped, which
+are noise of the machine's, and the rest is compared by Welch's t-test with a threshold that no noise reaches. Because a
+difference can be significant and yet too small for anybody, it must also be large enough, and there all the time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAMPLES_MIN = 1000
+"""Of either kind; fewer say nothing."""
+CROPPED_PERCENTILE = 90
+T_MAX = 10.0
+"""Beyond it dudect calls an implementation surely not constant in time; chance gets there once in 10^23 tries."""
+DIFFERENCE_MIN_NS = 20_000
+"""A smaller difference of the medians is of no use over a network, and may be the harness's own."""
+PARTS = 3
+
+
+class TimingDifference(msgspec.Struct, frozen=True):
+    """What was measured: `leaks` is None when the samples were too few."""
+
+    leaks: bool | None
+    samples: int
+    t: float
+    medians_ns: tuple[float, float]
+
+    def shown(self) -> dict[str, Any]:
+        """Give the figures for a report."""
+        return {"samples": self.samples, "t": round(self.t, 2), "medians_us": [one / 1000 for one in self.medians_ns]}
+
+
+def compare_times(taken_ns: NDArray[Any], second: NDArray[np.bool_]) -> TimingDifference:
+    """Compare the times of two kinds of requests, in the order they were sent; `second` says which are of the second.
+
+    The kinds must have been drawn at random, so that whatever else changes with time hits both alike.
+    """
+    smaller = min(int(second.sum()), int((~second).sum()))
+    if smaller < SAMPLES_MIN:
+        return TimingDifference(None, len(taken_ns), 0.0, (0.0, 0.0))
+    medians = float(np.median(taken_ns[~second])), float(np.median(taken_ns[second]))
+    kept = taken_ns <= np.percentile(taken_ns, CROPPED_PERCENTILE)
+    t = welch_t(taken_ns[kept & ~second], taken_ns[kept & second])
+    leaks = abs(t) > T_MAX and all(
+        _clearly(taken_ns[part], second[part], math.copysign(1, t))
+        for part in np.array_split(np.arange(len(second)), PARTS)
+    )
+    return TimingDifference(leaks, len(taken_ns), t, medians)
+
+
+def welch_t(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Give Welch's t statistic of two samples: positive when the second is larger."""
+    difference = float(second.mean() - first.mean())
+    error = math.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    if error == 0:
+        return math.copysign(math.inf, difference) if difference else 0.0  # all alike
+    return difference / error
+
+
+def _clearly(taken_ns: NDArray[Any], second: NDArray[np.bool_], sign: float) -> bool:
+    """Say whether the medians differ by enough, in the direction given."""
+    if second.all() or not second.any():
+        return False
+    return bool(sign * (np.median(taken_ns[second]) - np.median(taken_ns[~second])) > DIFFERENCE_MIN_NS)
