@@ -62,6 +62,11 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
         ("attacks.sent", answers.get("attacks")),
         ("replay.accepted_twice", replay.get("accepted_twice")),
         ("alerts.errors", alerts.get("errors")),
+        ("audit.errors", figures.get("audit", {}).get("errors")),
+        *(
+            (f"{checker}.violations", figures.get(checker, {}).get("violations"))
+            for checker in ("revocation", "credentials", "limits")
+        ),
         *(
             (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
             for alert in ("stale_workers", "worker_auth_failures")

@@ -69,3 +69,13 @@ REPLAY_REST_SECONDS = 20.0
 """A connection that rested longer is opened anew, lest the server close it as the next request leaves."""
 REPLAY_MAX_CONCURRENT = 4000
 """Exchanges under way at once; more than a machine of two cores answers in its patience."""
+AUDIT_EVENTS_READ_MAX = 60_000
+"""Audit events read at the end of a run: 80 MB in memory, and a second or two of hashing."""
+AUDIT_LOOKS_MAX = 2000
+"""Looks at audit heads during a run, so that one of a week keeps no more of them than one of ten minutes."""
+AUDIT_WATCHING_SHARE = 0.02
+"""Of one core, what those looks may cost the server under test."""
+AUDIT_READING_SHARE = 0.05
+AUDIT_READING_MIN_SECONDS = 3.0
+AUDIT_READING_MAX_SECONDS = 20.0
+"""Reading whole audit lists may take this share of a run, between these two; enough for a hundred pages or more."""

@@ -42,11 +42,15 @@ DEFAULTS = {
     "WORKER_STATUS_STALE_SECONDS": 60,
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 300,
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
+    "RATE_LIMIT_REFILL_PER_SECOND": 5,
+    "RATE_LIMIT_BURST": 20,
+    "AUDIT_EVENTS_PER_STREAM": 5000,
 }
 """The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
 
 
-AUTH_ALERT_SETTINGS = ("WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS", "WORKER_AUTH_FAIL_ALERT_THRESHOLD")
+UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
+"""Those that no route shows."""
 
 
 class RunError(Exception):
@@ -219,20 +223,24 @@ def _settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[
             f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
             "it is judged by its own, and thresholds on that alert may not fit",
         )
-    unseen = {name: value for name, value in scenario.server.settings.items() if name in AUTH_ALERT_SETTINGS}
+    unseen = {name: value for name, value in scenario.server.settings.items() if name in UNSEEN_SETTINGS}
     if unseen:
         shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
         warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
     return warnings
 
 
-def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float | None) -> Facts:
+def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float | None, *, only_client: bool) -> Facts:
     settings = {**DEFAULTS, **scenario.server.settings}
     return Facts(
         stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
+        rate_limit_refill_per_second=float(settings["RATE_LIMIT_REFILL_PER_SECOND"]),
+        rate_limit_burst=int(settings["RATE_LIMIT_BURST"]),
+        audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
+        only_client=only_client,
     )
 
 
@@ -246,7 +254,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         machines=scenario.fleet.machines,
         thresholds=scenario.thresholds,
         attacks=tuple(attack.name for attack in scenario.attacks),
-        facts=_facts(scenario, outcome.baseline, outcome.stale_seconds),
+        facts=_facts(scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None),
         target=outcome.target,
         given_target=request.target is not None,
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.answers import check_answers
 from simulator.checkers.attacks import check_attacks
+from simulator.checkers.audit import check_audit
+from simulator.checkers.credentials import check_credentials
 from simulator.checkers.generator import check_generator
+from simulator.checkers.limits import check_limits
 from simulator.checkers.replay import check_replay
+from simulator.checkers.revocation import check_revocation
 from simulator.checkers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 CHECKERS: Mapping[str, Checker] = {
     "alerts": check_alerts,
     "replay": check_replay,
+    "revocation": check_revocation,
+    "credentials": check_credentials,
+    "audit": check_audit,
+    "limits": check_limits,
     "answers": check_answers,
     "attacks": check_attacks,
     "generator": check_generator,

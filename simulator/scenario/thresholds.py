@@ -32,6 +32,10 @@ METRICS: dict[str, tuple[str, ...]] = {
     "alerts.worker_auth_failures.cleared": ("count",),
     **{f"auth_failures.{reason}": ("count",) for reason in REASONS.values()},
     "replay.accepted_twice": ("count",),
+    "revocation.violations": ("count",),
+    "credentials.violations": ("count",),
+    "audit.errors": ("count",),
+    "limits.violations": ("count",),
     "generator.dropped_starts": ("count", "rate"),
     "machines.connected": ("max",),
 }

@@ -18,6 +18,7 @@ from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.fleet.requests import owner_headers
 from simulator.records import GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
+from simulator.worlds.auditing import Auditor
 from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.onboarding import OK, Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
@@ -108,8 +109,8 @@ class LiveRun:
         self._target = target
         self._history = history
         self._progress = progress
-        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, audit_rng = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)
         )
         # Owners of their own for each run, so that a target that has seen runs before is no different.
         wall = time.time_ns  # noqa: TID251 - the live world runs on the real clock
@@ -128,6 +129,9 @@ class LiveRun:
             scenario.fleet.certificate_rotation_ns,
             tape,
         )
+        self._owner_ids = sorted({machine.owner_id for machine in self._fleet})
+        duration_seconds = scenario.duration_ns / SECOND_NS
+        self._auditor = Auditor(target, history, self.now, audit_rng, self._owner_ids, duration_seconds)
         self._nursery: trio.Nursery | None = None
         self._calling: set[int] = set()
         self._shard = Shard(
@@ -148,15 +152,15 @@ class LiveRun:
         """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
         progress = self._progress
         progress.phase = "policies"
-        owner_ids = sorted({machine.owner_id for machine in self._fleet})
-        await self._onboarding.create_policies(owner_ids)
+        await self._onboarding.create_policies(self._owner_ids)
         if self._tape is not None:
             self._tape.start(self.now(), self._wall())
         self._start_ns = time.monotonic_ns()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                for task in (self._shard.run, self._conduct, self._scrape, self._watch, self._tick_hardware):
+                watching = (self._scrape, self._watch, self._tick_hardware, self._auditor.watch)
+                for task in (self._shard.run, self._conduct, *watching):
                     nursery.start_soon(task)
                 await trio.sleep(self._scenario.duration_ns / SECOND_NS)
                 nursery.cancel_scope.cancel()
@@ -165,6 +169,7 @@ class LiveRun:
             with trio.CancelScope(shield=True):
                 await self._shard.finish(LAST_ANSWERS_SECONDS)
                 await self._last_scrape()
+                await self._auditor.read()
             self._history.campaigns = [campaign.record() for campaign in self._campaigns]
             progress.phase = "done"
 

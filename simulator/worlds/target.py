@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MACHINES_NET = 16
 OWNERS_NET = 8
 ATTACKERS_NET = 9
+AUDITORS_NET = 6
 SCRIPTS_NET = 13
 SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
@@ -100,6 +101,7 @@ def _numbered(network: int) -> Callable[[Target, int], str | None]:
 machine_source = _numbered(MACHINES_NET)
 owner_source = _numbered(OWNERS_NET)
 attacker_source = _numbered(ATTACKERS_NET)
+auditor_source = _numbered(AUDITORS_NET)
 
 
 def script_source(target: Target, number: int) -> str | None:

@@ -1,0 +1,156 @@
+"""The audit checker: each change and each refused attempt has its event, the chains hold, and nobody lost one.
+
+Owners' lists are read through the API alone, so any target can be judged. What an owner sees is held against what the
+history says was done, within the bounds that two-ended times leave.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from simulator.checkers.alerts import find_restarts
+from simulator.checkers.audit_chain import check_chain, check_list, check_looks
+from simulator.checkers.audit_events import check_events, check_policies, check_totals
+from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
+from simulator.checkers.audit_lists import NOTABLE, ROUTINE, OwnerAudit, chained, gather
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from simulator.checkers.facts import Facts
+    from simulator.history import History
+
+NO_ROUTE = (404, 405, 501)
+STREAMS = (ROUTINE, NOTABLE)
+
+
+def check_audit(history: History, facts: Facts) -> Verdict:
+    """Hold every audit list that was read against the history and against itself (contract §3)."""
+    if not history.owners and not history.audit_readings:
+        return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
+    owners = gather(history)
+    readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
+    if not readable:
+        return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
+    judged = _Judged(history, facts, readable)
+    findings = sorted(judged.findings(), key=lambda finding: finding.rule in {"audit.missing", "audit.unexplained"})
+    figures: dict[str, Any] = {
+        "errors": len(findings),
+        "owners": len(history.owners),
+        "owners_read": len(judged.whole),
+        "owners_counted": len(judged.counted),
+        "events": sum(len(owner.events or ()) for owner in judged.whole.values()),
+        "looks": sum(len(owner.looks) for owner in owners.values()),
+        "chained": judged.chained,
+    }
+    if findings:
+        shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
+        summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
+        return Verdict("audit", Status.FAIL, summary, shown, figures)
+    read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
+    problem = judged.problem(owners)
+    if problem:
+        return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
+    more = f"; of {len(judged.counted)} more owners the number of events is right" if judged.counted else ""
+    summary = f"{read}; their chains hold{more}."
+    return Verdict("audit", Status.PASS, summary, (), figures)
+
+
+class _Judged:
+    """What there is to judge by: which owners' lists were read whole, whose events only counted, and what was due."""
+
+    def __init__(self, history: History, facts: Facts, owners: dict[str, OwnerAudit]) -> None:
+        self._history = history
+        self._facts = facts
+        self._owners = owners
+        self.chained = chained(owners.values())
+        self.restarted = bool(find_restarts(history, facts))
+        self.whole = {owner_id: owner for owner_id, owner in owners.items() if owner.events is not None}
+        settled_ns = min(
+            (owner.sent_ns for owner in self.whole.values()),
+            default=min(owner.looks[-1].sent_ns for owner in owners.values()),
+        )
+        self.counted = {
+            owner_id: owner
+            for owner_id, owner in owners.items()
+            if self.chained and owner_id not in self.whole and owner.looks[-1].sent_ns >= settled_ns
+        }
+        until_ns = max(owner.looks[-1].answered_ns for owner in owners.values())
+        self._expected: Expected = expect(history, [*self.whole, *self.counted], settled_ns, until_ns)
+
+    def findings(self) -> Iterator[Finding]:
+        """Find all that is provably wrong."""
+        whose = {record.worker_id: record.owner_id for record in self._history.machines.values()}
+        policy_of = single_policies(self._history)
+        closed = bool(self.whole) and all(
+            event.type in TYPES for owner in self.whole.values() for event in owner.events or ()
+        )
+        for owner in self._owners.values():
+            if self.chained and not self.restarted:
+                yield from check_looks(owner)
+            if owner.owner_id in self.whole:
+                yield from self._whole_list(owner, whose, policy_of, closed=closed)
+            elif owner.owner_id in self.counted and not self.restarted:
+                yield from check_totals(owner, self._expected, STREAMS, closed=closed)
+
+    def _whole_list(
+        self, owner: OwnerAudit, whose: Mapping[str, str], policy_of: Mapping[str, str], *, closed: bool
+    ) -> Iterator[Finding]:
+        yield from check_list(owner)
+        if self.chained:
+            yield from check_chain(owner, self._facts.audit_events_per_stream)
+        complete = [stream for stream in STREAMS if not self.restarted and self._kept_from_the_first(owner, stream)]
+        yield from check_events(owner, self._expected, whose, complete)
+        yield from check_policies(owner, policy_of)
+        if self.chained and not self.restarted:
+            others = [stream for stream in STREAMS if stream not in complete]
+            yield from check_totals(owner, self._expected, others, closed=closed)
+
+    def _kept_from_the_first(self, owner: OwnerAudit, stream: str) -> bool:
+        """Say whether a list still has every event that a stream ever had, as far as its server tells."""
+        if not owner.steady:
+            return False
+        events = [event for event in owner.events or () if event.stream == stream]
+        if not self.chained:
+            most = self._facts.audit_events_per_stream
+            return most is None or len(events) < most
+        if events:
+            return events[0].sequence <= 1
+        head = owner.heads.get(stream)
+        return head is None or head.sequence == 0
+
+    def problem(self, owners: Mapping[str, OwnerAudit]) -> str:
+        """Say why a list without errors proves too little; nothing when it does not."""
+        if self.restarted:
+            return "The server started anew, and what it forgot then cannot be told from what it lost."
+        if not self.chained and any(owner.events for owner in self.whole.values()):
+            return "The target shows no hash chain (contract §3), so nothing proves that no event was changed."
+        refused = Counter(status for owner in owners.values() if not owner.looks for status in owner.refusals)
+        if refused:
+            return f"{refused.total()} owners' lists were answered with HTTP {refused.most_common(1)[0][0]}."
+        if not self.whole and not self.counted:
+            return "No list could be read at the end of the run."
+        restless = sum(not owner.steady for owner in self.whole.values())
+        if restless == len(self.whole) and restless:
+            return "Every list changed while it was read."
+        return ""
+
+
+def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
+    refusals = Counter(status for owner in owners.values() for status in owner.refusals)
+    if not refusals:
+        return "No owner's audit list could be read."
+    status = refusals.most_common(1)[0][0]
+    if status in NO_ROUTE:
+        return f"The target has no audit list: it answered HTTP {status}."
+    return f"No owner's audit list could be read: the target answered HTTP {status}."
+
+
+def _one_of_each_first(findings: list[Finding]) -> list[Finding]:
+    """Put one finding of each rule first: a hundred like the first would hide the second."""
+    firsts = {finding.rule: finding for finding in reversed(findings)}
+    first = [finding for finding in findings if firsts[finding.rule] is finding]
+    return first + [finding for finding in findings if firsts[finding.rule] is not finding]

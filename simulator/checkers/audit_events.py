@@ -1,0 +1,201 @@
+"""Whether each owner was shown the events that were due to it, and no others (contract §3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from simulator.checkers.audit_expected import REASONED, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
+from simulator.checkers.matching import unmatched
+from simulator.checkers.verdict import Finding
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from simulator.checkers.audit_lists import OwnerAudit
+
+    Counted = list[tuple[Key, int]]
+
+NOTHING_DUE = Due({}, {})
+
+
+def check_events(
+    owner: OwnerAudit, expected: Expected, whose: Mapping[str, str], streams: Sequence[str]
+) -> Iterator[Finding]:
+    """Compare a whole list with what was due. Only the streams named were kept from their first event on.
+
+    `whose` gives the owner of each worker, to tell what belongs to somebody else.
+    """
+    due_types = expected.of(owner.owner_id).types
+    shown: dict[str, Counter[Key]] = {}
+    for event in owner.events or ():
+        reason = event.reason if event.type in REASONED else ""
+        shown.setdefault(event.type, Counter())[Key(event.actor, event.object_id, reason)] += 1
+    for kind in sorted(TYPES & {*due_types, *shown}):
+        due, seen = due_types.get(kind, NOTHING_DUE), shown.get(kind, Counter())
+        missing: Counted = []
+        if (ROUTINE if kind == HEARTBEAT_EVENT else NOTABLE) in streams:
+            missing = _missing(due, seen)
+        extra = _without(_extra(due, seen), expected.spare.of(owner.owner_id, kind))
+        moved = _moved(missing, extra)
+        if moved:
+            wrong, right, _ = moved[0]
+            message = f"{kind} is shown {_words(wrong)}, due was {_words(right)}"
+            yield _finding(owner, kind, "misattributed", message, sum(one[2] for one in moved), right)
+        if missing:
+            key, count = missing[0]
+            message = f"{count} events {kind} {_words(key)} are missing"
+            yield _finding(owner, kind, "missing", message, sum(count for _, count in missing), key)
+        for rule, found in _by_rule(owner, extra, due, whose).items():
+            key, count = found[0]
+            message = f"{count} events {kind} {_words(key)} are too many, {_why(rule)}"
+            yield _finding(owner, kind, rule, message, sum(count for _, count in found), key)
+
+
+def _missing(due: Due, seen: Counter[Key]) -> Counted:
+    """Count what had to be shown and was not, when everything that was shown is put where it fits best."""
+    missing = [(key, count.low - seen[key]) for key, count in due.exact.items() if count.low > seen[key]]
+    wanted = {key: count.low for key, count in due.open.items() if count.low}
+    if wanted:
+        free = {key: count - min(count, due.exact[key].low if key in due.exact else 0) for key, count in seen.items()}
+        free = {key: count for key, count in free.items() if count}
+        fits = [tuple(at for at, key in enumerate(free) if _fits(key, pattern)) for pattern in wanted]
+        left = unmatched(list(wanted.values()), list(free.values()), fits)
+        missing += [(key, count) for key, count in zip(wanted, left, strict=True) if count]
+    return missing
+
+
+def _extra(due: Due, seen: Counter[Key]) -> Counted:
+    """Count what was shown and fits nothing that may have been due."""
+    nothing = Count()
+    over = {key: count - due.exact.get(key, nothing).high for key, count in seen.items()}
+    over = {key: count for key, count in over.items() if count > 0}
+    if over and due.open:
+        fits = [tuple(at for at, pattern in enumerate(due.open) if _fits(key, pattern)) for key in over]
+        left = unmatched(list(over.values()), [count.high for count in due.open.values()], fits)
+        over = {key: count for key, count in zip(over, left, strict=True) if count}
+    return list(over.items())
+
+
+def _fits(key: Key, pattern: Key) -> bool:
+    return (
+        key.actor == pattern.actor
+        and pattern.object_id in {"", key.object_id}
+        and (not pattern.reason or pattern.reason == key.reason)
+    )
+
+
+def _without(extra: Counted, spare: int) -> Counted:
+    """Leave out as many as nobody can be blamed for."""
+    blamed = []
+    for key, count in extra:
+        forgiven = min(spare, count)
+        spare -= forgiven
+        if count > forgiven:
+            blamed.append((key, count - forgiven))
+    return blamed
+
+
+def _moved(missing: Counted, extra: Counted) -> list[tuple[Key, Key, int]]:
+    """Pair what is too many with what is missing, the most alike first, and take the pairs out of both."""
+    pairs = []
+    for alike in (2, 0):
+        for at, (right, _) in enumerate(missing[:FINDINGS_MAX]):
+            for other, (wrong, _) in enumerate(extra[:FINDINGS_MAX]):
+                count = min(missing[at][1], extra[other][1])
+                if count and sum(mine == its for mine, its in zip(right, wrong, strict=True)) >= alike:
+                    pairs.append((wrong, right, count))
+                    missing[at] = (right, missing[at][1] - count)
+                    extra[other] = (wrong, extra[other][1] - count)
+    missing[:] = [(key, count) for key, count in missing if count]
+    extra[:] = [(key, count) for key, count in extra if count]
+    return pairs
+
+
+def _by_rule(owner: OwnerAudit, extra: Counted, due: Due, whose: Mapping[str, str]) -> dict[str, Counted]:
+    """Say of each event that is too many what is wrong with it."""
+    rules: dict[str, Counted] = {}
+    for key, count in extra:
+        kind, _, name = key.actor.partition(":")
+        if kind == "worker" and whose.get(name, owner.owner_id) != owner.owner_id:
+            rule = "foreign"
+        elif key in due.exact and due.exact[key].high:
+            rule = "duplicate"
+        else:
+            rule = "unexplained"
+        rules.setdefault(rule, []).append((key, count))
+    return rules
+
+
+def _why(rule: str) -> str:
+    return {
+        "foreign": "and belong to another owner",
+        "duplicate": "for what was done",
+        "unexplained": "for nothing that was done leaves them",
+    }[rule]
+
+
+def _words(key: Key) -> str:
+    reason = f", reason {key.reason}" if key.reason else ""
+    about = f" about {key.object_id}" if key.object_id and key.object_id != key.actor.partition(":")[2] else ""
+    return f"by {key.actor}{about}{reason}"
+
+
+def _finding(owner: OwnerAudit, kind: str, rule: str, message: str, count: int, key: Key) -> Finding:
+    evidence: dict[str, Any] = {
+        "owner": owner.owner_id,
+        "type": kind,
+        "events": count,
+        "actor": key.actor,
+        "object_id": key.object_id,
+        "reason": key.reason,
+        "read_from_ns": owner.sent_ns,
+        "read_to_ns": owner.answered_ns,
+    }
+    return Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+
+
+def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], *, closed: bool) -> Iterator[Finding]:
+    """Compare the number of a stream's last event, which is how many it ever had, with how many were due.
+
+    `closed` says that a server has no events but the contract's, so that there can be too many.
+    """
+    totals = expected.of(owner.owner_id).totals
+    look = owner.looks[-1]
+    for stream in streams:
+        head = look.heads.get(stream)
+        had, due = 0 if head is None else head.sequence, totals[stream]
+        most = due.high + (expected.spare.in_all(owner.owner_id) if stream == NOTABLE else 0)
+        if due.low <= had <= most or (had > most and stream == NOTABLE and not closed):
+            continue
+        rule, what = ("missing", "too few") if had < due.low else ("unexplained", "too many")
+        message = f"its {stream} stream has had {had} events, {what}: possible is {due.low} to {most}"
+        evidence = {
+            "owner": owner.owner_id,
+            "stream": stream,
+            "events": had,
+            "low": due.low,
+            "high": most,
+            "looked_from_ns": look.sent_ns,
+            "looked_to_ns": look.answered_ns,
+        }
+        yield Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", look.sent_ns, evidence)
+
+
+def check_policies(owner: OwnerAudit, policy_of: Mapping[str, str]) -> Iterator[Finding]:
+    """See that accepted heartbeats name the policy that they came under, where it can only have been one."""
+    wrong = []
+    for event in owner.events or ():
+        if event.type == HEARTBEAT_EVENT:
+            metadata = event.raw.get("metadata")
+            shown = metadata.get("policy_id") if isinstance(metadata, dict) else None
+            if policy_of.get(event.object_id, shown) != shown:
+                wrong.append((event, shown))
+    if wrong:
+        event, shown = wrong[0]
+        right = policy_of[event.object_id]
+        message = f"{len(wrong)} events {HEARTBEAT_EVENT} name another policy than theirs, {shown!r} and not {right!r}"
+        key = Key(event.actor, event.object_id)
+        yield _finding(owner, HEARTBEAT_EVENT, "metadata", message, len(wrong), key)

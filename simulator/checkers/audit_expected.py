@@ -1,0 +1,259 @@
+"""Which audit events a run had to leave behind, and which it may have left, by owner and type (contract §3).
+
+What machines asked for is in the history's rows, what owners asked for in its effects. Both have two-ended times: when
+the lists were read, an answered request had surely left its event, a lost one perhaps.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.answers import judge_answers
+from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
+from simulator.checkers.bounds import may_fail_as
+from simulator.fleet.requests import EVENT_OF
+from simulator.history import NO_MACHINE, REASONS, Answer, History, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from simulator.records import Effect
+
+FAILURE_EVENT = "worker_auth_failed"
+DENIALS = ("owner_access_denied", "machine_certificate_issue_denied")
+REASONED = frozenset({FAILURE_EVENT, *DENIALS})
+"""Events whose metadata says why."""
+CREATING = frozenset({"machine_registered", "policy_created"})
+"""Each request that succeeds makes another object, so each leaves an event."""
+LASTING = frozenset({"policy_activated", "consent_created", "consent_revoked"})
+"""Done again to the same object they change nothing, so at least one request in all leaves an event."""
+AUDITED_AGAIN = frozenset({"policy_activated", "consent_created"})
+"""Of those, the ones that a server may audit again: the contract says only of revokes that repeating is nothing."""
+TYPES = frozenset({HEARTBEAT_EVENT, "machine_certificate_issued"}) | REASONED | CREATING | LASTING
+"""The audit types of contract §3."""
+UNSURE = (Answer.LOST, Answer.UNAVAILABLE, Answer.UNEXPECTED)
+
+
+class Key(NamedTuple):
+    """What tells events of one type and owner apart. `reason` is empty for types that have none."""
+
+    actor: str
+    object_id: str
+    reason: str = ""
+
+
+class Count(msgspec.Struct, gc=False):
+    """How many events there must be at least, and may be at most."""
+
+    low: int = 0
+    high: int = 0
+
+    def add(self, low: int, high: int) -> None:
+        """Let more be due."""
+        self.low += low
+        self.high += high
+
+
+class Due(msgspec.Struct):
+    """The events of one type that an owner must and may see. In `open` an empty object or reason fits any."""
+
+    exact: dict[Key, Count]
+    open: dict[Key, Count]
+
+
+class OwnerDue(msgspec.Struct):
+    """What an owner must and may see: by type, and in all by stream."""
+
+    types: dict[str, Due]
+    totals: dict[str, Count]
+
+    def of(self, kind: str) -> Due:
+        """Give what is due of a type."""
+        due = self.types.get(kind)
+        if due is None:
+            due = self.types[kind] = Due({}, {})
+        return due
+
+
+class Spare(msgspec.Struct):
+    """Events that the history cannot explain but that no correct server is to blame for.
+
+    Requests that were cut off before they could be noted, by owner and type, with no owner where it is not known;
+    denials, where the contract does not say which refusals are audited; and any, after wrong answers, which are judged
+    elsewhere.
+    """
+
+    changes: Counter[tuple[str, str]]
+    denials: int = 0
+    any: int = 0
+
+    def of(self, owner_id: str, kind: str) -> int:
+        """Say how many events of a type an owner may be shown for nothing."""
+        changes = self.changes[owner_id, kind] + self.changes["", kind]
+        return changes + self.any + (self.denials if kind in DENIALS else 0)
+
+    def in_all(self, owner_id: str) -> int:
+        """Say how many notable events an owner may be shown for nothing."""
+        changes = sum(count for (whose, _), count in self.changes.items() if whose in {owner_id, ""})
+        return changes + self.any + self.denials
+
+
+class Expected(msgspec.Struct):
+    """What all owners must and may see."""
+
+    owners: dict[str, OwnerDue]
+    spare: Spare
+
+    def of(self, owner_id: str) -> OwnerDue:
+        """Give what one owner must and may see."""
+        return self.owners[owner_id]
+
+
+def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns: int) -> Expected:
+    """Work out what must and may be in the lists of some owners that were read between two moments.
+
+    What was answered before the first has surely left its event; what was sent after the second, none.
+    """
+    owners = {owner_id: OwnerDue({}, {ROUTINE: Count(), NOTABLE: Count()}) for owner_id in owner_ids}
+    rows = history.rows()
+    rows = rows[rows["sent_ns"] <= until_ns]
+    by_machine = (rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)
+    named = rows[by_machine & (rows["machine"] != NO_MACHINE)]
+    late = named["answered_ns"] >= settled_ns
+    _add_heartbeats(history, owners, named, late)
+    _add_failures(history, owners, named, late)
+    effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)
+    for one in history.effects:
+        if one.sent_ns <= until_ns:
+            for owner_id in one.owners:
+                if owner_id in owners:
+                    effects[owner_id, one.type].append((one, one.sure and one.answered_ns < settled_ns))
+    for (owner_id, kind), done in effects.items():
+        _add_effects(owners[owner_id], kind, done)
+    return Expected(owners, _spare(history, rows[~by_machine]))
+
+
+def _by_machine(rows: NDArray[Any], machines: int) -> NDArray[np.int64]:
+    return np.bincount(rows["machine"], minlength=machines)
+
+
+def _add(
+    history: History, owners: dict[str, OwnerDue], kind: str, reason: str, low: NDArray[Any], high: NDArray[Any]
+) -> None:
+    """Let events of a type be due for machines, by their numbers."""
+    for number in np.flatnonzero(high).tolist():
+        record = history.machines.get(number)
+        if record is not None and record.owner_id in owners:
+            key = Key(f"worker:{record.worker_id}", record.worker_id, reason)
+            due = owners[record.owner_id].of(kind).exact
+            if key not in due:
+                due[key] = Count()
+            due[key].add(int(low[number]), int(high[number]))
+
+
+def _add_total(
+    history: History, owners: dict[str, OwnerDue], stream: str, low: NDArray[Any], more: NDArray[Any]
+) -> None:
+    for number in np.flatnonzero(low + more).tolist():
+        record = history.machines.get(number)
+        if record is not None and record.owner_id in owners:
+            owners[record.owner_id].totals[stream].add(int(low[number]), int(low[number] + more[number]))
+
+
+def _add_heartbeats(history: History, owners: dict[str, OwnerDue], rows: NDArray[Any], late: NDArray[np.bool_]) -> None:
+    """Each accepted heartbeat leaves one event; one that must not have been accepted is judged elsewhere."""
+    machines = int(rows["machine"].max(initial=-1)) + 1
+    heartbeat = rows["operation"] == Operation.HEARTBEAT
+    accepted = heartbeat & (rows["got"] == Answer.ACCEPTED)
+    _, allowed = judge_answers(rows)
+    surely = accepted & allowed & ~late
+    perhaps = (accepted & ~surely) | (heartbeat & np.isin(rows["got"], UNSURE))
+    low, more = _by_machine(rows[surely], machines), _by_machine(rows[perhaps], machines)
+    _add(history, owners, HEARTBEAT_EVENT, "", low, low + more)
+    _add_total(history, owners, ROUTINE, low, more)
+
+
+def _add_failures(history: History, owners: dict[str, OwnerDue], rows: NDArray[Any], late: NDArray[np.bool_]) -> None:
+    """Each refusal that counts as an auth failure leaves one event with its reason."""
+    machines = int(rows["machine"].max(initial=-1)) + 1
+    failed = np.isin(rows["got"], list(REASONS))
+    surely, unsure = rows[failed & ~late], rows[(failed & late) | np.isin(rows["got"], UNSURE)]
+    for answer, reason in REASONS.items():
+        perhaps = unsure[(unsure["got"] == answer) | (may_fail_as(unsure, answer) & np.isin(unsure["got"], UNSURE))]
+        low = _by_machine(surely[surely["got"] == answer], machines)
+        _add(history, owners, FAILURE_EVENT, reason, low, low + _by_machine(perhaps, machines))
+    _add_total(history, owners, NOTABLE, _by_machine(surely, machines), _by_machine(unsure, machines))
+
+
+def _add_effects(owner: OwnerDue, kind: str, done: list[tuple[Effect, bool]]) -> None:
+    """Let the events of an owner's requests of one type be due."""
+    due = owner.of(kind)
+    total = owner.totals[ROUTINE if kind == HEARTBEAT_EVENT else NOTABLE]
+    before = _sum(due)
+    for one, sure in done:
+        key = Key(one.actor, one.object_id, one.reason)
+        is_open = not one.object_id or (kind in REASONED and not one.reason)
+        table = due.open if is_open else due.exact
+        if key not in table:
+            table[key] = Count()
+        count = table[key]
+        count.add(int(sure), 1)
+        if kind in CREATING | LASTING and not is_open:
+            count.low = min(1, count.low)
+            count.high = 1 if kind not in AUDITED_AGAIN else count.high
+    if kind in LASTING:
+        for key, count in due.open.items():
+            # Which object it was is not known: perhaps one whose event is due already.
+            done_to_known = any(exact.low and at.actor == key.actor for at, exact in due.exact.items())
+            count.low = 0 if done_to_known else min(1, count.low)
+    after = _sum(due)
+    total.add(after.low - before.low, after.high - before.high)
+
+
+def _sum(due: Due) -> Count:
+    counts = (*due.exact.values(), *due.open.values())
+    return Count(sum(count.low for count in counts), sum(count.high for count in counts))
+
+
+def _spare(history: History, rows: NDArray[Any]) -> Spare:
+    """Count the events that other requests than machines' may have left without a note."""
+    noted = np.isin(rows["sent_ns"], np.array([one.sent_ns for one in history.effects], dtype=np.int64))
+    judged, allowed = judge_answers(rows)
+    got = rows["got"]
+    unsure = (got == Answer.LOST) | (got == Answer.UNAVAILABLE)
+    changes: Counter[tuple[str, str]] = Counter()
+    unnoted = rows[~noted & (unsure | (got == Answer.ACCEPTED))]
+    for operation, kind in EVENT_OF.items():
+        for number in unnoted["machine"][unnoted["operation"] == operation].tolist():
+            record = history.machines.get(number)
+            changes["" if record is None else record.owner_id, kind] += 1
+    refused = (rows["status"] >= 400) & (got != Answer.RATE_LIMITED)  # noqa: PLR2004 - where refusals begin
+    return Spare(changes, int((~noted & (refused | unsure)).sum()), int((judged & ~allowed).sum()))
+
+
+def single_policies(history: History) -> dict[str, str]:
+    """Give the policy of each worker that can only ever have been under one; heartbeats must be audited with it.
+
+    Where an owner may have given consents that the history does not name, none of its workers is sure.
+    """
+    known = {one.consent_id for one in history.consents}
+    unsure = {
+        owner_id
+        for effect in history.effects
+        if effect.type == "consent_created" and effect.object_id not in known
+        for owner_id in effect.owners
+    }
+    policies: dict[str, set[str]] = defaultdict(set)
+    for consent in history.consents:
+        record = history.machines.get(consent.machine)
+        if record is not None and record.owner_id not in unsure:
+            policies[record.worker_id].add(consent.policy_id)
+    return {
+        worker_id: next(iter(found)) for worker_id, found in policies.items() if len(found) == 1 and "" not in found
+    }

@@ -1,0 +1,147 @@
+"""What was seen of the audit lists: each owner's events in order, and the heads of its streams over the run.
+
+Everything here was said by the server under test, so nothing is taken to be of the type it should be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from simulator.history import History
+    from simulator.records import AuditReading
+
+OK = 200
+ROUTINE, NOTABLE = "routine", "notable"
+HEARTBEAT_EVENT = "worker_heartbeat"
+CHAIN_FIELDS = ("stream", "sequence", "previous_hash", "hash")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of a stream: the number of its last event, and that event's hash."""
+
+    sequence: int
+    hash: str
+
+
+class Look(msgspec.Struct, frozen=True):
+    """The heads of an owner's streams at one moment between two times. A stream without events has none."""
+
+    sent_ns: int
+    answered_ns: int
+    heads: dict[str, Head]
+
+
+class Shown(msgspec.Struct, frozen=True, gc=False):
+    """One event as it was shown. What is missing or of another type is empty; `raw` has it as it came.
+
+    `sequence` is -1 where there is none.
+    """
+
+    type: str
+    actor: str
+    object_id: str
+    reason: str
+    sequence: int
+    raw: dict[str, Any]
+
+    @property
+    def stream(self) -> str:
+        """Give the stream that the event's type belongs to (contract §3)."""
+        return ROUTINE if self.type == HEARTBEAT_EVENT else NOTABLE
+
+
+class OwnerAudit(msgspec.Struct):
+    """All that was seen of one owner's audit.
+
+    `events` is the whole list, oldest first, read between two times; None when it was never read whole. `looks` are in
+    the order of time. `refusals` are statuses other than 200 that a reading got.
+    """
+
+    owner_id: str
+    looks: list[Look]
+    refusals: list[int]
+    events: list[Shown] | None = None
+    sent_ns: int = 0
+    answered_ns: int = 0
+    total: int = 0
+    heads: dict[str, Head] = {}
+    """As the list's last page showed them."""
+    steady: bool = True
+    """Whether the heads stayed the same while the list was read, so that its pages are one."""
+
+
+def gather(history: History) -> dict[str, OwnerAudit]:
+    """Put the readings together by owner, in the order in which the owners came."""
+    owners: dict[str, OwnerAudit] = {}
+    pages_of: dict[str, list[AuditReading]] = {}
+    for reading in sorted(history.audit_readings, key=lambda one: one.sent_ns):
+        owner = owners.setdefault(reading.owner_id, OwnerAudit(reading.owner_id, [], []))
+        if reading.status != OK or reading.total < 0:
+            owner.refusals.append(reading.status)
+            continue
+        owner.looks.append(Look(reading.sent_ns, reading.answered_ns, _heads(reading.heads)))
+        if not reading.type:
+            if reading.offset == 0:
+                pages_of[reading.owner_id] = []
+            pages_of.setdefault(reading.owner_id, []).append(reading)
+    for owner_id, pages in pages_of.items():
+        _join(owners[owner_id], pages)
+    return owners
+
+
+def _join(owner: OwnerAudit, pages: list[AuditReading]) -> None:
+    """Take the last pages that were read from the first event on as one list."""
+    events: list[Shown] = []
+    for page in pages:
+        if page.offset != len(events):
+            return  # one of them was not answered
+        events += map(_shown, page.events)
+    first, last = pages[0], pages[-1]
+    owner.events = events
+    owner.sent_ns, owner.answered_ns, owner.total = first.sent_ns, last.answered_ns, last.total
+    owner.heads = _heads(last.heads)
+    owner.steady = all(page.heads == first.heads and page.total == first.total for page in pages)
+
+
+def _heads(heads: dict[str, Any]) -> dict[str, Head]:
+    """Read the heads, leaving out what is none."""
+    read = {}
+    for stream, head in heads.items():
+        if isinstance(head, dict):
+            sequence, digest = _number(head.get("sequence")), head.get("hash")
+            if sequence >= 0 and isinstance(digest, str):
+                read[stream] = Head(sequence, digest)
+    return read
+
+
+def _shown(event: dict[str, Any]) -> Shown:
+    metadata = event.get("metadata")
+    return Shown(
+        type=_text(event.get("type")),
+        actor=_text(event.get("actor")),
+        object_id=_text(event.get("object_id")),
+        reason=_text(metadata.get("reason")) if isinstance(metadata, dict) else "",
+        sequence=_number(event.get("sequence")),
+        raw=event,
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else -1
+
+
+def chained(owners: Iterable[OwnerAudit]) -> bool:
+    """Say whether a server shows anything of a chain at all; one of the published API v0.3 does not."""
+    return any(
+        any(look.heads for look in owner.looks) or any("hash" in event.raw for event in owner.events or ())
+        for owner in owners
+    )
