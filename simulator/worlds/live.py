@@ -170,8 +170,17 @@ class LiveRun:
                 await self._shard.finish(LAST_ANSWERS_SECONDS)
                 await self._last_scrape()
                 await self._auditor.read()
-            self._history.campaigns = [campaign.record() for campaign in self._campaigns]
+            self._conclude()
             progress.phase = "done"
+
+    def _conclude(self) -> None:
+        """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show."""
+        rows = self._history.rows()
+        for campaign in self._campaigns:
+            if isinstance(campaign.attack, ShotAttack) and campaign.completed:
+                for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
+                    self._player.say(campaign, said)
+        self._history.campaigns = [campaign.record() for campaign in self._campaigns]
 
     async def _last_scrape(self) -> None:
         source = SCRAPER_ADDRESS if self._target.own_addresses else None

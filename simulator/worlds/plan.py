@@ -9,6 +9,7 @@ import msgspec
 
 from simulator import limits
 from simulator.attacks import CATALOGUE
+from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptAttack
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
@@ -88,11 +89,13 @@ def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Gene
     campaigns = []
     taken = 0
     for number, options in enumerate(scenario.attacks, 1):
-        count = max(1, min(round(options.share * len(order)), limits.VICTIMS_MAX))
+        attack = CATALOGUE[options.name]()
+        victims_max = attack.victims_max if isinstance(attack, ShotAttack) else limits.VICTIMS_MAX
+        count = max(1, min(round(options.share * len(order)), victims_max))
         victims = [order[(taken + index) % len(order)] for index in range(min(count, len(order)))]
         taken += count
         attackers = math.ceil(options.rate / limits.ATTACKER_RATE_PER_SECOND)
-        campaigns.append(Campaign(number, options, CATALOGUE[options.name](), victims, attackers))
+        campaigns.append(Campaign(number, options, attack, victims, attackers))
     return campaigns
 
 

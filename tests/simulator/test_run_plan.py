@@ -100,6 +100,13 @@ def attack(name: str, share: float, rate: float = 10) -> dict[str, Any]:
     return {"name": name, "start": "1s", "duration": "2s", "rate": rate, "share": share}
 
 
+def test_an_attack_that_wants_one_victim_gets_one_however_large_its_share_is() -> None:
+    plan = scenario({"machines": 100}, [attack("credential.guess", 0.5), attack("credential.wrong-token", 0.5)])
+    rng = np.random.default_rng(3)
+    campaigns = make_campaigns(plan, make_fleet(plan, rng, "run"), rng)
+    assert [len(campaign.victims) for campaign in campaigns] == [1, 50]
+
+
 def test_campaigns_are_numbered_and_have_victims_of_their_own_with_right_clocks() -> None:
     plan = scenario(
         {"machines": 100, "clocks": [{"share": 0.4, "offset": "-30s"}]},
