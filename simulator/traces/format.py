@@ -26,6 +26,10 @@ OPERATIONS = {operation.name.lower(): operation for operation in Operation}
 ANSWERS = {answer.name.lower(): answer for answer in Answer}
 
 
+Nanoseconds = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+"""A moment within a century and a half of the start, which every reader's 64-bit integers hold."""
+
+
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
@@ -48,7 +52,7 @@ class Header(_Part, frozen=True, kw_only=True, tag_field="line", tag="header"):
     target: Annotated[str, Meta(description="What it was run against.")]
     authority: Annotated[str, Meta(description="Host and port as the `Host` headers have them.")]
     started_at: Annotated[str, Meta(description="Wall time at the start of the run, RFC 3339 in UTC.")]
-    started_unix_ns: Annotated[int, Meta(description="The same in nanoseconds since 1970.")]
+    started_unix_ns: Annotated[int, Meta(ge=0, le=1 << 62, description="The same in nanoseconds since 1970.")]
     exchanges: Annotated[int, Meta(ge=0, description="How many lines follow.")]
     left_out: Annotated[int, Meta(ge=0, description="Exchanges after these that found the recorder full.")] = 0
     redacted: Annotated[bool, Meta(description="Whether every secret is a reference. Without, mind who reads this.")]
@@ -115,9 +119,9 @@ class Exchange(_Part, frozen=True, kw_only=True, tag_field="line", tag="exchange
     """One request and its answer. `_ns` are nanoseconds from the start of the run, negative before it."""
 
     sequence: Annotated[int, Meta(ge=1, description="Counts from 1 in the order of sending, without gaps.")]
-    planned_ns: int
-    sent_ns: int
-    answered_ns: Annotated[int | None, Meta(description="null when no whole answer came.")]
+    planned_ns: Nanoseconds
+    sent_ns: Nanoseconds
+    answered_ns: Annotated[Nanoseconds | None, Meta(description="null when no whole answer came.")]
     at: Annotated[str, Meta(description="Wall time of sending, RFC 3339 in UTC.")]
     source: Annotated[str, Meta(description="The address it was sent from; empty where all shared one.")]
     attack: Annotated[str | None, Meta(description="The attack that sent it; null for honest traffic.")]

@@ -36,6 +36,8 @@ _OPERATIONS: tuple[tuple[str, str, Operation], ...] = (
     ("POST", r"/consents/[^/]+/revoke", Operation.CONSENT_REVOKE),
     ("GET", r"/metrics", Operation.METRICS),
 )
+TOOK_MAX_MS = 86_400_000
+"""A day: what takes longer was not one exchange."""
 _PREFIX = re.compile(r"(?:/api)?/v1(?=/)")
 _FRAMING = {"connection", "content-length", "transfer-encoding", "host", "keep-alive", "te", "upgrade", "expect"}
 _BREAKS = {"\r", "\n", "\0"}
@@ -151,7 +153,7 @@ def _read(entry: Mapping[str, Any]) -> _Read:
     sized = [("Content-Length", LENGTH)] if body or method == "POST" else []
     message = join_request(HttpText(method, path, (("Host", url.netloc), *headers, *sized), body))
     status = int(response["status"])
-    took_ns = max(0, round(float(entry.get("time") or 0) * MILLISECOND_NS))
+    took_ns = round(min(max(0.0, float(entry.get("time") or 0)), TOOK_MAX_MS) * MILLISECOND_NS)
     answer = _answer(response, status)
     return _Read(started_ns, took_ns, url.netloc, message, status, answer, _operation_of(method, url.path))
 

@@ -47,7 +47,7 @@ def predecessors(
                 continue  # it uses the policy beside many others, and changes nothing about it
             # Whoever waits for one of these has then also waited for all that was answered before it was sent.
             last_ns = max((exchanges[other].sent_ns for other in before), default=-_NEVER_NS)
-            front[key] = [*(other for other in front.get(key, ()) if _answered_ns(exchanges[other]) > last_ns), index]
+            front[key] = [*(other for other in front.get(key, ()) if _answered_ns(exchanges[other]) >= last_ns), index]
         for name in given:
             given_by.setdefault(name, index)
         waits.append(sorted(waited))

@@ -90,15 +90,16 @@ class Principals:
     def _meet_machine(self, one: Taken, answer: bytes) -> None:
         data = data_of(split_answer(answer)[2])
         token, machine = data.get("machine_token"), data.get("machine")
-        if not isinstance(token, str) or not isinstance(machine, dict):
+        if not isinstance(token, str) or not token or not isinstance(machine, dict):
             return
         number = one.machine
         if number == NO_MACHINE or f"machine.{number}.token" in self.secrets.values:
             number = next_free(self.secrets.values)
-        worker_id, owner_id = str(machine.get("id", "")), str(machine.get("owner_id", ""))
         self.secrets.add(f"machine.{number}.token", token)
+        name = self.secrets.names[token].removesuffix(".token")
+        worker_id, owner_id = str(machine.get("id", "")), str(machine.get("owner_id", ""))
         self.tokens[worker_id] = token
-        self.machines.append(Principal(name=f"machine.{number}", worker_id=worker_id, owner_id=owner_id))
+        self.machines.append(Principal(name=name, worker_id=worker_id, owner_id=owner_id))
 
     def _add_all(self, found: Iterable[bytes]) -> None:
         for secret in found:
