@@ -84,7 +84,7 @@ class ScriptPlayer:
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
                 campaign.fired += 1
                 try:
-                    self._limiter.acquire_on_behalf_of_nowait(campaign.fired)
+                    self._limiter.acquire_on_behalf_of_nowait((campaign.number, campaign.fired))
                 except trio.WouldBlock:
                     self.progress.attempts_skipped += 1
                     continue
@@ -103,7 +103,7 @@ class ScriptPlayer:
             self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
             raise
         finally:
-            self._limiter.release_on_behalf_of(attempt)
+            self._limiter.release_on_behalf_of((campaign.number, attempt))
             with trio.CancelScope(shield=True):
                 await performance.close()
 
