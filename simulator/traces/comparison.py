@@ -196,7 +196,12 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
     ]
     accepted = [(exchange, one) for exchange, one, lasts in signed if one.status in _SUCCESS and not lasts]
     weak = sum(one.status in _SUCCESS and lasts for _, one, lasts in signed)
-    silent = [(exchange, one) for exchange, one, _ in signed if one.got in UNJUDGED]
+    # Over the limit again is refused again; over it only now, the server never came to say.
+    silent = [
+        (exchange, one)
+        for exchange, one, _ in signed
+        if one.got in UNJUDGED and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
+    ]
     figures: dict[str, Any] = {
         "signed": len(signed),
         "accepted": len(accepted),

@@ -196,7 +196,11 @@ def test_an_owners_signature_that_is_still_good_is_a_weakness_by_name_and_no_fai
 
 
 def test_a_signed_request_without_an_answer_leaves_it_open() -> None:
+    limited = Played(429, b"", Answer.RATE_LIMITED)
     assert verbatim(at_7=Played(0, b"", Answer.LOST)).status is Status.INCONCLUSIVE
+    assert verbatim(at_7=limited).status is Status.INCONCLUSIVE
+    again = judge_verbatim(altered(7, got="rate_limited")[7:8], [limited], lasting=[False])
+    assert again.status is Status.PASS
     assert judge_verbatim((), [], lasting=[]).status is Status.INCONCLUSIVE
 
 
