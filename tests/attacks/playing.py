@@ -11,8 +11,8 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
-from simulator.attacks.acting import enrol, heartbeat
-from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.acting import act, enrol, heartbeat
+from simulator.attacks.catalogue import Moment, Shot, ShotAttack
 from simulator.attacks.script import (
     Join,
     Outcome,
@@ -23,8 +23,10 @@ from simulator.attacks.script import (
     Stage,
     Together,
     UnsettledError,
+    heartbeat_gets,
 )
-from simulator.history import Answer, History
+from simulator.fleet.machine import Action
+from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.recording import classify, record_send
 from tests.core.server_under_test import SeededEntropy
@@ -41,6 +43,7 @@ STEP_NS = 1_000_000
 WALL_START_NS = 1_790_000_000 * SECOND_NS
 TOKEN = "owners-bearer-token"
 HOST = "127.0.0.1:8080"
+LOST = Reply(0, b"")
 
 
 class Performance(NamedTuple):
@@ -63,7 +66,11 @@ class Performance(NamedTuple):
 
 
 class World:
-    """One API, its clock, and a stage to play scripts on. `answer` may stand in for the API's own answers."""
+    """One API, its clock, and a stage to play scripts on.
+
+    `answer` may stand in for the API's own answers: it gives None for the API's own, and LOST for none at all.
+    `server_ahead_ns` is what the server's wall clock shows beyond the harness's.
+    """
 
     def __init__(
         self,
@@ -71,13 +78,15 @@ class World:
         *,
         answer: Callable[[Api, Request, Instant], Reply | None] | None = None,
         seed: int = 7,
+        server_ahead_ns: int = 0,
     ) -> None:
         fields = {"rate_limit_burst": 1_000_000, "rate_limit_refill_per_second": 1e6, **(settings or {})}
         self.settings = Settings(api_token=TOKEN, **fields)
         self.now_ns = 0
+        self._server_ahead_ns = server_ahead_ns
         signer = CertificateSigner.from_seed(bytes(32))
         self.api = Api(self.settings, SeededEntropy(), signer, self.instant)
-        self._answer = answer
+        self.answer = answer
         self.history = History()
         self.rng = np.random.default_rng(seed)
         self._numbers = 0
@@ -87,7 +96,12 @@ class World:
     @property
     def instant(self) -> Instant:
         """The server's clocks now."""
-        return Instant(WALL_START_NS + self.now_ns, SECOND_NS + self.now_ns)
+        return Instant(WALL_START_NS + self._server_ahead_ns + self.now_ns, SECOND_NS + self.now_ns)
+
+    @property
+    def moment(self) -> Moment:
+        """When and where a shot is made now."""
+        return Moment(self.now_ns, WALL_START_NS + self.now_ns, HOST)
 
     def _stage(self, victims: list[Machine]) -> Stage:
         return Stage(
@@ -137,17 +151,30 @@ class World:
         return self._play(attack.script(self.stage))
 
     def shoot(self, name: str, times: int = 1) -> Performance:
-        """Make shots of the catalogue at the victims."""
+        """Make shots of the catalogue at the victims, as a shard would; what they conclude together is claimed."""
         attack = CATALOGUE[name]()
         assert isinstance(attack, ShotAttack), f"{name} is a script"
+        for victim in self.stage.victims:
+            attack.prepare(victim)
+            if victim.rotate_due:
+                self.rotate(victim)
+        before = len(self.history)
         outcomes = []
         for _ in range(times):
-            moment = Moment(self.now_ns, WALL_START_NS + self.now_ns, HOST)
+            moment = self.moment
             ready = [victim for victim in self.stage.victims if attack.ready(victim, moment)]
             assert ready, "no victim is ready"
-            shot = attack.shot(ready[int(self.rng.integers(len(ready)))], moment, self.rng)
-            outcomes.append(self._send(shot_step(shot.request, shot.expected)))
-        return Performance(outcomes, [], [], "")
+            victim = ready[int(self.rng.integers(len(ready)))]
+            outcomes.append(self.send(shot_step(attack.shot(victim, moment, self.rng), victim)))
+        return Performance(outcomes, attack.conclude(self.history.rows()[before:]), [], "")
+
+    def rotate(self, victim: Machine) -> None:
+        """Have a machine's certificate rotated."""
+
+        def script() -> Script[None]:
+            yield from act(self.stage, victim, Action.ROTATE)
+
+        assert not self._play(script()).unsettled
 
     def _play(self, script: Script[None]) -> Performance:
         performance = Performance([], [], [], "")
@@ -158,11 +185,11 @@ class World:
                 sent = None
                 match step:
                     case Send():
-                        sent = self._send(step)
+                        sent = self.send(step)
                         performance.outcomes.append(sent)
                     case Together():
                         # At the same moment: the clock stands still between them.
-                        sent = [self._send(one, at_once=True) for one in step.sends]
+                        sent = [self.send(one, at_once=True) for one in step.sends]
                         self.now_ns += 2 * STEP_NS
                         performance.outcomes.extend(sent)
                     case Pause():
@@ -178,11 +205,16 @@ class World:
         except UnsettledError as error:
             return performance._replace(unsettled=str(error))
 
-    def _send(self, step: Send, *, at_once: bool = False) -> Outcome:
+    def send(self, step: Send, *, at_once: bool = False) -> Outcome:
+        """Do one step, and record it."""
         sent_ns = self.now_ns
         self.now_ns += 0 if at_once else STEP_NS
         request = read_request(step.request, self._clients.setdefault(step.client, f"10.1.0.{len(self._clients)}"))
-        reply = self._answer(self.api, request, self.instant) if self._answer is not None else None
+        reply = self.answer(self.api, request, self.instant) if self.answer is not None else None
+        if reply is LOST:
+            outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
+            record_send(self.history, 1, step, outcome, 1 + step.client)
+            return outcome
         reply = reply or self.api.handle(request, self.instant)
         self.now_ns += 0 if at_once else STEP_NS
         head = f"HTTP/1.1 {reply.status} X" + "".join(f"\r\n{name}: {value}" for name, value in reply.headers)
@@ -194,12 +226,11 @@ class World:
         return outcome
 
 
-def shot_step(request: bytes, expected: Answer) -> Send:
+def shot_step(shot: Shot, victim: Machine) -> Send:
     """Make a step of a shot."""
-    from simulator.attacks.script import heartbeat_gets  # noqa: PLC0415 - beside its only use
-    from simulator.history import Operation  # noqa: PLC0415
-
-    return Send(request, heartbeat_gets(expected, "the catalogue says so"), Operation.HEARTBEAT)
+    expect = heartbeat_gets(shot.expected, "the catalogue says so")
+    machine = victim.index if shot.known else NO_MACHINE
+    return Send(shot.request, expect, Operation.HEARTBEAT, machine, shot.nonce, shot.certificate, victim.consent_number)
 
 
 def read_request(message: bytes, client: str) -> Request:
