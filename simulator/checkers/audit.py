@@ -118,7 +118,7 @@ class _Judged:
             most = self._facts.audit_events_per_stream
             return most is None or len(events) < most
         if events:
-            return events[0].sequence <= 1
+            return min(event.sequence for event in events) <= 1
         head = owner.heads.get(stream)
         return head is None or head.sequence == 0
 

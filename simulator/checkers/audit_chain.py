@@ -96,10 +96,10 @@ def _check_ends(owner: OwnerAudit, stream: str, events: list[Shown], events_max:
         if events:
             yield _finding(owner, "head", f"its {stream} stream has {len(events)} events and no head")
         return
-    last = events[-1] if events else None
+    last = max(events, key=_number, default=None)
     if last is not None and (last.sequence, last.raw.get("hash")) != (head.sequence, head.hash):
         yield _finding(owner, "head", f"its {stream} stream ends with event {last.sequence}, its head is another", last)
-    oldest = events[0].sequence if events else head.sequence + 1
+    oldest = min(map(_number, events), default=head.sequence + 1)
     if events_max is not None and oldest > max(1, head.sequence - events_max + 1):
         message = (
             f"its {stream} stream has had {head.sequence} events and keeps none before {oldest}, "
@@ -142,11 +142,17 @@ def check_looks(owner: OwnerAudit) -> Iterator[Finding]:
     kept = {(event.stream, event.sequence - 1): event.raw.get("previous_hash") for event in owner.events}
     kept |= {(event.stream, event.sequence): event.raw.get("hash") for event in owner.events}
     for look in owner.looks:
+        if look.sent_ns >= owner.sent_ns:
+            return
         for stream, head in look.heads.items():
             if kept.get((stream, head.sequence), head.hash) != head.hash:
                 message = f"event {head.sequence} of its {stream} stream is not the one that was its head before"
                 yield _looked(owner, "rewritten", message, look)
                 return
+
+
+def _number(event: Shown) -> int:
+    return event.sequence
 
 
 def _id(event: Shown) -> str:

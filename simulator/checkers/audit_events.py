@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.audit_expected import REASONED, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_expected import DENIALS, REASONED, TYPES, Count, Due, Expected, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
 from simulator.checkers.matching import unmatched
 from simulator.checkers.verdict import Finding
@@ -48,7 +48,7 @@ def check_events(
             key, count = missing[0]
             message = f"{count} events {kind} {_words(key)} are missing"
             yield _finding(owner, kind, "missing", message, sum(count for _, count in missing), key)
-        for rule, found in _by_rule(owner, extra, due, whose).items():
+        for rule, found in _by_rule(owner.owner_id, kind, extra, due, whose).items():
             key, count = found[0]
             message = f"{count} events {kind} {_words(key)} are too many, {_why(rule)}"
             yield _finding(owner, kind, rule, message, sum(count for _, count in found), key)
@@ -114,12 +114,13 @@ def _moved(missing: Counted, extra: Counted) -> list[tuple[Key, Key, int]]:
     return pairs
 
 
-def _by_rule(owner: OwnerAudit, extra: Counted, due: Due, whose: Mapping[str, str]) -> dict[str, Counted]:
-    """Say of each event that is too many what is wrong with it."""
+def _by_rule(owner_id: str, kind: str, extra: Counted, due: Due, whose: Mapping[str, str]) -> dict[str, Counted]:
+    """Say of each event that is too many what is wrong with it. Denials alone show an owner what another one did."""
     rules: dict[str, Counted] = {}
     for key, count in extra:
-        kind, _, name = key.actor.partition(":")
-        if kind == "worker" and whose.get(name, owner.owner_id) != owner.owner_id:
+        who, _, name = key.actor.partition(":")
+        actor_owner_id = whose.get(name, owner_id) if who == "worker" else name
+        if actor_owner_id != owner_id and kind not in DENIALS:
             rule = "foreign"
         elif key in due.exact and due.exact[key].high:
             rule = "duplicate"
