@@ -9,8 +9,8 @@ import pytest
 
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.facts import Facts
-from simulator.history import HONEST, NEVER_NS, REASONS, Answer, History, Operation
-from simulator.records import GeneratorSample, Scrape
+from simulator.history import HONEST, NEVER_NS, NO_SOURCE, NONE, REASONS, Answer, History, Operation
+from simulator.records import CertificateRecord, ConsentRecord, GeneratorSample, Revocation, Scrape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,7 @@ class Story:
         window_seconds: float = 20,
         threshold: int = 3,
         baseline: dict[str, float] | None = None,
+        **settings: Any,
     ) -> None:
         self.history = History()
         self.facts = Facts(
@@ -75,6 +76,7 @@ class Story:
             auth_window_seconds=window_seconds,
             auth_threshold=threshold,
             baseline=metrics(SCRAPE_OFFSET_SECONDS) if baseline is None else baseline,
+            **settings,
         )
         self._nonces = 0
 
@@ -91,6 +93,9 @@ class Story:
         nonce: bytes | None = None,
         campaign: int = HONEST,
         status: int = 200,
+        source: int = NO_SOURCE,
+        certificate: int = NONE,
+        consent: int = NONE,
     ) -> None:
         """Add one request; what is expected is what it got unless said."""
         self._nonces += 1
@@ -105,6 +110,9 @@ class Story:
             got if expected is None else expected,
             got,
             campaign,
+            source,
+            certificate,
+            consent,
         )
 
     def register(self, machine: int, at: float, got: Answer = Answer.ACCEPTED, took: float = 0.01) -> None:
@@ -118,6 +126,21 @@ class Story:
     def attack(self, machine: int, at: float, got: Answer, **more: Any) -> None:
         """Send a hostile heartbeat that gets the refusal it must get unless said."""
         self.request(Operation.HEARTBEAT, machine, at, got, **{"campaign": 1, "status": 401, **more})
+
+    def certificate(self, machine: int, at: float, *, took: float = 0.01, life: float = 900) -> int:
+        """Issue a certificate; gives its number."""
+        record = CertificateRecord(machine, "mcert", nanoseconds(at), nanoseconds(at + took), nanoseconds(life))
+        return self.history.add_certificate(record)
+
+    def consent(self, machine: int, at: float, *, policy_id: str = "pol", took: float = 0.01) -> int:
+        """Consent that a machine runs under a policy; gives the consent's number."""
+        record = ConsentRecord(machine, policy_id, "con", nanoseconds(at), nanoseconds(at + took))
+        return self.history.add_consent(record)
+
+    def revoke(self, consent: int, at: float, *, took: float | None = 0.01) -> None:
+        """Revoke a consent; None took is a revoke whose answer was lost."""
+        answered_ns = NEVER_NS if took is None else nanoseconds(at + took)
+        self.history.revocations.append(Revocation(consent, nanoseconds(at), answered_ns))
 
     def scrape(self, at: float, *, took: float = 0.01, uptime: float | None = None, **figures: Any) -> None:
         """Add a scrape; `without` leaves one of its metrics out, `extra` adds some."""

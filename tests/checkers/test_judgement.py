@@ -223,7 +223,8 @@ def test_alert_figures_become_series(story: Story) -> None:
     assert series["alerts.errors"].count == 1
 
 
-def test_a_run_with_everything_measures_every_metric_there_is(story: Story) -> None:
+def test_a_run_with_everything_measures_every_metric_there_is(new_story: type[Story]) -> None:
+    story = new_story(rate_limit_refill_per_second=5.0, rate_limit_burst=20)
     eventful(story)
     story.scrape(20)
     series = measured(story, connected_max=7)

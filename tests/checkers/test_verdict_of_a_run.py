@@ -180,7 +180,9 @@ def test_the_line_that_reproduces_it_can_be_pasted(story: Story) -> None:
 
 def test_checkers_know_the_servers_settings(story: Story) -> None:
     """The contract's defaults, unless the scenario sets others."""
-    facts = run._facts(request().scenario, story.facts.baseline, None)
+    facts = run._facts(request().scenario, story.facts.baseline, None, only_client=True)
     assert (facts.stale_seconds, facts.auth_window_seconds, facts.auth_threshold) == (60, 300, 10)
+    assert (facts.rate_limit_refill_per_second, facts.rate_limit_burst, facts.audit_events_per_stream) == (5, 20, 5000)
     assert facts.baseline == story.facts.baseline
-    assert run._facts(request().scenario, {}, 20.0).stale_seconds == 20
+    assert facts.only_client
+    assert run._facts(request().scenario, {}, 20.0, only_client=False).stale_seconds == 20

@@ -1,0 +1,139 @@
+"""The revocation checker: what was surely sent after a revoke that was surely done, and nothing less."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.checkers.revocation import check_revocation
+from simulator.checkers.verdict import Status, Verdict
+from simulator.history import Answer, Operation
+
+if TYPE_CHECKING:
+    from tests.checkers.conftest import Story
+
+
+def judged(story: Story) -> Verdict:
+    return check_revocation(story.history, story.facts)
+
+
+@pytest.fixture
+def revoked(story: Story) -> Story:
+    """Machine 3's consent, number 1, is revoked between 10 and 11 seconds."""
+    consent = story.consent(3, 1)
+    story.heartbeat(3, 5, consent=consent)
+    story.revoke(consent, 10, took=1)
+    return story
+
+
+def test_an_acceptance_of_what_was_sent_later_is_proven_by_both_requests(revoked: Story) -> None:
+    revoked.heartbeat(3, 11.25, took=0.5, consent=1, campaign=2, nonce=b"n" * 12)
+    verdict = judged(revoked)
+    (finding,) = verdict.findings
+    assert verdict.status is Status.FAIL
+    assert finding.rule == "revocation.accepted-after"
+    assert finding.evidence == {
+        "machine": 3,
+        "campaign": 2,
+        "nonce": (b"n" * 12).hex(),
+        "consent": "con",
+        "policy": "pol",
+        "sent_ns": 11_250_000_000,
+        "answered_ns": 11_750_000_000,
+        "revoke_sent_ns": 10_000_000_000,
+        "revoke_answered_ns": 11_000_000_000,
+    }
+    assert verdict.figures == {
+        "revoked": 1,
+        "acknowledged": 1,
+        "violations": 1,
+        "tried_after": 1,
+        "time_to_stop_s": (0.25, 1.75),
+    }
+    assert finding.message in verdict.summary
+
+
+@pytest.mark.parametrize("at", [9, 10.5, 11], ids=["before", "under way", "as it was acknowledged"])
+def test_what_may_have_been_accepted_before_the_revoke_accuses_nobody(revoked: Story, at: float) -> None:
+    revoked.heartbeat(3, at, took=5, consent=1)
+    verdict = judged(revoked)
+    assert verdict.status is Status.PASS
+    assert verdict.figures["time_to_stop_s"] == (0, at + 5 - 10)
+
+
+@pytest.mark.parametrize("got", [answer for answer in Answer if answer is not Answer.ACCEPTED])
+def test_only_an_acceptance_that_was_seen_counts(revoked: Story, got: Answer) -> None:
+    revoked.heartbeat(3, 12, got, consent=1)
+    verdict = judged(revoked)
+    assert (verdict.status, verdict.figures["tried_after"]) == (Status.PASS, 1)
+    assert "1 heartbeats tried" in verdict.summary
+
+
+def test_another_consent_and_another_request_are_not_concerned(revoked: Story) -> None:
+    other, later = revoked.consent(4, 1), revoked.consent(3, 12, policy_id="pol_2")
+    revoked.heartbeat(4, 12, consent=other)
+    revoked.heartbeat(3, 13, consent=later)
+    revoked.heartbeat(3, 13)
+    revoked.request(Operation.POLICY_FETCH, 3, 13, consent=1)
+    assert judged(revoked).status is Status.PASS
+
+
+def test_to_consent_again_to_the_same_policy_changes_nothing(revoked: Story) -> None:
+    """Revoking ends the pair of worker and policy version for good."""
+    again = revoked.consent(3, 12)
+    revoked.heartbeat(3, 13, consent=again)
+    assert judged(revoked).status is Status.FAIL
+
+
+def test_consents_whose_policy_is_not_known_are_told_apart(story: Story) -> None:
+    story.revoke(story.consent(3, 1, policy_id=""), 2)
+    story.heartbeat(3, 5, consent=story.consent(3, 3, policy_id=""))
+    assert judged(story).status is Status.PASS
+
+
+def test_a_revoke_whose_answer_was_lost_may_not_have_been_done(story: Story) -> None:
+    consent = story.consent(3, 1)
+    story.revoke(consent, 10, took=None)
+    story.heartbeat(3, 20, consent=consent)
+    verdict = judged(story)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "violations" not in verdict.figures
+    story.revoke(consent, 21)
+    story.heartbeat(3, 21.001, consent=consent)
+    assert judged(story).status is Status.PASS
+    story.heartbeat(3, 22, consent=consent)
+    assert judged(story).status is Status.FAIL
+
+
+def test_of_several_revokes_the_first_answer_counts(story: Story) -> None:
+    consent = story.consent(3, 1)
+    story.revoke(consent, 10, took=9)
+    story.revoke(consent, 12, took=1)
+    story.heartbeat(3, 14, consent=consent)
+    verdict = judged(story)
+    assert verdict.status is Status.FAIL
+    assert verdict.figures["revoked"] == 1
+    assert verdict.figures["time_to_stop_s"] == (1, pytest.approx(4.01))
+
+
+def test_every_violation_counts_and_the_first_are_shown_in_order(revoked: Story) -> None:
+    for at in range(60, 20, -1):
+        revoked.heartbeat(3, at, consent=1)
+    verdict = judged(revoked)
+    assert verdict.figures["violations"] == 40
+    assert [finding.at_ns for finding in verdict.findings] == [at * 1_000_000_000 for at in range(21, 41)]
+
+
+def test_a_run_without_revokes_holds_and_says_so(story: Story) -> None:
+    story.heartbeat(0, 1, consent=story.consent(0, 0))
+    verdict = judged(story)
+    assert (verdict.status, verdict.summary) == (Status.PASS, "Nothing was revoked in this run.")
+    assert verdict.figures == {"violations": 0}
+
+
+def test_numbers_that_no_consent_has_are_left_alone(revoked: Story) -> None:
+    revoked.revoke(0, 1)
+    revoked.revoke(7, 1)
+    revoked.heartbeat(3, 20, consent=9)
+    assert judged(revoked).status is Status.PASS
