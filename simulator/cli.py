@@ -234,12 +234,16 @@ app.command()(verify)
 
 @attack_app.command("list")
 def attack_list() -> None:
-    """List the attacks."""
+    """List the attacks by family: what a correct server answers, and how bad another answer is (0 to 10)."""
     from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table("attack", "severity", "a correct server answers", box=None, padding=(0, 2, 0, 0))
+    family = ""
     for name, attack in sorted(CATALOGUE.items()):
-        table.add_row(name, attack.shape)
+        if family not in {"", name.partition(".")[0]}:
+            table.add_row()
+        family = name.partition(".")[0]
+        table.add_row(name, f"{attack.severity:4.1f}", escape(attack.verdict))
     make_console().print(table)
 
 
@@ -247,12 +251,16 @@ def attack_list() -> None:
 def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", envvar="HATCHFARM_ATTACK")]) -> None:
     """Explain one attack: its shape, what a correct server answers, what it leaves behind, where that is written."""
     from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
+    from simulator.attacks.script import ScriptAttack  # noqa: PLC0415
 
     attack = CATALOGUE.get(name)
     if attack is None:
         _fail("attack show", f"unknown attack {name!r}; one of {', '.join(sorted(CATALOGUE))}")
     typer.echo(f"{name}\n  shape    {attack.shape}\n  verdict  {attack.verdict}\n  effect   {attack.effect}")
-    typer.echo(f"  anchor   {attack.anchor}")
+    scripted = issubclass(attack, ScriptAttack)
+    played = "several steps, mostly on machines of its own" if scripted else "single heartbeats, as fast as asked"
+    note = "; a known weakness of the published protocol, reported and never failed" if attack.weakness else ""
+    typer.echo(f"  anchor   {attack.anchor}\n  severity {attack.severity:g} of 10{note}\n  played   {played}")
 
 
 @bench_app.command("heartbeat")

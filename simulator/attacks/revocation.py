@@ -14,8 +14,9 @@ from simulator.history import Answer
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
 
-RACING = 24
-RACERS_A_CLIENT = 6
+RACING = 96
+"""As many as keep a server busy for as long as a revoke takes it."""
+RACERS_A_CLIENT = 12
 AFTERWARDS = 6
 BETWEEN_NS = SECOND_NS + SECOND_NS // 10
 """Between two revocations, so that they differ also where times are shown in whole seconds."""
@@ -41,9 +42,7 @@ class Race(ScriptAttack):
             )
             for number in range(RACING)
         )
-        half = len(racing) // 2
-        outcomes: list[Outcome] = yield Together((*racing[:half], revoke(stage, machine), *racing[half:]))
-        revoking = outcomes[half]
+        revoking, *outcomes = yield Together((revoke(stage, machine), *racing))
         revoked(stage, machine, revoking)
         if not revoking.right:
             raise UnsettledError(f"revoke: {revoking.got.name.lower()} (HTTP {revoking.status})")
@@ -52,7 +51,7 @@ class Race(ScriptAttack):
             outcome: Outcome = yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
             late.append(outcome)
         # Some of those at the same moment may have left only after the revoke was answered.
-        late += [one for one in outcomes if one is not revoking and one.sent_ns > revoking.answered_ns]
+        late += [one for one in outcomes if one.sent_ns > revoking.answered_ns]
         accepted = sum(one.got is Answer.ACCEPTED for one in late)
         message = f"of {len(late)} heartbeats sent after the revoke was acknowledged {accepted} were accepted"
         yield Say("revoked-at-once", accepted == 0, message)

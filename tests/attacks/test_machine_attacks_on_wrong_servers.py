@@ -19,6 +19,7 @@ from reference_server.wire.timestamps import format_timestamp, parse_timestamp
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
+from simulator.attacks.revocation import RACING
 from simulator.history import Answer
 from tests.attacks.playing import LOST, SECOND_NS, World
 from tests.attacks.test_machine_attacks_on_a_right_server import MINE
@@ -307,7 +308,7 @@ def test_a_revoke_that_takes_effect_only_after_its_answer_is_found() -> None:
             consent = api.state.consents[request.path.split("/")[4]]
             return success({"id": consent.id, "revoked_at": format_timestamp(now.wall_ns)})
         heard += bool(waiting)
-        if heard > 14 and waiting:
+        if heard > RACING + 2 and waiting:
             api.handle(waiting.pop(), now)
         return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Deployment, Hatchfarm
@@ -72,12 +73,20 @@ def test_doctor_exits_with_2_when_nothing_is_there(hatchfarm: Hatchfarm) -> None
     assert shown.err == "hatchfarm doctor: --target farm: write it like http://127.0.0.1:8080 or https://host\n"
 
 
-def test_attack_list_names_every_attack_with_its_shape(hatchfarm: Hatchfarm) -> None:
+def test_attack_list_shows_every_attack_by_family_with_verdict_and_severity(hatchfarm: Hatchfarm) -> None:
     shown = hatchfarm.invoke("attack", "list")
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split("  ")[0] for line in shown.lines] == sorted(CATALOGUE)
-    for line in shown.lines:
-        assert line.endswith(CATALOGUE[line.split("  ")[0]].shape)
+    heading, *lines = [re.split(r"\s{2,}", line.strip(), maxsplit=2) for line in shown.lines]
+    assert heading == ["attack", "severity", "a correct server answers"]
+    assert [line[0] for line in lines if line != [""]] == sorted(CATALOGUE)
+    for line in lines:
+        if line != [""]:
+            attack = CATALOGUE[line[0]]
+            assert (float(line[1]), line[2].strip()) == (attack.severity, attack.verdict)
+    families = [line[0].partition(".")[0] for line in lines]
+    borders = [at for at, family in enumerate(families) if not family]
+    assert len(borders) == len({*families} - {""}) - 1
+    assert all(families[at - 1] != families[at + 1] for at in borders)
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -89,6 +98,10 @@ def test_attack_show_explains_an_attack(hatchfarm: Hatchfarm, name: str) -> None
     for field in ("shape", "verdict", "effect", "anchor"):
         assert getattr(attack, field)
         assert any(re.fullmatch(rf"  {field}\s+{re.escape(getattr(attack, field))}", line) for line in shown.lines)
+    weakness = "a known weakness of the published protocol, reported and never failed"
+    assert f"  severity {attack.severity:g} of 10" + (f"; {weakness}" if attack.weakness else "") in shown.lines
+    kind = "several steps" if issubclass(attack, ScriptAttack) else "single heartbeats"
+    assert any(line.startswith(f"  played   {kind}, ") for line in shown.lines)
     assert hatchfarm.invoke("attack", "show", env={"HATCHFARM_ATTACK": name}).out == shown.out
 
 
