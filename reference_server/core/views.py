@@ -136,7 +136,8 @@ def audit_events(state: State, call: Call) -> Reply:
         (when, 1, at) for when, at in notable.moments() if not page.type or notable.type_of(at) == page.type
     ]
     total = len(routine_keys) + len(notable_keys)
-    merged = islice(heapq.merge(routine_keys, notable_keys), page.offset, page.offset + page.limit)
+    start = min(page.offset, total)  # an offset may be longer than what islice() can count
+    merged = islice(heapq.merge(routine_keys, notable_keys), start, start + page.limit)
     events = [(routine, notable)[which].event(at) for _, which, at in merged]
     heads = {
         stream.name: {"sequence": stream.sequence, "hash": stream.hash}

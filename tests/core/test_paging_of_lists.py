@@ -60,6 +60,15 @@ def test_an_offset_that_is_no_whole_number_from_zero_is_refused(server: Server, 
     assert read(server, path, f"offset={value}").error == (400, "invalid offset")
 
 
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("offset", [3, 2**63 - 1, 2**63, 10**30])
+def test_a_page_past_the_end_of_a_list_that_has_entries_is_empty(server: Server, path: str, offset: int) -> None:
+    """However far: an offset may be longer than any integer that a machine counts with."""
+    server.register()
+    data = read(server, path, f"offset={offset}").data
+    assert (data["total"], data.get("workers", data.get("events"))) == (1, [])
+
+
 @settings(max_examples=60, deadline=None)
 @given(machines=st.integers(0, 7), limit=st.integers(1, 8), offset=st.integers(0, 8))
 def test_pages_are_slices_of_the_whole(machines: int, limit: int, offset: int) -> None:
