@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from simulator.checkers import CHECKERS
 from simulator.history import ROW, Answer, Operation
+from simulator.records import AuditReading, MachineRecord
+from tests.checkers.audited_world import AuditedWorld
 
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any
 
     from tests.checkers.conftest import Story
 
 SECOND_NS = 1_000_000_000
-MACHINES, SECONDS, CAMPAIGNS = 50, 60, 100
+MACHINES, OWNERS, SECONDS, CAMPAIGNS = 50, 5, 60, 100
 SMALL, LARGE = 5_000, 80_000
 
 
@@ -36,7 +37,20 @@ def fill(story: Story, count: int) -> None:
     rows["campaign"] = rng.integers(0, CAMPAIGNS, count)
     rows["expected"] = rng.choice([Answer.ACCEPTED, Answer.INVALID_TOKEN, Answer.NONCE_REPLAYED], count)
     rows["got"] = rng.choice([Answer.ACCEPTED, Answer.INVALID_TOKEN, Answer.UNEXPECTED, Answer.LOST], count)
+    rows["source"] = rng.integers(0, MACHINES, count)
+    rows["status"] = 200
+    rows["certificate"] = rows["consent"] = rows["machine"] + 1
     story.history._blocks.append(rows)
+    for machine in range(MACHINES):
+        story.history.machines[machine] = MachineRecord(f"wrk_{machine}", f"owner-{machine % OWNERS}")
+        story.revoke(story.consent(machine, 0), SECONDS / 2)
+        story.certificate(machine, 0, life=SECONDS / 2)
+    for owner in range(OWNERS):
+        story.history.owners.append(f"owner-{owner}")
+        moment_ns = (SECONDS + 1) * SECOND_NS
+        head = {"sequence": 1, "hash": ""}
+        reading = AuditReading(f"owner-{owner}", moment_ns, moment_ns, 200, 0, 0, [], {"routine": head})
+        story.history.audit_readings.append(reading)
     for second in range(SECONDS):
         story.scrape(second)
         story.healthy_second(second)
@@ -61,8 +75,24 @@ def calls(story: Story, name: str) -> int:
 
 @pytest.mark.parametrize("name", CHECKERS)
 def test_sixteen_times_the_rows_cost_no_more_calls(new_story: type[Story], name: str) -> None:
-    small, large = new_story(), new_story()
+    limit: dict[str, Any] = {"rate_limit_burst": 20, "rate_limit_refill_per_second": 0.5}
+    small, large = new_story(**limit), new_story(**limit)
     fill(small, SMALL)
     fill(large, LARGE)
     calls(small, name)  # whatever is made once and kept
     assert calls(large, name) < 1.2 * calls(small, name) + 100
+
+
+def test_an_audit_costs_by_the_event(new_story: type[Story]) -> None:
+    """And of those, a run reads a bounded number."""
+    costs = []
+    for beats in (50, 500):
+        world = AuditedWorld()
+        machine = world.machine(world.owner("ada"), 0)
+        for _ in range(beats):
+            world.beat(machine)
+        world.read_all()
+        story = new_story()
+        story.history, story.facts = world.history, world.facts
+        costs.append(calls(story, "audit"))
+    assert costs[1] < 10 * costs[0]
