@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def write_record(record: RunRecord, folder: Path) -> None:
     plain = msgspec.to_builtins(record)
     # JSON knows no NaN and no infinity, but a server may have shown one before the run.
     plain["facts"]["baseline"] = {name: _written(value) for name, value in record.facts.baseline.items()}
-    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
+    # As ASCII: the name of a scenario's file need not be UTF-8.
+    (folder / FILE).write_text(json.dumps(plain, indent=2, allow_nan=False) + "\n", encoding="ascii")
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -58,7 +60,7 @@ def read_record(folder: Path) -> RunRecord:
     try:
         if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
             raise BundleError(f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes: it is not one of this program's")
-        plain = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        plain = msgspec.convert(json.loads(path.read_bytes()), dict[str, Any])
         if plain.get("format") != FORMAT:
             raise BundleError(f"{FILE} is of format {plain.get('format')!r}, this version reads {FORMAT}")
         plain["facts"]["baseline"] = {name: float(value) for name, value in plain["facts"]["baseline"].items()}

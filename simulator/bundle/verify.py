@@ -11,7 +11,7 @@ from simulator.bundle.errors import BundleError
 from simulator.bundle.record import read_record
 from simulator.bundle.tables import read_history
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
-from simulator.report.verdict_file import RunVerdict
+from simulator.report.verdict_file import RunVerdict, encode_verdict
 from simulator.run_judgement import judge_run
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def read_verdict(folder: Path) -> RunVerdict:
 
 def compare(stored: RunVerdict, anew: RunVerdict) -> list[str]:
     """Say where two verdicts of a run differ, as they are written in files."""
-    one: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(stored))
-    other: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(anew))
+    one: dict[str, Any] = msgspec.json.decode(encode_verdict(stored))
+    other: dict[str, Any] = msgspec.json.decode(encode_verdict(anew))
     said = []
     for name, value in one.items():
         if value == other[name]:

@@ -31,8 +31,7 @@ def rebuild(folder: Path, to: Path | None) -> Written:
         raise BundleError(f"{altered[0]}: `hatchfarm verify` says more, and --to draws it elsewhere all the same")
     warnings = write_views(folder, verdict, record, history, scenario_text)
     renewed = manifest.write_manifest(folder).digest()
+    note = ""
     if renewed != listed.digest():
-        warnings.append(
-            f"the reports are not those the run made, so the bundle's digest is no longer {listed.digest()}"
-        )
-    return Written(renewed, warnings)
+        note = f"The reports are not those there were, so the bundle's digest is no longer {listed.digest()}"
+    return Written(renewed, warnings, note)

@@ -118,7 +118,7 @@ def _address(path: str) -> str:
     """Write a scenario's path as a relative address; of one from elsewhere only the name, for it means nothing here."""
     parts = PurePosixPath(path).parts
     if not parts or parts[0] == "/" or ".." in parts:
-        parts = parts[-1:] or ("scenario.toml",)
+        parts = (PurePosixPath(path).name or "scenario.toml",)
     return quote("/".join(parts), errors="replace")
 
 

@@ -164,6 +164,8 @@ def show_written(console: Console, folder: Path, written: Written) -> None:
     """Print where the results are, and by which digest they can be told from others."""
     for warning in written.warnings:
         console.print(f"[yellow]warning:[/] {_shown(warning)}")
+    if written.note:
+        console.print(written.note, markup=False)
     console.print(f"Results: {folder}", markup=False)
     report = folder / "report.html"
     if report.exists():

@@ -61,12 +61,28 @@ def verdict_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness verdict", **schema}
 
 
+def encode_verdict(verdict: RunVerdict) -> bytes:
+    """Encode a verdict as JSON. What UTF-8 cannot hold, as in the name of a file that is not UTF-8, is escaped."""
+    try:
+        return msgspec.json.encode(verdict)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_encodable(msgspec.to_builtins(verdict)))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(inner) for key, inner in value.items()}
+    return [_encodable(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def write_verdict(verdict: RunVerdict, folder: Path) -> Path:
     """Write `verdict.json` into a new folder and point `latest` beside it at it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "verdict.json"
     temporary = folder / "verdict.json.tmp"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2) + b"\n")
+    temporary.write_bytes(msgspec.json.format(encode_verdict(verdict), indent=2) + b"\n")
     temporary.replace(path)
     latest = folder.parent / "latest"
     new_link = folder.parent / f".latest-{os.getpid()}"

@@ -30,10 +30,14 @@ VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY})
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What became of the files: the bundle's digest, None without a manifest, and a line for each that is missing."""
+    """What became of the files: the bundle's digest, None without a manifest, and a line for each that is missing.
+
+    `note` is what else there is to say.
+    """
 
     digest: str | None
     warnings: list[str]
+    note: str = ""
 
 
 def write_bundle(folder: Path, verdict: RunVerdict, record: RunRecord, history: History, scenario_text: str) -> Written:

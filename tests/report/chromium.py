@@ -1,0 +1,164 @@
+"""Chromium as a reader of pages: what it logs, what it asks the network for, and how wide a page becomes.
+
+It is driven through DevTools over a pipe, so that nothing listens and nothing has to be waited for but answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+)
+COMPLAINTS = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Audits.issueAdded")
+"""The events by which Chromium tells what it dislikes about a page: errors, warnings, policy violations, oddities."""
+FIRST_FREE = 10
+"""File descriptors below are spoken for: Chromium reads commands from 3 and writes answers to 4."""
+
+
+@dataclass
+class Visit:
+    """What came of opening a page."""
+
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    picture: bytes = b""
+
+
+class Browser:
+    """One running Chromium."""
+
+    def __init__(self, commands: int, answers: int) -> None:
+        self._commands = commands
+        self._answers = answers
+        self._buffer = b""
+        self._number = 0
+        self._session = ""
+        self._events: list[dict[str, Any]] = []
+
+    def _send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Give a command's result; events that come before it are kept."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        text = json.dumps(message).encode() + b"\0"
+        while text:
+            text = text[os.write(self._commands, text) :]
+        while True:
+            answer = self._receive()
+            if answer.get("id") == self._number:
+                assert "error" not in answer, (method, answer)
+                return dict(answer["result"])
+            self._events.append(answer)
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            more = os.read(self._answers, 1 << 16)
+            assert more, "Chromium ended"
+            self._buffer += more
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        return dict(json.loads(message))
+
+    def _until(self, method: str) -> None:
+        while not any(event.get("method") == method for event in self._events):
+            self._events.append(self._receive())
+
+    def visit(
+        self, page: Path | str, width: int, *, dark: bool = False, picture: bool = False, **expressions: str
+    ) -> Visit:
+        """Open a page, or an address, at this width in CSS pixels, and evaluate expressions in it, in order."""
+        self._session, self._events = "", []
+        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "Audits", "Security"):
+            self._send(f"{domain}.enable")
+        self._send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = "dark" if dark else "light"
+        self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self._send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
+        self._until("Page.loadEventFired")
+        visit = Visit()
+        for name, expression in expressions.items():
+            result = self._send("Runtime.evaluate", expression=expression, returnByValue=True)["result"]
+            visit.values[name] = result.get("value", result)
+        if picture:
+            shot = self._send("Page.captureScreenshot", captureBeyondViewport=True, format="png")
+            visit.picture = base64.b64decode(shot["data"])
+        self._send("Page.disable")
+        for event in self._events:
+            method, parameters = event.get("method"), event.get("params", {})
+            if method == "Network.requestWillBeSent":
+                visit.requests.append(parameters["request"]["url"])
+            elif method in COMPLAINTS:
+                visit.complaints.append(json.dumps(parameters))
+        self._session = ""
+        self._send("Target.closeTarget", targetId=target)
+        return visit
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """Run Chromium with a new profile. Skips where there is none."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    theirs_in, ours_out = _high(os.pipe())
+    ours_in, theirs_out = _high(os.pipe())
+    null = os.open(os.devnull, os.O_RDWR)
+    process = os.posix_spawn(
+        program,
+        [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        {**os.environ, "HOME": str(profile), "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
+        file_actions=[
+            *((os.POSIX_SPAWN_DUP2, null, standard) for standard in range(3)),
+            (os.POSIX_SPAWN_DUP2, theirs_in, 3),
+            (os.POSIX_SPAWN_DUP2, theirs_out, 4),
+        ],
+        setpgroup=0,
+    )
+    for descriptor in (theirs_in, theirs_out, null):
+        os.close(descriptor)
+    try:
+        yield Browser(ours_out, ours_in)
+    finally:
+        os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(ours_in)
+        os.close(ours_out)
+
+
+def _high(pipe: tuple[int, int]) -> tuple[int, int]:
+    """Move a pipe's ends out of the way of the numbers that Chromium wants."""
+    import fcntl  # noqa: PLC0415 - there is none on every platform
+
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, FIRST_FREE) for end in pipe]
+    for end in pipe:
+        os.close(end)
+    return ends[0], ends[1]

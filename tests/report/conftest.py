@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.register_assert_rewrite("tests.report.chromium", "tests.report.runs")
+
+from simulator.checkers import CHECKERS, run_checkers  # noqa: E402 - after what is registered above
+from tests.report import runs  # noqa: E402 - it has asserts to rewrite first
+from tests.report.chromium import chromium  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from simulator.checkers.facts import Facts
+    from simulator.checkers.verdict import Verdict
+    from simulator.history import History
+    from tests.report.chromium import Browser
+
+
+FIVE = ("alerts", "replay", "answers", "attacks", "generator")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _five_checkers() -> Iterator[None]:
+    """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
+
+    def judge(history: History, facts: Facts) -> list[Verdict]:
+        return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.run_judgement.run_checkers", judge)
+        yield
+
+
+@pytest.fixture(scope="package")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A Chromium that nobody used before; one for all tests, because it takes a second to start."""
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def bundle_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in which something failed, for everybody to copy."""
+    folder = tmp_path_factory.mktemp("bundle") / "run"
+    runs.written(folder, runs.broken())
+    return folder
+
+
+@pytest.fixture
+def bundle(bundle_once: Path, tmp_path: Path) -> Path:
+    """The folder of a run in which something failed, as its scenario's only and latest run."""
+    folder = tmp_path / "by-hand" / "2026-01-02T03-04-05.678"
+    shutil.copytree(bundle_once, folder)
+    (folder.parent / "latest").symlink_to(folder.name)
+    return folder

@@ -1,0 +1,96 @@
+"""What became of each attack campaign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simulator.campaigns import summarise_campaigns
+from simulator.checkers.verdict import Status
+from simulator.history import Answer
+from simulator.records import Claim
+from simulator.report.verdict_file import AttackSummary
+from tests.checkers.conftest import Story
+from tests.report.runs import campaign
+
+REPLAYED, ACCEPTED = Answer.NONCE_REPLAYED, Answer.ACCEPTED
+
+
+def summary(status: Status, note: str = "", **counts: int) -> AttackSummary:
+    zero = dict.fromkeys(("sent", "refused", "accepted", "wrong", "unjudged"), 0)
+    return AttackSummary(campaign=1, attack="replay.exact", status=status, note=note, **{**zero, **counts})
+
+
+def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed") -> Claim:
+    return Claim(0, 1, rule, held, message)
+
+
+@pytest.mark.parametrize(
+    ("answers", "claims", "more", "expected"),
+    [
+        ([(REPLAYED, REPLAYED)] * 3, [], {}, summary(Status.PASS, sent=3, refused=3)),
+        (
+            [(REPLAYED, REPLAYED), (REPLAYED, ACCEPTED)],
+            [],
+            {},
+            summary(Status.FAIL, sent=2, refused=1, accepted=1, wrong=1),
+        ),
+        (
+            [(Answer.EITHER, ACCEPTED), (ACCEPTED, ACCEPTED)],
+            [],
+            {},
+            summary(Status.PASS, sent=2, accepted=2),
+        ),
+        (
+            [(Answer.WITHIN_LIMIT, Answer.RATE_LIMITED), (Answer.RATE_LIMITED, Answer.RATE_LIMITED)],
+            [],
+            {},
+            summary(Status.PASS, sent=2, refused=2),
+        ),
+        (
+            [(REPLAYED, Answer.RATE_LIMITED), (REPLAYED, Answer.LOST), (REPLAYED, Answer.UNAVAILABLE)],
+            [],
+            {},
+            summary(Status.INCONCLUSIVE, "none of its requests got an answer that says anything", sent=3, unjudged=3),
+        ),
+        (
+            [(REPLAYED, REPLAYED)],
+            [claim(held=False, message="one"), claim(held=False, message="two")],
+            {},
+            summary(Status.FAIL, "one (and 1 more)", sent=1, refused=1),
+        ),
+        ([(REPLAYED, REPLAYED)], [claim(held=True)], {}, summary(Status.PASS, sent=1, refused=1)),
+        (
+            [],
+            [],
+            {"attempts": 0, "completed": 0, "not_tried": "there is one instance only"},
+            summary(Status.INCONCLUSIVE, "there is one instance only"),
+        ),
+        (
+            [],
+            [],
+            {"attempts": 0, "completed": 0},
+            summary(Status.INCONCLUSIVE, "the run ended before it began"),
+        ),
+    ],
+)
+def test_a_campaign_is_as_good_as_its_answers_and_its_claims(
+    answers: list[tuple[Answer, Answer]], claims: list[Claim], more: dict[str, Any], expected: AttackSummary
+) -> None:
+    story = Story()
+    story.heartbeat(0, 1)
+    for second, (wanted, got) in enumerate(answers):
+        story.attack(0, second + 2, got, expected=wanted)
+    story.history.claims += claims
+    story.history.campaigns.append(campaign(1, "replay.exact", **more))
+    assert summarise_campaigns(story.history, ["replay.exact"]) == [expected]
+
+
+def test_campaigns_that_the_history_does_not_name_are_the_scenarios() -> None:
+    """A run that was interrupted before its attacks began."""
+    names = ["replay.exact", "skew.ahead"]
+    assert [(one.campaign, one.attack, one.note) for one in summarise_campaigns(Story().history, names)] == [
+        (1, "replay.exact", "it never began"),
+        (2, "skew.ahead", "it never began"),
+    ]

@@ -1,0 +1,117 @@
+"""The plots: SVG that a page can hold, in the page's own colours, whatever there is to draw."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.history import History
+from simulator.report.page import draw_plots
+from simulator.report.plots import COLOURS, Plot
+from tests.report.runs import SECOND_NS, broken, long_run, material, record, uneventful
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.bundle.record import RunRecord
+    from simulator.report.material import Material
+
+TITLES = [
+    "Rate",
+    "Response time",
+    "Fleet freshness",
+    "Alert: stale workers",
+    "Alert: worker auth failures",
+    "Generator health",
+]
+
+
+def plots_of(made: Material) -> list[Plot]:
+    from simulator.checkers.alerts import possible  # noqa: PLC0415 - only here
+
+    return draw_plots(made, list(possible(made.history, made.record.facts)))
+
+
+@pytest.fixture(scope="module", params=[uneventful, broken], ids=["uneventful", "broken"])
+def plots(request: pytest.FixtureRequest) -> list[Plot]:
+    make: Callable[[], tuple[RunRecord, History]] = request.param
+    return plots_of(material(make()))
+
+
+def test_there_is_one_for_each_question(plots: list[Plot]) -> None:
+    assert [one.title for one in plots] == TITLES
+
+
+def test_they_are_whole_elements_that_refer_to_nothing_outside_themselves(plots: list[Plot]) -> None:
+    identifiers: list[str] = []
+    for drawing in [drawing for one in plots for drawing in (one.wide, one.narrow)]:
+        root = ET.fromstring(drawing)  # noqa: S314 - it was drawn a moment ago
+        assert root.tag == "svg"
+        assert {"viewBox", "aria-hidden"} <= set(root.attrib)
+        assert not {"width", "height", "style"} & set(root.attrib)
+        assert {element.tag for element in root.iter()} <= {
+            "svg",
+            "defs",
+            "g",
+            "path",
+            "rect",
+            "text",
+            "use",
+            "clipPath",
+        }
+        own = [value for element in root.iter() if (value := element.get("id"))]
+        used = re.findall(r'(?:href="|url\()#([^)"]+)', drawing)
+        assert len(used) == len(re.findall(r"href=|url\(", drawing))
+        assert set(used) == set(own)
+        identifiers += own
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_every_colour_is_the_pages_own(plots: list[Plot]) -> None:
+    """So a report follows its reader's light or dark theme."""
+    for one in plots:
+        assert not re.search(r"#[0-9a-f]{6}|rgb\(", one.wide + one.narrow)
+        assert set(re.findall(r"var\(--([a-z]+)\)", one.wide)) <= set(COLOURS)
+
+
+def test_text_stays_text_and_names_its_lines(plots: list[Plot]) -> None:
+    texts = {element.text for element in ET.fromstring(plots[1].wide).iter("text")}  # noqa: S314 - as above
+    assert {"p50", "p90", "p99", "Percentiles"} <= texts
+    assert "0:00" in texts
+
+
+def test_the_same_run_is_drawn_the_same() -> None:
+    assert plots_of(material(broken())) == plots_of(material(broken()))
+
+
+def test_each_says_in_words_what_it_shows() -> None:
+    said = {one.title: one.alternative for one in plots_of(material(broken()))}
+    assert said["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
+    assert said["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
+    assert "None was refused" in next(one.caption for one in plots_of(material(broken())) if one.title == "Rate")
+
+
+def test_what_was_not_recorded_is_not_drawn() -> None:
+    run, history = uneventful()
+    history.generator.clear()
+    history.scrapes.clear()
+    assert [one.title for one in plots_of(material((run, history)))] == TITLES[:2]
+    assert plots_of(material((record(run.facts, elapsed_ns=0), History()))) == []
+
+
+def test_a_run_without_a_single_answer_can_be_drawn() -> None:
+    run, history = uneventful()
+    history.rows()["answered_ns"] = 2**63 - 1
+    history.rows()["got"] = 17
+    (latency,) = [one for one in plots_of(material((run, history))) if one.title == "Response time"]
+    assert latency.alternative == "Response times of honest heartbeats over time: nothing was answered."
+
+
+@pytest.mark.parametrize("elapsed_ns", [1, 10 * SECOND_NS, 7 * 86_400 * SECOND_NS])
+def test_a_plot_is_small_however_long_the_run(elapsed_ns: int) -> None:
+    run, history = long_run(200, 600)
+    drawn = plots_of(material((record(run.facts, elapsed_ns=elapsed_ns), history)))
+    assert max(len(one.wide) for one in drawn) < 100_000
