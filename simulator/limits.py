@@ -20,6 +20,10 @@ ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
 ATTACKER_RATE_PER_SECOND = 4.0
 """Requests a second from one attacker's address: inside the default limit of 5, so that refusals say something."""
+ADDRESS_BURST_REQUESTS = 16
+"""Requests from one address of a script before it takes another: inside the default burst of 20, at any speed."""
+AUDIT_NOISE_EVENTS = 6000
+"""Events one attempt to evict another's audit makes: more than the 5,000 that a stream keeps by default."""
 LATENCIES_KEPT = 50_000
 """Response times the live display remembers of the last second."""
 FINDINGS_MAX = 20
@@ -30,6 +34,12 @@ EVIDENCE_MAX_BYTES = 16_384
 """How much of a message is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
+SLOW_CONNECTIONS_MAX = 500
+"""Connections that one attempt of a slow attack holds: what exhausts a server with a thread or a place for each."""
+SLOW_READERS_MAX = 32
+"""Clients that do not read: each costs a server several large answers, so that more would be load, not attack."""
+PEERS_MAX = 64
+"""Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
 SCRIPTS_MAX_CONCURRENT = 64
 """Attempts of scripted attacks under way at once, over all campaigns; more would be load, not attack."""
 BUNDLE_ROWS_MAX = 100_000_000

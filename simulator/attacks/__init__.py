@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.attacks import audit, metrics
+from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
 from simulator.attacks.consent import AfterRevoke, ForeignConsent
 from simulator.attacks.credential import Guess, UnknownWorker, WrongToken
+from simulator.attacks.json_bodies import StrictJson
 from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
+from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
+from simulator.attacks.paging import PageExtremes
+from simulator.attacks.policy import Canonical, Rules
 from simulator.attacks.policy_fetch import Bogus
 from simulator.attacks.replay import Concurrent, CrossWorker, ReplayExact, TamperedMetrics, TtlEdge
 from simulator.attacks.revocation import Race, Twice
+from simulator.attacks.rotate import NoToken, WrongOwner, WrongRotationToken
 from simulator.attacks.signature import ForgedSignature, ReusedKind, SignatureEncoding
 from simulator.attacks.skew import SkewAhead, SkewBehind, SkewEdge, SkewForms
 from simulator.attacks.weakness import UnsignedMetrics
@@ -28,6 +35,11 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(WrongToken, Guess, UnknownWorker),
     *(RotatedOut, ExpiredCertificate, ForeignCertificate, ForgedCertificate),
     *(Bogus, Race, Twice, AfterRevoke, ForeignConsent, UnsignedMetrics),
+    # what owners ask for
+    *(NoToken, WrongOwner, WrongRotationToken),
+    *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs),
+    *(StrictJson, PageExtremes, Canonical, Rules),
+    *(audit.Evict, audit.Inject, metrics.Inject, metrics.Read),
 )
 CATALOGUE: dict[str, type[Attack]] = {attack.name: attack for attack in _ATTACKS}
 """Every attack by its stable name."""

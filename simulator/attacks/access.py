@@ -1,0 +1,179 @@
+"""Every route without the right to it, with headers that say two things, and with methods it does not have."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from simulator.attacks.acting import OK
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.parties import OwnerAttack, notable_events, settle_party
+from simulator.attacks.routes import (
+    BEARER,
+    HEARTBEAT,
+    MACHINE_CERTIFICATE,
+    MACHINE_TOKEN,
+    OF_OWNERS,
+    OWNER_ID,
+    POLICY_FETCH,
+    ROUTES,
+    SUMMARY,
+    credentials,
+    send,
+    variable,
+)
+from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
+from simulator.fleet.requests import owner_headers
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    from simulator.attacks.parties import Addresses, Party
+    from simulator.attacks.routes import Route
+    from simulator.attacks.script import Outcome, Script, Send, Stage
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+"""Methods to try. `OPTIONS` is answered everywhere (contract §1); whether `HEAD` is, where `GET` is, is left open."""
+WITHOUT_BODY = frozenset({"GET", "DELETE", "TRACE"})
+_ALLOW = re.compile(rb"\r\nallow:([^\r\n]*)", re.IGNORECASE)
+
+
+class NoAuth(OwnerAttack):
+    """Every owner route without the owners' token or with a wrong one, every machine route without a machine's."""
+
+    name = "owner.no-auth"
+    shape = "every owner route without a bearer and with wrong ones; machine routes with an owner's instead of theirs"
+    verdict = "401 unauthorized; 400 missing required heartbeat fields"
+    effect = "nothing is changed; machine routes count missing_worker_policy_auth_headers and missing_heartbeat_fields"
+    anchor = "contract §2; OWASP API2:2023"
+    severity = 9.8
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        party = yield from settle_party(stage, addresses)
+        before = len((yield from notable_events(stage, party.owner_id, addresses)))
+        expect = refused(401, "unauthorized", "it carries no token of the owners")
+        for route in OF_OWNERS:
+            right = credentials(stage, route, party)
+            nameless = {name: value for name, value in right.items() if name != BEARER}
+            for number, bearer in enumerate((None, *self._bearers(stage, party))):
+                headers = nameless if bearer is None else {**right, BEARER: bearer}
+                path = route.paths()[number % 2]
+                yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
+        asked = SUMMARY.paths()[0] + f"?access_token={stage.token}&token={stage.token}"
+        yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers={})
+        events = (yield from notable_events(stage, party.owner_id, addresses))[before:]
+        made = [one for one in events if not str(one.get("type")).endswith("_denied")]
+        message = f"requests without a token left {len(made)} events of changes in the audit of the owner they named"
+        yield Say("nothing-made", not made, message, {"events": made})
+        for headers in ({}, owner_headers(stage.token, party.owner_id)):
+            for route, answer in ((POLICY_FETCH, Answer.POLICY_MISSING_HEADERS), (HEARTBEAT, Answer.MISSING_FIELDS)):
+                because = heartbeat_gets(answer, "it carries no machine's token and certificate")
+                yield send(stage, route, party, because, client=addresses.take(), headers=headers)
+        yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+
+    @staticmethod
+    def _bearers(stage: Stage, party: Party) -> tuple[str, ...]:
+        token = stage.token
+        bearers = (
+            f"Bearer {random_hex(stage.rng, 48)}",
+            f"Bearer {token[:-1]}",
+            f"Bearer {token}0",
+            f"Bearer {token.swapcase()}",
+            "Bearer",
+            token,
+            f"Basic {token}",
+            f"Bearer {party.machine.token.decode()}",
+        )
+        # A token of digits alone is the same in either case.
+        return tuple(one for one in bearers if one != f"Bearer {token}")
+
+
+class DuplicateHeader(OwnerAttack):
+    """Requests that say twice who calls."""
+
+    name = "owner.duplicate-header"
+    shape = "every route with a second Authorization, X-Owner-ID, X-Machine-Token or X-Machine-Certificate-Id"
+    verdict = "400 invalid request"
+    effect = "nothing is changed, and nothing counted"
+    anchor = "contract §2; OWASP API2:2023"
+    severity = 7.5
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt: the same value twice, and another before the right one or behind it."""
+        party = yield from settle_party(stage, addresses)
+        machine = party.machine
+        values = {
+            BEARER: f"Bearer {stage.token}",
+            OWNER_ID: party.owner_id,
+            MACHINE_TOKEN: machine.token.decode(),
+            MACHINE_CERTIFICATE: machine.certificate_id,
+        }
+        number = 0
+        for route in ROUTES:
+            because = "two headers say who calls, and nobody can know which to believe"
+            expect = refused(400, "invalid request", because)
+            if route.machine_facing:
+                expect = heartbeat_gets(Answer.INVALID_REQUEST, because)
+            right = credentials(stage, route, party)
+            for name, value in values.items():
+                # `extra` headers come first.
+                extra = ((name.lower(), "somebody-else" if number % 3 else value),)
+                headers = {**right, name: value}
+                if number % 3 == 1:
+                    headers, extra = {**right, name: "somebody-else"}, ((name.lower(), value),)
+                path = route.paths()[number % len(route.paths())]
+                yield send(
+                    stage, route, party, expect, client=addresses.take(), path=path, headers=headers, extra=extra
+                )  # fmt: skip
+                number += 1
+        yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+
+
+class Verbs(OwnerAttack):
+    """Every method that a route does not have."""
+
+    name = "owner.verbs"
+    shape = f"every route, under both prefixes, with each of {', '.join(METHODS)} that it does not have"
+    verdict = "405 with Allow"
+    effect = "nothing is changed"
+    anchor = "RFC 9110 §15.5.6; OWASP API8:2023"
+    severity = 5.3
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        party = yield from settle_party(stage, addresses)
+        methods_of: dict[str, set[str]] = {}
+        for route in ROUTES:
+            for path in route.paths():
+                methods_of.setdefault(path, set()).add(route.method)
+        expect = Expect(Answer.REFUSED, (405,), "", "the path does not have that method")
+        wrong: list[dict[str, Any]] = []
+        told = 0
+        for route in ROUTES:
+            for path in route.paths():
+                for method in METHODS:
+                    if method in methods_of[path]:
+                        continue
+                    outcome: Outcome = yield self._try(stage, route, party, expect, path, method, addresses)
+                    if outcome.status == 405:  # noqa: PLR2004 - Method Not Allowed
+                        told += 1
+                        found = _ALLOW.search(outcome.head)
+                        allow = (
+                            {one.strip().upper() for one in found[1].decode("latin-1").split(",")} if found else set()
+                        )
+                        if method in allow or not methods_of[path] <= allow:
+                            wrong.append({"method": method, "path": path, "allow": sorted(allow)})
+        if told:
+            message = (
+                f"of {told} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
+            )
+            yield Say("allow", not wrong, message, {"wrong": wrong[:10]})
+        yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+
+    @staticmethod
+    def _try(
+        stage: Stage, route: Route, party: Party, expect: Expect, path: str, method: str, addresses: Addresses
+    ) -> Send:
+        payload = b"" if method in WITHOUT_BODY else None
+        path = path.replace("{id}", variable(route, party))
+        return send(stage, route, party, expect, client=addresses.take(), method=method, path=path, payload=payload)

@@ -1,0 +1,164 @@
+"""Metrics: requests that would make new labels, and scrapes by those who may not read them (contract §4, §10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+from simulator.attacks.acting import OK
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.parties import OwnerAttack, settle_party
+from simulator.attacks.routes import (
+    API_METRICS,
+    HEARTBEAT,
+    MACHINE_CERTIFICATE,
+    MACHINE_TOKEN,
+    METRICS,
+    POLICY_FETCH,
+    send,
+)
+from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
+from simulator.history import REASONS, Answer
+
+if TYPE_CHECKING:
+    from simulator.attacks.parties import Addresses, Party
+    from simulator.attacks.script import Outcome, Script, Stage
+
+BY_REASON = "hatchfarm_worker_auth_failures_by_reason_total"
+MARK_DIGITS = 12
+SHAPES = (
+    '{}"',
+    '{}"}} 1',
+    '{}",reason="{}',
+    "{}\nhatchfarm_{}_total 1",
+    "{}\r\n# TYPE hatchfarm_{} counter",
+    "{}\\",
+    '{}{{reason="{}"}}',
+    "{}_total",
+    "wrk_{}",
+    "hatchfarm_{}",
+)
+"""Texts that end a label, a sample or a line, or that look like names of their own; `{}` is a mark to find them by."""
+IDS_A_SHAPE = 4
+SERIES_SPARE = 20
+"""Series that a server may have made meanwhile for labels of its own: fewer than the ids that are tried."""
+
+Series = frozenset[tuple[str, tuple[tuple[str, str], ...]]]
+
+
+def series_of(page: bytes) -> Series | None:
+    """Give every series of a metrics page by its name and labels; None when the page does not parse."""
+    try:
+        families = list(text_string_to_metric_families(page.decode()))
+    except ValueError:
+        return None
+    return frozenset((one.name, tuple(sorted(one.labels.items()))) for family in families for one in family.samples)
+
+
+class Inject(OwnerAttack):
+    """Worker ids, tokens and fields made to become labels, or lines, of the metrics."""
+
+    name = "metrics.inject"
+    shape = "worker ids, credentials, nonces, timestamps and policy ids that end a label, a sample or a line"
+    verdict = "401 invalid heartbeat auth and the like"
+    effect = "one auth failure each, under one of the reasons there are; no new name, label or line"
+    anchor = "contract §4: the set of reasons is closed; CWE-117"
+    severity = 5.3
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        party = yield from settle_party(stage, addresses)
+        mark = random_hex(stage.rng, MARK_DIGITS)
+        before = yield from self._scrape(stage, party, addresses)
+        tried = 0
+        for shape in SHAPES:
+            for number in range(IDS_A_SHAPE):
+                yield from self._tries(stage, party, shape.replace("{}", f"{mark}{number}"), addresses)
+                tried += 1
+        after = yield from self._scrape(stage, party, addresses)
+        if before is None or after is None:
+            return
+        reasons = {dict(labels).get("reason") for name, labels in after if name == BY_REASON}
+        strange = sorted(str(reason) for reason in reasons - set(REASONS.values()))
+        yield Say(
+            "closed-reasons", not strange, f"{len(strange)} reasons are not of the contract", {"reasons": strange}
+        )
+        marked = [str(one) for one in after if mark in str(one)]
+        yield Say("no-marks", not marked, f"{len(marked)} series hold what a request made up", {"series": marked[:10]})
+        gone, more = len(before - after), len([one for one in after - before if one[0] != BY_REASON])
+        message = f"after {tried} ids that were made up {more} more series are shown, and {gone} no longer"
+        yield Say(
+            "no-growth", not gone and more < SERIES_SPARE, message, {"gone": sorted(map(str, before - after))[:10]}
+        )
+
+    @staticmethod
+    def _scrape(stage: Stage, party: Party, addresses: Addresses) -> Script[Series | None]:
+        expect = granted(OK, "it carries the owners' token")
+        outcome: Outcome = yield send(stage, METRICS, party, expect, client=addresses.take())
+        if not outcome.right:
+            return None
+        series = series_of(outcome.body)
+        yield Say("parses", series is not None, "the page is in the text format" if series else "the page is broken")
+        return series
+
+    @staticmethod
+    def _tries(stage: Stage, party: Party, text: str, addresses: Addresses) -> Script[None]:
+        """Try a text in every place that a reason could be made from."""
+        plain = "".join(one for one in text if one.isprintable())
+        credentials = {MACHINE_TOKEN: plain, MACHINE_CERTIFICATE: plain}
+        for route, headers, answer in (
+            (HEARTBEAT, credentials, Answer.INVALID_TOKEN),
+            (HEARTBEAT, {}, Answer.MISSING_FIELDS),
+            (POLICY_FETCH, credentials, Answer.POLICY_INVALID_TOKEN),
+            (POLICY_FETCH, {}, Answer.POLICY_MISSING_HEADERS),
+        ):
+            expect = heartbeat_gets(answer, "no worker has that id")
+            path = route.paths()[0].replace("{id}", quote(text, safe=""))
+            yield send(
+                stage, route, party, expect, client=addresses.take(), path=path, headers=headers, known=False
+            )  # fmt: skip
+        fields = {"timestamp": text, "nonce": "n", "policy_id": "p", "metrics": {}, "signature": "s"}
+        for body, answer in (
+            (fields, Answer.INVALID_TIMESTAMP),
+            ({**fields, "nonce": text + "|"}, Answer.MALFORMED_FIELDS),
+            ({**fields, "policy_id": text + "\n"}, Answer.MALFORMED_FIELDS),
+        ):
+            expect = heartbeat_gets(answer, "a field of it is made up")
+            payload = msgspec.json.encode(body)
+            yield send(stage, HEARTBEAT, party, expect, client=addresses.take(), payload=payload)
+
+
+class Read(OwnerAttack):
+    """Scrapes without the owners' token."""
+
+    name = "metrics.read"
+    shape = "a scrape of every metrics path without a bearer, with a wrong one and with a machine's token"
+    verdict = "401 unauthorized"
+    effect = "nothing is shown"
+    anchor = "contract §10; OWASP API8:2023"
+    severity = 5.3
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt. Metrics may be public by a setting: then there is nothing to try."""
+        party = yield from settle_party(stage, addresses)
+        # Answer 200 or 401: which is right depends on the setting, and that no route shows.
+        open_question = Expect(Answer.REFUSED, (401, 200), "", "metrics may be public by METRICS_PUBLIC=true")
+        asked: Outcome = yield send(stage, METRICS, party, open_question, client=addresses.take(), headers={})
+        if asked.status == OK:
+            yield Say("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
+            return
+        expect = refused(401, "unauthorized", "it carries no token of the owners")
+        token = stage.token
+        wrong = (f"Bearer {random_hex(stage.rng, 48)}", f"Bearer {token}0", f"Bearer {token[:-1]}", f"Basic {token}")
+        for route in (METRICS, API_METRICS):
+            for path in route.paths():
+                yield send(stage, route, party, expect, client=addresses.take(), path=path, headers={})
+                for bearer in (*wrong, f"Bearer {party.machine.token.decode()}", "Bearer", token):
+                    headers = {"Authorization": bearer}
+                    yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
+        asked_by_query = f"/metrics?access_token={token}"
+        yield send(stage, METRICS, party, expect, client=addresses.take(), path=asked_by_query, headers={})
+        yield send(stage, METRICS, party, granted(OK, "it carries the owners' token"), client=addresses.take())

@@ -1,0 +1,231 @@
+"""Owners who reach for what is another's, or nobody's (OWASP API1: broken object level authorization)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.attacks.acting import OK, denied
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.parties import OwnerAttack, notable_events, rotation_denied, settle_party
+from simulator.attacks.routes import (
+    AUDIT,
+    CERTIFICATE,
+    CONSENT_CREATE,
+    CONSENT_REVOKE,
+    HEARTBEAT,
+    MACHINE_TOKEN,
+    OWNER_ID,
+    POLICY_ACTIVATE,
+    POLICY_CREATE,
+    POLICY_FETCH,
+    REGISTER,
+    STATUS,
+    STATUSES,
+    SUMMARY,
+    credentials,
+    send,
+    variable,
+)
+from simulator.attacks.script import Say, granted, heartbeat_gets, refused
+from simulator.fleet.requests import consent_call, machine_headers, owner_headers
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    from simulator.attacks.parties import Addresses, Party
+    from simulator.attacks.routes import Route
+    from simulator.attacks.script import Outcome, Script, Stage
+
+ANCHOR = "contract §2, §3; OWASP API1:2023"
+ID_DIGITS = 16
+
+
+def _consent(stage: Stage, owner_id: str, worker_id: str, policy_id: str) -> bytes:
+    """Make the body of a consent that its owner signed rightly, whoever's worker and policy it names."""
+    return msgspec.json.encode(consent_call(stage.token, owner_id, worker_id, policy_id).body)
+
+
+class HeaderMismatch(OwnerAttack):
+    """Bodies in the name of one owner under the header of another."""
+
+    name = "owner.header-mismatch"
+    shape = "a registration, policy and consent whose body names another owner than X-Owner-ID: foreign, cut, longer"
+    verdict = "403 forbidden"
+    effect = "one owner_access_denied event for both owners; nothing is made"
+    anchor = ANCHOR
+    severity = 8.1
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        mine = yield from settle_party(stage, addresses)
+        theirs = yield from settle_party(stage, addresses)
+        before = len((yield from notable_events(stage, theirs.owner_id, addresses)))
+        expect = refused(403, "forbidden", "the body's owner is not the header's")
+        actors = (mine.owner_id, theirs.owner_id + "0", theirs.owner_id[:-1], theirs.owner_id.upper())
+        tried = 0
+        for route in (REGISTER, POLICY_CREATE, CONSENT_CREATE):
+            for actor in actors:
+                headers = {**credentials(stage, route, theirs), OWNER_ID: actor}
+                leaves = denied("", actor, "", theirs.owner_id)
+                outcome: Outcome = yield send(
+                    stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves
+                )
+                tried += outcome.right
+        events = (yield from notable_events(stage, theirs.owner_id, addresses))[before:]
+        made = [one for one in events if one.get("type") != "owner_access_denied"]
+        message = (
+            f"of {tried} refused requests in their name an owner sees {len(events)} denials and {len(made)} others"
+        )
+        yield Say("nothing-made", not made, message, {"events": made})
+
+
+class Idor(OwnerAttack):
+    """One owner, and their machine, on every route with another owner's ids."""
+
+    name = "owner.idor"
+    shape = "owner A with a right token on every route with owner B's ids; A's machine on the routes of B's"
+    verdict = "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine; lists without B's"
+    effect = "one owner_access_denied event for A and B each time, and nothing of B's is changed or shown"
+    anchor = ANCHOR
+    severity = 9.1
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        mine = yield from settle_party(stage, addresses)
+        theirs = yield from settle_party(stage, addresses)
+        yield from self._by_path(stage, mine, theirs, addresses)
+        yield from self._by_body(stage, mine, theirs, addresses)
+        yield from self._as_machine(stage, mine, theirs, addresses)
+        yield from self._lists(stage, mine, theirs, addresses)
+        fetch = granted(OK, "its certificate was not rotated, nor its consent revoked")
+        yield send(stage, POLICY_FETCH, theirs, fetch, client=addresses.take())
+
+    @staticmethod
+    def _by_path(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
+        expect = refused(403, "forbidden", "what the path names is another owner's")
+        for route in (POLICY_ACTIVATE, CONSENT_REVOKE, STATUS):
+            headers = owner_headers(stage.token, mine.owner_id)
+            leaves = denied("", mine.owner_id, "", theirs.owner_id)
+            yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves)
+        for token in (mine.machine.token, theirs.machine.token):
+            headers = {**owner_headers(stage.token, mine.owner_id), MACHINE_TOKEN: token.decode()}
+            leaves = rotation_denied(mine.owner_id, theirs.machine, "owner_mismatch")
+            yield send(stage, CERTIFICATE, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves)
+        unnamed = refused(403, "forbidden", "no owner is named")
+        for route in (POLICY_ACTIVATE, CONSENT_REVOKE):
+            yield send(stage, route, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
+        yield send(stage, AUDIT, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
+
+    @staticmethod
+    def _by_body(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
+        no_worker = refused(400, "worker not found for owner", "the worker is another owner's")
+        no_policy = refused(400, "active policy not found for owner", "the policy is another owner's")
+        worker_id, policy_id = theirs.machine.worker_id, theirs.policy_id
+        for expect, payload in (
+            (no_worker, _consent(stage, mine.owner_id, worker_id, mine.policy_id)),
+            (no_worker, _consent(stage, mine.owner_id, worker_id, policy_id)),
+            (no_policy, _consent(stage, mine.owner_id, mine.machine.worker_id, policy_id)),
+        ):
+            leaves = denied("", mine.owner_id, "", theirs.owner_id)
+            yield send(
+                stage, CONSENT_CREATE, mine, expect, client=addresses.take(), payload=payload, leaves=leaves
+            )  # fmt: skip
+
+    @staticmethod
+    def _as_machine(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
+        own, foreign = machine_headers(mine.machine), machine_headers(theirs.machine)
+        half = {**foreign, "X-Machine-Certificate-Id": mine.machine.certificate_id}
+        for route, headers, answer in (
+            (POLICY_FETCH, own, Answer.POLICY_INVALID_TOKEN),
+            (POLICY_FETCH, half, Answer.POLICY_INVALID_CERTIFICATE),
+            (HEARTBEAT, own, Answer.INVALID_TOKEN),
+            (HEARTBEAT, half, Answer.INVALID_CERTIFICATE),
+        ):
+            expect = heartbeat_gets(answer, "a machine proves itself for its own routes only")
+            yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers)
+
+    @staticmethod
+    def _lists(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
+        """See that an owner's lists hold what is theirs alone."""
+        get = granted(OK, "it is what its owner may see")
+        summary: Outcome = yield send(stage, SUMMARY, mine, get, client=addresses.take())
+        statuses: Outcome = yield send(stage, STATUSES, mine, get, client=addresses.take())
+        total = summary.data().get("total")
+        workers = statuses.data().get("workers")
+        shown = [one.get("worker_id") for one in workers if isinstance(one, dict)] if isinstance(workers, list) else []
+        if summary.right and statuses.right:
+            held = total == 1 and shown == [mine.machine.worker_id]
+            message = f"an owner of one machine is shown a summary of {total} and the statuses of {len(shown)}"
+            yield Say("own-workers", held, message, {"workers": shown})
+        events = yield from notable_events(stage, theirs.owner_id, addresses)
+        actors = {f"owner:{mine.owner_id}", f"owner:{theirs.owner_id}", f"worker:{theirs.machine.worker_id}"}
+        others = [one for one in events if one.get("actor") not in actors]
+        changes = [
+            one for one in events
+            if one.get("actor") == f"owner:{mine.owner_id}" and not str(one.get("type")).endswith("_denied")
+        ]  # fmt: skip
+        message = (
+            f"an owner's audit shows {len(others)} events of strangers and {len(changes)} changes by another owner"
+        )
+        yield Say("own-events", not others and not changes, message, {"events": others + changes})
+
+
+class UnknownId(OwnerAttack):
+    """Every route with an id that nobody has."""
+
+    name = "owner.unknown-id"
+    shape = "an owner on every route with ids never given out, of another kind, too long, or escaped"
+    verdict = "404; 400 where the body names it; the same whoever asks"
+    effect = "nothing is made; a refused rotation leaves machine_certificate_issue_denied, reason machine_not_found"
+    anchor = "contract §3; OWASP API1:2023"
+    severity = 5.3
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell one attempt."""
+        party = yield from settle_party(stage, addresses)
+        for route, prefix, error in (
+            (CERTIFICATE, "wrk_", "machine not found"),
+            (POLICY_ACTIVATE, "pol_", "policy not found"),
+            (CONSENT_REVOKE, "con_", "consent not found"),
+            (STATUS, "wrk_", "worker not found"),
+        ):
+            expect = refused(404, error, "nobody has that id")
+            leaves = rotation_denied(party.owner_id, None, "machine_not_found") if route is CERTIFICATE else ()
+            for identifier in self._strangers(stage, route, party, prefix):
+                path = route.paths()[0].replace("{id}", identifier)
+                yield send(
+                    stage, route, party, expect, client=addresses.take(), path=path, leaves=leaves, known=False
+                )  # fmt: skip
+            # Whether escapes are read is open, and so is whether this is an unknown id or an unknown path.
+            path, expect = route.paths()[0].replace("{id}", "{id}%20"), refused(404, "not found", "nobody has that id")
+            yield send(stage, route, party, expect, client=addresses.take(), path=path, known=False)
+        unnamed = owner_headers(stage.token)
+        first = refused(404, "policy not found", "that it does not exist is found before the owner is missed")
+        yield send(
+            stage, POLICY_ACTIVATE, party, first, client=addresses.take(), headers=unnamed,
+            path=f"/api/v1/policies/pol_{random_hex(stage.rng, ID_DIGITS)}/activate",
+        )  # fmt: skip
+        worker_id, policy_id = party.machine.worker_id, party.policy_id
+        for error, worker, policy in (
+            ("worker not found for owner", f"wrk_{random_hex(stage.rng, ID_DIGITS)}", policy_id),
+            ("worker not found for owner", policy_id, policy_id),
+            ("active policy not found for owner", worker_id, f"pol_{random_hex(stage.rng, ID_DIGITS)}"),
+            ("active policy not found for owner", worker_id, party.draft_id),
+        ):
+            payload = _consent(stage, party.owner_id, worker, policy)
+            expect = refused(400, error, "there is none that the owner could consent to")
+            yield send(stage, CONSENT_CREATE, party, expect, client=addresses.take(), payload=payload)
+        yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+
+    @staticmethod
+    def _strangers(stage: Stage, route: Route, party: Party, prefix: str) -> tuple[str, ...]:
+        own = variable(route, party)
+        other_kind = party.policy_id if prefix != "pol_" else party.machine.worker_id
+        return (
+            prefix + random_hex(stage.rng, ID_DIGITS),
+            own.upper(),
+            own[:-1],
+            other_kind,
+            prefix + "0" * 200,
+        )

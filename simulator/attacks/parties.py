@@ -1,0 +1,132 @@
+"""Owners of a script with all that an owner may have, their audit streams, and addresses enough to speak from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, settle
+from simulator.attacks.script import Leaves, Say, Script, ScriptAttack, Send, Stage, UnsettledError, granted
+from simulator.checkers.audit_chain import event_hash
+from simulator.fleet.requests import policy_call
+from simulator.history import Operation
+from simulator.limits import ADDRESS_BURST_REQUESTS
+
+if TYPE_CHECKING:
+    from simulator.fleet.machine import Machine
+
+BREAKDOWN = 500
+PAGE = 500
+"""The largest page of a list (contract §1)."""
+
+
+class Addresses:
+    """Deals out a script's addresses so that none asks for more than a burst: what is limited is not judged."""
+
+    def __init__(self) -> None:
+        self._client = 0
+        self._used = 0
+
+    def take(self, requests: int = 1) -> int:
+        """Give an address for so many requests in a row."""
+        self._used += requests
+        if self._used > ADDRESS_BURST_REQUESTS:
+            self._client += 1
+            self._used = requests
+        return self._client
+
+
+class OwnerAttack(ScriptAttack):
+    """An attack through what owners ask for. However hostile a request is, no server may break down over it."""
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt, and claim that nothing was answered by a breakdown."""
+        return _watched(self.steps(stage, Addresses()))
+
+    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
+        """Tell the attempt itself."""
+        raise NotImplementedError
+
+
+def _watched(script: Script[None]) -> Script[None]:
+    """Play a script, and look at every answer for a breakdown. A failed write is none: it has its own message (§7)."""
+    broken: list[str] = []
+    unsettled: UnsettledError | None = None
+    asked, sent = 0, None
+    while True:
+        try:
+            step = script.send(sent)
+        except StopIteration:
+            break
+        except UnsettledError as error:
+            unsettled = error
+            break
+        sent = yield step
+        if isinstance(step, Send):
+            asked += 1
+            if sent.status == BREAKDOWN and b"state persistence failed" not in sent.body:
+                broken.append(step.request.partition(b"\r\n")[0].decode("latin-1"))
+    if broken or unsettled is None:
+        message = f"of {asked} requests {len(broken)} were answered with HTTP {BREAKDOWN}"
+        yield Say("no-breakdown", not broken, message, {"requests": broken[:10]})
+    if unsettled is not None:
+        raise unsettled
+
+
+class Party(msgspec.Struct, frozen=True):
+    """An owner with a machine that is consented to, the policy it is under, and another policy still a draft."""
+
+    owner_id: str
+    machine: Machine
+    policy_id: str
+    draft_id: str
+    consent_id: str
+
+
+def settle_party(stage: Stage, addresses: Addresses, owner_id: str = "") -> Script[Party]:
+    """Set up an owner, a new one unless given. Raises UnsettledError."""
+    owner_id = owner_id or stage.new_owner()
+    client = addresses.take(6)
+    machine = yield from enrol(stage, owner_id, client=client)
+    draft = policy_call(stage.token, owner_id, dict(RULES))
+    leaves = changed(owner_id, Operation.POLICY_CREATE)
+    outcome = yield from settle(call(stage, draft, granted(CREATED), client=client, leaves=leaves), "draft a policy")
+    consent = stage.history.consents[machine.consent_number - 1]
+    return Party(owner_id, machine, machine.policy_id, str(outcome.data().get("id", "")), consent.consent_id)
+
+
+def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[Leaves, ...]:
+    """Say which event a refused rotation leaves (contract §3); `machine` is None for one that never was."""
+    machine_id, owners = ("", ()) if machine is None else (machine.worker_id, (machine.owner_id,))
+    shown_to = tuple(dict.fromkeys((*owners, actor)))
+    return (Leaves("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
+
+
+def notable_events(stage: Stage, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
+    """Read all that an owner's audit list shows but accepted heartbeats, oldest first. Raises UnsettledError."""
+    events: list[dict[str, Any]] = []
+    offset = 0
+    while True:
+        page = yield from audit_page(stage, owner_id, f"?limit={PAGE}&offset={offset}", client=addresses.take())
+        shown = page.get("events")
+        shown = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
+        events += [one for one in shown if one.get("type") != "worker_heartbeat"]
+        offset += len(shown)
+        total = page.get("total")
+        if not shown or not isinstance(total, int) or offset >= total:
+            return events
+
+
+def chain_break(events: list[dict[str, Any]]) -> str:
+    """Say where a stream's events are no chain (contract §3); nothing when each follows from the one before."""
+    before: dict[str, Any] | None = None
+    for event in events:
+        if event.get("hash") != event_hash(event):
+            return f"event {event.get('id')} does not have the hash {event.get('hash')}"
+        if before is not None and event.get("previous_hash") != before["hash"]:
+            return f"event {event.get('id')} does not follow {before.get('id')}"
+        if before is not None and event.get("sequence") != before.get("sequence", 0) + 1:
+            return f"between {before.get('id')} and {event.get('id')} there is a gap"
+        before = event
+    return ""
