@@ -65,6 +65,7 @@ def test_a_third_partys_reader_reads_what_is_exported(recording: Recording) -> N
     assert policy.request.get_header_value("X-Owner-ID") == "ada"
     assert json.loads(policy.request.text)["owner_id"] == "ada"
     assert policy.request.mimeType == "application/json"
+    assert policy.request.get_header_value("Content-Length") == str(len(policy.request.text))
     assert policy.startTime.isoformat() == "2026-09-21T14:13:19.923000+00:00"
     assert policy.time == 10
     assert entries[11].request.queryString == [{"name": "a", "value": "1"}, {"name": "b", "value": " "}]

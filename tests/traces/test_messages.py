@@ -62,6 +62,7 @@ def test_any_bytes_are_taken_apart_rightly_or_not_at_all(data: bytes) -> None:
         HEARTBEAT.replace(b"Host: x:1", b"Host: x\n:1"),
         HEARTBEAT.replace(b"a", b"\xff"),
         HEARTBEAT + b"G",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n",
         HEARTBEAT.replace(b"HTTP/1.1", b"HTTP/1.0"),
         b"GET / HTTP/1.1\r\nHost: a\r\n",
         b"",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,14 @@ def test_an_exchange_waits_for_what_gave_out_its_ids_and_its_token() -> None:
     assert waits[REGISTER] == []
     assert {ACTIVATE, REGISTER} <= set(waits[CONSENT])
     assert reaches(waits, FIRST, CONSENT)
+
+
+def test_an_exchange_waits_for_what_it_needs_even_where_clocks_say_it_was_sent_before_that_was_answered() -> None:
+    """Browsers round times to milliseconds."""
+    recording = small_recording()
+    late = msgspec.structs.replace(recording.taken[REGISTER], answered_ns=10**12)
+    recording.taken[REGISTER] = late
+    assert REGISTER in waits_of(recording)[FIRST]
 
 
 def test_a_replay_waits_for_what_it_replays_and_machines_do_not_wait_for_each_other() -> None:

@@ -136,10 +136,12 @@ def test_a_request_that_needs_what_was_not_given_out_cannot_be_made() -> None:
 def test_nothing_is_learnt_from_a_refusal_nor_twice() -> None:
     recording = small_recording()
     trace = recording.trace()
-    made = resigner(trace, recording)
-    registration = trace.exchanges[2]
-    for status in (429, 201):
-        made.learn(registration, status, b'{"data":{"machine_token":"x","machine":{"id":"wrk_00000000"}}}')
+    made = resigner(trace, recording, learnt=False)
+    other = b'{"data":{"machine_token":"x","machine":{"id":"wrk_00000000"}}}'
+    made.learn(trace.exchanges[2], 429, other)
+    for index, exchange in enumerate(trace.exchanges):
+        made.learn(exchange, 201, split_answer(small_recording("new").taken[index].answer or b"")[2])
+    made.learn(trace.exchanges[2], 201, other)
     assert parsed(made.rebuild(trace.exchanges[6]))["headers"]["X-Machine-Token"] == NEW.token(0)
 
 
