@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import heartbeat
 from simulator.attacks.catalogue import ShotAttack
@@ -19,6 +22,9 @@ from simulator.history import ALTERNATIVES, Answer
 from tests.attacks.effects import assert_effects_are_as_recorded, reasons_counted
 from tests.attacks.playing import SECOND_NS, World
 from tests.core.server_under_test import hmac_base64
+
+if TYPE_CHECKING:
+    from reference_server.operations import Api
 
 FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
@@ -206,6 +212,27 @@ def test_the_edge_is_where_the_servers_own_clock_has_it(difference_ns: int) -> N
     """Both attacks at the window's edge are right about a server whose clock differs from the harness's."""
     for name in ("skew.edge", "replay.ttl-edge"):
         world = World(server_ahead_ns=difference_ns)
+        performance = world.play(name)
+        assert not performance.unsettled
+        assert not performance.wrong
+        assert not performance.broken
+        assert_effects_are_as_recorded(world)
+
+
+@pytest.mark.parametrize("cut_ns", [SECOND_NS, SECOND_NS // 10, SECOND_NS // 1000])
+@pytest.mark.parametrize("past_ns", [0, SECOND_NS // 2, SECOND_NS - 8_000_000])
+def test_a_clock_that_is_shown_cut_off_accuses_nobody(cut_ns: int, past_ns: int) -> None:
+    """What is cut off is unknown, up to a whole second, so that less is certain."""
+
+    def cut(_api: Api, request: Request, now: Instant) -> Reply | None:
+        if request.path != "/health":
+            return None
+        text = format_timestamp(now.wall_ns // cut_ns * cut_ns)
+        return Reply(200, f'{{"timestamp":"{text}"}}'.encode(), (("content-type", "application/json"),))
+
+    for name in ("skew.edge", "replay.ttl-edge"):
+        world = World(answer=cut)
+        world.now_ns = past_ns
         performance = world.play(name)
         assert not performance.unsettled
         assert not performance.wrong
