@@ -12,6 +12,8 @@ import msgspec
 import trio
 from rich.markup import escape
 
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import Facts
 from simulator.doctor import check_open_files
@@ -162,12 +164,14 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
     scenario = request.scenario
     async with AsyncExitStack() as stack:
         server = None
+        sides: dict[str, Target] = {}
         url = request.target
         if url is None:
             server = await stack.enter_async_context(
                 own_server(scenario.server.environ(), request.token, request.server_settings)
             )
             url = server.url
+            sides = await _side_servers(request, stack)
         target = parse_target(url, request.token)
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
@@ -180,8 +184,25 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
             if server is not None:
                 nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
-            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
+            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides)
             nursery.cancel_scope.cancel()
+
+
+async def _side_servers(request: Request, stack: AsyncExitStack) -> dict[str, Target]:
+    """Start the servers of attacks that need settings of their own, one for each set of settings."""
+    settings, own = request.scenario.server.environ(), request.server_settings
+    started: dict[frozenset[tuple[str, str]], Target] = {}
+    sides = {}
+    for options in request.scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
+            continue
+        needed = frozenset(attack.needs_settings.items())
+        if needed not in started:
+            side = own_server({**settings, **attack.needs_settings}, request.token, own)
+            started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token)
+        sides[attack.name] = started[needed]
+    return sides
 
 
 def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None) -> None:

@@ -6,7 +6,9 @@ So the same script runs over real sockets and in virtual time.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -67,7 +69,8 @@ class Send(msgspec.Struct, frozen=True):
     """Send one whole request from one of the script's addresses, and wait for its answer. Gives an `Outcome`.
 
     `client` numbers the script's addresses; each has a connection of its own, kept open from step to step. What hits
-    the heartbeat or the policy route must say so in `operation`, because the alerts are judged by it.
+    the heartbeat or the policy route must say so in `operation`, because the alerts are judged by it. `source` is an
+    address to speak from instead of the client's own, one of `Stage.peer_sources`.
     """
 
     request: bytes
@@ -79,19 +82,18 @@ class Send(msgspec.Struct, frozen=True):
     consent: int = NONE
     client: int = 0
     leaves: tuple[Leaves, ...] = ()
-
-
-class Together(msgspec.Struct, frozen=True):
-    """Send several requests at the same moment, each on a connection of its own. Gives a list of `Outcome`."""
-
-    sends: tuple[Send, ...]
+    source: str = ""
 
 
 class Wire(msgspec.Struct, frozen=True):
     """Write raw bytes on a fresh connection: each part, then its pause in seconds. Gives a `WireOutcome`.
 
-    `then` says what follows: read answers until the server closes or patience ends, half-close first, reset at once,
-    or read slowly at `read_bytes_per_second`.
+    `then` says what follows: read answers until the server closes or patience ends, half-close first, reset once
+    `reset_after_bytes` of answers have come, or read at `read_bytes_per_second` for `slow_seconds` and freely after.
+
+    `expect` is about the first answer; a status of 0 among its statuses means closing without one, which is no lost
+    answer then. `operation` and `leaves` say what the bytes may do, as in `Send`: a registration among them must be
+    told, and what a connection that was cut off may have left is counted as possible.
     """
 
     parts: tuple[tuple[bytes, float], ...]
@@ -100,6 +102,16 @@ class Wire(msgspec.Struct, frozen=True):
     patience_seconds: float = 10.0
     read_bytes_per_second: int = 0
     client: int = 0
+    slow_seconds: float = math.inf
+    reset_after_bytes: int = 0
+    operation: Operation = Operation.OTHER
+    leaves: tuple[Leaves, ...] = ()
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Do several requests at the same moment, each on a connection of its own. Gives their outcomes, in order."""
+
+    sends: tuple[Send | Wire, ...]
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -153,17 +165,29 @@ class Outcome(msgspec.Struct, frozen=True):
         return data if isinstance(data, dict) else {}
 
 
-class WireOutcome(msgspec.Struct, frozen=True):
-    """What a raw connection gave: (status, body) of each whole answer, bytes left over, and whether the server closed.
+class WireAnswer(msgspec.Struct, frozen=True):
+    """One whole answer on a raw connection, and when its end came."""
 
-    `closed_ns` is when it did, or when patience ended.
+    status: int
+    head: bytes
+    body: bytes
+    at_ns: int
+
+
+class WireOutcome(msgspec.Struct, frozen=True):
+    """What a raw connection gave: each whole answer, bytes left over, and whether the server closed.
+
+    `closed_ns` is when it did, or when the exchange ended otherwise; `parts_ns` is when the writing of each part began.
+    A connection that was never made is neither `connected` nor closed.
     """
 
-    answers: tuple[tuple[int, bytes], ...]
-    rest: bytes
-    closed: bool
-    sent_ns: int
-    closed_ns: int
+    answers: tuple[WireAnswer, ...] = ()
+    rest: bytes = b""
+    connected: bool = False
+    closed: bool = False
+    sent_ns: int = 0
+    closed_ns: int = 0
+    parts_ns: tuple[int, ...] = ()
 
 
 Step = Send | Together | Wire | Pause | Say | Join
@@ -174,12 +198,40 @@ class UnsettledError(Exception):
     """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
 
 
+class Defences(msgspec.Struct, frozen=True):
+    """How the target defends itself, as far as its settings are known; else as the contract's defaults say (§6)."""
+
+    burst: int = 20
+    refill_per_second: float = 5.0
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+
+    def allows(self, length_ns: int) -> int:
+        """Say how many requests of one client a right server lets through within a time, at most.
+
+        One more than the bucket holds and gains, for how differently two clocks may run.
+        """
+        return self.burst + int(self.refill_per_second * length_ns / 1e9) + 1
+
+
+def defences_of(settings: Mapping[str, str | float]) -> Defences:
+    """Read the defences from settings by their variables' names."""
+    contract = Defences()
+    return Defences(
+        int(settings.get("RATE_LIMIT_BURST", contract.burst)),
+        float(settings.get("RATE_LIMIT_REFILL_PER_SECOND", contract.refill_per_second)),
+        float(settings.get("HTTP_HEADER_TIMEOUT_SECONDS", contract.header_seconds)),
+        float(settings.get("HTTP_BODY_TIMEOUT_SECONDS", contract.body_seconds)),
+    )
+
+
 class Stage:
     """What a script may use: who it plays against, the clocks, seeded randomness, and names of its own.
 
     `host` is the target's authority, `token` the owners'. `victims` are honest machines whose credentials the attacker
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
-    the script lets its certificate become once it has joined the fleet.
+    the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
+    script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
     """
 
     def __init__(
@@ -198,6 +250,9 @@ class Stage:
         rotation_ns: int,
         end_ns: int,
         owner_prefix: str,
+        defences: Defences = Defences(),  # noqa: B008 - frozen
+        own_addresses: bool = True,
+        peer_sources: tuple[str, ...] = (),
     ) -> None:
         self.campaign = campaign
         self.host = host
@@ -209,6 +264,9 @@ class Stage:
         self.wall = wall
         self.rotation_ns = rotation_ns
         self.end_ns = end_ns
+        self.defences = defences
+        self.own_addresses = own_addresses
+        self.peer_sources = peer_sources
         self._new_number = new_number
         self._interval_ns = interval_ns
         self._owner_prefix = owner_prefix
@@ -227,6 +285,10 @@ class Stage:
         machine.stopped = True
         return machine
 
+    def worst_lag_ns(self, since_ns: int, until_ns: int) -> int:
+        """Give how late the harness itself was at worst between two moments, as far as it was measured."""
+        return max((one.loop_lag_ns for one in self.history.generator if since_ns <= one.at_ns <= until_ns), default=0)
+
     def victim(self) -> Machine:
         """Choose one of the victims that is set up. Raises UnsettledError when none is."""
         ready = [machine for machine in self.victims if machine.policy_id and not machine.rotate_due]
@@ -240,6 +302,10 @@ class ScriptAttack(Attack):
 
     wants_victims: ClassVar[bool] = False
     """Whether it needs machines of the honest fleet that are already set up."""
+    needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
+    connections: ClassVar[int] = 0
+    """How many connections an attempt holds open at once, where it is more than a few."""
 
     def obstacle(self, stage: Stage) -> str:
         """Say why this attack cannot be tried on this target; nothing when it can."""

@@ -150,7 +150,10 @@ class Player:
     async def _write(self, wire: Wire, source: str | None) -> tuple[int, bytes]:
         """Write a request as it was written, and give the first answer to it."""
         outcome = await exchange_raw(self._target, source, wire, self.now)
-        return outcome.answers[0] if outcome.answers else (0, b"")
+        if not outcome.answers:
+            return 0, b""
+        first = outcome.answers[0]
+        return first.status, first.body
 
 
 def _nothing(_: Exchange) -> set[str]:

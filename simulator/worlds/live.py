@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, tzinfo
 from itertools import count
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -13,9 +14,10 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.attacks.catalogue import ShotAttack
-from simulator.attacks.script import Stage
+from simulator.attacks.script import Stage, defences_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.fleet.requests import owner_headers
+from simulator.history import History
 from simulator.records import GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.auditing import Auditor
@@ -24,11 +26,12 @@ from simulator.worlds.onboarding import OK, Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
 from simulator.worlds.scripts import ScriptPlayer
 from simulator.worlds.shard import Shard
-from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
+from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError, peers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.fleet.machine import Machine
-    from simulator.history import History
     from simulator.scenario.values import Scenario
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
@@ -103,8 +106,11 @@ class LiveRun:
         history: History,
         progress: Progress,
         tape: Tape | None = None,
+        sides: Mapping[str, Target] = MappingProxyType({}),
     ) -> None:
         self._scenario = scenario
+        self._sides = sides
+        self._peers = peers_of(target)
         self._tape = tape
         self._target = target
         self._history = history
@@ -139,7 +145,9 @@ class LiveRun:
             scenario.fleet.jitter, tape,
         )  # fmt: skip
         self._numbers = count(len(self._fleet))
-        self._player = ScriptPlayer(target, history, progress, self.now, self._stage, self._join, script_rng, tape)
+        self._player = ScriptPlayer(
+            target, history, progress, self.now, self._stage, self._join, script_rng, tape, sides
+        )
         self._spread = shard_rng.random(len(self._fleet))
         self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
         self._load_hardware(HARDWARE_TICK_SECONDS)
@@ -225,12 +233,15 @@ class LiveRun:
 
     def _stage(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
         scenario = self._scenario
+        side = self._sides.get(campaign.attack.name)
+        target = side or self._target
         return Stage(
             campaign=campaign.number,
-            host=self._target.authority,
-            token=self._target.token,
+            host=target.authority,
+            token=target.token,
             victims=campaign.victims,
-            history=self._history,
+            # Owners and machines of a side server are none of the main one's.
+            history=self._history if side is None else History(),
             rng=rng,
             now=self.now,
             wall=self._wall,
@@ -239,6 +250,9 @@ class LiveRun:
             rotation_ns=scenario.fleet.certificate_rotation_ns,
             end_ns=scenario.duration_ns,
             owner_prefix=f"{self._prefix}-x{campaign.number}-{attempt}",
+            defences=defences_of(scenario.server.environ()),
+            own_addresses=target.own_addresses,
+            peer_sources=self._peers,
         )
 
     def _join(self, machine: Machine) -> None:
@@ -350,7 +364,16 @@ def time_hour(zone: str, unix_seconds: float) -> int:
 
 
 async def run_fleet(
-    scenario: Scenario, seed: int, target: Target, history: History, progress: Progress, tape: Tape | None = None
+    scenario: Scenario,
+    seed: int,
+    target: Target,
+    history: History,
+    progress: Progress,
+    tape: Tape | None = None,
+    sides: Mapping[str, Target] = MappingProxyType({}),
 ) -> None:
-    """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all."""
-    await LiveRun(scenario, seed, target, history, progress, tape).run()
+    """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all.
+
+    `sides` are servers for attacks that need one of their own, by the attack's name.
+    """
+    await LiveRun(scenario, seed, target, history, progress, tape, sides).run()

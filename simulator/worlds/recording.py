@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.history import Answer, History
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Expect, Outcome, Send
+    from simulator.attacks.script import Expect, Leaves, Outcome, Send, Wire, WireOutcome
 
 OK, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 400, 429, 500
 
@@ -21,7 +21,7 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
         let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
         return Answer.ACCEPTED if let_through else got
     if answer.status in expect.statuses and expect.error.encode() in answer.body:
-        return expect.answer
+        return Answer.ACCEPTED if expect.answer in ALTERNATIVES else expect.answer
     if answer.status < BAD_REQUEST:
         return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
     if answer.status == TOO_MANY:
@@ -37,18 +37,58 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
         expected, got, campaign, source, step.certificate, step.consent,
     )  # fmt: skip
     if got is not Answer.RATE_LIMITED or expected is Answer.RATE_LIMITED:
-        # What got another answer than a correct server's may have left the event of either.
-        history.effects += [
-            Effect(
-                outcome.sent_ns, outcome.answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason,
-                outcome.right,
-            )
-            for one in step.leaves
-        ]  # fmt: skip
+        _note(history, outcome.sent_ns, outcome.answered_ns, step.leaves, sure=outcome.right)
     if outcome.known and not outcome.right:
-        wanted = " or ".join(map(str, step.expect.statuses)) or expected.name
-        error = f" {step.expect.error!r}" if step.expect.error else ""
-        because = f": {step.expect.because}" if step.expect.because else ""
-        reasoning = f"a correct server answers {wanted}{error}{because}; this one answered {outcome.status}"
         answer = outcome.head + b"\r\n\r\n" + outcome.body
+        reasoning = _reasoning(step.expect, outcome.status)
         history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning))
+
+
+def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcome, source: int) -> Answer:
+    """Do the same for a raw exchange, which is one row by its first answer. Gives what it got."""
+    expected = step.expect.answer
+    got, status = classify_raw(step, outcome)
+    answered_ns = NEVER_NS if got is Answer.LOST else outcome.closed_ns
+    if outcome.answers:
+        answered_ns = outcome.answers[0].at_ns
+    history.append(
+        outcome.sent_ns, outcome.sent_ns, answered_ns, b"\0" * 12, NO_MACHINE, status, step.operation, expected, got,
+        campaign, source,
+    )  # fmt: skip
+    right = got is expected or got in ALTERNATIVES.get(expected, ())
+    if got is not Answer.RATE_LIMITED:
+        _note(history, outcome.sent_ns, answered_ns, step.leaves, sure=right)
+    if not right and got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
+        shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
+        request = b"".join(part for part, _ in step.parts)
+        history.keep(
+            Exchange(outcome.sent_ns, outcome.closed_ns, campaign, request, shown, _reasoning(step.expect, status))
+        )
+    return got
+
+
+def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
+    """Say what a raw connection got by its first answer, and that one's status.
+
+    Closing without one is no answer, unless it is among what is expected; nobody knows then what was done.
+    """
+    expect = step.expect
+    if outcome.answers:
+        first = outcome.answers[0]
+        return classify(HttpAnswer(first.status, first.head, first.body, keep=False), expect), first.status
+    silent = 0 in expect.statuses and outcome.closed and expect.answer is not Answer.ACCEPTED
+    return (expect.answer if silent else Answer.LOST), 0
+
+
+def _note(history: History, sent_ns: int, answered_ns: int, leaves: tuple[Leaves, ...], *, sure: bool) -> None:
+    """Note events. What got another answer than a correct server's may have left the event of either."""
+    history.effects += [
+        Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure) for one in leaves
+    ]
+
+
+def _reasoning(expect: Expect, status: int) -> str:
+    wanted = " or ".join(map(str, expect.statuses)) or expect.answer.name
+    error = f" {expect.error!r}" if expect.error else ""
+    because = f": {expect.because}" if expect.because else ""
+    return f"a correct server answers {wanted}{error}{because}; this one answered {status}"

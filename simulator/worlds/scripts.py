@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,17 +22,17 @@ from simulator.attacks.script import (
     Wire,
     WireOutcome,
 )
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.records import Claim, Exchange
+from simulator.records import Claim
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.recording import classify, record_send
+from simulator.worlds.recording import classify, record_send, record_wire
 from simulator.worlds.target import Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from simulator.attacks.script import Step
     from simulator.fleet.machine import Machine
@@ -55,6 +56,7 @@ class ScriptPlayer:
         join: Callable[[Machine], None],
         rng: np.random.Generator,
         tape: Tape | None = None,
+        sides: Mapping[str, Target] = MappingProxyType({}),
     ) -> None:
         self.target = target
         self.history = history
@@ -63,6 +65,7 @@ class ScriptPlayer:
         self.stage_of = stage_of
         self.join = join
         self.tape = tape
+        self.sides = sides
         self._rng = rng
         self._clients = 0
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
@@ -72,6 +75,10 @@ class ScriptPlayer:
         attack, options = campaign.attack, campaign.options
         if not isinstance(attack, ScriptAttack):
             raise TypeError(f"{attack.name} is not a script")
+        if attack.needs_settings and attack.name not in self.sides:
+            needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
+            campaign.not_tried = f"it needs a server of the run's own, started with {needs}"
+            return
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
@@ -119,14 +126,20 @@ class ScriptPlayer:
 
 
 class _Performance:
-    """One attempt on its way: its connections, and how its steps are done."""
+    """One attempt on its way: its connections, and how its steps are done.
+
+    What is done to a side server says nothing about the main one, so its rows name no operation, machine or event.
+    """
 
     def __init__(self, player: ScriptPlayer, campaign: Campaign, stage: Stage) -> None:
         self._player = player
         self._campaign = campaign
         self._stage = stage
+        side = player.sides.get(campaign.attack.name)
+        self._aside = side is not None
+        self._target = side or player.target
         self._sources: dict[int, str | None] = {}
-        self._connections: dict[int, ControlConnection] = {}
+        self._connections: dict[tuple[int, str], ControlConnection] = {}
 
     async def play(self, attack: ScriptAttack) -> None:
         """Play the script to its end."""
@@ -147,7 +160,7 @@ class _Performance:
         player = self._player
         match step:
             case Send():
-                return await self._send(step, self._connection(step.client))
+                return await self._send(step, self._connection(step))
             case Together():
                 return await self._together(step)
             case Wire():
@@ -157,42 +170,51 @@ class _Performance:
             case Say():
                 player.say(self._campaign, step)
             case Join():
+                if self._aside:
+                    raise ValueError("a machine of a side server cannot join the fleet")
                 player.join(step.machine)
         return None
 
-    def _source(self, client: int) -> str | None:
-        if client not in self._sources:
-            self._sources[client] = script_source(self._player.target, self._player.new_client())
-        return self._sources[client]
+    def _source(self, step: Send | Wire) -> str | None:
+        if isinstance(step, Send) and step.source:
+            return step.source
+        if step.client not in self._sources:
+            self._sources[step.client] = script_source(self._target, self._player.new_client())
+        return self._sources[step.client]
 
-    def _connection(self, client: int) -> ControlConnection:
-        if client not in self._connections:
-            self._connections[client] = ControlConnection(self._player.target, self._source(client))
-        return self._connections[client]
+    def _connection(self, step: Send) -> ControlConnection:
+        key = step.client, step.source
+        if key not in self._connections:
+            self._connections[key] = ControlConnection(self._target, self._source(step))
+        return self._connections[key]
 
-    async def _together(self, step: Together) -> list[Outcome]:
-        """Open every connection first, so that the requests really leave at the same moment."""
-        outcomes: list[Outcome | None] = [None] * len(step.sends)
-        connections = [ControlConnection(self._player.target, self._source(one.client)) for one in step.sends]
+    async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
+        """Open every connection of a whole request first, so that they really leave at the same moment."""
+        outcomes: dict[int, Outcome | WireOutcome] = {}
+        connections = {
+            index: ControlConnection(self._target, self._source(one))
+            for index, one in enumerate(step.sends)
+            if isinstance(one, Send)
+        }
 
         async def open_one(connection: ControlConnection) -> None:
             with suppress(LostError):  # sending will say so
                 await connection.connect()
 
-        async def send_one(index: int) -> None:
-            outcomes[index] = await self._send(step.sends[index], connections[index])
+        async def do_one(index: int, one: Send | Wire) -> None:
+            outcomes[index] = await (self._send(one, connections[index]) if isinstance(one, Send) else self._wire(one))
 
         try:
             async with trio.open_nursery() as nursery:
-                for connection in connections:
+                for connection in connections.values():
                     nursery.start_soon(open_one, connection)
             async with trio.open_nursery() as nursery:
-                for index in range(len(step.sends)):
-                    nursery.start_soon(send_one, index)
+                for index, one in enumerate(step.sends):
+                    nursery.start_soon(do_one, index, one)
         finally:
-            for connection in connections:
+            for connection in connections.values():
                 await connection.close()
-        return [outcome for outcome in outcomes if outcome is not None]
+        return [outcomes[index] for index in range(len(step.sends))]
 
     async def _send(self, step: Send, connection: ControlConnection) -> Outcome:
         player, now = self._player, self._player.now
@@ -218,52 +240,36 @@ class _Performance:
         if player.tape is not None:
             answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
             player.tape.take(
-                outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, self._source(step.client), self._campaign.number,
+                outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, self._source(step), self._campaign.number,
                 step.machine, step.operation, step.request, answer, step.expect.answer, outcome.got,
             )  # fmt: skip
-        record_send(player.history, self._campaign.number, step, outcome, source_number(self._source(step.client)))
+        source = source_number(self._source(step))
+        if self._aside:
+            step = Send(step.request, step.expect)
+        record_send(player.history, self._campaign.number, step, outcome, source)
         player.progress.attacked(outcome.got, step.expect.answer)
 
     async def _wire(self, step: Wire) -> WireOutcome:
-        player = self._player
-        source = self._source(step.client)
-        outcome = await exchange_raw(player.target, source, step, player.now)
-        got, status = self._got_raw(step, outcome)
-        player.history.append(
-            outcome.sent_ns, outcome.sent_ns, NEVER_NS if got is Answer.LOST else outcome.closed_ns, b"\0" * 12,
-            NO_MACHINE, status, Operation.OTHER, step.expect.answer, got, self._campaign.number, source_number(source),
-        )  # fmt: skip
-        player.progress.attacked(got, step.expect.answer)
-        if player.tape is not None:
-            answer = HttpAnswer(
-                status, b"HTTP/1.1 %d" % status, outcome.answers[0][1] if outcome.answers else b"", keep=False
-            )
-            player.tape.take(
-                outcome.sent_ns, outcome.sent_ns, outcome.closed_ns if status else NEVER_NS, source,
-                self._campaign.number, NO_MACHINE, Operation.OTHER, b"".join(part for part, _ in step.parts),
-                answer.raw if status else None, step.expect.answer, got, step,
-            )  # fmt: skip
-        if got not in {step.expect.answer, Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
-            reasoning = f"a correct server answers {step.expect.statuses}: {step.expect.because}; this one {status}"
-            request = b"".join(part for part, _ in step.parts)
-            shown = b"\n".join(body for _, body in outcome.answers) + outcome.rest
-            player.history.keep(
-                Exchange(
-                    outcome.sent_ns,
-                    outcome.closed_ns,
-                    self._campaign.number,
-                    request,
-                    shown,
-                    reasoning,
-                )
-            )
+        sent_ns = self._player.now()
+        try:
+            outcome = await exchange_raw(self._target, self._source(step), step, self._player.now)
+        except trio.Cancelled:
+            self._record_wire(step, WireOutcome(connected=True, sent_ns=sent_ns, closed_ns=NEVER_NS))
+            raise
+        self._record_wire(step, outcome)
         return outcome
 
-    @staticmethod
-    def _got_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
-        """Classify what a raw connection got by its first answer. Closing without one is no answer, unless allowed."""
-        if not outcome.answers:
-            silent = 0 in step.expect.statuses and outcome.closed
-            return (step.expect.answer if silent else Answer.LOST), 0
-        status, body = outcome.answers[0]
-        return classify(HttpAnswer(status, b"", body, keep=False), step.expect), status
+    def _record_wire(self, step: Wire, outcome: WireOutcome) -> None:
+        player = self._player
+        source = self._source(step)
+        told = Wire(step.parts, step.expect) if self._aside else step
+        got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))
+        player.progress.attacked(got, step.expect.answer)
+        if player.tape is not None:
+            first = outcome.answers[0] if outcome.answers else None
+            answer = None if first is None else first.head + b"\r\n\r\n" + first.body
+            player.tape.take(
+                outcome.sent_ns, outcome.sent_ns, NEVER_NS if first is None else first.at_ns, source,
+                self._campaign.number, NO_MACHINE, step.operation, b"".join(part for part, _ in step.parts),
+                answer, step.expect.answer, got, step,
+            )  # fmt: skip

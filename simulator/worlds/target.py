@@ -6,12 +6,14 @@ import errno
 import ipaddress
 import socket
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
 
 from simulator.history import NO_SOURCE
+from simulator.limits import PEERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,11 @@ SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
 NETWORK_ADDRESSES = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+
+
+IPV6_ADDRESSES_FILE = Path("/proc/net/if_inet6")
+PEERS_SOURCE = -2
+"""The history's number of the addresses within one IPv6 /64 that a script speaks from."""
 
 
 class TargetError(Exception):
@@ -79,7 +86,7 @@ def parse_target(url: str, token: str) -> Target:
 
 def can_bind(address: str) -> bool:
     """Say whether this machine lets a socket speak from an address."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, 0))
         except OSError:
@@ -113,11 +120,39 @@ _script_source = _numbered(SCRIPTS_NET)
 
 
 def source_number(source: str | None) -> int:
-    """Give an address's number for the history: the three bytes after 127, or `NO_SOURCE` where all share one."""
+    """Give an address's number for the history: the three bytes after 127, or `NO_SOURCE` where all share one.
+
+    IPv6 peers are one client to a right server, so they have one number.
+    """
     if source is None:
         return NO_SOURCE
+    if ":" in source:
+        return PEERS_SOURCE
     _, high, middle, low = source.split(".")
     return int(high) << 16 | int(middle) << 8 | int(low)
+
+
+def peers_of(target: Target, addresses: str | None = None) -> tuple[str, ...]:
+    """Give addresses of this machine within one IPv6 /64 that can speak to a target on this machine; none elsewhere.
+
+    `addresses` is the kernel's list (`/proc/net/if_inet6`), read where it is not given.
+    """
+    if ":" not in target.address:
+        return ()
+    if addresses is None:
+        try:
+            addresses = IPV6_ADDRESSES_FILE.read_text(encoding="ascii")
+        except OSError:
+            return ()
+    local = [ipaddress.IPv6Address(int(line.split()[0], 16)) for line in addresses.splitlines() if line.strip()]
+    if ipaddress.IPv6Address(target.address.partition("%")[0]) not in local:
+        return ()
+    networks: dict[int, list[str]] = {}
+    for address in sorted(local):
+        if not address.is_link_local and address != ipaddress.IPv6Address(target.address):
+            networks.setdefault(int(address) >> 64, []).append(str(address))
+    most = max(networks.values(), key=len, default=[])
+    return tuple(address for address in most[:PEERS_MAX] if can_bind(address))
 
 
 def bound_socket(target: Target, source: str | None) -> socket.socket:

@@ -1,15 +1,15 @@
-"""Raw connections for attacks below HTTP: bytes as the attacker wants them, paced, half-closed or reset."""
+"""Raw connections for attacks below HTTP: bytes as the attacker wants them, paced, half-closed, reset, read slowly."""
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from typing import TYPE_CHECKING
 
-import httptools
 import trio
 
-from simulator.attacks.script import Wire, WireOutcome
+from simulator.attacks.script import Wire, WireAnswer, WireOutcome
 from simulator.limits import ANSWER_MAX_BYTES
 from simulator.worlds.target import Target, bound_socket
 
@@ -17,103 +17,189 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READ_BYTES = 65_536
+SLOW_BUFFER_BYTES = 4_096
+"""What the kernel may hold for a slow reader, in place of megabytes that would hide how slowly it reads."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: closing sends RST instead of FIN."""
+SWITCHING_PROTOCOLS, INTERIM_MAX = 101, 199
+BODILESS = frozenset({204, 304})
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
+_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding:[ \t]*chunked[ \t]*\r?$")
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?")
 
 
-class _Answers:
-    """Collects whole answers from a byte stream, and what is left when it is no HTTP."""
+class Answers:
+    """Cuts whole answers out of a byte stream, however many; what is no HTTP answer is left over for good.
 
-    def __init__(self) -> None:
-        self.whole: list[tuple[int, bytes]] = []
-        self.rest = b""
-        self._body = b""
-        self._parser = httptools.HttpResponseParser(self)
+    Unlike a client's parser it reads on behind an answer that closes the connection, where none may follow.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self.whole: list[WireAnswer] = []
+        self._buffer = bytearray()
+        self._now = now
         self._broken = False
+
+    @property
+    def rest(self) -> bytes:
+        """Give what is not part of a whole answer."""
+        return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
-        self.rest += data
+        self._buffer += data
+        while not self._broken and self._cut(ended=False):
+            pass
+
+    def end(self) -> None:
+        """Take the close of the connection, which may be the end of an answer that says no length."""
         if not self._broken:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserError:
+            self._cut(ended=True)
+
+    def _cut(self, *, ended: bool) -> bool:
+        """Take one answer, interim ones left out. False when it is not whole."""
+        buffer = self._buffer
+        head_end = buffer.find(b"\r\n\r\n")
+        head = bytes(buffer[: max(0, head_end)])
+        line = _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0])
+        if head_end < 0 or line is None:
+            self._broken = head_end >= 0
+            return False
+        status = int(line[1])
+        if status <= INTERIM_MAX and status != SWITCHING_PROTOCOLS:
+            del buffer[: head_end + 4]
+            return True
+        body = self._body(head, head_end + 4, bodiless=status in BODILESS, ended=ended)
+        if body is None:
+            return False
+        content, end = body
+        del buffer[:end]
+        self.whole.append(WireAnswer(status, head, content, self._now()))
+        return True
+
+    def _body(self, head: bytes, start: int, *, bodiless: bool, ended: bool) -> tuple[bytes, int] | None:
+        """Give an answer's body and where it ends, None while it is not whole (RFC 9112 §6.3)."""
+        buffer = self._buffer
+        if _CHUNKED.search(head):
+            return self._chunks(start)
+        length = _LENGTH.search(head)
+        if length is None:
+            end = start if bodiless else len(buffer)
+            return (bytes(buffer[start:end]), end) if bodiless or ended else None
+        end = start + int(length[1])
+        return (bytes(buffer[start:end]), end) if end <= len(buffer) else None
+
+    def _chunks(self, at: int) -> tuple[bytes, int] | None:
+        buffer, body = self._buffer, b""
+        while (line_end := buffer.find(b"\r\n", at)) >= 0:
+            size = _CHUNK_SIZE.fullmatch(buffer[at:line_end])
+            if size is None:
                 self._broken = True
-
-    def on_message_begin(self) -> None:
-        self._body = b""
-
-    def on_body(self, part: bytes) -> None:
-        self._body += part
-
-    def on_message_complete(self) -> None:
-        self.whole.append((self._parser.get_status_code(), self._body))
-        self.rest = b""
-
-
-async def exchange_raw(target: Target, source: str | None, step: Wire, now: Callable[[], int]) -> WireOutcome:
-    """Do one raw exchange. Never raises for what a server does: a refused or reset connection is a closed one."""
-    answers = _Answers()
-    closed = False
-    sent_ns = now()
-    with trio.move_on_after(step.patience_seconds):
-        try:
-            sock = bound_socket(target, source)
-            trio_sock = trio.socket.from_stdlib_socket(sock)
-        except OSError:
-            return WireOutcome((), b"", closed=True, sent_ns=sent_ns, closed_ns=now())
-        try:
-            await trio_sock.connect((target.address, target.port))
-            stream: trio.abc.Stream = trio.SocketStream(trio_sock)
-            if target.tls is not None:
-                stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
-            sent_ns = now()
-            closed = await _talk(stream, trio_sock, step, answers)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            closed = True
-        finally:
-            trio_sock.close()
-    return WireOutcome(tuple(answers.whole), answers.rest, closed=closed, sent_ns=sent_ns, closed_ns=now())
+                return None
+            at = line_end + 2
+            length = int(size[1], 16)
+            if length == 0:
+                end = buffer.find(b"\r\n\r\n", at - 2)
+                return None if end < 0 else (body, end + 4)
+            body += buffer[at : at + length]
+            at += length + 2
+        return None
 
 
-async def _talk(stream: trio.abc.Stream, sock: trio.socket.SocketType, step: Wire, answers: _Answers) -> bool:
-    """Write and read at once, as a server may answer and close before all is written. Says whether it closed."""
-    closed = False
+class _Exchange:
+    """One raw exchange on its way."""
 
-    async def write() -> None:
-        nonlocal closed
+    def __init__(self, target: Target, step: Wire, now: Callable[[], int]) -> None:
+        self._target = target
+        self._step = step
+        self._now = now
+        self._received = 0
+        self._arrived = trio.Event()
+        self.answers = Answers(now)
+        self.connected = False
+        self.closed = False
+        self.sent_ns = now()
+        self.parts_ns: list[int] = []
+
+    async def do(self, sock: trio.socket.SocketType) -> None:
+        """Connect, write and read. Raises OSError or a resource error of Trio's when the connection breaks."""
+        target, step = self._target, self._step
+        await sock.connect((target.address, target.port))
+        stream: trio.abc.Stream = trio.SocketStream(sock)
+        if target.tls is not None:
+            stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
+            await stream.do_handshake()
+        self.connected = True
+        self.sent_ns = self._now()
+        # Both at once: a server may answer and close before all is written.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, stream, nursery.cancel_scope)
+            await self._write(stream)
+            if step.then == "reset":
+                while self._received < step.reset_after_bytes:
+                    await self._arrived.wait()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+                nursery.cancel_scope.cancel()
+
+    async def _write(self, stream: trio.abc.Stream) -> None:
+        step = self._step
         try:
             for part, pause_seconds in step.parts:
+                self.parts_ns.append(self._now())
                 await stream.send_all(part)
                 if pause_seconds:
                     await trio.sleep(pause_seconds)
             if step.then == "half-close" and isinstance(stream, trio.SocketStream):
                 await stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            closed = True
-        if step.then == "reset":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
-            nursery.cancel_scope.cancel()
+            self.closed = True  # what it has said before can still be read
 
-    async def read() -> None:
-        nonlocal closed
-        received = 0
-        most = step.read_bytes_per_second if step.then == "read-slowly" else READ_BYTES
-        while received < ANSWER_MAX_BYTES:
+    async def _read(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
+        step = self._step
+        slow_until = trio.current_time() + (step.slow_seconds if step.then == "read-slowly" else 0)
+        while self._received < ANSWER_MAX_BYTES:
+            slow = trio.current_time() < slow_until
             try:
-                data = await stream.receive_some(max(1, most))
+                data = await stream.receive_some(max(1, step.read_bytes_per_second) if slow else READ_BYTES)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if not data:
-                closed = True
+                self.closed = True
+                self.answers.end()
                 break
-            received += len(data)
-            answers.feed(bytes(data))
-            if step.then == "read-slowly":
-                await trio.sleep(1)
-        nursery.cancel_scope.cancel()
+            self._received += len(data)
+            self.answers.feed(bytes(data))
+            self._arrived.set()
+            self._arrived = trio.Event()
+            if slow:
+                await trio.sleep(min(1, slow_until - trio.current_time()))
+        scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(read)
-        nursery.start_soon(write)
-    return closed
+
+async def exchange_raw(target: Target, source: str | None, step: Wire, now: Callable[[], int]) -> WireOutcome:
+    """Do one raw exchange. Never raises for what a server does: refused and reset connections are told as outcomes."""
+    exchange = _Exchange(target, step, now)
+    with trio.move_on_after(step.patience_seconds):
+        try:
+            sock = bound_socket(target, source)
+        except OSError:
+            return WireOutcome(sent_ns=exchange.sent_ns, closed_ns=now())
+        if step.then == "read-slowly":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
+        trio_sock = trio.socket.from_stdlib_socket(sock)
+        try:
+            await exchange.do(trio_sock)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            exchange.closed = exchange.connected
+        finally:
+            trio_sock.close()
+    return WireOutcome(
+        tuple(exchange.answers.whole),
+        exchange.answers.rest,
+        connected=exchange.connected,
+        closed=exchange.closed,
+        sent_ns=exchange.sent_ns,
+        closed_ns=now(),
+        parts_ns=tuple(exchange.parts_ns),
+    )

@@ -189,7 +189,9 @@ class World:
                         performance.outcomes.append(sent)
                     case Together():
                         # At the same moment: the clock stands still between them.
-                        sent = [self.send(one, at_once=True) for one in step.sends]
+                        sends = [one for one in step.sends if isinstance(one, Send)]
+                        assert len(sends) == len(step.sends), "raw bytes need sockets"
+                        sent = [self.send(one, at_once=True) for one in sends]
                         self.now_ns += 2 * STEP_NS
                         performance.outcomes.extend(sent)
                     case Pause():
