@@ -77,8 +77,8 @@ class Auditor:
         fleet_owners: Collection[str],
         duration_seconds: float,
     ) -> None:
-        self._target = target
-        self._history = history
+        self.target = target
+        self.history = history
         self._now = now
         self._rng = rng
         self._fleet_owners = frozenset(fleet_owners)
@@ -91,10 +91,10 @@ class Auditor:
         """Look at one owner's heads after the other, until cancelled."""
         turn = 0
         least_seconds = max(self._duration_seconds / AUDIT_LOOKS_MAX, LOOK_PAUSE_SECONDS)
-        if not self._target.own_addresses:
+        if not self.target.own_addresses:
             least_seconds = max(least_seconds, SHARED_PAUSE_SECONDS)
         while True:
-            owners = self._history.owners
+            owners = self.history.owners
             started = trio.current_time()
             if owners:
                 turn += 1
@@ -133,7 +133,7 @@ class Auditor:
 
     def _order(self) -> list[str]:
         """Say whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
-        owners = list(dict.fromkeys(self._history.owners))
+        owners = list(dict.fromkeys(self.history.owners))
         shuffled = [owners[at] for at in self._rng.permutation(len(owners))]
         scripts = [owner_id for owner_id in shuffled if owner_id not in self._fleet_owners]
         fleet = [owner_id for owner_id in shuffled if owner_id in self._fleet_owners]
@@ -144,7 +144,7 @@ class Auditor:
     async def _look(self, owner_id: str) -> None:
         """Read the heads of one owner's streams. Raises LostError."""
         reading = await self._page(owner_id, 0, 1, RARE_TYPE)
-        self._history.audit_readings.append(reading)
+        self.history.audit_readings.append(reading)
 
     async def _read_list(self, owner_id: str, budget: int) -> int:
         """Read a whole list, if it has no more events than that, else its heads; gives how many it had.
@@ -164,7 +164,7 @@ class Auditor:
                 known += len(pages[-1].events)
             if all(page.heads == first.heads and page.total == first.total for page in pages):
                 break
-        self._history.audit_readings += pages
+        self.history.audit_readings += pages
         return sum(len(page.events) for page in pages)
 
     async def _page(self, owner_id: str, offset: int, limit: int = PAGE_EVENTS, kind: str = "") -> AuditReading:
@@ -173,10 +173,10 @@ class Auditor:
         while True:
             await self._take_address()
             sent_ns = self._now()
-            answer = await self._connection.request("GET", path, owner_headers(self._target.token, owner_id))
+            answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
             if answer.status != TOO_MANY:
                 break
-            if not self._target.own_addresses or self._requests == 1:
+            if not self.target.own_addresses or self._requests == 1:
                 await trio.sleep(max(retry_after_ns(answer.head) / SECOND_NS, 1.0))
             self._requests = REQUESTS_PER_ADDRESS
         return _reading(owner_id, sent_ns, self._now(), answer, offset, kind)
@@ -187,7 +187,7 @@ class Auditor:
         if self._requests > REQUESTS_PER_ADDRESS:
             await self._connection.close()
             self._addresses += 1
-            self._connection = ControlConnection(self._target, auditor_source(self._target, self._addresses))
+            self._connection = ControlConnection(self.target, auditor_source(self.target, self._addresses))
             self._requests = 1
 
 
