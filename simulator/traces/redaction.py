@@ -10,9 +10,13 @@ thirty characters and more, four wrong ones always leave a block whole.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from simulator.limits import REDACTION_CACHE_MAX
 from simulator.traces.messages import SIGNATURE, Reference, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BLOCK = 6
 LONG = 30
@@ -23,6 +27,8 @@ ANYWHERE_MIN = 8
 """A shorter secret is found only where it is a word of its own: `dev` is a part of too many."""
 NEAR_SHARE, NEAR_MAX = 4, 4
 """How many wrong characters leave a short secret nearly itself: a quarter of it, four at most."""
+REMEMBERED_MAX_CHARACTERS = 100
+"""Shorter texts are header names and values, most of them again and again."""
 _RUN = re.compile(r"[A-Za-z0-9_-]{6,}")
 _SIGNATURE = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=")
 _WRITTEN = re.compile(r"(\$\{[^{}]*\})")
@@ -30,21 +36,18 @@ _NOTHING = re.compile(r"(?!)")
 
 
 class Secrets:
-    """Every secret by its name, and what to write instead.
-
-    `signatures` are those made with a secret that people choose, an owner's token: from one of them and its text such a
-    token can be guessed at leisure, so they are hidden too. Machine tokens are 192 random bits and cannot.
-    """
+    """Every secret by its name, and what to write instead."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
         self.values: dict[str, str] = {}
-        self.signatures: set[str] = set()
+        self._signatures: frozenset[str] = frozenset()
         self._blocks: dict[str, list[tuple[str, int]]] = {}
         self._few: list[str] = []
         self._few_pattern = _NOTHING
         self._near: dict[str, dict[str, int]] = {}
-        self._cache: dict[str, str] = {}
+        self._runs: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
     def add(self, name: str, secret: str) -> None:
         """Take a secret under a name; the first name of a secret stays, and an empty one is none."""
@@ -52,7 +55,7 @@ class Secrets:
             return
         self.names[secret] = name
         self.values[name] = secret
-        self._cache.clear()
+        self._forget()
         if len(secret) >= LONG and re.fullmatch(r"[A-Za-z0-9_-]+", secret):
             for at in range(0, len(secret) - BLOCK + 1, BLOCK):
                 self._blocks.setdefault(secret[at : at + BLOCK].lower(), []).append((secret, at))
@@ -64,13 +67,35 @@ class Secrets:
         )
         self._few_pattern = re.compile("|".join(words))
 
+    def add_signatures(self, signatures: Iterable[str]) -> None:
+        """Hide these signatures too: those made with a secret that people choose, as an owner's token.
+
+        From one of them and its text such a token can be guessed at leisure. Machine tokens are 192 random bits.
+        """
+        self._signatures |= frozenset(signatures)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._runs.clear()
+        self._texts.clear()
+
     def hide(self, text: str) -> str:
         """Write a text with references where secrets were, and escaped elsewhere."""
+        if len(text) > REMEMBERED_MAX_CHARACTERS:
+            return self._hide(text)
+        hidden = self._texts.get(text)
+        if hidden is None:
+            if len(self._texts) >= REDACTION_CACHE_MAX:
+                self._texts.clear()
+            hidden = self._texts[text] = self._hide(text)
+        return hidden
+
+    def _hide(self, text: str) -> str:
         text = escape(text)
         if self._few:
             text = self._few_pattern.sub(lambda match: str(Reference(self.names[match.group()])), text)
-        if self.signatures:
-            text = _SIGNATURE.sub(lambda match: SIGNATURE if match.group() in self.signatures else match.group(), text)
+        if self._signatures:
+            text = _SIGNATURE.sub(lambda match: SIGNATURE if match.group() in self._signatures else match.group(), text)
         if "${" not in text:
             return self._hide_runs(text)
         parts = _WRITTEN.split(text)
@@ -89,11 +114,11 @@ class Secrets:
         return _RUN.sub(lambda match: self._hide_run(match.group()), text)
 
     def _hide_run(self, run: str) -> str:
-        hidden = self._cache.get(run)
+        hidden = self._runs.get(run)
         if hidden is None:
-            if len(self._cache) >= REDACTION_CACHE_MAX:
-                self._cache.clear()
-            hidden = self._cache[run] = self._search(run)
+            if len(self._runs) >= REDACTION_CACHE_MAX:
+                self._runs.clear()
+            hidden = self._runs[run] = self._search(run)
         return hidden
 
     def _search(self, run: str) -> str:

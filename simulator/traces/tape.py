@@ -43,7 +43,7 @@ class Taken(msgspec.Struct, frozen=True):
     wire: Wire | None = None
 
 
-_Row = tuple[int, int, int, str, int, int, Operation, bytes, bytes | None, Answer, Answer, Wire | None]
+_Row = tuple[int, int, int, str, int, int, int, bytes, bytes | None, int, int, Wire | None]
 
 
 class Tape:
@@ -79,10 +79,11 @@ class Tape:
             self._room_bytes = -1  # for good: a smaller one that would still fit would hide the gap
             self.left_out += 1
             return
+        # Plain numbers: a row that holds an enumeration's member stays with the garbage collector for good.
         self._rows.append(
             (
-                planned_ns, sent_ns, answered_ns, source or "", campaign, machine, operation, request, answer, expected,
-                got, wire,
+                planned_ns, sent_ns, answered_ns, source or "", campaign, machine, int(operation), request, answer,
+                int(expected), int(got), wire,
             ),
         )  # fmt: skip
 
@@ -99,4 +100,8 @@ class Tape:
 
     def exchanges(self) -> Sequence[Taken]:
         """Give what was taken, in the order it was sent."""
-        return sorted((Taken(*row) for row in self._rows), key=lambda one: one.sent_ns)
+        taken = [
+            Taken(*row[:6], Operation(row[6]), row[7], row[8], Answer(row[9]), Answer(row[10]), row[11])
+            for row in self._rows
+        ]
+        return sorted(taken, key=lambda one: one.sent_ns)

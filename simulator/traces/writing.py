@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Taken
 
 PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
+_SECRET_SETTING = re.compile("PASSWORD|SECRET|TOKEN")
 _TOKEN_HEADER = re.compile(r"(?i)x-machine-token")
 _CREDENTIAL_HEADER = re.compile(
     r"(?i)(authorization|proxy-authorization|x-machine-token|x-moltbook-identity|x-api-key)"
@@ -91,8 +92,8 @@ class TraceWriter:
         # Exchanges first: the signatures that are hidden everywhere are known once all were explained.
         explained = [self._explain(one) for one in self._taken]
         if self._redact:
-            owners = {one.value for one in explained if one is not None and one.key == principals.owner_token}
-            principals.secrets.signatures = owners
+            owners = (one.value for one in explained if one is not None and one.key == principals.owner_token)
+            principals.secrets.add_signatures(owners)
         yield Header(
             scenario=origin.scenario,
             seed=origin.seed,
@@ -104,7 +105,11 @@ class TraceWriter:
             left_out=origin.left_out,
             redacted=self._redact,
             attacks=origin.attacks,
-            server_settings=origin.server_settings,
+            server_settings={
+                name: value
+                for name, value in origin.server_settings.items()
+                if not (self._redact and _SECRET_SETTING.search(name))
+            },
             machines=tuple(principals.machines),
             secrets={} if self._redact else dict(principals.secrets.values),
         )

@@ -19,10 +19,10 @@ from simulator.history import Answer
 from simulator.limits import TRACE_LINE_MAX_BYTES
 from simulator.traces import format as trace_format
 from simulator.traces.errors import TraceError
-from simulator.traces.format import Exchange, HttpRequest, RawRequest, encode_line, read_trace, trace_schema
+from simulator.traces.format import Exchange, Header, HttpRequest, RawRequest, encode_line, read_trace, trace_schema
 from simulator.traces.resign import recorded_bytes
 from simulator.traces.rewriting import redacted_lines
-from simulator.traces.writing import write_trace
+from simulator.traces.writing import TraceWriter, write_trace
 from tests.traces.recorded import OWNER_TOKEN, Recording, missed, nearest, small_recording
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ def test_a_trace_with_secrets_is_for_its_owners_eyes_only(tmp_path: Path, record
     (tmp_path / "t.ndjson").write_text("someone's old file, readable by all")
     mode = stat.S_IMODE(write(tmp_path / "t.ndjson", recording, redact=False).stat().st_mode)
     assert mode == 0o600
+
+
+def test_a_servers_settings_are_kept_but_for_its_passwords(recording: Recording) -> None:
+    settings = {"RATE_LIMIT_BURST": "7", "REDIS_PASSWORD": "a"}
+    kept = []
+    for redact in (True, False):
+        origin = recording.origin(server_settings=settings)
+        header = next(TraceWriter(recording.taken, origin, OWNER_TOKEN, redact=redact).lines())
+        assert isinstance(header, Header)
+        kept.append(header.server_settings)
+    assert kept == [{"RATE_LIMIT_BURST": "7"}, settings]
 
 
 def test_credentials_that_honest_traffic_carried_or_a_server_gave_out_are_secrets_whosever_they_are() -> None:
