@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.attacks import CATALOGUE
 from simulator.checkers.answers import judge_answers
 from simulator.checkers.attacks import not_tried, proved_nothing
 from simulator.checkers.verdict import Status
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from simulator.history import History
     from simulator.records import CampaignRecord, Claim
+
+
+WEAKNESS = "accepted, which is a known weakness of the published protocol and no fault of this server"
 
 
 def summarise_campaigns(history: History, attacks: Sequence[str]) -> list[AttackSummary]:
@@ -58,6 +62,8 @@ def _summary(
         status, notes = Status.INCONCLUSIVE, [idle]
     else:
         status, notes = Status.PASS, [claim.message for claim in claims if claim.held is None]
+        if accepted.any() and getattr(CATALOGUE.get(attack), "weakness", False):
+            notes = [WEAKNESS]
     more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
     return AttackSummary(
         campaign=number,

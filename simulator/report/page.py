@@ -16,6 +16,7 @@ from simulator.report.text import shortened, visible
 
 if TYPE_CHECKING:
     from simulator.checkers.bounds import ScrapeBounds
+    from simulator.checkers.verdict import Verdict
     from simulator.report.material import Material
 
 SECOND_NS = 1_000_000_000
@@ -53,7 +54,9 @@ def report_page(material: Material) -> bytes:
     bounds = _bounds(material)
     problems = [one for one in telling.worst_first([*verdict.checkers, *verdict.thresholds])
                 if one.status is not Status.PASS]  # fmt: skip
-    generator = next((one for one in verdict.checkers if one.name == "generator"), None)
+    generator, audit_verdict = (
+        next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
+    )
     text = (
         _environment()
         .get_template("report.html.jinja")
@@ -69,8 +72,8 @@ def report_page(material: Material) -> bytes:
             attacks=sorted(verdict.attacks, key=lambda one: (telling.ORDER.index(one.status), one.campaign)),
             catalogue=CATALOGUE,
             metrics=reconciliation.metric_lines(bounds),
-            audit=reconciliation.audit_lines(material.history),
-            audit_verdict=next((one for one in verdict.checkers if one.name == "audit"), None),
+            audit=_audit(material, audit_verdict),
+            audit_verdict=audit_verdict,
             generator=generator,
             latency=[(name, value) for name, value in verdict.latency_s.items() if value is not None],
             scenario_text=shortened(material.scenario_text, SCENARIO_SHOWN_MAX_CHARACTERS),
@@ -84,6 +87,15 @@ def _bounds(material: Material) -> list[ScrapeBounds]:
     try:
         return list(possible(material.history, material.record.facts))
     except (ValueError, OverflowError):
+        return []
+
+
+def _audit(material: Material, audit_verdict: Verdict | None) -> list[reconciliation.AuditLine]:
+    """Reconcile the audit; nothing where lists make no sense to it, which the checker has said already."""
+    findings = audit_verdict.findings if audit_verdict is not None else ()
+    try:
+        return reconciliation.audit_lines(material.history, {str(one.evidence.get("type")) for one in findings})
+    except (ValueError, OverflowError, LookupError):
         return []
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.checkers.alerts import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
+from simulator.checkers.audit_expected import expect
+from simulator.checkers.audit_lists import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from simulator.checkers.bounds import Range, ScrapeBounds
     from simulator.history import History
@@ -43,12 +45,14 @@ class MetricLine(msgspec.Struct, frozen=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True):
-    """One type of audit event: how many were surely due, how many possibly, and how many the lists showed."""
+    """One type of audit event: how many there must and may be, how many the lists of so many owners showed."""
 
     type: str
-    sure: int
-    possible: int
+    low: int
+    high: int
     shown: int
+    owners: int
+    wrong: bool
 
 
 def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
@@ -78,22 +82,25 @@ def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
     return lines
 
 
-def audit_lines(history: History) -> list[AuditLine]:
-    """Count the audit events that changes had to leave, and those that the audit lists showed, by type.
+def audit_lines(history: History, wrong: Collection[str]) -> list[AuditLine]:
+    """Reconcile the audit lists that were read whole, by type of event, over all their owners.
 
-    Nothing where no list was read.
+    `wrong` are the types that the audit checker has something to say about.
     """
-    if not history.audit_readings:
+    owners = {owner_id: owner for owner_id, owner in gather(history).items() if owner.events is not None}
+    if not owners:
         return []
-    sure: Counter[str] = Counter()
-    possible: Counter[str] = Counter()
-    for effect in history.effects:
-        possible[effect.type] += len(effect.owners)
-        sure[effect.type] += len(effect.owners) if effect.sure else 0
-    seen = {
-        (reading.owner_id, str(event.get("id")), str(event.get("type")))
-        for reading in history.audit_readings
-        for event in reading.events
-    }
-    shown = Counter(kind for _, _, kind in seen)
-    return [AuditLine(kind, sure[kind], possible[kind], shown[kind]) for kind in sorted({*possible, *shown})]
+    settled_ns = min(owner.sent_ns for owner in owners.values())
+    expected = expect(history, owners, settled_ns, max(owner.answered_ns for owner in owners.values()))
+    low: Counter[str] = Counter()
+    high: Counter[str] = Counter()
+    for owner_id in owners:
+        for kind, due in expected.of(owner_id).types.items():
+            for count in (*due.exact.values(), *due.open.values()):
+                low[kind] += count.low
+                high[kind] += count.high
+    shown = Counter(event.type for owner in owners.values() for event in owner.events or ())
+    return [
+        AuditLine(kind, low[kind], high[kind], shown[kind], len(owners), wrong=kind in wrong)
+        for kind in sorted({*high, *shown})
+    ]

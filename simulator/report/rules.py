@@ -42,6 +42,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 _BOUNDS = "Every figure of the metrics page lies within the bounds that follow from what was sent and answered."
 _AGREES = "An alert's gauge is on exactly when its count has reached the threshold, within one scrape."
+_LIVING = "Only a machine's own latest certificate is accepted, until its end."
+_LIMIT = "Each client gets through as many requests as its token bucket holds, and no fewer."
+_EVENTS = "Each accepted change and each refused attempt has exactly its event."
+_CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
@@ -59,6 +63,30 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         "At most one heartbeat is accepted for a worker and a nonce.",
         9.1,
     ),
+    "revocation.accepted-after": (
+        "A heartbeat was accepted after its consent's revoke was acknowledged",
+        "Nothing that is sent after an acknowledged revoke is accepted.",
+        8.1,
+    ),
+    "credentials.unissued": ("A certificate that was never issued was accepted", _LIVING, 9.1),
+    "credentials.foreign": ("Another machine's certificate was accepted", _LIVING, 8.8),
+    "credentials.rotated-out": ("A certificate that had been replaced was accepted", _LIVING, 7.5),
+    "credentials.expired": ("An expired certificate was accepted", _LIVING, 6.5),
+    "limits.too-many": ("More requests got through than the rate limit allows", _LIMIT, 6.5),
+    "limits.too-few": ("A client was refused as too fast that was not", _LIMIT, 4.0),
+    "audit.missing": ("An audit event is missing", _EVENTS, 7.5),
+    "audit.unexplained": ("An audit event has nothing that explains it", _EVENTS, 6.5),
+    "audit.duplicate": ("An audit event is there more than once", _EVENTS, 5.0),
+    "audit.foreign": ("An owner sees another owner's audit events", "Owners see what concerns them alone.", 7.5),
+    "audit.metadata": ("An audit event tells something else than what happened", _EVENTS, 6.5),
+    "audit.shape": ("An audit event lacks a part", "Every event has its type, time, actor and object.", 4.0),
+    "audit.total": ("An audit list does not hold as many events as it says", _EVENTS, 4.0),
+    "audit.order": ("Audit events are out of order", "A stream's numbers rise, and lists are merged by time.", 4.0),
+    "audit.chain": ("The audit chain is broken", _CHAIN, 7.5),
+    "audit.hash": ("An audit event does not have its hash", _CHAIN, 7.5),
+    "audit.head": ("The head of an audit stream is not its last event", _CHAIN, 7.5),
+    "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
+    "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.wrong": ("A request got a wrong answer", "Each request gets the answer the contract gives it.", 5.0),
 }

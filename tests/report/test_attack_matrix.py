@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.campaigns import summarise_campaigns
+from simulator.campaigns import WEAKNESS, summarise_campaigns
 from simulator.checkers.verdict import Status
 from simulator.history import Answer
 from simulator.records import Claim
@@ -85,6 +85,14 @@ def test_a_campaign_is_as_good_as_its_answers_and_its_claims(
     story.history.claims += claims
     story.history.campaigns.append(campaign(1, "replay.exact", **more))
     assert summarise_campaigns(story.history, ["replay.exact"]) == [expected]
+
+
+def test_a_known_weakness_of_the_protocol_is_named_and_never_failed() -> None:
+    story = Story()
+    story.attack(0, 1, ACCEPTED, expected=Answer.UNCOVERED)
+    story.history.campaigns.append(campaign(1, "weakness.unsigned-metrics"))
+    (one,) = summarise_campaigns(story.history, [])
+    assert (one.status, one.accepted, one.wrong, one.note) == (Status.PASS, 1, 0, WEAKNESS)
 
 
 def test_campaigns_that_the_history_does_not_name_are_the_scenarios() -> None:

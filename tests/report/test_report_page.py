@@ -14,7 +14,18 @@ from simulator.records import AuditReading, Effect
 from simulator.report.page import report_page
 from simulator.report.text import visible
 from tests.report.pages import Page
-from tests.report.runs import HOSTILE, broken, failing, hostile, long_run, material, uneventful, unknown, with_verdicts
+from tests.report.runs import (
+    HOSTILE,
+    SECOND_NS,
+    broken,
+    failing,
+    hostile,
+    long_run,
+    material,
+    uneventful,
+    unknown,
+    with_verdicts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,17 +160,18 @@ def test_metrics_are_reconciled_and_idle_ones_folded() -> None:
     assert any(one.endswith("that were and had to be zero") for one in page.texts("summary"))
 
 
-def test_audit_events_are_reconciled_where_lists_were_read() -> None:
+def test_audit_events_are_reconciled_where_lists_were_read_to_the_end() -> None:
     run, history = uneventful()
-    history.effects.append(Effect(0, 1, "consent_created", "ada", "con_1", ("ada", "bob"), "", sure=True))
-    history.effects.append(Effect(0, 1, "consent_created", "ada", "con_2", ("ada",), "", sure=False))
+    history.effects.append(Effect(0, 1, "consent_created", "owner:ada", "con_1", ("ada", "bob"), "", sure=True))
+    history.effects.append(Effect(0, 1, "consent_created", "owner:ada", "con_2", ("ada",), "", sure=False))
     assert "Audit" not in page_of((run, history)).texts("h3")
     events = [{"id": "e1", "type": "consent_created"}, {"id": "e2", "type": HOSTILE}]
-    history.audit_readings.append(AuditReading("ada", 0, 1, 200, 0, 2, events))
-    history.audit_readings.append(AuditReading("ada", 2, 3, 200, 0, 2, events))
+    history.audit_readings.append(AuditReading("ada", 45 * SECOND_NS, 46 * SECOND_NS, 200, 0, 2, events))
+    history.audit_readings.append(AuditReading("bob", 45 * SECOND_NS, 46 * SECOND_NS, 500, 0, -1))
     page = page_of((run, history))
     assert "Audit" in page.texts("h3")
-    assert "consent_created 2 3 1" in page.texts("tr")
+    assert {"consent_created 1 1 to 2", "worker_heartbeat 0 78", "worker_auth_failed 0 5"} <= set(page.texts("tr"))
+    assert any("in the lists of 1 owners" in one for one in page.texts("p"))
 
 
 def test_figures_of_every_kind_are_shown() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 from jsonschema import Draft4Validator
 
+import simulator.checkers
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.report.rules import known_rules, rule_id, rule_of
@@ -102,6 +105,19 @@ def test_every_attack_and_checker_rule_is_described_with_a_severity() -> None:
 )
 def test_rule_ids_are_stable(finding: Finding, identifier: str) -> None:
     assert rule_id(finding, {1: "replay.exact"}) == identifier
+
+
+def test_every_rule_of_the_checkers_is_described() -> None:
+    """As far as they are written out where findings are made."""
+    folder = Path(simulator.checkers.__file__).parent
+    written = {
+        rule
+        for path in folder.glob("*.py")
+        for rule in re.findall(r'Finding\(\s*"([a-z]+\.[a-z-]+)"', path.read_text("utf-8"))
+    }
+    about_us = {"generator.over-budget", "attacks.proved-nothing"}
+    assert written - about_us <= {one.removeprefix("checker/") for one in known_rules()}
+    assert len(written) > 5
 
 
 def test_rules_nobody_has_described_yet_are_high() -> None:
