@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.history import NO_MACHINE, REASONS, Answer, Operation
+from simulator.history import NO_MACHINE, NONE, REASONS, Answer, Operation
 
 if TYPE_CHECKING:
     from tests.attacks.playing import World
@@ -74,3 +75,26 @@ def assert_effects_are_as_recorded(world: World) -> None:
     machines = world.history.machines
     heard = {worker.id for worker in world.api.state.workers.values() if worker.heard_monotonic_ns is not None}
     assert {machines[int(index)].worker_id for index in beats["machine"]} == heard
+
+
+def assert_rows_name_what_their_requests_carry(world: World) -> None:
+    """Machine, nonce and certificate of each row are those of its request; checkers know no other."""
+    history = world.history
+    certificates = {one.certificate_id: number for number, one in enumerate(history.certificates, 1)}
+    workers = {machine.worker_id: index for index, machine in history.machines.items()}
+    rows = history.rows()
+    assert len(rows) == len(world.sent)
+    for step, row in zip(world.sent, rows, strict=True):
+        assert bytes(row["nonce"]) == step.nonce
+        if step.operation not in {Operation.HEARTBEAT, Operation.POLICY_FETCH}:
+            continue
+        path = step.request.split(b" ", 2)[1].decode()
+        assert int(row["machine"]) == workers.get(path.split("/")[4], NO_MACHINE)
+        head, _, body = step.request.partition(b"\r\n\r\n")
+        carried = re.search(rb"X-Machine-Certificate-Id: (\S+)", head)
+        certificate_id = carried[1].decode() if carried else ""
+        refused_before = int(row["got"]) in {Answer.POLICY_MISSING_HEADERS, Answer.POLICY_INVALID_TOKEN}
+        if not refused_before or int(row["certificate"]):
+            assert int(row["certificate"]) == certificates.get(certificate_id, NONE)
+        if step.operation is Operation.HEARTBEAT:
+            assert step.nonce.hex().encode() in body

@@ -88,6 +88,7 @@ class World:
         self.api = Api(self.settings, SeededEntropy(), signer, self.instant)
         self.answer = answer
         self.history = History()
+        self.sent: list[Send] = []
         self.rng = np.random.default_rng(seed)
         self._numbers = 0
         self._clients: dict[int, str] = {}
@@ -138,7 +139,7 @@ class World:
                 machine.last_accepted, machine.last_accepted_ns = send.request, outcome.answered_ns
                 victims.append(machine)
 
-        performance = self._play(script())
+        performance = self.play_script(script())
         assert not performance.unsettled, performance.unsettled
         assert not performance.wrong
         self.stage = self._stage(victims)
@@ -148,7 +149,7 @@ class World:
         attack = CATALOGUE[name]()
         assert isinstance(attack, ScriptAttack), f"{name} is no script"
         assert not attack.obstacle(self.stage)
-        return self._play(attack.script(self.stage))
+        return self.play_script(attack.script(self.stage))
 
     def shoot(self, name: str, times: int = 1) -> Performance:
         """Make shots of the catalogue at the victims, as a shard would; what they conclude together is claimed."""
@@ -174,9 +175,10 @@ class World:
         def script() -> Script[None]:
             yield from act(self.stage, victim, Action.ROTATE)
 
-        assert not self._play(script()).unsettled
+        assert not self.play_script(script()).unsettled
 
-    def _play(self, script: Script[None]) -> Performance:
+    def play_script(self, script: Script[None]) -> Performance:
+        """Play any script."""
         performance = Performance([], [], [], "")
         sent: Any = None
         try:
@@ -209,6 +211,7 @@ class World:
 
     def send(self, step: Send, *, at_once: bool = False) -> Outcome:
         """Do one step, and record it."""
+        self.sent.append(step)
         sent_ns = self.now_ns
         self.now_ns += 0 if at_once else STEP_NS
         request = read_request(step.request, self._clients.setdefault(step.client, f"10.1.0.{len(self._clients)}"))

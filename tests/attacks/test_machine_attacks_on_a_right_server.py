@@ -15,16 +15,23 @@ from simulator.attacks.acting import heartbeat
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.credential import Guess
 from simulator.attacks.nonce import Delimiter
+from simulator.attacks.server_clock import read_server_clock
 from simulator.attacks.signature import SignatureEncoding
 from simulator.attacks.skew import REFUSED_FORMS
 from simulator.attacks.timing import SAMPLES_MIN
 from simulator.history import ALTERNATIVES, Answer
-from tests.attacks.effects import assert_effects_are_as_recorded, reasons_counted
-from tests.attacks.playing import SECOND_NS, World
+from tests.attacks.effects import (
+    assert_effects_are_as_recorded,
+    assert_rows_name_what_their_requests_carry,
+    reasons_counted,
+)
+from tests.attacks.playing import SECOND_NS, STEP_NS, World
 from tests.core.server_under_test import hmac_base64
 
 if TYPE_CHECKING:
     from reference_server.operations import Api
+    from simulator.attacks.script import Script
+    from simulator.attacks.server_clock import ServerClock
 
 FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
@@ -91,6 +98,7 @@ def test_every_shot_is_refused_as_the_catalogue_says_and_leaves_only_its_failure
     assert not performance.broken
     assert sum(reasons_counted(world).values()) == 60
     assert_effects_are_as_recorded(world)
+    assert_rows_name_what_their_requests_carry(world)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -106,6 +114,7 @@ def test_every_script_plays_to_its_end_and_leaves_what_it_says(name: str, seed: 
     denials = sorted(one.reason for one in world.history.effects if one.type == "owner_access_denied")
     assert denials == DENIALS.get(name, [])
     assert_effects_are_as_recorded(world)
+    assert_rows_name_what_their_requests_carry(world)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -201,10 +210,44 @@ def test_how_long_certificates_live_is_taken_from_the_fleets_own() -> None:
 
 def test_a_replay_at_the_edge_that_the_run_does_not_see_is_not_tried_and_sends_nothing() -> None:
     world = World()
-    world.stage.end_ns = 179 * SECOND_NS
+    world.now_ns = 100 * SECOND_NS
+    world.stage.end_ns = 279 * SECOND_NS
     performance = world.play("replay.ttl-edge")
     assert [(said.rule, said.held) for said in performance.said] == [("time", None)]
     assert not performance.outcomes
+
+
+def test_a_machine_that_waits_for_its_replay_rotates_its_certificate_as_any_other() -> None:
+    world = World({"certificate_life_seconds": 20})
+    performance = world.play("replay.ttl-edge")
+    assert not performance.unsettled
+    assert not performance.wrong
+    assert reasons_counted(world) == REFUSALS["replay.ttl-edge"]
+    assert len(world.history.certificates) > 177 // 20
+    assert_effects_are_as_recorded(world)
+
+
+@pytest.mark.parametrize("cut_ns", [1, SECOND_NS // 1000, SECOND_NS])
+@pytest.mark.parametrize("ahead_ns", [-3 * SECOND_NS, 0, 123_456_789])
+def test_how_far_the_servers_clock_is_off_is_bounded_by_the_round_trip_and_what_it_cuts_off(
+    cut_ns: int, ahead_ns: int
+) -> None:
+    def cut(_api: Api, _request: Request, now: Instant) -> Reply:
+        text = format_timestamp(now.wall_ns // cut_ns * cut_ns)
+        return Reply(200, f'{{"timestamp":"{text}"}}'.encode(), (("content-type", "application/json"),))
+
+    for past_ns in (7, 400_000_007, 999_000_007):
+        world = World(answer=cut, server_ahead_ns=ahead_ns)
+        world.now_ns = past_ns
+        clocks: list[ServerClock] = []
+
+        def script(world: World = world, clocks: list[ServerClock] = clocks) -> Script[None]:
+            clocks.append((yield from read_server_clock(world.stage)))
+
+        assert not world.play_script(script()).unsettled
+        (clock,) = clocks
+        assert clock.low_ns <= ahead_ns <= clock.high_ns
+        assert 0 <= clock.high_ns - clock.low_ns - (2 * STEP_NS + cut_ns) <= SECOND_NS
 
 
 @pytest.mark.parametrize("difference_ns", [-30 * SECOND_NS, 0, 400_000_000, 30 * SECOND_NS])
@@ -220,7 +263,7 @@ def test_the_edge_is_where_the_servers_own_clock_has_it(difference_ns: int) -> N
 
 
 @pytest.mark.parametrize("cut_ns", [SECOND_NS, SECOND_NS // 10, SECOND_NS // 1000])
-@pytest.mark.parametrize("past_ns", [0, SECOND_NS // 2, SECOND_NS - 8_000_000])
+@pytest.mark.parametrize("past_ns", [SECOND_NS * part // 10 for part in range(10)])
 def test_a_clock_that_is_shown_cut_off_accuses_nobody(cut_ns: int, past_ns: int) -> None:
     """What is cut off is unknown, up to a whole second, so that less is certain."""
 
@@ -231,7 +274,7 @@ def test_a_clock_that_is_shown_cut_off_accuses_nobody(cut_ns: int, past_ns: int)
         return Reply(200, f'{{"timestamp":"{text}"}}'.encode(), (("content-type", "application/json"),))
 
     for name in ("skew.edge", "replay.ttl-edge"):
-        world = World(answer=cut)
+        world = World(answer=cut, seed=past_ns)
         world.now_ns = past_ns
         performance = world.play(name)
         assert not performance.unsettled
