@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import OK
-from simulator.attacks.catalogue import random_hex
 from simulator.attacks.parties import OwnerAttack, notable_events, settle_party
 from simulator.attacks.routes import (
     BEARER,
@@ -21,6 +20,7 @@ from simulator.attacks.routes import (
     credentials,
     send,
     variable,
+    wrong_bearers,
 )
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
 from simulator.fleet.requests import owner_headers
@@ -55,7 +55,7 @@ class NoAuth(OwnerAttack):
         for route in OF_OWNERS:
             right = credentials(stage, route, party)
             nameless = {name: value for name, value in right.items() if name != BEARER}
-            for number, bearer in enumerate((None, *self._bearers(stage, party))):
+            for number, bearer in enumerate((None, *wrong_bearers(stage, party))):
                 headers = nameless if bearer is None else {**right, BEARER: bearer}
                 path = route.paths()[number % 2]
                 yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
@@ -70,22 +70,6 @@ class NoAuth(OwnerAttack):
                 because = heartbeat_gets(answer, "it carries no machine's token and certificate")
                 yield send(stage, route, party, because, client=addresses.take(), headers=headers)
         yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
-
-    @staticmethod
-    def _bearers(stage: Stage, party: Party) -> tuple[str, ...]:
-        token = stage.token
-        bearers = (
-            f"Bearer {random_hex(stage.rng, 48)}",
-            f"Bearer {token[:-1]}",
-            f"Bearer {token}0",
-            f"Bearer {token.swapcase()}",
-            "Bearer",
-            token,
-            f"Basic {token}",
-            f"Bearer {party.machine.token.decode()}",
-        )
-        # A token of digits alone is the same in either case.
-        return tuple(one for one in bearers if one != f"Bearer {token}")
 
 
 class DuplicateHeader(OwnerAttack):

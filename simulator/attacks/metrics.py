@@ -13,12 +13,14 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.parties import OwnerAttack, settle_party
 from simulator.attacks.routes import (
     API_METRICS,
+    BEARER,
     HEARTBEAT,
     MACHINE_CERTIFICATE,
     MACHINE_TOKEN,
     METRICS,
     POLICY_FETCH,
     send,
+    wrong_bearers,
 )
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
 from simulator.history import REASONS, Answer
@@ -151,14 +153,12 @@ class Read(OwnerAttack):
             yield Say("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
         expect = refused(401, "unauthorized", "it carries no token of the owners")
-        token = stage.token
-        wrong = (f"Bearer {random_hex(stage.rng, 48)}", f"Bearer {token}0", f"Bearer {token[:-1]}", f"Basic {token}")
         for route in (METRICS, API_METRICS):
             for path in route.paths():
                 yield send(stage, route, party, expect, client=addresses.take(), path=path, headers={})
-                for bearer in (*wrong, f"Bearer {party.machine.token.decode()}", "Bearer", token):
-                    headers = {"Authorization": bearer}
+                for bearer in wrong_bearers(stage, party):
+                    headers = {BEARER: bearer}
                     yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
-        asked_by_query = f"/metrics?access_token={token}"
+        asked_by_query = f"/metrics?access_token={stage.token}"
         yield send(stage, METRICS, party, expect, client=addresses.take(), path=asked_by_query, headers={})
         yield send(stage, METRICS, party, granted(OK, "it carries the owners' token"), client=addresses.take())

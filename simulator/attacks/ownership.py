@@ -15,6 +15,7 @@ from simulator.attacks.routes import (
     CONSENT_CREATE,
     CONSENT_REVOKE,
     HEARTBEAT,
+    MACHINE_CERTIFICATE,
     MACHINE_TOKEN,
     OWNER_ID,
     POLICY_ACTIVATE,
@@ -135,12 +136,15 @@ class Idor(OwnerAttack):
     @staticmethod
     def _as_machine(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
         own, foreign = machine_headers(mine.machine), machine_headers(theirs.machine)
-        half = {**foreign, "X-Machine-Certificate-Id": mine.machine.certificate_id}
+        half = {**foreign, MACHINE_CERTIFICATE: mine.machine.certificate_id}
+        other_half = {**own, MACHINE_CERTIFICATE: theirs.machine.certificate_id}
         for route, headers, answer in (
             (POLICY_FETCH, own, Answer.POLICY_INVALID_TOKEN),
             (POLICY_FETCH, half, Answer.POLICY_INVALID_CERTIFICATE),
+            (POLICY_FETCH, other_half, Answer.POLICY_INVALID_TOKEN),
             (HEARTBEAT, own, Answer.INVALID_TOKEN),
             (HEARTBEAT, half, Answer.INVALID_CERTIFICATE),
+            (HEARTBEAT, other_half, Answer.INVALID_TOKEN),
         ):
             expect = heartbeat_gets(answer, "a machine proves itself for its own routes only")
             yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers)

@@ -9,7 +9,7 @@ import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.attacks.acting import RULES
-from simulator.attacks.catalogue import NONCE_BYTES
+from simulator.attacks.catalogue import NONCE_BYTES, random_hex
 from simulator.attacks.script import NO_NONCE, Expect, Leaves, Send, Stage
 from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
 from simulator.fleet.requests import consent_call, http_message, machine_headers, owner_headers, policy_call
@@ -138,6 +138,23 @@ def credentials(stage: Stage, route: Route, party: Party) -> dict[str, str]:
     if route.operation is Operation.CERTIFICATE:
         headers[MACHINE_TOKEN] = party.machine.token.decode()
     return headers
+
+
+def wrong_bearers(stage: Stage, party: Party) -> tuple[str, ...]:
+    """Give values of `Authorization` that are not the owners', many of them nearly."""
+    token = stage.token
+    bearers = (
+        f"Bearer {random_hex(stage.rng, 48)}",
+        f"Bearer {token[:-1]}",
+        f"Bearer {token}0",
+        f"Bearer {token.swapcase()}",
+        "Bearer",
+        token,
+        f"Basic {token}",
+        f"Bearer {party.machine.token.decode()}",
+    )
+    # A token of digits alone is the same in either case.
+    return tuple(one for one in bearers if one != f"Bearer {token}")
 
 
 def send(
