@@ -59,7 +59,7 @@ def test_a_difference_too_small_for_anybody_is_none_however_sure_it_is() -> None
 
 
 def test_a_difference_that_noise_could_have_made_is_none_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than 20 us apart in each third of the run, in a noise of half a millisecond: a laxer test would be fooled."""
+    """More than 20 us apart in each third of the run, in a noise of half a millisecond: a laxer one would be fooled."""
     rng = np.random.default_rng(59)
     second = rng.random(3000) < 0.5
     taken = (5_000_000 + rng.normal(0, 500_000, 3000)).astype(np.int64)
