@@ -42,15 +42,15 @@ def check_events(
         moved = _moved(missing, extra)
         if moved:
             wrong, right, _ = moved[0]
-            message = f"{kind} is shown {_words(wrong)}, due was {_words(right)}"
+            message = f"{kind} is shown {_words(wrong)}, and was due {_words(right)}"
             yield _finding(owner, kind, "misattributed", message, sum(one[2] for one in moved), right)
         if missing:
             key, count = missing[0]
-            message = f"{count} events {kind} {_words(key)} are missing"
+            message = f"{kind} {_words(key)} is missing{_times(count)}"
             yield _finding(owner, kind, "missing", message, sum(count for _, count in missing), key)
         for rule, found in _by_rule(owner.owner_id, kind, extra, due, whose).items():
             key, count = found[0]
-            message = f"{count} events {kind} {_words(key)} are too many, {_why(rule)}"
+            message = f"{kind} {_words(key)} is shown{_times(count)}, though {_why(rule)}"
             yield _finding(owner, kind, rule, message, sum(count for _, count in found), key)
 
 
@@ -132,10 +132,14 @@ def _by_rule(owner_id: str, kind: str, extra: Counted, due: Due, whose: Mapping[
 
 def _why(rule: str) -> str:
     return {
-        "foreign": "and belong to another owner",
-        "duplicate": "for what was done",
-        "unexplained": "for nothing that was done leaves them",
+        "foreign": "it belongs to another owner",
+        "duplicate": "less was done",
+        "unexplained": "nothing that was done leaves it",
     }[rule]
+
+
+def _times(count: int) -> str:
+    return "" if count == 1 else f" {count} times"
 
 
 def _words(key: Key) -> str:
@@ -197,6 +201,6 @@ def check_policies(owner: OwnerAudit, policy_of: Mapping[str, str]) -> Iterator[
     if wrong:
         event, shown = wrong[0]
         right = policy_of[event.object_id]
-        message = f"{len(wrong)} events {HEARTBEAT_EVENT} name another policy than theirs, {shown!r} and not {right!r}"
+        message = f"{HEARTBEAT_EVENT} names the policy {shown!r}, and not {right!r}{_times(len(wrong))}"
         key = Key(event.actor, event.object_id)
         yield _finding(owner, HEARTBEAT_EVENT, "metadata", message, len(wrong), key)
