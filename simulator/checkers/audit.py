@@ -13,7 +13,7 @@ from simulator.checkers.alerts import find_restarts
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_events import check_events, check_policies, check_totals
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
-from simulator.checkers.audit_lists import NOTABLE, ROUTINE, OwnerAudit, chained, gather
+from simulator.checkers.audit_lists import NOTABLE, ROUTINE, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
 
@@ -102,25 +102,17 @@ class _Judged:
         yield from check_list(owner)
         if self.chained:
             yield from check_chain(owner, self._facts.audit_events_per_stream)
-        complete = [stream for stream in STREAMS if not self.restarted and self._kept_from_the_first(owner, stream)]
+        most = self._facts.audit_events_per_stream
+        complete = [
+            stream
+            for stream in STREAMS
+            if not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
+        ]
         yield from check_events(owner, self._expected, whose, complete)
         yield from check_policies(owner, policy_of)
         if self.chained and not self.restarted:
             others = [stream for stream in STREAMS if stream not in complete]
             yield from check_totals(owner, self._expected, others, closed=closed)
-
-    def _kept_from_the_first(self, owner: OwnerAudit, stream: str) -> bool:
-        """Say whether a list still has every event that a stream ever had, as far as its server tells."""
-        if not owner.steady:
-            return False
-        events = [event for event in owner.events or () if event.stream == stream]
-        if not self.chained:
-            most = self._facts.audit_events_per_stream
-            return most is None or len(events) < most
-        if events:
-            return min(event.sequence for event in events) <= 1
-        head = owner.heads.get(stream)
-        return head is None or head.sequence == 0
 
     def problem(self, owners: Mapping[str, OwnerAudit]) -> str:
         """Say why a list without errors proves too little; nothing when it does not."""

@@ -145,3 +145,16 @@ def chained(owners: Iterable[OwnerAudit]) -> bool:
         any(look.heads for look in owner.looks) or any("hash" in event.raw for event in owner.events or ())
         for owner in owners
     )
+
+
+def kept_from_the_first(owner: OwnerAudit, stream: str, *, chained: bool, events_max: int | None) -> bool:
+    """Say whether a list still has every event that a stream ever had, as far as its server tells."""
+    if not owner.steady:
+        return False
+    events = [event for event in owner.events or () if event.stream == stream]
+    if not chained:
+        return events_max is None or len(events) < events_max
+    if events:
+        return min(event.sequence for event in events) <= 1
+    head = owner.heads.get(stream)
+    return head is None or head.sequence == 0

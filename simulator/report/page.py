@@ -94,7 +94,11 @@ def _audit(material: Material, audit_verdict: Verdict | None) -> list[reconcilia
     """Reconcile the audit; nothing where lists make no sense to it, which the checker has said already."""
     findings = audit_verdict.findings if audit_verdict is not None else ()
     try:
-        return reconciliation.audit_lines(material.history, {str(one.evidence.get("type")) for one in findings})
+        return reconciliation.audit_lines(
+            material.history,
+            material.record.facts.audit_events_per_stream,
+            {str(one.evidence.get("type")) for one in findings},
+        )
     except (ValueError, OverflowError, LookupError):
         return []
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.checkers.alerts import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
-from simulator.checkers.audit_expected import expect
-from simulator.checkers.audit_lists import gather
+from simulator.checkers.audit_expected import DENIALS, expect
+from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE, chained, gather, kept_from_the_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -45,13 +45,17 @@ class MetricLine(msgspec.Struct, frozen=True):
 
 
 class AuditLine(msgspec.Struct, frozen=True):
-    """One type of audit event: how many there must and may be, how many the lists of so many owners showed."""
+    """One type of audit event: how many there must and may be, and how many the lists of so many owners showed.
+
+    Of further owners `cut` the list begins later: their server keeps so many events only.
+    """
 
     type: str
     low: int
     high: int
     shown: int
     owners: int
+    cut: int
     wrong: bool
 
 
@@ -82,25 +86,42 @@ def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
     return lines
 
 
-def audit_lines(history: History, wrong: Collection[str]) -> list[AuditLine]:
-    """Reconcile the audit lists that were read whole, by type of event, over all their owners.
+def audit_lines(history: History, events_max: int | None, wrong: Collection[str]) -> list[AuditLine]:
+    """Reconcile the audit lists that were read whole, by type of event, over the owners whose events are all there.
 
-    `wrong` are the types that the audit checker has something to say about.
+    `events_max` is how many events of a stream the server keeps, None where that is not known; `wrong` are the types
+    that the audit checker has something to say about.
     """
     owners = {owner_id: owner for owner_id, owner in gather(history).items() if owner.events is not None}
     if not owners:
         return []
     settled_ns = min(owner.sent_ns for owner in owners.values())
     expected = expect(history, owners, settled_ns, max(owner.answered_ns for owner in owners.values()))
-    low: Counter[str] = Counter()
-    high: Counter[str] = Counter()
-    for owner_id in owners:
-        for kind, due in expected.of(owner_id).types.items():
-            for count in (*due.exact.values(), *due.open.values()):
-                low[kind] += count.low
-                high[kind] += count.high
-    shown = Counter(event.type for owner in owners.values() for event in owner.events or ())
-    return [
-        AuditLine(kind, low[kind], high[kind], shown[kind], len(owners), wrong=kind in wrong)
-        for kind in sorted({*high, *shown})
-    ]
+    is_chained = chained(owners.values())
+    lines = []
+    for stream in (NOTABLE, ROUTINE):
+        whole = [
+            owner
+            for owner in owners.values()
+            if kept_from_the_first(owner, stream, chained=is_chained, events_max=events_max)
+        ]
+        low: Counter[str] = Counter()
+        high: Counter[str] = Counter()
+        for owner in whole:
+            for kind, due in expected.of(owner.owner_id).types.items():
+                if (kind == HEARTBEAT_EVENT) is (stream == ROUTINE):
+                    counts = (*due.exact.values(), *due.open.values())
+                    low[kind] += sum(count.low for count in counts)
+                    high[kind] += sum(count.high for count in counts)
+        for kind in low:
+            # Events the history cannot explain, but no correct server is to blame for: counted once, not by owner.
+            changes = expected.spare.changes
+            high[kind] += sum(changes[owner.owner_id, kind] for owner in whole) + changes["", kind] + expected.spare.any
+            high[kind] += expected.spare.denials if kind in DENIALS else 0
+        shown = Counter(event.type for owner in whole for event in owner.events or () if event.stream == stream)
+        cut = len(owners) - len(whole)
+        lines += [
+            AuditLine(kind, low[kind], high[kind], shown[kind], len(whole), cut, wrong=kind in wrong)
+            for kind in sorted({*high, *shown})
+        ]
+    return lines

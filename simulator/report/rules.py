@@ -78,6 +78,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.unexplained": ("An audit event has nothing that explains it", _EVENTS, 6.5),
     "audit.duplicate": ("An audit event is there more than once", _EVENTS, 5.0),
     "audit.foreign": ("An owner sees another owner's audit events", "Owners see what concerns them alone.", 7.5),
+    "audit.misattributed": ("An audit event names another actor, object or reason than was due", _EVENTS, 7.0),
     "audit.metadata": ("An audit event tells something else than what happened", _EVENTS, 6.5),
     "audit.shape": ("An audit event lacks a part", "Every event has its type, time, actor and object.", 4.0),
     "audit.total": ("An audit list does not hold as many events as it says", _EVENTS, 4.0),
