@@ -95,10 +95,10 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
     return scenario
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
     options = sorted(names)
     close = difflib.get_close_matches(name, options, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(options)}"
+    return f"did you mean {close[0]!r}?" if close else otherwise or f"one of {', '.join(options)}"
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
@@ -218,7 +218,8 @@ def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
     for number, attack in enumerate(scenario.attacks):
         if attack.name not in CATALOGUE:
-            yield f"attacks[{number}].name", f"unknown attack {attack.name!r}; {_nearest(attack.name, CATALOGUE)}"
+            hint = _nearest(attack.name, CATALOGUE, "`hatchfarm attack list` names them all")
+            yield f"attacks[{number}].name", f"unknown attack {attack.name!r}; {hint}"
         if attack.start_ns >= scenario.duration_ns:
             yield f"attacks[{number}].start", "begins after the run has ended"
         if attack.duration_ns <= 0:

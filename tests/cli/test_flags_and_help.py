@@ -41,6 +41,11 @@ def test_the_commands_are_these() -> None:
         "doctor",
         "report",
         "verify",
+        "replay",
+        "trace show",
+        "trace export",
+        "trace import",
+        "trace redact",
         "attack list",
         "attack show",
         "bench heartbeat",
@@ -177,4 +182,4 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err == "hatchfarm schema: there is a schema of scenario and of verdict, not of 'farm'\n"
+    assert refused.err == "hatchfarm schema: there is a schema of scenario and of verdict and of trace, not of 'farm'\n"

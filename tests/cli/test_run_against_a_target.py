@@ -150,4 +150,4 @@ def test_a_target_is_judged_by_its_own_staleness_and_says_so() -> None:
 def test_a_target_is_asked_to_have_the_alert_settings_that_the_api_does_not_show() -> None:
     settings = "[server]\nsettings = { WORKER_AUTH_FAIL_ALERT_THRESHOLD = 12, AUDIT_EVENTS_PER_STREAM = 50 }\n"
     (warning,) = _settings_warnings(parse_scenario(SCENARIO + settings), 60.0)
-    assert "as if started with WORKER_AUTH_FAIL_ALERT_THRESHOLD=12:" in warning
+    assert "as if started with WORKER_AUTH_FAIL_ALERT_THRESHOLD=12, AUDIT_EVENTS_PER_STREAM=50:" in warning

@@ -24,9 +24,7 @@ TOP_KEYS = "attacks, description, duration, fleet, metrics_interval, name, seed,
 FLEET_KEYS = (
     "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, silence, stages"
 )  # fmt: skip
-ATTACKS = (
-    "certificate.rotated-out, credential.wrong-token, replay.exact, signature.forged, skew.ahead, skew.behind"
-)  # fmt: skip
+ATTACKS = "`hatchfarm attack list` names them all"
 NO_DURATION = "is no duration: write it like '250ms', '30s', '1.5m' or '2h'"
 NO_THRESHOLD = "is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'"
 NAME = "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most"
@@ -169,7 +167,7 @@ BROKEN = (
            add='hardware = "x"', shape=True),
     Broken("misspelt attack", "line 8: attacks[0].name: unknown attack 'replay.exakt'; did you mean 'replay.exact'?",
            add=ATTACK.replace("exact", "exakt"), shape=True),
-    Broken("unknown attack", f"line 8: attacks[0].name: unknown attack 'ddos'; one of {ATTACKS}",
+    Broken("unknown attack", f"line 8: attacks[0].name: unknown attack 'ddos'; {ATTACKS}",
            add=ATTACK.replace("replay.exact", "ddos"), shape=True),
     Broken("misspelt metric",
            'line 8: thresholds."heartbeat.acepted": unknown metric; did you mean \'heartbeat.accepted\'?',
