@@ -5,6 +5,7 @@ Nothing that goes wrong on the way takes away what was written before it.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +28,14 @@ SCENARIO = "scenario.toml"
 PAGE, JUNIT, SARIF, SUMMARY = "report.html", "junit.xml", "findings.sarif", "summary.md"
 VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY})
 """What is made from the rest, and can be made again."""
+
+
+_SECRET_SETTING = re.compile(
+    r"""([\w"']*(?:PASSWORD|SECRET|TOKEN)[\w"']*\s*=\s*)"""
+    r"""("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,}\#]+)""",
+    re.DOTALL,
+)
+"""A setting that may hold a secret, by its name, and its value in any of TOML's forms."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -76,9 +85,10 @@ def write_views(
 
 
 def read_scenario(path: Path) -> str:
-    """Read a scenario file for the bundle; nothing where it cannot be read any more."""
+    """Read a scenario file for the bundle, without passwords of the server's; nothing where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(SCENARIO_MAX_BYTES).decode("utf-8", "replace")
+            text = file.read(SCENARIO_MAX_BYTES).decode("utf-8", "replace")
     except OSError:
         return ""
+    return _SECRET_SETTING.sub(r'\1"[redacted]"', text)

@@ -101,6 +101,23 @@ def test_the_terminal_says_where_the_report_is_and_by_which_digest_to_know_it(
     assert lines[-3:] == [f"Results: {tmp_path}", f"Report: {tmp_path / 'report.html'}", "Bundle: sha256:abc"]
 
 
+@pytest.mark.parametrize(
+    "value", ['"hunter2"', "'hunter2'", '"""\nhunter2"""', "'''hunter2'''", '"a\\"hunter2"', "hunter2"]
+)
+@pytest.mark.parametrize(
+    "line", ["REDIS_PASSWORD = {}", 'settings = {{ A = 1, "MY_TOKEN_2"={}, B = 2 }}', "A_SECRET ={} # x"]
+)
+def test_passwords_of_the_server_stay_out_of_the_bundle(tmp_path: Path, line: str, value: str) -> None:
+    path = tmp_path / "scenario.toml"
+    path.write_text(f"name = 'x'\n{line.format(value)}\nPORT = 1\n", encoding="utf-8")
+    text = read_scenario(path)
+    assert "hunter2" not in text
+    redacted = line.format('"[redacted]"')
+    assert text == f"name = 'x'\n{redacted}\nPORT = 1\n"
+    path.write_text(text, encoding="utf-8")
+    assert read_scenario(path) == text
+
+
 def test_a_scenario_that_is_gone_leaves_an_empty_place(tmp_path: Path) -> None:
     assert read_scenario(tmp_path / "gone.toml") == ""
     (tmp_path / "odd.toml").write_bytes(b"name = '\xff'\r\n")
