@@ -212,7 +212,7 @@ def _refused_early(client: int, rows: NDArray[Any], refused: NDArray[np.bool_], 
 
 
 def _address(client: int) -> str:
-    """Name a client by its address; all are one where they share it."""
-    if client == NO_SOURCE:
-        return "the address that all share"
+    """Name a client by its address; all are one where they share it, and so is a network of IPv6."""
+    if client < 0:
+        return "the address that all share" if client == NO_SOURCE else "one IPv6 network"
     return f"127.{client >> 16 & 255}.{client >> 8 & 255}.{client & 255}"

@@ -113,6 +113,11 @@ def test_those_that_share_an_address_are_one_client(limited: Story) -> None:
     assert "the address that all share" in judged(limited).summary
 
 
+def test_a_network_of_ipv6_is_one_client_too(limited: Story) -> None:
+    send(limited, *burst(10, BURST + 1), source=-2)
+    assert "one IPv6 network got 21 requests through" in judged(limited).summary
+
+
 @pytest.mark.parametrize("status", [0, 408, 413, 414, 426, 429, 431, 500, 503])
 def test_what_may_never_have_reached_the_limiter_is_not_counted(limited: Story, status: int) -> None:
     got = Answer.RATE_LIMITED if status == 429 else Answer.UNAVAILABLE

@@ -9,22 +9,24 @@ from hypothesis import strategies as st
 
 from simulator.checkers.matching import unmatched
 
-places = st.lists(st.integers(0, 3), min_size=1, max_size=3)
+places = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 
 
 def best(counts: list[int], room: list[int], fits: list[tuple[int, ...]]) -> int:
-    """Count how many can be placed at most, one by one in every way."""
-    ones = [fits[kind] for kind, count in enumerate(counts) for _ in range(count)]
-    most = 0
-    for choice in product(*((-1, *options) for options in ones)):
-        taken = [choice.count(place) for place in range(len(room))]
-        if all(used <= there for used, there in zip(taken, room, strict=True)):
-            most = max(most, sum(taken))
-    return most
+    """Count how many can be placed at most: what any choice of kinds finds too narrow bounds it, and one is tight.
+
+    The theorem of Hall, with multiplicities.
+    """
+    kinds = range(len(counts))
+    return min(
+        sum(counts[kind] for kind in kinds if not chosen[kind])
+        + sum(room[place] for place in {place for kind in kinds if chosen[kind] for place in fits[kind]})
+        for chosen in product((False, True), repeat=len(counts))
+    )
 
 
-@settings(deadline=None)
-@given(st.data(), places, st.lists(st.integers(0, 2), max_size=4))
+@settings(deadline=None, max_examples=500)
+@given(st.data(), places, st.lists(st.integers(0, 6), max_size=6))
 def test_as_many_are_placed_as_can_be(data: st.DataObject, room: list[int], counts: list[int]) -> None:
     numbers = st.lists(st.integers(0, len(room) - 1), unique=True).map(tuple)
     fits = [data.draw(numbers) for _ in counts]
