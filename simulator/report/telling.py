@@ -38,6 +38,8 @@ def headline(verdict: RunVerdict) -> str:
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
         return f"{failed} of {len(judged)} checks and thresholds failed. {first.name}: {first.summary.rstrip('.')}."
+    if verdict.interrupted:
+        return f"This run proves nothing either way. It was interrupted: {verdict.interrupted.rstrip('.')}."
     unknown = next((one for one in judged if one.status is Status.INCONCLUSIVE), first)
     return f"This run proves nothing either way. {unknown.name}: {unknown.summary.rstrip('.')}."
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from simulator.report.junit import junit_xml
 from simulator.report.material import Material
+from simulator.report.openmetrics import openmetrics
 from simulator.report.page import report_page
 from simulator.report.sarif import sarif_log
 from simulator.report.summary import summary_markdown
-from simulator.report.writing import JUNIT, PAGE, SARIF, SUMMARY
+from simulator.report.writing import JUNIT, METRICS, PAGE, SARIF, SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 VIEWS: Mapping[str, Callable[[Material], bytes]] = {
     SUMMARY: summary_markdown,
     JUNIT: junit_xml,
+    METRICS: openmetrics,
     SARIF: sarif_log,
     PAGE: report_page,
 }

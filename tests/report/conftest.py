@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 FIVE = ("alerts", "replay", "answers", "attacks", "generator")
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _five_checkers() -> Iterator[None]:
+@contextmanager
+def five_checkers() -> Iterator[None]:
     """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
 
     def judge(history: History, facts: Facts) -> list[Verdict]:
@@ -36,18 +37,25 @@ def _five_checkers() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module", autouse=True)
+def _five_checkers() -> Iterator[None]:
+    with five_checkers():
+        yield
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A Chromium that nobody used before; one for all tests, because it takes a second to start."""
     with chromium(tmp_path_factory.mktemp("chromium")) as started:
         yield started
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def bundle_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run in which something failed, for everybody to copy."""
     folder = tmp_path_factory.mktemp("bundle") / "run"
-    runs.written(folder, runs.broken())
+    with five_checkers():
+        runs.written(folder, runs.broken())
     return folder
 
 

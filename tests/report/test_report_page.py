@@ -51,7 +51,7 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
     [
         (uneventful, "✔ PASS", "All 5 checks and 2 thresholds held over 85 requests, 5 of them hostile."),
         (broken, "✘ FAIL", "4 of 7 checks and thresholds failed. alerts: "),
-        (unknown, "? INCONCLUSIVE", "This run proves nothing either way. "),
+        (unknown, "? INCONCLUSIVE", "This run proves nothing either way. It was interrupted: SIGINT after 3.0s."),
     ],
 )
 def test_the_verdict_comes_first_then_why_then_the_rest(
@@ -63,7 +63,8 @@ def test_the_verdict_comes_first_then_why_then_the_rest(
     ]
     assert shown[0] == badge
     assert shown[1].startswith(headline)
-    why = [] if make is uneventful else ["What failed, and why"]
+    title = "What failed, and why" if make is broken else "What could not be known, and why"
+    why = [] if make is uneventful else [title]
     assert page.texts("h2") == [
         *why, "Verdicts", "Over time", "Attack matrix", "Reconciliation", "Generator health", "Settings",
     ]  # fmt: skip
