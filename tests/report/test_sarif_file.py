@@ -107,16 +107,16 @@ def test_rule_ids_are_stable(finding: Finding, identifier: str) -> None:
     assert rule_id(finding, {1: "replay.exact"}) == identifier
 
 
-def test_every_rule_of_the_checkers_is_described() -> None:
-    """As far as they are written out where findings are made."""
-    folder = Path(simulator.checkers.__file__).parent
+def test_every_rule_of_checkers_that_can_fail_is_described() -> None:
+    """As far as they are written out where findings are made; what is about the harness itself never fails."""
+    sources = [path.read_text("utf-8") for path in Path(simulator.checkers.__file__).parent.glob("*.py")]
     written = {
         rule
-        for path in folder.glob("*.py")
-        for rule in re.findall(r'Finding\(\s*"([a-z]+\.[a-z-]+)"', path.read_text("utf-8"))
+        for source in sources
+        if "Status.FAIL" in source
+        for rule in re.findall(r'Finding\(\s*"([a-z]+\.[a-z-]+)"', source)
     }
-    about_us = {"generator.over-budget", "attacks.proved-nothing"}
-    assert written - about_us <= {one.removeprefix("checker/") for one in known_rules()}
+    assert written - {"attacks.proved-nothing"} <= {one.removeprefix("checker/") for one in known_rules()}
     assert len(written) > 5
 
 
