@@ -214,6 +214,17 @@ def test_an_audit_that_shows_anothers_events_is_found() -> None:
     assert broken(play("owner.idor", blind)) == {"own-events"}
 
 
+def test_an_audit_that_shows_a_strangers_event_is_found() -> None:
+    def shared(api: Api, request: Request, now: Instant) -> Reply | None:
+        if not request.path.endswith("/audit/events") or not header(request, "x-owner-id"):
+            return None
+        data = json.loads(api.handle(request, now).body)["data"]
+        data["events"].append({"type": "worker_auth_failed", "actor": "worker:wrk_of_nobody", "object_id": ""})
+        return success(data)
+
+    assert broken(World(answer=shared).play("owner.idor")) == {"own-events"}
+
+
 @pytest.mark.parametrize("missing", ["X-Machine-Token", "X-Machine-Certificate-Id"])
 def test_a_machine_that_is_believed_on_anothers_routes_is_found(missing: str) -> None:
     def trusting(api: Api, request: Request) -> Request:

@@ -11,7 +11,7 @@ import pytest
 
 from reference_server import operations
 from reference_server.core import calls, views
-from reference_server.wire.replies import failure
+from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
 from simulator.history import Answer
 from tests.attacks.playing import TOKEN, World
@@ -63,14 +63,15 @@ def test_a_token_in_the_query_is_found() -> None:
     assert [one.status for one in play("metrics.read", willing).wrong] == [200]
 
 
-def test_one_route_without_a_guard_is_found() -> None:
+@pytest.mark.parametrize("prefix", operations.PREFIXES)
+def test_one_route_without_a_guard_under_one_prefix_is_found(prefix: str) -> None:
     for operation in operations.OPERATIONS:
         if operation.principal is not operations.Principal.OWNER:
             continue
 
         def open_door(_api: Api, request: Request, path: str = operation.path) -> Request:
-            before, _, after = path.partition("{id}")
-            matching = before in request.path and request.path.endswith(after) and "?" not in request.path
+            before, _, after = (prefix + path).partition("{id}")
+            matching = request.path.startswith(before) and request.path.endswith(after) and "?" not in request.path
             return with_header(request, "authorization", f"Bearer {TOKEN}") if matching else request
 
         assert play("owner.no-auth", open_door).wrong, operation.path
@@ -144,25 +145,36 @@ def _repaired(read: Callable[[bytes], Any]) -> Callable[[Api, Request], Request]
     return change
 
 
+def _strict(body: bytes) -> Any:
+    return json.loads(body.decode())
+
+
+def test_a_server_that_writes_strict_bodies_anew_is_right() -> None:
+    """So that what is found below is each reader's own good will."""
+    performance = play("json.strict", _repaired(_strict))
+    assert not performance.wrong
+    assert not performance.broken
+
+
 FIELDS = {
     "owner_id", "name", "rules", "signature", "worker_id", "policy_id", "timestamp", "nonce", "metrics",
 }  # fmt: skip
 
 
 def _known(body: bytes) -> Any:
-    return {name: value for name, value in json.loads(body).items() if name in FIELDS}
+    return {name: value for name, value in _strict(body).items() if name in FIELDS}
 
 
 def _any_case(body: bytes) -> Any:
-    return {name.lower(): value for name, value in json.loads(body).items()}
+    return {name.lower(): value for name, value in _strict(body).items()}
 
 
 def _texts(body: bytes) -> Any:
-    return {name: value if isinstance(value, str | dict) else str(value) for name, value in json.loads(body).items()}
+    return {name: value if isinstance(value, str | dict) else str(value) for name, value in _strict(body).items()}
 
 
 def _objects(body: bytes) -> Any:
-    value = json.loads(body)
+    value = _strict(body)
     return {name: {} if name == "metrics" and not isinstance(found, dict) else found for name, found in value.items()}
 
 
@@ -174,18 +186,18 @@ def _objects(body: bytes) -> Any:
         _texts,
         _objects,
         lambda body: json.JSONDecoder().raw_decode(body.decode().lstrip())[0],
-        lambda body: json.loads(body, parse_constant=lambda _: 50),
+        lambda body: json.loads(body.decode(), parse_constant=lambda _: 50),
         lambda body: json.loads(body.decode("utf-8", "replace")),
         lambda body: json.loads(body.decode("latin-1")),
-        lambda body: json.loads(body, strict=False),
-        lambda body: json.loads(body.replace(b",}", b"}")),
-        lambda body: json.loads(body.replace(b"'", b'"')),
-        lambda body: json.loads(body.replace(b"/* */", b"")),
+        lambda body: json.loads(body.decode(), strict=False),
+        lambda body: _strict(body.replace(b",}", b"}")),
+        lambda body: _strict(body.replace(b"'", b'"')),
+        lambda body: _strict(body.replace(b"/* */", b"")),
         lambda body: json.loads(body.decode("utf-16")),
-        lambda body: json.loads(body.replace(b"\\ud800", b"?").replace(b"\\udc23", b"?")),
-        lambda body: json.loads(body)[0],
-        lambda body: json.loads(body.rstrip(b"\0")),
-        lambda body: json.loads(body + b"}"),
+        lambda body: _strict(body.replace(b"\\ud800", b"?").replace(b"\\udc23", b"?")),
+        lambda body: _strict(body)[0],
+        lambda body: _strict(body.rstrip(b"\0")),
+        lambda body: _strict(body + b"}"),
     ],
     ids=[
         "unknown fields", "any case", "any type", "no metrics", "trailing data", "constants", "bad UTF-8", "Latin-1",
@@ -214,24 +226,73 @@ def test_a_limit_that_is_not_clamped_is_found(monkeypatch: pytest.MonkeyPatch) -
     assert broken(World().play("page.extremes")) == {"limit"}
 
 
-@pytest.mark.parametrize("name", ["limit", "offset"])
-@pytest.mark.parametrize("value", [None, 1])
-def test_numbers_that_are_none_and_pass_are_found(
-    name: str, value: int | None, monkeypatch: pytest.MonkeyPatch
+def _any_is(found: int | None, default: int) -> int:
+    return default if found is None else found
+
+
+def _no_less(found: int | None, default: int) -> int | None:
+    return None if found is None else max(default, found)
+
+
+def _zero_is_none(found: int | None, default: int) -> int | None:
+    return default if found == 0 else found
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("limit", _any_is),
+        ("limit", _no_less),
+        ("limit", _zero_is_none),
+        ("offset", _any_is),
+        ("offset", _no_less),
+    ],
+)
+def test_numbers_that_are_taken_for_none_given_are_found(
+    name: str, read: Callable[[int | None, int], int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether what is no number counts as not given, or what is below the least as the least."""
     integer = calls._integer
 
     def lenient(query: dict[str, list[str]], which: str, default: int) -> int | None:
         found = integer(query, which, default)
-        if which != name:
-            return found
-        if found is None and value is None:
-            return default
-        return found if found is None or value is None else max(value, found)
+        return read(found, default) if which == name else found
 
     monkeypatch.setattr(calls, "_integer", lenient)
     assert World().play("page.extremes").wrong
+
+
+def _with_page(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Api, Request, Instant], Reply | None]:
+    """Make a server whose lists are shown otherwise than they are."""
+
+    def answer(api: Api, request: Request, now: Instant) -> Reply | None:
+        if not request.path.endswith(("/statuses", "/events")):
+            return None
+        reply = api.handle(request, now)
+        return success(change(json.loads(reply.body)["data"])) if reply.status == 200 else reply
+
+    return answer
+
+
+def _count(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "total": len(data.get("workers", data.get("events", [])))}
+
+
+def _twice(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: [*value, *value] if isinstance(value, list) else value for name, value in data.items()}
+
+
+@pytest.mark.parametrize(("change", "found"), [(_count, {"walk"}), (_twice, {"walk", "limit"})])
+def test_totals_of_the_page_alone_and_pages_longer_than_their_limit_are_found(
+    change: Callable[[dict[str, Any]], dict[str, Any]], found: set[str]
+) -> None:
+    assert broken(World(answer=_with_page(change)).play("page.extremes")) == found
+
+
+def test_a_page_that_is_longer_than_its_limit_only_when_asked_for_one_is_found() -> None:
+    def two(data: dict[str, Any]) -> dict[str, Any]:
+        return _twice(data) if data["limit"] == 1 else data
+
+    assert broken(World(answer=_with_page(two)).play("page.extremes")) == {"limit"}
 
 
 def test_pages_that_overlap_or_leave_something_out_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
