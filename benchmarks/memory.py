@@ -18,7 +18,8 @@ from rich.table import Table
 from simulator.history import History
 from simulator.scenario.loading import parse_scenario
 from simulator.server_process import own_server
-from simulator.worlds.live import check_target, run_fleet
+from simulator.worlds.checking import check_target
+from simulator.worlds.live import run_fleet
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import parse_target
 

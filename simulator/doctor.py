@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import time
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import msgspec
 import trio
 
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.live import check_target
+from simulator.worlds.checking import check_target, read_target_clock
 from simulator.worlds.target import Target, TargetError, can_bind
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
+SECOND_NS = 1_000_000_000
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -103,23 +101,14 @@ async def check_the_target(target: Target) -> list[Check]:
     checks = [
         Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
     ]
-    try:
-        async with ControlConnection(target, None) as connection:
-            answer = await connection.request("GET", "/health", {}, rooted=True)
-        date = dict(line.split(b": ", 1) for line in answer.head.lower().split(b"\r\n")[1:] if b": " in line).get(
-            b"date", b""
-        )
-        off = parsedate_to_datetime(date.decode("latin-1")).timestamp() - time.time()  # noqa: TID251 - judging clocks
-        checks.append(
-            Check(
-                "clock",
-                abs(off) < CLOCK_TOLERANCE_SECONDS,
-                f"the target is {off:+.0f}s off",
-                "set both clocks by NTP: heartbeats more than 90s off are refused",
-            ),
-        )
-    except (LostError, ValueError, TypeError):
-        checks.append(Check("clock", right=False, found="the target sends no Date", mend="check its clock by hand"))
+    clock = await read_target_clock(target)
+    if clock is None:
+        found = "the target shows no time, neither on its health page nor as a Date"
+        checks.append(Check("clock", right=False, found=found, mend="check its clock by hand"))
+    else:
+        right = clock.surely_off_ns < CLOCK_TOLERANCE_SECONDS * SECOND_NS
+        mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
+        checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
     return checks
 
 

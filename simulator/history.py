@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from simulator.evidence import as_evidence
-from simulator.limits import EXCHANGES_MAX
+from simulator.limits import EXCHANGES_MAX, TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
+from simulator.records import Trouble
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,6 +164,7 @@ class History:
     claims: list[Claim]
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
+    troubles: list[Trouble]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -179,6 +181,7 @@ class History:
         self.claims = []
         self.campaigns = []
         self.audit_readings = []
+        self.troubles = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -223,10 +226,30 @@ class History:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
+    def trouble(self, at_ns: int, what: str, why: str) -> None:
+        """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
+        troubles = self.troubles
+        why = why if len(why) <= TROUBLE_MAX_CHARACTERS else f"{why[:TROUBLE_MAX_CHARACTERS]} ..."
+        for cause in (why, "other causes"):
+            for index, known in enumerate(troubles):
+                if (known.what, known.why) == (what, cause):
+                    troubles[index] = msgspec.structs.replace(known, count=known.count + 1, last_ns=at_ns)
+                    return
+            if len(troubles) < TROUBLES_MAX or cause != why:
+                troubles.append(Trouble(what, cause, 1, at_ns, at_ns))
+                return
+
     def extend(self, rows: NDArray[Any]) -> None:
         """Add rows of dtype `ROW` after those there are, as they were read from a file."""
         self._pack()
         self._blocks.append(rows)
+
+    def with_rows(self, rows: NDArray[Any]) -> History:
+        """Give a history with the same side tables, and other rows of dtype `ROW`."""
+        other = History()
+        vars(other).update(vars(self))
+        other._blocks, other._pending = [rows], []
+        return other
 
     def _pack(self) -> None:
         if self._pending:

@@ -15,9 +15,15 @@ ATTACKS_MAX = 200
 SCENARIO_MAX_BYTES = 1 << 20
 ONBOARDING_MAX_CONCURRENT = 32
 """Machines registering at once: enough to keep a server busy, too few to time out behind each other."""
+POLICY_PATIENCE_SECONDS = 40.0
+"""One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
 ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
+ANSWER_HEAD_MAX_BYTES = 64 << 10
+"""Of its head: what the contract allows a request (§6)."""
+HEARTBEAT_ANSWER_MAX_BYTES = 64 << 10
+"""An answer to a heartbeat, a few hundred assignments included: thousands of machines may each wait for one."""
 ATTACKER_RATE_PER_SECOND = 4.0
 """Requests a second from one attacker's address: inside the default limit of 5, so that refusals say something."""
 ADDRESS_BURST_REQUESTS = 16
@@ -32,8 +38,17 @@ VICTIMS_MAX = 200
 """Machines one campaign attacks at most; more would only dilute the evidence."""
 EVIDENCE_MAX_BYTES = 16_384
 """How much of a message is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
+SCRAPES_SHOWN_MAX = 3_600
+"""Scrapes written as OpenMetrics: an hour of one a second, 10 MB; a longer run is thinned out evenly."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
+METRICS_MAX_BYTES = 1 << 20
+METRICS_SAMPLES_MAX = 2000
+"""A metrics page, many times over: each scrape of it is kept, and all of them are judged."""
+TROUBLES_MAX = 50
+"""Causes for missing answers that are told apart; a target that makes up new ones is told by the first."""
+TROUBLE_MAX_CHARACTERS = 300
+"""Of the words for one cause, which may hold what the target said."""
 SLOW_CONNECTIONS_MAX = 500
 """Connections that one attempt of a slow attack holds: what exhausts a server with a thread or a place for each."""
 SLOW_READERS_MAX = 32

@@ -131,3 +131,17 @@ class AuditReading(msgspec.Struct, frozen=True):
     events: list[dict[str, Any]] = []
     heads: dict[str, Any] = {}
     type: str = ""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """What kept the harness from getting an answer: what it wanted, why in words, how often, and from when to when.
+
+    `what` is "heartbeat", "attack", "connecting" where no request was sent at all, "scrape", "audit list", or the name
+    of a control-plane call.
+    """
+
+    what: str
+    why: str
+    count: int
+    first_ns: int
+    last_ns: int

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
-from contextlib import AsyncExitStack, contextmanager
+import traceback
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
@@ -15,8 +17,10 @@ from rich.markup import escape
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
-from simulator.checkers.facts import Facts
+from simulator.checkers.facts import ClockFacts, Facts
 from simulator.doctor import check_open_files
+from simulator.evidence import redacted
+from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.history import History
 from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
@@ -25,19 +29,22 @@ from simulator.server_process import ServerError, ServerProcess, own_server
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
-from simulator.worlds.live import check_target, run_fleet, stale_seconds_of
+from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.worlds.live import run_fleet
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from rich.console import Console
 
+    from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
+FAILURE_FILE = "harness-failure.txt"
+FAULT_SHOWN_MAX = 300
 OWN_SERVER = "its own server"
 SECOND_NS = 1_000_000_000
 DEFAULTS = {
@@ -85,6 +92,9 @@ class _Outcome(msgspec.Struct):
     """What the target says; None where the scenario's is known to hold, or nothing better is known."""
     tape: Tape | None = None
     authority: str = ""
+    clock: ClockFacts | None = None
+    failure: str = ""
+    """Where the harness itself failed, as a traceback."""
 
 
 def execute(request: Request, console: Console) -> int:
@@ -106,6 +116,8 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
     show_verdict(console, verdict)
     stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
     folder = request.out / request.scenario.name / stamp
+    if outcome.failure:
+        _write_failure(folder, outcome.failure)
     if outcome.tape is not None:
         write_tape(console, folder, outcome.tape, _origin(request, outcome), request.token, request.record)
     try:
@@ -114,6 +126,13 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
         console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
     console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
     return verdict.exit_code
+
+
+def _write_failure(folder: Path, failure: str) -> None:
+    """Leave behind where the harness failed; what cannot be written is in the verdict in short."""
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILURE_FILE).write_bytes(redacted(failure.encode("utf-8", "backslashreplace")))
 
 
 @contextmanager
@@ -180,12 +199,62 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         if server is None:
             outcome.stale_seconds = await stale_seconds_of(target)
             outcome.warnings += _settings_warnings(scenario, outcome.stale_seconds)
+            outcome.clock = clock_facts(await read_target_clock(target))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
             if server is not None:
                 nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
-            await run_fleet(scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides)
+            clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
+            with _own_failure_noted(outcome):
+                await run_fleet(
+                    scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides,
+                    clock_offset_ns,
+                )  # fmt: skip
+            if outcome.clock is not None:
+                after = await read_target_clock(target)
+                outcome.clock = msgspec.structs.replace(outcome.clock, after=bounds_of(after))
             nursery.cancel_scope.cancel()
+
+
+def clock_facts(shown: ClockBounds | None) -> ClockFacts:
+    """Say by which clock machines go: this machine's, or the target's own where that is surely another."""
+    used_ns = shown.middle_ns if shown is not None and shown.surely_off_ns > TOLERANCE_NS else 0
+    return ClockFacts(before=bounds_of(shown), used_ns=used_ns)
+
+
+def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
+    """Give a clock's bounds as checkers take them."""
+    return None if shown is None else (shown.low_ns, shown.high_ns)
+
+
+@contextmanager
+def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
+    """Let no fault of the harness's own take away what a run has found out: it ends the run, which says so.
+
+    What people must read, like an unusable target, goes on up.
+    """
+    try:
+        yield
+    except Exception as error:
+        faults = [one for one in _leaves(error) if not isinstance(one, USER_ERRORS)]
+        if not faults:
+            raise
+        outcome.failure = "".join(traceback.format_exception(error))
+        frame = traceback.extract_tb(faults[0].__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        said = f"{type(faults[0]).__name__}: {faults[0]}"[:FAULT_SHOWN_MAX]
+        outcome.interrupted = (
+            f"the harness itself failed after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s ({said}, in {where}): "
+            f"please report it, with the run's {FAILURE_FILE}"
+        )
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
 
 
 async def _side_servers(request: Request, stack: AsyncExitStack) -> dict[str, Target]:
@@ -251,7 +320,14 @@ def _settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[
     return warnings
 
 
-def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float | None, *, only_client: bool) -> Facts:
+def _facts(
+    scenario: Scenario,
+    baseline: dict[str, float],
+    stale_seconds: float | None,
+    *,
+    only_client: bool,
+    clock: ClockFacts | None = None,
+) -> Facts:
     settings = {**DEFAULTS, **scenario.server.settings}
     return Facts(
         stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
@@ -262,11 +338,15 @@ def _facts(scenario: Scenario, baseline: dict[str, float], stale_seconds: float 
         rate_limit_burst=int(settings["RATE_LIMIT_BURST"]),
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
+        clock=clock,
     )
 
 
 def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
+    facts = _facts(
+        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock
+    )
     return RunRecord(
         scenario=scenario.name,
         description=scenario.description,
@@ -275,7 +355,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         machines=scenario.fleet.machines,
         thresholds=scenario.thresholds,
         attacks=tuple(attack.name for attack in scenario.attacks),
-        facts=_facts(scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None),
+        facts=facts,
         target=outcome.target,
         given_target=request.target is not None,
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),

@@ -19,6 +19,7 @@ from simulator.attacks.script import (
     granted,
     heartbeat_gets,
 )
+from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
@@ -63,6 +64,14 @@ def settle(send: Send, what: str) -> Script[Outcome]:
     return outcome
 
 
+def new_id(outcome: Outcome, what: str) -> str:
+    """Give the id of what a step created. Raises UnsettledError when there is none that can be used."""
+    try:
+        return read_id(outcome.data())
+    except GrantError as error:
+        raise UnsettledError(f"{what}: an answer that the contract does not allow ({error})") from None
+
+
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[Leaves, ...]:
     """Say which event an owner's change leaves."""
     return (Leaves(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
@@ -73,7 +82,7 @@ def make_policy(stage: Stage, owner_id: str, rules: Mapping[str, Any] = RULES, *
     create = policy_call(stage.token, owner_id, dict(rules))
     leaves = changed(owner_id, Operation.POLICY_CREATE)
     outcome = yield from settle(call(stage, create, granted(CREATED), client=client, leaves=leaves), "create a policy")
-    policy_id = str(outcome.data().get("id", ""))
+    policy_id = new_id(outcome, "create a policy")
     activate = activate_call(stage.token, owner_id, policy_id)
     leaves = changed(owner_id, Operation.POLICY_ACTIVATE, policy_id)
     yield from settle(call(stage, activate, granted(OK), client=client, leaves=leaves), "activate a policy")
@@ -90,15 +99,17 @@ def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, 
     )  # fmt: skip
     sent_ns = stage.now()
     outcome: Outcome = yield send
+    event = EVENT_OF.get(wanted.operation)
     if not outcome.right:
-        event = EVENT_OF.get(wanted.operation)
         if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE}:
             note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
         raise UnsettledError(f"{action.name.lower()}: {outcome.got.name.lower()} (HTTP {outcome.status})")
     try:
         learn(stage.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, stage.rotation_ns)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnsettledError(f"{action.name.lower()}: an answer without {error}") from None
+    except GrantError as error:
+        if event is not None:
+            note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
+        raise UnsettledError(f"{action.name.lower()}: an answer that the contract does not allow ({error})") from None
     return outcome
 
 

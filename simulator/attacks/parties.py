@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, settle
+from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, new_id, settle
 from simulator.attacks.script import Leaves, Say, Script, ScriptAttack, Send, Stage, UnsettledError, granted
 from simulator.checkers.audit_chain import event_hash
 from simulator.fleet.requests import policy_call
@@ -93,7 +93,7 @@ def settle_party(stage: Stage, addresses: Addresses, owner_id: str = "") -> Scri
     leaves = changed(owner_id, Operation.POLICY_CREATE)
     outcome = yield from settle(call(stage, draft, granted(CREATED), client=client, leaves=leaves), "draft a policy")
     consent = stage.history.consents[machine.consent_number - 1]
-    return Party(owner_id, machine, machine.policy_id, str(outcome.data().get("id", "")), consent.consent_id)
+    return Party(owner_id, machine, machine.policy_id, new_id(outcome, "draft a policy"), consent.consent_id)
 
 
 def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[Leaves, ...]:

@@ -88,6 +88,7 @@ class Send(msgspec.Struct, frozen=True):
 class Wire(msgspec.Struct, frozen=True):
     """Write raw bytes on a fresh connection: each part, then its pause in seconds. Gives a `WireOutcome`.
 
+    The connection is made `after_seconds`; patience counts from there.
     `then` says what follows: read answers until the server closes or patience ends, half-close first, reset once
     `reset_after_bytes` of answers have come, or read at `read_bytes_per_second` for `slow_seconds` and freely after.
 
@@ -102,6 +103,7 @@ class Wire(msgspec.Struct, frozen=True):
     patience_seconds: float = 10.0
     read_bytes_per_second: int = 0
     client: int = 0
+    after_seconds: float = 0.0
     slow_seconds: float = math.inf
     reset_after_bytes: int = 0
     operation: Operation = Operation.OTHER
@@ -160,7 +162,7 @@ class Outcome(msgspec.Struct, frozen=True):
         """Give an enveloped answer's data; empty when it has none."""
         try:
             data = msgspec.json.decode(self.body)["data"]
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 

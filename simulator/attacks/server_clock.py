@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.wire.timestamps import parse_timestamp
 from simulator.attacks.acting import OK, settle
 from simulator.attacks.script import Send, UnsettledError, granted
+from simulator.fleet.clocks import clock_bounds
 from simulator.fleet.requests import http_message
 from simulator.history import Operation
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
 SECOND_NS = 1_000_000_000
-_FRACTION = re.compile(r"\.([0-9]{1,9})")
 
 
 class ServerClock(msgspec.Struct, frozen=True):
@@ -54,13 +52,9 @@ def read_server_clock(stage: Stage, *, client: int = 0) -> Script[ServerClock]:
     outcome = yield from settle(Send(request, granted(OK), Operation.OTHER, client=client), "read the server's clock")
     try:
         text = str(msgspec.json.decode(outcome.body)["timestamp"])
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnsettledError(f"read the server's clock: a health page without {error}") from None
-    shown_ns = parse_timestamp(text)
-    if shown_ns is None:
+    bounds = clock_bounds(text, epoch_ns + outcome.sent_ns, epoch_ns + outcome.answered_ns)
+    if bounds is None:
         raise UnsettledError(f"read the server's clock: {text!r} is no timestamp")
-    # What is shown is cut off after its last digit.
-    fraction = _FRACTION.search(text)
-    cut_ns = SECOND_NS // 10 ** (len(fraction[1]) if fraction else 0)
-    low_ns = shown_ns - (epoch_ns + outcome.answered_ns)
-    return ServerClock(epoch_ns, low_ns, shown_ns + cut_ns - (epoch_ns + outcome.sent_ns))
+    return ServerClock(epoch_ns, bounds.low_ns, bounds.high_ns)

@@ -8,9 +8,11 @@ from simulator.checkers.alerts import check_alerts
 from simulator.checkers.answers import check_answers
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
+from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
+from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
 from simulator.checkers.verdict import Status, Verdict
@@ -32,12 +34,15 @@ CHECKERS: Mapping[str, Checker] = {
     "limits": check_limits,
     "answers": check_answers,
     "attacks": check_attacks,
+    "reach": check_reach,
+    "clock": check_clock,
     "generator": check_generator,
 }
 
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
     """Let every checker judge. One that crashes is inconclusive: it never counts as a pass."""
+    history = in_doubt(history, facts)
     verdicts = []
     for name, check in checkers.items():
         try:

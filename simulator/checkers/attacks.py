@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from simulator.history import History
     from simulator.records import CampaignRecord, Claim
 
-ENDED_EARLY = ("cut-off", "unsettled")
+FAULT = "fault"
+"""The claim by which an attempt says that it met a fault of its own."""
+ENDED_EARLY = ("cut-off", "unsettled", FAULT)
 """Claims by which an attempt says that it could not play to its end."""
 
 
@@ -45,6 +47,11 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         )
         summary = f"{len(idle)} of {len(history.campaigns)} campaigns proved nothing; {findings[0].message}."
         return Verdict("attacks", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+    faults = [claim for claim in history.claims if claim.rule == FAULT]
+    if faults:
+        findings = tuple(_finding(claim, names) for claim in faults[:FINDINGS_MAX])
+        summary = f"{len(faults)} attempts of attacks met a fault of the harness itself; {faults[0].message}."
+        return Verdict("attacks", Status.INCONCLUSIVE, summary, findings, figures)
     if not history.campaigns:
         return Verdict("attacks", Status.PASS, "No attack was part of this run.", (), figures)
     tried = len(history.campaigns) - len(figures["not_tried"])

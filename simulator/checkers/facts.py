@@ -5,12 +5,25 @@ from __future__ import annotations
 import msgspec
 
 
+class ClockFacts(msgspec.Struct, frozen=True):
+    """What the target's wall clock showed beyond this machine's, in nanoseconds: a lower and an upper bound each.
+
+    `before` and `after` the run; None where it was not shown. `used_ns` is what was added to this machine's clock so
+    that machines went by the target's.
+    """
+
+    before: tuple[int, int] | None = None
+    after: tuple[int, int] | None = None
+    used_ns: int = 0
+
+
 class Facts(msgspec.Struct, frozen=True):
     """Settings of the server under test, in seconds, and what its metrics were before the run.
 
     `baseline` is a scrape from before the first request of the run. Budgets are what the harness may use up before it
-    no longer trusts itself. None stands for a setting that is not known; `only_client` says that nobody but this run
-    talks to the server.
+    no longer trusts itself, and how much may stay unanswered before a run says too little. None stands for a setting
+    that is not known; `only_client` says that nobody but this run talks to the server. `clock` is None for a server on
+    this machine's own clock.
     """
 
     stale_seconds: float
@@ -25,3 +38,5 @@ class Facts(msgspec.Struct, frozen=True):
     rate_limit_burst: int | None = None
     audit_events_per_stream: int | None = None
     only_client: bool = False
+    unanswered_share_budget: float = 0.05
+    clock: ClockFacts | None = None

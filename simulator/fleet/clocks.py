@@ -1,9 +1,12 @@
-"""Wrong clocks: how far a machine's own clock is off the true one at any moment of the run."""
+"""Wrong clocks: how far a machine's own is off the true one at any moment of the run, and a server's off this one."""
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
+from reference_server.wire.timestamps import parse_timestamp
 from simulator.history import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
@@ -11,6 +14,8 @@ SKEW_WINDOW_NS = 90_000_000_000
 TOLERANCE_NS = 1_000_000_000
 """How well the harness knows the server's clock: within this of the window's edge, only the server can know."""
 MILLION = 1_000_000
+SECOND_NS = 1_000_000_000
+_FRACTION = re.compile(r"\.([0-9]{1,9})")
 
 
 class ClockError(msgspec.Struct, frozen=True):
@@ -30,6 +35,41 @@ class ClockError(msgspec.Struct, frozen=True):
 
 
 PERFECT = ClockError()
+
+
+class ClockBounds(msgspec.Struct, frozen=True):
+    """What a server's clock shows is the harness's wall clock plus something from `low_ns` to `high_ns`."""
+
+    low_ns: int
+    high_ns: int
+
+    @property
+    def width_ns(self) -> int:
+        """Give how well it is known."""
+        return self.high_ns - self.low_ns
+
+    @property
+    def middle_ns(self) -> int:
+        """Give the best guess."""
+        return (self.low_ns + self.high_ns) // 2
+
+    @property
+    def surely_off_ns(self) -> int:
+        """Give how far it is off at least, either way."""
+        return max(self.low_ns, -self.high_ns, 0)
+
+
+def clock_bounds(shown: str, sent_ns: int, answered_ns: int) -> ClockBounds | None:
+    """Read a server's clock off a timestamp that it showed between two moments of Unix time. None when it is none.
+
+    What is shown is cut off after its last digit.
+    """
+    shown_ns = parse_timestamp(shown)
+    if shown_ns is None:
+        return None
+    fraction = _FRACTION.search(shown)
+    cut_ns = SECOND_NS // 10 ** (len(fraction[1]) if fraction else 0)
+    return ClockBounds(shown_ns - answered_ns, shown_ns + cut_ns - sent_ns)
 
 
 def expected_answer(error_ns: int, latency_ns: int) -> Answer:

@@ -8,8 +8,8 @@ import msgspec
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
-from reference_server.wire.timestamps import parse_timestamp
-from simulator.fleet.machine import SECOND_NS, Action
+from simulator.fleet.grants import Certificate, Consent, PolicyGrant, Registration, read_grant
+from simulator.fleet.machine import MILLISECOND_NS, Action
 from simulator.history import Operation
 from simulator.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
     from simulator.history import History
 
-CERTIFICATE_LIFE_NS = 900 * SECOND_NS
-"""What the contract gives a certificate (§3), where its own times do not say."""
 ROTATION_SHARE_MAX = 0.8
 """The share of its certificate's life after which a machine rotates at the latest."""
+ROTATION_MIN_NS = 200 * MILLISECOND_NS
+"""How old a certificate becomes at least: no target can have a machine rotate without end."""
 
 
 class ApiCall(msgspec.Struct, frozen=True):
@@ -124,34 +124,38 @@ def learn(
     """Let a machine take what it asked for, and note it in the history.
 
     `rotation_ns` is how old its certificate may become, times `spread`, so that no fleet rotates at once. Raises
-    KeyError, TypeError or ValueError for an answer that does not hold what the contract says.
+    GrantError for an answer that does not hold what the contract says; then nothing is changed.
     """
     owner_id = machine.owner_id
 
-    def issued(certificate: Mapping[str, Any]) -> tuple[str, int]:
-        life_ns = _life_ns(certificate)
-        certificate_id = str(certificate["certificate_id"])
+    def issued(certificate: Certificate) -> tuple[str, int]:
+        life_ns = certificate.life_ns
+        certificate_id = certificate.certificate_id
         record = CertificateRecord(machine.index, certificate_id, sent_ns, answered_ns, life_ns)
         machine.previous_certificate_number = machine.certificate_number
         machine.certificate_number = history.add_certificate(record)
-        return certificate_id, answered_ns + int(min(rotation_ns, life_ns * ROTATION_SHARE_MAX) * spread)
+        age_ns = max(min(rotation_ns, life_ns * ROTATION_SHARE_MAX), ROTATION_MIN_NS)
+        return certificate_id, answered_ns + int(age_ns * spread)
 
     if action is Action.REGISTER:
-        worker_id, token = str(data["machine"]["id"]), str(data["machine_token"])
-        certificate_id, until_ns = issued(data["machine_certificate"])
-        machine.registered(worker_id, token, certificate_id, until_ns)
+        registration = read_grant(Registration, data)
+        worker_id = registration.machine.id
+        certificate_id, until_ns = issued(registration.machine_certificate)
+        machine.registered(worker_id, registration.machine_token, certificate_id, until_ns)
         history.machines[machine.index] = MachineRecord(worker_id, owner_id)
         note(history, sent_ns, answered_ns, "machine_registered", owner_id, worker_id)
     elif action is Action.CONSENT:
-        consent_id, policy_id = str(data.get("id", "")), str(data.get("policy_id", ""))
-        record = ConsentRecord(machine.index, policy_id, consent_id, sent_ns, answered_ns)
+        consent = read_grant(Consent, data)
+        consent_id = consent.id
+        record = ConsentRecord(machine.index, consent.policy_id or "", consent_id, sent_ns, answered_ns)
         machine.consent_number = history.add_consent(record)
         machine.consented = True
         note(history, sent_ns, answered_ns, "consent_created", owner_id, consent_id)
     elif action is Action.FETCH_POLICY:
-        machine.fetched_policy(str(data["policy"]["id"]), dict(data["policy"]["rules"]), answered_ns)
+        grant = read_grant(PolicyGrant, data)
+        machine.fetched_policy(grant.policy.id, grant.rules, answered_ns)
     else:
-        certificate_id, until_ns = issued(data)
+        certificate_id, until_ns = issued(read_grant(Certificate, data))
         machine.rotated(certificate_id, answered_ns, until_ns)
         note(history, sent_ns, answered_ns, "machine_certificate_issued", owner_id, machine.worker_id)
 
@@ -187,12 +191,3 @@ EVENT_OF = {
     Operation.CONSENT_REVOKE: "consent_revoked",
 }
 """The audit event of each change that succeeds (contract §3)."""
-
-
-def _life_ns(certificate: Mapping[str, Any]) -> int:
-    """Give how long a certificate says it lives, in nanoseconds."""
-    issued_ns = parse_timestamp(str(certificate.get("issued_at")))
-    expires_ns = parse_timestamp(str(certificate.get("expires_at")))
-    if issued_ns is None or expires_ns is None or expires_ns <= issued_ns:
-        return CERTIFICATE_LIFE_NS
-    return expires_ns - issued_ns

@@ -34,8 +34,8 @@ from simulator.traces.messages import references, unescape
 from simulator.traces.principals import OWNER_TOKEN
 from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
+from simulator.worlds.checking import check_target, read_metrics
 from simulator.worlds.control import ControlConnection
-from simulator.worlds.live import check_target, read_metrics
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError, parse_target
 
 if TYPE_CHECKING:

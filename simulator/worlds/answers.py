@@ -8,11 +8,13 @@ import httptools
 import msgspec
 
 from simulator.history import Answer
-from simulator.limits import ANSWER_MAX_BYTES
+from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length: "
 _INTERIM = b"HTTP/1.1 1"
+_FRAMED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding)[ \t]*:")
+_TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 _ACCEPTED = re.compile(rb'"accepted"\s*:\s*true\b')
 OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
 
@@ -54,25 +56,29 @@ class _Collector:
         self.keep = bool(self.parser.should_keep_alive())  # once the message has ended, the parser no longer knows
 
 
-def read_answer(data: bytes) -> HttpAnswer | None:
-    """Read one answer; None when more bytes are needed. Raises GarbageError."""
+def read_answer(data: bytes, *, most: int = ANSWER_MAX_BYTES, ended: bool = False) -> HttpAnswer | None:
+    """Read one answer of at most so many bytes; None when more are needed. Raises GarbageError.
+
+    `ended` says that the connection was closed behind the data, which ends an answer that says no length (RFC 9112
+    §6.3).
+    """
     start = 0
     while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
         start = end + 4
     if start:
-        if len(data) > ANSWER_MAX_BYTES:
+        if len(data) > most:
             raise GarbageError("interim answers without end")
-        return read_answer(data[start:])
+        return read_answer(data[start:], most=most, ended=ended)
     if end < 0:
         if not b"HTTP/1.1 ".startswith(data[:9]) and not data.startswith(b"HTTP/1."):
-            raise GarbageError("not HTTP")
-        if len(data) > ANSWER_MAX_BYTES:
-            raise GarbageError("an answer without end")
+            raise GarbageError("it speaks TLS" if _TLS_RECORD.match(data) else "not HTTP")
+        if len(data) > ANSWER_HEAD_MAX_BYTES:
+            raise GarbageError("a head without end")
         return None
     head = data[:end]
     at = head.find(_LENGTH)
     if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
-        return _read_any(data, head)
+        return _read_any(data, head, most, ended=ended)
     line_end = head.find(b"\r\n", at + 18)
     digits = head[at + 18 : line_end if line_end >= 0 else end]
     status = head[9:12]
@@ -80,7 +86,7 @@ def read_answer(data: bytes) -> HttpAnswer | None:
         raise GarbageError("no length")
     body_end = end + 4 + int(digits)
     if len(data) < body_end:
-        if body_end > ANSWER_MAX_BYTES:
+        if body_end > most:
             raise GarbageError("an answer too long")
         return None
     if len(data) > body_end:
@@ -88,7 +94,7 @@ def read_answer(data: bytes) -> HttpAnswer | None:
     return HttpAnswer(int(status), head, data[end + 4 :], keep=True)
 
 
-def _read_any(data: bytes, head: bytes) -> HttpAnswer | None:
+def _read_any(data: bytes, head: bytes, most: int, *, ended: bool) -> HttpAnswer | None:
     collector = _Collector()
     parser = collector.parser
     try:
@@ -98,8 +104,10 @@ def _read_any(data: bytes, head: bytes) -> HttpAnswer | None:
     if collector.begun > 1:
         raise GarbageError("more than one answer")
     if not collector.complete:
-        if len(data) > ANSWER_MAX_BYTES:
+        if len(data) > most:
             raise GarbageError("an answer without end")
+        if ended and not _FRAMED.search(head):
+            return HttpAnswer(parser.get_status_code(), head, data[len(head) + 4 :], keep=False)
         return None
     return HttpAnswer(parser.get_status_code(), head, collector.body, collector.keep)
 

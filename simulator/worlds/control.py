@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -19,7 +20,33 @@ if TYPE_CHECKING:
 
 
 class LostError(Exception):
-    """No whole answer came."""
+    """No whole answer came; the message says why, and what may mend it."""
+
+
+class OddDataError(LostError):
+    """A whole answer came, of success perhaps, whose data is not what the contract says."""
+
+
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError)
+"""What an exchange may end in by what a server, or the way to it, does."""
+
+
+def cause_of(error: BaseException, target: Target) -> str:
+    """Say in words why an exchange ended so."""
+    origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
+    match origin:
+        case trio.TooSlowError():
+            return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
+        case GarbageError():
+            hint = f": write https://{target.authority}" if str(origin) == "it speaks TLS" else ""
+            return f"{type(origin).__name__}: {origin}{hint}"
+        case ssl.SSLCertVerificationError():
+            why = origin.verify_message
+            return f"its certificate is not trusted ({why}): name its authority's file in SSL_CERT_FILE"
+        case ssl.SSLError():
+            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}?"
+        case _:
+            return f"{type(origin).__name__}: {origin}"
 
 
 class ControlConnection:
@@ -82,8 +109,8 @@ class ControlConnection:
             try:
                 with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                     self._stream = await self._connect()
-            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-                raise LostError(f"{type(error).__name__}: {error}") from error
+            except BROKEN as error:
+                raise LostError(cause_of(error, self._target)) from error
 
     async def exchange(self, message: bytes) -> HttpAnswer:
         """Send one whole HTTP/1.1 message and read its answer."""
@@ -94,12 +121,12 @@ class ControlConnection:
                     self._stream = await self._connect()
                 await self._stream.send_all(message)
                 answer = await self._read(self._stream)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError) as error:
+        except BROKEN as error:
             await self.close()
             if rested and message.startswith(b"GET ") and not isinstance(error, trio.TooSlowError):
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
                 return await self.exchange(message)
-            raise LostError(f"{type(error).__name__}: {error}") from error
+            raise LostError(cause_of(error, self._target)) from error
         if not answer.keep:
             await self.close()
         return answer
@@ -109,20 +136,20 @@ class ControlConnection:
         data = b""
         while True:
             part = await stream.receive_some(65_536)
-            if not part:
-                raise GarbageError("closed before the answer was whole")
             data += part
-            answer = read_answer(data)
+            answer = read_answer(data, ended=not part)
             if answer is not None:
                 return answer
+            if not part:
+                raise GarbageError("closed before the answer was whole")
 
 
 def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Give an enveloped answer's data. Raises LostError when it has none."""
+    """Give an enveloped answer's data. Raises OddDataError when it has none."""
     try:
         data = msgspec.json.decode(answer.body)["data"]
-    except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise LostError(f"HTTP {answer.status} without data") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OddDataError(f"HTTP {answer.status} without data") from error
     if not isinstance(data, dict):
-        raise LostError(f"HTTP {answer.status} with odd data")
+        raise OddDataError(f"HTTP {answer.status} with odd data")
     return data

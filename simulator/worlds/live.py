@@ -11,18 +11,17 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import trio
-from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Stage, defences_of
 from simulator.fleet.hardware import HardwareLoad, capped
-from simulator.fleet.requests import owner_headers
 from simulator.history import History
 from simulator.records import GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.auditing import Auditor
-from simulator.worlds.control import ControlConnection, LostError, data_of
-from simulator.worlds.onboarding import OK, Onboarding
+from simulator.worlds.checking import read_metrics
+from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.onboarding import Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
 from simulator.worlds.scripts import ScriptPlayer
 from simulator.worlds.shard import Shard
@@ -41,58 +40,6 @@ TICK_SECONDS = 0.05
 LAG_PROBE_SECONDS = 0.1
 HARDWARE_TICK_SECONDS = 1.0
 LAST_ANSWERS_SECONDS = 3.0
-UNAUTHORIZED = 401
-
-
-def parse_metrics(text: str) -> dict[str, float]:
-    """Read the HatchFarm samples of a metrics page: name with labels, as exposed, to value. Raises ValueError."""
-    samples = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name.startswith("hatchfarm_"):
-                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-                samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = float(sample.value)
-    return samples
-
-
-async def read_metrics(connection: ControlConnection, target: Target) -> dict[str, float]:
-    """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says."""
-    answer = await connection.request("GET", "/metrics", owner_headers(target.token), rooted=True)
-    if answer.status == UNAUTHORIZED:
-        raise TargetError(f"{target.url} refuses the owner token: give the right one with --token")
-    if answer.status != OK:
-        raise TargetError(f"{target.url}/metrics answered {answer.status}: is this a HatchFarm server?")
-    try:
-        return parse_metrics(answer.body.decode("utf-8", "replace"))
-    except ValueError as error:
-        raise TargetError(f"{target.url}/metrics is not in the Prometheus text format ({error})") from None
-
-
-async def check_target(target: Target) -> dict[str, float]:
-    """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
-    source = SCRAPER_ADDRESS if target.own_addresses else None
-    async with ControlConnection(target, source) as connection:
-        try:
-            answer = await connection.request("GET", "/health", {}, rooted=True)
-            if answer.status != OK or b"healthy" not in answer.body:
-                raise TargetError(f"{target.url}/health answered {answer.status}: is this a HatchFarm server?")
-            return await read_metrics(connection, target)
-        except LostError as error:
-            raise TargetError(
-                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`",
-            ) from None
-
-
-async def stale_seconds_of(target: Target) -> float | None:
-    """Ask the target after how many seconds of silence it calls a worker stale. None when it does not say."""
-    source = SCRAPER_ADDRESS if target.own_addresses else None
-    async with ControlConnection(target, source) as connection:
-        try:
-            shown = data_of(await connection.request("GET", "/workers/summary", owner_headers(target.token)))
-        except LostError:
-            return None
-    threshold = shown.get("stale_threshold")
-    return float(threshold) if isinstance(threshold, int | float) and threshold > 0 else None
 
 
 class LiveRun:
@@ -107,6 +54,7 @@ class LiveRun:
         progress: Progress,
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
+        clock_offset_ns: int = 0,
     ) -> None:
         self._scenario = scenario
         self._sides = sides
@@ -118,8 +66,11 @@ class LiveRun:
         fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, audit_rng = (
             np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)
         )
+
         # Owners of their own for each run, so that a target that has seen runs before is no different.
-        wall = time.time_ns  # noqa: TID251 - the live world runs on the real clock
+        def wall() -> int:
+            return time.time_ns() + clock_offset_ns  # noqa: TID251 - the live world runs on the real clock
+
         self._wall = wall
         self._prefix = prefix = f"owner-{wall():x}"
         self._fleet = make_fleet(scenario, fleet_rng, prefix)
@@ -174,12 +125,14 @@ class LiveRun:
                 nursery.cancel_scope.cancel()
         finally:
             progress.phase = "last answers"
-            with trio.CancelScope(shield=True):
-                await self._shard.finish(LAST_ANSWERS_SECONDS)
-                await self._last_scrape()
-                await self._auditor.read()
-            self._conclude()
-            progress.phase = "done"
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._shard.finish(LAST_ANSWERS_SECONDS)
+                    await self._last_scrape()
+                    await self._auditor.read()
+            finally:
+                self._conclude()
+                progress.phase = "done"
 
     def _conclude(self) -> None:
         """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show."""
@@ -331,6 +284,7 @@ class LiveRun:
             samples = await read_metrics(connection, self._target)
         except (LostError, TargetError) as error:
             progress.scrape_failures += 1
+            self._history.trouble(self.now(), "scrape", str(error))
             progress.last_problem = f"scrape: {error}"
             return
         self._history.scrapes.append(Scrape(sent_ns, self.now(), samples))
@@ -371,9 +325,11 @@ async def run_fleet(
     progress: Progress,
     tape: Tape | None = None,
     sides: Mapping[str, Target] = MappingProxyType({}),
+    clock_offset_ns: int = 0,
 ) -> None:
     """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all.
 
-    `sides` are servers for attacks that need one of their own, by the attack's name.
+    `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is what machines
+    and attackers add to this machine's wall clock, so as to go by the target's.
     """
-    await LiveRun(scenario, seed, target, history, progress, tape, sides).run()
+    await LiveRun(scenario, seed, target, history, progress, tape, sides, clock_offset_ns).run()

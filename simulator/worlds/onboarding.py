@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.requests import (
     EVENT_OF,
@@ -18,9 +19,10 @@ from simulator.fleet.requests import (
     policy_call,
 )
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
-from simulator.limits import ONBOARDING_MAX_CONCURRENT
+from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
+from simulator.records import Exchange
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
-from simulator.worlds.control import ControlConnection, LostError, data_of
+from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
 
 if TYPE_CHECKING:
@@ -91,24 +93,32 @@ class Onboarding:
         source = owner_source(target, index)
         self._history.owners.append(owner_id)
         problem = ""
-        for _ in range(POLICY_TRIES):
-            try:
-                async with ControlConnection(target, source) as connection:
-                    answer = await self._owner_call(connection, create, owner_id, source)
-                    if answer.status == TOO_MANY:
-                        await trio.sleep(retry_after_ns(answer.head) / 1e9 or 1)
-                        continue
-                    if answer.status != CREATED:
-                        raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
-                    policy_id = str(data_of(answer)["id"])
-                    answer = await self._owner_call(
-                        connection, activate_call(target.token, owner_id, policy_id), owner_id, source
-                    )
-                    if answer.status == OK:
-                        return policy_id
-                    problem = f"activation answered {answer.status}"
-            except LostError as error:
-                problem = str(error)
+        with trio.move_on_after(POLICY_PATIENCE_SECONDS):
+            for _ in range(POLICY_TRIES):
+                try:
+                    async with ControlConnection(target, source) as connection:
+                        answer = await self._owner_call(connection, create, owner_id, source)
+                        if answer.status == TOO_MANY:
+                            wait_seconds = retry_after_ns(answer.head) / 1e9 or 1
+                            problem = f"POST /policies answered 429, to wait {wait_seconds:g} s"
+                            await trio.sleep(wait_seconds)
+                            continue
+                        if answer.status != CREATED:
+                            raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
+                        policy_id = read_id(data_of(answer))
+                        answer = await self._owner_call(
+                            connection, activate_call(target.token, owner_id, policy_id), owner_id, source
+                        )
+                        if answer.status == OK:
+                            return policy_id
+                        problem = f"activation answered {answer.status}"
+                except OddDataError as error:
+                    raise TargetError(f"POST /policies: {error}: is this a HatchFarm server?") from None
+                except GrantError as error:
+                    raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
+                except LostError as error:
+                    problem = str(error)
+        problem = problem or f"no answer within {POLICY_PATIENCE_SECONDS:g} s"
         raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
 
     async def _owner_call(
@@ -140,20 +150,21 @@ class Onboarding:
                     sent_ns = self._now()
                     try:
                         answer = await connection.call(call)
-                        got = self._apply(machine, action, answer, sent_ns)
+                        got = self._apply(machine, action, call, answer, sent_ns)
                     except trio.Cancelled:
                         self._unknown(machine, call, sent_ns, source)
                         raise
                     except LostError as error:
                         self._unknown(machine, call, sent_ns, source)
                         self._progress.onboarding_failures += 1
-                        self._progress.last_problem = f"{call.operation.name.lower()}: {error}"
+                        self._history.trouble(self._now(), _named(call), str(error))
+                        self._progress.last_problem = f"{_named(call)}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue
                     self._record(machine, call, sent_ns, self._now(), answer, got, source)
                     if got is not Answer.ACCEPTED:
                         self._progress.onboarding_failures += 1
-                        self._progress.last_problem = f"{call.operation.name.lower()} answered {answer.status}"
+                        self._progress.last_problem = f"{_named(call)} answered {answer.status}"
                         wait_ns = retry_after_ns(answer.head)
                         machine.refused(answer.status, self._now(), float(self._rng.random()), wait_ns)
 
@@ -201,19 +212,30 @@ class Onboarding:
                 call.message(self._target.authority), None if answer is None else answer.raw, Answer.ACCEPTED, got,
             )  # fmt: skip
 
-    def _apply(self, machine: Machine, action: Action, answer: HttpAnswer, sent_ns: int) -> Answer:
-        """Let the machine take what it asked for."""
+    def _apply(self, machine: Machine, action: Action, call: ApiCall, answer: HttpAnswer, sent_ns: int) -> Answer:
+        """Let the machine take what it asked for. Success that does not hold what it must is a wrong answer."""
         got = _got(answer)
-        if got is Answer.UNAVAILABLE:
+        if got is Answer.ACCEPTED:
+            spread = 0.9 + 0.2 * float(self._rng.random())
+            try:
+                learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
+            except (OddDataError, GrantError) as error:
+                got = Answer.UNEXPECTED
+                self._keep(call, sent_ns, answer, str(error))
+        elif got is Answer.UNEXPECTED:
+            self._keep(call, sent_ns, answer, f"an honest {_named(call)} is not answered {answer.status}")
+        if got is Answer.UNAVAILABLE or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):
             self._possible(machine, OPERATION_OF[action], sent_ns, self._now())
-        if got is not Answer.ACCEPTED:
-            return got
-        spread = 0.9 + 0.2 * float(self._rng.random())
-        try:
-            learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
-        except (KeyError, TypeError, ValueError) as error:
-            raise LostError(f"an answer without {error}") from error
-        return Answer.ACCEPTED
+        return got
+
+    def _keep(self, call: ApiCall, sent_ns: int, answer: HttpAnswer, why: str) -> None:
+        """Keep the bytes of a call that got a wrong answer."""
+        message = call.message(self._target.authority)
+        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why))
+
+
+def _named(call: ApiCall) -> str:
+    return call.operation.name.lower().replace("_", " ")
 
 
 def _got(answer: HttpAnswer) -> Answer:

@@ -22,6 +22,7 @@ from simulator.attacks.script import (
     Wire,
     WireOutcome,
 )
+from simulator.checkers.attacks import FAULT
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.records import Claim
@@ -109,6 +110,9 @@ class ScriptPlayer:
         except trio.Cancelled:
             self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
             raise
+        except Exception as error:  # noqa: BLE001 - one attempt that fails must not end the others; the verdict says so
+            message = f"{attack.name} failed by a fault of its own, please report it: {type(error).__name__}: {error}"
+            self.say(campaign, Say(FAULT, None, message))
         finally:
             self._limiter.release_on_behalf_of((campaign.number, attempt))
             with trio.CancelScope(shield=True):

@@ -7,9 +7,12 @@ stream and no wake-up a machine. What to send comes from the machines and the ca
 from __future__ import annotations
 
 import heapq
+import os
 import selectors
+import socket
 import ssl
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -18,14 +21,14 @@ from simulator.attacks.catalogue import NONCE_BYTES, Moment, ShotAttack
 from simulator.fleet.clocks import PERFECT, expected_answer
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import ALTERNATIVES, HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
 from simulator.records import Exchange
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.control import cause_of
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     import numpy as np
@@ -106,7 +109,7 @@ class Shard:
         if link is None:
             return
         if link.state in BUSY:
-            self._lost(link)  # whether it took effect will never be known
+            self._lost(link, "")  # whether it took effect will never be known
         else:
             self._drop(link)
 
@@ -161,7 +164,7 @@ class Shard:
                     self._ready(key.data)
         for link in list(self._all_links()):
             if link.state in BUSY:
-                self._lost(link)
+                self._lost(link, "no whole answer by the end of the run")
             self._drop(link)
         self._selector.close()
 
@@ -239,22 +242,23 @@ class Shard:
         link.sent_ns = self._now()
         link.state = LinkState.WAITING
         self._progress.sent += 1
+        why = "the connection takes no more"  # a heartbeat fits any socket buffer
         try:
             sent = link.sock.send(link.request)  # type: ignore[union-attr]
-        except OSError:
-            sent = -1
+        except OSError as error:
+            sent, why = -1, cause_of(error, self._target)
         if sent != len(link.request):
-            # A heartbeat fits any socket buffer; a connection that does not take it is dead or blocked.
-            self._lost(link)
+            self._lost(link, why)
 
     def _connect(self, link: Link) -> None:
         target = self._target
         link.sent_ns = self._now()
         try:
             link.sock = bound_socket(target, link.source)
-            link.sock.connect_ex((target.address, target.port))
-        except OSError:
-            self._lost(link)
+            with suppress(BlockingIOError):
+                link.sock.connect((target.address, target.port))
+        except OSError as error:
+            self._lost(link, cause_of(error, target))
             return
         link.state = LinkState.CONNECTING
         self._selector.register(link.sock, selectors.EVENT_WRITE, link)
@@ -279,17 +283,18 @@ class Shard:
         if link.state is not LinkState.WAITING:
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
-        if not data:
-            self._lost(link)
-            return
+        ended = not data
         data = link.received + data if link.received else data
         try:
-            answer = read_answer(data)
-        except GarbageError:
-            self._lost(link)
+            answer = read_answer(data, most=HEARTBEAT_ANSWER_MAX_BYTES, ended=ended) if data else None
+        except GarbageError as error:
+            self._lost(link, f"{type(error).__name__}: {error}")
             return
         if answer is None:
-            link.received = data
+            if ended:
+                self._lost(link, "closed before the answer was whole")
+            else:
+                link.received = data
             return
         link.received = b""
         self._answered(link, answer)
@@ -297,8 +302,9 @@ class Shard:
     def _connected(self, link: Link, sock: socket.socket) -> None:
         try:
             if link.state is LinkState.CONNECTING:
-                sock.getpeername()
-                self._progress.connected += link.machine is not None
+                problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if problem:
+                    raise OSError(problem, os.strerror(problem))  # noqa: TRY301 - as if connecting had raised it
                 tls = self._target.tls
                 self._selector.unregister(sock)
                 if tls is not None:
@@ -308,13 +314,14 @@ class Shard:
                 else:
                     link.state = LinkState.READY
                 self._selector.register(sock, selectors.EVENT_READ, link)
+                self._progress.connected += link.machine is not None
             if isinstance(sock, ssl.SSLSocket):
                 sock.do_handshake()
                 link.state = LinkState.READY
         except ssl.SSLWantReadError:
             return
-        except OSError:
-            self._lost(link)
+        except OSError as error:
+            self._lost(link, cause_of(error, self._target))
             return
         self._progress.in_flight -= 1
         self._send(link)
@@ -373,8 +380,8 @@ class Shard:
         clock = machine.clock
         return Answer.ACCEPTED if clock is PERFECT else expected_answer(clock.at(link.made_ns), now_ns - link.made_ns)
 
-    def _lost(self, link: Link) -> None:
-        """Record that no whole answer came, and start over with a new connection."""
+    def _lost(self, link: Link, why: str) -> None:
+        """Record that no whole answer came, and why, and start over with a new connection."""
         now_ns = self._now()
         sent = link.state is LinkState.WAITING
         self._drop(link)
@@ -391,6 +398,9 @@ class Shard:
             progress.lost += 1
         else:
             progress.connect_failures += 1
+        if why:
+            what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
+            self._history.trouble(now_ns, what, why)
         if machine is not None and not machine.stopped:
             machine.refused(0, now_ns, self._random())
             self._at(machine.due_ns, machine)
@@ -415,7 +425,7 @@ class Shard:
         oldest_ns = now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9)
         for link in self._all_links():
             if link.state in BUSY and link.sent_ns < oldest_ns:
-                self._lost(link)
+                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s")
 
     def _random(self) -> float:
         if not self._spread:

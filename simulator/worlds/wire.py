@@ -179,6 +179,7 @@ class _Exchange:
 
 async def exchange_raw(target: Target, source: str | None, step: Wire, now: Callable[[], int]) -> WireOutcome:
     """Do one raw exchange. Never raises for what a server does: refused and reset connections are told as outcomes."""
+    await trio.sleep(step.after_seconds)
     exchange = _Exchange(target, step, now)
     with trio.move_on_after(step.patience_seconds):
         try:

@@ -15,7 +15,8 @@ from simulator.checkers.verdict import Status
 from simulator.history import History
 from simulator.scenario.values import Scenario, decode_value
 from simulator.server_process import own_server
-from simulator.worlds.live import LiveRun, check_target
+from simulator.worlds.checking import check_target
+from simulator.worlds.live import LiveRun
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import parse_target
 from tests.prometheus.agreement import (

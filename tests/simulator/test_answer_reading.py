@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.history import REASONS, Answer
-from simulator.limits import ANSWER_MAX_BYTES
+from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])
@@ -126,25 +126,50 @@ PATTERN = b"0123456789abcdef" * 4096
 
 
 @pytest.mark.parametrize(
-    ("start", "more"),
+    ("start", "more", "bound"),
     [
-        pytest.param(b"HTTP/1.1 200 OK\r\nx: ", PATTERN, id="head"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nx: 1\r\n\r\n", PATTERN, id="body without length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx: ", PATTERN[:4096], ANSWER_HEAD_MAX_BYTES, id="head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nx: 1\r\n\r\n", PATTERN, ANSWER_MAX_BYTES, id="body without length"),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n%b\r\n" % PATTERN, id="chunks"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"10000\r\n%b\r\n" % PATTERN,
+            ANSWER_MAX_BYTES,
+            id="chunks",
         ),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", PATTERN, id="length"),
-        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 16_384, id="interim answers"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", PATTERN, ANSWER_MAX_BYTES, id="length"),
+        pytest.param(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 16_384, ANSWER_MAX_BYTES, id="interim answers"),
     ],
 )
-def test_an_answer_without_end_is_given_up_at_the_bound(start: bytes, more: bytes) -> None:
+def test_an_answer_without_end_is_given_up_at_the_bound(start: bytes, more: bytes, bound: int) -> None:
     """Whichever part does not end, no more than the bound and one read of it is ever kept."""
     data = start
-    while len(data) <= ANSWER_MAX_BYTES:
+    while len(data) <= bound:
         assert read_answer(data) is None
         data += more
     with pytest.raises(GarbageError):
         read_answer(data)
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@given(body=st.binary(max_size=50))
+def test_an_answer_that_says_no_length_ends_with_its_connection(version: bytes, body: bytes) -> None:
+    """RFC 9112 §6.3, rule 8."""
+    wire = b"HTTP/%b 200 OK\r\nserver: old\r\n\r\n" % version + body
+    assert read_answer(wire) is None
+    answer = read_answer(wire, ended=True)
+    assert answer is not None
+    assert (answer.status, answer.body, answer.keep) == (200, body, False)
+
+
+@given(written=answers().filter(lambda one: bool(one.body)))
+def test_an_answer_that_says_its_length_is_not_whole_because_its_connection_ended(written: Written) -> None:
+    assert read_answer(written.wire[:-1], ended=True) is None
+
+
+def test_a_small_bound_holds_for_every_framing() -> None:
+    for framing in (b"content-length: 101", b"Content-Length: 101", b"x: y"):
+        with pytest.raises(GarbageError):
+            read_answer(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing + bytes(100), most=100)
 
 
 def test_a_length_past_the_bound_is_refused_as_soon_as_it_is_read() -> None:

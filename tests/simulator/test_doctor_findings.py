@@ -238,7 +238,7 @@ async def test_a_target_that_does_not_say_the_time_is_to_be_checked_by_hand(
 ) -> None:
     scripted.script = [healthy(None), NO_METRICS, healthy(date)]
     check = found(await check_the_target(scripted.target), "clock")
-    assert (check.right, check.found) == (False, "the target sends no Date")
+    assert (check.right, check.found) == (False, "the target shows no time, neither on its health page nor as a Date")
     assert "by hand" in check.mend
 
 

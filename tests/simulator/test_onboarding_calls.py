@@ -113,8 +113,8 @@ async def test_a_machine_comes_up_on_one_connection_and_each_step_is_recorded(sc
         (Reaction((answer(404),)), (404, Answer.UNEXPECTED), SECOND_NS // 2),
         (HANG_UP, (0, Answer.LOST), SECOND_NS // 2),
         (Reaction((b"nonsense",)), (0, Answer.LOST), SECOND_NS // 2),
-        (enveloped(201, {"machine": {"id": "wrk_1"}}), (0, Answer.LOST), SECOND_NS // 2),
-        (enveloped(201, []), (0, Answer.LOST), SECOND_NS // 2),
+        (enveloped(201, {"machine": {"id": "wrk_1"}}), (201, Answer.UNEXPECTED), SECOND_NS // 2),
+        (enveloped(201, []), (201, Answer.UNEXPECTED), SECOND_NS // 2),
     ],
 )
 async def test_a_step_that_fails_is_recorded_and_tried_again_later_from_there(

@@ -16,8 +16,8 @@ import trio
 from simulator import server_process
 from simulator.fleet.requests import owner_headers
 from simulator.server_process import ERROR_BYTES_KEPT, ServerError, own_server
+from simulator.worlds.checking import check_target, read_metrics
 from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.live import check_target, read_metrics
 from simulator.worlds.target import parse_target
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
 

@@ -1,0 +1,87 @@
+"""The reach checker: whether the target could be asked at all. Where it could not, the other verdicts say less.
+
+It never fails: that answers are missing has a cause somewhere between here and the target's process, and thresholds
+judge how many may be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, Answer, History, Operation
+from simulator.limits import FINDINGS_MAX
+from simulator.records import Trouble
+
+if TYPE_CHECKING:
+    from simulator.checkers.facts import Facts
+
+SECOND_NS = 1_000_000_000
+CAUSES_SHOWN = 3
+
+
+def check_reach(history: History, facts: Facts) -> Verdict:
+    """Hold what stayed unanswered of the honest fleet's requests, and of the scrapes, against its budget."""
+    rows = history.rows()
+    honest = rows[rows["campaign"] == HONEST]
+    unsent = _count(history, "connecting")
+    missing = int(np.isin(honest["got"], [Answer.LOST, Answer.UNAVAILABLE]).sum()) + unsent
+    asked = len(honest) + unsent
+    scrapes_failed = _count(history, "scrape")
+    scrapes = len(history.scrapes) + scrapes_failed
+    figures: dict[str, Any] = {
+        "asked": asked,
+        "unanswered": missing,
+        "connections_failed": unsent,
+        "scrapes": scrapes,
+        "scrapes_failed": scrapes_failed,
+    }
+    budget = facts.unanswered_share_budget
+    over = [
+        f"{failed} of {total} {what}"
+        for failed, total, what in (
+            (missing, asked, "requests of the honest fleet"),
+            (scrapes_failed, scrapes, "scrapes"),
+        )
+        if failed > budget * total
+    ]
+    causes = _causes(history, honest)
+    if not over:
+        summary = f"All but {missing} of {asked} honest requests, and all but {scrapes_failed} scrapes, got an answer."
+        return Verdict("reach", Status.PASS, summary, (), figures)
+    findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
+    why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN])
+    summary = f"{' and '.join(over)} got no answer that says anything: {why}. Look at what the target did then."
+    return Verdict("reach", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+
+
+def _count(history: History, what: str) -> int:
+    return sum(trouble.count for trouble in history.troubles if trouble.what == what)
+
+
+def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
+    """Give every cause, the most frequent first: what kept answers away, and answers of the kind that say nothing."""
+    unavailable = honest[honest["got"] == Answer.UNAVAILABLE]
+    kinds = Counter(zip(unavailable["operation"].tolist(), unavailable["status"].tolist(), strict=True))
+    causes = list(history.troubles)
+    for (operation, status), count in kinds.items():
+        same = unavailable[(unavailable["operation"] == operation) & (unavailable["status"] == status)]
+        name = Operation(operation).name.lower().replace("_", " ")
+        causes.append(
+            Trouble(name, f"answered HTTP {status}", count, int(same["sent_ns"].min()), int(same["sent_ns"].max()))
+        )
+    return sorted(causes, key=lambda one: -one.count)
+
+
+def _told(one: Trouble) -> str:
+    when = f"{one.first_ns / SECOND_NS:.1f}s"
+    if one.count > 1:
+        when = f"{one.count} times from {when} to {one.last_ns / SECOND_NS:.1f}s"
+    return f"{one.what}: {one.why} ({when})"
+
+
+def _evidence(one: Trouble) -> dict[str, Any]:
+    return {"what": one.what, "why": one.why, "count": one.count, "first_ns": one.first_ns, "last_ns": one.last_ns}

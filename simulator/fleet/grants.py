@@ -1,0 +1,119 @@
+"""What the control plane grants, read from its answers without trusting them.
+
+Ids and tokens go on into paths, headers and JSON that machines send, and rules into arithmetic over the whole fleet; so
+what could not go there unharmed is no grant, and the answer that held it is wrong.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from reference_server.wire.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECOND_NS = 1_000_000_000
+CERTIFICATE_LIFE_NS = 900 * SECOND_NS
+"""What the contract gives a certificate (§3), where its own times do not say."""
+CERTIFICATE_LIFE_MAX_NS = 366 * 86_400 * SECOND_NS
+"""Longer than any run, and short enough to be added to any of its moments."""
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.~:-]{1,200}\Z")]
+"""An id of any deployment: only what a path, a header and a JSON text take unescaped."""
+Token = Annotated[str, Meta(pattern=r"^[!-~]{1,1000}\Z")]
+"""A machine token: only what a header takes (RFC 9110 §5.5)."""
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Hour = Annotated[int, Meta(ge=0, le=23)]
+
+
+class GrantError(ValueError):
+    """An answer of success does not hold what the contract says; the message says what is wrong with it."""
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """A machine's new certificate."""
+
+    certificate_id: Id
+    issued_at: str | None = None
+    expires_at: str | None = None
+
+    @property
+    def life_ns(self) -> int:
+        """Give how long it says it lives, in nanoseconds. Raises GrantError when it ends before it begins."""
+        if self.issued_at is None or self.expires_at is None:
+            return CERTIFICATE_LIFE_NS
+        issued_ns, expires_ns = parse_timestamp(self.issued_at), parse_timestamp(self.expires_at)
+        if issued_ns is None or expires_ns is None:
+            raise GrantError(f"a certificate from {self.issued_at!r} to {self.expires_at!r}, which are no times")
+        if expires_ns <= issued_ns:
+            raise GrantError(f"a certificate that ends ({self.expires_at}) before it begins ({self.issued_at})")
+        return min(expires_ns - issued_ns, CERTIFICATE_LIFE_MAX_NS)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: Id
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """A machine's registration."""
+
+    machine: _Named
+    machine_token: Token
+    machine_certificate: Certificate
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """A consent; the policy it binds to is shown by some deployments only."""
+
+    id: Id
+    policy_id: Id | None = None
+
+
+class _Rules(msgspec.Struct, frozen=True):
+    """What a machine obeys (contract §5); what else a policy may hold is none of its business."""
+
+    max_cpu_percent: Percent | UnsetType = UNSET
+    max_memory_percent: Percent | UnsetType = UNSET
+    max_gpu_percent: Percent | UnsetType = UNSET
+    timezone: str | UnsetType = UNSET
+    allowed_hours: Annotated[list[Hour], Meta(max_length=24)] | UnsetType = UNSET
+
+
+class _Policy(msgspec.Struct, frozen=True):
+    id: Id
+    rules: _Rules
+
+
+class PolicyGrant(msgspec.Struct, frozen=True):
+    """The policy that a machine fetches."""
+
+    policy: _Policy
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Give the rules to obey, each of the type and within the bounds that the contract gives it."""
+        rules: dict[str, Any] = msgspec.to_builtins(self.policy.rules)
+        return rules
+
+
+Grant = TypeVar("Grant", Registration, Certificate, Consent, PolicyGrant)
+
+
+def read_grant(kind: type[Grant], data: Mapping[str, Any]) -> Grant:
+    """Read an answer's data. Raises GrantError."""
+    try:
+        return msgspec.convert(data, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise GrantError(str(error)) from None
+
+
+def read_id(data: Mapping[str, Any]) -> str:
+    """Read the id of what was created. Raises GrantError."""
+    try:
+        return msgspec.convert(data, _Named).id
+    except msgspec.ValidationError as error:
+        raise GrantError(str(error)) from None
