@@ -48,7 +48,7 @@ def report(
     ] = None,
     out: Out = Path("results"),
 ) -> None:
-    """Make report.html, junit.xml, findings.sarif and summary.md anew from a stored run.
+    """Make report.html, junit.xml, findings.sarif, summary.md and metrics.om anew from a stored run.
 
     The run's verdict and history are taken as they are, if they are what the manifest says. Exit codes: 0 made,
     1 some could not be made, 2 no run that can be read.

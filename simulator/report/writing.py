@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from simulator.report.verdict_file import RunVerdict
 
 SCENARIO = "scenario.toml"
-PAGE, JUNIT, SARIF, SUMMARY = "report.html", "junit.xml", "findings.sarif", "summary.md"
-VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY})
+PAGE, JUNIT, SARIF, SUMMARY, METRICS = "report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om"
+VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY, METRICS})
 """What is made from the rest, and can be made again."""
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from simulator.history import History
 
 EVIDENCE = {"run.json", "verdict.json", "scenario.toml"}
-VIEWS = {"report.html", "junit.xml", "findings.sarif", "summary.md"}
+VIEWS = {"report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om"}
 
 
 def files_of(folder: Path) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from tests.report.runs import HOSTILE, broken, hostile, uneventful, written
 if TYPE_CHECKING:
     from simulator.report.material import Material
 
-VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md")
+VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om")
 
 
 def full_disk(*_arguments: Any) -> NoReturn:

@@ -15,7 +15,7 @@ from simulator.cli import app
 if TYPE_CHECKING:
     from pathlib import Path
 
-VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md")
+VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om")
 
 
 def hatchfarm(*arguments: str | Path, **environ: str) -> tuple[int, list[str], str]:
