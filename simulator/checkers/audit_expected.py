@@ -16,7 +16,7 @@ from simulator.checkers.answers import judge_answers
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
 from simulator.checkers.bounds import may_fail_as
 from simulator.fleet.requests import EVENT_OF
-from simulator.history import NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,7 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
     named = rows[by_machine & (rows["machine"] != NO_MACHINE)]
     late = named["answered_ns"] >= settled_ns
     _add_heartbeats(history, owners, named, late)
-    _add_failures(history, owners, named, late)
+    _add_failures(history, owners, named, late, _perhaps_replaced(named, rows))
     effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)
     for one in history.effects:
         if one.sent_ns <= until_ns:
@@ -179,16 +179,41 @@ def _add_heartbeats(history: History, owners: dict[str, OwnerDue], rows: NDArray
     _add_total(history, owners, ROUTINE, low, more)
 
 
-def _add_failures(history: History, owners: dict[str, OwnerDue], rows: NDArray[Any], late: NDArray[np.bool_]) -> None:
+def _add_failures(
+    history: History,
+    owners: dict[str, OwnerDue],
+    rows: NDArray[Any],
+    late: NDArray[np.bool_],
+    replaced: NDArray[np.bool_],
+) -> None:
     """Each refusal that counts as an auth failure leaves one event with its reason."""
     machines = int(rows["machine"].max(initial=-1)) + 1
-    failed = np.isin(rows["got"], list(REASONS))
-    surely, unsure = rows[failed & ~late], rows[(failed & late) | np.isin(rows["got"], UNSURE)]
+    failed, unsure = np.isin(rows["got"], list(REASONS)), np.isin(rows["got"], UNSURE)
+    surely = rows[failed & ~late & ~replaced]
     for answer, reason in REASONS.items():
-        perhaps = unsure[(unsure["got"] == answer) | (may_fail_as(unsure, answer) & np.isin(unsure["got"], UNSURE))]
+        perhaps = (unsure & may_fail_as(rows, answer)) | (failed & (late | replaced) & (rows["got"] == answer))
+        if answer in {Answer.INVALID_CERTIFICATE, Answer.POLICY_INVALID_CERTIFICATE}:
+            perhaps |= replaced
         low = _by_machine(surely[surely["got"] == answer], machines)
-        _add(history, owners, FAILURE_EVENT, reason, low, low + _by_machine(perhaps, machines))
-    _add_total(history, owners, NOTABLE, _by_machine(surely, machines), _by_machine(unsure, machines))
+        _add(history, owners, FAILURE_EVENT, reason, low, low + _by_machine(rows[perhaps], machines))
+    more = rows[unsure | (failed & (late | replaced))]
+    _add_total(history, owners, NOTABLE, _by_machine(surely, machines), _by_machine(more, machines))
+
+
+def _perhaps_replaced(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which requests may have been refused for a certificate that a rotation without answer had replaced.
+
+    That check comes before those of signature and nonce, and its answer is the same (contract §4).
+    """
+    machines = int(rows["machine"].max(initial=-1)) + 1
+    rotations = others[(others["operation"] == Operation.CERTIFICATE) & np.isin(others["got"], UNSURE)]
+    rotations = rotations[(rotations["machine"] != NO_MACHINE) & (rotations["machine"] < machines)]
+    since_ns = np.full(machines, NEVER_NS, dtype=np.int64)
+    np.minimum.at(since_ns, rotations["machine"], rotations["sent_ns"])
+    open_timestamp = (rows["expected"] == Answer.EITHER) & (rows["got"] == Answer.TIMESTAMP_OUT_OF_WINDOW)
+    later_checks = np.isin(rows["got"], [Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, *UNSURE])
+    replaced: NDArray[np.bool_] = (later_checks | open_timestamp) & (rows["answered_ns"] >= since_ns[rows["machine"]])
+    return replaced
 
 
 def _add_effects(owner: OwnerDue, kind: str, done: list[tuple[Effect, bool]]) -> None:
@@ -234,7 +259,9 @@ def _spare(history: History, rows: NDArray[Any]) -> Spare:
             record = history.machines.get(number)
             changes["" if record is None else record.owner_id, kind] += 1
     refused = (rows["status"] >= 400) & (got != Answer.RATE_LIMITED)  # noqa: PLR2004 - where refusals begin
-    return Spare(changes, int((~noted & (refused | unsure)).sum()), int((judged & ~allowed).sum()))
+    # A request whose answer was lost may have come too late to be granted, and have been denied.
+    denials = int((unsure | (refused & ~noted)).sum())
+    return Spare(changes, denials, int((judged & ~allowed).sum()))
 
 
 def single_policies(history: History) -> dict[str, str]:

@@ -61,10 +61,12 @@ def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one 
     span = step.span
     match step.kind:
         case "beat":
-            machine.last_accepted = world.beat(machine, span).to_bytes(12, "big")
+            nonce = world.beat(machine, span)
+            if world.history.rows()[-1]["got"] == Answer.ACCEPTED:  # nobody replays what he has not seen accepted
+                machine.last_accepted = nonce.to_bytes(12, "big")
         case "replay" if machine.last_accepted:
             nonce = int.from_bytes(machine.last_accepted, "big")
-            world.beat(machine, span, nonce=nonce, expected=Answer.ONE_OF_COPIES, campaign=1)
+            world.beat(machine, span, nonce=nonce, expected=Answer.NONCE_REPLAYED, campaign=1)
         case "forged":
             world.beat(machine, span, key=b"x", expected=Answer.INVALID_SIGNATURE, campaign=1)
         case "skewed":

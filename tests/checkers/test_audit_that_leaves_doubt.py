@@ -288,6 +288,35 @@ def test_a_request_that_was_lost_accuses_nobody_whether_it_took_effect_or_not() 
         assert world.rules() == set()
 
 
+@pytest.mark.parametrize("fate", ["lost after", "failed after"])
+def test_a_rotation_without_answer_may_have_killed_the_certificate_of_what_came_later(fate: Fate) -> None:
+    """A replay is then refused for its certificate, by the same answer; without that rotation it is a wrong reason."""
+    world = AuditedWorld()
+    machine = world.machine(world.owner("ada"), 0)
+    nonce = world.beat(machine)
+    world.act(machine, Action.ROTATE, Span(fate=fate))
+    world.beat(machine, nonce=nonce, expected=Answer.NONCE_REPLAYED, campaign=1)
+    world.beat(machine, key=b"x", expected=Answer.INVALID_SIGNATURE, campaign=1)
+    world.beat(machine, expected=Answer.EITHER)
+    world.beat(machine, Span(fate="failed after"))
+    world.act(machine, Action.FETCH_POLICY, Span(fate="failed after"))
+    world.read_all()
+    assert world.rules() == set()
+    rows = world.history.rows()
+    rows["operation"][rows["operation"] == Operation.CERTIFICATE] = Operation.METRICS
+    assert world.rules() == {"misattributed", "unexplained"}
+
+
+def test_a_consent_that_came_too_late_may_have_been_denied() -> None:
+    """Its revoke overtook it, so that a right server answered 409 to nobody."""
+    world = AuditedWorld()
+    machine = world.machine(world.owner("ada"), 0)
+    world.revoke(machine)
+    world.act(machine, Action.CONSENT, Span(fate="lost after"))
+    world.read_all()
+    assert world.rules() == set()
+
+
 def test_what_was_answered_after_the_lists_were_read_need_not_be_in_them() -> None:
     world = AuditedWorld()
     machine = world.machine(world.owner("ada"), 0)
