@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Outcome, Script, Send, Stage
 
 WORKER_DIGITS = 16
+OWNER_SHARE = 20
+"""One in so many events of the noise is an owner's."""
 HOSTILE_TEXTS = (
     "line\nbreak",
     "head\r\nSet-Cookie: a=b",
@@ -59,10 +61,9 @@ class Evict(OwnerAttack):
         quiet = yield from settle_party(stage, addresses)
         noisy = yield from settle_party(stage, addresses)
         before = yield from notable_events(stage, quiet.owner_id, addresses)
-        kinds = self._noise(stage, noisy)
         made = 0
-        for number in range(AUDIT_NOISE_EVENTS):
-            outcome: Outcome = yield msgspec.structs.replace(kinds[number % len(kinds)], client=addresses.take())
+        for noise in self._noise(stage, noisy):
+            outcome: Outcome = yield msgspec.structs.replace(noise, client=addresses.take())
             made += outcome.right
         after = yield from notable_events(stage, quiet.owner_id, addresses)
         lost = [one for one in before if one not in after]
@@ -77,7 +78,10 @@ class Evict(OwnerAttack):
 
     @staticmethod
     def _noise(stage: Stage, noisy: Party) -> list[Send]:
-        """Make what is sent in turn: mostly what machines can do, for that costs an attacker least."""
+        """Make what is sent: mostly what machines can do, for that costs an attacker least.
+
+        What owners do comes first: a server may go on the slower way with a connection that has brought it once.
+        """
         missing = heartbeat_gets(Answer.MISSING_FIELDS, "it has none of its fields")
         own = send(stage, HEARTBEAT, noisy, missing, client=0, payload=b"{}")
         path = f"/api/v1/workers/wrk_{random_hex(stage.rng, WORKER_DIGITS)}/heartbeat"
@@ -91,7 +95,8 @@ class Evict(OwnerAttack):
             headers=owner_headers(stage.token, noisy.owner_id),
             leaves=rotation_denied(noisy.owner_id, noisy.machine, "missing_machine_token"),
         )
-        return [own, unknown] * 10 + [denied]
+        by_owner = AUDIT_NOISE_EVENTS // OWNER_SHARE
+        return ([denied] * by_owner + [own, unknown] * AUDIT_NOISE_EVENTS)[:AUDIT_NOISE_EVENTS]
 
 
 class Inject(OwnerAttack):

@@ -13,6 +13,7 @@ from reference_server.operations import OPERATIONS
 from reference_server.wire.canonical_json import canonical_json
 from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import heartbeat
+from simulator.attacks.audit import OWNER_SHARE
 from simulator.attacks.canonical_forms import FORMS
 from simulator.attacks.json_bodies import wrong_bodies
 from simulator.attacks.parties import OwnerAttack
@@ -42,7 +43,7 @@ CLAIMS = {
     "audit.inject": ["one-event-each", "as-sent", "chain"],
     "metrics.inject": ["parses", "parses", "closed-reasons", "no-marks", "no-growth"],
 }
-NOISE = AUDIT_NOISE_EVENTS // 21
+NOISE = AUDIT_NOISE_EVENTS // OWNER_SHARE
 FAILURES = {
     "owner.idor": {
         "invalid_machine_token": 2,
