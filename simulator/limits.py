@@ -96,6 +96,10 @@ REPLAY_MAX_CONCURRENT = 4000
 """Exchanges under way at once; more than a machine of two cores answers in its patience."""
 AUDIT_EVENTS_READ_MAX = 60_000
 """Audit events read at the end of a run: 80 MB in memory, and a second or two of hashing."""
+AUDIT_BYTES_READ_MAX = 128 << 20
+"""What those events may take as they come: 2 KB each, several times what one of the contract's has."""
+EVENT_DEPTH_MAX = 16
+"""How deep an audit event may be nested; the contract's metadata is flat, and every reader of it recurses."""
 AUDIT_LOOKS_MAX = 2000
 """Looks at audit heads during a run, so that one of a week keeps no more of them than one of ten minutes."""
 AUDIT_WATCHING_SHARE = 0.02

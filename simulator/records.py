@@ -20,12 +20,16 @@ class Scrape(msgspec.Struct, frozen=True):
 
 
 class GeneratorSample(msgspec.Struct, frozen=True):
-    """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed."""
+    """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed.
+
+    `held_up` are starts that were missed because the target still owed an answer; that is no fault of the harness.
+    """
 
     at_ns: int
     loop_lag_ns: int
     cpu_share: float
     dropped_starts: int
+    held_up: int = 0
 
 
 class MachineRecord(msgspec.Struct, frozen=True):
@@ -133,11 +137,15 @@ class AuditReading(msgspec.Struct, frozen=True):
     type: str = ""
 
 
+METRICS_PAGE = "metrics page"
+"""What a trouble is about when a scrape was answered with a page that is none."""
+
+
 class Trouble(msgspec.Struct, frozen=True):
     """What kept the harness from getting an answer: what it wanted, why in words, how often, and from when to when.
 
-    `what` is "heartbeat", "attack", "connecting" where no request was sent at all, "scrape", "audit list", or the name
-    of a control-plane call.
+    `what` is "heartbeat", "attack", "connecting" where no request was sent at all, "scrape", `METRICS_PAGE`,
+    "audit list", or the name of a control-plane call.
     """
 
     what: str

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
 from simulator.limits import FINDINGS_MAX
+from simulator.records import METRICS_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,12 +33,18 @@ UPTIME_STEP_SECONDS = 1.0
 
 def check_alerts(history: History, facts: Facts) -> Verdict:
     """Hold every scrape against what was possible (contract §10)."""
-    if not history.scrapes:
+    malformed = [
+        Finding("alerts.malformed", f"{one.count} scrapes: {one.why}", one.first_ns, {"count": one.count})
+        for one in history.troubles
+        if one.what == METRICS_PAGE
+    ]
+    if not history.scrapes and not malformed:
         return Verdict("alerts", Status.INCONCLUSIVE, "No scrape of the server's metrics succeeded.")
     restarts = find_restarts(history, facts)
     bounds = list(possible(history, facts))
-    findings = [finding for one in bounds for finding in _judge(one, facts)]
+    findings = malformed + [finding for one in bounds for finding in _judge(one, facts)]
     findings += _backwards(history, facts, restarts)
+    findings += _leaps(history, facts, restarts)
     findings.sort(key=lambda finding: finding.at_ns)
     figures: dict[str, Any] = {
         "errors": len(findings),
@@ -61,9 +69,10 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
 
 def _counted(history: History, facts: Facts) -> dict[str, int]:
     """Give how many failures the server counted during the run, by reason."""
-    last = history.scrapes[-1].samples
+    last = history.scrapes[-1].samples if history.scrapes else facts.baseline
     names = {reason: BY_REASON.format(reason) for reason in REASONS.values()}
-    return {reason: int(last.get(name, 0) - facts.baseline.get(name, 0)) for reason, name in names.items()}
+    grown = {reason: last.get(name, 0) - facts.baseline.get(name, 0) for reason, name in names.items()}
+    return {reason: int(count) if math.isfinite(count) else 0 for reason, count in grown.items()}
 
 
 def find_restarts(history: History, facts: Facts) -> dict[int, int]:
@@ -208,6 +217,30 @@ def _backwards(history: History, facts: Facts, restarts: dict[int, int]) -> Iter
                     }
                     yield Finding("alerts.backwards", message, scrape.sent_ns, evidence)
         previous = samples
+
+
+def _leaps(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator[Finding]:
+    """Find where the server's uptime grew by more than the time that had passed, as its monotonic clock must not.
+
+    After a restart nothing is known of it: several servers behind one address, in turn, look like restarts and leaps.
+    """
+    if restarts:
+        return
+    before, before_ns = facts.baseline.get(UPTIME), None
+    for scrape in history.scrapes:
+        uptime = scrape.samples.get(UPTIME)
+        if uptime is None:
+            continue
+        if before is not None and before_ns is not None:
+            passed = (scrape.answered_ns - before_ns) / SECOND_NS
+            if uptime - before > passed * (1 + CLOCK_RATE_TOLERANCE) + UPTIME_STEP_SECONDS:
+                when = f"{scrape.sent_ns / SECOND_NS:.3f}s"
+                message = (
+                    f"at {when} {UPTIME} had grown by {_shown(round(uptime - before, 3))} within {passed:.3f}s: "
+                    "the server's monotonic clock leapt"
+                )
+                yield Finding("alerts.leap", message, scrape.sent_ns, {"before": before, "value": uptime})
+        before, before_ns = uptime, scrape.sent_ns
 
 
 def _truth(bound: Range, threshold: int) -> bool | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.records import Exchange
 
+BAD_REQUEST = 400
 UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
 """Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
 
@@ -79,10 +80,14 @@ def _finding(row: NDArray[Any], exchanges: Mapping[tuple[int, int], Exchange], a
             "answer": shown(exchange.answer),
             "reasoning": exchange.reasoning,
         }
+    why = ""
+    if campaign == HONEST and row["operation"] != Operation.HEARTBEAT and row["status"] < BAD_REQUEST and exchange:
+        why = f": {exchange.reasoning}"
+    outcome = f"got {got.name} (HTTP {row['status']}), not {expected.name}"
     rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
     return Finding(
         rule,
-        f"{who} {operation} of machine {row['machine']} got {got.name} (HTTP {row['status']}), not {expected.name}",
+        f"{who} {operation} of machine {row['machine']} {outcome}{why}",
         int(row["sent_ns"]),
         {
             "machine": int(row["machine"]),

@@ -13,7 +13,7 @@ from simulator.checkers.alerts import find_restarts
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_events import check_events, check_policies, check_totals
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
-from simulator.checkers.audit_lists import NOTABLE, ROUTINE, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.audit_lists import NOTABLE, OK, ROUTINE, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
 
@@ -33,6 +33,14 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
+    malformed = [
+        Finding("audit.shape", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
+        for owner_id, owner in owners.items()
+        if OK in owner.refusals
+    ]
+    if malformed:
+        summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
+        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), {"errors": len(malformed)})
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)

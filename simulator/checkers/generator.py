@@ -26,12 +26,14 @@ def check_generator(history: History, facts: Facts) -> Verdict:
     slip = float(np.percentile(slips, 99)) if len(slips) else 0.0
     lags = [sample.loop_lag_ns / SECOND_NS for sample in history.generator]
     dropped = sum(sample.dropped_starts for sample in history.generator)
+    held_up = sum(sample.held_up for sample in history.generator)
     late_seconds = sum(lag > facts.lag_budget_seconds for lag in lags)
     figures = {
         "schedule_slip_p99_s": slip,
         "loop_lag_max_s": max(lags, default=0.0),
         "cpu_share_max": max((sample.cpu_share for sample in history.generator), default=0.0),
         "dropped_starts": dropped,
+        "held_up": held_up,
     }
     planned = len(heartbeats) + dropped
     over = []
@@ -47,4 +49,6 @@ def check_generator(history: History, facts: Facts) -> Verdict:
         summary = f"The harness could not keep its schedule: {'; '.join(over)}. To mend it, {ADVICE}."
         return Verdict("generator", Status.INCONCLUSIVE, summary, findings, figures)
     summary = f"The harness kept its schedule: 99% of heartbeats left within {slip * 1000:.1f} ms of their time."
+    if held_up:
+        summary += f" {held_up} more could not leave because the target still owed an answer."
     return Verdict("generator", Status.PASS, summary, (), figures)

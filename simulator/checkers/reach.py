@@ -14,7 +14,7 @@ import numpy as np
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
-from simulator.records import Trouble
+from simulator.records import METRICS_PAGE, Trouble
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
@@ -30,21 +30,30 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     unsent = _count(history, "connecting")
     missing = int(np.isin(honest["got"], [Answer.LOST, Answer.UNAVAILABLE]).sum()) + unsent
     asked = len(honest) + unsent
-    scrapes_failed = _count(history, "scrape")
+    scrapes_failed = _count(history, "scrape") + _count(history, METRICS_PAGE)
     scrapes = len(history.scrapes) + scrapes_failed
+    lists_failed = _count(history, "audit list")
+    lists = lists_failed + len({one.owner_id for one in history.audit_readings if not one.type})
+    held_up = sum(sample.held_up for sample in history.generator)
+    planned = int((rows["operation"] == Operation.HEARTBEAT).sum()) + held_up
     figures: dict[str, Any] = {
         "asked": asked,
         "unanswered": missing,
         "connections_failed": unsent,
         "scrapes": scrapes,
         "scrapes_failed": scrapes_failed,
+        "lists": lists,
+        "lists_failed": lists_failed,
+        "held_up": held_up,
     }
     budget = facts.unanswered_share_budget
     over = [
         f"{failed} of {total} {what}"
         for failed, total, what in (
-            (missing, asked, "requests of the honest fleet"),
-            (scrapes_failed, scrapes, "scrapes"),
+            (missing, asked, "requests of the honest fleet got no answer that says anything"),
+            (scrapes_failed, scrapes, "scrapes failed"),
+            (lists_failed, lists, "readings of audit lists failed"),
+            (held_up, planned, "planned heartbeats could not leave, as the target still owed an answer"),
         )
         if failed > budget * total
     ]
@@ -53,8 +62,8 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         summary = f"All but {missing} of {asked} honest requests, and all but {scrapes_failed} scrapes, got an answer."
         return Verdict("reach", Status.PASS, summary, (), figures)
     findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
-    why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN])
-    summary = f"{' and '.join(over)} got no answer that says anything: {why}. Look at what the target did then."
+    why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
+    summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
     return Verdict("reach", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
 
 

@@ -6,6 +6,7 @@ what could not go there unharmed is no grant, and the answer that held it is wro
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -100,6 +101,7 @@ class PolicyGrant(msgspec.Struct, frozen=True):
         return rules
 
 
+_PLACE = re.compile(r"at `(.+)`\Z")
 Grant = TypeVar("Grant", Registration, Certificate, Consent, PolicyGrant)
 
 
@@ -108,7 +110,7 @@ def read_grant(kind: type[Grant], data: Mapping[str, Any]) -> Grant:
     try:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise GrantError(str(error)) from None
+        raise GrantError(_said(error)) from None
 
 
 def read_id(data: Mapping[str, Any]) -> str:
@@ -116,4 +118,12 @@ def read_id(data: Mapping[str, Any]) -> str:
     try:
         return msgspec.convert(data, _Named).id
     except msgspec.ValidationError as error:
-        raise GrantError(str(error)) from None
+        raise GrantError(_said(error)) from None
+
+
+def _said(error: Exception) -> str:
+    """Say what is wrong in words rather than in a pattern."""
+    where = _PLACE.search(str(error))
+    if "matching regex" in str(error) and where is not None:
+        return f"`{where[1]}` holds what no id or token may hold, or is too long"
+    return str(error)

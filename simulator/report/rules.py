@@ -57,6 +57,8 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.sum": ("Auth failures do not add up over their reasons", "The reasons add up to the total.", 4.0),
     "alerts.stale-gauge": ("The stale-workers alert contradicts its count", _AGREES, 6.5),
     "alerts.auth-gauge": ("The auth-failure alert contradicts its count", _AGREES, 7.0),
+    "alerts.malformed": ("The metrics page is none", "Metrics are shown in the Prometheus text format.", 4.0),
+    "alerts.leap": ("Uptime grew by more than the time that passed", "Uptime is the time since the start.", 4.0),
     "alerts.backwards": ("A counter went backwards", "Counters only grow while the server runs.", 4.0),
     "replay.accepted-twice": (
         "A heartbeat was accepted twice",

@@ -82,8 +82,8 @@ def read_answer(data: bytes, *, most: int = ANSWER_MAX_BYTES, ended: bool = Fals
     line_end = head.find(b"\r\n", at + 18)
     digits = head[at + 18 : line_end if line_end >= 0 else end]
     status = head[9:12]
-    if not (digits.isdigit() and status.isdigit()) or len(digits) > 8:  # noqa: PLR2004 - past any bound
-        raise GarbageError("no length")
+    if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past any bound
+        raise GarbageError("no status or no length")
     body_end = end + 4 + int(digits)
     if len(data) < body_end:
         if body_end > most:

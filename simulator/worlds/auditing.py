@@ -15,12 +15,14 @@ import trio
 
 from simulator.fleet.requests import owner_headers
 from simulator.limits import (
+    AUDIT_BYTES_READ_MAX,
     AUDIT_EVENTS_READ_MAX,
     AUDIT_LOOKS_MAX,
     AUDIT_READING_MAX_SECONDS,
     AUDIT_READING_MIN_SECONDS,
     AUDIT_READING_SHARE,
     AUDIT_WATCHING_SHARE,
+    EVENT_DEPTH_MAX,
 )
 from simulator.records import AuditReading
 from simulator.worlds.answers import retry_after_ns
@@ -86,6 +88,7 @@ class Auditor:
         self._connection = ControlConnection(target, auditor_source(target, 0))
         self._requests = 0
         self._addresses = 0
+        self._bytes = 0
 
     async def watch(self) -> None:
         """Look at one owner's heads after the other, until cancelled."""
@@ -109,14 +112,23 @@ class Auditor:
         whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
         await self._connection.close()  # an answer may be on its way that nobody waits for any more
         waiting = self._order()
-        with trio.move_on_after(whole_seconds + AUDIT_READING_MIN_SECONDS), suppress(LostError):
-            with trio.move_on_after(whole_seconds) as scope:
-                await self._read_lists(waiting)
-            if scope.cancelled_caught:
-                await self._connection.close()
-            for owner_id in waiting:
-                await self._look(owner_id)
+        wanted = len(waiting)
+        try:
+            with trio.move_on_after(whole_seconds + AUDIT_READING_MIN_SECONDS):
+                with trio.move_on_after(whole_seconds) as scope:
+                    await self._read_lists(waiting)
+                if scope.cancelled_caught:
+                    if len(waiting) == wanted:
+                        self._trouble(f"no whole list within {whole_seconds:g} s")
+                    await self._connection.close()
+                for owner_id in waiting:
+                    await self._look(owner_id)
+        except LostError as error:
+            self._trouble(str(error))
         await self._connection.close()
+
+    def _trouble(self, why: str) -> None:
+        self.history.trouble(self._now(), "audit list", why)
 
     async def _read_lists(self, waiting: list[str]) -> None:
         """Read list after list, and take them off those that wait, until there are events enough. Raises LostError."""
@@ -125,7 +137,8 @@ class Auditor:
             try:
                 events += await self._read_list(waiting[0], AUDIT_EVENTS_READ_MAX - events)
                 lost = 0
-            except LostError:
+            except LostError as error:
+                self._trouble(str(error))
                 lost += 1
                 if lost == LOST_MAX:
                     raise
@@ -160,6 +173,8 @@ class Auditor:
                 return 0
             known = len(first.events)
             while pages[-1].events and known < pages[-1].total and known <= budget:
+                if self._bytes > AUDIT_BYTES_READ_MAX:
+                    raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
                 pages.append(await self._page(owner_id, known))
                 known += len(pages[-1].events)
             if all(page.heads == first.heads and page.total == first.total for page in pages):
@@ -175,6 +190,7 @@ class Auditor:
             sent_ns = self._now()
             answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
             if answer.status != TOO_MANY:
+                self._bytes += len(answer.body)
                 break
             if not self.target.own_addresses or self._requests == 1:
                 await trio.sleep(max(retry_after_ns(answer.head) / SECOND_NS, 1.0))
@@ -197,10 +213,19 @@ def _reading(owner_id: str, sent_ns: int, answered_ns: int, answer: HttpAnswer, 
     if answer.status == OK:
         try:
             page = _decode(answer.body).data
-        except (msgspec.DecodeError, RecursionError):
+            if any(_deep(event, EVENT_DEPTH_MAX) for event in page.events):
+                page = None
+        except (ValueError, RecursionError):
             page = None
     if page is None:
         return AuditReading(owner_id, sent_ns, answered_ns, answer.status, offset, -1, type=kind)
     return AuditReading(
         owner_id, sent_ns, answered_ns, answer.status, offset, page.total, page.events, page.heads, kind
     )
+
+
+def _deep(value: Any, most: int) -> bool:
+    """Say whether a decoded value is nested deeper than so many levels."""
+    if isinstance(value, dict):
+        return not most or any(_deep(inner, most - 1) for inner in value.values())
+    return isinstance(value, list) and (not most or any(_deep(inner, most - 1) for inner in value))

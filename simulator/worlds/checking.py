@@ -30,6 +30,10 @@ _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 
 
+class MalformedError(TargetError):
+    """The target shows something else than a metrics page."""
+
+
 def parse_metrics(text: str) -> dict[str, float]:
     """Read the HatchFarm samples of a metrics page: name with labels, as exposed, to value. Raises ValueError."""
     samples: dict[str, float] = {}
@@ -57,11 +61,11 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
     if answer.status != OK:
         raise TargetError(f"{target.url}/metrics answered {_told(answer)}: is this a HatchFarm server?")
     if len(answer.body) > METRICS_MAX_BYTES:
-        raise TargetError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
+        raise MalformedError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
     try:
         return parse_metrics(answer.body.decode("utf-8", "replace"))
     except ValueError as error:
-        raise TargetError(f"{target.url}/metrics is not in the Prometheus text format ({error})") from None
+        raise MalformedError(f"{target.url}/metrics is not in the Prometheus text format ({error})") from None
 
 
 async def check_target(target: Target) -> dict[str, float]:

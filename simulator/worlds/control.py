@@ -39,7 +39,7 @@ def cause_of(error: BaseException, target: Target) -> str:
             return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
         case GarbageError():
             hint = f": write https://{target.authority}" if str(origin) == "it speaks TLS" else ""
-            return f"{type(origin).__name__}: {origin}{hint}"
+            return f"no HTTP answer: {origin}{hint}"
         case ssl.SSLCertVerificationError():
             why = origin.verify_message
             return f"its certificate is not trusted ({why}): name its authority's file in SSL_CERT_FILE"

@@ -16,10 +16,10 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Stage, defences_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history import History
-from simulator.records import GeneratorSample, Scrape
+from simulator.records import METRICS_PAGE, GeneratorSample, Scrape
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.auditing import Auditor
-from simulator.worlds.checking import read_metrics
+from simulator.worlds.checking import MalformedError, read_metrics
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.onboarding import Onboarding
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
@@ -284,7 +284,8 @@ class LiveRun:
             samples = await read_metrics(connection, self._target)
         except (LostError, TargetError) as error:
             progress.scrape_failures += 1
-            self._history.trouble(self.now(), "scrape", str(error))
+            what = METRICS_PAGE if isinstance(error, MalformedError) else "scrape"
+            self._history.trouble(self.now(), what, str(error))
             progress.last_problem = f"scrape: {error}"
             return
         self._history.scrapes.append(Scrape(sent_ns, self.now(), samples))
@@ -293,7 +294,7 @@ class LiveRun:
 
     async def _watch(self) -> None:
         """Once a second, record how the harness itself is doing."""
-        dropped_before = 0
+        dropped_before = held_up_before = 0
         while True:
             start, cpu_start, worst = time.monotonic(), time.process_time(), 0.0
             while time.monotonic() - start < 1:
@@ -301,11 +302,13 @@ class LiveRun:
                 await trio.sleep(LAG_PROBE_SECONDS)
                 worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
             share = (time.process_time() - cpu_start) / (time.monotonic() - start)
-            dropped = self._progress.dropped_starts
+            dropped, held_up = self._progress.dropped_starts, self._progress.held_up
             self._history.generator.append(
-                GeneratorSample(self.now(), int(worst * 1e9), share, dropped - dropped_before),
+                GeneratorSample(
+                    self.now(), int(worst * 1e9), share, dropped - dropped_before, held_up - held_up_before
+                ),
             )
-            dropped_before = dropped
+            dropped_before, held_up_before = dropped, held_up
 
 
 def time_hour(zone: str, unix_seconds: float) -> int:

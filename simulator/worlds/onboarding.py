@@ -221,7 +221,7 @@ class Onboarding:
                 learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
             except (OddDataError, GrantError) as error:
                 got = Answer.UNEXPECTED
-                self._keep(call, sent_ns, answer, str(error))
+                self._keep(call, sent_ns, answer, f"its answer is not what the contract says ({error})")
         elif got is Answer.UNEXPECTED:
             self._keep(call, sent_ns, answer, f"an honest {_named(call)} is not answered {answer.status}")
         if got is Answer.UNAVAILABLE or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):

@@ -23,6 +23,7 @@ class Progress:
         self.connect_failures = 0
         self.onboarding_failures = 0
         self.dropped_starts = 0
+        self.held_up = 0
         self.attacks_refused = 0
         self.attacks_accepted = 0
         self.attacks_other = 0

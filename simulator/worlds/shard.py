@@ -216,7 +216,7 @@ class Shard:
         link = links[0]
         links.rotate(-1)
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
-            self._progress.dropped_starts += 1
+            self._progress.held_up += 1
             return
         attack = shots_of(campaign)
         for _ in range(VICTIM_TRIES):
@@ -288,11 +288,11 @@ class Shard:
         try:
             answer = read_answer(data, most=HEARTBEAT_ANSWER_MAX_BYTES, ended=ended) if data else None
         except GarbageError as error:
-            self._lost(link, f"{type(error).__name__}: {error}")
+            self._lost(link, cause_of(error, self._target))
             return
         if answer is None:
             if ended:
-                self._lost(link, "closed before the answer was whole")
+                self._lost(link, "no HTTP answer: closed before the answer was whole")
             else:
                 link.received = data
             return
@@ -353,6 +353,10 @@ class Shard:
             machine.last_accepted = link.request
             machine.last_accepted_ns = now_ns
             machine.accepted(link.planned_ns, round(machine.interval_ns * (1 + self._jitter * self._signed_random())))
+            missed = (now_ns - machine.due_ns) // machine.interval_ns if machine.interval_ns else 0
+            if missed > 0:  # the target owed this answer while they were due
+                progress.held_up += missed
+                machine.due_ns += missed * machine.interval_ns
         else:
             machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)

@@ -88,13 +88,30 @@ def test_a_server_that_started_anew_may_have_forgotten(story: Story, uptime: flo
     assert "started anew before 18.000s" in verdict.summary
 
 
-@pytest.mark.parametrize("uptime", [118, 117.02, 200])
+@pytest.mark.parametrize("uptime", [118, 117.02, 118.9])
 def test_a_counter_reset_without_a_restart_is_proven(story: Story, uptime: float) -> None:
     """A server that shows its uptime in whole seconds is still known to be the same one."""
     eventful(story)
     story.scrape(18, uptime=uptime, workers=2, stale=1, recent=3)
     assert set(story.rules()) == {"failures", "by-reason", "backwards"}
     assert story.alerts().figures["restarts"] == 0
+
+
+def test_an_uptime_that_grows_by_more_than_the_time_that_passed_is_proven(story: Story) -> None:
+    """What a leap of the server's monotonic clock does to staleness and windows is told with its cause."""
+    story.scrape(10, uptime=110)
+    story.scrape(18, uptime=118.9)
+    assert story.alerts().status is Status.PASS
+    story.scrape(28, uptime=730)
+    (finding,) = story.alerts().findings
+    assert finding.rule == "alerts.leap"
+    assert "grown by 611.1 within" in finding.message
+
+
+def test_servers_behind_one_address_that_take_turns_are_not_said_to_leap(story: Story) -> None:
+    for second, uptime in ((10, 110), (12, 5000), (14, 114), (16, 5004)):
+        story.scrape(second, uptime=uptime)
+    assert "leap" not in story.rules()
 
 
 def test_a_slow_clock_is_no_restart(story: Story) -> None:

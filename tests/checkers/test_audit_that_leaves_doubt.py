@@ -46,13 +46,20 @@ def test_a_run_without_owners_has_nothing_to_audit() -> None:
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(404, "has no audit list"), (405, "has no audit list"), (401, "HTTP 401"), (500, "HTTP 500"), (200, "HTTP 200")],
+    [(404, "has no audit list"), (405, "has no audit list"), (401, "HTTP 401"), (500, "HTTP 500")],
 )
 def test_a_target_that_shows_no_list_is_not_judged(world: AuditedWorld, status: int, said: str) -> None:
     read(world, lambda one: AuditReading(one.owner_id, one.sent_ns, one.answered_ns, status, 0, -1))
     verdict = world.audit()
     assert (verdict.status, verdict.figures) == (Status.INCONCLUSIVE, {})
     assert said in verdict.summary
+
+
+def test_what_is_no_list_in_an_answer_of_success_is_proven_wrong(world: AuditedWorld) -> None:
+    read(world, lambda one: AuditReading(one.owner_id, one.sent_ns, one.answered_ns, 200, 0, -1))
+    verdict = world.audit()
+    assert verdict.status is Status.FAIL
+    assert {finding.rule for finding in verdict.findings} == {"audit.shape"}
 
 
 def test_owners_whose_lists_nobody_read_are_not_judged(world: AuditedWorld) -> None:

@@ -249,7 +249,25 @@ async def test_nothing_is_fired_at_victims_that_are_not_ready(scripted: Scripted
     assert len(shard.history) == 0
 
 
-async def test_a_shot_that_finds_its_attacker_waiting_is_a_dropped_start(scripted: ScriptedServer) -> None:
+async def test_starts_that_come_due_while_the_target_owes_an_answer_are_its_own_and_not_the_harnesss(
+    scripted: ScriptedServer,
+) -> None:
+    scripted.script = [Reaction((ACCEPTED[:20], ACCEPTED[20:]))]
+    shard = ShardUnderTest(scripted.target)
+    async with shard.running(patience_seconds=5):
+        machine = shard.machine(interval_ns=10 * SECOND_NS)
+        first_ns = machine.due_ns
+        shard.shard.resume(machine)
+        await until(lambda: scripted.arrivals)
+        shard.shift_ns += 9 * SECOND_NS
+        machine.interval_ns = SECOND_NS
+        await shard.history.until(1)
+        await until(lambda: machine.due_ns > first_ns + 8 * SECOND_NS)
+    assert shard.progress.held_up == 8
+    assert shard.progress.dropped_starts == 0
+
+
+async def test_a_shot_that_finds_its_attacker_waiting_is_held_up(scripted: ScriptedServer) -> None:
     scripted.script = [SILENT]
     shard = ShardUnderTest(scripted.target)
     async with shard.running():
@@ -258,7 +276,8 @@ async def test_a_shot_that_finds_its_attacker_waiting_is_a_dropped_start(scripte
         shard.shift_ns += 2 * SECOND_NS
         await until(lambda: not shard.shard._due)
     assert len(scripted.arrivals) == len(shard.history) == 1
-    assert shard.progress.dropped_starts == 7
+    assert shard.progress.held_up == 7
+    assert shard.progress.dropped_starts == 0
 
 
 async def test_a_replay_is_what_the_victim_sent_and_was_accepted_for(scripted: ScriptedServer) -> None:
