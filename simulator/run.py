@@ -308,6 +308,10 @@ def _settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[
     wanted = {**DEFAULTS, **scenario.server.settings}
     warnings = []
     wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
+    if stale_seconds is None:
+        warnings.append(
+            f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
+        )
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
             f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "

@@ -216,8 +216,9 @@ class _Performance:
                 for index, one in enumerate(step.sends):
                     nursery.start_soon(do_one, index, one)
         finally:
-            for connection in connections.values():
-                await connection.close()
+            with trio.CancelScope(shield=True):  # else the end of the run would leave all but the first one open
+                for connection in connections.values():
+                    await connection.close()
         return [outcomes[index] for index in range(len(step.sends))]
 
     async def _send(self, step: Send, connection: ControlConnection) -> Outcome:

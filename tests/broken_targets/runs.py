@@ -1,0 +1,206 @@
+"""Runs against targets that misbehave, many at once in one loop, each as `hatchfarm run --target` makes it."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pytest
+import trio
+from rich.console import Console
+
+from simulator import run
+from simulator.bundle.record import write_record
+from simulator.bundle.tables import read_history, write_history
+from simulator.history import History
+from simulator.report.terminal import show_verdict
+from simulator.report.verdict_file import write_verdict
+from simulator.run_judgement import judge_run
+from simulator.scenario.loading import parse_scenario
+from simulator.worlds import auditing, control, live, onboarding, shard
+from simulator.worlds.progress import Progress
+from tests.broken_targets.proxy import Asked, Moment, misbehaving
+from tests.simulator.conftest import API_TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reference_server.ports import Clock
+    from tests.broken_targets.proxy import Fault
+
+PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
+AT_ONCE = 10
+DURATION_SECONDS = 3.0
+ANSWER_TIMEOUT_SECONDS = 1.0
+LAST_ANSWERS_SECONDS = 0.5
+AUDIT_READING_SECONDS = 1.0
+POLICY_PATIENCE_SECONDS = 3.0
+SLACK_SECONDS = 10.0
+"""For a machine that is busy with other tests."""
+BOUND_SECONDS = (
+    # before: health, metrics, staleness and clock, each asked again at most once, and the owners' policies
+    4 * 2 * ANSWER_TIMEOUT_SECONDS
+    + POLICY_PATIENCE_SECONDS
+    + DURATION_SECONDS
+    # after: answers under way, the last scrape, audit lists, the clock
+    + LAST_ANSWERS_SECONDS
+    + 2 * ANSWER_TIMEOUT_SECONDS
+    + 2 * AUDIT_READING_SECONDS
+    + 2 * ANSWER_TIMEOUT_SECONDS
+    + SLACK_SECONDS
+)
+"""How long a run may take whatever its target does, with the waits of these tests in place of the real ones."""
+SCENARIO = f"""
+version = 1
+name = "broken"
+seed = 5
+duration = "{DURATION_SECONDS}s"
+metrics_interval = "250ms"
+[server.settings]
+RATE_LIMIT_BURST = 1000000
+RATE_LIMIT_REFILL_PER_SECOND = 1000000
+[fleet]
+machines = 10
+owners = 3
+heartbeat_interval = "300ms"
+stages = [{{ duration = "300ms", target = 10 }}]
+""" + "".join(
+    f'[[attacks]]\nname = "{name}"\nstart = "1s"\nduration = "1s"\nrate = {rate}\nshare = 0.4\n'
+    for name, rate in (
+        ("replay.exact", 10),
+        ("skew.behind", 5),
+        ("signature.forged", 5),
+        ("replay.concurrent", 2),
+        ("nonce.burn", 2),
+        ("skew.edge", 2),
+        ("consent.after-revoke", 2),
+        ("owner.header-mismatch", 2),
+        ("rotate.no-token", 2),
+    )
+)
+
+
+def everything(_asked: Asked) -> bool:
+    """Mean every request."""
+    return True
+
+
+class Case(NamedTuple):
+    """One misbehaviour, from a moment on, for some requests; what the run must end with, and what it must say."""
+
+    name: str
+    fault: Fault
+    moment: Moment
+    codes: tuple[int, ...]
+    says: tuple[str, ...] = ()
+    meant: Callable[[Asked], bool] = everything
+    clock: Clock | None = None
+
+
+class Ended(NamedTuple):
+    """What came of a run: its exit code, all that it said, how often the fault hit, and how long it took."""
+
+    code: int
+    said: str
+    hit: int
+    seconds: float
+    failure: str
+    verdict: dict[str, Any] | None
+
+
+def impatient() -> ExitStack:
+    """Wait a second where a run waits ten."""
+    stack = ExitStack()
+    patch = stack.enter_context(pytest.MonkeyPatch.context())
+    for module in (control, shard):
+        patch.setattr(module, "ANSWER_TIMEOUT_SECONDS", ANSWER_TIMEOUT_SECONDS)
+    patch.setattr(live, "LAST_ANSWERS_SECONDS", LAST_ANSWERS_SECONDS)
+    patch.setattr(auditing, "AUDIT_READING_MIN_SECONDS", AUDIT_READING_SECONDS)
+    patch.setattr(onboarding, "POLICY_PATIENCE_SECONDS", POLICY_PATIENCE_SECONDS)
+    return stack
+
+
+async def run_against(url: str, folder: Path, scenario: str = SCENARIO) -> Ended:
+    """Do what the command does once its arguments are read, up to the written verdict."""
+    await trio.Path(folder).mkdir()
+    console = Console(file=io.StringIO(), force_terminal=False, width=1000)
+    path = folder / "scenario.toml"
+    request = run.Request(parse_scenario(scenario), path, 5, folder, url, API_TOKEN)
+    started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
+    outcome = run._Outcome(History(), Progress(), {}, url, started_at, [])
+    started = time.monotonic()
+    try:
+        await run._work(request, console, outcome)
+    except Exception as error:
+        unusable = [str(one) for one in run._leaves(error) if isinstance(one, run.USER_ERRORS)]
+        if not unusable:
+            raise
+        return Ended(UNUSABLE, unusable[0], 0, time.monotonic() - started, "", None)
+    took = time.monotonic() - started
+    record = run._record(request, outcome)
+    verdict = judge_run(record, outcome.history)
+    show_verdict(console, verdict)
+    write_verdict(verdict, folder / "run")
+    write_record(record, folder / "run")
+    write_history(outcome.history, folder / "run")
+    read_history(folder / "run")
+    assert isinstance(console.file, io.StringIO)
+    written = msgspec.json.decode((folder / "run" / "verdict.json").read_bytes())
+    return Ended(verdict.exit_code, console.file.getvalue(), 0, took, outcome.failure, written)
+
+
+SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
+"""Whether to play every misbehaviour from every moment on, in place of a sample."""
+
+
+async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:
+    try:
+        async with misbehaving(case.fault, case.moment, case.meant, case.clock) as proxy:
+            result = await run_against(proxy.url, folder)
+            ended[case.name] = result._replace(hit=proxy.hit)
+    except Exception as error:  # noqa: BLE001 - the test of this case reports it; the others go on
+        ended[case.name] = error
+
+
+def play_all(cases: list[Case], folder: Path) -> dict[str, Ended | BaseException]:
+    """Play every case, some at once; gives what came of each by its name."""
+    ended: dict[str, Ended | BaseException] = {}
+
+    async def play() -> None:
+        limiter = trio.CapacityLimiter(AT_ONCE)
+
+        async def one(case: Case, number: int) -> None:
+            async with limiter:
+                await _play(case, folder / str(number), ended)
+
+        async with trio.open_nursery() as nursery:
+            for number, case in enumerate(cases):
+                nursery.start_soon(one, case, number)
+
+    with impatient():
+        trio.run(play)
+    return ended
+
+
+def assert_ended_well(case: Case, result: Ended | BaseException) -> None:
+    """See that a run ended in time, with the right exit code, told why, and met no fault of the harness itself."""
+    if isinstance(result, BaseException):
+        raise result
+    assert result.hit, "the fault never hit"
+    assert not result.failure
+    assert "fault of" not in result.said
+    assert "crashed" not in result.said
+    assert "Traceback" not in result.said
+    assert result.seconds < BOUND_SECONDS
+    assert result.code in case.codes, result.said
+    for words in case.says:
+        assert words in result.said
+    assert (result.verdict is None) == (result.code == UNUSABLE)
+    if result.code == UNUSABLE:
+        assert "\n" not in result.said
