@@ -10,7 +10,20 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
 from simulator.attacks.consent import AfterRevoke, ForeignConsent
 from simulator.attacks.credential import Guess, UnknownWorker, WrongToken
+from simulator.attacks.http_connection import HalfClose, Pipeline, Reset
+from simulator.attacks.http_framing import (
+    BadLength,
+    BareLineFeed,
+    FoldedHeader,
+    LengthAndCoding,
+    NulByte,
+    SpaceBeforeColon,
+    TwoLengths,
+)
+from simulator.attacks.http_sizes import HugeBody, LargeHeaders
+from simulator.attacks.http_slow import SlowBody, Slowloris, SlowRead
 from simulator.attacks.json_bodies import StrictJson
+from simulator.attacks.limits import Burst, RotatedAddress, SpoofedAddress, WindowEdge
 from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
 from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
 from simulator.attacks.paging import PageExtremes
@@ -21,6 +34,7 @@ from simulator.attacks.revocation import Race, Twice
 from simulator.attacks.rotate import NoToken, WrongOwner, WrongRotationToken
 from simulator.attacks.signature import ForgedSignature, ReusedKind, SignatureEncoding
 from simulator.attacks.skew import SkewAhead, SkewBehind, SkewEdge, SkewForms
+from simulator.attacks.transport import SpoofedProto
 from simulator.attacks.weakness import UnsignedMetrics
 
 if TYPE_CHECKING:
@@ -40,6 +54,10 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs),
     *(StrictJson, PageExtremes, Canonical, Rules),
     *(audit.Evict, audit.Inject, metrics.Inject, metrics.Read),
+    # below and around HTTP
+    *(LengthAndCoding, TwoLengths, BadLength, BareLineFeed, FoldedHeader, SpaceBeforeColon, NulByte),
+    *(LargeHeaders, HugeBody, Slowloris, SlowBody, SlowRead, Pipeline, HalfClose, Reset),
+    *(Burst, WindowEdge, SpoofedAddress, RotatedAddress, SpoofedProto),
 )
 CATALOGUE: dict[str, type[Attack]] = {attack.name: attack for attack in _ATTACKS}
 """Every attack by its stable name."""

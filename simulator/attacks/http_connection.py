@@ -1,0 +1,216 @@
+"""What connections allow besides asking and waiting: asking a thousand times at once, and leaving in the middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from simulator.attacks.acting import CREATED, RULES, ask, changed
+from simulator.attacks.raw import policies_before
+from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Together, Wire, granted
+from simulator.fleet.requests import ApiCall, http_message, owner_headers, policy_call
+from simulator.history import Answer, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from simulator.attacks.script import Leaves, Outcome, Script, Stage, WireAnswer, WireOutcome
+
+SECOND_NS = 1_000_000_000
+OK, TOO_MANY = 200, 429
+PIPELINED = 1000
+PIPELINE_PATIENCE_SECONDS = 30.0
+REGISTRATIONS = 3
+"""Each is a machine that stays on the target."""
+LOOKS = 6
+LOOK_AGAIN_NS = 500_000_000
+"""What was under way when its connection broke may take effect a little later, so what does not agree is looked at
+again, so many times, before it is called half-applied."""
+
+
+class Kind(NamedTuple):
+    """A request of a pipeline, and how its answer is known from others: by status and a part of its body."""
+
+    method: str
+    path: str
+    status: int
+    part: bytes
+
+
+KINDS = (
+    Kind("GET", "/health", 200, b'"healthy"'),
+    Kind("GET", "/api/v1/status", 200, b'"uptime"'),
+    Kind("GET", "/api/v1/nothing", 404, b"error"),
+    Kind("PUT", "/health", 405, b"error"),
+)
+
+
+class Pipeline(ScriptAttack):
+    """A thousand requests in one write."""
+
+    name = "http.pipeline"
+    shape = f"{PIPELINED:,} requests of four kinds, mixed, in one write on one connection"
+    verdict = "all answered in order, each rate-limited"
+    effect = "a bucket's worth is served, the rest gets 429"
+    anchor = "RFC 9112 §9.3.2; contract §6"
+    severity = 7.5
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Send them, and match the answers with them by their place."""
+        asked = [KINDS[int(kind)] for kind in stage.rng.integers(len(KINDS), size=PIPELINED)]
+        message = b"".join(http_message(one.method, one.path, stage.host, {}) for one in asked[:-1])
+        message += http_message(asked[-1].method, asked[-1].path, stage.host, {"Connection": "close"})
+        statuses = tuple({one.status for one in KINDS})
+        expect = Expect(Answer.WITHIN_LIMIT, statuses, "", "requests in one write are requests like others")
+        outcome: WireOutcome = yield Wire(((message, 0.0),), expect, patience_seconds=PIPELINE_PATIENCE_SECONDS)
+        answers = outcome.answers
+        known = outcome.connected and len(answers) == len(asked)
+        missing = f"{len(answers)} of {len(asked)} were answered"
+        complete = len(answers) == len(asked) or (None if not outcome.closed else False)
+        yield Say("all-answered", complete, missing)
+        swapped = [at for at, (one, answer) in enumerate(zip(asked, answers, strict=False)) if not _fits(one, answer)]
+        yield Say(
+            "in-order",
+            False if swapped else (True if known else None),
+            f"{len(swapped)} of {len(answers)} answers were not those of the requests in their place",
+            {"first": swapped[0], "status": answers[swapped[0]].status} if swapped else {},
+        )
+        yield _each_limited(stage, outcome)
+
+
+def _fits(asked: Kind, answer: WireAnswer) -> bool:
+    return answer.status == TOO_MANY or (answer.status == asked.status and asked.part in answer.body)
+
+
+def _each_limited(stage: Stage, outcome: WireOutcome) -> Say:
+    served = [one for one in outcome.answers if one.status != TOO_MANY]
+    length_ns = max((one.at_ns for one in served), default=outcome.sent_ns) - outcome.sent_ns
+    allowed = stage.defences.allows(length_ns)
+    message = f"{len(served)} of {len(outcome.answers)} were served in {length_ns / SECOND_NS:.2f}s, {allowed} allowed"
+    if len(served) <= allowed and len(served) == len(outcome.answers):
+        return Say("each-limited", None, f"never came over the limit: {message}")
+    return Say("each-limited", len(served) <= allowed, message, {"served": len(served), "allowed": allowed})
+
+
+class _Leaving(ScriptAttack):
+    """Leaves in the middle of requests that change something, each at another place, and looks at what was done."""
+
+    verdict = "nothing is half-applied"
+    effect = "a request cut short changes nothing; a whole one changes all that it should, with its event, or nothing"
+    severity = 6.5
+    ways: tuple[tuple[Literal["read", "half-close", "reset"], int], ...]
+    """How to leave behind a whole request: what the client does, and after how many bytes of the answer."""
+    early: Literal["half-close", "reset"]
+    """How to leave in the middle of one."""
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Cut requests short, leave behind whole ones, and compare what is there with what was noted."""
+        owner_id = stage.new_owner()
+        wires = self._cut_short(stage, owner_id)
+        outcomes: list[WireOutcome] = yield Together(tuple(wires))
+        count = yield from policies_before(stage, owner_id, client=len(wires))
+        message = f"{count} of {len(wires)} requests that were cut short took effect"
+        yield Say("cut-short", None if count is None else count == 0, message)
+        if self.early == "half-close":
+            closed = all(outcome.closed for outcome in outcomes)
+            connected = all(outcome.connected for outcome in outcomes)
+            message = f"of {len(wires)} connections, {sum(one.closed for one in outcomes)} were closed in time"
+            yield Say("closed", closed if connected else None, message)
+        yield from self._whole_policies(stage)
+        yield from self._whole_registrations(stage)
+
+    def _cut_short(self, stage: Stage, owner_id: str) -> list[Wire]:
+        message = policy_call(stage.token, owner_id, dict(RULES)).message(stage.host)
+        head_end = message.index(b"\r\n\r\n")
+        places = (
+            5, message.index(b"\r\n"), message.index(b"Authorization") + 4, head_end, head_end + 2, head_end + 4,
+            (head_end + len(message)) // 2, len(message) - 1,
+        )  # fmt: skip
+        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "it is no whole request")
+        patience_seconds = stage.defences.body_seconds + 2
+        return [
+            Wire(((message[:place], 0.0),), expect, self.early, patience_seconds, client=client)
+            for client, place in enumerate(places)
+        ]
+
+    def _leave(self, request: bytes, leaves: tuple[Leaves, ...], operation: Operation, client: int) -> list[Wire]:
+        expect = granted(CREATED, "it is a whole request, whoever reads the answer")
+        return [
+            Wire(
+                ((request, 0.0),), expect, then, client=client + number, reset_after_bytes=after,
+                operation=operation, leaves=leaves,
+            )
+            for number, (then, after) in enumerate(self.ways)
+        ]  # fmt: skip
+
+    def _whole_policies(self, stage: Stage) -> Script[None]:
+        owner_id = stage.new_owner()
+        create = policy_call(stage.token, owner_id, dict(RULES))
+        leaves = changed(owner_id, Operation.POLICY_CREATE)
+        wires = self._leave(create.message(stage.host), leaves, Operation.OTHER, 100)
+        yield Together(tuple(wires))
+
+        def there(client: int) -> Script[int | None]:
+            before = yield from policies_before(stage, owner_id, client)
+            return None if before is None else before + 1
+
+        yield from _compare(stage, "policies", owner_id, "policy_created", there)
+
+    def _whole_registrations(self, stage: Stage) -> Script[None]:
+        owner_id = stage.new_owner()
+        headers = owner_headers(stage.token, owner_id)
+        body = {"owner_id": owner_id, "name": "left behind"}
+        register = ApiCall(Operation.REGISTER, "POST", "/machines/register", headers, body)
+        leaves = changed(owner_id, Operation.REGISTER)
+        wires = self._leave(register.message(stage.host), leaves, Operation.REGISTER, 200)[:REGISTRATIONS]
+        yield Together(tuple(wires))
+
+        def there(client: int) -> Script[int | None]:
+            send = ask(stage, "GET", "/workers/statuses?limit=1", headers, granted(OK), client=client)
+            outcome: Outcome = yield send
+            return _total(outcome)
+
+        yield from _compare(stage, "machines", owner_id, "machine_registered", there)
+
+
+class HalfClose(_Leaving):
+    """A client that says that it will send no more."""
+
+    name = "http.half-close"
+    shape = "a connection half-closed at eight places of a request that changes something, and behind whole ones"
+    anchor = "RFC 9112 §9.6; RFC 9293 §3.6"
+    early = "half-close"
+    ways = (("half-close", 0), ("half-close", 0))
+
+
+class Reset(_Leaving):
+    """A client that is suddenly gone."""
+
+    name = "http.reset"
+    shape = "a connection reset at eight places of a request that changes something, and at three of its answer"
+    anchor = "RFC 9112 §9.5; contract §7"
+    early = "reset"
+    ways = (("reset", 0), ("reset", 1), ("reset", 60), ("reset", 0), ("reset", 0))
+
+
+def _total(outcome: Outcome) -> int | None:
+    total = outcome.data().get("total")
+    return total if outcome.right and isinstance(total, int) else None
+
+
+def _compare(
+    stage: Stage, what: str, owner_id: str, event: str, there: Callable[[int], Script[int | None]]
+) -> Script[None]:
+    """Claim that as many things are there as the audit has events of, once what was under way has ended."""
+    headers = owner_headers(stage.token, owner_id)
+    message, held = "", None
+    for look in range(LOOKS):
+        count = yield from there(300 + 2 * look)
+        path = f"/audit/events?type={event}&limit=1"
+        noted = _total((yield ask(stage, "GET", path, headers, granted(OK), client=301 + 2 * look)))
+        message = f"{count} {what} are there, {noted} have their audit event"
+        held = None if count is None or noted is None else count == noted
+        if held is not False:
+            break
+        yield Pause(stage.now() + LOOK_AGAIN_NS)
+    yield Say(f"whole-{what}", held, message, {"owner": owner_id})

@@ -1,0 +1,224 @@
+"""Clients that take their time: a server must give up on them by its deadlines, and serve others meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from simulator.attacks.acting import CREATED, RULES, call, changed
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.fleet.requests import http_message, owner_headers, policy_call
+from simulator.history import Answer, Operation
+from simulator.limits import ADDRESS_BURST_REQUESTS, SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
+
+if TYPE_CHECKING:
+    from simulator.attacks.script import Script, Stage, WireAnswer, WireOutcome
+
+SECOND_NS = 1_000_000_000
+OK = 200
+MARGIN_SECONDS = 2.0
+MARGIN_SHARE = 0.1
+"""By how much a close may come later than its deadline: servers look at intervals, and end connections gently."""
+LAG_MAX_NS = SECOND_NS
+"""A harness later than this itself knows nothing of a server's deadlines."""
+PROBE_SECONDS = 1.0
+PROBE_MAX_SECONDS = 5.0
+"""How long an honest request may take meanwhile. Far more than a busy machine needs, so that only starving is found;
+thresholds judge the rest."""
+MANY_EVENTS = 240
+"""Events that a large answer lists: about 100 KB, which no kernel keeps for a client that does not read."""
+PIPELINED_READS = 16
+LATE_PATIENCE_SECONDS = 3.0
+DRAIN_SECONDS = 10.0
+
+
+class _Slow(ScriptAttack):
+    """Holds many connections, and one honest one that asks once a second."""
+
+    anchor = "OWASP API4:2023; contract §6: closed by a deadline"
+    verdict = "closed by the deadline"
+    effect = "none: honest requests are answered meanwhile"
+    severity = 7.5
+    connections = SLOW_CONNECTIONS_MAX
+    margin_seconds: ClassVar[float] = MARGIN_SECONDS
+
+    def patience_seconds(self, deadline_seconds: float) -> float:
+        """Give how long a close is waited for."""
+        return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
+
+    def probe(self, stage: Stage, seconds: float) -> Wire:
+        """Make the honest client: it asks all the while on one connection."""
+        asks = max(2, int(seconds / PROBE_SECONDS))
+        health = http_message("GET", "/health", stage.host, {})
+        last = http_message("GET", "/health", stage.host, {"Connection": "close"})
+        parts = (*((health, PROBE_SECONDS) for _ in range(asks - 1)), (last, 0.0))
+        return Wire(parts, granted(OK, "it is honest"), patience_seconds=seconds + PROBE_MAX_SECONDS)
+
+    def judge_probe(self, outcome: WireOutcome, asks: int, *, known: bool) -> Say:
+        """Claim that every honest request was answered, in a time that is not starving."""
+        took = [
+            (one.at_ns - part_ns) / SECOND_NS for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False)
+        ]
+        slowest = max(took, default=0.0)
+        answered = sum(one.status == OK for one in outcome.answers)
+        starved = answered < asks or slowest > PROBE_MAX_SECONDS
+        held = not starved if known else None
+        message = f"{answered} of {asks} honest requests were answered meanwhile, the slowest in {slowest:.3f}s"
+        return Say("honest-served", held, message)
+
+    def lagged(self, stage: Stage, since_ns: int) -> bool:
+        """Say whether the harness itself was too slow to know."""
+        return stage.worst_lag_ns(since_ns, stage.now()) > LAG_MAX_NS
+
+
+class _SlowSender(_Slow):
+    """Sends a beginning, and then a byte a second."""
+
+    byte_seconds: ClassVar[float] = 1.0
+
+    def deadline_seconds(self, stage: Stage) -> float:
+        """Give the deadline that ends it."""
+        raise NotImplementedError
+
+    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
+        """Give beginnings of requests, each with the byte that goes on for ever."""
+        raise NotImplementedError
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Hold connections for as long as the server lets them be held."""
+        deadline_seconds = self.deadline_seconds(stage)
+        patience_seconds = self.patience_seconds(deadline_seconds)
+        beginnings = self.beginnings(stage)
+        bytes_more = int(patience_seconds / self.byte_seconds) + 2
+        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "its deadline has passed")
+        wires = []
+        for client in range(self.connections):
+            start, more = beginnings[client % len(beginnings)]
+            parts = ((start, self.byte_seconds), *((more, self.byte_seconds) for _ in range(bytes_more)))
+            wires.append(Wire(parts, expect, patience_seconds=patience_seconds, client=1 + client))
+        probe = self.probe(stage, deadline_seconds)
+        since_ns = stage.now()
+        outcomes: list[WireOutcome] = yield Together((probe, *wires))
+        honest, slow = outcomes[0], outcomes[1:]
+        known = all(one.connected for one in slow) and not self.lagged(stage, since_ns)
+        late = [one for one in slow if one.connected and not one.closed]
+        held_seconds = max((one.closed_ns - one.sent_ns for one in slow), default=0) / SECOND_NS
+        message = (
+            f"{len(late)} of {len(slow)} connections were still open {patience_seconds:.1f}s after they began, with a "
+            f"deadline of {deadline_seconds:g}s; the last was held for {held_seconds:.1f}s"
+        )
+        yield Say("closed-in-time", (not late) if known else None, message)
+        yield self.judge_probe(honest, len(probe.parts), known=known)
+
+
+class Slowloris(_SlowSender):
+    """Heads that never end."""
+
+    name = "http.slowloris"
+    shape = f"{SLOW_CONNECTIONS_MAX} connections whose head goes on by a byte a second"
+
+    def deadline_seconds(self, stage: Stage) -> float:
+        """Give the deadline of heads."""
+        return stage.defences.header_seconds
+
+    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
+        """Stop in a line, in a header, and between headers; on the busiest route and on others."""
+        worker_id = random_hex(stage.rng, 16)
+        beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
+        health = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
+        return (
+            (beat + b"User-Agent: ", b"a"),
+            (health + b"A: ", b"b"),
+            (b"POST /api/v1/workers/wrk_", b"0"),
+            (b"\r\n" + health + b"A: b\r\n", b"C"),
+            (b"G", b"G"),
+        )
+
+
+class SlowBody(_SlowSender):
+    """Bodies that never end."""
+
+    name = "http.slow-body"
+    shape = f"{SLOW_CONNECTIONS_MAX} connections whose body goes on by a byte a second"
+
+    def deadline_seconds(self, stage: Stage) -> float:
+        """Give the deadline of bodies."""
+        return stage.defences.body_seconds
+
+    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
+        """Announce a length, or go on in a chunk, on the busiest route and on another."""
+        worker_id = random_hex(stage.rng, 16)
+        host = f" HTTP/1.1\r\nHost: {stage.host}\r\nContent-Type: application/json\r\n"
+        beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat{host}".encode()
+        policies = f"POST /api/v1/policies{host}Authorization: Bearer {stage.token}\r\n".encode()
+        length, chunked = b"Content-Length: 4096\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n"
+        return tuple((start + how, b" ") for start in (beat, policies) for how in (length, chunked))
+
+
+class SlowRead(_Slow):
+    """Answers that are not read.
+
+    That a server has given up shows only when its answers are read after all: what comes then was written before, and
+    some of it is missing. One that had waited goes on answering, and tells of what has happened since.
+    """
+
+    name = "http.slow-read"
+    shape = f"{SLOW_READERS_MAX} connections that ask for {PIPELINED_READS} large answers and read a byte a second"
+    connections = SLOW_READERS_MAX
+    events: ClassVar[int] = MANY_EVENTS
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Make large answers, leave them unread past the deadline, and read on then."""
+        owner_id = stage.new_owner()
+        create = policy_call(stage.token, owner_id, dict(RULES))
+        leaves = changed(owner_id, Operation.POLICY_CREATE)
+        made = 0
+        for number in range(self.events):
+            client = self.connections + 2 + number // ADDRESS_BURST_REQUESTS
+            outcome = yield call(stage, create, granted(CREATED), client=client, leaves=leaves)
+            made += outcome.right
+        hold_seconds = self.patience_seconds(stage.defences.body_seconds)
+        path = f"/api/v1/audit/events?limit={self.events}"
+        read = http_message("GET", path, stage.host, owner_headers(stage.token, owner_id))
+        expect = Expect(Answer.ACCEPTED, (OK,), "", "it asks for what is its own")
+        readers = [
+            Wire(
+                ((read * PIPELINED_READS, 0.0),), expect, "read-slowly", hold_seconds + DRAIN_SECONDS, 1,
+                slow_seconds=hold_seconds + 1, client=1 + number,
+            )
+            for number in range(self.connections)
+        ]  # fmt: skip
+        # One event more, when every deadline has passed and nobody reads yet.
+        message = create.message(stage.host)
+        late = Wire(
+            ((message, 0.0),), granted(CREATED), client=self.connections + 1, after_seconds=hold_seconds, leaves=leaves,
+            patience_seconds=LATE_PATIENCE_SECONDS,
+        )  # fmt: skip
+        probe = self.probe(stage, hold_seconds)
+        since_ns = stage.now()
+        outcomes: list[WireOutcome] = yield Together((probe, late, *readers))
+        honest, slow = outcomes[0], outcomes[2:]
+        known = made == self.events and all(one.connected for one in slow) and not self.lagged(stage, since_ns)
+        yield self._judge(slow, hold_seconds, known=known)
+        yield self.judge_probe(honest, len(probe.parts), known=known)
+
+    def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool) -> Say:
+        waited = sum(any(_total(one) > self.events for one in outcome.answers) for outcome in slow)
+        given_up = sum(len(one.answers) < PIPELINED_READS and one.closed for one in slow)
+        message = (
+            f"of {len(slow)} clients that read nothing for {hold_seconds:.1f}s, {given_up} had been given up and "
+            f"{waited} were still being answered"
+        )
+        if waited:
+            return Say("closed-in-time", False if known else None, message)
+        return Say("closed-in-time", True if known and given_up == len(slow) else None, message)
+
+
+def _total(answer: WireAnswer) -> int:
+    try:
+        total = msgspec.json.decode(answer.body)["data"]["total"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return 0
+    return total if isinstance(total, int) else 0

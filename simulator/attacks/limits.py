@@ -1,0 +1,227 @@
+"""Getting more through than one client may (contract §6), and being many clients at once.
+
+Of any requests that took effect between two moments, a right server serves no more than a bucket holds and gains in
+that time. A request took effect somewhere between its sending and its answer, so that what it let through is certain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Send, Together
+from simulator.fleet.requests import http_message
+from simulator.history import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from simulator.attacks.script import Defences, Outcome, Script, Stage
+
+SECOND_NS = 1_000_000_000
+OK, TOO_MANY = 200, 429
+TIMES_OVER = 3
+"""How many times its bucket a client asks for: enough that several buckets show."""
+REQUESTS_MAX = 600
+"""More than this at once would be load, not attack: a limit that is higher is not reached."""
+RETRY_MARGIN_NS = 50_000_000
+"""By how much later than told it is tried again: the answer may have been made a moment before it was read."""
+EDGE_NS = 100_000_000
+"""How far before and after the edge of a window its two bursts are."""
+PEERS_MIN = 2
+
+
+def requests_for(defences: Defences) -> int:
+    """Say how many requests show that a client is limited."""
+    return min(REQUESTS_MAX, TIMES_OVER * defences.burst)
+
+
+def ask_health(stage: Stage, client: int = 0, headers: Mapping[str, str] | None = None, source: str = "") -> Send:
+    """Make a request that costs a server nothing but a token."""
+    message = http_message("GET", "/health", stage.host, headers or {})
+    expect = Expect(Answer.WITHIN_LIMIT, (OK,), "", "one client may send no faster")
+    return Send(message, expect, client=client, source=source)
+
+
+def in_turn(sends: Iterable[Send]) -> Script[list[Outcome]]:
+    """Send one after the other."""
+    outcomes = []
+    for send in sends:
+        outcome: Outcome = yield send
+        outcomes.append(outcome)
+    return outcomes
+
+
+class _Excess:
+    """The span of requests that exceeds its bucket the most, if any does."""
+
+    def __init__(self, outcomes: Sequence[Outcome], defences: Defences) -> None:
+        served = sorted((one for one in outcomes if one.status == OK), key=lambda one: one.sent_ns)
+        self.served = len(served)
+        self.limited = sum(one.status == TOO_MANY for one in outcomes)
+        self.by = 0
+        self.message = f"{self.served} of {len(outcomes)} requests were served, {self.limited} got HTTP {TOO_MANY}"
+        self.evidence: dict[str, int] = {"served": self.served, "limited": self.limited}
+        for first, start in enumerate(served):
+            last_ns = start.answered_ns
+            for last in range(first, len(served)):
+                last_ns = max(last_ns, served[last].answered_ns)
+                count, allowed = last - first + 1, defences.allows(last_ns - start.sent_ns)
+                if count - allowed > self.by:
+                    self.by = count - allowed
+                    self.message = f"{count} were served within {(last_ns - start.sent_ns) / SECOND_NS:.3f}s"
+                    self.message += f", where {allowed} are allowed ({defences.burst} at once and "
+                    self.message += f"{defences.refill_per_second:g} a second)"
+                    self.evidence = {"served": count, "allowed": allowed}
+                    self.evidence |= {"first_sent_ns": start.sent_ns, "last_answered_ns": last_ns}
+
+    def say(self, rule: str) -> Say:
+        """Claim that there is none."""
+        if not self.by and not self.limited:
+            return Say(rule, None, f"never came over the limit: {self.message}")
+        return Say(rule, not self.by, self.message, self.evidence)
+
+
+class _Limit(ScriptAttack):
+    verdict = "429 with Retry-After; never more than allowed"
+    effect = "none: what is over the limit is not looked at"
+    anchor = "OWASP API4:2023; contract §6"
+    severity = 5.3
+
+
+class Burst(_Limit):
+    """One address that asks as fast as it can, on one connection and on many."""
+
+    name = "limit.burst"
+    shape = f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, and again when told"
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Ask on connections of their own, then on one, and then when Retry-After says."""
+        count = requests_for(stage.defences)
+        outcomes: list[Outcome] = yield Together(tuple(ask_health(stage) for _ in range(count // 2)))
+        outcomes += yield from in_turn(ask_health(stage) for _ in range(count - len(outcomes)))
+        excess = _Excess(outcomes, stage.defences)
+        yield excess.say("never-more")
+        known = all(one.status in {OK, TOO_MANY} for one in outcomes) and stage.own_addresses
+        whole = excess.served >= min(count, stage.defences.burst)
+        yield Say("never-fewer", whole if known else None, f"of a new address, {excess.message}")
+        limited = [one for one in outcomes if one.status == TOO_MANY]
+        if limited:
+            yield from _retried(stage, limited)
+
+
+def _retried(stage: Stage, limited: list[Outcome]) -> Script[None]:
+    """Claim that every refusal says how long to wait, and that to wait so long is enough."""
+    waits = [_retry_after(one.head) for one in limited]
+    silent = waits.count(0)
+    message = f"{silent} of {len(waits)} refusals had no Retry-After of whole seconds, one or more"
+    yield Say("retry-after", not silent, message)
+    if not waits[-1]:
+        return
+    yield Pause(limited[-1].answered_ns + waits[-1] * SECOND_NS + RETRY_MARGIN_NS)
+    again: Outcome = yield ask_health(stage)
+    # Where others share the address, they may have taken the token.
+    known = again.status in {OK, TOO_MANY} and stage.own_addresses
+    message = f"after the {waits[-1]}s that it was told to wait, it got HTTP {again.status}"
+    yield Say("retry-served", again.status == OK if known else None, message)
+
+
+def _retry_after(head: bytes) -> int:
+    _, found, rest = head.lower().partition(b"\r\nretry-after:")
+    digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
+    return int(digits) if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
+
+
+class WindowEdge(_Limit):
+    """Two bursts, before and after the edge of a window, which a limiter that counts by windows lets through."""
+
+    name = "limit.window-edge"
+    shape = "two bursts around an edge: of windows by the clock, and of windows from the first request on"
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Try edges by the clock, and edges a second and a bucket's refill after a first request."""
+        defences = stage.defences
+        refill_ns = max(SECOND_NS, round(defences.burst / defences.refill_per_second) * SECOND_NS)
+        to_edge_ns = refill_ns - stage.wall() % refill_ns
+        if to_edge_ns < 2 * EDGE_NS:
+            to_edge_ns += refill_ns
+        outcomes = yield from self._around(stage, stage.now() + to_edge_ns, 0, opened=False)
+        yield _Excess(outcomes, defences).say("clock-window")
+        for client, length_ns in ((1, SECOND_NS), (2, refill_ns)):
+            outcomes = yield from self._around(stage, stage.now() + length_ns, client, opened=True)
+            yield _Excess(outcomes, defences).say("first-request-window")
+
+    @staticmethod
+    def _around(stage: Stage, edge_ns: int, client: int, *, opened: bool) -> Script[list[Outcome]]:
+        burst = min(REQUESTS_MAX, stage.defences.burst)
+        outcomes: list[Outcome] = []
+        if opened:
+            outcomes.append((yield ask_health(stage, client)))
+        for moment_ns in (edge_ns - EDGE_NS, edge_ns + EDGE_NS):
+            yield Pause(moment_ns)
+            outcomes += yield Together(tuple(ask_health(stage, client) for _ in range(burst)))
+        return outcomes
+
+
+class SpoofedAddress(_Limit):
+    """Headers that name another client with every request."""
+
+    name = "limit.spoofed-ip"
+    shape = "requests that claim another address each, in the headers by which proxies tell it"
+    verdict = "one bucket for all, whatever address they claim"
+    anchor = "OWASP API4:2023; RFC 7239 §8.1; contract §6"
+    severity = 6.5
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Claim addresses in one header after the other, and in all at once."""
+        sends = []
+        for number in range(requests_for(stage.defences)):
+            address = ".".join(str(part) for part in stage.rng.integers(1, 255, size=4))
+            sends.append(ask_health(stage, headers=_WAYS[number % len(_WAYS)](address)))
+        outcomes = yield from in_turn(sends)
+        yield _Excess(outcomes, stage.defences).say("one-bucket")
+
+
+_NAMES = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP")
+
+
+def _in_header(name: str) -> Callable[[str], dict[str, str]]:
+    return lambda address: {name: address}
+
+
+_WAYS: tuple[Callable[[str], dict[str, str]], ...] = (
+    *(_in_header(name) for name in _NAMES),
+    lambda address: {"Forwarded": f"for={address}"},
+    lambda address: {"X-Forwarded-For": f"{address}, 127.0.0.1"},
+    lambda address: {**dict.fromkeys(_NAMES, address), "Forwarded": f"for={address};proto=https"},
+)
+"""How a claimed address is told."""
+
+
+class RotatedAddress(_Limit):
+    """Many addresses of one network, as everybody has who has IPv6."""
+
+    name = "limit.ipv6-rotate"
+    shape = "requests from address after address within one IPv6 /64"
+    verdict = "one bucket for all addresses of a /64"
+    anchor = "RFC 6177; contract §6: IPv6 counts per /64"
+    severity = 6.5
+
+    def obstacle(self, stage: Stage) -> str:
+        """Say that it needs an IPv6 target on this machine, and addresses beside it."""
+        if len(stage.peer_sources) >= PEERS_MIN:
+            return ""
+        return (
+            f"it needs a target at an IPv6 address of this machine, and {PEERS_MIN} others within one /64 "
+            "(like `ip address add fd00::2/64 dev lo`)"
+        )
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Ask from one address after the other."""
+        sources = stage.peer_sources
+        count = requests_for(stage.defences)
+        outcomes = yield from in_turn(
+            ask_health(stage, source=sources[number % len(sources)]) for number in range(count)
+        )
+        message = {"addresses": len(sources)}
+        said = _Excess(outcomes, stage.defences).say("one-bucket")
+        yield Say(said.rule, said.held, f"from {len(sources)} addresses, {said.message}", {**said.evidence, **message})

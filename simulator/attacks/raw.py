@@ -1,0 +1,159 @@
+"""Raw requests that must be refused whole: each hides a change, so that a server that takes it apart gives itself away.
+
+The change is a policy of an owner whom nothing else acts as. Policies count up by owner (contract §3), so that the
+version of one made afterwards says how many there were.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from simulator.attacks.acting import CREATED, RULES, call, changed
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.fleet.requests import policy_call
+from simulator.history import Answer, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from simulator.attacks.script import Outcome, Script, Stage, WireOutcome
+
+START = b"<method> <path> HTTP/1.1\r\nHost: <host>\r\n"
+BEHIND = b"\r\n\r\n<hidden>"
+PATIENCE_SECONDS = 8.0
+"""How long a refusal and its close may take: far longer than they need, and less than any deadline for slow clients."""
+CHUNK_BYTES = 65_536
+PROBES = 1000
+"""Number of the first address that looks at what took effect; each attack's requests come from lower ones."""
+
+
+class Form(NamedTuple):
+    """One way to write a request wrongly.
+
+    In `message`, `<method>`, `<path>`, `<host>` and `<token>` stand for a plain request's; `<hidden>` for what is
+    hidden, `<hex>` for its length in hexadecimal, `<chunks>` for it in chunks; `<n>` for the length of all behind the
+    first empty line, and `<n_>` for the same with an underscore in it.
+    """
+
+    what: str
+    message: bytes
+
+
+class Carrier(NamedTuple):
+    """A request as whose beginning a form is written: one that any transport serves, or the busiest route."""
+
+    method: bytes
+    path: bytes
+    operation: Operation
+
+
+def fill_in(form: Form, carrier: Carrier, stage: Stage, hidden: bytes) -> bytes:
+    """Write a form out."""
+    message = form.message.replace(b"<method>", carrier.method).replace(b"<path>", carrier.path)
+    message = message.replace(b"<host>", stage.host.encode()).replace(b"<token>", stage.token.encode())
+    head, end, body = message.partition(b"\r\n\r\n")
+    body = body.replace(b"<hex>", b"%x" % len(hidden))
+    if b"<chunks>" in body:
+        body = body.replace(b"<chunks>", _chunks(hidden))
+    body = body.replace(b"<hidden>", hidden)
+    digits = b"%d" % len(body)
+    head = head.replace(b"<n>", digits).replace(b"<n_>", digits[:1] + b"_" + digits[1:])
+    return head + end + body
+
+
+def _chunks(data: bytes) -> bytes:
+    parts = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def policies_before(stage: Stage, owner_id: str, client: int) -> Script[int | None]:
+    """Make a policy of an owner, and give how many it had before; None when that is not told."""
+    create = policy_call(stage.token, owner_id, dict(RULES))
+    leaves = changed(owner_id, Operation.POLICY_CREATE)
+    outcome: Outcome = yield call(stage, create, granted(CREATED), client=client, leaves=leaves)
+    version = outcome.data().get("version")
+    return version - 1 if outcome.right and isinstance(version, int) else None
+
+
+class RawAttack(ScriptAttack):
+    """Writes each form as the beginning of each carrier, and looks at answers, close and effect."""
+
+    verdict = "400 and close; never two answers"
+    effect = "none: what is hidden in the request or behind it never happens"
+    severity = 8.1
+    statuses: ClassVar[tuple[int, ...]] = (400,)
+    error: ClassVar[str] = ""
+    must_close: ClassVar[bool] = True
+
+    def forms(self) -> Iterable[Form]:
+        """Give the ways to write it."""
+        raise NotImplementedError
+
+    def carriers(self, stage: Stage) -> Sequence[Carrier]:
+        """Give the requests whose beginning the forms are."""
+        worker_id = f"wrk_{random_hex(stage.rng, 16)}".encode()
+        beat = Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT)
+        return (Carrier(b"GET", b"/health", Operation.OTHER), beat)
+
+    def hidden(self, stage: Stage, owner_id: str) -> bytes:
+        """Write the request that must not happen."""
+        return policy_call(stage.token, owner_id, dict(RULES)).message(stage.host)
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Write all at once, and look afterwards."""
+        names: list[str] = []
+        owners: list[str] = []
+        wires: list[Wire] = []
+        for carrier in self.carriers(stage):
+            for form in self.forms():
+                names.append(f"{form.what}, in {carrier.method.decode()} {carrier.path.decode()}")
+                owners.append(stage.new_owner())
+                message = fill_in(form, carrier, stage, self.hidden(stage, owners[-1]))
+                expect = Expect(Answer.REFUSED, self.statuses, self.error, form.what)
+                wires.append(
+                    Wire(
+                        ((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=len(wires),
+                        operation=carrier.operation,
+                    )
+                )  # fmt: skip
+        outcomes: list[WireOutcome] = yield Together(tuple(wires))
+        happened: list[int | None] = []
+        for number, owner_id in enumerate(owners):
+            happened.append((yield from policies_before(stage, owner_id, PROBES + number)))
+        yield _one_answer(names, outcomes)
+        yield _no_effect(names, happened)
+        if self.must_close:
+            yield _closed(names, outcomes)
+
+
+def _said(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Say:
+    """Claim that nothing of a kind was wrong among the requests."""
+    held = False if wrong else (True if known else None)
+    message = f"of {len(names)} requests {len(wrong)} {what}"
+    return Say(rule, held, f"{message}: {wrong[0]}" if wrong else message, {"requests": wrong[:10]} if wrong else {})
+
+
+def _one_answer(names: list[str], outcomes: list[WireOutcome]) -> Say:
+    wrong = [
+        name
+        for name, outcome in zip(names, outcomes, strict=True)
+        if len(outcome.answers) > 1 or (outcome.answers and outcome.rest)
+    ]
+    known = all(outcome.connected for outcome in outcomes) and any(outcome.answers for outcome in outcomes)
+    return _said("one-answer", "got more than one answer", names, wrong, known=known)
+
+
+def _closed(names: list[str], outcomes: list[WireOutcome]) -> Say:
+    wrong = [
+        name
+        for name, outcome in zip(names, outcomes, strict=True)
+        if outcome.connected and outcome.answers and not outcome.closed
+    ]
+    known = all(outcome.closed for outcome in outcomes)
+    return _said("closed", "left their connection open after the answer", names, wrong, known=known)
+
+
+def _no_effect(names: list[str], happened: list[int | None]) -> Say:
+    wrong = [name for name, count in zip(names, happened, strict=True) if count]
+    return _said("no-effect", "had their hidden request done", names, wrong, known=None not in happened)
