@@ -78,8 +78,9 @@ async def check_target(target: Target) -> dict[str, float]:
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
             baseline = await read_metrics(connection, target)
         except LostError as error:
+            more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
             raise TargetError(
-                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`",
+                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`{more}",
             ) from None
     for name, value in baseline.items():
         if (name in PUBLISHED or name.startswith(COUNTERS)) and not 0 <= value <= METRIC_MAX:

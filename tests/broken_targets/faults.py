@@ -37,6 +37,12 @@ async def close_at_once(_talk: Talk) -> bool:
     return False
 
 
+async def die(talk: Talk) -> bool:
+    """End as a killed process does: all connections and the listening socket at once."""
+    talk.die()
+    return await trio.sleep_forever()
+
+
 async def close_midway(talk: Talk) -> bool:
     """Send half an answer and hang up."""
     answer = await talk.real()

@@ -53,9 +53,10 @@ class Asked(NamedTuple):
 class Talk:
     """One request that is being answered: the client's stream, and what the real server would say."""
 
-    def __init__(self, asked: Asked, stream: trio.SocketStream, upstream: Upstream) -> None:
+    def __init__(self, asked: Asked, stream: trio.SocketStream, upstream: Upstream, die: Callable[[], None]) -> None:
         self.asked = asked
         self.stream = stream
+        self.die = die
         self._upstream = upstream
 
     async def real(self) -> bytes:
@@ -112,6 +113,7 @@ class Proxy:
         self._moment = moment
         self._meant = meant
         self._heartbeats = 0
+        self._scope = trio.CancelScope()
         self.begun = moment is Moment.CHECK
         self.hit = 0
         self.url = ""
@@ -121,7 +123,8 @@ class Proxy:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         task_status.started()
-        await trio.serve_listeners(self._connection, listeners)
+        with self._scope:
+            await trio.serve_listeners(self._connection, listeners)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         client = stream.socket.getpeername()[0]
@@ -134,7 +137,7 @@ class Proxy:
                     asked = Asked(client, method.decode("latin-1"), path.decode("latin-1"), message, fresh)
                     fresh = False
                     self._look(asked)
-                    talk = Talk(asked, stream, upstream)
+                    talk = Talk(asked, stream, upstream, self._scope.cancel)
                     if self.begun and self._meant(asked):
                         self.hit += 1
                         if not await self._fault(talk):

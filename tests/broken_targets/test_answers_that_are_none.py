@@ -56,6 +56,7 @@ KINDS = {
     "closes at once": Kind(faults.close_at_once, CLOSED, CLOSED),
     "closes midway": Kind(faults.close_midway, CLOSED, CLOSED),
     "resets": Kind(faults.reset, "Connection reset", "Connection reset"),
+    "dies": Kind(faults.die, "cannot be reached", "Connection refused"),
     "garbage": Kind(faults.says(b"\x00\xff\x17 garbage\r\n\r\n" * 9), "no HTTP answer", "no HTTP answer"),
     "another protocol": Kind(faults.says(b"SSH-2.0-OpenSSH_9.9\r\n"), "no HTTP answer: not HTTP", "not HTTP"),
     "speaks TLS": Kind(faults.says(b"\x15\x03\x03\x00\x02\x02\x28"), "write https://", "it speaks TLS"),

@@ -72,7 +72,8 @@ def missing() -> list[Case]:
     """404 on one route each."""
     made = []
     for name, meant in ROUTES.items():
-        codes, says = (FAIL,), ("404",)
+        codes: tuple[int, ...] = (FAIL,)
+        says = ("404",)
         if name in BEFORE_A_RUN:
             codes = (UNUSABLE,)
         elif name == "summary":
@@ -233,22 +234,36 @@ def sample(name: str, value: bytes) -> Fault:
 def pages() -> list[Case]:
     """Metrics pages with impossible or malformed samples, from the start and later."""
     workers = "hatchfarm_workers_total"
-    wrong = {
+    wrong: dict[str, tuple[Fault, str, str]] = {
         "NaN": (sample(workers, b"NaN"), "shows hatchfarm_workers_total as nan", "was nan"),
         "infinity": (sample(workers, b"+Inf"), "shows hatchfarm_workers_total as inf", "was inf"),
         "a negative count": (sample(workers, b"-3"), "shows hatchfarm_workers_total as -3", "was -3"),
         "1e300": (sample(workers, b"1e300"), "shows hatchfarm_workers_total as 1e+300", "possible was"),
-        "a sample twice": (faults.body(lambda page: page + b"hatchfarm_workers_total 5\n"), *["is there twice"] * 2),
-        "half a line": (faults.body(lambda page: page + b'hatchfarm_x{a="b\n'), *["Prometheus text format"] * 2),
+        "a sample twice": (
+            faults.body(lambda page: page + b"hatchfarm_workers_total 5\n"),
+            "is there twice",
+            "is there twice",
+        ),
+        "half a line": (
+            faults.body(lambda page: page + b'hatchfarm_x{a="b\n'),
+            "Prometheus text format",
+            "Prometheus text format",
+        ),
         "a spoilt label": (
             faults.body(lambda page: page + b'hatchfarm_x{a="b", ="d"\\} 1\n'),
-            *["Prometheus text format"] * 2,
+            "Prometheus text format",
+            "Prometheus text format",
         ),
         "5,000 samples": (
             faults.body(lambda page: page + b"".join(b'hatchfarm_x{a="%d"} 1\n' % n for n in range(5000))),
-            *["more than 2000 samples"] * 2,
+            "more than 2000 samples",
+            "more than 2000 samples",
         ),
-        "2 MiB": (faults.body(lambda page: page + b"# " + b"x" * (2 << 20) + b"\n"), *["longer than 1 MiB"] * 2),
+        "2 MiB": (
+            faults.body(lambda page: page + b"# " + b"x" * (2 << 20) + b"\n"),
+            "longer than 1 MiB",
+            "longer than 1 MiB",
+        ),
     }
     metrics = ROUTES["metrics"]
     made = [Case("an empty page", faults.body(lambda _: b""), Moment.CHECK, (FAIL,), ("are missing",), metrics)]

@@ -1,0 +1,145 @@
+"""Where the harness itself errs: the run ends, says so, and keeps what it has found out; nothing is passed by it."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from rich.console import Console
+
+from simulator import run
+from simulator.attacks.revocation import Twice
+from simulator.attacks.signature import ForgedSignature
+from simulator.history import History
+from simulator.scenario.loading import parse_scenario
+from simulator.worlds.live import LiveRun
+from simulator.worlds.progress import Progress
+from simulator.worlds.target import TargetError, parse_target
+from tests.broken_targets.proxy import Moment, misbehaving
+from tests.broken_targets.runs import INCONCLUSIVE, SCENARIO, Ended, everything, impatient, run_against
+from tests.broken_targets.test_clocks_that_differ import right
+from tests.simulator.conftest import API_TOKEN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BROKEN = "a table has no such column"
+WITH_TWICE = SCENARIO + '[[attacks]]\nname = "revoke.twice"\nstart = "1s"\nduration = "1s"\nrate = 2\n'
+
+
+def broken(*_: Any) -> Any:
+    """Err, as code does that nobody has tested."""
+    raise LookupError(BROKEN)
+
+
+def nothing_yet() -> run._Outcome:
+    """A run that has not begun."""
+    return run._Outcome(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+
+
+async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
+    """Run once against a server that is right."""
+    with impatient():
+        async with misbehaving(right, Moment.CHECK, everything) as proxy:
+            return await run_against(proxy.url, folder, scenario)
+
+
+async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ForgedSignature, "shot", broken)
+    result = await played(tmp_path / "run")
+    assert result.code == INCONCLUSIVE
+    assert "the harness itself failed after " in result.said
+    assert f"(LookupError: {BROKEN}, in test_faults_of_the_harness.py:" in result.said
+    assert "please report it, with the run's harness-failure.txt" in result.said
+    assert f"LookupError: {BROKEN}" in result.failure
+    assert result.verdict is not None
+    assert result.verdict["requests"]["heartbeats_accepted"] > 0
+    checkers = {one["name"]: one["status"] for one in result.verdict["checkers"]}
+    assert checkers["replay"] == checkers["alerts"] == "pass"
+    assert checkers["whole run"] == "inconclusive"
+
+
+async def test_an_error_in_what_comes_after_the_run_is_told_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simulator.worlds.auditing.Auditor._order", broken)
+    result = await played(tmp_path / "run")
+    assert result.code == INCONCLUSIVE
+    assert "the harness itself failed" in result.said
+    assert result.verdict is not None
+    assert [one["attack"] for one in result.verdict["attacks"]], "the campaigns were not noted"
+
+
+async def test_an_error_of_one_attempt_ends_that_attempt_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Twice, "script", broken)
+    result = await played(tmp_path / "run", WITH_TWICE)
+    assert result.code == INCONCLUSIVE
+    assert not result.failure
+    assert f"revoke.twice failed by a fault of its own, please report it: LookupError: {BROKEN}" in result.said
+
+
+async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LiveRun, "_conduct", broken)
+    with impatient():
+        async with misbehaving(right, Moment.CHECK, everything) as proxy:
+            outcome = nothing_yet()
+            live = LiveRun(
+                parse_scenario(SCENARIO),
+                5,
+                parse_target(proxy.url, API_TOKEN),
+                outcome.history,
+                outcome.progress,
+            )
+            with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match=BROKEN), flatten_subgroups=True):
+                await live.run()
+
+
+def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
+    outcome = nothing_yet()
+    with pytest.RaisesGroup(TargetError), run._own_failure_noted(outcome):
+        raise ExceptionGroup("", [TargetError("use another")])
+    assert (outcome.interrupted, outcome.failure) == (None, "")
+
+
+def test_being_stopped_is_no_fault_of_the_harness() -> None:
+    outcome = nothing_yet()
+
+    async def stopped() -> None:
+        with trio.move_on_after(0), run._own_failure_noted(outcome):
+            await trio.sleep_forever()
+
+    trio.run(stopped)
+    assert (outcome.interrupted, outcome.failure) == (None, "")
+
+
+def test_where_it_failed_is_left_in_the_runs_folder_without_secrets(tmp_path: Path) -> None:
+    run._write_failure(tmp_path / "run", "Traceback\nX-Machine-Token: 5a5a5a\n")
+    written = (tmp_path / "run" / run.FAILURE_FILE).read_text()
+    assert written == "Traceback\nX-Machine-Token: [redacted]\n"
+    run._write_failure(tmp_path / "run" / run.FAILURE_FILE / "no folder", "nothing can be written there")
+
+
+def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hatchfarm run` as a whole: exit code 3, the verdict and the file beside it."""
+    monkeypatch.setattr(LiveRun, "_watch", broken)
+    path = tmp_path / "broken.toml"
+    path.write_text(SCENARIO.replace(f'duration = "{3.0}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0])
+    console = Console(file=io.StringIO(), force_terminal=False, width=1000)
+    request = run.Request(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
+    assert run.execute(request, console) == INCONCLUSIVE
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert "Traceback" not in said
+    assert "the harness itself failed" in said
+    (folder,) = [one for one in (tmp_path / "broken").iterdir() if one.is_dir() and not one.is_symlink()]
+    assert "LookupError" in (folder / run.FAILURE_FILE).read_text()
+    assert (folder / "verdict.json").exists()
