@@ -323,18 +323,29 @@ class ExpressLane:
         answers: list[bytes],
         handler_nursery: trio.Nursery,
     ) -> None:
-        """Give the connection to Hypercorn for good, after what the lane still owes it."""
-        self._release(connection)
-        handler_nursery.start_soon(self._serve_elsewhere, connection.socket, unread, b"".join(answers))
+        """Give the connection to Hypercorn for good, after what the lane still owes it.
 
-    async def _serve_elsewhere(self, socket: stdlib_socket.socket, unread: bytes, owed: bytes) -> None:
+        The deadline of a head that began in the lane goes on: else whoever lets one become unfit for the lane late
+        could take the time twice.
+        """
+        waited_ns = 0
+        if not answers and connection in self._partial:
+            waited_ns = self._clock.now().monotonic_ns - self._partial[connection]
+        self._release(connection)
+        handler_nursery.start_soon(
+            self._serve_elsewhere, connection.socket, unread, b"".join(answers), waited_ns / SECOND_NS
+        )
+
+    async def _serve_elsewhere(
+        self, socket: stdlib_socket.socket, unread: bytes, owed: bytes, waited_seconds: float
+    ) -> None:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(socket)) as stream:
             try:
                 with trio.fail_after(self._send_timeout_seconds):
                     await stream.send_all(owed)
             except (trio.BrokenResourceError, trio.TooSlowError):
                 return
-            await self._front.serve_stream(stream, unread)
+            await self._front.serve_stream(stream, unread, waited_seconds)
 
     async def _sweep(self) -> None:
         """Close what is late: requests that do not end, and connections at rest for too long."""

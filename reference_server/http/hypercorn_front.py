@@ -34,14 +34,18 @@ _log = logging.getLogger("hatchfarm")
 class GuardedStream(trio.abc.Stream):
     """A socket stream whose reads give whole, plain requests only, each part of them within its deadline.
 
-    `lifetime` is what bounds the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
+    `unread` is what came before, and `waited_seconds` how long its rest has been waited for. `lifetime` is what bounds
+    the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
     """
 
-    def __init__(self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"") -> None:
+    def __init__(
+        self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"", waited_seconds: float = 0.0
+    ) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._guard = FramingGuard(mark)
         self._unread = unread
+        self._waited_seconds = waited_seconds
         self._timeouts = {
             Waiting.REQUEST: settings.idle_timeout_seconds,
             Waiting.HEAD: settings.header_timeout_seconds,
@@ -88,6 +92,7 @@ class GuardedStream(trio.abc.Stream):
         guard = self._guard
         while not guard.ended:
             data, self._unread = self._unread, b""
+            waited_seconds, self._waited_seconds = self._waited_seconds, 0.0
             if not data:
                 await self._until_answered()
                 if guard.continue_due and self._expecting:
@@ -100,6 +105,8 @@ class GuardedStream(trio.abc.Stream):
             ready = guard.receive(data)
             if guard.waiting is not before or ready:
                 self._since = trio.current_time()
+                if guard.waiting is Waiting.HEAD and not ready:
+                    self._since -= waited_seconds
             if ready:
                 return ready
         await self._until_answered()
@@ -271,9 +278,9 @@ class HypercornFront:
         for stream in self._streams:
             stream.stop(deadline)
 
-    async def serve_stream(self, stream: trio.SocketStream, unread: bytes = b"") -> None:
-        """Serve a plain stream to its end."""
-        await self._run(GuardedStream(stream, self._settings, self._mark, unread))
+    async def serve_stream(self, stream: trio.SocketStream, unread: bytes = b"", waited_seconds: float = 0.0) -> None:
+        """Serve a plain stream to its end; `unread` has come already, and its rest has been waited for so long."""
+        await self._run(GuardedStream(stream, self._settings, self._mark, unread, waited_seconds))
 
     async def serve_tls(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         """Serve a TLS stream to its end."""

@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.limits import LANE_HEAD_MAX_BYTES
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
@@ -97,6 +98,17 @@ async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str)
             nursery.start_soon(drip)
             assert await client.rest() == b""
             nursery.cancel_scope.cancel()
+
+
+async def test_a_head_that_leaves_the_lane_gains_no_time() -> None:
+    """The lane has waited for nearly all of the deadline when the head becomes too large for it."""
+    api, clock = make_api(header_timeout_seconds=NEVER), SetClock()
+    async with serving(api, clock, express_lane=True) as server, server.client() as client:
+        await client.send(b"POST /api/v1/workers/w/heartbeat HTTP/1.1\r\nHost: server\r\n")
+        await wait_all_tasks_blocked(0.01)
+        clock.advance(NEVER - SOON)
+        await client.send(b"A: " + b"b" * LANE_HEAD_MAX_BYTES)
+        assert await client.rest() == b""
 
 
 @pytest.mark.parametrize("way", WAYS)
