@@ -173,8 +173,6 @@ class Auditor:
                 return 0
             known = len(first.events)
             while pages[-1].events and known < pages[-1].total and known <= budget:
-                if self._bytes > AUDIT_BYTES_READ_MAX:
-                    raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
                 pages.append(await self._page(owner_id, known))
                 known += len(pages[-1].events)
             if all(page.heads == first.heads and page.total == first.total for page in pages):
@@ -185,6 +183,8 @@ class Auditor:
     async def _page(self, owner_id: str, offset: int, limit: int = PAGE_EVENTS, kind: str = "") -> AuditReading:
         """Read one page, and wait when the target says so. Raises LostError."""
         path = f"/audit/events?limit={limit}&offset={offset}" + (f"&type={kind}" if kind else "")
+        if self._bytes > AUDIT_BYTES_READ_MAX:
+            raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
         while True:
             await self._take_address()
             sent_ns = self._now()
@@ -195,7 +195,7 @@ class Auditor:
             if not self.target.own_addresses or self._requests == 1:
                 await trio.sleep(max(retry_after_ns(answer.head) / SECOND_NS, 1.0))
             self._requests = REQUESTS_PER_ADDRESS
-        return _reading(owner_id, sent_ns, self._now(), answer, offset, kind)
+        return _reading(owner_id, sent_ns, self._now(), answer, offset, kind, limit)
 
     async def _take_address(self) -> None:
         """Go on from another address before the rate limit of this one is near."""
@@ -207,13 +207,15 @@ class Auditor:
             self._requests = 1
 
 
-def _reading(owner_id: str, sent_ns: int, answered_ns: int, answer: HttpAnswer, offset: int, kind: str) -> AuditReading:
+def _reading(
+    owner_id: str, sent_ns: int, answered_ns: int, answer: HttpAnswer, offset: int, kind: str, limit: int
+) -> AuditReading:
     """Make a record of an answer."""
     page = None
     if answer.status == OK:
         try:
             page = _decode(answer.body).data
-            if any(_deep(event, EVENT_DEPTH_MAX) for event in page.events):
+            if len(page.events) > limit or any(_deep(event, EVENT_DEPTH_MAX) for event in page.events):
                 page = None
         except (ValueError, RecursionError):
             page = None

@@ -18,6 +18,7 @@ from simulator.history import History
 from simulator.limits import AUDIT_READING_MIN_SECONDS
 from simulator.worlds import auditing
 from simulator.worlds.auditing import Auditor
+from simulator.worlds.control import LostError
 from simulator.worlds.target import parse_target
 from tests.simulator.conftest import (
     HANG_UP,
@@ -132,6 +133,9 @@ def shared(target: Target) -> Target:
         (200, b'{"data":{"events":{},"total":0}}'),
         (200, b'{"data":{"events":[1],"total":1}}'),
         (200, b'{"data":{"events":[],"total":"0"}}'),
+        (200, b'{"data":{"events":[%b{}],"total":1}}' % (b"{}," * auditing.PAGE_EVENTS)),
+        (200, b'{"data":{"events":[{"metadata":%b}],"total":1}}' % (b"[" * 16 + b"]" * 16)),
+        (200, b'{"data":{"events":[],"total":0,"heads":%b' % (b"[" * 50_000)),
     ],
 )
 async def test_an_answer_that_is_no_page_is_recorded_as_none(
@@ -201,6 +205,22 @@ async def test_of_lists_past_the_bound_only_the_heads_are_read(monkeypatch: pyte
     assert sum(len(one.events) for one in readings) <= 100
 
 
+async def test_no_target_fills_the_memory_with_what_its_events_hold(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither when whole lists are read, nor by looking at heads."""
+    monkeypatch.setattr(auditing, "AUDIT_BYTES_READ_MAX", 100_000)
+    body = b'{"data":{"events":[{"id":"%b"}],"total":50,"heads":{}}}' % (b"x" * 60_000)
+    scripted.script = [Reaction((answer(200, body),))]
+    reader = auditor(scripted.target, "ada", "ben", "eve")
+    await reader.read()
+    assert len(scripted.arrivals) == 2
+    (trouble,) = reader.history.troubles
+    assert (trouble.what, trouble.why) == ("audit list", "its lists are longer than 0 MiB")
+    with pytest.raises(LostError):
+        await reader._look("ada")
+
+
 async def test_owners_of_scripts_and_of_the_fleet_take_turns(scripted: ScriptedServer) -> None:
     page = answer(200, b'{"data":{"events":[],"total":0,"heads":{}}}')
     scripted.script = [Reaction((page,))]
@@ -227,6 +247,7 @@ async def test_a_target_that_does_not_answer_ends_the_reading(
     assert patient_clock.current_time() - before <= 2 * AUDIT_READING_MIN_SECONDS
     assert len(scripted.arrivals) <= 2 * auditing.LOST_MAX
     assert reader.history.audit_readings == []
+    assert {trouble.what for trouble in reader.history.troubles} == {"audit list"}
 
 
 async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(

@@ -276,6 +276,19 @@ async def test_a_port_nobody_listens_on_costs_connect_failures_and_no_rows(close
     assert shard.progress.sent == 0
 
 
+async def test_an_answer_without_end_is_given_up_before_it_takes_memory(scripted: ScriptedServer) -> None:
+    """Thousands of machines may each be given one."""
+    part = b"1000\r\n%b\r\n" % bytes(4096)
+    scripted.script = [Reaction((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[part] * 40)), ACCEPT]
+    shard = ShardUnderTest(scripted.target)
+    async with shard.running(patience_seconds=5):
+        started(shard)
+        await shard.history.until(1)
+        assert shard.row(0)["got"] == Answer.LOST
+    (trouble,) = shard.history.troubles
+    assert (trouble.what, trouble.why) == ("heartbeat", "no HTTP answer: an answer without end")
+
+
 async def test_what_is_under_way_at_the_end_gets_its_answer_or_is_lost(scripted: ScriptedServer) -> None:
     """The end waits for answers, but only so long; nothing that was sent is missing from the history."""
     scripted.script = [ACCEPT, ACCEPT, SILENT]
