@@ -135,6 +135,14 @@ def run(
     *,
     record: Record = False,
     with_secrets: WithSecrets = False,
+    reports: Annotated[
+        bool,
+        typer.Option(
+            "--reports/--no-reports",
+            help="Draw report.html and the other reports; `hatchfarm report` can do it later.",
+            envvar="HATCHFARM_REPORTS",
+        ),
+    ] = True,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -154,7 +162,9 @@ def run(
     own_token = token if target is not None and token is not None else token_hex(24)
     chosen_seed = loaded.seed if seed is None else seed
     recording = recording_of(record=record, with_secrets=with_secrets)
-    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording)
+    request = Request(
+        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, reports
+    )
     problem = ""
     code = 0
     try:

@@ -78,6 +78,8 @@ class Request(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
     record: Recording = Recording.NOTHING
+    reports: bool = True
+    """Whether reports are drawn now; `hatchfarm report` can draw them later."""
 
 
 class _Outcome(msgspec.Struct):
@@ -121,7 +123,8 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
     if outcome.tape is not None:
         write_tape(console, folder, outcome.tape, _origin(request, outcome), request.token, request.record)
     try:
-        show_written(console, folder, write_bundle(folder, verdict, record, outcome.history, scenario_text))
+        written = write_bundle(folder, verdict, record, outcome.history, scenario_text, reports=request.reports)
+        show_written(console, folder, written)
     except OSError as error:
         console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
     console.print(f"Reproduce with: {verdict.reproduce}", markup=False)

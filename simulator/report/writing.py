@@ -49,8 +49,19 @@ class Written(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def write_bundle(folder: Path, verdict: RunVerdict, record: RunRecord, history: History, scenario_text: str) -> Written:
-    """Write everything into a new folder. Raises OSError when not even the verdict can be written."""
+def write_bundle(
+    folder: Path,
+    verdict: RunVerdict,
+    record: RunRecord,
+    history: History,
+    scenario_text: str,
+    *,
+    reports: bool = True,
+) -> Written:
+    """Write everything, or all but the reports, into a new folder.
+
+    Raises OSError when not even the verdict can be written.
+    """
     write_verdict(verdict, folder)
     warnings = []
     try:
@@ -59,7 +70,8 @@ def write_bundle(folder: Path, verdict: RunVerdict, record: RunRecord, history: 
         (folder / SCENARIO).write_text(scenario_text, encoding="utf-8", newline="")
     except OSError as error:
         warnings.append(f"the history could not be written ({error.strerror}): the verdict cannot be verified later")
-    warnings += write_views(folder, verdict, record, history, scenario_text)
+    if reports:
+        warnings += write_views(folder, verdict, record, history, scenario_text)
     try:
         return Written(write_manifest(folder).digest(), warnings)
     except (OSError, BundleError) as error:

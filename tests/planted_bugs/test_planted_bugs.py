@@ -1,0 +1,48 @@
+"""Each planted bug is caught as a proven failure by a checker that is meant to, and the server without it passes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from simulator.checkers import CHECKERS
+from tests.planted_bugs.faults import FAULTS, Fault
+from tests.planted_bugs.trials import SCENARIOS, Result, Trial, make_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Trial, Result]:
+    """Every trial, made once, several at a time."""
+    trials = [*(Trial(name, "") for name in SCENARIOS), *(Trial(fault.scenario, fault.name) for fault in FAULTS)]
+    return trio.run(make_trials, trials, tmp_path_factory.mktemp("planted"))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_server_as_it_is_passes(scenario: str, results: Mapping[Trial, Result]) -> None:
+    result = results[Trial(scenario, "")]
+    assert result.exit_code == 0, result.printed
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_planted_bug_is_caught_and_the_evidence_shows_it(fault: Fault, results: Mapping[Trial, Result]) -> None:
+    """The run fails, by a checker that is meant to find this fault, with a finding that names it."""
+    result = results[Trial(fault.scenario, fault.name)]
+    assert result.exit_code == 1, result.printed
+    findings = {name: said for name, said in result.failed().items() if name in fault.caught_by}
+    assert findings, f"failed: {[*result.failed()]}, not {sorted(fault.caught_by)}\n{result.printed}"
+    assert any(re.search(fault.evidence, said) for said in findings.values()), findings
+
+
+def test_there_are_enough_of_them_and_all_are_different() -> None:
+    assert len(FAULTS) >= 30
+    assert len({fault.name for fault in FAULTS}) == len({fault.edits for fault in FAULTS}) == len(FAULTS)
+
+
+def test_only_checkers_that_exist_are_meant_to_catch_them() -> None:
+    assert all(fault.caught_by <= CHECKERS.keys() and fault.scenario in SCENARIOS for fault in FAULTS)
