@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from simulator.fleet.clocks import PERFECT, expected_answer
 from simulator.history import NO_MACHINE, NONE, Answer
 from simulator.worlds.target import source_number
 
@@ -56,3 +57,12 @@ class Link:
         self.certificate = NONE
         self.consent = NONE
         self.subject = NO_MACHINE if machine is None else machine.index
+
+    def expects(self, now_ns: int) -> Answer:
+        """Say what a correct server answers to the request by now."""
+        if self.machine is None:
+            return self.expected
+        clock = self.machine.clock
+        if clock is PERFECT:
+            return Answer.ACCEPTED
+        return expected_answer(clock.at(self.made_ns), now_ns - self.made_ns)

@@ -1,15 +1,17 @@
-"""What a step of a script got, and how it goes into the history: the same in every world."""
+"""What a request got, and how it goes into the history: the same in every world."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Expect, Leaves, Outcome, Send, Wire, WireOutcome
+    from simulator.traces.tape import Tape
+    from simulator.worlds.link import Link
 
 OK, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 400, 429, 500
 
@@ -92,3 +94,33 @@ def _reasoning(expect: Expect, status: int) -> str:
     error = f" {expect.error!r}" if expect.error else ""
     because = f": {expect.because}" if expect.because else ""
     return f"a correct server answers {wanted}{error}{because}; this one answered {status}"
+
+
+WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED})
+"""Answers to heartbeats that may be wrong; the bytes of those that are become evidence."""
+
+
+def record_heartbeat(
+    history: History,
+    tape: Tape | None,
+    link: Link,
+    answered_ns: int,
+    answer: HttpAnswer | None,
+    expected: Answer,
+    got: Answer,
+) -> None:
+    """Add the row of a shard's request, put it on tape, and keep its bytes when its answer is wrong."""
+    status = 0 if answer is None else answer.status
+    history.append(
+        link.planned_ns, link.sent_ns, answered_ns, link.nonce, link.subject, status, Operation.HEARTBEAT,
+        expected, got, link.campaign, link.number, link.certificate, link.consent,
+    )  # fmt: skip
+    if tape is not None:
+        tape.take(
+            link.planned_ns, link.sent_ns, answered_ns, link.source, link.campaign, link.subject, Operation.HEARTBEAT,
+            link.request, None if answer is None else answer.raw, expected, got,
+        )  # fmt: skip
+    wrong = got is not expected and got in WORTH_KEEPING and got not in ALTERNATIVES.get(expected, ())
+    if answer is not None and wrong:
+        reasoning = f"a correct server answers {expected.name}; this one answered {got.name}"
+        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning))

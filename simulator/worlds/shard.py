@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, ShotAttack
-from simulator.fleet.clocks import PERFECT, expected_answer
 from simulator.fleet.machine import Action, Machine, heartbeat_request
-from simulator.history import ALTERNATIVES, HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
-from simulator.records import Exchange
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
 from simulator.worlds.control import cause_of
 from simulator.worlds.link import BUSY, Link, LinkState
+from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 RANDOM_POOL = 4096
 JITTER_DIGITS = 8192
-WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED})
-"""Answers that may be wrong; the bytes of those that are become evidence."""
 
 
 def shots_of(campaign: Campaign) -> ShotAttack:
@@ -333,16 +330,9 @@ class Shard:
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
-        expected = self._expected(link, now_ns)
+        expected = link.expects(now_ns)
         got = classify_heartbeat(answer, expected)
-        self._history.append(
-            link.planned_ns, link.sent_ns, now_ns, link.nonce, link.subject, answer.status, Operation.HEARTBEAT,
-            expected, got, link.campaign, link.number, link.certificate, link.consent,
-        )  # fmt: skip
-        if self._tape is not None:
-            self._take(self._tape, link, now_ns, answer.raw, expected, got)
-        if got is not expected and got in WORTH_KEEPING:
-            self._keep(link, now_ns, answer, expected, got)
+        record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
         if not answer.keep:
             self._drop(link)
         if machine is None:
@@ -361,29 +351,6 @@ class Shard:
             machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
-    @staticmethod
-    def _take(tape: Tape, link: Link, answered_ns: int, answer: bytes | None, expected: Answer, got: Answer) -> None:
-        tape.take(
-            link.planned_ns, link.sent_ns, answered_ns, link.source, link.campaign, link.subject, Operation.HEARTBEAT,
-            link.request, answer, expected, got,
-        )  # fmt: skip
-
-    def _keep(self, link: Link, now_ns: int, answer: HttpAnswer, expected: Answer, got: Answer) -> None:
-        """Keep the bytes of a heartbeat that got a wrong answer."""
-        if got in ALTERNATIVES.get(expected, ()):
-            return
-        reasoning = f"a correct server answers {expected.name}; this one answered {got.name}"
-        self._history.keep(Exchange(link.sent_ns, now_ns, link.campaign, link.request, answer.raw, reasoning))
-
-    @staticmethod
-    def _expected(link: Link, now_ns: int) -> Answer:
-        """Say what a correct server answers to a link's request by now."""
-        machine = link.machine
-        if machine is None:
-            return link.expected
-        clock = machine.clock
-        return Answer.ACCEPTED if clock is PERFECT else expected_answer(clock.at(link.made_ns), now_ns - link.made_ns)
-
     def _lost(self, link: Link, why: str) -> None:
         """Record that no whole answer came, and why, and start over with a new connection."""
         now_ns = self._now()
@@ -393,12 +360,7 @@ class Shard:
         progress.in_flight -= 1
         machine = link.machine
         if sent:
-            self._history.append(
-                link.planned_ns, link.sent_ns, NEVER_NS, link.nonce, link.subject, 0, Operation.HEARTBEAT,
-                self._expected(link, now_ns), Answer.LOST, link.campaign, link.number, link.certificate, link.consent,
-            )  # fmt: skip
-            if self._tape is not None:
-                self._take(self._tape, link, NEVER_NS, None, self._expected(link, now_ns), Answer.LOST)
+            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST)
             progress.lost += 1
         else:
             progress.connect_failures += 1
