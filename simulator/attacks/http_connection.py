@@ -22,6 +22,8 @@ PIPELINED = 1000
 PIPELINE_PATIENCE_SECONDS = 30.0
 REGISTRATIONS = 3
 """Each is a machine that stays on the target."""
+CUT_AFTER_SECONDS = 0.05
+"""So that a server has begun to read: what is reset before it reads is as if it was never sent."""
 LOOKS = 6
 LOOK_AGAIN_NS = 500_000_000
 """What was under way when its connection broke may take effect a little later, so what does not agree is looked at
@@ -98,10 +100,9 @@ class _Leaving(ScriptAttack):
     verdict = "nothing is half-applied"
     effect = "a request cut short changes nothing; a whole one changes all that it should, with its event, or nothing"
     severity = 6.5
-    ways: tuple[tuple[Literal["read", "half-close", "reset"], int], ...]
-    """How to leave behind a whole request: what the client does, and after how many bytes of the answer."""
-    early: Literal["half-close", "reset"]
-    """How to leave in the middle of one."""
+    ways: tuple[tuple[int, float], ...]
+    """When to leave behind a whole request: after how many bytes of the answer, and after a pause in seconds."""
+    how: Literal["half-close", "reset"]
 
     def script(self, stage: Stage) -> Script[None]:
         """Cut requests short, leave behind whole ones, and compare what is there with what was noted."""
@@ -111,7 +112,7 @@ class _Leaving(ScriptAttack):
         count = yield from policies_before(stage, owner_id, client=len(wires))
         message = f"{count} of {len(wires)} requests that were cut short took effect"
         yield Say("cut-short", None if count is None else count == 0, message)
-        if self.early == "half-close":
+        if self.how == "half-close":
             closed = all(outcome.closed for outcome in outcomes)
             connected = all(outcome.connected for outcome in outcomes)
             message = f"of {len(wires)} connections, {sum(one.closed for one in outcomes)} were closed in time"
@@ -129,7 +130,7 @@ class _Leaving(ScriptAttack):
         expect = Expect(Answer.REFUSED, (0, 400, 408), "", "it is no whole request")
         patience_seconds = stage.defences.body_seconds + 2
         return [
-            Wire(((message[:place], 0.0),), expect, self.early, patience_seconds, client=client)
+            Wire(((message[:place], CUT_AFTER_SECONDS),), expect, self.how, patience_seconds, client=client)
             for client, place in enumerate(places)
         ]
 
@@ -137,10 +138,10 @@ class _Leaving(ScriptAttack):
         expect = granted(CREATED, "it is a whole request, whoever reads the answer")
         return [
             Wire(
-                ((request, 0.0),), expect, then, client=client + number, reset_after_bytes=after,
+                ((request, pause_seconds),), expect, self.how, client=client + number, reset_after_bytes=after,
                 operation=operation, leaves=leaves,
             )
-            for number, (then, after) in enumerate(self.ways)
+            for number, (after, pause_seconds) in enumerate(self.ways)
         ]  # fmt: skip
 
     def _whole_policies(self, stage: Stage) -> Script[None]:
@@ -179,18 +180,18 @@ class HalfClose(_Leaving):
     name = "http.half-close"
     shape = "a connection half-closed at eight places of a request that changes something, and behind whole ones"
     anchor = "RFC 9112 §9.6; RFC 9293 §3.6"
-    early = "half-close"
-    ways = (("half-close", 0), ("half-close", 0))
+    how = "half-close"
+    ways = ((0, 0.0), (0, 0.05))
 
 
 class Reset(_Leaving):
     """A client that is suddenly gone."""
 
     name = "http.reset"
-    shape = "a connection reset at eight places of a request that changes something, and at three of its answer"
+    shape = "a connection reset at eight places of a request that changes something, and at nine moments after it"
     anchor = "RFC 9112 §9.5; contract §7"
-    early = "reset"
-    ways = (("reset", 0), ("reset", 1), ("reset", 60), ("reset", 0), ("reset", 0))
+    how = "reset"
+    ways = ((0, 0.0), (1, 0.0), (60, 0.0), *((0, milliseconds / 1000) for milliseconds in (0.1, 0.5, 1, 2, 4, 8)))
 
 
 def _total(outcome: Outcome) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,8 @@ MANY_EVENTS = 240
 """Events that a large answer lists: about 100 KB, which no kernel keeps for a client that does not read."""
 PIPELINED_READS = 16
 LATE_PATIENCE_SECONDS = 3.0
+LATE_SHARE = 0.8
+LATE_BYTES = 8192
 DRAIN_SECONDS = 10.0
 
 
@@ -43,6 +45,7 @@ class _Slow(ScriptAttack):
     severity = 7.5
     connections = SLOW_CONNECTIONS_MAX
     margin_seconds: ClassVar[float] = MARGIN_SECONDS
+    probe_seconds: ClassVar[float] = PROBE_SECONDS
 
     def patience_seconds(self, deadline_seconds: float) -> float:
         """Give how long a close is waited for."""
@@ -50,10 +53,10 @@ class _Slow(ScriptAttack):
 
     def probe(self, stage: Stage, seconds: float) -> Wire:
         """Make the honest client: it asks all the while on one connection."""
-        asks = max(2, int(seconds / PROBE_SECONDS))
+        asks = max(2, int(seconds / self.probe_seconds))
         health = http_message("GET", "/health", stage.host, {})
         last = http_message("GET", "/health", stage.host, {"Connection": "close"})
-        parts = (*((health, PROBE_SECONDS) for _ in range(asks - 1)), (last, 0.0))
+        parts = (*((health, self.probe_seconds) for _ in range(asks - 1)), (last, 0.0))
         return Wire(parts, granted(OK, "it is honest"), patience_seconds=seconds + PROBE_MAX_SECONDS)
 
     def judge_probe(self, outcome: WireOutcome, asks: int, *, known: bool) -> Say:
@@ -73,6 +76,14 @@ class _Slow(ScriptAttack):
         return stage.worst_lag_ns(since_ns, stage.now()) > LAG_MAX_NS
 
 
+class Beginning(NamedTuple):
+    """A request that begins and does not end: `more` goes on for ever, `late` comes once before the deadline."""
+
+    start: bytes
+    more: bytes
+    late: bytes = b""
+
+
 class _SlowSender(_Slow):
     """Sends a beginning, and then a byte a second."""
 
@@ -82,8 +93,8 @@ class _SlowSender(_Slow):
         """Give the deadline that ends it."""
         raise NotImplementedError
 
-    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
-        """Give beginnings of requests, each with the byte that goes on for ever."""
+    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
+        """Give beginnings of requests."""
         raise NotImplementedError
 
     def script(self, stage: Stage) -> Script[None]:
@@ -92,12 +103,15 @@ class _SlowSender(_Slow):
         patience_seconds = self.patience_seconds(deadline_seconds)
         beginnings = self.beginnings(stage)
         bytes_more = int(patience_seconds / self.byte_seconds) + 2
+        late_at = int(deadline_seconds * LATE_SHARE / self.byte_seconds)
         expect = Expect(Answer.REFUSED, (0, 400, 408), "", "its deadline has passed")
         wires = []
         for client in range(self.connections):
-            start, more = beginnings[client % len(beginnings)]
-            parts = ((start, self.byte_seconds), *((more, self.byte_seconds) for _ in range(bytes_more)))
-            wires.append(Wire(parts, expect, patience_seconds=patience_seconds, client=1 + client))
+            begun = beginnings[client % len(beginnings)]
+            parts = [begun.start, *(begun.more for _ in range(bytes_more))]
+            parts[late_at] += begun.late
+            paced = tuple((part, self.byte_seconds) for part in parts)
+            wires.append(Wire(paced, expect, patience_seconds=patience_seconds, client=1 + client))
         probe = self.probe(stage, deadline_seconds)
         since_ns = stage.now()
         outcomes: list[WireOutcome] = yield Together((probe, *wires))
@@ -117,23 +131,30 @@ class Slowloris(_SlowSender):
     """Heads that never end."""
 
     name = "http.slowloris"
-    shape = f"{SLOW_CONNECTIONS_MAX} connections whose head goes on by a byte a second"
+    shape = (
+        f"{SLOW_CONNECTIONS_MAX} connections whose head goes on by a byte a second, or grows large at the last moment"
+    )
 
     def deadline_seconds(self, stage: Stage) -> float:
         """Give the deadline of heads."""
         return stage.defences.header_seconds
 
-    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
-        """Stop in a line, in a header, and between headers; on the busiest route and on others."""
+    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
+        """Stop in a line, in a header, and between headers; on the busiest route and on others.
+
+        What a server has read so far may pass from one of its parts to another when it grows, deadline and all.
+        """
         worker_id = random_hex(stage.rng, 16)
         beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
         health = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
         return (
-            (beat + b"User-Agent: ", b"a"),
-            (health + b"A: ", b"b"),
-            (b"POST /api/v1/workers/wrk_", b"0"),
-            (b"\r\n" + health + b"A: b\r\n", b"C"),
-            (b"G", b"G"),
+            Beginning(beat + b"User-Agent: ", b"a"),
+            Beginning(beat + b"User-Agent: ", b"a", b"a" * LATE_BYTES),
+            Beginning(health + b"A: ", b"b"),
+            Beginning(health + b"A: ", b"b", b"b" * LATE_BYTES),
+            Beginning(b"POST /api/v1/workers/wrk_", b"0"),
+            Beginning(b"\r\n" + health + b"A: b\r\n", b"C"),
+            Beginning(b"G", b"E"),
         )
 
 
@@ -147,14 +168,14 @@ class SlowBody(_SlowSender):
         """Give the deadline of bodies."""
         return stage.defences.body_seconds
 
-    def beginnings(self, stage: Stage) -> tuple[tuple[bytes, bytes], ...]:
+    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
         """Announce a length, or go on in a chunk, on the busiest route and on another."""
         worker_id = random_hex(stage.rng, 16)
         host = f" HTTP/1.1\r\nHost: {stage.host}\r\nContent-Type: application/json\r\n"
         beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat{host}".encode()
         policies = f"POST /api/v1/policies{host}Authorization: Bearer {stage.token}\r\n".encode()
         length, chunked = b"Content-Length: 4096\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n"
-        return tuple((start + how, b" ") for start in (beat, policies) for how in (length, chunked))
+        return tuple(Beginning(start + how, b" ") for start in (beat, policies) for how in (length, chunked))
 
 
 class SlowRead(_Slow):
@@ -191,7 +212,7 @@ class SlowRead(_Slow):
             for number in range(self.connections)
         ]  # fmt: skip
         # One event more, when every deadline has passed and nobody reads yet.
-        message = create.message(stage.host)
+        message = msgspec.structs.replace(create, headers={**create.headers, "Connection": "close"}).message(stage.host)
         late = Wire(
             ((message, 0.0),), granted(CREATED), client=self.connections + 1, after_seconds=hold_seconds, leaves=leaves,
             patience_seconds=LATE_PATIENCE_SECONDS,

@@ -24,6 +24,8 @@ BEHIND = b"\r\n\r\n<hidden>"
 PATIENCE_SECONDS = 8.0
 """How long a refusal and its close may take: far longer than they need, and less than any deadline for slow clients."""
 CHUNK_BYTES = 65_536
+UNANSWERED_MAX = 2
+"""A server that does not answer honest requests so often is not asked for ever: each costs a whole timeout."""
 PROBES = 1000
 """Number of the first address that looks at what took effect; each attack's requests come from lower ones."""
 
@@ -120,7 +122,11 @@ class RawAttack(ScriptAttack):
         outcomes: list[WireOutcome] = yield Together(tuple(wires))
         happened: list[int | None] = []
         for number, owner_id in enumerate(owners):
-            happened.append((yield from policies_before(stage, owner_id, PROBES + number)))
+            if happened.count(None) == UNANSWERED_MAX:
+                happened += [None] * (len(owners) - number)
+                break
+            count = yield from policies_before(stage, owner_id, PROBES + number)
+            happened.append(count)
         yield _one_answer(names, outcomes)
         yield _no_effect(names, happened)
         if self.must_close:

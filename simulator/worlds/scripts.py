@@ -132,7 +132,8 @@ class ScriptPlayer:
 class _Performance:
     """One attempt on its way: its connections, and how its steps are done.
 
-    What is done to a side server says nothing about the main one, so its rows name no operation, machine or event.
+    What is done to a side server says nothing about the main one, so its rows name no operation, machine or event, and
+    no tape takes it.
     """
 
     def __init__(self, player: ScriptPlayer, campaign: Campaign, stage: Stage) -> None:
@@ -242,7 +243,7 @@ class _Performance:
 
     def _record(self, step: Send, outcome: Outcome) -> None:
         player = self._player
-        if player.tape is not None:
+        if player.tape is not None and not self._aside:
             answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
             player.tape.take(
                 outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, self._source(step), self._campaign.number,
@@ -270,7 +271,7 @@ class _Performance:
         told = Wire(step.parts, step.expect) if self._aside else step
         got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))
         player.progress.attacked(got, step.expect.answer)
-        if player.tape is not None:
+        if player.tape is not None and not self._aside:
             first = outcome.answers[0] if outcome.answers else None
             answer = None if first is None else first.head + b"\r\n\r\n" + first.body
             player.tape.take(

@@ -1,0 +1,284 @@
+"""Every attack below HTTP must notice the server that it is there to find."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+import trio
+
+from reference_server.http.framing import parse_head
+from simulator.attacks import CATALOGUE, http_connection, http_slow, raw
+from simulator.attacks.script import Defences
+from simulator.worlds import control
+from tests.attacks.live import play_live, well_behaved, written, wrong_server
+from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
+
+if TYPE_CHECKING:
+    from tests.attacks.live import Connection
+
+FRAMING = AT_ONCE[:7]
+HURRIED = Defences(header_seconds=0.2, body_seconds=0.2)
+MALFORMED = written(400, b'{"success":false,"error":"invalid request"}')
+_HIDDEN = b"POST /api/v1/policies "
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait only a moment for what a wrong server never does."""
+    monkeypatch.setattr(raw, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(control, "ANSWER_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(http_connection, "LOOK_AGAIN_NS", 1_000_000)
+    monkeypatch.setattr(http_connection, "PIPELINE_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.5)
+    monkeypatch.setattr(http_slow, "DRAIN_SECONDS", 3.0)
+    for name in SLOW:
+        monkeypatch.setattr(CATALOGUE[name], "connections", 7 if name != "http.slow-read" else 3)
+        monkeypatch.setattr(CATALOGUE[name], "margin_seconds", 0.4)
+        monkeypatch.setattr(CATALOGUE[name], "probe_seconds", 0.1)
+        if name != "http.slow-read":
+            monkeypatch.setattr(CATALOGUE[name], "byte_seconds", 0.05)
+
+
+# --- framing
+
+
+async def lenient(connection: Connection) -> None:
+    """Read whatever may pass for requests, as tolerantly as can be; a first length decides, then a coding."""
+    while True:
+        data = connection.unread
+        end = re.search(rb"\r?\n\r?\n|\r\r", data)
+        if end is None:
+            if not await connection.more():
+                return
+            continue
+        head, rest = data[: end.start()], data[end.end() :]
+        line, *fields = re.split(rb"\r\n|\n|\r", head)
+        values = dict(part.replace(b"\0", b"").partition(b":")[::2] for part in reversed(fields))
+        named = {name.strip().lower(): value.strip() for name, value in values.items()}
+        digits = re.search(rb"[0-9_]+", named.get(b"content-length", b"0"))
+        length = min(int(digits[0].strip(b"_") or b"0") if digits else 0, len(rest))
+        if b"chunked" in named.get(b"transfer-encoding", b""):
+            length = rest.find(b"\r\n\r\n") + 4
+        method, _, target = line.replace(b"\0", b"").partition(b" ")
+        plain = b"%b %b HTTP/1.1\r\n" % (method, target.partition(b" ")[0][:100])
+        plain += b"Authorization: %b\r\n\r\n" % named.get(b"authorization", b"") + rest[:length]
+        connection.unread = rest[length:]
+        await connection.send(connection.handle(plain))
+
+
+@pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
+async def test_a_server_that_reads_everything_somehow_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "http.large-headers":
+        monkeypatch.setattr(raw, "PATIENCE_SECONDS", 3.0)  # this server is slow over megabytes
+    async with wrong_server(lenient) as target:
+        played = await play_live(name, target)
+        assert played.wrong
+        assert {"one-answer", "no-effect", "closed"} <= played.broken, played.said
+        assert played.history.exchanges
+
+
+def is_malformed(data: bytes) -> bool:
+    """Say whether what begins here is refused by a right server."""
+    head, end, _ = data.partition(b"\r\n\r\n")
+    return parse_head(head + end) is None or b"chunked" in head
+
+
+async def refusing(connection: Connection, *, goes_on: bool = False, acts: bool = False, stays: bool = False) -> None:
+    """Refuse what is malformed, and then be wrong in one thing."""
+    while await connection.more():
+        if not is_malformed(connection.unread):
+            break
+        at = connection.unread.find(_HIDDEN)
+        hidden = connection.unread[at:] if at >= 0 else b""
+        connection.unread = b""
+        if acts and hidden:
+            connection.handle(hidden)
+        await connection.send(MALFORMED)
+        if goes_on and hidden:
+            await connection.send(connection.handle(hidden))
+        if not stays:
+            return
+    while message := await connection.message():
+        await connection.send(connection.handle(message))
+
+
+@pytest.mark.parametrize("name", FRAMING)
+async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
+    async with wrong_server(lambda connection: refusing(connection, goes_on=True)) as target:
+        played = await play_live(name, target)
+        assert played.broken == {"one-answer", "no-effect"}, played.said
+
+
+@pytest.mark.parametrize("name", FRAMING)
+async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> None:
+    async with wrong_server(lambda connection: refusing(connection, acts=True)) as target:
+        played = await play_live(name, target)
+        assert (played.broken, played.wrong) == ({"no-effect"}, 0), played.said
+
+
+@pytest.mark.parametrize("name", ["http.cl-te", "http.nul"])
+async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> None:
+    async with wrong_server(lambda connection: refusing(connection, stays=True)) as target:
+        played = await play_live(name, target)
+        assert played.broken == {"closed"}, played.said
+
+
+async def test_a_server_that_says_nothing_proves_nothing() -> None:
+    async def silent(connection: Connection) -> None:
+        while await connection.more():
+            pass
+
+    async with wrong_server(silent) as target:
+        played = await play_live("http.nul", target)
+    assert not played.broken
+    assert played.claims == {"one-answer": [None], "no-effect": [None], "closed": [None]}
+
+
+async def test_bodies_without_a_bound_are_found() -> None:
+    async def unbounded(connection: Connection) -> None:
+        while await connection.more():
+            head, end, _ = connection.unread.partition(b"\r\n\r\n")
+            if b"Expect" in head or b"chunked" in head or b"99999999999" in head:
+                await connection.send(written(413, b'{"error":"request body too large"}'))
+                return
+            message = await connection.message() if end else b""
+            # Without the length: the real API bounds what it is given, this server does not.
+            body = message.partition(b"\r\n\r\n")[2].rstrip()
+            await connection.send(connection.handle(message[: message.find(b"\r\n\r\n")] + b"\r\n\r\n" + body))
+
+    async with wrong_server(unbounded) as target:
+        played = await play_live("json.huge", target)
+    assert played.wrong == 2
+    assert played.broken == {"no-effect"}, played.said
+
+
+# --- slow clients
+
+
+@pytest.mark.parametrize("name", ["http.slowloris", "http.slow-body"])
+async def test_a_server_without_deadlines_is_found(name: str) -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live(name, target, defences=HURRIED)
+    assert played.broken == {"closed-in-time"}, played.said
+
+
+async def test_a_server_that_waits_for_a_reader_is_found() -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live("http.slow-read", target, defences=HURRIED)
+    assert played.broken == {"closed-in-time"}, played.said
+
+
+async def test_a_server_that_serves_one_client_at_a_time_starves_the_others() -> None:
+    turn = trio.Lock()
+
+    async def one_at_a_time(connection: Connection) -> None:
+        async with turn:
+            with trio.move_on_after(0.2):
+                await well_behaved(connection)
+
+    async with wrong_server(one_at_a_time) as target:
+        played = await play_live("http.slowloris", target, defences=HURRIED)
+    assert "honest-served" in played.broken, played.said
+
+
+# --- pipelines
+
+
+def reordered(answers: list[bytes]) -> list[bytes]:
+    return [answers[1], answers[0], *answers[2:]]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "rules"),
+    [
+        (reordered, {"in-order"}),
+        (lambda answers: answers[:600], {"all-answered"}),
+        (lambda answers: [*answers[:10], written(500), *answers[11:]], {"in-order"}),
+        (lambda answers: answers, set()),
+    ],
+    ids=["out of order", "not all", "a breakdown", "none"],
+)
+async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules: set[str]) -> None:
+    async def at_once(connection: Connection) -> None:
+        answers = []
+        while message := await connection.message():
+            answers.append(connection.handle(message))
+            if b"Connection: close" in message:
+                assert callable(flaw)
+                await connection.send(b"".join(flaw(answers)))
+                return
+
+    async with wrong_server(at_once, rate_limit_burst=20, rate_limit_refill_per_second=5.0) as target:
+        played = await play_live("http.pipeline", target)
+    assert played.broken == rules, played.said
+
+
+async def test_a_pipeline_that_counts_as_one_request_is_found() -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live("http.pipeline", target)
+    assert played.broken == {"each-limited"}, played.said
+
+
+async def test_a_pipeline_under_a_limit_raised_past_it_says_so() -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live("http.pipeline", target, defences=Defences(burst=5000))
+    assert played.claims["each-limited"] == [None]
+    assert "never came over the limit" in played.said
+
+
+# --- clients that leave
+
+
+def mended(message: bytes) -> bytes:
+    """Complete a body that lacks its last byte."""
+    return message + b"}" if message.count(b"{") == message.count(b"}") + 1 else message
+
+
+@pytest.mark.parametrize("name", ["http.reset", "http.half-close"])
+async def test_a_request_cut_short_that_takes_effect_is_found(name: str) -> None:
+    async def eager(connection: Connection) -> None:
+        while message := await connection.message():
+            await connection.send(connection.handle(message))
+        rest = mended(connection.unread)
+        if rest.startswith(_HIDDEN) and rest.endswith(b"}"):
+            connection.handle(rest)
+
+    async with wrong_server(eager) as target:
+        played = await play_live(name, target)
+    assert played.broken == {"cut-short"}, played.said
+
+
+@pytest.mark.parametrize("name", ["http.reset", "http.half-close"])
+@pytest.mark.parametrize("event", [b"policy_created", b"machine_registered"])
+async def test_a_change_without_its_event_is_found(name: str, event: bytes) -> None:
+    """One event is missing of those that clients which left have caused."""
+
+    async def forgetful(connection: Connection) -> None:
+        while message := await connection.message():
+            answer = connection.handle(message)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            if event in message and b'"total"' in body:
+                page = msgspec.json.decode(body)
+                page["data"]["total"] -= 1
+                answer = written(int(head[9:12]), msgspec.json.encode(page))
+            await connection.send(answer)
+
+    async with wrong_server(forgetful) as target:
+        played = await play_live(name, target)
+    rule = "whole-policies" if event == b"policy_created" else "whole-machines"
+    assert played.broken == {rule}, played.said
+
+
+async def test_half_closed_connections_that_are_kept_are_found() -> None:
+    async def clinging(connection: Connection) -> None:
+        while message := await connection.message():
+            await connection.send(connection.handle(message))
+        if connection.unread:
+            await trio.sleep(1)
+
+    async with wrong_server(clinging) as target:
+        played = await play_live("http.half-close", target, defences=Defences(body_seconds=-1.7))
+    assert "closed" in played.broken, played.said
