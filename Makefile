@@ -5,7 +5,7 @@ READY := $(ENVIRONMENT)/.ready
 RUN := $(ENVIRONMENT)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock format clean
+.PHONY: help demo test soak check bench lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
@@ -23,6 +23,11 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest
+
+soak: $(READY) ## in full what the tests sample: planted bugs, false alarms, broken targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/planted_bugs
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies
 	@$(RUN)/ruff check .
