@@ -87,6 +87,11 @@ class _Limit(ScriptAttack):
     anchor = "OWASP API4:2023; contract §6"
     severity = 5.3
 
+    def obstacle(self, stage: Stage) -> str:
+        """Say that a limit is so high that to reach it would be load, not attack."""
+        burst = stage.defences.burst
+        return f"the rate limit is raised to {burst:,} at once, out of reach" if burst >= REQUESTS_MAX else ""
+
 
 class Burst(_Limit):
     """One address that asks as fast as it can, on one connection and on many."""
@@ -152,7 +157,7 @@ class WindowEdge(_Limit):
 
     @staticmethod
     def _around(stage: Stage, edge_ns: int, client: int, *, opened: bool) -> Script[list[Outcome]]:
-        burst = min(REQUESTS_MAX, stage.defences.burst)
+        burst = stage.defences.burst
         outcomes: list[Outcome] = []
         if opened:
             outcomes.append((yield ask_health(stage, client)))
@@ -209,7 +214,7 @@ class RotatedAddress(_Limit):
     def obstacle(self, stage: Stage) -> str:
         """Say that it needs an IPv6 target on this machine, and addresses beside it."""
         if len(stage.peer_sources) >= PEERS_MIN:
-            return ""
+            return super().obstacle(stage)
         return (
             f"it needs a target at an IPv6 address of this machine, and {PEERS_MIN} others within one /64 "
             "(like `ip address add fd00::2/64 dev lo`)"

@@ -188,14 +188,14 @@ class WrongServer:
 
 
 @asynccontextmanager
-async def wrong_server(talk: Talk, **settings: Any) -> AsyncIterator[Target]:
+async def wrong_server(talk: Talk, host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Target]:
     """Run a server whose connections are served as told, with the real API behind; no socket of a client stays."""
     async with sockets_closed_after(), trio.open_nursery() as nursery:
         server = WrongServer(WatchedApi(SystemClock().now(), **{**OPEN, **settings}), talk)
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host=host)
         port = listeners[0].socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, server.connection, listeners)
-        yield parse_target(f"http://127.0.0.1:{port}", API_TOKEN)
+        yield parse_target(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", API_TOKEN)
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,234 @@
+"""Attacks on rate limits and on the transport: nothing on a right server, and the wrong one is found."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reference_server.adapters.clock import SystemClock
+from reference_server.core.rate_limit import TokenBuckets
+from simulator.attacks import limits
+from simulator.attacks.script import Defences, defences_of
+from simulator.history import NO_MACHINE, Answer, Operation
+from tests.attacks.live import OPEN, play_live, written, wrong_server
+from tests.attacks.playing import read_request
+from tests.simulator.conftest import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.attacks.live import Connection, Played, Talk
+
+SECOND_NS = 1_000_000_000
+QUICK = Defences(burst=10, refill_per_second=10.0)
+"""A bucket that is full again within a second, so that edges come soon."""
+SETTINGS = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 10.0}
+NAMES = ["limit.burst", "limit.window-edge", "limit.spoofed-ip"]
+
+
+# --- a right server
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_nothing_is_found_on_a_right_server(name: str) -> None:
+    async with serving(**SETTINGS) as (api, target):
+        (await play_live(name, target, defences=QUICK)).see_that_all_is_well()
+        assert api.state.rate_limited
+
+
+async def test_the_defaults_of_the_contract_hold_for_a_burst() -> None:
+    async with serving() as (_, target):
+        (await play_live("limit.burst", target)).see_that_all_is_well()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_limit_that_is_raised_out_of_reach_is_not_tried(name: str) -> None:
+    async with serving(**OPEN) as (api, target):
+        played = await play_live(name, target, defences=Defences(burst=1_000_000, refill_per_second=1e6))
+        assert not api.heard
+    assert "1,000,000 at once, out of reach" in played.campaign.not_tried
+
+
+async def test_a_limit_that_is_never_reached_decides_nothing() -> None:
+    """As where it refills as fast as it is asked."""
+    async with serving(**OPEN) as (_, target):
+        played = await play_live("limit.burst", target, defences=Defences(burst=10, refill_per_second=1e6))
+    assert played.claims["never-more"] == [None]
+    assert "never came over the limit" in played.said
+
+
+async def test_a_shared_address_proves_only_that_not_too_much_passes() -> None:
+    """Others may have used the bucket, so neither a refusal nor a wait that was too short says anything."""
+    async with serving(**SETTINGS) as (_, target):
+        played = await play_live("limit.burst", target, defences=QUICK, own_addresses=False)
+    held = {"never-more": [True], "never-fewer": [None], "retry-after": [True], "retry-served": [None]}
+    assert played.claims == held, played.said
+
+
+async def test_every_request_of_these_is_a_row_that_counts() -> None:
+    async with serving(**SETTINGS) as (api, target):
+        played = await play_live("limit.burst", target, defences=QUICK)
+    rows = played.history.rows()
+    assert len(rows) == len(api.heard)
+    assert set(rows["expected"].tolist()) == {Answer.WITHIN_LIMIT}
+    assert set(rows["got"].tolist()) == {Answer.ACCEPTED, Answer.RATE_LIMITED}
+
+
+# --- wrong servers
+
+
+def limited_by(
+    key: Callable[[Connection, bytes], str], *, retry_after: str | None = "1", burst: int = 10, refill: float = 10.0
+) -> Talk:
+    """Make a server whose buckets are found by a key of the test's own."""
+    buckets = TokenBuckets(refill, burst, 10_000)
+
+    async def talk(connection: Connection) -> None:
+        while message := await connection.message():
+            if buckets.take(key(connection, message), time.monotonic_ns()) == 0:
+                await connection.send(connection.handle(message))
+                continue
+            told = () if retry_after is None else (f"retry-after: {retry_after}",)
+            await connection.send(written(429, b'{"success":false,"error":"rate limit exceeded"}', *told))
+
+    return talk
+
+
+def header_of(message: bytes, *names: str) -> str:
+    """Give the first of some headers that is there."""
+    headers = dict(read_request(message, "").headers)
+    return next((headers[name] for name in names if name in headers), "")
+
+
+def one_for_all(_connection: Connection, _message: bytes) -> str:
+    return "all"
+
+
+async def play_limited(name: str, talk: Talk) -> Played:
+    """Play an attack against a server with limits of its own."""
+    async with wrong_server(talk) as target:
+        return await play_live(name, target, defences=QUICK)
+
+
+@pytest.mark.parametrize("name", ["limit.burst", "limit.spoofed-ip"])
+async def test_a_server_without_limits_is_found(name: str) -> None:
+    async with serving(**OPEN) as (_, target):
+        played = await play_live(name, target, defences=QUICK)
+    assert played.broken, played.said
+    assert "allowed" in played.said
+
+
+async def test_a_bucket_for_each_connection_is_found() -> None:
+    played = await play_limited("limit.burst", limited_by(lambda connection, _: str(connection.number)))
+    assert played.broken == {"never-more"}, played.said
+
+
+async def test_a_bucket_that_is_too_large_by_two_is_found() -> None:
+    played = await play_limited("limit.burst", limited_by(one_for_all, burst=60, refill=0.001))
+    assert "never-more" in played.broken, played.said
+
+
+async def test_a_bucket_that_is_too_small_is_found() -> None:
+    played = await play_limited("limit.burst", limited_by(one_for_all, burst=3))
+    assert played.broken == {"never-fewer"}, played.said
+
+
+@pytest.mark.parametrize("retry_after", [None, "0", "soon", "1.5", "-1"])
+async def test_a_refusal_that_does_not_say_how_long_to_wait_is_found(retry_after: str | None) -> None:
+    played = await play_limited("limit.burst", limited_by(one_for_all, retry_after=retry_after))
+    assert played.broken == {"retry-after"}, played.said
+
+
+async def test_a_wait_that_is_told_too_short_is_found() -> None:
+    played = await play_limited("limit.burst", limited_by(one_for_all, refill=0.1))
+    assert played.broken == {"retry-served"}, played.said
+
+
+@pytest.mark.parametrize(
+    "header", ["x-forwarded-for", "x-real-ip", "forwarded", "true-client-ip", "cf-connecting-ip", "x-client-ip"]
+)
+async def test_a_server_that_believes_a_claimed_address_is_found(header: str) -> None:
+    def believed(connection: Connection, message: bytes) -> str:
+        return header_of(message, header) or connection.client
+
+    played = await play_limited("limit.spoofed-ip", limited_by(believed))
+    assert played.broken == {"one-bucket"}, played.said
+
+
+@pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
+async def test_a_limiter_that_counts_by_windows_is_found(from_first: bool) -> None:  # noqa: FBT001 - a parameter
+    """As many as a bucket holds in every second: twice as many around the end of one."""
+    counts: dict[tuple[str, int], int] = {}
+    opened: dict[str, int] = {}
+
+    async def by_windows(connection: Connection) -> None:
+        while message := await connection.message():
+            client, now = connection.client, SystemClock().now()
+            at_ns = now.monotonic_ns - opened.setdefault(client, now.monotonic_ns) if from_first else now.wall_ns
+            window = client, at_ns // SECOND_NS
+            counts[window] = counts.get(window, 0) + 1
+            allowed = counts[window] <= QUICK.burst
+            await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 1"))
+
+    played = await play_limited("limit.window-edge", by_windows)
+    assert played.broken == {"first-request-window" if from_first else "clock-window"} or (
+        "first-request-window" in played.broken
+    ), played.said
+
+
+# --- what is worked out
+
+
+def test_defences_are_the_contracts_unless_settings_say_otherwise() -> None:
+    assert defences_of({}) == Defences(20, 5.0, 10.0, 30.0)
+    told = {
+        "RATE_LIMIT_BURST": "7",
+        "RATE_LIMIT_REFILL_PER_SECOND": "0.5",
+        "HTTP_HEADER_TIMEOUT_SECONDS": "1",
+        "HTTP_BODY_TIMEOUT_SECONDS": "2.5",
+    }
+    assert defences_of(told) == Defences(7, 0.5, 1.0, 2.5)
+
+
+def test_a_bucket_allows_what_it_holds_and_gains_and_one_more() -> None:
+    bucket = Defences(burst=20, refill_per_second=5.0)
+    assert [bucket.allows(int(seconds * SECOND_NS)) for seconds in (0, 0.19, 0.2, 2)] == [21, 21, 22, 31]
+
+
+def test_the_number_of_requests_follows_the_burst_and_is_bounded() -> None:
+    assert limits.requests_for(Defences(burst=20)) == 60
+    assert limits.requests_for(Defences(burst=limits.REQUESTS_MAX - 1)) == limits.REQUESTS_MAX
+
+
+# --- transport
+
+
+async def test_plain_http_that_claims_to_be_https_is_refused_by_a_side_server() -> None:
+    """What is done there counts for nothing on the main server: no operation, no machine, no event, no owner."""
+    async with serving() as (api, target), serving(require_https=True) as (side_api, side):
+        played = await play_live("tls.spoofed-proto", target, sides={"tls.spoofed-proto": side})
+        assert not api.heard
+        assert {one.status for one in side_api.heard} == {200, 426}
+    assert (played.campaign.completed, played.wrong) == (1, 0)
+    rows = played.history.rows()
+    assert len(rows) == len(side_api.heard)
+    assert set(rows["operation"].tolist()) == {Operation.OTHER}
+    assert set(rows["machine"].tolist()) == {NO_MACHINE}
+    assert not played.history.owners
+    assert not played.history.effects
+
+
+async def test_a_server_that_trusts_any_proxy_is_found() -> None:
+    trusting = {"require_https": True, "trust_proxy_headers": True}
+    async with serving() as (_, target), serving(**trusting) as (_, side):
+        played = await play_live("tls.spoofed-proto", target, sides={"tls.spoofed-proto": side})
+    assert played.wrong >= 3
+
+
+async def test_without_a_side_server_it_is_not_tried_and_says_why() -> None:
+    async with serving() as (_, target):
+        played = await play_live("tls.spoofed-proto", target)
+    assert played.campaign.fired == 0
+    assert "REQUIRE_HTTPS=true" in played.campaign.not_tried

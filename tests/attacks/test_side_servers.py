@@ -1,0 +1,49 @@
+"""Attacks that need settings of their own get a server beside the run's, and only then."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from simulator.run import Request, _side_servers
+from simulator.scenario.values import Scenario, decode_value
+from simulator.worlds.control import ControlConnection, LostError
+from tests.simulator.conftest import API_TOKEN
+
+
+def request_for(*names: str) -> Request:
+    attacks = [{"name": name, "start": "0s", "duration": "1s", "rate": 1} for name in names]
+    content: dict[str, Any] = {
+        "version": 1,
+        "name": "sides",
+        "duration": "1s",
+        "fleet": {"machines": 1},
+        "attacks": attacks,
+        "server": {"settings": {"RATE_LIMIT_BURST": 50}},
+    }
+    scenario = msgspec.convert(content, Scenario, dec_hook=decode_value)
+    return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
+
+
+async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> None:
+    """One for all attacks that need the same; the scenario's settings hold there, too."""
+    async with AsyncExitStack() as stack:
+        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack)
+        assert list(sides) == ["tls.spoofed-proto"]
+        (side,) = sides.values()
+        async with ControlConnection(side, "127.13.0.9") as connection:
+            statuses = [(await connection.request("GET", "/status", {})).status for _ in range(60)]
+            assert statuses[:50] == [426] * 50
+            assert 429 in statuses
+    async with ControlConnection(side, "127.13.0.9") as connection:
+        with pytest.raises(LostError):
+            await connection.request("GET", "/status", {})
+
+
+async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
+    async with AsyncExitStack() as stack:
+        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack) == {}
