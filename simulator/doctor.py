@@ -41,14 +41,16 @@ def raise_open_files() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 30
 
 
-def check_open_files(machines: int) -> Check:
-    """Look at the open-file limit: each machine needs one file here, and one in a server beside it."""
+def check_open_files(machines: int, held: int = 0) -> Check:
+    """Look at the open-file limit: each machine needs one file here, and one in a server beside it.
+
+    `held` are connections that attacks keep open besides.
+    """
     limit = raise_open_files()
-    needed = machines + FILES_BESIDES_MACHINES
+    needed = machines + held + FILES_BESIDES_MACHINES
     mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
-    return Check(
-        "open files", limit >= needed, f"{limit} allowed, {needed} needed for {machines} machines", mend, fatal=True
-    )
+    whom = f"{machines} machines" + (f" and {held} connections of attacks" if held else "")
+    return Check("open files", limit >= needed, f"{limit} allowed, {needed} needed for {whom}", mend, fatal=True)
 
 
 def check_machine(machines: int) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import traceback
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -22,6 +23,7 @@ from simulator.doctor import check_open_files
 from simulator.evidence import redacted
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.history import History
+from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
 from simulator.run_judgement import judge_run
@@ -101,14 +103,36 @@ class _Outcome(msgspec.Struct):
 
 def execute(request: Request, console: Console) -> int:
     """Run, report and give the exit code. Raises RunError, TargetError or ServerError when the run cannot begin."""
-    files = check_open_files(request.scenario.fleet.machines)
-    if not files.right:
-        raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
+    see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
     _see_that_results_can_be_written(request)
     scenario_text = read_scenario(request.path)
     outcome = trio.run(_run, request, console)
     with _signals_ignored():
         return _report(request, outcome, scenario_text, console)
+
+
+def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
+    """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
+    outcome = trio.run(_run, request, console)
+    return _record(request, outcome), outcome.history
+
+
+def _connections_held(scenario: Scenario) -> int:
+    """Count the connections that attacks hold, if all of them are under way at once."""
+    held = 0
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack):
+            attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
+            held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
+    return held
+
+
+def see_open_files_suffice(machines: int, held: int = 0) -> None:
+    """Raise RunError where a fleet of this size, and what attacks hold, would run out of open files."""
+    files = check_open_files(machines, held)
+    if not files.right:
+        raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
 
 
 def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Console) -> int:

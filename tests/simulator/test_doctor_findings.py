@@ -101,6 +101,13 @@ def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
     assert "fewer machines" in check.mend
 
 
+def test_connections_that_attacks_hold_need_files_too(open_files: Callable[..., OpenFiles]) -> None:
+    open_files(64, 1600)
+    check = check_open_files(1000, 500)
+    assert not check.right
+    assert check.found == "1600 allowed, 1756 needed for 1000 machines and 500 connections of attacks"
+
+
 def test_a_good_machine_is_found_right(open_files: Callable[..., OpenFiles], monkeypatch: pytest.MonkeyPatch) -> None:
     open_files(1 << 20, 1 << 20)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3}, raising=False)
