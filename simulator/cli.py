@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.capacity.commands import capacity
 from simulator.limits import SEED_MAX
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
@@ -196,9 +197,12 @@ def validate(
 
 @app.command()
 def schema(
-    of: Annotated[str, typer.Argument(help="scenario, verdict or trace", envvar="HATCHFARM_SCHEMA_OF")] = "scenario",
+    of: Annotated[
+        str, typer.Argument(help="scenario, verdict, trace or capacity", envvar="HATCHFARM_SCHEMA_OF")
+    ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenario files, of verdict.json, or of a line of a trace."""
+    """Print the JSON Schema of scenario files, of verdict.json, of a line of a trace, or of capacity.json."""
+    from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.report.verdict_file import verdict_schema  # noqa: PLC0415 - as above
     from simulator.scenario.values import json_schema  # noqa: PLC0415
     from simulator.traces.format import trace_schema  # noqa: PLC0415
@@ -207,6 +211,7 @@ def schema(
         "scenario": json_schema,
         "verdict": verdict_schema,
         "trace": trace_schema,
+        "capacity": capacity_schema,
     }
     if of not in schemas:
         _fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")
@@ -238,6 +243,7 @@ def doctor(
 
 
 traces.register(app)
+app.command()(capacity)
 app.command()(report)
 app.command()(verify)
 

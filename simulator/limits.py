@@ -108,3 +108,13 @@ AUDIT_READING_SHARE = 0.05
 AUDIT_READING_MIN_SECONDS = 3.0
 AUDIT_READING_MAX_SECONDS = 20.0
 """Reading whole audit lists may take this share of a run, between these two; enough for a hundred pages or more."""
+CAPACITY_STEPS_MAX = 40
+"""Steps of one search for a capacity: eight doublings, five bisections, each up to three times."""
+CAPACITY_TOTAL_MAX_SECONDS = 3600.0
+"""After this no step begins: a search that has found nothing in an hour will not."""
+CAPACITY_RATE_MAX = 100_000
+"""Heartbeats a second: several times what one process can send."""
+CAPACITY_MACHINES_PREFERRED = 1000
+"""Machines of a step, while they can beat faster instead: each costs several requests before the step counts."""
+CAPACITY_INTERVAL_MIN_SECONDS = 0.25
+"""Of one machine in a step: four heartbeats a second from its address, inside the default rate limit of five."""

@@ -39,6 +39,7 @@ def test_the_commands_are_these() -> None:
         "validate",
         "schema",
         "doctor",
+        "capacity",
         "report",
         "verify",
         "replay",
@@ -171,7 +172,12 @@ def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm)
 
 @pytest.mark.parametrize(
     ("of", "published"),
-    [("", SCENARIO_SCHEMA), ("scenario", SCENARIO_SCHEMA), ("verdict", "simulator/report/verdict.schema.json")],
+    [
+        ("", SCENARIO_SCHEMA),
+        ("scenario", SCENARIO_SCHEMA),
+        ("verdict", "simulator/report/verdict.schema.json"),
+        ("capacity", "simulator/capacity/capacity.schema.json"),
+    ],
 )
 def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm, of: str, published: str) -> None:
     schema = json.loads((ROOT / published).read_text(encoding="utf-8"))
@@ -182,4 +188,5 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err == "hatchfarm schema: there is a schema of scenario and of verdict and of trace, not of 'farm'\n"
+    known = "scenario and of verdict and of trace and of capacity"
+    assert refused.err == f"hatchfarm schema: there is a schema of {known}, not of 'farm'\n"

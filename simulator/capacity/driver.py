@@ -1,0 +1,133 @@
+"""Makes the steps that a search asks for, one run each, and shows them as they end."""
+
+from __future__ import annotations
+
+import io
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+
+from simulator.capacity.result import Asked, Capacity, conclude, write_capacity
+from simulator.capacity.search import Bounds, Outcome, Search
+from simulator.capacity.step import Measured, Plan, Step, machines_for, measure_step, plan_step, thresholds_of
+from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
+from simulator.report.text import visible
+from simulator.run import OWN_SERVER, USER_ERRORS, Request, RunError, observe, see_open_files_suffice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.bundle.record import RunRecord
+    from simulator.history import History
+
+    Make = Callable[[Plan, int], tuple[RunRecord, History]]
+
+PACES_MACHINES_PER_SECOND = (150.0, 75.0, 37.5)
+"""How fast machines are brought up: each next one after a step for which they were not up in time."""
+COLOURS = {Outcome.HELD: "green", Outcome.BROKE: "red", Outcome.HARNESS: "yellow"}
+
+
+class Finder:
+    """Drives one search. `make` makes a step with a seed; `seconds_now` is a monotonic clock."""
+
+    def __init__(
+        self, request: Request, bounds: Bounds, step_seconds: float, make: Make, seconds_now: Callable[[], float],
+        console: Console,
+    ) -> None:  # fmt: skip
+        self._request = request
+        self._search = Search(bounds)
+        self._bounds = bounds
+        self._step_seconds = step_seconds
+        self._make = make
+        self._now = seconds_now
+        self._console = console
+        self._thresholds, self.notes = thresholds_of(request.scenario)
+        self._paces = list(PACES_MACHINES_PER_SECOND)
+        self._runs = 0
+
+    def find(self, started_at: str) -> Capacity:
+        """Search to the end. Raises RunError, TargetError or ServerError when not even the first step can be made."""
+        began = self._now()
+        steps: list[Step] = []
+        ended_early = ""
+        for note in self.notes:
+            self._console.print(f"[dim]note:[/] {escape(note)}")
+        self._console.print("  rate/s  machines       p50 ms    p99 ms  verdict", markup=False)
+        while (rate := self._search.next_rate()) is not None:
+            if self._now() - began > CAPACITY_TOTAL_MAX_SECONDS:
+                ended_early = f"{CAPACITY_TOTAL_MAX_SECONDS:g} seconds were over"
+                break
+            measured = self._step(rate, first=not steps)
+            if measured.step is None:
+                ended_early = measured.problem
+                break
+            steps.append(measured.step)
+            self._search.tell(rate, measured.step.outcome)
+            self._show(measured.step)
+        request, search = self._request, self._search
+        asked = Asked(
+            request.scenario.name, request.seed, request.target or OWN_SERVER, started_at, self._bounds.precision,
+            self._bounds.highest, self.notes, self._thresholds,
+        )  # fmt: skip
+        return conclude(asked, search, steps, ended_early)
+
+    def _step(self, rate: int, *, first: bool) -> Measured:
+        """Make a step; when its machines are not up in time, again more slowly."""
+        while True:
+            plan = plan_step(self._request.scenario, rate, self._step_seconds, self._paces[0], self._thresholds)
+            self._runs += 1
+            problem = ""
+            measured = Measured(None)
+            try:
+                record, history = self._make(plan, (self._request.seed + self._runs - 1) % (SEED_MAX + 1))
+                measured = measure_step(plan, record, history)
+            except* USER_ERRORS as group:
+                if first:
+                    raise
+                problem = _first_message(group)
+            if problem:
+                return Measured(None, problem=problem)
+            if measured.all_up or len(self._paces) == 1:
+                return measured
+            del self._paces[0]
+
+    def _show(self, step: Step) -> None:
+        p50, p99 = ("   never" if one is None else f"{one:8.1f}" for one in (step.p50_ms, step.p99_ms))
+        why = f" {escape(visible(f'{step.limit}: {step.why}'))}" if step.limit else ""
+        self._console.print(
+            f"{step.rate:8}  {step.machines:8}     {p50}  {p99}  [{COLOURS[step.outcome]}]{step.outcome}[/]{why}"
+        )
+
+
+def _first_message(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)
+
+
+def execute(request: Request, bounds: Bounds, step_seconds: float, console: Console) -> int:
+    """Search, report and give the exit code. Raises RunError, TargetError or ServerError when it cannot begin."""
+    see_open_files_suffice(machines_for(bounds.highest, request.scenario.fleet.heartbeat_interval_ns))
+    started = datetime.now(UTC)  # noqa: TID251 - when this search was
+    folder = request.out / request.scenario.name / "capacity" / started.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+
+    def make(plan: Plan, seed: int) -> tuple[RunRecord, History]:
+        step = msgspec.structs.replace(request, scenario=plan.scenario, seed=seed)
+        return observe(step, Console(file=io.StringIO(), quiet=True))
+
+    finder = Finder(request, bounds, step_seconds, make, time.monotonic, console)
+    capacity = finder.find(started.isoformat(timespec="milliseconds"))
+    console.print(capacity.summary, markup=False)
+    try:
+        console.print(f"Results: {write_capacity(capacity, folder)}", markup=False)
+    except OSError as error:
+        console.print(f"The result could not be written to {folder} ({error.strerror}): give another --out")
+    return capacity.exit_code

@@ -1,0 +1,169 @@
+"""What a search for a capacity says, as values and as `capacity.json`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.capacity.search import Interval, Search  # noqa: TC001 - the schema is made from the annotations
+from simulator.capacity.step import Step  # noqa: TC001 - as above
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+FILE = "capacity.json"
+
+
+class Conclusion(StrEnum):
+    """How a search ended.
+
+    FOUND: the server broke between the interval's ends. AT_LEAST: the highest rate allowed still held. HARNESS: the
+    harness was the limit, so the server bears at least what held. NOTHING_HELD: not even the lowest rate did.
+    UNFINISHED: it ended early, with what was known by then.
+    """
+
+    FOUND = "found"
+    AT_LEAST = "at_least"
+    HARNESS = "harness"
+    NOTHING_HELD = "nothing_held"
+    UNFINISHED = "unfinished"
+
+
+EXIT_CODES = {
+    Conclusion.FOUND: 0,
+    Conclusion.AT_LEAST: 0,
+    Conclusion.HARNESS: 3,
+    Conclusion.NOTHING_HELD: 3,
+    Conclusion.UNFINISHED: 3,
+}
+"""2 is a usage, scenario or reachability error, as for a run; 3 says that the server's capacity is not known."""
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a search says. Rates are heartbeats a second of the whole fleet.
+
+    `width` is the interval's own, as a share of its upper end, None while that is open; `wide` says that it is more
+    than the `precision` that was asked for. `limit` is the first that broke at `interval.failed`; `ended_early` says
+    why, if it did.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    scenario: str
+    seed: int
+    target: str
+    started_at: str
+    conclusion: Conclusion
+    exit_code: int
+    precision: float
+    interval: Interval
+    width: float | None
+    wide: bool
+    limit: str
+    why: str
+    ended_early: str
+    notes: list[str]
+    thresholds: dict[str, tuple[str, ...]]
+    steps: list[Step]
+    summary: str
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a search was asked, as its result repeats it."""
+
+    scenario: str
+    seed: int
+    target: str
+    started_at: str
+    precision: float
+    highest: int
+    notes: list[str]
+    thresholds: dict[str, tuple[str, ...]]
+
+
+def conclude(asked: Asked, search: Search, steps: list[Step], ended_early: str) -> Capacity:
+    """Say what a search found."""
+    interval = search.interval()
+    width = interval.width
+    conclusion = _conclusion(interval, search, ended_early)
+    broken = next((one for one in steps if one.rate == interval.failed and one.limit), None)
+    wide = conclusion in {Conclusion.FOUND, Conclusion.HARNESS} and (width is None or width > asked.precision)
+    limit, why = (broken.limit, broken.why) if broken else ("", "")
+    return Capacity(
+        scenario=asked.scenario,
+        seed=asked.seed,
+        target=asked.target,
+        started_at=asked.started_at,
+        conclusion=conclusion,
+        exit_code=EXIT_CODES[conclusion],
+        precision=asked.precision,
+        interval=interval,
+        width=width,
+        wide=wide,
+        limit=limit,
+        why=why,
+        ended_early=ended_early,
+        notes=asked.notes,
+        thresholds=asked.thresholds,
+        steps=steps,
+        summary=_summary(conclusion, interval, limit, ended_early) + (_width_said(asked, width) if wide else ""),
+    )
+
+
+def _conclusion(interval: Interval, search: Search, ended_early: str) -> Conclusion:
+    if ended_early:
+        return Conclusion.UNFINISHED
+    if interval.held is None:
+        return Conclusion.NOTHING_HELD
+    if interval.failed is None:
+        return Conclusion.AT_LEAST
+    return Conclusion.HARNESS if search.harness_was_the_limit() else Conclusion.FOUND
+
+
+def _summary(conclusion: Conclusion, interval: Interval, limit: str, ended_early: str) -> str:
+    held, failed = interval.held, interval.failed
+    match conclusion:
+        case Conclusion.FOUND:
+            return (
+                f"Capacity: {held}/s (between {_rate(interval.low)} and {_rate(interval.high)}); "
+                f"at {failed}/s the first limit to break was {limit}"
+            )
+        case Conclusion.AT_LEAST:
+            return f"Capacity: at least {held}/s, the highest rate allowed: give a higher --max-rate to find more"
+        case Conclusion.HARNESS:
+            return (
+                f"The harness itself was the limit at {failed}/s (between {_rate(interval.low)} and "
+                f"{_rate(interval.high)}); the server's capacity is at least {held}/s"
+            )
+        case Conclusion.NOTHING_HELD:
+            return f"Not even {failed}/s held: {limit} broke; give a lower --min-rate"
+        case _:
+            known = "nothing had held by then" if held is None else f"up to then {held}/s was the highest that held"
+            return f"Ended early: {ended_early}; {known}"
+
+
+def _rate(rate: int | None) -> str:
+    return "what is not known" if rate is None else f"{rate}/s"
+
+
+def _width_said(asked: Asked, width: float | None) -> str:
+    spread = "open" if width is None else f"{width:.0%} wide"
+    return f". Trials contradicted each other: the interval is {spread}, not the {asked.precision:.0%} asked for"
+
+
+def capacity_schema() -> dict[str, Any]:
+    """Give the JSON Schema of `capacity.json`."""
+    schema = msgspec.json.schema(Capacity)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness capacity", **schema}
+
+
+def write_capacity(capacity: Capacity, folder: Path) -> Path:
+    """Write `capacity.json` into a new folder, whole or not at all. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    temporary = folder / f"{FILE}.tmp"
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(capacity), indent=2) + b"\n")
+    temporary.replace(path)
+    return path

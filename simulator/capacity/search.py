@@ -1,0 +1,143 @@
+"""The search for the highest rate that holds: doubling, then bisection. No clock, no I/O: outcomes in, next rate out.
+
+Machines are noisy, so no single trial decides where the search turns: a rate that did not hold is tried again until two
+trials agree, and so is every rate of the bisection and, at the end, the highest that held. The interval that is
+reported leans on all trials: what contradicted the majority widens it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from simulator.limits import CAPACITY_STEPS_MAX
+
+AGREEING = 2
+"""Trials of a rate that must agree: the majority of three."""
+
+
+class Outcome(StrEnum):
+    """HELD: every limit held. BROKE: the server broke one. HARNESS: the harness could not make this load."""
+
+    HELD = "held"
+    BROKE = "broke"
+    HARNESS = "harness"
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Where to search, in heartbeats a second. `precision` is the interval's width as a share of its upper end."""
+
+    lowest: int
+    highest: int
+    precision: float
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """One step that was made."""
+
+    rate: int
+    outcome: Outcome
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """What a search knows, in heartbeats a second.
+
+    `held` is the highest rate that held by majority, None if none did; `failed` the lowest above it that did not, None
+    if none failed. All trials up to `low` held and all from `high` on did not: noise makes these two lie further apart.
+    """
+
+    held: int | None
+    failed: int | None
+    low: int | None
+    high: int | None
+
+    @property
+    def width(self) -> float | None:
+        """Give the distance from `low` to `high` as a share of `high`; None while there is no `high`."""
+        return None if self.high is None else (self.high - (self.low or 0)) / self.high
+
+
+class Search:
+    """Asks for one rate after the other, and is told what came of each."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        if not 0 < bounds.lowest <= bounds.highest or not 0 < bounds.precision < 1:
+            raise ValueError("a search goes from a positive rate to one not below it, with a precision between 0 and 1")
+        self._bounds = bounds
+        self.trials: list[Trial] = []
+
+    def tell(self, rate: int, outcome: Outcome) -> None:
+        """Take the outcome of a step."""
+        self.trials.append(Trial(rate, outcome))
+
+    def next_rate(self) -> int | None:
+        """Say which rate to try next; None when the interval is narrow enough or the bound on steps is reached."""
+        if len(self.trials) >= CAPACITY_STEPS_MAX:
+            return None
+        undecided = next((rate for rate in self._rates() if self._votes(rate) in {(0, 1), (1, 1)}), None)
+        if undecided is not None:
+            return undecided
+        held, failed = self._edges()
+        bounds = self._bounds
+        if failed is None:
+            if held is None:
+                return bounds.lowest
+            if held < bounds.highest:
+                return min(2 * held, bounds.highest)
+            return held if not self._sure(held) else None
+        return None if held is None else self._between(held, failed)
+
+    def _between(self, held: int, failed: int) -> int | None:
+        unsure = next((rate for rate in self._rates() if self._in_bisection(rate) and not self._sure(rate)), None)
+        if unsure is not None:
+            return unsure
+        middle = (held + failed) // 2
+        if failed - held > self._bounds.precision * failed and held < middle:
+            return middle
+        return None if self._sure(held) else held
+
+    def _in_bisection(self, rate: int) -> bool:
+        """Say whether a rate was first tried after some rate had failed."""
+        first = next(index for index, trial in enumerate(self.trials) if trial.rate == rate)
+        return any(trial.outcome is not Outcome.HELD for trial in self.trials[:first])
+
+    def interval(self) -> Interval:
+        """Say what is known so far."""
+        held, failed = self._edges()
+        broken = [trial.rate for trial in self.trials if trial.outcome is not Outcome.HELD]
+        sound = [trial.rate for trial in self.trials if trial.outcome is Outcome.HELD]
+        low = max((rate for rate in sound if not broken or rate < min(broken)), default=None)
+        high = min((rate for rate in broken if not sound or rate > max(sound)), default=None)
+        return Interval(held, failed, low, high)
+
+    def harness_was_the_limit(self) -> bool:
+        """Say whether what ended the search from above was the harness: most failures at the lowest that failed."""
+        _, failed = self._edges()
+        outcomes = [one.outcome for one in self.trials if one.rate == failed and one.outcome is not Outcome.HELD]
+        return 2 * outcomes.count(Outcome.HARNESS) > len(outcomes)
+
+    def _rates(self) -> list[int]:
+        return list(dict.fromkeys(trial.rate for trial in self.trials))
+
+    def _votes(self, rate: int) -> tuple[int, int]:
+        """Count how often a rate held, and how often it did not."""
+        outcomes = [trial.outcome for trial in self.trials if trial.rate == rate]
+        held = outcomes.count(Outcome.HELD)
+        return held, len(outcomes) - held
+
+    def _sure(self, rate: int) -> bool:
+        return max(self._votes(rate)) >= AGREEING
+
+    def _edges(self) -> tuple[int | None, int | None]:
+        """Give the highest rate that held below every one that failed, and the lowest that failed, by majority."""
+        failed = min((rate for rate in self._rates() if self._votes(rate)[1] >= AGREEING), default=None)
+        held = max(
+            (
+                rate
+                for rate in self._rates()
+                if self._votes(rate)[0] > self._votes(rate)[1] and (failed is None or rate < failed)
+            ),
+            default=None,
+        )
+        return held, failed

@@ -1,0 +1,240 @@
+"""One step of a search: the scenario made short and steady at a rate, and what its history says. No I/O."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from simulator.capacity.search import Outcome
+from simulator.checkers import CHECKERS, run_checkers
+from simulator.checkers.generator import check_generator
+from simulator.checkers.verdict import Status, Verdict
+from simulator.history import HONEST, NEVER_NS, Answer, Operation
+from simulator.judgement import judge_thresholds, measure, percentile_of
+from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
+from simulator.scenario.thresholds import parse_threshold
+from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.bundle.record import RunRecord
+    from simulator.history import History
+
+METRICS = ("heartbeat.", "requests.", "generator.")
+"""What thresholds of a step may be about."""
+DEFAULT_THRESHOLDS = {"heartbeat.response_time": ("p(99)<250ms",)}
+INTERVALS_MIN = 2
+"""Intervals of a machine that a window lasts at least, so that each machine is heard more than once."""
+SETTLE_SECONDS = 0.5
+MISSING_SHARE_MAX = 0.02
+MISSING_DEVIATIONS_MAX = 4
+"""Planned heartbeats that a window may lack: a share for drift, and what its two ends cut off by chance.
+
+With jitter each machine has up to one beat more or less within the window: a standard deviation of half a beat at most.
+"""
+HELD_UP_SHARE_MAX = 0.001
+SATURATED_CPU_SHARE = 0.9
+"""Of the one core that a harness can use: past this, answers wait in it before they are read."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A step to be made. Its window, which alone counts, is from `start_ns` to `end_ns`, from the run's start on."""
+
+    rate: int
+    machines: int
+    interval_ns: int
+    start_ns: int
+    end_ns: int
+    scenario: Scenario
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that was made. `p50_ms` and `p99_ms` are response times from the planned start on, None for endless.
+
+    `limit` names the first limit that broke, a checker or a threshold, and `why` says how; both are empty when all
+    held.
+    """
+
+    rate: int
+    machines: int
+    interval_ms: float
+    window_s: float
+    planned: int
+    accepted: int
+    p50_ms: float | None
+    p99_ms: float | None
+    outcome: Outcome
+    limit: str = ""
+    why: str = ""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What was made of a step: the step, or None if it cannot count, for the reason `problem`."""
+
+    step: Step | None
+    all_up: bool = True
+    problem: str = ""
+
+
+def machines_for(rate: int, interval_ns: int) -> int:
+    """Say how many machines make a rate.
+
+    As many as it takes at the scenario's interval, up to a preferred number; then the same machines beat faster, down
+    to the shortest interval; then there are more of them again.
+    """
+    wanted = math.ceil(rate * interval_ns / SECOND_NS)
+    fewest = math.ceil(rate * CAPACITY_INTERVAL_MIN_SECONDS)
+    return max(1, min(wanted, max(CAPACITY_MACHINES_PREFERRED, fewest)))
+
+
+def thresholds_of(scenario: Scenario) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Give the thresholds that a short, steady step can be held to, and notes for people on what was changed."""
+    kept: dict[str, tuple[str, ...]] = {}
+    left_out = []
+    for metric, expressions in scenario.thresholds.items():
+        fit = tuple(one for one in expressions if metric.startswith(METRICS) and not _asks_for_an_amount(metric, one))
+        left_out += [f"{metric}: {one}" for one in expressions if one not in fit]
+        if fit:
+            kept[metric] = fit
+    notes = []
+    if left_out:
+        notes.append(f"left out, as they say nothing about a short, steady step: {'; '.join(left_out)}")
+    if not any(metric.endswith("_time") for metric in kept):
+        kept.update(DEFAULT_THRESHOLDS)
+        notes.append("the scenario limits no latency: heartbeat.response_time p(99)<250ms is wanted")
+    fleet = scenario.fleet
+    parts = [name for name, there in (("attacks", scenario.attacks), ("silences", fleet.silence),
+                                      ("wrong clocks", fleet.clocks), ("stages", fleet.stages)) if there]  # fmt: skip
+    if parts:
+        notes.append(f"steps are without the scenario's {', '.join(parts)}: what is measured is a steady, honest fleet")
+    return kept, notes
+
+
+def _asks_for_an_amount(metric: str, expression: str) -> bool:
+    """Say whether a threshold wants a number of events that depends on how long a run is."""
+    threshold = parse_threshold(metric, expression)
+    return threshold.aggregate == "count" and (
+        threshold.comparison in {">", ">="} or (threshold.comparison == "==" and threshold.bound > 0)
+    )
+
+
+def plan_step(
+    scenario: Scenario, rate: int, seconds: float, machines_per_second: float, thresholds: dict[str, tuple[str, ...]]
+) -> Plan:
+    """Make the scenario a step: a ramp to bring the machines up, an interval to settle, and a window to measure."""
+    fleet = scenario.fleet
+    machines = machines_for(rate, fleet.heartbeat_interval_ns)
+    interval_ns = round(machines * SECOND_NS / rate)
+    ramp_ns = round((1 + machines / machines_per_second) * SECOND_NS)
+    start_ns = ramp_ns + interval_ns + round(SETTLE_SECONDS * SECOND_NS)
+    end_ns = start_ns + max(round(seconds * SECOND_NS), INTERVALS_MIN * interval_ns)
+    steady = msgspec.structs.replace(
+        fleet,
+        machines=machines,
+        owners=min(fleet.owners, machines),
+        heartbeat_interval_ns=Duration(interval_ns),
+        stages=(Stage(duration_ns=Duration(ramp_ns), target=machines),),
+        clocks=(),
+        silence=(),
+    )
+    step = msgspec.structs.replace(
+        scenario, fleet=steady, attacks=(), duration_ns=Duration(end_ns), thresholds=thresholds
+    )
+    return Plan(rate, machines, interval_ns, start_ns, end_ns, step)
+
+
+def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
+    """Judge a step by its window: checkers see the whole history, but for the one about the harness itself."""
+    if record.interrupted:
+        return Measured(None, problem=record.interrupted)
+    rows = history.rows()
+    up = rows[(rows["operation"] == Operation.POLICY_FETCH) & (rows["got"] == Answer.ACCEPTED)]
+    settled_ns = plan.start_ns - plan.interval_ns
+    brought_up = len(np.unique(up[up["answered_ns"] <= settled_ns]["machine"]))
+    all_up = brought_up >= plan.machines
+    window = history.with_rows(rows[(rows["planned_ns"] >= plan.start_ns) & (rows["planned_ns"] < plan.end_ns)])
+    window.generator = [one for one in history.generator if plan.start_ns < one.at_ns <= plan.end_ns]
+    others = {name: check for name, check in CHECKERS.items() if name != "generator"}
+    checkers = run_checkers(history, record.facts, others)
+    generator = check_generator(window, record.facts)
+    thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
+    beats = window.rows()
+    beats = beats[(beats["operation"] == Operation.HEARTBEAT) & (beats["campaign"] == HONEST)]
+    accepted = int((beats["got"] == Answer.ACCEPTED).sum())
+    planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
+    held_up = sum(one.held_up for one in window.generator)
+    outcome, limit, why = Outcome.HELD, "", ""
+    if not all_up:
+        limit, why = "onboarding", f"{brought_up} of {plan.machines} machines were up when the step had to begin"
+    else:
+        limit, why = _first_broken(checkers, generator, thresholds)
+    if not limit and held_up > HELD_UP_SHARE_MAX * planned:
+        limit, why = "held up", f"{held_up} heartbeats could not leave: the target still owed their machine an answer"
+    if not limit and planned - accepted > _may_be_missing(planned, plan.machines):
+        limit, why = "rate", f"{accepted} of {planned} planned heartbeats were accepted"
+    if limit:
+        outcome = Outcome.BROKE
+        proven = any(one.status is Status.FAIL for one in checkers)
+        harness = _harness_limit(generator, thresholds, window)
+        if harness and not proven:
+            outcome, limit, why = Outcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
+    p50, p99 = (_response_ms(beats, percentile) for percentile in (50, 99))
+    step = Step(
+        rate=plan.rate,
+        machines=plan.machines,
+        interval_ms=plan.interval_ns / 1e6,
+        window_s=(plan.end_ns - plan.start_ns) / SECOND_NS,
+        planned=planned,
+        accepted=accepted,
+        p50_ms=p50,
+        p99_ms=p99,
+        outcome=outcome,
+        limit=limit,
+        why=why,
+    )
+    return Measured(step, all_up)
+
+
+def _may_be_missing(planned: int, machines: int) -> float:
+    return MISSING_SHARE_MAX * planned + MISSING_DEVIATIONS_MAX * 0.5 * math.sqrt(machines)
+
+
+def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[Verdict]) -> tuple[str, str]:
+    """Name the first limit that did not hold: what checkers proved first, then thresholds, then what is unknown."""
+    ranked = [one for one in checkers if one.status is Status.FAIL]
+    ranked += [one for one in thresholds if one.status is not Status.PASS]
+    ranked += [one for one in [generator, *checkers] if one.status is Status.INCONCLUSIVE]
+    return (ranked[0].name, ranked[0].summary) if ranked else ("", "")
+
+
+def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History) -> str:
+    """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so."""
+    if generator.status is not Status.PASS:
+        return generator.summary
+    shares = [one.cpu_share for one in window.generator]
+    if shares and float(np.median(shares)) >= SATURATED_CPU_SHARE:
+        return f"it used {float(np.median(shares)):.0%} of a core, and can use one"
+    for one in thresholds:
+        if one.status is Status.PASS:
+            continue
+        metric, _, expression = one.name.partition(": ")
+        if metric.startswith("generator."):
+            return f"{one.name} did not hold"
+        if metric == "heartbeat.response_time":
+            series = measure(window, [generator], 0)
+            if judge_thresholds({"heartbeat.service_time": (expression,)}, series)[0].status is Status.PASS:
+                return "heartbeats left late: counted from their sending, answers came in time"
+    return ""
+
+
+def _response_ms(beats: NDArray[np.void], percentile: float) -> float | None:
+    """Give a percentile of the response times, lost answers as endless; None for endless, or for nothing measured."""
+    if not len(beats):
+        return None
+    taken = np.where(beats["answered_ns"] == NEVER_NS, np.inf, (beats["answered_ns"] - beats["planned_ns"]) / 1e6)
+    value = percentile_of(taken, percentile)
+    return value if math.isfinite(value) else None
