@@ -13,7 +13,16 @@ from rich.markup import escape
 
 from simulator.capacity.result import Asked, Capacity, conclude, write_capacity
 from simulator.capacity.search import Bounds, Outcome, Search
-from simulator.capacity.step import Measured, Plan, Step, machines_for, measure_step, plan_step, thresholds_of
+from simulator.capacity.step import (
+    ONBOARDING,
+    Measured,
+    Plan,
+    Step,
+    machines_for,
+    measure_step,
+    plan_step,
+    thresholds_of,
+)
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
 from simulator.report.text import visible
 from simulator.run import OWN_SERVER, USER_ERRORS, Request, RunError, observe, see_open_files_suffice
@@ -26,8 +35,13 @@ if TYPE_CHECKING:
 
     Make = Callable[[Plan, int], tuple[RunRecord, History]]
 
-PACES_MACHINES_PER_SECOND = (150.0, 75.0, 37.5)
-"""How fast machines are brought up: each next one after a step for which they were not up in time."""
+PACE_MACHINES_PER_SECOND = 150.0
+PACE_MIN_MACHINES_PER_SECOND = 2.0
+"""How fast machines are brought up, at first and at least; slower once they were not up in time."""
+PACE_MARGIN = 0.7
+"""Of the pace at which machines did come up: the load grows as they do."""
+TRIES_MAX = 4
+"""Of one step, each slower, to have its machines up in time."""
 COLOURS = {Outcome.HELD: "green", Outcome.BROKE: "red", Outcome.HARNESS: "yellow"}
 
 
@@ -46,7 +60,7 @@ class Finder:
         self._now = seconds_now
         self._console = console
         self._thresholds, self.notes = thresholds_of(request.scenario)
-        self._paces = list(PACES_MACHINES_PER_SECOND)
+        self._pace = PACE_MACHINES_PER_SECOND
         self._runs = 0
 
     def find(self, started_at: str) -> Capacity:
@@ -76,12 +90,12 @@ class Finder:
         return conclude(asked, search, steps, ended_early)
 
     def _step(self, rate: int, *, first: bool) -> Measured:
-        """Make a step; when its machines are not up in time, again more slowly."""
-        while True:
-            plan = plan_step(self._request.scenario, rate, self._step_seconds, self._paces[0], self._thresholds)
+        """Make a step; when its machines are not up in time, again more slowly, and all that follow with it."""
+        measured = Measured(None)
+        for _ in range(TRIES_MAX):
+            plan = plan_step(self._request.scenario, rate, self._step_seconds, self._pace, self._thresholds)
             self._runs += 1
             problem = ""
-            measured = Measured(None)
             try:
                 record, history = self._make(plan, (self._request.seed + self._runs - 1) % (SEED_MAX + 1))
                 measured = measure_step(plan, record, history)
@@ -91,9 +105,11 @@ class Finder:
                 problem = _first_message(group)
             if problem:
                 return Measured(None, problem=problem)
-            if measured.all_up or len(self._paces) == 1:
-                return measured
-            del self._paces[0]
+            if measured.step is None or measured.step.limit != ONBOARDING:
+                break
+            came_up = PACE_MARGIN * self._pace * measured.up_share
+            self._pace = max(min(came_up, self._pace / 2), PACE_MIN_MACHINES_PER_SECOND)
+        return measured
 
     def _show(self, step: Step) -> None:
         p50, p99 = ("   never" if one is None else f"{one:8.1f}" for one in (step.p50_ms, step.p99_ms))

@@ -30,6 +30,8 @@ DEFAULT_THRESHOLDS = {"heartbeat.response_time": ("p(99)<250ms",)}
 INTERVALS_MIN = 2
 """Intervals of a machine that a window lasts at least, so that each machine is heard more than once."""
 SETTLE_SECONDS = 0.5
+ONBOARDING = "onboarding"
+"""The limit that a step broke if nothing else did, but its machines were not all up in time."""
 MISSING_SHARE_MAX = 0.02
 MISSING_DEVIATIONS_MAX = 4
 """Planned heartbeats that a window may lack: a share for drift, and what its two ends cut off by chance.
@@ -73,10 +75,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What was made of a step: the step, or None if it cannot count, for the reason `problem`."""
+    """What was made of a step: the step, or None if it cannot count, for the reason `problem`.
+
+    `up_share` is how many of its machines were up when it had to begin.
+    """
 
     step: Step | None
-    all_up: bool = True
+    up_share: float = 1.0
     problem: str = ""
 
 
@@ -155,7 +160,6 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     up = rows[(rows["operation"] == Operation.POLICY_FETCH) & (rows["got"] == Answer.ACCEPTED)]
     settled_ns = plan.start_ns - plan.interval_ns
     brought_up = len(np.unique(up[up["answered_ns"] <= settled_ns]["machine"]))
-    all_up = brought_up >= plan.machines
     window = history.with_rows(rows[(rows["planned_ns"] >= plan.start_ns) & (rows["planned_ns"] < plan.end_ns)])
     window.generator = [one for one in history.generator if plan.start_ns < one.at_ns <= plan.end_ns]
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
@@ -167,13 +171,12 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     accepted = int((beats["got"] == Answer.ACCEPTED).sum())
     planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
     held_up = sum(one.held_up for one in window.generator)
-    outcome, limit, why = Outcome.HELD, "", ""
-    if not all_up:
-        limit, why = "onboarding", f"{brought_up} of {plan.machines} machines were up when the step had to begin"
-    else:
-        limit, why = _first_broken(checkers, generator, thresholds)
+    outcome = Outcome.HELD
+    limit, why = _first_broken(checkers, generator, thresholds)  # what a part of the fleet breaks, all of it does
     if not limit and held_up > HELD_UP_SHARE_MAX * planned:
         limit, why = "held up", f"{held_up} heartbeats could not leave: the target still owed their machine an answer"
+    if not limit and brought_up < plan.machines:
+        limit, why = ONBOARDING, f"{brought_up} of {plan.machines} machines were up when the step had to begin"
     if not limit and planned - accepted > _may_be_missing(planned, plan.machines):
         limit, why = "rate", f"{accepted} of {planned} planned heartbeats were accepted"
     if limit:
@@ -196,7 +199,7 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
         limit=limit,
         why=why,
     )
-    return Measured(step, all_up)
+    return Measured(step, brought_up / plan.machines)
 
 
 def _may_be_missing(planned: int, machines: int) -> float:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from simulator.capacity import driver
-from simulator.capacity.driver import PACES_MACHINES_PER_SECOND, Finder
+from simulator.capacity.driver import PACE_MACHINES_PER_SECOND, TRIES_MAX, Finder
 from simulator.capacity.result import Capacity, Conclusion, capacity_schema, write_capacity
 from simulator.capacity.search import Bounds, Outcome
 from simulator.capacity.step import Measured, Plan, Step
@@ -144,18 +144,20 @@ def test_machines_that_are_not_up_in_time_get_more_of_it_from_then_on(monkeypatc
 
     def measure(plan: Plan) -> Measured:
         ramps.append(plan.machines / (plan.scenario.fleet.stages[0].duration_ns / 1e9 - 1))
-        return Measured(step(plan, Outcome.HELD), all_up=len(ramps) != 2)
+        if len(ramps) == 2:
+            return Measured(step(plan, Outcome.BROKE, "onboarding"), up_share=0.4)
+        return Measured(step(plan, Outcome.HELD))
 
     World(monkeypatch, measure).find(Bounds(100, 200, 0.1))
-    fast, slow, _ = PACES_MACHINES_PER_SECOND
+    fast, slow = PACE_MACHINES_PER_SECOND, PACE_MACHINES_PER_SECOND * 0.28
     assert ramps == pytest.approx([fast, fast, slow, slow])
 
 
 def test_a_fleet_that_never_comes_up_breaks_the_step_after_the_slowest_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, lambda plan: Measured(step(plan, Outcome.BROKE, "onboarding"), all_up=False))
+    world = World(monkeypatch, lambda plan: Measured(step(plan, Outcome.BROKE, "onboarding"), up_share=0.5))
     found = world.find()
     assert (found.conclusion, found.limit) == (Conclusion.NOTHING_HELD, "onboarding")
-    assert len(world.made) == len(PACES_MACHINES_PER_SECOND) + 1
+    assert len(world.made) == 2 * TRIES_MAX
 
 
 def test_no_step_begins_after_the_longest_time_a_search_may_take(monkeypatch: pytest.MonkeyPatch) -> None:

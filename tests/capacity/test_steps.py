@@ -148,9 +148,13 @@ def test_a_checker_that_cannot_know_does_not_hold(monkeypatch: pytest.MonkeyPatc
 
 def test_machines_that_were_not_up_in_time_make_a_step_that_asks_for_more_time() -> None:
     found = measured(planned(), up=99)
-    assert not found.all_up
+    assert found.up_share == 0.99
     assert outcome_of(found) == (Outcome.BROKE, "onboarding")
-    assert measured(planned()).all_up
+    assert measured(planned()).up_share == 1
+
+
+def test_a_part_of_the_fleet_that_breaks_a_limit_is_answer_enough() -> None:
+    assert outcome_of(measured(planned(), up=50, took_ms=400))[1] == "heartbeat.response_time: p(99)<250ms"
 
 
 def test_an_interrupted_step_counts_for_nothing() -> None:
