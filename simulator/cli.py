@@ -17,6 +17,7 @@ from simulator.capacity.commands import capacity
 from simulator.limits import SEED_MAX
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
+from simulator.state_commands import state_app
 from simulator.traces import commands as traces
 from simulator.traces.commands import Record, WithSecrets, recording_of
 
@@ -38,6 +39,7 @@ attack_app = typer.Typer(help="Explain the attacks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
 app.add_typer(attack_app, name="attack")
 app.add_typer(bench_app, name="bench")
+app.add_typer(state_app, name="state")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
 TargetUrl = Annotated[

@@ -118,3 +118,7 @@ CAPACITY_MACHINES_PREFERRED = 1000
 """Machines of a step, while they can beat faster instead: each costs several requests before the step counts."""
 CAPACITY_INTERVAL_MIN_SECONDS = 0.25
 """Of one machine in a step: four heartbeats a second from its address, inside the default rate limit of five."""
+STATE_FILE_MAX_BYTES = 256 << 20
+"""A state file that is looked into: about three times what 100,000 machines take, and what a laptop's memory holds."""
+STATE_PROBLEMS_SHOWN_MAX = 20
+"""Things wrong in a state file that are named; more of them say nothing else about what became of it."""

@@ -51,6 +51,8 @@ def test_the_commands_are_these() -> None:
         "attack show",
         "bench heartbeat",
         "bench memory",
+        "state check",
+        "state show",
     }
 
 

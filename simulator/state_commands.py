@@ -1,0 +1,116 @@
+"""`hatchfarm state`: look into state files before a server depends on them. Reads only, and shows no secret."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile, read_state
+from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RIGHT, WRONG, UNUSABLE = 0, 1, 2
+HIDDEN = "(hidden)"
+SECRET_FIELDS = frozenset({"secret", "signature"})
+"""Tokens; and signatures, because owners' are made with a token that people choose, which they would let one guess."""
+SECTIONS = ("machines", "machine_certs", "worker_status", "policies", "consents", "audit_events")
+state_app = typer.Typer(help="Look into state files; no secret is shown.", no_args_is_help=True)
+
+File = Annotated[
+    Path,
+    typer.Argument(help="A state file of schema 1, or a legacy worker-status file.", envvar="HATCHFARM_STATE_FILE"),
+]
+
+
+@state_app.command()
+def check(file: File) -> None:
+    """Say whether a state file is whole, and what is wrong where.
+
+    Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
+    """
+    state = _read("check", file)
+    for remark in _remarks(file, state):
+        typer.echo(f"  note   {_printable(remark)}")
+    for problem in state.problems[:STATE_PROBLEMS_SHOWN_MAX]:
+        typer.echo(f"  wrong  {_printable(problem)}")
+    if len(state.problems) > STATE_PROBLEMS_SHOWN_MAX:
+        typer.echo(f"  wrong  and {len(state.problems) - STATE_PROBLEMS_SHOWN_MAX:,} more")
+    kind = "state file of schema 1" if isinstance(state, StateFile) else "legacy worker-status file"
+    wrong = len(state.problems)
+    verdict = f"wrong in {wrong:,} place{'s' if wrong > 1 else ''}" if wrong else "right"
+    typer.echo(f"{file}: {verdict}, a {kind} with {_counts(state)}")
+    raise typer.Exit(WRONG if state.problems else RIGHT)
+
+
+@state_app.command()
+def show(file: File) -> None:
+    """Print what a state file holds as JSON, with tokens and signatures hidden.
+
+    Exit codes: 0 all of it, 1 without the records that are wrong, 2 it cannot be read as a state file.
+    """
+    state = _read("show", file)
+    shown: dict[str, Any] = {"saved_at": state.saved_at} if isinstance(state, StateFile) else {}
+    for section in _sections(state):
+        records = msgspec.to_builtins(getattr(state, section))
+        for record in records if isinstance(records, list) else records.values():
+            record.update({name: HIDDEN for name in record if name in SECRET_FIELDS})
+        shown[section] = records
+    if isinstance(state, StateFile):
+        # What a section of another program holds is not known, so it may be keys.
+        shown.update(dict.fromkeys(state.unknown, HIDDEN))
+    typer.echo(json.dumps(shown, indent=2))
+    if state.problems:
+        sys.stderr.write(f"hatchfarm state show: {file} is wrong in places: `hatchfarm state check` names them\n")
+    raise typer.Exit(WRONG if state.problems else RIGHT)
+
+
+def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(STATE_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        _fail(command, f"cannot read {file} ({error.strerror})")
+    if len(content) > STATE_FILE_MAX_BYTES:
+        _fail(command, f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
+    try:
+        return read_state(content)
+    except StateFileError as error:
+        _fail(command, f"{file}: {_printable(str(error))}")
+
+
+def _remarks(file: Path, state: StateFile | WorkerStatusFile) -> list[str]:
+    remarks: list[str] = []
+    if isinstance(state, StateFile):
+        if stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+            remarks.append(f"others may read it, and it holds the machines' tokens: chmod 600 {file}")
+        remarks += [f"{name}: not a section of schema 1" for name in state.unknown]
+        remarks += state.remarks
+    left_out = len(remarks) - STATE_PROBLEMS_SHOWN_MAX
+    return remarks if left_out <= 0 else [*remarks[:STATE_PROBLEMS_SHOWN_MAX], f"and {left_out:,} more"]
+
+
+def _sections(state: StateFile | WorkerStatusFile) -> tuple[str, ...]:
+    return SECTIONS if isinstance(state, StateFile) else ("worker_status",)
+
+
+def _counts(state: StateFile | WorkerStatusFile) -> str:
+    counts: Mapping[str, int] = {section: len(getattr(state, section)) for section in _sections(state)}
+    return ", ".join(f"{section} {count:,}" for section, count in counts.items())
+
+
+def _printable(text: str) -> str:
+    """Escape what a terminal might obey: names in the file are its writer's."""
+    return text.encode("unicode_escape").decode()
+
+
+def _fail(command: str, message: str) -> NoReturn:
+    sys.stderr.write(f"hatchfarm state {command}: {message}\n")
+    raise typer.Exit(UNUSABLE)
