@@ -11,6 +11,7 @@ import msgspec
 from simulator.bundle.errors import BundleError
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
+from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +65,11 @@ def read_record(folder: Path) -> RunRecord:
         if plain.get("format") != FORMAT:
             raise BundleError(f"{FILE} is of format {plain.get('format')!r}, this version reads {FORMAT}")
         plain["facts"]["baseline"] = {name: float(value) for name, value in plain["facts"]["baseline"].items()}
-        return msgspec.convert(plain, RunRecord)
+        record = msgspec.convert(plain, RunRecord)
+        for metric, expressions in record.thresholds.items():
+            for expression in expressions:
+                parse_threshold(metric, expression)  # it raises, as a ValueError, for one that cannot be judged
+        return record
     except OSError as error:
         raise BundleError(f"{FILE} cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
