@@ -69,11 +69,11 @@ def read_record(folder: Path) -> RunRecord:
         for metric, expressions in record.thresholds.items():
             for expression in expressions:
                 parse_threshold(metric, expression)  # it raises, as a ValueError, for one that cannot be judged
-        return record
     except OSError as error:
         raise BundleError(f"{FILE} cannot be read ({error.strerror})") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{FILE} is no record of a run ({error})") from None
+    return record
 
 
 def _written(value: float) -> float | str:
