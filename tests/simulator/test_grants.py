@@ -66,6 +66,10 @@ def test_ids_of_any_deployment_are_taken(identifier: str) -> None:
 
 
 @given(token=st.text(min_size=1, max_size=60))
+@example("5a\r\nX-Evil: 1")
+@example("5a\n")
+@example("5a 5a")
+@example("é")
 def test_a_token_goes_into_one_header_and_nowhere_else(token: str) -> None:
     machine = Machine(0, "ada", 1)
     data = {**ACTIONS[Action.REGISTER], "machine_token": token}
@@ -75,7 +79,8 @@ def test_a_token_goes_into_one_header_and_nowhere_else(token: str) -> None:
         assert not machine.worker_id
         return
     message = call_of(machine, Action.FETCH_POLICY, "owner", "").message("host")
-    assert message.count(b"\r\n") == 5
+    assert message.count(b"\r\n") == message.count(b"\n") == 5
+    assert token.strip() == token
     assert b"\r\nX-Machine-Token: %b\r\n" % token.encode() in message
     beat = heartbeat_request("host", machine.worker_id, token, machine.certificate_id, b"{}")
     assert beat.count(b"\r\n") == 7
