@@ -43,6 +43,16 @@ async def test_slow_clients_are_closed_and_honest_ones_served(name: str) -> None
         (await play_live(name, target, defences=HURRIED)).see_that_all_is_well()
 
 
+async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has long sent them all, so that it has nothing to give up."""
+    monkeypatch.setattr(CATALOGUE["http.slow-read"], "events", 1)
+    monkeypatch.setattr(CATALOGUE["http.slow-read"], "margin_seconds", 0.3)
+    monkeypatch.setattr(http_slow, "DRAIN_SECONDS", 1.5)
+    async with serving(**OPEN, **DEADLINES) as (_, target):
+        played = await play_live("http.slow-read", target, defences=HURRIED)
+    played.see_that_all_is_well(undecided=frozenset({"closed-in-time"}))
+
+
 async def test_a_thousand_requests_in_one_write_are_answered_in_order_and_limited() -> None:
     async with serving() as (api, target), sockets_closed_after():
         played = await play_live("http.pipeline", target)
