@@ -41,10 +41,10 @@ SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
 BURN = "\n        state.nonces.reserve(nonce_key(worker.serial, nonce), timestamp_ns, now.monotonic_ns)"
-FIXED_WINDOW = """window = monotonic_ns // 4_000_000_000
+FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     seen = self._full_at[key, window] = self._full_at.get((key, window), 0) + 1
     if window:
-        return 0 if seen <= 40 else 1_000_000_000
+        return 0 if seen <= 20 else 1_000_000_000
     full_at = self._full_at.get(key)"""
 REVOKED = "consent.revoked_ns = call.now.wall_ns"
 
