@@ -149,11 +149,14 @@ class Inject(OwnerAttack):
         registered = [one for one in events if one.get("type") == "machine_registered"]
         once = Counter(one.get("object_id") for one in registered) == Counter(names.keys())
         denials = kinds["machine_certificate_issue_denied"]
-        held = once and kinds["policy_created"] == policies and denials == len(HOSTILE_TEXTS)
+        held: bool | None = once and kinds["policy_created"] == policies and denials == len(HOSTILE_TEXTS)
         message = (
             f"{len(names)} registrations, {policies} policies and {len(HOSTILE_TEXTS)} refused rotations left "
             f"{len(registered)}, {kinds['policy_created']} and {denials} events"
         )
+        if not held and events and events[0].get("sequence", 1) != 1:
+            held = None
+            message += ", but the oldest events are no longer kept: whether too early, the audit checker judges"
         yield Say("one-event-each", held, message, {"types": dict(kinds)})
         changed_names = []
         for event in registered:
