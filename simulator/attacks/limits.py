@@ -25,8 +25,12 @@ REQUESTS_MAX = 600
 """More than this at once would be load, not attack: a limit that is higher is not reached."""
 RETRY_MARGIN_NS = 50_000_000
 """By how much later than told it is tried again: the answer may have been made a moment before it was read."""
-EDGE_NS = 100_000_000
-"""How far before and after the edge of a window its two bursts are."""
+EDGE_NS = 150_000_000
+"""How far before and after the edge of a window its two bursts are: more than an edge that was learned may be off."""
+WINDOW_NS = SECOND_NS
+"""The shortest window that is guessed: limits are mostly told by the second."""
+POLL_NS = 25_000_000
+"""How often it is asked whether a window has ended: two edges known this well tell a third within 63 ms."""
 PEERS_MIN = 2
 
 
@@ -140,20 +144,22 @@ class WindowEdge(_Limit):
     """Two bursts, before and after the edge of a window, which a limiter that counts by windows lets through."""
 
     name = "limit.window-edge"
-    shape = "two bursts around an edge: of windows by the clock, and of windows from the first request on"
+    shape = "two bursts around an edge: of windows by the clock, from the first request on, and as refusals tell"
 
     def script(self, stage: Stage) -> Script[None]:
-        """Try edges by the clock, and edges a second and a bucket's refill after a first request."""
+        """Try edges by the clock, edges a second and a bucket's refill after a first request, and edges it learns."""
         defences = stage.defences
-        refill_ns = max(SECOND_NS, round(defences.burst / defences.refill_per_second) * SECOND_NS)
+        refill_ns = max(WINDOW_NS, round(defences.burst / defences.refill_per_second) * SECOND_NS)
         to_edge_ns = refill_ns - stage.wall() % refill_ns
         if to_edge_ns < 2 * EDGE_NS:
             to_edge_ns += refill_ns
         outcomes = yield from self._around(stage, stage.now() + to_edge_ns, 0, opened=False)
         yield _Excess(outcomes, defences).say("clock-window")
-        for client, length_ns in ((1, SECOND_NS), (2, refill_ns)):
+        for client, length_ns in ((1, WINDOW_NS), (2, refill_ns)):
             outcomes = yield from self._around(stage, stage.now() + length_ns, client, opened=True)
             yield _Excess(outcomes, defences).say("first-request-window")
+        outcomes = yield from self._learned(stage, 3, 2 * refill_ns)
+        yield _Excess(outcomes, defences).say("learned-window")
 
     @staticmethod
     def _around(stage: Stage, edge_ns: int, client: int, *, opened: bool) -> Script[list[Outcome]]:
@@ -165,6 +171,28 @@ class WindowEdge(_Limit):
             yield Pause(moment_ns)
             outcomes += yield Together(tuple(ask_health(stage, client) for _ in range(burst)))
         return outcomes
+
+    def _learned(self, stage: Stage, client: int, patience_ns: int) -> Script[list[Outcome]]:
+        """Learn when windows of any phase and length end, leave one unused, and be around its end."""
+        outcomes: list[Outcome] = []
+        edges: list[int] = []
+        # Once before a first edge, and once behind it: from there on it takes a whole window to be served again.
+        while len(edges) < 2:  # noqa: PLR2004 - two edges tell a length
+            outcomes += yield Together(tuple(ask_health(stage, client) for _ in range(stage.defences.burst)))
+            asked_ns, until_ns = stage.now(), stage.now() + patience_ns
+            while stage.now() < until_ns:
+                again: Outcome = yield ask_health(stage, client)
+                outcomes.append(again)
+                if again.status == OK:
+                    edges.append((asked_ns + again.answered_ns) // 2)
+                    break
+                asked_ns = again.sent_ns
+                yield Pause(asked_ns + POLL_NS)
+            else:
+                return outcomes
+        # The window behind the second edge is used up; the next one is left alone until just before its end.
+        edge_ns = edges[1] + 2 * (edges[1] - edges[0])
+        return outcomes + (yield from self._around(stage, edge_ns, client, opened=False))
 
 
 class SpoofedAddress(_Limit):

@@ -25,6 +25,9 @@ SECOND_NS = 1_000_000_000
 QUICK = Defences(burst=10, refill_per_second=10.0)
 """A bucket that is full again within a second, so that edges come soon."""
 SETTINGS = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 10.0}
+WINDOW_NS = 600_000_000
+HASTY = Defences(burst=10, refill_per_second=10 * SECOND_NS / WINDOW_NS)
+"""As much in a window as a bucket gains in it, so that only what is around an edge exceeds it."""
 NAMES = ["limit.burst", "limit.window-edge", "limit.spoofed-ip"]
 
 
@@ -106,10 +109,10 @@ def one_for_all(_connection: Connection, _message: bytes) -> str:
     return "all"
 
 
-async def play_limited(name: str, talk: Talk) -> Played:
+async def play_limited(name: str, talk: Talk, defences: Defences = QUICK) -> Played:
     """Play an attack against a server with limits of its own."""
     async with wrong_server(talk) as target:
-        return await play_live(name, target, defences=QUICK)
+        return await play_live(name, target, defences=defences)
 
 
 @pytest.mark.parametrize("name", ["limit.burst", "limit.spoofed-ip"])
@@ -158,8 +161,12 @@ async def test_a_server_that_believes_a_claimed_address_is_found(header: str) ->
 
 
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
-async def test_a_limiter_that_counts_by_windows_is_found(from_first: bool) -> None:  # noqa: FBT001 - a parameter
-    """As many as a bucket holds in every second: twice as many around the end of one."""
+async def test_a_limiter_that_counts_by_windows_is_found(
+    from_first: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as a bucket holds in every window: twice as many around the end of one."""
+    monkeypatch.setattr(limits, "WINDOW_NS", WINDOW_NS)
     counts: dict[tuple[str, int], int] = {}
     opened: dict[str, int] = {}
 
@@ -167,15 +174,34 @@ async def test_a_limiter_that_counts_by_windows_is_found(from_first: bool) -> No
         while message := await connection.message():
             client, now = connection.client, SystemClock().now()
             at_ns = now.monotonic_ns - opened.setdefault(client, now.monotonic_ns) if from_first else now.wall_ns
-            window = client, at_ns // SECOND_NS
+            window = client, at_ns // WINDOW_NS
             counts[window] = counts.get(window, 0) + 1
             allowed = counts[window] <= QUICK.burst
             await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 1"))
 
-    played = await play_limited("limit.window-edge", by_windows)
-    assert played.broken == {"first-request-window" if from_first else "clock-window"} or (
-        "first-request-window" in played.broken
-    ), played.said
+    played = await play_limited("limit.window-edge", by_windows, HASTY)
+    assert {"first-request-window" if from_first else "clock-window", "learned-window"} <= played.broken, played.said
+
+
+@pytest.mark.parametrize("phase", [0.25, 0.75])
+async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
+    phase: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a clock nor a first request tells where its windows end, and no guess their length: refusals do."""
+    counts: dict[tuple[str, int], int] = {}
+    monkeypatch.setattr(limits, "WINDOW_NS", WINDOW_NS)
+    length_ns = WINDOW_NS + 57_000_000
+    start_ns = time.monotonic_ns() - int(phase * length_ns)
+
+    async def by_windows(connection: Connection) -> None:
+        while message := await connection.message():
+            window = connection.client, (time.monotonic_ns() - start_ns) // length_ns
+            counts[window] = counts.get(window, 0) + 1
+            allowed = counts[window] <= QUICK.burst
+            await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 2"))
+
+    played = await play_limited("limit.window-edge", by_windows, HASTY)
+    assert "learned-window" in played.broken, played.said
 
 
 # --- what is worked out
