@@ -17,7 +17,7 @@ from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import matches, sign_text
 from simulator.fleet.machine import Action, Machine
 from simulator.history import NEVER_NS, Answer, Operation
-from simulator.limits import ONBOARDING_MAX_CONCURRENT
+from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
 from simulator.worlds.onboarding import POLICY_TRIES, Onboarding, make_rules
 from simulator.worlds.target import TargetError, machine_source, owner_source
 from tests.simulator.conftest import (
@@ -260,8 +260,30 @@ async def test_a_policy_is_tried_again_after_a_rate_limit_or_a_lost_answer(
 
 
 @pytest.mark.parametrize(
+    ("reaction", "says"),
+    [
+        (Reaction((answer(429, b"{}", "retry-after: 86400"),)), "answered 429, to wait 86400 s"),
+        (Reaction((answer(429, b"{}"),)), "answered 429, to wait 1 s"),
+        (SILENT, "no whole answer within 10 s"),
+    ],
+)
+async def test_no_target_keeps_a_run_waiting_for_its_policies(
+    scripted: ScriptedServer, autojump_clock: trio.testing.MockClock, reaction: Reaction, says: str
+) -> None:
+    autojump_clock.autojump_threshold = 0.02
+    scripted.script = [reaction]
+    calls = Calls(scripted.target)
+    before = trio.current_time()
+    with pytest.RaisesGroup(pytest.RaisesExc(TargetError, match=says)):
+        await calls.onboarding.create_policies(["bob"])
+    assert trio.current_time() - before <= POLICY_PATIENCE_SECONDS + 0.1
+
+
+@pytest.mark.parametrize(
     ("script", "says"),
     [
+        ([enveloped(201, {"id": "pol_1/../x"})], "holds what no id or token may hold"),
+        ([enveloped(201, [])], "is this a HatchFarm server"),
         ([Reaction((answer(401, b'{"error":"unauthorized"}'),))], "answered 401"),
         ([Reaction((answer(404, b"no such page"),))], "no such page"),
         ([HANG_UP], "cannot create a policy for bob"),
