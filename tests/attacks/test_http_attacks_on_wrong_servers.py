@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from reference_server.http.framing import parse_head
-from simulator.attacks import CATALOGUE, http_connection, http_slow, raw
+from simulator.attacks import CATALOGUE, http_connection, http_sizes, http_slow, raw
 from simulator.attacks.script import Defences
 from simulator.worlds import control
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
@@ -71,8 +71,9 @@ async def lenient(connection: Connection) -> None:
 
 @pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
 async def test_a_server_that_reads_everything_somehow_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name == "http.large-headers":
-        monkeypatch.setattr(raw, "PATIENCE_SECONDS", 3.0)  # this server is slow over megabytes
+    monkeypatch.setattr(http_sizes, "HEADERS", 9000)  # enough to be too many, and no more than this server can read
+    monkeypatch.setattr(http_sizes, "MIB", 1 << 17)
+    monkeypatch.setattr(raw, "PATIENCE_SECONDS", 1.5)
     async with wrong_server(lenient) as target:
         played = await play_live(name, target)
         assert played.wrong
@@ -171,15 +172,22 @@ async def test_a_server_that_waits_for_a_reader_is_found() -> None:
     assert played.broken == {"closed-in-time"}, played.said
 
 
-async def test_a_server_that_serves_one_client_at_a_time_starves_the_others() -> None:
-    turn = trio.Lock()
+async def test_a_server_whose_few_places_are_taken_starves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.2)
+    clients = 0
 
-    async def one_at_a_time(connection: Connection) -> None:
-        async with turn:
-            with trio.move_on_after(0.2):
-                await well_behaved(connection)
+    async def crowded(connection: Connection) -> None:
+        nonlocal clients
+        clients += 1
+        try:
+            while message := await connection.message():
+                while clients > 3:  # noqa: ASYNC110 - whoever leaves sets no event
+                    await trio.sleep(0.01)
+                await connection.send(connection.handle(message))
+        finally:
+            clients -= 1
 
-    async with wrong_server(one_at_a_time) as target:
+    async with wrong_server(crowded) as target:
         played = await play_live("http.slowloris", target, defences=HURRIED)
     assert "honest-served" in played.broken, played.said
 

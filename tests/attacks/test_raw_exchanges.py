@@ -126,6 +126,16 @@ async def test_a_half_close_is_seen_and_answers_behind_it_are_read() -> None:
     assert [one.body for one in outcome.answers] == [b"all"]
 
 
+async def test_an_answer_may_end_with_its_connection() -> None:
+    async def old(connection: Connection) -> None:
+        await connection.more()
+        await connection.send(OPEN_ENDED)
+
+    async with wrong_server(old) as target:
+        outcome = await raw(target, (b"x", 0.0))
+    assert [one.body for one in outcome.answers] == [b"until the end"]
+
+
 @pytest.mark.parametrize("after", [0, 4])
 async def test_a_reset_comes_at_once_or_in_the_middle_of_an_answer(after: int) -> None:
     ends: list[str] = []
@@ -142,7 +152,7 @@ async def test_a_reset_comes_at_once_or_in_the_middle_of_an_answer(after: int) -
         ended.set()
 
     async with wrong_server(listening) as target:
-        outcome = await raw(target, (b"x", 0.05), then="reset", reset_after_bytes=after)
+        outcome = await raw(target, (b"x", 0.0 if after else 0.05), then="reset", reset_after_bytes=after)
         with trio.fail_after(5):
             await ended.wait()
     assert ends == ["reset"]
