@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
+
+import msgspec
 
 from simulator.limits import EVIDENCE_MAX_BYTES
 
+CONTAINERS_MAX = 400
+"""Lists and objects of a piece of evidence, so that it is nested no deeper than every reader can follow."""
 REDACTED = b"[redacted]"
 _SECRETS = re.compile(
     rb"(?im)"
@@ -29,6 +34,20 @@ def as_evidence(message: bytes) -> bytes:
     more = len(message) - EVIDENCE_MAX_BYTES
     kept = redacted(message[:EVIDENCE_MAX_BYTES])
     return kept + _TRUNCATED % more if more > 0 else kept
+
+
+def as_figures(evidence: dict[str, Any]) -> dict[str, Any]:
+    """Give what may be kept of an attack's own evidence, which may hold whatever a server said: all, or its beginning.
+
+    What is nested without end cannot be stored, nor shown.
+    """
+    try:
+        encoded = msgspec.json.encode(evidence)
+    except (RecursionError, ValueError, TypeError):
+        return {"cut": "it holds what cannot be stored"}
+    if len(encoded) <= EVIDENCE_MAX_BYTES and encoded.count(b"[") + encoded.count(b"{") <= CONTAINERS_MAX:
+        return evidence
+    return {"cut": shown(encoded[:EVIDENCE_MAX_BYTES])}
 
 
 def shown(message: bytes) -> str:

@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.checkers.alerts import COUNTERS, PUBLISHED
@@ -25,6 +26,7 @@ METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
 CLOCK_READINGS = 3
+CLOCK_PATIENCE_SECONDS = 10.0
 SECOND_NS = 1_000_000_000
 _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
@@ -117,18 +119,19 @@ async def read_target_clock(target: Target) -> ClockBounds | None:
     """
     best: ClockBounds | None = None
     source = SCRAPER_ADDRESS if target.own_addresses else None
-    async with ControlConnection(target, source) as connection:
-        for _ in range(CLOCK_READINGS):
-            sent_ns = time.time_ns()  # noqa: TID251 - judging clocks
-            try:
-                answer = await connection.request("GET", "/health", {}, rooted=True)
-            except LostError:
-                break
-            bounds = _bounds_of(answer, sent_ns, time.time_ns())  # noqa: TID251 - judging clocks
-            if bounds is not None and (best is None or bounds.width_ns < best.width_ns):
-                best = bounds
-            if best is not None and best.width_ns <= 2 * TOLERANCE_NS:
-                break
+    with trio.move_on_after(CLOCK_PATIENCE_SECONDS):
+        async with ControlConnection(target, source) as connection:
+            for _ in range(CLOCK_READINGS):
+                sent_ns = time.time_ns()  # noqa: TID251 - judging clocks
+                try:
+                    answer = await connection.request("GET", "/health", {}, rooted=True)
+                except LostError:
+                    break
+                bounds = _bounds_of(answer, sent_ns, time.time_ns())  # noqa: TID251 - judging clocks
+                if bounds is not None and (best is None or bounds.width_ns < best.width_ns):
+                    best = bounds
+                if best is not None and best.width_ns <= 2 * TOLERANCE_NS:
+                    break
     return best
 
 

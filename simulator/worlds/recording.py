@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.link import Link
 
-OK, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 400, 429, 500
+OK, REDIRECT, TOO_MANY, SERVER_ERROR = 200, 300, 429, 500
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
@@ -24,7 +24,7 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
         return Answer.ACCEPTED if let_through else got
     if answer.status in expect.statuses and expect.error.encode() in answer.body:
         return Answer.ACCEPTED if expect.answer in ALTERNATIVES else expect.answer
-    if answer.status < BAD_REQUEST:
+    if answer.status < REDIRECT:
         return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
     if answer.status == TOO_MANY:
         return Answer.RATE_LIMITED

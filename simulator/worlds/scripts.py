@@ -23,6 +23,7 @@ from simulator.attacks.script import (
     WireOutcome,
 )
 from simulator.checkers.attacks import FAULT
+from simulator.evidence import as_figures
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.records import Claim
@@ -120,7 +121,8 @@ class ScriptPlayer:
 
     def say(self, campaign: Campaign, said: Say) -> None:
         """Record what an attempt claims."""
-        claim = Claim(self.now(), campaign.number, said.rule, said.held, said.message, said.evidence)
+        evidence = as_figures(said.evidence)
+        claim = Claim(self.now(), campaign.number, said.rule, said.held, said.message, evidence)
         self.history.claims.append(claim)
 
     def new_client(self) -> int:

@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.evidence import REDACTED, as_evidence, redacted, shown
+from simulator.evidence import REDACTED, as_evidence, as_figures, redacted, shown
 from simulator.history import History
 from simulator.limits import EVIDENCE_MAX_BYTES, EXCHANGES_MAX
 from simulator.records import Exchange
+
+
+@given(
+    evidence=st.dictionaries(st.text(max_size=9), st.integers() | st.lists(st.text(max_size=9), max_size=3), max_size=4)
+)
+def test_evidence_that_can_be_stored_is_kept_as_it_is(evidence: dict[str, Any]) -> None:
+    assert as_figures(evidence) is evidence
+
+
+def test_evidence_that_a_server_made_endless_is_cut() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert as_figures({"shown": deep}) == {"cut": "it holds what cannot be stored"}
+    nested: Any = []
+    for _ in range(500):
+        nested = [nested]
+    for evidence in ({"shown": nested}, {"shown": "x" * 10**6}):
+        (cut,) = as_figures(evidence).values()
+        assert len(cut) <= EVIDENCE_MAX_BYTES
+        assert cut.startswith('{"shown":')
+
 
 HEX = st.text("0123456789abcdef", min_size=48, max_size=48)
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulator.attacks.script import refused
 from simulator.history import REASONS, Answer
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.recording import classify
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])
 VALUES = st.text("abcdefghijklmnop 0123456789,-", min_size=1, max_size=20).map(str.strip).filter(bool).map(str.encode)
@@ -289,3 +291,13 @@ def test_a_200_that_does_not_say_accepted_is_unexpected(body: bytes) -> None:
 
 def test_every_counted_reason_has_its_message() -> None:
     assert {*REASONS, Answer.NO_CONSENT, Answer.INVALID_REQUEST} == set(MESSAGES)
+
+
+@pytest.mark.parametrize("status", [300, 302, 304, 399])
+def test_a_redirect_lets_no_attack_through(status: int) -> None:
+    """Nothing was done; it is a wrong answer all the same."""
+    got = classify(HttpAnswer(status, b"", b"", keep=True), refused(403, "forbidden", "it is not theirs"))
+    assert got is Answer.UNEXPECTED
+    assert (
+        classify(HttpAnswer(200, b"", b"", keep=True), refused(403, "forbidden", "it is not theirs")) is Answer.ACCEPTED
+    )
