@@ -190,7 +190,7 @@ class WindowEdge(_Limit):
                 yield Pause(asked_ns + POLL_NS)
             else:
                 return outcomes
-        # The window behind the second edge is used up; the next one is left alone until just before its end.
+        # A request of the window behind the second edge is spent; the next is left whole until just before its end.
         edge_ns = edges[1] + 2 * (edges[1] - edges[0])
         return outcomes + (yield from self._around(stage, edge_ns, client, opened=False))
 

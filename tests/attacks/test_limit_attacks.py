@@ -25,7 +25,7 @@ SECOND_NS = 1_000_000_000
 QUICK = Defences(burst=10, refill_per_second=10.0)
 """A bucket that is full again within a second, so that edges come soon."""
 SETTINGS = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 10.0}
-WINDOW_NS = 600_000_000
+WINDOW_NS = 500_000_000
 HASTY = Defences(burst=10, refill_per_second=10 * SECOND_NS / WINDOW_NS)
 """As much in a window as a bucket gains in it, so that only what is around an edge exceeds it."""
 NAMES = ["limit.burst", "limit.window-edge", "limit.spoofed-ip"]
