@@ -14,9 +14,9 @@ import numpy as np
 
 from simulator.checkers.answers import judge_answers
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
-from simulator.checkers.bounds import may_fail_as
+from simulator.checkers.bounds import UNSURE, may_fail_as, perhaps_replaced
 from simulator.fleet.requests import EVENT_OF
-from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.history import NO_MACHINE, REASONS, Answer, History, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,6 @@ AUDITED_AGAIN = frozenset({"policy_activated", "consent_created"})
 """Of those, the ones that a server may audit again: the contract says only of revokes that repeating is nothing."""
 TYPES = frozenset({HEARTBEAT_EVENT, "machine_certificate_issued"}) | REASONED | CREATING | LASTING
 """The audit types of contract §3."""
-UNSURE = (Answer.LOST, Answer.UNAVAILABLE, Answer.UNEXPECTED)
 
 
 class Key(NamedTuple):
@@ -127,7 +126,7 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
     named = rows[by_machine & (rows["machine"] != NO_MACHINE)]
     late = named["answered_ns"] >= settled_ns
     _add_heartbeats(history, owners, named, late)
-    _add_failures(history, owners, named, late, _perhaps_replaced(named, rows))
+    _add_failures(history, owners, named, late, perhaps_replaced(named, rows))
     effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)
     for one in history.effects:
         if one.sent_ns <= until_ns:
@@ -198,22 +197,6 @@ def _add_failures(
         _add(history, owners, FAILURE_EVENT, reason, low, low + _by_machine(rows[perhaps], machines))
     more = rows[unsure | (failed & (late | replaced))]
     _add_total(history, owners, NOTABLE, _by_machine(surely, machines), _by_machine(more, machines))
-
-
-def _perhaps_replaced(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which requests may have been refused for a certificate that a rotation without answer had replaced.
-
-    That check comes before those of signature and nonce, and its answer is the same (contract §4).
-    """
-    machines = int(rows["machine"].max(initial=-1)) + 1
-    rotations = others[(others["operation"] == Operation.CERTIFICATE) & np.isin(others["got"], UNSURE)]
-    rotations = rotations[(rotations["machine"] != NO_MACHINE) & (rotations["machine"] < machines)]
-    since_ns = np.full(machines, NEVER_NS, dtype=np.int64)
-    np.minimum.at(since_ns, rotations["machine"], rotations["sent_ns"])
-    open_timestamp = (rows["expected"] == Answer.EITHER) & (rows["got"] == Answer.TIMESTAMP_OUT_OF_WINDOW)
-    later_checks = np.isin(rows["got"], [Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, *UNSURE])
-    replaced: NDArray[np.bool_] = (later_checks | open_timestamp) & (rows["answered_ns"] >= since_ns[rows["machine"]])
-    return replaced
 
 
 def _add_effects(owner: OwnerDue, kind: str, done: list[tuple[Effect, bool]]) -> None:

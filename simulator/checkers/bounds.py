@@ -28,6 +28,8 @@ CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
 SECOND_NS = 1_000_000_000
 LONG_AGO_NS = -(1 << 62)
+UNSURE = (Answer.LOST, Answer.UNAVAILABLE, Answer.UNEXPECTED)
+"""Answers that say nothing about what a request did."""
 LATE_REASONS = (
     Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.INVALID_CERTIFICATE,
@@ -113,15 +115,12 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     operation, got, machine = rows["operation"], rows["got"], rows["machine"]
     heartbeat = operation == Operation.HEARTBEAT
     machine_facing = heartbeat | (operation == Operation.POLICY_FETCH)
-    unsure = (got == Answer.LOST) | (got == Answer.UNAVAILABLE) | (got == Answer.UNEXPECTED)
+    unsure = np.isin(got, UNSURE)
     possible = rows[machine_facing & unsure].copy()
     possible["answered_ns"] = np.where(possible["got"] == Answer.LOST, NEVER_NS, possible["answered_ns"])
     failed = rows[np.isin(got, list(REASONS))]
     total = _Failures(failed, possible)
-    by_reason = {
-        reason: _Failures(failed[failed["got"] == answer], possible[may_fail_as(possible, answer)])
-        for answer, reason in REASONS.items()
-    }
+    by_reason = _failures_by_reason(rows, failed, possible)
 
     machines = int(machine.max()) + 1 if len(rows) else 0
     accepted = rows[heartbeat & (got == Answer.ACCEPTED) & (machine != NO_MACHINE)]
@@ -171,6 +170,19 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
         )
 
 
+def _failures_by_reason(rows: NDArray[Any], failed: NDArray[Any], possible: NDArray[Any]) -> dict[str, _Failures]:
+    """Tell the failures apart, but for those that say nothing about a certificate that may have been replaced."""
+    doubted, unsure = perhaps_replaced(failed, rows), perhaps_replaced(possible, rows)
+    found = {}
+    for answer, reason in REASONS.items():
+        for_certificate = answer in {Answer.INVALID_CERTIFICATE, Answer.POLICY_INVALID_CERTIFICATE}
+        counted = failed["got"] == answer
+        perhaps = failed[doubted & (counted | for_certificate)]
+        more = possible[may_fail_as(possible, answer) | (unsure & for_certificate)]
+        found[reason] = _Failures(failed[counted & ~doubted], np.concatenate([perhaps, more]))
+    return found
+
+
 def may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
     """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected.
 
@@ -183,3 +195,20 @@ def may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
         | ((possible["got"] == Answer.LOST) & (answer in LATE_REASONS))
     )
     return selected
+
+
+def perhaps_replaced(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which requests may have been refused for a certificate that a rotation without answer had replaced.
+
+    That check comes before those of signature and nonce, and its answer is the same (contract §4).
+    """
+    machines = max(1, int(rows["machine"].max(initial=-1)) + 1)
+    rotations = others[(others["operation"] == Operation.CERTIFICATE) & np.isin(others["got"], UNSURE)]
+    rotations = rotations[(rotations["machine"] != NO_MACHINE) & (rotations["machine"] < machines)]
+    since_ns = np.full(machines, NEVER_NS, dtype=np.int64)
+    np.minimum.at(since_ns, rotations["machine"], rotations["sent_ns"])
+    open_timestamp = (rows["expected"] == Answer.EITHER) & (rows["got"] == Answer.TIMESTAMP_OUT_OF_WINDOW)
+    later_checks = np.isin(rows["got"], [Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, *UNSURE])
+    after = (rows["machine"] != NO_MACHINE) & (rows["answered_ns"] >= since_ns[rows["machine"]])
+    replaced: NDArray[np.bool_] = (later_checks | open_timestamp) & after
+    return replaced

@@ -282,3 +282,25 @@ def test_a_history_of_no_machines_can_be_judged(story: Story) -> None:
     story.attack(NO_MACHINE, 1, Answer.LOST, expected=FORGED)
     story.scrape(5)
     assert story.alerts().status is Status.PASS
+
+
+@pytest.mark.parametrize("lost", [Answer.LOST, Answer.UNAVAILABLE])
+@pytest.mark.parametrize("kind", [Answer.NONCE_REPLAYED, FORGED])
+def test_a_rotation_without_answer_leaves_open_for_what_later_failures_counted(
+    new_story: type[Story], kind: Answer, lost: Answer
+) -> None:
+    """The certificate is checked first, and its refusal reads the same; without that rotation the reason is proven."""
+
+    def tell(story: Story, operation: Operation) -> None:
+        heard_at_one(story)
+        story.request(operation, 0, 1.5, got=lost)
+        story.attack(0, 2, kind, took=0)
+
+    def counted(reason: Answer) -> dict[str, Any]:
+        return {"workers": 1, "recent": 1, "reasons": {reason: 1}}
+
+    pages = [counted(kind), counted(Answer.INVALID_CERTIFICATE), counted(Answer.INVALID_TOKEN)]
+    rotated = statuses(new_story, lambda story: tell(story, Operation.CERTIFICATE), 3, *pages)
+    assert rotated == ["pass", "pass", "fail"]
+    other = statuses(new_story, lambda story: tell(story, Operation.METRICS), 3, *pages)
+    assert other == ["pass", "fail", "fail"]
