@@ -108,12 +108,12 @@ class ScriptPlayer:
             campaign.completed += 1
         except UnsettledError as error:
             self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
-        except trio.Cancelled:
-            self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
-            raise
         except Exception as error:  # noqa: BLE001 - one attempt that fails must not end the others; the verdict says so
             message = f"{attack.name} failed by a fault of its own, please report it: {type(error).__name__}: {error}"
             self.say(campaign, Say(FAULT, None, message))
+        except BaseException:  # cancelled, alone or in a group of steps that were done together
+            self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
+            raise
         finally:
             self._limiter.release_on_behalf_of((campaign.number, attempt))
             with trio.CancelScope(shield=True):
@@ -258,13 +258,11 @@ class _Performance:
         player.progress.attacked(outcome.got, step.expect.answer)
 
     async def _wire(self, step: Wire) -> WireOutcome:
-        sent_ns = self._player.now()
+        outcome = WireOutcome(connected=True, sent_ns=self._player.now(), closed_ns=NEVER_NS)
         try:
             outcome = await exchange_raw(self._target, self._source(step), step, self._player.now)
-        except trio.Cancelled:
-            self._record_wire(step, WireOutcome(connected=True, sent_ns=sent_ns, closed_ns=NEVER_NS))
-            raise
-        self._record_wire(step, outcome)
+        finally:
+            self._record_wire(step, outcome)  # what the end of the run has cut off may still take effect
         return outcome
 
     def _record_wire(self, step: Wire, outcome: WireOutcome) -> None:

@@ -79,13 +79,15 @@ async def play_live(
     own_addresses: bool = True,
     peers: tuple[str, ...] = (),
     sides: Mapping[str, Target] | None = None,
+    history: History | None = None,
 ) -> Played:
-    """Play one attempt of an attack, and see that it leaves no socket open."""
+    """Play one attempt of an attack, and see that it leaves no socket open; what it does goes into `history`."""
     attack = CATALOGUE[name]()
     assert isinstance(attack, ScriptAttack)
     options = AttackOptions(name=name, start_ns=Duration(0), duration_ns=Duration(1), rate=1)
     campaign = Campaign(1, options, attack, [], 1)
-    history, start_ns, wall_ns = History(), time.monotonic_ns(), SystemClock().now().wall_ns
+    history = History() if history is None else history
+    start_ns, wall_ns = time.monotonic_ns(), SystemClock().now().wall_ns
     numbers = iter(range(1000))
 
     def now() -> int:
