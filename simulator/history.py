@@ -226,6 +226,17 @@ class History:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
+    def shift_effects(self, by_ns: int) -> None:
+        """Count the times of all effects so far from another moment: what came before the run has negative ones."""
+        self.effects = [
+            msgspec.structs.replace(
+                one,
+                sent_ns=one.sent_ns + by_ns,
+                answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
+            )
+            for one in self.effects
+        ]
+
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
         troubles = self.troubles

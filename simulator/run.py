@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-import traceback
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
@@ -20,10 +18,10 @@ from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import ClockFacts, Facts
 from simulator.doctor import check_open_files
-from simulator.evidence import redacted
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.history import History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.own_failure import leaves, told, write_failure
 from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
 from simulator.run_judgement import judge_run
@@ -38,6 +36,7 @@ from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
-FAILURE_FILE = "harness-failure.txt"
-FAULT_SHOWN_MAX = 300
 OWN_SERVER = "its own server"
 SECOND_NS = 1_000_000_000
 DEFAULTS = {
@@ -97,8 +94,8 @@ class _Outcome(msgspec.Struct):
     tape: Tape | None = None
     authority: str = ""
     clock: ClockFacts | None = None
-    failure: str = ""
-    """Where the harness itself failed, as a traceback."""
+    failure: Exception | None = None
+    """What the harness itself failed by."""
 
 
 def execute(request: Request, console: Console) -> int:
@@ -142,8 +139,8 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
     show_verdict(console, verdict)
     stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
     folder = request.out / request.scenario.name / stamp
-    if outcome.failure:
-        _write_failure(folder, outcome.failure)
+    if outcome.failure is not None:
+        write_failure(folder, outcome.failure)
     if outcome.tape is not None:
         write_tape(console, folder, outcome.tape, _origin(request, outcome), request.token, request.record)
     try:
@@ -153,13 +150,6 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
         console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
     console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
     return verdict.exit_code
-
-
-def _write_failure(folder: Path, failure: str) -> None:
-    """Leave behind where the harness failed; what cannot be written is in the verdict in short."""
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FAILURE_FILE).write_bytes(redacted(failure.encode("utf-8", "backslashreplace")))
 
 
 @contextmanager
@@ -263,25 +253,11 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        faults = [one for one in _leaves(error) if not isinstance(one, USER_ERRORS)]
+        faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
         if not faults:
             raise
-        outcome.failure = "".join(traceback.format_exception(error))
-        frame = traceback.extract_tb(faults[0].__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        said = f"{type(faults[0]).__name__}: {faults[0]}"[:FAULT_SHOWN_MAX]
-        outcome.interrupted = (
-            f"the harness itself failed after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s ({said}, in {where}): "
-            f"please report it, with the run's {FAILURE_FILE}"
-        )
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
-    else:
-        yield error
+        outcome.failure = error
+        outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
 async def _side_servers(request: Request, stack: AsyncExitStack) -> dict[str, Target]:

@@ -114,6 +114,7 @@ class LiveRun:
         await self._onboarding.create_policies(self._owner_ids)
         if self._tape is not None:
             self._tape.start(self.now(), self._wall())
+        self._history.shift_effects(-self.now())
         self._start_ns = time.monotonic_ns()
         try:
             async with trio.open_nursery() as nursery:

@@ -19,6 +19,7 @@ from simulator import run
 from simulator.bundle.record import write_record
 from simulator.bundle.tables import read_history, write_history
 from simulator.history import History
+from simulator.own_failure import leaves
 from simulator.report.terminal import show_verdict
 from simulator.report.verdict_file import write_verdict
 from simulator.run_judgement import judge_run
@@ -120,7 +121,7 @@ class Ended(NamedTuple):
     said: str
     hit: int
     seconds: float
-    failure: str
+    failure: Exception | None
     verdict: dict[str, Any] | None
 
 
@@ -148,10 +149,10 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     try:
         await run._work(request, console, outcome)
     except Exception as error:
-        unusable = [str(one) for one in run._leaves(error) if isinstance(one, run.USER_ERRORS)]
+        unusable = [str(one) for one in leaves(error) if isinstance(one, run.USER_ERRORS)]
         if not unusable:
             raise
-        return Ended(UNUSABLE, unusable[0], 0, time.monotonic() - started, "", None)
+        return Ended(UNUSABLE, unusable[0], 0, time.monotonic() - started, None, None)
     took = time.monotonic() - started
     record = run._record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -219,7 +220,7 @@ def assert_ended_well(case: Case, result: Ended | BaseException) -> None:
     if isinstance(result, BaseException):
         raise result
     assert result.hit, "the fault never hit"
-    assert not result.failure
+    assert result.failure is None
     assert "fault of" not in result.said
     assert "crashed" not in result.said
     assert "Traceback" not in result.said

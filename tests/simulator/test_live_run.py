@@ -14,6 +14,9 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
+from simulator.checkers.audit import check_audit
+from simulator.checkers.facts import Facts
+from simulator.checkers.verdict import Status
 from simulator.history import HONEST, NEVER_NS, REASONS, Answer, Operation
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds import live
@@ -341,3 +344,15 @@ async def test_scrapes_that_fail_are_counted_and_the_run_goes_on(
         nursery.cancel_scope.cancel()
     assert not run.history.scrapes
     assert "answered 500" in run.progress.last_problem
+
+
+async def test_what_owners_did_before_the_run_is_before_its_start() -> None:
+    """Noted as still to come, their policies' events would be held against a server whose run ends at once."""
+    async with serving() as (_, target):
+        run = Run(scenario("60s", {"machines": 4, "owners": 2}), target)
+        await run.until(lambda: run.progress.phase in {"running", "ramping"})
+    policies = [one for one in run.history.effects if one.type in {"policy_created", "policy_activated"}]
+    assert len(policies) == 4
+    assert all(one.sent_ns < one.answered_ns <= 0 for one in policies)
+    facts = Facts(stale_seconds=60, auth_window_seconds=300, auth_threshold=10, baseline={})
+    assert check_audit(run.history, facts).status is not Status.FAIL
