@@ -147,9 +147,9 @@ def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.Monke
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     request = run.Request(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
     code = run.execute(request, console)
-    assert code == INCONCLUSIVE, console.file.getvalue()
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()
+    assert code == INCONCLUSIVE, said
     assert "Traceback" not in said
     assert "the harness itself failed" in said
     (folder,) = [one for one in (tmp_path / "broken").iterdir() if one.is_dir() and not one.is_symlink()]
