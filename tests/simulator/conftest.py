@@ -194,6 +194,8 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.script: list[Reaction] = [ACCEPT]
         self.arrivals: list[Arrival] = []
+        self.may_answer = trio.Event()
+        self.may_answer.set()
         self.connections = 0
         self.open = 0
         self.port = 0
@@ -241,6 +243,7 @@ class ScriptedServer:
             data = rest[length:]
             self.arrivals.append(Arrival(connection, client, head, rest[:length]))
             reaction = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            await self.may_answer.wait()
             for piece in reaction.pieces:
                 await stream.send_all(piece)
                 await trio.testing.wait_all_tasks_blocked(0.001)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import trio
 
 from simulator.attacks import shot_attack
 from simulator.history import HONEST, NEVER_NS, Answer
@@ -252,7 +253,7 @@ async def test_nothing_is_fired_at_victims_that_are_not_ready(scripted: Scripted
 async def test_starts_that_come_due_while_the_target_owes_an_answer_are_its_own_and_not_the_harnesss(
     scripted: ScriptedServer,
 ) -> None:
-    scripted.script = [Reaction((ACCEPTED[:20], ACCEPTED[20:]))]
+    scripted.may_answer = trio.Event()
     shard = ShardUnderTest(scripted.target)
     async with shard.running(patience_seconds=5):
         machine = shard.machine(interval_ns=10 * SECOND_NS)
@@ -261,6 +262,7 @@ async def test_starts_that_come_due_while_the_target_owes_an_answer_are_its_own_
         await until(lambda: scripted.arrivals)
         shard.shift_ns += 9 * SECOND_NS
         machine.interval_ns = SECOND_NS
+        scripted.may_answer.set()
         await shard.history.until(1)
         await until(lambda: machine.due_ns > first_ns + 8 * SECOND_NS)
     assert shard.progress.held_up == 8
