@@ -42,6 +42,9 @@ async def _read_request(mark: str) -> tuple[Request, int]:
     too_large = refused == RequestEntityTooLarge.code
     body: str | bytes = b""
     if not refused:
+        if mark and scope["http_version"] != "2":
+            # The guard has kept the deadline, and the body is whole: it is late only where this server is busy.
+            request.body_timeout = None
         try:
             body = await request.get_data(cache=False, as_text=False)
         except RequestEntityTooLarge:
