@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
 
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
+from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
 from simulator.fleet.requests import http_message, owner_headers, policy_call
 from simulator.history import Answer, Operation
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage, WireAnswer, WireOutcome
 
 SECOND_NS = 1_000_000_000
-OK = 200
 MARGIN_SECONDS = 2.0
 MARGIN_SHARE = 0.1
 """By how much a close may come later than its deadline: servers look at intervals, and end connections gently."""
 LAG_MAX_NS = SECOND_NS
 """A harness later than this itself knows nothing of a server's deadlines."""
+LAG_ACCUSING_MAX_NS = SECOND_NS // 4
+"""One that is later than this shares its CPUs with others, as the server may do: a server is not called late then."""
 PROBE_SECONDS = 1.0
 PROBE_MAX_SECONDS = 5.0
 """How long an honest request may take meanwhile. Far more than a busy machine needs, so that only starving is found;
@@ -53,27 +56,25 @@ class _Slow(ScriptAttack):
 
     def probe(self, stage: Stage, seconds: float) -> Wire:
         """Make the honest client: it asks all the while on one connection."""
-        asks = max(2, int(seconds / self.probe_seconds))
-        health = http_message("GET", "/health", stage.host, {})
-        last = http_message("GET", "/health", stage.host, {"Connection": "close"})
-        parts = (*((health, self.probe_seconds) for _ in range(asks - 1)), (last, 0.0))
-        return Wire(parts, granted(OK, "it is honest"), patience_seconds=seconds + PROBE_MAX_SECONDS)
+        return honest_client(stage, seconds, self.probe_seconds, PROBE_MAX_SECONDS)
 
-    def judge_probe(self, outcome: WireOutcome, asks: int, *, known: bool) -> Say:
+    def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Say:
         """Claim that every honest request was answered, in a time that is not starving."""
-        took = [
-            (one.at_ns - part_ns) / SECOND_NS for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False)
-        ]
-        slowest = max(took, default=0.0)
+        slowest = longest_wait_seconds(probe, outcome)
         answered = sum(one.status == OK for one in outcome.answers)
-        starved = answered < asks or slowest > PROBE_MAX_SECONDS
-        held = not starved if known else None
-        message = f"{answered} of {asks} honest requests were answered meanwhile, the slowest in {slowest:.3f}s"
+        held = _held(right=slowest <= PROBE_MAX_SECONDS, known=known, sure=sure)
+        message = f"{answered} of {len(probe.parts)} honest requests were answered meanwhile"
+        message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
         return Say("honest-served", held, message)
 
-    def lagged(self, stage: Stage, since_ns: int) -> bool:
-        """Say whether the harness itself was too slow to know."""
-        return stage.worst_lag_ns(since_ns, stage.now()) > LAG_MAX_NS
+    def lag_ns(self, stage: Stage, since_ns: int) -> int:
+        """Give how late the harness itself was at worst."""
+        return stage.worst_lag_ns(since_ns, stage.now())
+
+
+def _held(*, right: bool, known: bool, sure: bool) -> bool | None:
+    """Judge a claim about times: what is `known` shows that it held, but to deny it one must be `sure` as well."""
+    return right if known and (right or sure) else None
 
 
 class Beginning(NamedTuple):
@@ -116,15 +117,18 @@ class _SlowSender(_Slow):
         since_ns = stage.now()
         outcomes: list[WireOutcome] = yield Together((probe, *wires))
         honest, slow = outcomes[0], outcomes[1:]
-        known = all(one.connected for one in slow) and not self.lagged(stage, since_ns)
+        lag_ns = self.lag_ns(stage, since_ns)
+        known = all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
+        punctual = lag_ns <= LAG_ACCUSING_MAX_NS
+        sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
         late = [one for one in slow if one.connected and not one.closed]
         held_seconds = max((one.closed_ns - one.sent_ns for one in slow), default=0) / SECOND_NS
         message = (
             f"{len(late)} of {len(slow)} connections were still open {patience_seconds:.1f}s after they began, with a "
             f"deadline of {deadline_seconds:g}s; the last was held for {held_seconds:.1f}s"
         )
-        yield Say("closed-in-time", (not late) if known else None, message)
-        yield self.judge_probe(honest, len(probe.parts), known=known)
+        yield Say("closed-in-time", _held(right=not late, known=known, sure=sure), message)
+        yield self.judge_probe(probe, honest, known=known, sure=punctual)
 
 
 class Slowloris(_SlowSender):
@@ -221,11 +225,14 @@ class SlowRead(_Slow):
         since_ns = stage.now()
         outcomes: list[WireOutcome] = yield Together((probe, late, *readers))
         honest, slow = outcomes[0], outcomes[2:]
-        known = made == self.events and all(one.connected for one in slow) and not self.lagged(stage, since_ns)
-        yield self._judge(slow, hold_seconds, known=known)
-        yield self.judge_probe(honest, len(probe.parts), known=known)
+        lag_ns = self.lag_ns(stage, since_ns)
+        known = made == self.events and all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
+        punctual = lag_ns <= LAG_ACCUSING_MAX_NS
+        sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
+        yield self._judge(slow, hold_seconds, known=known, sure=sure)
+        yield self.judge_probe(probe, honest, known=known, sure=punctual)
 
-    def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool) -> Say:
+    def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool, sure: bool) -> Say:
         waited = sum(any(_total(one) > self.events for one in outcome.answers) for outcome in slow)
         given_up = sum(len(one.answers) < PIPELINED_READS and one.closed for one in slow)
         message = (
@@ -233,7 +240,7 @@ class SlowRead(_Slow):
             f"{waited} were still being answered"
         )
         if waited:
-            return Say("closed-in-time", False if known else None, message)
+            return Say("closed-in-time", _held(right=False, known=known, sure=sure), message)
         return Say("closed-in-time", True if known and given_up == len(slow) else None, message)
 
 

@@ -1,0 +1,78 @@
+"""Being late proves nothing where everything is late: not of a server that is busy, nor by a harness that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from simulator.attacks import CATALOGUE, http_connection, http_slow
+from simulator.attacks.script import Defences
+from simulator.history import History
+from simulator.records import GeneratorSample
+from tests.attacks.live import play_live, wrong_server
+
+if TYPE_CHECKING:
+    from tests.attacks.live import Connection
+
+SLOW_SENDERS = ["http.slowloris", "http.slow-body"]
+ANSWER_AFTER_SECONDS = 0.1
+HOLD_SECONDS = 2.0
+STEP_NS = 10_000_000
+LATE_NS, PUNCTUAL_NS = 300_000_000, 200_000_000
+SOON = Defences(header_seconds=0.2, body_seconds=0.2)
+NEGATIVE = Defences(body_seconds=-1.7)
+"""So that the two seconds of patience behind the deadline are a third of one."""
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.5)
+    for name in SLOW_SENDERS:
+        for attribute, value in {"connections": 5, "margin_seconds": 0.3, "probe_seconds": 0.1}.items():
+            monkeypatch.setattr(CATALOGUE[name], attribute, value)
+        monkeypatch.setattr(CATALOGUE[name], "byte_seconds", 0.05)
+
+
+async def late_for_all(connection: Connection) -> None:
+    """Answer after a while, and keep what does not end."""
+    while message := await connection.message():
+        await trio.sleep(ANSWER_AFTER_SECONDS)
+        await connection.send(connection.handle(message))
+    if connection.unread:
+        await trio.sleep(HOLD_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "defences"),
+    [
+        *((name, "closed-in-time", SOON) for name in SLOW_SENDERS),
+        ("http.half-close", "closed", NEGATIVE),
+    ],
+)
+@pytest.mark.parametrize(("busy_seconds", "held"), [(ANSWER_AFTER_SECONDS / 2, None), (5.0, False)])
+async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_late_in_closing(
+    name: str, rule: str, defences: Defences, busy_seconds: float, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
+) -> None:
+    """One that answers honest clients at once has no such excuse."""
+    for module in (http_slow, http_connection):
+        monkeypatch.setattr(module, "BUSY_SECONDS", busy_seconds)
+    async with wrong_server(late_for_all) as target:
+        played = await play_live(name, target, defences=defences)
+    assert played.claims[rule] == [held], played.said
+    assert played.claims.get("honest-served", [True]) == [True], played.said
+
+
+@pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
+async def test_a_harness_that_was_late_itself_calls_no_server_late(
+    lag_ns: int, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
+) -> None:
+    """Neither in closing nor in serving honest clients: it shares its CPUs with others, as the server may."""
+    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", ANSWER_AFTER_SECONDS / 2)
+    history = History()
+    history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
+    async with wrong_server(late_for_all) as target:
+        played = await play_live("http.slowloris", target, defences=SOON, history=history)
+    assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.said
