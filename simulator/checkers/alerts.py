@@ -22,6 +22,7 @@ STALE = "hatchfarm_workers_stale_total"
 COUNTERS = "hatchfarm_worker_auth_failures"
 FAILURES = "hatchfarm_worker_auth_failures_total"
 RECENT = "hatchfarm_worker_auth_failures_recent"
+UNATTRIBUTED = "hatchfarm_worker_auth_failures_unattributed_total"
 BY_REASON = 'hatchfarm_worker_auth_failures_by_reason_total{{reason="{}"}}'
 STALE_ALERT = "hatchfarm_alert_stale_workers"
 AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
@@ -109,6 +110,7 @@ def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
             stale=Range(one.stale.low, one.stale.high + before),
             failures=_shift(one.failures, int(baseline.get(FAILURES, 0))),
             recent=Range(one.recent.low, one.recent.high + int(baseline.get(RECENT, 0))),
+            unattributed=_shift(one.unattributed, int(baseline.get(UNATTRIBUTED, 0))),
             by_reason={
                 reason: _shift(bound, int(baseline.get(BY_REASON.format(reason), 0)))
                 for reason, bound in one.by_reason.items()
@@ -126,6 +128,7 @@ def _forgotten(one: ScrapeBounds) -> ScrapeBounds:
         stale=Range(0, one.workers.high),
         failures=Range(0, one.failures.high),
         recent=Range(0, one.recent.high),
+        unattributed=Range(0, one.failures.high),  # it may have forgotten the workers too
         by_reason={reason: Range(0, bound.high) for reason, bound in one.by_reason.items()},
     )
 
@@ -149,6 +152,7 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
         ("stale", STALE, one.stale),
         ("failures", FAILURES, one.failures),
         ("recent", RECENT, one.recent),
+        *([("unattributed", UNATTRIBUTED, one.unattributed)] if UNATTRIBUTED in samples else []),
         *(("by-reason", BY_REASON.format(reason), bound) for reason, bound in one.by_reason.items()),
     ]
     for rule, name, bound in ranges:

@@ -57,6 +57,7 @@ class ScrapeBounds(msgspec.Struct, frozen=True):
     stale: Range
     failures: Range
     recent: Range
+    unattributed: Range
     by_reason: dict[str, Range]
 
 
@@ -120,6 +121,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     possible["answered_ns"] = np.where(possible["got"] == Answer.LOST, NEVER_NS, possible["answered_ns"])
     failed = rows[np.isin(got, list(REASONS))]
     total = _Failures(failed, possible)
+    nobody = _Failures(failed[failed["machine"] == NO_MACHINE], possible[possible["machine"] == NO_MACHINE])
     by_reason = _failures_by_reason(rows, failed, possible)
 
     machines = int(machine.max()) + 1 if len(rows) else 0
@@ -166,6 +168,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
             ),
             failures=total.by(start_ns, end_ns),
             recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
+            unattributed=nobody.by(start_ns, end_ns),
             by_reason={reason: failures.by(start_ns, end_ns) for reason, failures in by_reason.items()},
         )
 

@@ -53,6 +53,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.stale": ("The count of stale workers was impossible", _BOUNDS, 6.5),
     "alerts.failures": ("The count of auth failures was impossible", _BOUNDS, 6.5),
     "alerts.recent": ("The count of recent auth failures was impossible", _BOUNDS, 7.0),
+    "alerts.unattributed": ("The count of auth failures that name no known worker was impossible", _BOUNDS, 5.0),
     "alerts.by-reason": ("The count of auth failures for a reason was impossible", _BOUNDS, 5.0),
     "alerts.sum": ("Auth failures do not add up over their reasons", "The reasons add up to the total.", 4.0),
     "alerts.stale-gauge": ("The stale-workers alert contradicts its count", _AGREES, 6.5),

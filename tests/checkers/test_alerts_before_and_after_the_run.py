@@ -154,7 +154,7 @@ def test_gauges_beside_the_counters_may_fall(story: Story) -> None:
 
 
 def test_an_additional_counter_must_not_fall(story: Story) -> None:
-    name = "hatchfarm_worker_auth_failures_unattributed_total"
+    name = "hatchfarm_worker_auth_failures_logged_total"
     story.scrape(5, extra={name: 7.0})
     story.scrape(6, extra={name: 2.0})
     assert story.rules() == ["backwards"]
