@@ -30,6 +30,10 @@ ADDRESS_BURST_REQUESTS = 16
 """Requests from one address of a script before it takes another: inside the default burst of 20, at any speed."""
 AUDIT_NOISE_EVENTS = 6000
 """Events one attempt to evict another's audit makes: more than the 5,000 that a stream keeps by default."""
+HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * 1_000_000_000
+"""The longest duration a histogram tells apart: no run is longer."""
+HISTOGRAM_COUNT_MAX = 1 << 48
+"""Durations in one histogram: nine years at a million a second, and thousands of them add up in 64 bits."""
 LATENCIES_KEPT = 50_000
 """Response times the live display remembers of the last second."""
 FINDINGS_MAX = 20

@@ -1,0 +1,231 @@
+"""Durations by how often each was seen: what shards measure apart is added up without losing what a percentile needs.
+
+Buckets are log-linear, as in an HDR histogram: each power of two is cut into `STEPS` buckets of one width, and below
+twice that many nanoseconds each bucket is one nanosecond. So a bucket is never wider than 1/1024 of what is in it, and
+two histograms have the same buckets and add up exactly, in any order.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from simulator.limits import HISTOGRAM_COUNT_MAX, HISTOGRAM_MAX_NS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STEPS_BITS = 10
+STEPS = 1 << STEPS_BITS
+"""Buckets a power of two: a duration is reported at most 1/1024 too high, less than 0.1%."""
+MILLISECOND_NS = 1_000_000
+
+_HALVES_BITS = 24
+"""Sums are taken of the upper and the lower bits apart: fifteen thousand weeks are more than 64 bits hold."""
+_HEAD = struct.Struct("<4sIqqQQ")
+_MAGIC = b"HHH1"
+_ENTRY = np.dtype([("bucket", "<u2"), ("count", "<i8")])
+
+
+def _bucket_of(value_ns: int) -> int:
+    shift = max(0, value_ns.bit_length() - STEPS_BITS - 1)
+    return (shift << STEPS_BITS) + (value_ns >> shift)
+
+
+def _buckets_of(values_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    # The exponent of a float is the number of bits of the integer: exact, as a week has fewer than 53.
+    bits = np.frexp(values_ns.astype(np.float64))[1].astype(np.int64)
+    shift = np.maximum(0, bits - STEPS_BITS - 1)
+    buckets: NDArray[np.int64] = (shift << STEPS_BITS) + (values_ns >> shift)
+    return buckets
+
+
+BUCKETS = _bucket_of(HISTOGRAM_MAX_NS) + 1
+
+
+def _highest_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the longest duration of each bucket, in nanoseconds."""
+    shift = np.maximum(0, (buckets >> STEPS_BITS) - 1)
+    highest: NDArray[np.int64] = ((buckets - (shift << STEPS_BITS) + 1) << shift) - 1
+    return highest
+
+
+def _lowest_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the shortest duration of each bucket, in nanoseconds."""
+    shift = np.maximum(0, (buckets >> STEPS_BITS) - 1)
+    lowest: NDArray[np.int64] = (buckets - (shift << STEPS_BITS)) << shift
+    return lowest
+
+
+def _sum_of(values: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
+    """Give the exact sum of values times counts, however large."""
+    return sum(value * count for value, count in zip(values.tolist(), counts.tolist(), strict=True))
+
+
+class Milliseconds(msgspec.Struct, frozen=True):
+    """What a histogram says in Locust's terms, in milliseconds: `response_times` counts rounded values.
+
+    `minimum` is None where nothing was recorded, as Locust has it. Minimum, maximum and total are not rounded.
+    """
+
+    response_times: dict[int, int]
+    total: float
+    minimum: float | None
+    maximum: float
+
+
+class Histogram:
+    """Durations in nanoseconds. Longer ones than a week count as a week: so does a wait that never ended."""
+
+    def __init__(self) -> None:
+        self._counts: NDArray[np.int64] = np.zeros(BUCKETS, dtype=np.int64)
+        self._minimum_ns = HISTOGRAM_MAX_NS
+        self._maximum_ns = 0
+        self._sum_ns = 0
+        self._count = 0
+
+    def record(self, value_ns: int) -> None:
+        """Add one duration; raises ValueError for a negative one, which no monotonic clock measures."""
+        if value_ns < 0:
+            raise ValueError(f"a duration of {value_ns} ns")
+        value_ns = min(value_ns, HISTOGRAM_MAX_NS)
+        self._counts[_bucket_of(value_ns)] += 1
+        self._minimum_ns = min(self._minimum_ns, value_ns)
+        self._maximum_ns = max(self._maximum_ns, value_ns)
+        self._sum_ns += value_ns
+        self._count += 1
+
+    def record_many(self, values_ns: NDArray[np.int64]) -> None:
+        """Add durations, shape (n,); raises ValueError, and adds nothing, when one is negative."""
+        if not len(values_ns):
+            return
+        if (least_ns := int(values_ns.min())) < 0:
+            raise ValueError(f"a duration of {least_ns} ns")
+        values_ns = np.minimum(values_ns, HISTOGRAM_MAX_NS)
+        self._counts += np.bincount(_buckets_of(values_ns), minlength=BUCKETS)
+        self._minimum_ns = min(self._minimum_ns, least_ns)
+        self._maximum_ns = max(self._maximum_ns, int(values_ns.max()))
+        upper, lower = values_ns >> _HALVES_BITS, values_ns & ((1 << _HALVES_BITS) - 1)
+        self._sum_ns += (int(upper.sum()) << _HALVES_BITS) + int(lower.sum())
+        self._count += len(values_ns)
+
+    def merge(self, other: Histogram) -> None:
+        """Add everything that another histogram has; it stays as it is."""
+        self._counts += other._counts
+        self._minimum_ns = min(self._minimum_ns, other._minimum_ns)
+        self._maximum_ns = max(self._maximum_ns, other._maximum_ns)
+        self._sum_ns += other._sum_ns
+        self._count += other._count
+
+    @property
+    def count(self) -> int:
+        """How many durations were recorded."""
+        return self._count
+
+    @property
+    def minimum_ns(self) -> int | None:
+        """The shortest one, exactly; None where there is none."""
+        return self._minimum_ns if self._count else None
+
+    @property
+    def maximum_ns(self) -> int | None:
+        """The longest one, exactly, up to a week; None where there is none."""
+        return self._maximum_ns if self._count else None
+
+    @property
+    def sum_ns(self) -> int:
+        """All of them together, exactly; those longer than a week as a week."""
+        return self._sum_ns
+
+    def percentile(self, percentile: float) -> int:
+        """Give the least duration that this share (0 to 100) did not exceed, in ns: exact or up to 1/1024 too high.
+
+        The rank is the exact one of `judgement.percentile_of`. Of a bucket the longest duration is given, so that no
+        threshold passes by the width of one. Raises ValueError when nothing was recorded.
+        """
+        if not self._count:
+            raise ValueError("a percentile of nothing")
+        rank = max(1, math.ceil(Fraction(str(percentile)) * self._count / 100))
+        if rank == 1:
+            return self._minimum_ns
+        bucket = np.searchsorted(np.cumsum(self._counts), rank)
+        return min(int(_highest_of(np.array([bucket]))[0]), self._maximum_ns)
+
+    def in_milliseconds(self) -> Milliseconds:
+        """Give what Locust's `StatsEntry` keeps of the same durations, each rounded as Locust rounds it.
+
+        To the millisecond below 100 ms, then to 10 below 1,000, to 100 below 10,000, and to 1,000.
+        """
+        buckets = np.flatnonzero(self._counts)
+        taken = np.minimum(_highest_of(buckets), self._maximum_ns) / MILLISECOND_NS
+        step = np.select([taken < 100, taken < 1000, taken < 10_000], [1, 10, 100], 1000)  # noqa: PLR2004 - as Locust
+        rounded = (np.rint(taken / step) * step).astype(np.int64)
+        values, where = np.unique(rounded, return_inverse=True)
+        counts = np.zeros(len(values), dtype=np.int64)
+        np.add.at(counts, where, self._counts[buckets])
+        return Milliseconds(
+            response_times=dict(zip(values.tolist(), counts.tolist(), strict=True)),
+            total=self._sum_ns / MILLISECOND_NS,
+            minimum=self._minimum_ns / MILLISECOND_NS if self._count else None,
+            maximum=self._maximum_ns / MILLISECOND_NS,
+        )
+
+    def to_wire(self) -> bytes:
+        """Write it for another process: 40 bytes, and ten for each bucket that is not empty."""
+        buckets = np.flatnonzero(self._counts)
+        entries = np.empty(len(buckets), dtype=_ENTRY)
+        entries["bucket"], entries["count"] = buckets, self._counts[buckets]
+        upper, lower = self._sum_ns >> 64, self._sum_ns & ((1 << 64) - 1)
+        head = _HEAD.pack(_MAGIC, len(buckets), self._minimum_ns, self._maximum_ns, upper, lower)
+        return head + entries.tobytes()
+
+    @classmethod
+    def from_wire(cls, wire: bytes) -> Histogram:
+        """Read what `to_wire` wrote; raises ValueError for anything it cannot have written."""
+        if len(wire) < _HEAD.size:
+            raise ValueError("a histogram is cut off")
+        magic, length, minimum_ns, maximum_ns, upper, lower = _HEAD.unpack_from(wire)
+        if magic != _MAGIC:
+            raise ValueError("no histogram, or one of another version")
+        if length > BUCKETS or len(wire) != _HEAD.size + length * _ENTRY.itemsize:
+            raise ValueError("a histogram of another length than it says")
+        entries = np.frombuffer(wire, dtype=_ENTRY, offset=_HEAD.size)
+        buckets, counts = entries["bucket"].astype(np.int64), entries["count"].astype(np.int64)
+        found = cls()
+        found._sum_ns = (upper << 64) + lower
+        found._minimum_ns, found._maximum_ns = minimum_ns, maximum_ns
+        if length:
+            found._fill(buckets, counts)
+        elif (minimum_ns, maximum_ns, found._sum_ns) != (HISTOGRAM_MAX_NS, 0, 0):
+            raise ValueError("an empty histogram that says it has something")
+        return found
+
+    def _fill(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        if (np.diff(buckets) <= 0).any() or buckets[-1] >= BUCKETS:
+            raise ValueError("buckets of a histogram are out of order, or are none")
+        if counts.min() < 1 or (count := sum(counts.tolist())) > HISTOGRAM_COUNT_MAX:
+            raise ValueError("a histogram counts less than one, or more than there can be")
+        minimum_ns, maximum_ns = self._minimum_ns, self._maximum_ns
+        if not 0 <= minimum_ns <= maximum_ns <= HISTOGRAM_MAX_NS:
+            raise ValueError("the shortest and the longest of a histogram contradict each other")
+        if (_bucket_of(minimum_ns), _bucket_of(maximum_ns)) != (buckets[0], buckets[-1]):
+            raise ValueError("the shortest and the longest of a histogram are in other buckets than its own")
+        # The shortest and the longest are known, and so the sum may only hold what all others can add to them.
+        ends_ns, others = minimum_ns + maximum_ns, counts.copy()
+        others[0] -= 1
+        others[-1] -= 1
+        if count == 1:
+            possible = minimum_ns == maximum_ns == self._sum_ns
+        else:
+            least_ns = ends_ns + _sum_of(np.maximum(_lowest_of(buckets), minimum_ns), others)
+            most_ns = ends_ns + _sum_of(np.minimum(_highest_of(buckets), maximum_ns), others)
+            possible = least_ns <= self._sum_ns <= most_ns
+        if not possible:
+            raise ValueError("the sum of a histogram is none of what it counts")
+        self._counts[buckets] = counts
+        self._count = count
