@@ -47,8 +47,8 @@ class Campaign(msgspec.Struct):
         return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
 
 
-def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> list[Machine]:
-    """Make the machines, spread evenly over owners, with the scenario's share of wrong clocks and silences."""
+def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first: int = 0) -> list[Machine]:
+    """Make the machines, numbered from `first`, spread over owners, with the shares of wrong clocks and silences."""
     options = scenario.fleet
     machines = options.machines
     clocks = [PERFECT] * machines
@@ -72,7 +72,7 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str) -> lis
             silences[index] += ((silence.at_ns, silence.at_ns + silence.duration_ns),)
     return [
         Machine(
-            index,
+            first + index,
             f"{prefix}-{index % options.owners}",
             options.heartbeat_interval_ns,
             clocks[index],

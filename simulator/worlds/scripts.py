@@ -30,7 +30,7 @@ from simulator.records import Claim
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.recording import classify, record_send, record_wire
-from simulator.worlds.target import Target, script_source, source_number
+from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 SECOND_NS = 1_000_000_000
+SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
+"""Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
 
 
 class ScriptPlayer:
@@ -59,6 +61,7 @@ class ScriptPlayer:
         rng: np.random.Generator,
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
+        shard: int = 0,
     ) -> None:
         self.target = target
         self.history = history
@@ -69,7 +72,7 @@ class ScriptPlayer:
         self.tape = tape
         self.sides = sides
         self._rng = rng
-        self._clients = 0
+        self._clients = shard * SHARD_CLIENTS
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
 
     async def run(self, campaign: Campaign) -> None:

@@ -16,6 +16,8 @@ from simulator.attacks.signature import ForgedSignature
 from simulator.history import History
 from simulator.own_failure import FAILURE_FILE, leaves, write_failure
 from simulator.scenario.loading import parse_scenario
+from simulator.worlds import live
+from simulator.worlds.fleet_player import FleetPlayer
 from simulator.worlds.live import LiveRun
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import TargetError, parse_target
@@ -97,11 +99,11 @@ async def test_an_error_of_one_attempt_ends_that_attempt_and_no_other(
 async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(LiveRun, "_conduct", broken)
+    monkeypatch.setattr(FleetPlayer, "_conduct", broken)
     with impatient():
         async with misbehaving(right, Moment.CHECK, everything) as proxy:
             outcome = nothing_yet()
-            live = LiveRun(
+            whole = LiveRun(
                 parse_scenario(SCENARIO),
                 5,
                 parse_target(proxy.url, API_TOKEN),
@@ -109,7 +111,7 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
                 outcome.progress,
             )
             with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match=BROKEN), flatten_subgroups=True):
-                await live.run()
+                await whole.run()
 
 
 def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
@@ -139,7 +141,7 @@ def test_where_it_failed_is_left_in_the_runs_folder_without_secrets(tmp_path: Pa
 
 def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`hatchfarm run` as a whole: exit code 3, the verdict and the file beside it."""
-    monkeypatch.setattr(LiveRun, "_watch", broken)
+    monkeypatch.setattr(live, "watch_generator", broken)
     path = tmp_path / "broken.toml"
     path.write_text(
         SCENARIO.replace(f'duration = "{DURATION_SECONDS}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0]

@@ -20,7 +20,8 @@ from simulator.checkers.verdict import Status
 from simulator.history import HONEST, NEVER_NS, REASONS, Answer, Operation
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds import live
-from simulator.worlds.live import LiveRun, run_fleet, time_hour
+from simulator.worlds.fleet_player import time_hour
+from simulator.worlds.live import LiveRun, run_fleet
 from simulator.worlds.progress import Progress
 from simulator.worlds.shard import Shard
 from simulator.worlds.target import Target, machine_source
@@ -291,10 +292,10 @@ async def test_the_same_seed_makes_the_same_run(scripted: ScriptedServer) -> Non
     def made(seed: int) -> tuple[Any, ...]:
         run = LiveRun(plan, seed, scripted.target, WatchedHistory(), Progress())
         return (
-            [(machine.clock, machine.silence) for machine in run._fleet],
-            [[victim.index for victim in campaign.victims] for campaign in run._campaigns],
-            [run._metrics_of(index) for index in range(20)],
-            run._spread.tolist(),
+            [(machine.clock, machine.silence) for machine in run.player.fleet],
+            [[victim.index for victim in campaign.victims] for campaign in run.player.campaigns],
+            [run.player.metrics_of(index) for index in range(20)],
+            run.player.spread.tolist(),
         )
 
     assert made(1) == made(1)
@@ -308,12 +309,12 @@ async def test_machines_obey_their_policies_in_what_they_report(scripted: Script
     here, elsewhere = (
         [hour, (hour + 1) % 24] for hour in (time_hour(zone, unix_seconds) for zone in ("Asia/Seoul", "UTC"))
     )
-    for index, machine in enumerate(run._fleet):
+    for index, machine in enumerate(run.player.fleet):
         machine.rules = {"max_cpu_percent": 10 + index, "max_memory_percent": 30, "max_gpu_percent": 5}
         if index % 2:
             machine.rules |= {"timezone": "Asia/Seoul", "allowed_hours": here if index % 4 == 1 else elsewhere}
-    run._load_hardware(3600.0)
-    shown = [msgspec.json.decode(run._metrics_of(index)) for index in range(20)]
+    run.player.load_hardware(3600.0)
+    shown = [msgspec.json.decode(run.player.metrics_of(index)) for index in range(20)]
     assert all(one["cpu_percent"] <= 10 + index for index, one in enumerate(shown))
     assert all(one["memory_percent"] <= 30 and one["gpu_percent"] <= 5 for one in shown)
     idle = [one for index, one in enumerate(shown) if index % 4 == 3]

@@ -1,0 +1,104 @@
+"""Observing a target during a run: its metrics once in a while, its audit heads, and how the harness itself does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trio
+
+from simulator.records import METRICS_PAGE, GeneratorSample, Scrape
+from simulator.scenario.values import SECOND_NS
+from simulator.worlds.auditing import Auditor
+from simulator.worlds.checking import MalformedError, read_metrics
+from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from simulator.history import History
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.progress import Progress
+
+LAG_PROBE_SECONDS = 0.1
+AUDITOR = 5
+"""Which child of the seed's sequence the auditor draws from; the others are the fleet's."""
+
+
+class Observer:
+    """Reads a target's metrics and audit into the history while others load it. `owner_ids` are the honest fleet's."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        now: Callable[[], int],
+        owner_ids: Collection[str],
+    ) -> None:
+        self._scenario = scenario
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._now = now
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
+        self._auditor = Auditor(target, history, now, rng, owner_ids, scenario.duration_ns / SECOND_NS)
+
+    async def watch(self) -> None:
+        """Watch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._scrape)
+            nursery.start_soon(self._auditor.watch)
+
+    async def finish(self) -> None:
+        """Look once more, and read whole audit lists, once everybody else has finished."""
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        async with ControlConnection(self._target, source) as connection:
+            await self._scrape_once(connection)
+        await self._auditor.read()
+
+    async def _scrape(self) -> None:
+        interval_seconds = self._scenario.metrics_interval_ns / SECOND_NS
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        due = trio.current_time()
+        async with ControlConnection(self._target, source) as connection:
+            while True:
+                await self._scrape_once(connection)
+                due = max(due + interval_seconds, trio.current_time())
+                await trio.sleep_until(due)
+
+    async def _scrape_once(self, connection: ControlConnection) -> None:
+        progress = self._progress
+        sent_ns = self._now()
+        try:
+            samples = await read_metrics(connection, self._target)
+        except (LostError, TargetError) as error:
+            progress.scrape_failures += 1
+            what = METRICS_PAGE if isinstance(error, MalformedError) else "scrape"
+            self._history.trouble(self._now(), what, str(error))
+            progress.last_problem = f"scrape: {error}"
+            return
+        self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
+        progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
+        progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
+
+
+async def watch_generator(history: History, progress: Progress, now: Callable[[], int]) -> None:
+    """Once a second, record how the harness itself is doing."""
+    dropped_before = held_up_before = 0
+    while True:
+        start, cpu_start, worst = time.monotonic(), time.process_time(), 0.0
+        while time.monotonic() - start < 1:
+            before = trio.current_time()
+            await trio.sleep(LAG_PROBE_SECONDS)
+            worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+        share = (time.process_time() - cpu_start) / (time.monotonic() - start)
+        dropped, held_up = progress.dropped_starts, progress.held_up
+        history.generator.append(
+            GeneratorSample(now(), int(worst * 1e9), share, dropped - dropped_before, held_up - held_up_before),
+        )
+        dropped_before, held_up_before = dropped, held_up
