@@ -202,7 +202,7 @@ def with_entry(bucket: int, count: int) -> bytes:
         ("a count below none", with_entry(7, -1)),
         ("a count beyond all", with_entry(7, HISTOGRAM_COUNT_MAX + 1)),
         ("a count that its sum contradicts", with_entry(7, 2)),
-        ("a bucket twice", of([7, 8]).to_wire()[:-20] + 2 * of([7]).to_wire()[-10:]),
+        ("a bucket twice", of([7, 7]).to_wire()[:4] + b"\2" + of([7, 7]).to_wire()[5:-10] + 2 * with_entry(7, 1)[-10:]),
         ("something in an empty one", of([]).to_wire()[:-1] + b"\1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
