@@ -16,6 +16,7 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
+from reference_server.http.settling import Settler
 from reference_server.operations import Api
 from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
@@ -130,7 +131,8 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            self._app = create_app(make_api(os.environ, SystemEntropy()), SystemClock())
+            api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
+            self._app = create_app(api, clock, Settler(api, clock))
         await self._app(scope, receive, send)
 
 

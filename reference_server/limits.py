@@ -14,6 +14,8 @@ CONNECTIONS_MAX = 100_000
 """Open connections; past it new ones wait in the listen backlog. One idle connection costs about 2 KB."""
 LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
+HELD_MAX = 10_000
+"""Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 
@@ -47,3 +49,18 @@ LIST_LIMIT_MAX = 500
 """Contract §1."""
 JSON_MAX_DEPTH = 64
 """Nesting of a request body outside heartbeats; deeper is refused before it costs stack."""
+
+REDIS_WAIT_SECONDS = 0.2
+"""How long an answer of Redis is waited for in all: failing closed takes 250 ms at most (contract §6)."""
+REDIS_ATTEMPT_SECONDS = 0.09
+"""How long for each of two attempts: a lost answer leaves time to connect anew and ask again."""
+REDIS_CONNECT_SECONDS = 0.1
+"""How long connecting and the first exchange may take."""
+REDIS_RECONNECT_PAUSE_SECONDS = 0.1
+"""Between two attempts to connect while Redis is down: it heals within about this time, and costs it ten a second."""
+REDIS_TICK_SECONDS = 1.0
+"""How often Redis is looked at while nothing is asked of it: how old what is known of its settings may be."""
+REDIS_BATCH_MAX = 512
+"""Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
+REDIS_OWED_MAX = 1_000_000
+"""Nonces accepted alone that are still to be written back, 300 bytes each. Past it heartbeats get 503."""

@@ -9,6 +9,7 @@ import msgspec
 
 from reference_server.core import consents, heartbeats, machines, policies, views
 from reference_server.core.calls import Call
+from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
 from reference_server.limits import TEXT_MAX_CHARACTERS
@@ -20,7 +21,7 @@ from reference_server.wire.values import Headers, Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.ports import Entropy
+    from reference_server.ports import Entropy, NonceStore, Reservation
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
@@ -47,11 +48,23 @@ class Operation(msgspec.Struct, frozen=True):
     method: str
     path: str
     principal: Principal
-    decide: Callable[[State, Call], Reply]
+    decide: Callable[[State, Call], Reply | Verified]
     rooted: bool = False
 
 
-def heartbeat(state: State, call: Call) -> Reply:
+class Held(Reply, frozen=True):
+    """An answer that is not to be sent yet: `Settler` waits for what it depends on, then gives the one to send.
+
+    As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
+    all goes well, or a heartbeat whose nonce is to be reserved outside first. `request_headers` say how to dress the
+    answer; None leaves that to the express lane.
+    """
+
+    decided: Reply | Verified = INVALID_REQUEST
+    request_headers: dict[str, str] | None = None
+
+
+def heartbeat(state: State, call: Call) -> Reply | Verified:
     """`POST /workers/{id}/heartbeat`."""
     token = call.headers.get("x-machine-token", "")
     certificate_id = call.headers.get("x-machine-certificate-id", "")
@@ -150,20 +163,38 @@ class _Routes:
 _ROUTES = _Routes()
 
 
+def _hold(verified: Verified, request_headers: dict[str, str] | None) -> Held:
+    refusal = NONCES_UNAVAILABLE
+    return Held(refusal.status, refusal.body, refusal.headers, verified, request_headers)
+
+
 class Api:
     """The API over one state. `handle` serves any request; `handle_heartbeat` is its express entry."""
 
-    def __init__(self, settings: Settings, entropy: Entropy, signer: CertificateSigner, started: Instant) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        entropy: Entropy,
+        signer: CertificateSigner,
+        started: Instant,
+        nonces: NonceStore | None = None,
+    ) -> None:
         self.state = State(settings, entropy, signer, started)
+        self.state.nonces_outside = nonces is not None
         self.settings = settings
+        self.nonces = nonces
         self._origins = frozenset(settings.allowed_origins)
 
     def handle(self, request: Request, now: Instant) -> Reply:
-        """Answer any request: guards, routing, then the operation's own decision. Never raises for any input."""
+        """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
+
+        Gives a `Held` where the answer has to wait, which is never so while all state is in memory.
+        """
         headers = dict(request.headers)
         if request.method == "OPTIONS":
             return self._finish(Reply(200, b"", JSON_HEADERS), headers)
-        return self._finish(self._guarded(request, headers, now), headers)
+        outcome = self._guarded(request, headers, now)
+        return self._finish(outcome, headers) if isinstance(outcome, Reply) else _hold(outcome, headers)
 
     def handle_heartbeat(
         self,
@@ -176,20 +207,29 @@ class Api:
     ) -> Reply:
         """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
 
-        The transport adds `x-request-id` and `vary` itself, as `handle` does.
+        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Held`, as there.
         """
         refusal = self._limit(client, now)
         if refusal is None and self.settings.require_https:
             refusal = HTTPS_REQUIRED
         if refusal is not None:
             return refusal
-        return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+        outcome = heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+        return outcome if isinstance(outcome, Reply) else _hold(outcome, None)
+
+    def accept(self, verified: Verified, reservation: Reservation, now: Instant) -> Reply:
+        """Decide a heartbeat whose nonce was reserved outside."""
+        return heartbeats.accept(self.state, now, verified, reservation)
+
+    def dress(self, held: Held, reply: Reply) -> Reply:
+        """Give a held answer what every answer carries, now that it is known."""
+        return reply if held.request_headers is None else self._finish(reply, held.request_headers)
 
     def refuse(self, reply: Reply) -> Reply:
         """Dress an answer that a transport gives by itself, to a request that never became one."""
         return self._finish(reply, {})
 
-    def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply:
+    def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply | Verified:
         refusal = self._limit(request.client, now)
         if refusal is not None:
             return refusal

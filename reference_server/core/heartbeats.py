@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.core.nonces import Reservation, nonce_key
+from reference_server.core.nonces import nonce_key
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
+from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
 from reference_server.wire.signing import matches, sign_text
@@ -144,9 +145,16 @@ def accept(state: State, now: Instant, verified: Verified, reservation: Reservat
     return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker.id}","accepted":true}}}}'.encode(), JSON_HEADERS)
 
 
-def heartbeat(state: State, now: Instant, worker_id: str, token: str, certificate_id: str, body: bytes) -> Reply:
-    """Decide one heartbeat: verify, reserve its nonce, accept."""
+def heartbeat(
+    state: State,
+    now: Instant,
+    worker_id: str,
+    token: str,
+    certificate_id: str,
+    body: bytes,
+) -> Reply | Verified:
+    """Decide one heartbeat: verify, reserve its nonce, accept. Where nonces are kept outside it ends with the first."""
     verified = verify(state, now, worker_id, token, certificate_id, body)
-    if isinstance(verified, Reply):
+    if isinstance(verified, Reply) or state.nonces_outside:
         return verified
     return accept(state, now, verified, reserve(state, now, verified))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 
 from reference_server.limits import NONCE_GENERATIONS
+from reference_server.ports import Reservation
 
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
@@ -19,14 +19,6 @@ def nonce_key(worker_serial: int, nonce: str) -> int:
     The text itself would cost 50 bytes more, which for a machine beating every five seconds is 4 KB.
     """
     return hash((worker_serial, nonce)) & KEY_MASK
-
-
-class Reservation(Enum):
-    """What became of a nonce: reserved now, seen before, or the store cannot tell."""
-
-    RESERVED = 1
-    REPLAYED = 2
-    UNAVAILABLE = 3
 
 
 class NonceMemory:

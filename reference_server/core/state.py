@@ -129,6 +129,7 @@ class State:
         self.consents: dict[str, Consent] = {}
         self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
         self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
+        self.nonces_outside = False
         self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second,

@@ -5,6 +5,9 @@ non-blocking socket: no task, no stream and no wake-up a connection, which is wo
 each. The first request that is anything but a complete, plain heartbeat hands its connection to Hypercorn, with the
 bytes read so far, for good; so does anything malformed. The lane therefore never has to refuse framing itself, and
 cannot disagree with what does.
+
+An answer that the API holds back keeps its place among those of its connection; while one is owed, nothing more is read
+there, so what a client can have waiting here is bounded by one read.
 """
 
 from __future__ import annotations
@@ -14,118 +17,41 @@ import selectors
 import socket as stdlib_socket
 from collections import OrderedDict
 from email.utils import formatdate
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.http.answers import internal_error
-from reference_server.http.framing import HeadReader, parse_head
-from reference_server.limits import (
-    CONNECTIONS_MAX,
-    LANE_BATCH_CONNECTIONS,
-    LANE_BODY_MAX_BYTES,
-    LANE_HEAD_MAX_BYTES,
-)
+from reference_server.http.lane_clients import Connection, may_become_plain
+from reference_server.limits import CONNECTIONS_MAX, LANE_BATCH_CONNECTIONS, LANE_HEAD_MAX_BYTES
+from reference_server.operations import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.http.hypercorn_front import HypercornFront
+    from reference_server.http.lane_clients import PlainHead
+    from reference_server.http.settling import Settler
     from reference_server.operations import Api
     from reference_server.ports import Clock
     from reference_server.settings import Settings
-    from reference_server.wire.values import Reply
+    from reference_server.wire.values import Instant, Reply
 
 READ_BYTES = 65_536
 ACCEPT_BATCH = 64
 OUT_OF_FILES_PAUSE_SECONDS = 0.1
 SWEEP_SECONDS = 0.25
 SECOND_NS = 1_000_000_000
-_PLAIN_HEADERS = frozenset(
-    {
-        b"host",
-        b"user-agent",
-        b"accept",
-        b"accept-encoding",
-        b"content-type",
-        b"content-length",
-        b"x-machine-token",
-        b"x-machine-certificate-id",
-    },
-)
-"""What a plain heartbeat may carry. Any other header might ask for something, so it is not the lane's to judge."""
-_PATH_PARTS = ((b"/api/v1/workers/", 16), (b"/v1/workers/", 12))
-
-
-class PlainHead:
-    """The head of a plain heartbeat. A machine repeats its head, so each connection keeps its last."""
-
-    __slots__ = ("body_bytes", "certificate_id", "token", "worker_id")
-
-    def __init__(self, worker_id: str, token: str, certificate_id: str, body_bytes: int) -> None:
-        self.worker_id = worker_id
-        self.token = token
-        self.certificate_id = certificate_id
-        self.body_bytes = body_bytes
-
-
-def plain_head(data: bytes) -> PlainHead | None:
-    """Read a whole head; None unless it is a plain heartbeat's."""
-    head = parse_head(data)
-    if head is None or head.method != b"POST" or head.version != "1.1" or not head.target.endswith(b"/heartbeat"):
-        return None
-    for prefix, length in _PATH_PARTS:
-        if head.target.startswith(prefix):
-            worker_id = head.target[length:-10]
-            break
-    else:
-        return None
-    fields = dict(head.headers)
-    if len(fields) != len(head.headers) or not fields.keys() <= _PLAIN_HEADERS or b"content-length" not in fields:
-        return None
-    body_bytes = int(fields[b"content-length"])
-    if not worker_id or b"/" in worker_id or b"?" in worker_id or body_bytes > LANE_BODY_MAX_BYTES:
-        return None
-    return PlainHead(
-        worker_id.decode(),
-        fields.get(b"x-machine-token", b"").decode("latin-1"),
-        fields.get(b"x-machine-certificate-id", b"").decode("latin-1"),
-        body_bytes,
-    )
-
-
-def may_become_plain(data: bytes) -> bool:
-    """Say whether a head that has begun with these bytes may still be a plain heartbeat's."""
-    posts = data.startswith(b"POST /") or b"POST /".startswith(data)
-    return posts and len(data) < LANE_HEAD_MAX_BYTES and HeadReader().feed(data)
-
-
-class Connection:
-    """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of a request."""
-
-    __slots__ = ("client", "head", "head_bytes", "open", "since_ns", "socket", "unread")
-
-    def __init__(self, socket: stdlib_socket.socket, client: str, since_ns: int) -> None:
-        self.socket = socket
-        self.client = client
-        self.since_ns = since_ns
-        self.unread = b""
-        self.head_bytes = b""
-        self.head: PlainHead | None = None
-        self.open = True
-
-    def read_head(self, head_bytes: bytes) -> PlainHead | None:
-        """Read a head other than the last one, and keep it."""
-        self.head, self.head_bytes = plain_head(head_bytes), head_bytes
-        return self.head
 
 
 class ExpressLane:
     """Accepts connections, answers heartbeats, and hands everything else to Hypercorn."""
 
-    def __init__(self, api: Api, clock: Clock, settings: Settings, front: HypercornFront) -> None:
+    def __init__(self, api: Api, clock: Clock, settings: Settings, front: HypercornFront, settler: Settler) -> None:
         self._api = api
+        self._settler = settler
         self._clock = clock
         self._front = front
         self._selector = selectors.DefaultSelector()
@@ -180,7 +106,8 @@ class ExpressLane:
 
     def _release(self, connection: Connection) -> None:
         """Take a connection out of the lane, its socket still open."""
-        self._selector.unregister(connection.socket.fileno())
+        if not connection.paused:
+            self._selector.unregister(connection.socket.fileno())
         self._partial.pop(connection, None)
         del self._by_progress[connection]
         self._connections -= 1
@@ -194,28 +121,25 @@ class ExpressLane:
         selector = self._selector
         while True:
             await trio.lowlevel.wait_readable(selector.fileno())
+            await self._settler.room()
             for served, (key, _) in enumerate(selector.select(0), 1):
                 if key.data.open:
                     self._serve(key.data, handler_nursery)
                 if served % LANE_BATCH_CONNECTIONS == 0:
                     await trio.lowlevel.checkpoint()
+                    await self._settler.room()
 
     def _serve(self, connection: Connection, handler_nursery: trio.Nursery) -> None:
         """Read once and answer every complete heartbeat among the bytes."""
-        try:
-            data = connection.socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+        data = self._read(connection)
         if not data:
-            self._close(connection)
             return
         partial = bool(connection.unread)
         if partial:
             data = connection.unread + data
             connection.unread = b""
         answers: list[bytes] = []
+        held: list[tuple[int, Held]] = []
         start, size = 0, len(data)
         while start < size:
             end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
@@ -227,19 +151,65 @@ class ExpressLane:
             else:
                 head = None
             if head is None:
-                self._hand_over(connection, data[start:], answers, handler_nursery)
+                self._hand_over(connection, data[start:], answers, held, handler_nursery)
                 return
             body_end = end + head.body_bytes
             if body_end > size:
                 break
-            answers.append(self._answer(connection.client, head, data[end:body_end]))
+            self._answer(connection.client, head, data[end:body_end], answers, held)
             start = body_end
         if start < size or partial:
             self._wait_on(connection, data[start:], progressed=bool(answers) or not partial)
         else:
             self._note_progress(connection)
-        if answers:
+        if held:
+            self._owe(connection, answers, held, handler_nursery)
+        elif answers:
             self._send(connection, answers[0] if len(answers) == 1 else b"".join(answers), handler_nursery)
+
+    def _read(self, connection: Connection) -> bytes:
+        """Read once; nothing where there is nothing to serve now."""
+        if connection.owed:
+            self._pause(connection)
+            return b""
+        try:
+            data = connection.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            self._close(connection)
+        return data
+
+    def _owe(
+        self,
+        connection: Connection,
+        answers: list[bytes],
+        held: list[tuple[int, Held]],
+        handler_nursery: trio.Nursery,
+    ) -> None:
+        """Send these answers once those that are held back are in their places."""
+        connection.owed, connection.held = answers, len(held)
+        for at, answer in held:
+            self._settler.hold(answer, partial(self._pay, connection, at, handler_nursery))
+
+    def _pay(self, connection: Connection, at: int, handler_nursery: trio.Nursery, reply: Reply) -> None:
+        """Put an answer that was held back in its place, and send all when it was the last one."""
+        connection.owed[at] = self._render(reply, self._clock.now())
+        connection.held -= 1
+        if connection.held or not connection.open:
+            return
+        data, connection.owed = b"".join(connection.owed), []
+        if connection.paused:
+            connection.paused = False
+            self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
+        self._send(connection, data, handler_nursery)
+
+    def _pause(self, connection: Connection) -> None:
+        """Read nothing from a connection until what it is owed is out: what waits in here stays bounded."""
+        self._selector.unregister(connection.socket.fileno())
+        connection.paused = True
 
     def _note_progress(self, connection: Connection) -> None:
         connection.since_ns = self._clock.now().monotonic_ns
@@ -255,12 +225,22 @@ class ExpressLane:
         else:
             self._partial.pop(connection, None)
 
-    def _answer(self, client: str, head: PlainHead, body: bytes) -> bytes:
+    def _answer(
+        self, client: str, head: PlainHead, body: bytes, answers: list[bytes], held: list[tuple[int, Held]]
+    ) -> None:
+        """Decide one heartbeat, and put its answer behind the others; an empty one, noted, where it is held back."""
         now = self._clock.now()
         try:
             reply = self._api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now)
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             reply = internal_error("a heartbeat")
+        if isinstance(reply, Held):
+            held.append((len(answers), reply))
+            answers.append(b"")
+        else:
+            answers.append(self._render(reply, now))
+
+    def _render(self, reply: Reply, now: Instant) -> bytes:
         second = now.wall_ns // SECOND_NS
         if second != self._date_second:
             self._date_second = second
@@ -321,6 +301,7 @@ class ExpressLane:
         connection: Connection,
         unread: bytes,
         answers: list[bytes],
+        held: list[tuple[int, Held]],
         handler_nursery: trio.Nursery,
     ) -> None:
         """Give the connection to Hypercorn for good, after what the lane still owes it.
@@ -333,16 +314,23 @@ class ExpressLane:
             waited_ns = self._clock.now().monotonic_ns - self._partial[connection]
         self._release(connection)
         handler_nursery.start_soon(
-            self._serve_elsewhere, connection.socket, unread, b"".join(answers), waited_ns / SECOND_NS
+            self._serve_elsewhere, connection.socket, unread, answers, held, waited_ns / SECOND_NS
         )
 
     async def _serve_elsewhere(
-        self, socket: stdlib_socket.socket, unread: bytes, owed: bytes, waited_seconds: float
+        self,
+        socket: stdlib_socket.socket,
+        unread: bytes,
+        answers: list[bytes],
+        held: list[tuple[int, Held]],
+        waited_seconds: float,
     ) -> None:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(socket)) as stream:
+            for at, answer in held:
+                answers[at] = self._render(await self._settler.settled(answer), self._clock.now())
             try:
                 with trio.fail_after(self._send_timeout_seconds):
-                    await stream.send_all(owed)
+                    await stream.send_all(b"".join(answers))
             except (trio.BrokenResourceError, trio.TooSlowError):
                 return
             await self._front.serve_stream(stream, unread, waited_seconds)
@@ -353,6 +341,8 @@ class ExpressLane:
             await trio.sleep(SWEEP_SECONDS)
             now_ns = self._clock.now().monotonic_ns
             for connection, since_ns in list(self._partial.items()):
+                if connection.owed:
+                    continue
                 in_body = b"\r\n\r\n" in connection.unread
                 if now_ns - since_ns > (self._body_ns if in_body else self._header_ns):
                     self._close(connection)
@@ -361,7 +351,7 @@ class ExpressLane:
 
     def _resting_since(self, monotonic_ns: int) -> list[Connection]:
         late = takewhile(lambda connection: connection.since_ns < monotonic_ns, self._by_progress)
-        return [connection for connection in late if not connection.unread]
+        return [connection for connection in late if not connection.unread and not connection.owed]
 
     async def drain(self, handler_nursery: trio.Nursery) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
@@ -369,7 +359,7 @@ class ExpressLane:
         for key, _ in self._selector.select(0):
             self._serve(key.data, handler_nursery)
         for key in list(self._selector.get_map().values()):
-            if not key.data.unread:
+            if not key.data.unread and not key.data.owed:
                 self._close(key.data)
         while self._connections:
             with trio.move_on_after(SWEEP_SECONDS):
@@ -379,8 +369,8 @@ class ExpressLane:
 
     def close(self) -> None:
         """Close whatever is left, and the selector."""
-        for key in list(self._selector.get_map().values()):
-            self._close(key.data)
+        for connection in list(self._by_progress):
+            self._close(connection)
         self._selector.close()
 
 

@@ -15,6 +15,7 @@ from reference_server.wire.replies import INVALID_REQUEST, failure
 from reference_server.wire.values import Reply, Request
 
 if TYPE_CHECKING:
+    from reference_server.http.settling import Settler
     from reference_server.ports import Clock
 
 HEADERS_TOO_LARGE = failure(431, "request headers too large")
@@ -67,11 +68,23 @@ async def _read_request(mark: str) -> tuple[Request, int]:
     )
 
 
-def create_app(api: Api, clock: Clock, mark: str = "") -> QuartTrio:
-    """Make the application. `mark` is the header with which the framing guard hands over what it refuses."""
+def _run_beside(app: QuartTrio, settler: Settler) -> None:
+    async def start() -> None:
+        await app.nursery.start(settler.run)
+
+    app.before_serving(start)
+    app.after_serving(settler.stop)
+
+
+def create_app(api: Api, clock: Clock, settler: Settler, mark: str = "") -> QuartTrio:
+    """Make the application. `mark` is the header with which the framing guard hands over what it refuses.
+
+    `settler` gives out the answers that the API holds back, and runs as long as the application does.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = api.settings.body_timeout_seconds
+    _run_beside(app, settler)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
 
@@ -81,7 +94,8 @@ def create_app(api: Api, clock: Clock, mark: str = "") -> QuartTrio:
             reply = api.refuse(HEADERS_TOO_LARGE if refused == HEADERS_TOO_LARGE.status else INVALID_REQUEST)
         else:
             try:
-                reply = api.handle(value, clock.now())
+                await settler.room()
+                reply = await settler.settled(api.handle(value, clock.now()))
             except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
                 reply = api.refuse(internal_error(f"{value.method} {value.path}"))
         return _response(reply)

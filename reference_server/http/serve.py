@@ -20,6 +20,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.http.quart_app import create_app
+from reference_server.http.settling import Settler
 from reference_server.limits import BODY_MAX_BYTES, LISTEN_BACKLOG
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ async def serve_until(
     config, tls = make_config(settings)
     listeners = open_listeners(settings)
     mark = f"x-framing-{entropy.hex(32)}"
-    app = ASGIWrapper(create_app(api, clock, mark))
+    settler = Settler(api, clock)
+    app = ASGIWrapper(create_app(api, clock, settler, mark))
     lifespan = Lifespan(app, config, {})
     context = WorkerContext(None)
     front = HypercornFront(app, config, context, settings, mark.encode())
@@ -114,7 +116,7 @@ async def serve_until(
                     if tls is not None:
                         acceptors.start_soon(_accept_tls, front, listeners, tls, handlers)
                     elif express_lane:
-                        lane = ExpressLane(api, clock, settings, front)
+                        lane = ExpressLane(api, clock, settings, front, settler)
                         acceptors.start_soon(lane.run, listeners, handlers)
                     else:
                         acceptors.start_soon(_accept_plain, front, listeners, handlers)

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from reference_server.core import heartbeats, machines
-from reference_server.core.nonces import NonceMemory, Reservation, nonce_key
+from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.state import Consent
+from reference_server.ports import Reservation
 from reference_server.wire.replies import failure, success
 from reference_server.wire.signing import matches
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp

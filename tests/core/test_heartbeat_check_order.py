@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from reference_server.core import heartbeats
-from reference_server.core.nonces import NonceMemory, Reservation
+from reference_server.core.nonces import NonceMemory
+from reference_server.ports import Reservation
 from tests.core.server_under_test import (
     CERTIFICATE_LIFE,
     SKEW,

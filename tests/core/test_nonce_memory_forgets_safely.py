@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reference_server.core.nonces import NonceMemory, Reservation, nonce_key
+from reference_server.core.nonces import NonceMemory, nonce_key
+from reference_server.ports import Reservation
 from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, Machine, Server, owner_headers
 
 TTL = 100

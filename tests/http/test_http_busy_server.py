@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from reference_server.http.quart_app import create_app
+from reference_server.http.settling import Settler
 from tests.http.twins import LoopClock, enrol, make_api
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ async def status_of_late_body(mark: str, http_version: str) -> int:
     api = make_api(body_timeout_seconds=DEADLINE_SECONDS)
     machine = enrol(api)
     beat = machine.heartbeat("n")
-    app = create_app(api, LoopClock(), mark)
+    clock = LoopClock()
+    app = create_app(api, clock, Settler(api, clock), mark)
     started: list[Mapping[str, Any]] = []
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": http_version,

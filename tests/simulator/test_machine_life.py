@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.heartbeats import decode_heartbeat, malformed
-from reference_server.http.express_lane import plain_head
+from reference_server.http.lane_clients import plain_head
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply, Request

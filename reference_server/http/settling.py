@@ -1,0 +1,116 @@
+"""Answers that have to wait: for nonces reserved outside, before they are sent.
+
+One task settles them. It takes all that wait at that moment as one batch, waits once for each thing they wait for, and
+gives every answer out in the order in which it was asked for; what comes meanwhile is the next batch. So a store that
+takes a millisecond costs a millisecond, not one a heartbeat, and nothing that the core decides ever waits in between.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.core.heartbeats import Verified
+from reference_server.http.answers import internal_error
+from reference_server.limits import HELD_MAX
+from reference_server.operations import Held
+from reference_server.ports import NonceRequest, Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.operations import Api
+    from reference_server.ports import Clock, NonceStore
+    from reference_server.wire.values import Reply
+
+
+class Settler:
+    """Gives held answers out once what they wait for has happened. `run` has to run beside whatever serves the API."""
+
+    def __init__(self, api: Api, clock: Clock) -> None:
+        self._api = api
+        self._clock = clock
+        self._waiting: list[tuple[Held, Callable[[Reply], None]]] = []
+        self._wanted = trio.Event()
+        self._room = trio.Event()
+        self._stopping = False
+        self._stopped = trio.Event()
+
+    @property
+    def full(self) -> bool:
+        """Say whether nothing more should be decided before `room` returns."""
+        return len(self._waiting) >= HELD_MAX
+
+    async def room(self) -> None:
+        """Wait until there is room for another answer."""
+        while self.full:
+            await self._room.wait()
+
+    def hold(self, held: Held, settled: Callable[[Reply], None]) -> None:
+        """Call `settled` with the answer to send, once it may be sent. In the order of these calls."""
+        self._waiting.append((held, settled))
+        self._wanted.set()
+
+    async def settled(self, reply: Reply) -> Reply:
+        """Wait for an answer, if it is a held one."""
+        if not isinstance(reply, Held):
+            return reply
+        answer: list[Reply] = []
+        done = trio.Event()
+
+        def settled(reply: Reply) -> None:
+            answer.append(reply)
+            done.set()
+
+        self.hold(reply, settled)
+        await done.wait()
+        return answer[0]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Settle until told to stop, and then what still waits."""
+        task_status.started()
+        with trio.CancelScope(shield=True):
+            while not (self._stopping and not self._waiting):
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                batch, self._waiting = self._waiting, []
+                self._room.set()
+                self._room = trio.Event()
+                await self._settle(batch)
+        self._stopped.set()
+
+    async def stop(self) -> None:
+        """End `run` once nothing waits any more. Call when no more requests come."""
+        self._stopping = True
+        self._wanted.set()
+        await self._stopped.wait()
+
+    async def _settle(self, batch: list[tuple[Held, Callable[[Reply], None]]]) -> None:
+        outcomes: list[Reply | Verified] = [held.decided for held, _ in batch]
+        if self._api.nonces is not None:
+            await self._reserve(self._api.nonces, outcomes)
+        for (held, settled), outcome in zip(batch, outcomes, strict=True):
+            settled(self._api.dress(held, held if isinstance(outcome, Verified) else outcome))
+
+    async def _reserve(self, nonces: NonceStore, outcomes: list[Reply | Verified]) -> None:
+        """Put the decision in the place of each heartbeat whose nonce was asked for."""
+        now = self._clock.now()
+        asked = [
+            (at, outcome, NonceRequest(outcome.worker.id, outcome.nonce, outcome.timestamp_ns, now))
+            for at, outcome in enumerate(outcomes)
+            if isinstance(outcome, Verified)
+        ]
+        if not asked:
+            return
+        try:
+            reservations = await nonces.reserve([request for _, _, request in asked])
+        except Exception:  # noqa: BLE001 - a fault of ours lets no heartbeat in, and costs none its answer
+            internal_error("nonces asked for outside")
+            reservations = [Reservation.UNAVAILABLE] * len(asked)
+        now = self._clock.now()
+        for (at, verified, _), reservation in zip(asked, reservations, strict=True):
+            try:
+                outcomes[at] = self._api.accept(verified, reservation, now)
+            except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+                outcomes[at] = internal_error("a heartbeat")
