@@ -1,8 +1,10 @@
-"""The server a run starts for itself: a process of its own that cannot outlive the run."""
+"""The server a run starts for itself: a process of its own that cannot outlive the run, and can be made to fail."""
 
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -10,12 +12,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from simulator.guard import Guard, guarded
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
 ERROR_BYTES_KEPT = 8192
+START_TRIES = 3
+"""How often a server is started again on its port, which somebody else may hold for a moment."""
 
 
 class ServerError(Exception):
@@ -23,18 +29,137 @@ class ServerError(Exception):
 
 
 class ServerProcess:
-    """A running server. `exit_code` is None while it lives; `errors` is the end of what it wrote to standard error."""
+    """A server, started by `start`. `errors` is the end of what it wrote to standard error.
 
-    def __init__(self, process: trio.Process, url: str) -> None:
-        self._process = process
-        self.url = url
-        self.pid = process.pid
+    It may be killed, stopped, paused and started again, on the same port with the same settings: what it knew is what
+    its settings let it keep. The nursery must outlive it.
+    """
+
+    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery) -> None:
+        self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
+        self._nursery = nursery
+        self._process: trio.Process | None = None
+        self._guard: Guard | None = None
+        self._meant_to_be_down = False
+        self.url = ""
         self.errors = b""
 
     @property
+    def pid(self) -> int:
+        """Give the process's id. Raises ServerError before the first start."""
+        return self._running().pid
+
+    @property
     def exit_code(self) -> int | None:
-        """Say how the process ended, None while it runs."""
-        return self._process.poll()
+        """Say how the process ended; None while it runs, or is down because it was told to be."""
+        return None if self._meant_to_be_down else self._running().poll()
+
+    def _running(self) -> trio.Process:
+        if self._process is None:
+            raise ServerError("the server was never started")
+        return self._process
+
+    async def start(self) -> None:
+        """Start, on the port it had before if there was one. Raises ServerError."""
+        for left in reversed(range(START_TRIES if self.url else 1)):
+            try:
+                await self._start()
+            except ServerError:
+                if not left:
+                    raise
+                await trio.sleep(0.2)
+            else:
+                break
+        self._meant_to_be_down = False
+
+    async def _start(self) -> None:
+        # Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes
+        # and the server stops. So not even `kill -9` leaves one behind.
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "simulator.cli", "serve", "--until-stdin-closes"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+            # Ctrl-C in a terminal reaches the whole group; the server must outlive the run's last scrape.
+            start_new_session=True,
+        )
+        if process.stdout is None or process.stderr is None:
+            raise ServerError("the server's pipes are missing")
+        self._process = process
+        self._nursery.start_soon(self._keep_errors, process.stderr)
+        line = ""
+        with trio.move_on_after(START_TIMEOUT_SECONDS):
+            line = await _first_line(process.stdout)
+        if line.startswith("Listening on "):
+            self.url = line.split()[-1]
+            self._environ["PORT"] = self.url.rpartition(":")[2]
+            return
+        await trio.sleep(0.1)  # let its last words arrive
+        said = self.errors.decode("utf-8", "replace").strip().removeprefix("hatchfarm serve: ")
+        await self._end(process)
+        raise ServerError(f"the server did not start: {said or 'it said nothing'}")
+
+    async def _keep_errors(self, stream: trio.abc.ReceiveStream) -> None:
+        async with stream:
+            async for part in stream:
+                self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
+
+    async def stop(self) -> None:
+        """Let it end in order, and see that it does."""
+        self._meant_to_be_down = True
+        await self.resume()
+        await self._end(self._running())
+
+    async def close(self) -> None:
+        """End it at the end of a run, whatever state it is in; how it ended can be seen afterwards."""
+        if self._process is not None:
+            await self.resume()
+            await self._end(self._process)
+
+    @staticmethod
+    async def _end(process: trio.Process) -> None:
+        await _close_pipes(process)
+        with trio.move_on_after(STOP_TIMEOUT_SECONDS):
+            await process.wait()
+        if process.poll() is None:
+            process.kill()
+            await process.wait()
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does, in the middle of whatever it does."""
+        self._meant_to_be_down = True
+        process = self._running()
+        process.kill()
+        await process.wait()
+        await _close_pipes(process)
+
+    async def pause(self) -> None:
+        """Stop it where it stands (SIGSTOP). Should this process end meanwhile, it goes on, and so stops by itself."""
+        self._guard = await guarded(self.pid, signal.SIGCONT)
+        self._running().send_signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let it go on after a pause; nothing to do without one."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            self._running().send_signal(signal.SIGCONT)
+            await guard.dismiss()
+
+    def fill_disk(self, *, full: bool) -> None:
+        """Let it write no byte to any file (RLIMIT_FSIZE), or again as many as it likes.
+
+        Each write and each extension fails with EFBIG. That is what a full disk (ENOSPC) does, but for its name, and
+        it needs neither rights nor a disk of its own.
+        """
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0 if full else hard, hard))
+
+
+async def _close_pipes(process: trio.Process) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            await pipe.aclose()
 
 
 async def _first_line(stream: trio.abc.ReceiveStream) -> str:
@@ -54,54 +179,18 @@ async def own_server(
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
 
     `not_inherited` are variables of this process's environment that are kept from it.
-
-    Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes and the
-    server stops. So not even `kill -9` leaves one behind.
     """
     environ = {
         **{name: value for name, value in os.environ.items() if name not in not_inherited},
         **settings,
-        "HOST": "127.0.0.1",
-        "PORT": "0",
         "HATCHFARM_API_TOKEN": token,
     }
-    command = [sys.executable, "-m", "simulator.cli", "serve", "--until-stdin-closes"]
-    process = await trio.lowlevel.open_process(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environ,
-        # Ctrl-C in a terminal reaches the whole group; the server must outlive the run's last scrape.
-        start_new_session=True,
-    )
-    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
-    if stdin is None or stdout is None or stderr is None:
-        raise ServerError("the server's pipes are missing")
-    server = ServerProcess(process, "")
-
-    async def keep_errors() -> None:
-        async for part in stderr:
-            server.errors = (server.errors + part)[-ERROR_BYTES_KEPT:]
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keep_errors)
+        server = ServerProcess(environ, nursery)
         try:
-            with trio.move_on_after(START_TIMEOUT_SECONDS):
-                line = await _first_line(stdout)
-                if line.startswith("Listening on "):
-                    server.url = line.split()[-1]
-            if not server.url:
-                await trio.sleep(0.1)  # let its last words arrive
-                said = server.errors.decode("utf-8", "replace").strip().removeprefix("hatchfarm serve: ")
-                raise ServerError(f"the server did not start: {said or 'it said nothing'}")
+            await server.start()
             yield server
         finally:
             with trio.CancelScope(shield=True):
-                await stdin.aclose()
-                with trio.move_on_after(STOP_TIMEOUT_SECONDS):
-                    await process.wait()
-                if process.poll() is None:
-                    process.kill()
-                    await process.wait()
+                await server.close()
                 nursery.cancel_scope.cancel()

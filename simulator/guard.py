@@ -1,0 +1,35 @@
+"""A guard of a process: sends it a signal should this process end first, however it ends."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    import signal
+
+_SCRIPT = 'read -r line; kill "-$1" "$2"'
+"""The shell waits on a pipe that nobody writes to, which closes when this process is gone."""
+
+
+class Guard:
+    """One guard on duty. `dismiss` ends its duty without a signal."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+
+    async def dismiss(self) -> None:
+        """End the guard; what it guarded is in this process's hands again."""
+        self._process.kill()
+        await self._process.wait()
+        if self._process.stdin is not None:
+            await self._process.stdin.aclose()
+
+
+async def guarded(pid: int, number: signal.Signals) -> Guard:
+    """Have a process sent a signal should this one end before the guard is dismissed."""
+    command = ["/bin/sh", "-c", _SCRIPT, "guard", str(int(number)), str(pid)]
+    # A session of its own: what reaches this process's group must not end the guard as well.
+    return Guard(await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True))
