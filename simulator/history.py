@@ -27,8 +27,10 @@ if TYPE_CHECKING:
         ConsentRecord,
         Effect,
         Exchange,
+        Fault,
         GeneratorSample,
         MachineRecord,
+        PartRecord,
         Revocation,
         Scrape,
     )
@@ -141,11 +143,29 @@ ROW = np.dtype(
         ("consent", "<u4"),
     ],
 )
-"""One request. `source` numbers the address it came from, `NO_SOURCE` where all share one; `certificate` and `consent`
-are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
+"""One request. `source` numbers the address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate`
+and `consent` are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
 NO_SOURCE = -1
+PEERS_SOURCE = -2
+"""All addresses of one IPv6 network: a right server takes them for one client."""
 NONE = 0
+OTHER_CAUSES = "other causes"
+_HOST_BITS = 24
+"""What is above the three bytes of a loopback address in `source`: the number of the host it is an address of."""
+
+
+def source_at(sources: NDArray[Any], host: int) -> NDArray[Any]:
+    """Give the numbers that sources of host 0 have on another one: no two hosts have an address in common."""
+    found: NDArray[Any] = np.where(sources < 0, sources - 2 * host, sources + (host << _HOST_BITS))
+    return found
+
+
+def at_host(source: int) -> tuple[int, int]:
+    """Give the number that a source has on its own host, and the host's number."""
+    if source >= 0:
+        return source & ((1 << _HOST_BITS) - 1), source >> _HOST_BITS
+    return NO_SOURCE - (source + 1) % 2, (NO_SOURCE - source) // 2
 
 
 class History:
@@ -165,6 +185,8 @@ class History:
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
     troubles: list[Trouble]
+    faults: list[Fault]
+    parts: list[PartRecord]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -182,6 +204,8 @@ class History:
         self.campaigns = []
         self.audit_readings = []
         self.troubles = []
+        self.faults = []
+        self.parts = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -239,21 +263,34 @@ class History:
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
+        self.add_trouble(Trouble(what, why, 1, at_ns, at_ns))
+
+    def add_trouble(self, more: Trouble) -> None:
+        """Count what went wrong several times, as `trouble` counts each."""
         troubles = self.troubles
+        why = more.why
         why = why if len(why) <= TROUBLE_MAX_CHARACTERS else f"{why[:TROUBLE_MAX_CHARACTERS]} ..."
-        for cause in (why, "other causes"):
+        for cause in (why, OTHER_CAUSES):
             for index, known in enumerate(troubles):
-                if (known.what, known.why) == (what, cause):
-                    troubles[index] = msgspec.structs.replace(known, count=known.count + 1, last_ns=at_ns)
+                if (known.what, known.why) == (more.what, cause):
+                    count = known.count + more.count
+                    first_ns, last_ns = min(known.first_ns, more.first_ns), max(known.last_ns, more.last_ns)
+                    troubles[index] = Trouble(more.what, cause, count, first_ns, last_ns)
                     return
-            if len(troubles) < TROUBLES_MAX or cause != why:
-                troubles.append(Trouble(what, cause, 1, at_ns, at_ns))
+            if len(troubles) < TROUBLES_MAX or cause == OTHER_CAUSES:
+                troubles.append(msgspec.structs.replace(more, why=cause))
                 return
 
     def extend(self, rows: NDArray[Any]) -> None:
         """Add rows of dtype `ROW` after those there are, as they were read from a file."""
         self._pack()
         self._blocks.append(rows)
+
+    def drain(self) -> NDArray[Any]:
+        """Take the rows out: gives those there are, of dtype `ROW`, and keeps none."""
+        rows = self.rows()
+        self._blocks = []
+        return rows
 
     def with_rows(self, rows: NDArray[Any]) -> History:
         """Give a history with the same side tables, and other rows of dtype `ROW`."""

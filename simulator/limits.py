@@ -10,6 +10,8 @@ DURATION_MAX_SECONDS = 7 * 86_400
 SEED_MAX = (1 << 63) - 1
 """What a signed 64-bit integer holds: TOML promises no more, and no reader of verdict.json is surprised."""
 ATTACK_RATE_MAX = 10_000
+FAULTS_MAX = 100
+"""Each costs a server a second or so, in which a run proves nothing else."""
 ATTACKS_MAX = 200
 """A history row has one byte for the campaign."""
 SCENARIO_MAX_BYTES = 1 << 20
@@ -30,6 +32,8 @@ ADDRESS_BURST_REQUESTS = 16
 """Requests from one address of a script before it takes another: inside the default burst of 20, at any speed."""
 AUDIT_NOISE_EVENTS = 6000
 """Events one attempt to evict another's audit makes: more than the 5,000 that a stream keeps by default."""
+HOSTS_MAX = 127
+"""Hosts that play parts of one run: what a history row has room for beside an address."""
 HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * 1_000_000_000
 """The longest duration a histogram tells apart: no run is longer."""
 HISTOGRAM_COUNT_MAX = 1 << 48
@@ -126,3 +130,13 @@ STATE_FILE_MAX_BYTES = 256 << 20
 """A state file that is looked into: about three times what 100,000 machines take, and what a laptop's memory holds."""
 STATE_PROBLEMS_SHOWN_MAX = 20
 """Things wrong in a state file that are named; more of them say nothing else about what became of it."""
+FRAME_MAX_BYTES = 256 << 20
+"""One message between processes of a run: a second's rows of the fastest shard are 3 MB, those of a stalled minute 150."""
+SHARD_OTHER_MACHINES_MAX = 10_000
+"""Machines that a shard's scripts register, and as many that its worker's owners do, before numbers meet the next's."""
+SHARDS_MAX = 32
+"""Workers of one run, those that come after others were lost among them."""
+USER_RATE_MAX = 100.0
+"""Requests a second of one owner; more than people and their dashboards ask."""
+LOAD_USERS_MAX = 4000
+"""Users of one kind: Locust's own share of one core is used up well before."""

@@ -137,6 +137,21 @@ class AuditReading(msgspec.Struct, frozen=True):
     type: str = ""
 
 
+class Fault(msgspec.Struct, frozen=True):
+    """A fault that the run brought about: it began between two moments, and was over between two others.
+
+    `kind` is the scenario's. A killed server is over its fault once it listens again, a paused one once it goes on.
+    `problem` says why it could not be carried out or mended, in the words of what failed.
+    """
+
+    kind: str
+    began_from_ns: int
+    began_to_ns: int
+    ended_from_ns: int
+    ended_to_ns: int
+    problem: str = ""
+
+
 METRICS_PAGE = "metrics page"
 """What a trouble is about when a scrape was answered with a page that is none."""
 
@@ -153,3 +168,17 @@ class Trouble(msgspec.Struct, frozen=True):
     count: int
     first_ns: int
     last_ns: int
+
+
+class PartRecord(msgspec.Struct, frozen=True):
+    """What one process of several played: machines from a number on, and the host it ran on (0 is the conductor's).
+
+    `clock_width_ns` is how much longer times to an answer look in its rows than they were, because the two clocks were
+    only known within so much. Of its requests sent from `known_until_ns` on, rows may be missing; `NEVER_NS` for none.
+    """
+
+    first_machine: int
+    machines: int
+    host: int
+    clock_width_ns: int
+    known_until_ns: int

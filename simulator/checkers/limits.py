@@ -14,7 +14,7 @@ import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
 from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def _excess_finding(client: int, span: NDArray[Any], bucket: _Bucket) -> Finding
 def _too_few(rows: NDArray[Any], refused: NDArray[np.bool_], bucket: _Bucket) -> Iterator[Finding]:
     """Find refusals of clients that had sent fewer requests than a burst since their bucket was last surely full."""
     unknown = np.unique(rows["source"][rows["operation"] == Operation.OTHER])
-    clients = np.setdiff1d(rows["source"][refused], np.append(unknown, NO_SOURCE))
+    clients = np.setdiff1d(rows["source"][refused], unknown)
+    clients = np.array([client for client in clients.tolist() if at_host(client)[0] != NO_SOURCE])
     if not len(clients):
         return
     mine = np.isin(rows["source"], clients)
@@ -213,6 +214,8 @@ def _refused_early(client: int, rows: NDArray[Any], refused: NDArray[np.bool_], 
 
 def _address(client: int) -> str:
     """Name a client by its address; all are one where they share it, and so is a network of IPv6."""
-    if client < 0:
-        return "the address that all share" if client == NO_SOURCE else "one IPv6 network"
-    return f"127.{client >> 16 & 255}.{client >> 8 & 255}.{client & 255}"
+    number, host = at_host(client)
+    where = f" of host {host}" if host else ""
+    if number < 0:
+        return ("the address that all share" if number == NO_SOURCE else "one IPv6 network") + where
+    return f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}{where}"

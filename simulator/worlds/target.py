@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from simulator.history import NO_SOURCE
-from simulator.limits import PEERS_MAX
+from simulator.history import NO_SOURCE, PEERS_SOURCE
+from simulator.limits import PEERS_MAX, SHARDS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,8 @@ MACHINES_NET = 16
 OWNERS_NET = 8
 ATTACKERS_NET = 9
 AUDITORS_NET = 6
+OWNER_USERS_NET = 2
+OWNER_USERS_OF_A_SHARD = 4 * 65_536 // SHARDS_MAX - 1
 SCRIPTS_NET = 13
 SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
@@ -30,8 +32,6 @@ IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
 
 IPV6_ADDRESSES_FILE = Path("/proc/net/if_inet6")
-PEERS_SOURCE = -2
-"""The history's number of the addresses within one IPv6 /64 that a script speaks from."""
 
 
 class TargetError(Exception):
@@ -109,6 +109,12 @@ machine_source = _numbered(MACHINES_NET)
 owner_source = _numbered(OWNERS_NET)
 attacker_source = _numbered(ATTACKERS_NET)
 auditor_source = _numbered(AUDITORS_NET)
+_owner_user_source = _numbered(OWNER_USERS_NET)
+
+
+def owner_user_source(target: Target, shard: int, user: int) -> str | None:
+    """Give the address of an owner whom Locust conducts, one of a shard's own."""
+    return _owner_user_source(target, shard % SHARDS_MAX * OWNER_USERS_OF_A_SHARD + user % OWNER_USERS_OF_A_SHARD)
 
 
 def script_source(target: Target, number: int) -> str | None:
