@@ -13,7 +13,15 @@ from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
-from simulator.scenario.values import Expressions, Scenario, SettingValues, decode_value
+from simulator.scenario.values import (
+    FAULTS,
+    LASTING_FAULTS,
+    LOAD_USERS,
+    Expressions,
+    Scenario,
+    SettingValues,
+    decode_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -22,11 +30,6 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-LATER = {
-    "faults": "faults",
-    "load": "owner and agent load",
-}
-"""Sections of the scenario format that this version does not run."""
 _HEADER = re.compile(r"\s*(\[\[?)\s*([\w.\s-]+?)\s*\]")
 _KEY = re.compile(r'\s*("[^"]*"|[\w.-]+)\s*=')
 _HINTS = {
@@ -36,7 +39,13 @@ _HINTS = {
 }
 _OPEN_TABLES: dict[str, Any] = {"server.settings": SettingValues, "thresholds": Expressions}
 """The tables whose keys the format does not name, with their types."""
-_CHOSEN_BY_THE_RUN = ("HATCHFARM_API_TOKEN", "HOST", "PORT")
+_CHOSEN_BY_THE_RUN = {
+    "HATCHFARM_API_TOKEN": "the run chooses it: remove it",
+    "HOST": "the run chooses it: remove it",
+    "PORT": "the run chooses it: remove it",
+    "HATCHFARM_STATE_FILE": "the run chooses the file: write `durable = true` in [server] in its place",
+    "REDIS_ADDR": "the run starts a Redis of its own: write `redis = true` in [server] in its place",
+}
 
 
 class ScenarioError(Exception):
@@ -80,11 +89,6 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
         raise ScenarioError(
             "not TOML that can be read: a number is too long, or brackets are nested too deep"
         ) from None
-    for section, what in LATER.items():
-        if section in table:
-            raise ScenarioError(
-                f"{_line(text, section)}{section}: this version does not run {what} yet: remove the section"
-            )
     try:
         scenario = msgspec.convert(table, Scenario, dec_hook=decode_value)
     except msgspec.ValidationError as error:
@@ -201,8 +205,8 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield name, "must be longer than nothing"
     yield from _fleet_problems(scenario)
     yield from _attack_problems(scenario)
-    if scenario.server.redis:
-        yield "server.redis", "this version does not start Redis yet: remove it"
+    yield from _load_problems(scenario)
+    yield from _fault_problems(scenario)
     if scenario.server.instances != 1:
         yield "server.instances", "this version runs one instance: remove it"
     for metric, expressions in scenario.thresholds.items():
@@ -224,6 +228,42 @@ def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"attacks[{number}].start", "begins after the run has ended"
         if attack.duration_ns <= 0:
             yield f"attacks[{number}].duration", "must be longer than nothing"
+
+
+def _load_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    kinds = [load.user for load in scenario.load]
+    for number, load in enumerate(scenario.load):
+        if load.user not in LOAD_USERS:
+            yield f"load[{number}].user", f"unknown user {load.user!r}; {_nearest(load.user, LOAD_USERS)}"
+        if load.user in kinds[:number]:
+            yield f"load[{number}].user", f"{load.user} again: put all of its stages into one [[load]]"
+        for at, stage in enumerate(load.stages):
+            if stage.target > limits.LOAD_USERS_MAX:
+                yield f"load[{number}].stages[{at}].target", f"more than {limits.LOAD_USERS_MAX} users"
+
+
+def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if len(scenario.faults) > limits.FAULTS_MAX:
+        yield "faults", f"more than {limits.FAULTS_MAX} faults"
+    free_ns: dict[str, int] = {}
+    for number, fault in sorted(enumerate(scenario.faults), key=lambda one: one[1].at_ns):
+        place = f"faults[{number}]"
+        if fault.kind not in FAULTS:
+            yield f"{place}.kind", f"unknown fault {fault.kind!r}; {_nearest(fault.kind, FAULTS)}"
+            continue
+        if fault.subject == "redis" and not scenario.server.redis:
+            yield f"{place}.kind", "the run has no Redis: write `redis = true` in [server]"
+        if fault.kind == "disk.full" and not scenario.server.durable:
+            yield f"{place}.kind", "the server writes no file: write `durable = true` in [server]"
+        if fault.kind in LASTING_FAULTS and not fault.duration_ns:
+            yield f"{place}.duration", f"{fault.kind} needs one that is longer than nothing"
+        if fault.kind == "redis.flush" and fault.duration_ns:
+            yield f"{place}.duration", "forgetting takes no time: remove it"
+        if fault.at_ns + fault.duration_ns >= scenario.duration_ns:
+            yield f"{place}.at", "is not over before the run ends"
+        if fault.at_ns < free_ns.get(fault.subject, 0):
+            yield f"{place}.at", f"begins before the {fault.subject}'s fault before it is over"
+        free_ns[fault.subject] = fault.at_ns + fault.duration_ns
 
 
 def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -251,9 +291,9 @@ def _settings_problems(scenario: Scenario, known: ServerSettings | None) -> Iter
     """Find server settings that the server does not know, does not take, or would not get."""
     settings = scenario.server.environ()
     strange = [name for name in settings if known is not None and name not in known.names]
-    for name in _CHOSEN_BY_THE_RUN:
+    for name, problem in _CHOSEN_BY_THE_RUN.items():
         if name in settings:
-            yield f"server.settings.{name}", "the run chooses it: remove it"
+            yield f"server.settings.{name}", problem
     for name in strange:
         yield f"server.settings.{name}", f"unknown server setting; {_nearest(name, known.names if known else ())}"
     if known is not None and not strange and (problem := known.problem(settings)):

@@ -75,7 +75,10 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
     """The server a run starts for itself; with `--target` none, and the settings say how the target must be set up."""
 
     instances: Annotated[int, Meta(ge=1, description="Servers to start; this version runs one.")] = 1
-    redis: Annotated[bool, Meta(description="Share state through Redis; this version does not.")] = False
+    redis: Annotated[bool, Meta(description="Start a redis-server for it, and keep nonces there.")] = False
+    durable: Annotated[
+        bool, Meta(description="Let it keep its state in a file of the run's own, so that a restart forgets nothing.")
+    ] = False
     settings: Annotated[
         SettingValues,
         Meta(description="The server's environment variables; `hatchfarm serve --help` lists them."),
@@ -89,10 +92,10 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
 
 
 class Stage(_Table, frozen=True, kw_only=True):
-    """Move evenly to `target` machines within `duration`."""
+    """Move evenly to `target` machines, or users, within `duration`."""
 
     duration_ns: Annotated[Duration, Meta(description="How long the move takes.")] = msgspec.field(name="duration")
-    target: Annotated[int, Meta(ge=0, le=limits.MACHINES_MAX, description="Machines at the stage's end.")]
+    target: Annotated[int, Meta(ge=0, le=limits.MACHINES_MAX, description="Machines, or users, at the stage's end.")]
 
 
 class ClockStep(_Table, frozen=True, kw_only=True):
@@ -132,6 +135,14 @@ class FleetOptions(_Table, frozen=True, kw_only=True):
     heartbeat_interval_ns: Annotated[
         Duration, Meta(description="From one heartbeat of a machine to its next; 5s by default.")
     ] = msgspec.field(name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS))
+    processes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=limits.SHARDS_MAX,
+            description="Processes that play the machines, conducted by Locust where there are several.",
+        ),
+    ] = 1
     jitter: Annotated[Share, Meta(description="The share of the interval by which each one varies at random.")] = 0.1
     certificate_rotation_ns: Annotated[
         Duration, Meta(description="How old a machine lets its certificate become; 12m by default and at most.")
@@ -159,6 +170,63 @@ class AttackOptions(_Table, frozen=True, kw_only=True):
     share: Annotated[Share, Meta(description="The share of the machines with right clocks that are its victims.")] = 0.1
 
 
+LOAD_USERS = ("owner-dashboard", "owner-onboarding")
+
+
+class LoadOptions(_Table, frozen=True, kw_only=True):
+    """Users of one kind, whom Locust starts and stops: as many as the stages say, each acting `rate` times a second."""
+
+    user: Annotated[
+        str,
+        Meta(
+            description="`owner-dashboard` reads what an owner's dashboard shows; `owner-onboarding` registers machines, "
+            "consents, rotates and revokes.",
+            extra_json_schema={"enum": [*LOAD_USERS]},
+        ),
+    ]
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1, description="How many users when, one after the other.")]
+    rate: Annotated[
+        float,
+        Meta(gt=0, le=limits.USER_RATE_MAX, description="What each user asks a second; 1 by default."),
+    ] = 1.0
+
+
+FAULTS = {
+    "server.kill": "kill -9, and start again when it has been down for `duration`",
+    "server.restart": "stop it in order, and start again when it has been down for `duration`",
+    "server.pause": "stop the process where it stands for `duration`",
+    "disk.full": "let the server write no byte to any file for `duration`",
+    "redis.down": "kill -9, and start again, with all that it had acknowledged, after `duration`",
+    "redis.pause": "stop the process where it stands for `duration`",
+    "redis.flush": "let it forget everything it holds",
+}
+LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause"})
+"""Those that are none without a length."""
+DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
+"""Those after which a server begins anew, with what it has kept."""
+
+
+class FaultOptions(_Table, frozen=True, kw_only=True):
+    """Something that goes wrong with what the run has started for itself."""
+
+    kind: Annotated[
+        str,
+        Meta(
+            description="; ".join(f"`{kind}`: {what}" for kind, what in FAULTS.items()) + ".",
+            extra_json_schema={"enum": [*FAULTS]},
+        ),
+    ]
+    at_ns: Annotated[Duration, Meta(description="When, from the start of the run.")] = msgspec.field(name="at")
+    duration_ns: Annotated[Duration, Meta(description="For how long; as short as can be by default.")] = msgspec.field(
+        name="duration", default_factory=Duration
+    )
+
+    @property
+    def subject(self) -> str:
+        """Name what it happens to: two faults of one subject must not overlap."""
+        return "redis" if self.kind.startswith("redis.") else "server"
+
+
 class Scenario(_Table, frozen=True, kw_only=True):
     """A whole scenario file."""
 
@@ -175,6 +243,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
     server: Annotated[ServerOptions, Meta(description="The server a run starts for itself.")] = ServerOptions()
     fleet: Annotated[FleetOptions, Meta(description="The machines.")]
     attacks: Annotated[tuple[AttackOptions, ...], Meta(description="Attack campaigns.")] = ()
+    faults: Annotated[tuple[FaultOptions, ...], Meta(description="What goes wrong with the run's own server.")] = ()
+    load: Annotated[tuple[LoadOptions, ...], Meta(description="What owners do meanwhile.")] = ()
     thresholds: Annotated[
         Expressions,
         Meta(description="What must hold, by metric: expressions like `p(99)<250ms`, `rate>0.999` or `count==0`."),

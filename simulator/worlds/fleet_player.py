@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, tzinfo
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,6 +26,8 @@ from simulator.worlds.target import Target, peers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
 
     from simulator.fleet.machine import Machine
     from simulator.scenario.values import Scenario
@@ -153,9 +155,11 @@ class FleetPlayer:
         """Wait a moment for the last answers, once `play` has ended."""
         await self._shard.finish(patience_seconds)
 
-    def conclude(self) -> None:
-        """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show."""
-        rows = self._history.rows()
+    def conclude(self, rows: NDArray[Any]) -> None:
+        """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show.
+
+        `rows` are the history's, or at least those of such campaigns.
+        """
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
                 for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simulator.history import History
     from simulator.scenario.values import Scenario
     from simulator.traces.tape import Tape
+    from simulator.worlds.faults import FaultPlayer
     from simulator.worlds.progress import Progress
     from simulator.worlds.target import Target
 
@@ -38,7 +39,9 @@ class LiveRun:
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
         clock_offset_ns: int = 0,
+        faults: FaultPlayer | None = None,
     ) -> None:
+        self._faults = faults
         self._scenario = scenario
         self._history = history
         self._progress = progress
@@ -62,6 +65,8 @@ class LiveRun:
                 )
                 nursery.start_soon(watch_generator, self._history, progress, self.now)
                 nursery.start_soon(self._observer.watch)
+                if self._faults is not None:
+                    nursery.start_soon(self._faults.play, self.now)
                 await trio.sleep(scenario.duration_ns / SECOND_NS)
                 nursery.cancel_scope.cancel()
         finally:
@@ -71,7 +76,7 @@ class LiveRun:
                     await player.finish(LAST_ANSWERS_SECONDS)
                     await self._observer.finish()
             finally:
-                player.conclude()
+                player.conclude(self._history.rows())
                 progress.phase = "done"
 
 
@@ -89,10 +94,11 @@ async def run_fleet(
     tape: Tape | None = None,
     sides: Mapping[str, Target] = MappingProxyType({}),
     clock_offset_ns: int = 0,
+    faults: FaultPlayer | None = None,
 ) -> None:
     """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all.
 
     `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is what machines
-    and attackers add to this machine's wall clock, so as to go by the target's.
+    and attackers add to this machine's wall clock, so as to go by the target's. `faults` go wrong meanwhile.
     """
-    await LiveRun(scenario, seed, target, history, progress, tape, sides, clock_offset_ns).run()
+    await LiveRun(scenario, seed, target, history, progress, tape, sides, clock_offset_ns, faults).run()

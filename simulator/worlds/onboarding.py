@@ -133,7 +133,7 @@ class Onboarding:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
             raise
-        self._take(call, sent_ns, self._now(), NO_MACHINE, answer, _got(answer), source)
+        self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
@@ -214,7 +214,7 @@ class Onboarding:
 
     def _apply(self, machine: Machine, action: Action, call: ApiCall, answer: HttpAnswer, sent_ns: int) -> Answer:
         """Let the machine take what it asked for. Success that does not hold what it must is a wrong answer."""
-        got = _got(answer)
+        got = answer_kind(answer)
         if got is Answer.ACCEPTED:
             spread = 0.9 + 0.2 * float(self._rng.random())
             try:
@@ -238,7 +238,8 @@ def _named(call: ApiCall) -> str:
     return call.operation.name.lower().replace("_", " ")
 
 
-def _got(answer: HttpAnswer) -> Answer:
+def answer_kind(answer: HttpAnswer) -> Answer:
+    """Say what an honest call, which must succeed, got."""
     if answer.status in {OK, CREATED}:
         return Answer.ACCEPTED
     if answer.status == TOO_MANY:

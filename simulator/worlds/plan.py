@@ -17,10 +17,12 @@ from simulator.records import CampaignRecord
 from simulator.scenario.values import SECOND_NS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from simulator.attacks.catalogue import Attack
-    from simulator.scenario.values import AttackOptions, FleetOptions, Scenario
+    from simulator.scenario.values import AttackOptions, FleetOptions, Scenario, Stage
 
 DEFAULT_RAMP_PER_SECOND = 200
 DEFAULT_RAMP_SECONDS = 5
@@ -104,9 +106,14 @@ def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
     if not options.stages:
         ramp_ns = max(DEFAULT_RAMP_SECONDS, options.machines / DEFAULT_RAMP_PER_SECOND) * SECOND_NS
         return min(options.machines, math.ceil(options.machines * elapsed_ns / ramp_ns))
+    return level_at(options.stages, elapsed_ns)
+
+
+def level_at(stages: Sequence[Stage], elapsed_ns: int) -> int:
+    """Follow stages in straight lines from 0: to each one's target within its duration, then the last target."""
     level = 0
     start_ns = 0
-    for stage in options.stages:
+    for stage in stages:
         into_ns = elapsed_ns - start_ns
         if into_ns < stage.duration_ns:
             return level + round((stage.target - level) * into_ns / stage.duration_ns)

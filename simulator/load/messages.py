@@ -1,0 +1,197 @@
+"""What processes of one run tell each other: length-prefixed MessagePack frames, the same over pipes and sockets.
+
+A worker commands its shard (`Begin`, `Wanted`, `Launch`, `Finish`), which reports (`Report`, `Failed`). The Locust
+master tells the conductor what it hears of its workers (`Started`, `Joined`, `Part`, `Left`, `Counted`), and is told
+what to run (`Order`) and when to end (`Halt`). No message holds a token: each process has it from its environment.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from simulator.limits import FRAME_MAX_BYTES
+
+LENGTH_BYTES = 4
+
+
+class FrameError(Exception):
+    """What came is no frame of this version; the message says why."""
+
+
+class Order(msgspec.Struct, frozen=True, tag=True):
+    """What to run: the scenario's text, and where against whom.
+
+    `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
+    rows are wanted at all. `prefix` begins the owners' names.
+    """
+
+    scenario: str
+    seed: int
+    target: str
+    prefix: str
+    policies: dict[str, str] | None = None
+    clock_offset_ns: int = 0
+    keep_history: bool = True
+
+
+class Begin(msgspec.Struct, frozen=True, tag=True):
+    """To a shard: play `order` as this one of the shards; time counts from a moment of its host's monotonic clock."""
+
+    order: Order
+    shard: int
+    first_machine: int
+    start_ns: int
+
+
+class Wanted(msgspec.Struct, frozen=True, tag=True):
+    """To a shard: how many machines take part from now on."""
+
+    machines: int
+
+
+class Launch(msgspec.Struct, frozen=True, tag=True):
+    """To a shard: launch a campaign now, by its number in the scenario."""
+
+    campaign: int
+
+
+class Finish(msgspec.Struct, frozen=True, tag=True):
+    """To a shard: send nothing more, report what is left, and end."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """One line of Locust's statistics over some time: `answered` is a `Histogram` of response times, as it is written.
+
+    `lost` requests got no answer. `failures` counts those that did not succeed, by what is said of them; lost ones are
+    among them.
+    """
+
+    method: str
+    name: str
+    answered: bytes
+    lost: int
+    failures: dict[str, int]
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """From a shard, once a second: what happened since its last one. `delta` is of its history, empty if none is kept.
+
+    All of what the shard knows up to `at_ns`, on its host's monotonic clock, is in its reports up to this one.
+    """
+
+    at_ns: int
+    tallies: list[Tally]
+    progress: dict[str, int]
+    delta: bytes = b""
+    last: bool = False
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """From a shard: it cannot go on, and why."""
+
+    why: str
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """From the master: load begins, at a moment of its host's monotonic clock."""
+
+    start_ns: int
+
+
+class Joined(msgspec.Struct, frozen=True, tag=True):
+    """From the master: a part of the run has begun, which a worker plays.
+
+    `offset_ns` bounds what the worker's monotonic clock shows ahead of the master's. A worker has two parts: its
+    shard's machines, and what its owners do.
+    """
+
+    part: int
+    worker: str
+    first_machine: int
+    machines: int
+    offset_ns: tuple[int, int]
+
+
+class Part(msgspec.Struct, frozen=True, tag=True):
+    """From the master: a report of one of the parts, its delta still encoded."""
+
+    part: int
+    report: Report
+
+
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """From the master: a worker is gone before it had said everything, and why."""
+
+    worker: str
+    why: str
+
+
+class Count(msgspec.Struct, frozen=True):
+    """One line of Locust's final statistics."""
+
+    method: str
+    name: str
+    requests: int
+    failures: int
+
+
+class Counted(msgspec.Struct, frozen=True, tag=True):
+    """From the master, at its end: Locust's statistics, and the times of its clock bounds read again, by worker."""
+
+    counts: list[Count]
+    users_max: int
+    offsets_ns: dict[str, tuple[int, int]] = {}
+
+
+class Halt(msgspec.Struct, frozen=True, tag=True):
+    """To the master: end the test now, as if its time were over."""
+
+
+Message = Order | Begin | Wanted | Launch | Finish | Report | Failed | Started | Joined | Part | Left | Counted | Halt
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def pack(message: Message) -> bytes:
+    """Write a message, as `unpack` reads it."""
+    return _encode(message)
+
+
+def unpack(data: bytes) -> Message:
+    """Read a message. Raises FrameError."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise FrameError(f"no message of this version: {error}") from None
+
+
+def frame(message: Message) -> bytes:
+    """Write a message with its length before it. Raises FrameError for one past the bound."""
+    data = pack(message)
+    if len(data) > FRAME_MAX_BYTES:
+        raise FrameError(f"a message of {len(data)} bytes, more than {FRAME_MAX_BYTES}")
+    return len(data).to_bytes(LENGTH_BYTES, "little") + data
+
+
+class Frames:
+    """Puts frames together from bytes as they come."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Take bytes; gives the messages that are whole now. Raises FrameError."""
+        self._data += data
+        messages = []
+        start, size = 0, len(self._data)
+        while size - start >= LENGTH_BYTES:
+            length = int.from_bytes(self._data[start : start + LENGTH_BYTES], "little")
+            if length > FRAME_MAX_BYTES:
+                raise FrameError(f"a frame of {length} bytes, more than {FRAME_MAX_BYTES}")
+            end = start + LENGTH_BYTES + length
+            if size < end:
+                break
+            messages.append(unpack(bytes(self._data[start + LENGTH_BYTES : end])))
+            start = end
+        del self._data[:start]
+        return messages

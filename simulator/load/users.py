@@ -1,0 +1,189 @@
+"""The users that Locust starts and stops. Each finds its worker's node in the environment and does little by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from locust import User, constant, constant_throughput, task
+
+from simulator.fleet.grants import GrantError, read_id
+from simulator.fleet.machine import Action, Machine
+from simulator.fleet.requests import ApiCall, activate_call, owner_headers, policy_call, revoke_call
+from simulator.history import NEVER_NS, Operation
+from simulator.load.owners import OwnerSession
+from simulator.load.worker_node import node_of
+from simulator.records import Revocation
+from simulator.worlds.control import OddDataError, data_of
+from simulator.worlds.onboarding import make_rules
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+
+    from simulator.worlds.answers import HttpAnswer
+
+FOREVER_SECONDS = 7 * 86_400.0
+PAGE = 100
+PAGES_MAX = 5
+"""Of a list that a dashboard turns: people look at the first few."""
+
+
+class ProviderMachine(User):
+    """One machine of the fleet, which lives in the shard beside this worker: it comes and goes with this user."""
+
+    wait_time = constant(FOREVER_SECONDS)
+
+    def on_start(self) -> None:
+        """Let one machine more take part."""
+        node_of(self.environment).change_machines(1)
+
+    def on_stop(self) -> None:
+        """Let it take part no more; it keeps its registration."""
+        node_of(self.environment).change_machines(-1)
+
+    @task
+    def live(self) -> None:
+        """Do nothing: the machine lives by itself."""
+
+
+class Attacker(User):
+    """One campaign of the scenario, which the shard beside this worker plays; it ends by itself."""
+
+    wait_time = constant(FOREVER_SECONDS)
+
+    def on_start(self) -> None:
+        """Ask the master which campaign is due."""
+        node_of(self.environment).ask_for_campaign()
+
+    @task
+    def watch(self) -> None:
+        """Do nothing: the campaign goes on by itself."""
+
+
+class _Owner(User):
+    """An owner with a connection and an address of its own, who asks `rate` times a second."""
+
+    abstract = True
+    rate = 1.0
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        part = node_of(environment).owners()
+        self.number = part.new_user()
+        self.part = part
+        self.rng = part.rng(self.number)
+        self.session = OwnerSession(part, environment, self.number)
+        self.owner_id = part.owners[self.number % len(part.owners)]
+        self._pace = constant_throughput(node_of(environment).rate_of(type(self).__name__))
+
+    def wait_time(self) -> float:
+        """Wait until the next request is due."""
+        return float(self._pace(self))
+
+    def on_stop(self) -> None:
+        """Close the connection."""
+        self.session.close()
+
+    def read(self, name: str, path: str, *, whole_fleet: bool = False, rooted: bool = False) -> dict[str, Any] | None:
+        """Read one thing as this owner, or of the whole fleet; gives its data, None where there is none."""
+        headers = owner_headers(self.part.target.token, None if whole_fleet else self.owner_id)
+        operation = Operation.METRICS if name == "metrics" else Operation.OTHER
+        answer = self.session.call(ApiCall(operation, "GET", path, headers, rooted=rooted), name)
+        return _data(answer)
+
+
+class OwnerDashboard(_Owner):
+    """Looks at what a dashboard shows: the summary, the machines page by page, single ones, the audit, the metrics."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._known: list[str] = []
+
+    @task(4)
+    def summary(self) -> None:
+        """`GET /workers/summary`."""
+        self.read("summary", "/workers/summary")
+
+    @task(3)
+    def statuses(self) -> None:
+        """`GET /workers/statuses`, page after page."""
+        known: list[str] = []
+        for page in range(PAGES_MAX):
+            data = self.read("statuses", f"/workers/statuses?limit={PAGE}&offset={page * PAGE}") or {}
+            shown = data.get("workers", [])
+            known += [one["worker_id"] for one in shown if isinstance(one, dict) and "worker_id" in one]
+            if (page + 1) * PAGE >= data.get("total", 0):
+                break
+            self.wait()
+        self._known = known or self._known
+
+    @task(2)
+    def one_status(self) -> None:
+        """`GET /workers/{id}/status` of one that a page showed."""
+        if self._known:
+            self.read("status", f"/workers/{self._known[int(self.rng.integers(len(self._known)))]}/status")
+
+    @task(2)
+    def audit(self) -> None:
+        """`GET /audit/events`, the latest ones."""
+        self.read("audit", "/audit/events?limit=50")
+
+    @task(1)
+    def metrics(self) -> None:
+        """`GET /metrics`."""
+        self.read("metrics", "/metrics", whole_fleet=True, rooted=True)
+
+
+class OwnerOnboarding(_Owner):
+    """Brings a machine into the pool and out of it again: policy, registration, consent, rotation, revocation."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.owner_id = f"{self.part.prefix}-{self.number}"
+        self.part.history.owners.append(self.owner_id)
+
+    @task
+    def onboard(self) -> None:
+        """Go the whole way with one machine; whatever fails ends it there, and the next task begins with another."""
+        policy_id = self._policy()
+        if not policy_id:
+            return
+        machine = Machine(next(self.part.machine_numbers), self.owner_id, 0)
+        for action in (Action.REGISTER, Action.CONSENT, Action.FETCH_POLICY, Action.ROTATE):
+            self.wait()
+            if not self.session.act(machine, action, policy_id):
+                return
+        self.wait()
+        self._revoke(machine)
+
+    def _policy(self) -> str:
+        """Draft and activate a policy; gives its id, nothing where that failed."""
+        token = self.part.target.token
+        answer = self.session.changed(policy_call(token, self.owner_id, make_rules(0, self.rng)), self.owner_id)
+        data = _data(answer)
+        if data is None:
+            return ""
+        try:
+            policy_id = read_id(data)
+        except GrantError:
+            return ""
+        self.wait()
+        activated = self.session.changed(activate_call(token, self.owner_id, policy_id), self.owner_id)
+        return policy_id if activated is not None else ""
+
+    def _revoke(self, machine: Machine) -> None:
+        history = self.part.history
+        consent_id = history.consents[machine.consent_number - 1].consent_id
+        sent_ns = self.part.now()
+        call = revoke_call(self.part.target.token, self.owner_id, consent_id)
+        answer = self.session.changed(call, self.owner_id)
+        answered_ns = NEVER_NS if answer is None else self.part.now()
+        history.revocations.append(Revocation(machine.consent_number, sent_ns, answered_ns))
+
+
+def _data(answer: HttpAnswer | None) -> dict[str, Any] | None:
+    if answer is None or answer.status >= 400:  # noqa: PLR2004 - HTTP's errors
+        return None
+    try:
+        return data_of(answer)
+    except OddDataError:
+        return None

@@ -1,0 +1,184 @@
+"""A Locust worker's node: it has a shard beside it, counts what the shard reports, and passes it on to the master."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from locust.runners import WorkerRunner
+
+from simulator.limits import SHARD_OTHER_MACHINES_MAX
+from simulator.load.bridge import ShardBridge
+from simulator.load.host_clock import read_boot_id
+from simulator.load.messages import Begin, pack, unpack
+from simulator.load.mix import USERS
+from simulator.load.owners import OwnersPart
+from simulator.load.statistics import merge_tallies
+from simulator.scenario.loading import parse_scenario
+from simulator.worlds.target import parse_target
+
+if TYPE_CHECKING:
+    from locust.env import Environment
+
+    from simulator.load.messages import Report
+
+HELLO, BEGIN, FINISH, FINISHED = "hatchfarm-hello", "hatchfarm-begin", "hatchfarm-finish", "hatchfarm-finished"
+REPORT, LOST = "hatchfarm-report", "hatchfarm-lost"
+CAMPAIGN, LAUNCH = "hatchfarm-campaign", "hatchfarm-launch"
+CLOCK, CLOCK_READ = "hatchfarm-clock", "hatchfarm-clock-read"
+SHARD_PART, OWNERS_PART = 0, 1
+"""The two parts of a worker."""
+OWNERS_REPORT_SECONDS = 1.0
+LOST_EXIT_CODE = 5
+_log = logging.getLogger("hatchfarm")
+
+
+class WorkerNode:
+    """One worker's side of a test. Users find it with `node_of`."""
+
+    def __init__(self, environment: Environment, token: str) -> None:
+        self._environment = environment
+        self._token = token
+        self._bridge: ShardBridge | None = None
+        self._owners: OwnersPart | None = None
+        self._owners_reporter: gevent.Greenlet | None = None
+        self._rates: dict[str, float] = {}
+        self._machines = 0
+        self._finished = False
+        _NODES[id(environment)] = self
+        runner: Any = environment.runner
+        runner.register_message(BEGIN, self._begin)
+        runner.register_message(LAUNCH, self._launch)
+        runner.register_message(FINISH, self._finish, concurrent=True)
+        runner.register_message(CLOCK, self._read_clock)
+        environment.events.quitting.add_listener(self._quitting)
+        self._tell(HELLO, {"boot": read_boot_id()})
+
+    # --- what users ask for
+
+    def change_machines(self, machines: int) -> None:
+        """Let that many machines more take part, or fewer."""
+        self._machines += machines
+        if self._bridge is not None:
+            self._bridge.change(machines)
+
+    def ask_for_campaign(self) -> None:
+        """Ask the master for the campaign that is due next; it answers with its number."""
+        self._tell(CAMPAIGN, {})
+
+    def owners(self) -> OwnersPart:
+        """Give what the owners of this test share. Raises RuntimeError before the test has begun."""
+        if self._owners is None:
+            raise RuntimeError("no test has begun")
+        return self._owners
+
+    def rate_of(self, user: str) -> float:
+        """Give how often a second a class of owners asks."""
+        return self._rates.get(user, 1.0)
+
+    # --- what the master tells
+
+    def _begin(self, msg: Any, **_: Any) -> None:
+        """Start a shard for a test that begins, or has begun."""
+        begin = unpack(msg.data)
+        if not isinstance(begin, Begin):
+            raise TypeError(f"not the beginning of a test: {type(begin).__name__}")
+        self._end()
+        scenario = parse_scenario(begin.order.scenario)
+        self._rates = {USERS[load.user]: load.rate for load in scenario.load}
+        order, options = begin.order, scenario.fleet
+        prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"
+        self._owners = OwnersPart(
+            begin,
+            parse_target(order.target, self._token),
+            begin.first_machine + options.machines + SHARD_OTHER_MACHINES_MAX,
+            options.certificate_rotation_ns,
+            [f"{prefix}-{index}" for index in range(options.owners)],
+        )
+        self._finished = False
+        self._bridge = ShardBridge(begin, self._report, self._lost)
+        self._bridge.change(self._machines)  # users may have been here first
+        if order.keep_history:
+            self._owners_reporter = gevent.spawn(self._report_owners, self._owners)
+
+    def _launch(self, msg: Any, **_: Any) -> None:
+        if self._bridge is not None:
+            self._bridge.launch(msg.data["campaign"])
+
+    def _finish(self, **_: Any) -> None:
+        """End the test here: last answers, last reports, last statistics; then say so."""
+        bridge, owners = self._bridge, self._owners
+        if bridge is not None and owners is not None and not self._finished:
+            self._finished = True
+            owners.end()
+            bridge.finish()
+            if self._owners_reporter is not None:
+                self._owners_reporter.kill()
+                self._pass_on(OWNERS_PART, owners.report(last=True))
+            runner = self._environment.runner
+            if isinstance(runner, WorkerRunner):
+                runner._send_stats()  # noqa: SLF001 - Locust has no public way, and sends its last ones too late
+        self._tell(FINISHED, {})
+
+    def _read_clock(self, msg: Any, **_: Any) -> None:
+        self._tell(CLOCK_READ, {**msg.data, "read_ns": time.monotonic_ns()})
+
+    # --- what the shard reports
+
+    def _report(self, report: Report) -> None:
+        now = time.time()  # noqa: TID251 - Locust counts by the second of the wall clock
+        merge_tallies(self._environment.stats, report.tallies, now)
+        self._pass_on(SHARD_PART, report)
+
+    def _report_owners(self, owners: OwnersPart) -> None:
+        while True:
+            gevent.sleep(OWNERS_REPORT_SECONDS)
+            self._pass_on(OWNERS_PART, owners.report())
+
+    def _pass_on(self, part: int, report: Report) -> None:
+        if self._owners is not None and self._owners.begin.order.keep_history:
+            self._tell(REPORT, {"shard": self._owners.begin.shard, "part": part, "report": pack(report)})
+
+    def _lost(self, why: str) -> None:
+        """End this worker: users without a shard are none, and Locust gives them to other workers."""
+        _log.error("this worker's shard is lost: %s", why)
+        self._tell(LOST, {"why": why})
+        self._environment.process_exit_code = LOST_EXIT_CODE
+        gevent.spawn(self._environment.runner.quit)  # type: ignore[union-attr]
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        self._environment.runner.send_message(kind, data)  # type: ignore[union-attr]
+
+    def _end(self) -> None:
+        if self._owners_reporter is not None:
+            self._owners_reporter.kill()
+            self._owners_reporter = None
+        if self._bridge is not None:
+            self._bridge.kill()
+            self._bridge = None
+
+    def _quitting(self, **_: Any) -> None:
+        self._end()
+
+
+_NODES: dict[int, WorkerNode] = {}
+
+
+def node_of(environment: Environment) -> WorkerNode:
+    """Find the node of a Locust environment."""
+    return _NODES[id(environment)]
+
+
+def end_with(lifeline: int) -> None:
+    """End this process when the other end of a pipe is closed: whoever started it is gone, however it went."""
+
+    def watch() -> None:
+        with gevent.fileobject.FileObject(lifeline, "rb", buffering=0) as pipe:
+            while pipe.read(1):
+                pass
+        os._exit(LOST_EXIT_CODE)
+
+    gevent.spawn(watch)
