@@ -40,7 +40,7 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
     never = heartbeats["answered_ns"] == NEVER_NS
 
     def seconds_since(field: str) -> NDArray[np.float64]:
-        taken = (heartbeats["answered_ns"] - heartbeats[field]) / SECOND_NS
+        taken = (heartbeats["answered_ns"] - heartbeats[field] - widened_ns(history, heartbeats)) / SECOND_NS
         return np.where(never, np.inf, taken)
 
     figures = {verdict.name: verdict.figures for verdict in verdicts}
@@ -77,6 +77,19 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
         if figure is not None:
             series[metric] = Series(count=figure, total=figure)
     return series
+
+
+def widened_ns(history: History, rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Give by how much the time to each row's answer looks longer than the process that sent it measured.
+
+    Shape: that of the rows. Rows of several hosts were merged by clocks known within bounds (`PartRecord`).
+    """
+    widened = np.zeros(len(rows), dtype=np.int64)
+    for part in history.parts:
+        if part.clock_width_ns:
+            own = (rows["machine"] >= part.first_machine) & (rows["machine"] < part.first_machine + part.machines)
+            widened[own] += part.clock_width_ns
+    return widened
 
 
 def percentile_of(values: NDArray[np.float64], percentile: float) -> float:

@@ -244,11 +244,10 @@ class _Numbers:
         )
 
     def part(self, record: PartRecord) -> PartRecord:
-        """Give the record of a part that was merged into this one before."""
+        """Give the record of a part that was merged into this one before. This one's own width comes on top of its."""
         return msgspec.structs.replace(
             record,
             first_machine=record.first_machine + self._machine_base,
             host=record.host or self._host,
-            clock_width_ns=record.clock_width_ns + self._later_ns - self._earlier_ns,
             known_until_ns=self.earliest(record.known_until_ns),
         )

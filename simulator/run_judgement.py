@@ -9,7 +9,7 @@ from simulator.campaigns import summarise_campaigns
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.judgement import judge_thresholds, measure, percentile_of
+from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
 from simulator.report.verdict_file import RunVerdict
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     rows = history.rows()
     heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
     answered = heartbeats[heartbeats["answered_ns"] != NEVER_NS]
-    taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
+    taken = (answered["answered_ns"] - answered["planned_ns"] - widened_ns(history, answered)) / SECOND_NS
     return RunVerdict(
         scenario=record.scenario,
         description=record.description,

@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.checkers.alerts import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
+from simulator.judgement import widened_ns
 from simulator.limits import PLOT_COLUMNS_MAX
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def latencies(history: History, elapsed_ns: int) -> Latencies:
         (rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST) & (rows["answered_ns"] != NEVER_NS)
     ]
     column = np.searchsorted(borders, answered["planned_ns"], side="right") - 1
-    taken = (answered["answered_ns"] - answered["planned_ns"]) / SECOND_NS
+    taken = (answered["answered_ns"] - answered["planned_ns"] - widened_ns(history, answered)) / SECOND_NS
     order = np.lexsort((taken, column))
     column, taken = column[order], taken[order]
     starts = np.searchsorted(column, np.arange(len(borders) - 1), side="left")
