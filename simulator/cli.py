@@ -15,6 +15,7 @@ from rich.table import Table
 
 from simulator.capacity.commands import capacity
 from simulator.limits import SEED_MAX
+from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
 from simulator.state_commands import state_app
@@ -135,7 +136,11 @@ def run(
     ] = None,
     target: TargetUrl = None,
     token: Token = None,
+    workers: Workers = None,
+    master: Master = None,
     *,
+    web: Web = False,
+    web_port: WebPort = WEB_PORT,
     record: Record = False,
     with_secrets: WithSecrets = False,
     reports: Annotated[
@@ -153,6 +158,7 @@ def run(
     3 the harness could not know.
     """
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
+    from simulator.load.conducting import conduct_of  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
 
@@ -162,11 +168,22 @@ def run(
         _fail("run", str(error))
     if target is not None and token is None:
         _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
+    if target is None and master is not None:
+        _fail(
+            "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
+        )
     own_token = token if target is not None and token is not None else token_hex(24)
     chosen_seed = loaded.seed if seed is None else seed
     recording = recording_of(record=record, with_secrets=with_secrets)
+    try:
+        address = None if master is None else host_and_port(master)
+    except ValueError as error:
+        _fail("run", str(error))
+    conduct = conduct_of(loaded, workers, address, web_port if web else None)
+    if conduct is not None and record:
+        _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
-        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, reports
+        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports
     )
     problem = ""
     code = 0
@@ -246,6 +263,7 @@ def doctor(
 
 traces.register(app)
 app.command()(capacity)
+app.command()(worker)
 app.command()(report)
 app.command()(verify)
 

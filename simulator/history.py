@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Exchange,
         Fault,
         GeneratorSample,
+        LocustCount,
         MachineRecord,
         PartRecord,
         Revocation,
@@ -187,6 +188,7 @@ class History:
     troubles: list[Trouble]
     faults: list[Fault]
     parts: list[PartRecord]
+    locust_counts: list[LocustCount]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -206,6 +208,7 @@ class History:
         self.troubles = []
         self.faults = []
         self.parts = []
+        self.locust_counts = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,

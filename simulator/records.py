@@ -182,3 +182,12 @@ class PartRecord(msgspec.Struct, frozen=True):
     host: int
     clock_width_ns: int
     known_until_ns: int
+
+
+class LocustCount(msgspec.Struct, frozen=True):
+    """One line of Locust's statistics at the end of a run that it conducted."""
+
+    method: str
+    name: str
+    requests: int
+    failures: int

@@ -17,10 +17,12 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import ClockFacts, Facts
+from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.history import History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.load.conducting import Conduct, Conductor, ConductorError
 from simulator.own_failure import leaves, told, write_failure
 from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
@@ -30,6 +32,7 @@ from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
@@ -77,6 +80,8 @@ class Request(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
     record: Recording = Recording.NOTHING
+    conduct: Conduct | None = None
+    """How Locust conducts it; None for a fleet that this process plays."""
     reports: bool = True
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
 
@@ -100,6 +105,7 @@ class _Outcome(msgspec.Struct):
 
 def execute(request: Request, console: Console) -> int:
     """Run, report and give the exit code. Raises RunError, TargetError or ServerError when the run cannot begin."""
+    _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
     _see_that_results_can_be_written(request)
     scenario_text = read_scenario(request.path)
@@ -163,6 +169,16 @@ def _signals_ignored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _see_that_faults_can_happen(request: Request) -> None:
+    """Raise RunError for faults of a target that the run did not start."""
+    if request.target is not None and request.scenario.faults:
+        kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
+        raise RunError(
+            f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target "
+            "away, or take [[faults]] out of a copy of the scenario"
+        )
+
+
 def _see_that_results_can_be_written(request: Request) -> None:
     """Raise RunError where a run would end without a verdict file."""
     folder = request.out / request.scenario.name
@@ -199,13 +215,14 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
     """Run the fleet against the target, or a server started for it."""
     scenario = request.scenario
     async with AsyncExitStack() as stack:
-        server = None
+        server = faults = None
         sides: dict[str, Target] = {}
         url = request.target
         if url is None:
-            server = await stack.enter_async_context(
-                own_server(scenario.server.environ(), request.token, request.server_settings)
+            deployment = await stack.enter_async_context(
+                own_deployment(scenario.server, request.token, request.server_settings)
             )
+            server, faults = deployment.server, FaultPlayer(scenario.faults, deployment, outcome.history)
             url = server.url
             sides = await _side_servers(request, stack)
         target = parse_target(url, request.token)
@@ -223,14 +240,36 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
                 nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
             clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
             with _own_failure_noted(outcome):
-                await run_fleet(
-                    scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides,
-                    clock_offset_ns,
-                )  # fmt: skip
+                await _play(request, outcome, target, sides, clock_offset_ns, faults)
             if outcome.clock is not None:
                 after = await read_target_clock(target)
                 outcome.clock = msgspec.structs.replace(outcome.clock, after=bounds_of(after))
             nursery.cancel_scope.cancel()
+
+
+async def _play(
+    request: Request,
+    outcome: _Outcome,
+    target: Target,
+    sides: dict[str, Target],
+    clock_offset_ns: int,
+    faults: FaultPlayer | None,
+) -> None:
+    """Play the scenario in this process, or let Locust conduct others that do."""
+    scenario, seed = request.scenario, request.seed
+    if request.conduct is None:
+        history, progress = outcome.history, outcome.progress
+        await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
+        return
+    conductor = Conductor(
+        scenario, read_scenario(request.path), seed, target, outcome.history, outcome.progress, request.conduct,
+        sides, clock_offset_ns, faults,
+    )  # fmt: skip
+    try:
+        await conductor.run()
+    finally:
+        outcome.history = conductor.merged()
+        outcome.interrupted = outcome.interrupted or conductor.problem or None
 
 
 def clock_facts(shown: ClockBounds | None) -> ClockFacts:
@@ -382,5 +421,5 @@ def _origin(request: Request, outcome: _Outcome) -> Origin:
     )
 
 
-USER_ERRORS = (RunError, TargetError, ServerError)
+USER_ERRORS = (RunError, ConductorError, TargetError, ServerError)
 """What `execute` raises for people to read."""

@@ -66,6 +66,7 @@ class ServerProcess:
                 await self._start()
             except ServerError:
                 if not left:
+                    self._meant_to_be_down = False
                     raise
                 await trio.sleep(0.2)
             else:

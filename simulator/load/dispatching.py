@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 LOOKAHEAD_NS = 500_000_000
 """Locust asks its shape once a second; users are wanted as for the middle of it."""
-AT_ONCE = 10_000.0
-"""Users a second that Locust may start: the shape itself paces the ramp."""
+RATE = 50.0
+"""What Locust is told of how many users a second to start. The shape paces the ramp; a step comes all at once."""
 STEP = 1e-6
 
 
@@ -85,4 +85,4 @@ class ScenarioShape(LoadTestShape):
         if now != self._last:
             self._last = now
             self._steps += 1
-        return sum(self.wanted.values()), AT_ONCE + self._steps * STEP
+        return sum(self.wanted.values()), RATE + self._steps * STEP

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+NETWORK = Path("/proc/self/ns/net")
 UNKNOWN = (-(1 << 62), 1 << 62)
 """The bounds where nothing was measured."""
 
@@ -17,6 +18,14 @@ def read_boot_id(path: Path = BOOT_ID) -> str:
     """Name this host's boot: processes that name the same one share a monotonic clock. Empty where it is not told."""
     try:
         return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def read_network_host(path: Path = NETWORK) -> str:
+    """Name the network this process speaks from: of one boot, one network namespace. Empty where it is not told."""
+    try:
+        return f"{read_boot_id()} {path.readlink()}"
     except OSError:
         return ""
 

@@ -13,7 +13,7 @@ from gevent.event import Event
 from locust.runners import LocalRunner
 
 from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX
-from simulator.load.host_clock import offset_bounds, read_boot_id
+from simulator.load.host_clock import offset_bounds, read_boot_id, read_network_host
 from simulator.load.messages import Begin, Counted, Halt, Joined, Left, Part, Report, Started, pack, unpack
 from simulator.load.mix import campaigns_due
 from simulator.load.statistics import counts_of
@@ -53,6 +53,7 @@ class _Worker(msgspec.Struct):
     """A worker as the master knows it: whether it shares this host's clock, and which shard it plays in this test."""
 
     boot: str
+    host: str
     shard: int = -1
     finished: bool = False
     gone: bool = False
@@ -70,6 +71,7 @@ class MasterNode:
         self._workers: dict[str, _Worker] = {}
         self._shards = count(1)
         self._boot = read_boot_id()
+        self._hosts = {read_network_host(): 0}
         self._start_ns = 0
         self._launched: set[int] = set()
         self._running = False
@@ -122,9 +124,13 @@ class MasterNode:
         first = (shard - 1) * (machines + 2 * SHARD_OTHER_MACHINES_MAX)
         offset_ns = (0, 0) if worker.boot == self._boot else offset_bounds(worker.trips)
         owners_first = first + machines + SHARD_OTHER_MACHINES_MAX
-        self._say(Joined(_part(shard, SHARD_PART), client, first, machines + SHARD_OTHER_MACHINES_MAX, offset_ns))
-        self._say(Joined(_part(shard, OWNERS_PART), client, owners_first, SHARD_OTHER_MACHINES_MAX, offset_ns))
-        start_ns = self._start_ns if offset_ns == (0, 0) else self._start_ns + sum(offset_ns) // 2
+        start_ns = self._start_ns + sum(offset_ns) // 2
+        host = self._hosts.setdefault(worker.host, len(self._hosts))
+        for part, number, numbers in (
+            (SHARD_PART, first, machines + SHARD_OTHER_MACHINES_MAX),
+            (OWNERS_PART, owners_first, SHARD_OTHER_MACHINES_MAX),
+        ):
+            self._say(Joined(_part(shard, part), client, number, numbers, start_ns, host, offset_ns))
         self._send(client, BEGIN, pack(Begin(self._order, shard, first, start_ns)))
 
     def _test_stopping(self, **_: Any) -> None:
@@ -151,7 +157,7 @@ class MasterNode:
     # --- what workers say
 
     def _hello(self, msg: Any, **_: Any) -> None:
-        worker = self._workers[msg.node_id] = _Worker(msg.data["boot"])
+        worker = self._workers[msg.node_id] = _Worker(msg.data["boot"], msg.data["host"])
         if worker.boot != self._boot:
             self._ask_clock(msg.node_id)
         elif self._running:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from simulator.limits import FRAME_MAX_BYTES
+from simulator.tally import Tally  # noqa: TC001 - decoding needs the annotations
 
 LENGTH_BYTES = 4
 
@@ -22,7 +23,8 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     """What to run: the scenario's text, and where against whom.
 
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
-    rows are wanted at all. `prefix` begins the owners' names.
+    rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
+    own, by the attack's name.
     """
 
     scenario: str
@@ -32,6 +34,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     policies: dict[str, str] | None = None
     clock_offset_ns: int = 0
     keep_history: bool = True
+    sides: dict[str, str] = {}
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -57,20 +60,6 @@ class Launch(msgspec.Struct, frozen=True, tag=True):
 
 class Finish(msgspec.Struct, frozen=True, tag=True):
     """To a shard: send nothing more, report what is left, and end."""
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """One line of Locust's statistics over some time: `answered` is a `Histogram` of response times, as it is written.
-
-    `lost` requests got no answer. `failures` counts those that did not succeed, by what is said of them; lost ones are
-    among them.
-    """
-
-    method: str
-    name: str
-    answered: bytes
-    lost: int
-    failures: dict[str, int]
 
 
 class Report(msgspec.Struct, frozen=True, tag=True):
@@ -102,14 +91,17 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     """From the master: a part of the run has begun, which a worker plays.
 
     `offset_ns` bounds what the worker's monotonic clock shows ahead of the master's. A worker has two parts: its
-    shard's machines, and what its owners do.
+    shard's machines, and what its owners do. `host` numbers the network host it speaks from, 0 for the master's own.
+    The part's time counts from `start_ns` by its own clock.
     """
 
     part: int
     worker: str
     first_machine: int
     machines: int
-    offset_ns: tuple[int, int]
+    start_ns: int
+    host: int = 0
+    offset_ns: tuple[int, int] = (0, 0)
 
 
 class Part(msgspec.Struct, frozen=True, tag=True):

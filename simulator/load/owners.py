@@ -22,8 +22,8 @@ from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, Histor
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
-from simulator.load.tally import UNKNOWN, said_of
 from simulator.records import Exchange
+from simulator.tally import UNKNOWN, said_of
 from simulator.worlds.answers import GarbageError, read_answer
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind

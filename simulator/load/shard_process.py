@@ -20,9 +20,9 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.history import HONEST, History
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, Launch, Message, Report, Wanted, frame
-from simulator.load.tally import tally
 from simulator.own_failure import leaves
 from simulator.scenario.loading import ScenarioError, parse_scenario
+from simulator.tally import tally
 from simulator.worlds.fleet_player import FleetPlayer, Place
 from simulator.worlds.live import LAST_ANSWERS_SECONDS
 from simulator.worlds.observing import watch_generator
@@ -74,6 +74,7 @@ class ShardProcess:
             self._history,
             self._progress,
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
+            sides={name: parse_target(url, token) for name, url in order.sides.items()},
             clock_offset_ns=order.clock_offset_ns,
             place=Place(begin.shard, begin.first_machine),
         )

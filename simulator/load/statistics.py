@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from locust.stats import RequestStats
 
-    from simulator.load.messages import Tally
+    from simulator.tally import Tally
 
 
 def merge_tallies(statistics: RequestStats, tallies: Iterable[Tally], unix_seconds: float) -> None:

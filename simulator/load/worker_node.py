@@ -12,7 +12,7 @@ from locust.runners import WorkerRunner
 
 from simulator.limits import SHARD_OTHER_MACHINES_MAX
 from simulator.load.bridge import ShardBridge
-from simulator.load.host_clock import read_boot_id
+from simulator.load.host_clock import read_boot_id, read_network_host
 from simulator.load.messages import Begin, pack, unpack
 from simulator.load.mix import USERS
 from simulator.load.owners import OwnersPart
@@ -55,7 +55,7 @@ class WorkerNode:
         runner.register_message(FINISH, self._finish, concurrent=True)
         runner.register_message(CLOCK, self._read_clock)
         environment.events.quitting.add_listener(self._quitting)
-        self._tell(HELLO, {"boot": read_boot_id()})
+        self._tell(HELLO, {"boot": read_boot_id(), "host": read_network_host()})
 
     # --- what users ask for
 

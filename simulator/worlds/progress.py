@@ -54,6 +54,10 @@ class Progress:
         else:
             self.attacks_refused += 1
 
+    def took(self, latencies_ns: list[int]) -> None:
+        """Note response times that were counted elsewhere."""
+        self._latencies_ns += latencies_ns[: max(0, LATENCIES_KEPT - len(self._latencies_ns))]
+
     def take_latencies_ns(self) -> list[int]:
         """Give the response times since the last call."""
         taken, self._latencies_ns = self._latencies_ns, []

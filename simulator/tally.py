@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from simulator.checkers.answers import judge_answers
 from simulator.histogram import Histogram
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
-from simulator.load.messages import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,20 @@ UNKNOWN = "unknown: no whole answer came"
 """What is said of a lost answer: the request took effect, or it did not."""
 METHODS = {Operation.POLICY_FETCH: "GET", Operation.METRICS: "GET", Operation.OTHER: "GET"}
 """The methods of operations; those that are not here are posted."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """One line of Locust's statistics over some time: `answered` is a `Histogram` of response times, as it is written.
+
+    `lost` requests got no answer. `failures` counts those that did not succeed, by what is said of them; lost ones are
+    among them.
+    """
+
+    method: str
+    name: str
+    answered: bytes
+    lost: int
+    failures: dict[str, int]
 
 
 def said_of(operation: int) -> str:

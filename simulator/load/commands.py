@@ -1,0 +1,72 @@
+"""The flags with which a run is spread over processes and hosts, and `hatchfarm worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from simulator.limits import SHARDS_MAX
+from simulator.load.places import LOCUSTFILE, MASTER_PORT
+
+USAGE_ERROR = 2
+WEB_PORT = 8089
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Locust workers, each with a process that plays machines; the scenario's `fleet.processes` by default.",
+        envvar="HATCHFARM_WORKERS",
+        min=1,
+        max=SHARDS_MAX,
+    ),
+]
+Master = Annotated[
+    str | None,
+    typer.Option(
+        help="This host's address, as HOST or HOST:PORT, at which `hatchfarm worker` of other hosts joins.",
+        envvar="HATCHFARM_MASTER",
+    ),
+]
+Web = Annotated[
+    bool, typer.Option("--web/--no-web", help="Show Locust's web UI while the run lasts.", envvar="HATCHFARM_WEB")
+]
+WebPort = Annotated[
+    int, typer.Option(help="Where on 127.0.0.1 the web UI is.", envvar="HATCHFARM_WEB_PORT", min=1, max=65_535)
+]
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Read HOST or HOST:PORT. Raises ValueError, saying how it is written."""
+    host, _, port = address.partition(":")
+    if not host or not (port or str(MASTER_PORT)).isdigit():
+        raise ValueError(f"--master {address}: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}")
+    return host, int(port or MASTER_PORT)
+
+
+def worker(
+    master: Annotated[
+        str,
+        typer.Option(help="Where `hatchfarm run --master` waits, as HOST or HOST:PORT.", envvar="HATCHFARM_MASTER"),
+    ],
+    token: Annotated[
+        str | None,
+        typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
+    ] = None,
+) -> None:
+    """Play a share of a run that another host conducts: a Locust worker and its shard, until the run ends."""
+    try:
+        host, port = host_and_port(master)
+    except ValueError as error:
+        _fail(str(error))
+    if not token:
+        _fail("the deployment's owner token is needed: give --token or set HATCHFARM_API_TOKEN")
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
+    command += ["--worker", "--master-host", host, "--master-port", str(port)]
+    os.execve(sys.executable, command, {**os.environ, "HATCHFARM_API_TOKEN": token})  # noqa: S606 - it becomes Locust
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"hatchfarm worker: {message}\n")
+    raise typer.Exit(USAGE_ERROR)

@@ -1,0 +1,395 @@
+"""A run that Locust conducts: its processes, what they report, and the history that comes of it. Runs under Trio."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import trio
+
+from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.load.deltas import apply_delta
+from simulator.load.messages import (
+    Counted,
+    FrameError,
+    Frames,
+    Halt,
+    Joined,
+    Left,
+    Order,
+    Part,
+    Started,
+    frame,
+)
+from simulator.load.places import LOCUSTFILE, MASTER_PORT
+from simulator.merging import Part as HistoryPart
+from simulator.merging import merge_histories
+from simulator.records import LocustCount
+from simulator.scenario.values import SECOND_NS
+from simulator.worlds.live import owner_prefix
+from simulator.worlds.observing import Observer, watch_generator
+from simulator.worlds.onboarding import Onboarding
+from simulator.worlds.plan import machines_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.faults import FaultPlayer
+    from simulator.worlds.progress import Progress
+    from simulator.worlds.target import Target
+
+START_SECONDS = 90.0
+"""How long workers may take to come, those on other hosts among them."""
+END_SECONDS = 60.0
+"""How long after the scenario's end everything must have been told."""
+STOP_SECONDS = 10.0
+READ_BYTES = 1 << 20
+WORDS_KEPT_BYTES = 8192
+TICK_SECONDS = 0.1
+ADDED_UP = ("connected", "machines_running", "in_flight", "sent", "accepted", "refused", "lost", "connect_failures",
+    "onboarding_failures", "dropped_starts", "held_up", "attacks_refused", "attacks_accepted", "attacks_other",
+    "attempts_skipped")  # fmt: skip
+
+
+class ConductorError(Exception):
+    """Locust did not start, or came to nothing; the message says why and what to do."""
+
+
+class Conduct(msgspec.Struct, frozen=True):
+    """How a run is spread: over `workers` of this host, or, where `master` is an address, over ones that come there.
+
+    `web_port` is where Locust's web UI is served meanwhile, None for nowhere.
+    """
+
+    workers: int = 1
+    master: str = ""
+    master_port: int = MASTER_PORT
+    web_port: int | None = None
+
+
+def conduct_of(
+    scenario: Scenario, workers: int | None, master: tuple[str, int] | None, web_port: int | None
+) -> Conduct | None:
+    """Say how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
+    wanted = scenario.fleet.processes if workers is None else workers
+    if not scenario.load and wanted == 1 and master is None and web_port is None:
+        return None
+    host, port = master or ("", MASTER_PORT)
+    return Conduct(wanted, host, port, web_port)
+
+
+class _PlayedPart(msgspec.Struct):
+    """What has come of one part so far."""
+
+    joined: Joined
+    history: History
+    told_until_ns: int = 0
+    progress: dict[str, int] = {}
+    complete: bool = False
+    lost: str = ""
+
+
+class Conductor:
+    """Conducts one run: owners' policies before it, observing during it, one history after it.
+
+    `history` is this process's own part; `merged` gives the whole.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        text: str,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        conduct: Conduct,
+        sides: Mapping[str, Target],
+        clock_offset_ns: int = 0,
+        faults: FaultPlayer | None = None,
+    ) -> None:
+        self._scenario = scenario
+        self._faults = faults
+        self._text = text
+        self._seed = seed
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._conduct = conduct
+        self._sides = sides
+        self._clock_offset_ns = clock_offset_ns
+        self._start_ns = time.monotonic_ns()
+        prefix = self._prefix = owner_prefix(clock_offset_ns)
+        self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
+        self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
+        self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._parts: dict[int, _PlayedPart] = {}
+        self._started = trio.Event()
+        self._counted: Counted | None = None
+        self._over = trio.Event()
+        self._words: dict[str, bytes] = {}
+        self._counts: list[LocustCount] = []
+        self._created_ns = self._start_ns
+        self.problem = ""
+        """What ended the run early, or left it incomplete; empty when nothing did."""
+
+    def now(self) -> int:
+        """Give nanoseconds since the start of the run."""
+        return time.monotonic_ns() - self._start_ns
+
+    async def run(self) -> None:
+        """Run to the scenario's end; cancel it to end it early. Raises ConductorError and TargetError."""
+        progress = self._progress
+        progress.phase = "policies"
+        await self._onboarding.create_policies(self._owner_ids)
+        progress.phase = "starting"
+        ours, theirs = socket.socketpair()
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as control, trio.open_nursery() as nursery:
+            lifeline, lifeline_held = os.pipe()
+            try:
+                master = await self._start_master(nursery, theirs)
+                workers = [await self._start_worker(nursery, number, lifeline) for number in range(self._local_workers)]
+                nursery.start_soon(self._listen, control, master)
+                await control.send_all(frame(self._order()))
+                try:
+                    await self._play(nursery, workers)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._end(control)
+                        await self._stop([master, *workers])
+            finally:
+                os.close(lifeline)
+                os.close(lifeline_held)
+            nursery.cancel_scope.cancel()
+
+    def merged(self) -> History:
+        """Give one history of everything that is known."""
+        own = HistoryPart(self._history)
+        merged = merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
+        merged.locust_counts = self._counts
+        merged.faults = self._history.faults
+        return merged
+
+    # --- the course of a run
+
+    async def _play(self, nursery: trio.Nursery, workers: list[trio.Process]) -> None:
+        with trio.move_on_after(START_SECONDS) as waiting:
+            await self._started.wait()
+        if waiting.cancelled_caught:
+            raise ConductorError(self._why_not_started(workers))
+        if self.problem:
+            raise ConductorError(self.problem)
+        self._history.shift_effects(self._created_ns - self._start_ns)
+        nursery.start_soon(watch_generator, self._history, self._progress, self.now)
+        nursery.start_soon(self._observer.watch)
+        nursery.start_soon(self._show)
+        if self._faults is not None:
+            nursery.start_soon(self._faults.play, self.now)
+        with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
+            await self._over.wait()
+        if playing.cancelled_caught and not self.problem:
+            self.problem = f"Locust had not ended {END_SECONDS:g} s after the scenario's end"
+
+    async def _end(self, control: trio.SocketStream) -> None:
+        """Have everything told that can be, and look at the target once more."""
+        progress = self._progress
+        progress.phase = "last answers"
+        if self._counted is None and not self._over.is_set():
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
+                await control.send_all(frame(Halt()))
+                await self._over.wait()
+        for part in self._parts.values():
+            if not part.complete and not part.lost:
+                part.lost = "it had not said everything when the run ended"
+            self._history.owners += part.history.owners
+        if self._counted is not None:
+            self._counts = [
+                LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
+            ]
+        if self._started.is_set():
+            await self._observer.finish()
+        progress.phase = "done"
+
+    async def _show(self) -> None:
+        """Keep up what people look at."""
+        progress = self._progress
+        while True:
+            await trio.sleep(TICK_SECONDS)
+            progress.elapsed_ns = self.now()
+            wanted = machines_wanted(self._scenario.fleet, progress.elapsed_ns)
+            progress.machines_wanted = wanted
+            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+
+    # --- what the master tells
+
+    async def _listen(self, control: trio.SocketStream, master: trio.Process) -> None:
+        frames = Frames()
+        try:
+            while data := await control.receive_some(READ_BYTES):
+                for message in frames.feed(bytes(data)):
+                    self._told(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except FrameError as error:
+            self.problem = f"Locust's master said what cannot be read: {error}"
+        if self._counted is None and not self.problem:
+            await master.wait()
+            self.problem = f"Locust's master ended with exit code {master.returncode}{self._last_words('master')}"
+        self._over.set()
+        self._started.set()
+
+    def _told(self, message: Any) -> None:
+        match message:
+            case Started():
+                self._created_ns, self._start_ns = self._start_ns, message.start_ns
+                self._started.set()
+            case Joined():
+                self._parts[message.part] = _PlayedPart(message, History())
+            case Part():
+                self._take(message)
+            case Left():
+                for part in self._parts.values():
+                    if part.joined.worker == message.worker and not part.complete:
+                        part.lost = message.why
+                        part.progress = {}
+                        self._progress.last_problem = f"a worker is lost: {message.why}"
+            case Counted():
+                self._counted = message
+                self._over.set()
+
+    def _take(self, message: Part) -> None:
+        part, report = self._parts[message.part], message.report
+        rows = apply_delta(part.history, report.delta)
+        part.told_until_ns = report.at_ns - part.joined.start_ns
+        part.complete = report.last
+        part.progress = report.progress
+        progress = self._progress
+        for name in ADDED_UP:
+            setattr(progress, name, sum(one.progress.get(name, 0) for one in self._parts.values()))
+        progress.connected_max = max(progress.connected_max, progress.connected)
+        progress.took(_response_times(rows))
+
+    def _history_part(self, part: _PlayedPart) -> HistoryPart:
+        joined = part.joined
+        low_ns, high_ns = joined.offset_ns
+        if self._counted is not None and joined.worker in self._counted.offsets_ns and joined.offset_ns != (0, 0):
+            later_low_ns, later_high_ns = self._counted.offsets_ns[joined.worker]
+            low_ns, high_ns = min(low_ns, later_low_ns), max(high_ns, later_high_ns)
+        return HistoryPart(
+            history=part.history,
+            machines=range(joined.first_machine, joined.first_machine + joined.machines),
+            shift_ns=joined.start_ns - self._start_ns,
+            clock_ns=(-high_ns, -low_ns),
+            host=joined.host,
+            known_until_ns=part.told_until_ns if part.lost else NEVER_NS,
+        )
+
+    # --- processes
+
+    @property
+    def _local_workers(self) -> int:
+        """Count the workers to start here: none where the master is one itself, or where they come from elsewhere."""
+        conduct = self._conduct
+        return 0 if conduct.master or conduct.workers == 1 else conduct.workers
+
+    def _order(self) -> Order:
+        return Order(
+            self._text,
+            self._seed,
+            self._target.url,
+            self._prefix,
+            self._onboarding.policies,
+            self._clock_offset_ns,
+            sides={name: side.url for name, side in self._sides.items()},
+        )
+
+    async def _start_master(self, nursery: trio.Nursery, theirs: socket.socket) -> trio.Process:
+        conduct = self._conduct
+        options = ["--host", self._target.url]
+        if conduct.web_port is None:
+            options += ["--headless", "--only-summary"]
+        else:
+            options += ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(conduct.web_port)]
+        if self._local_workers or conduct.master:
+            options += ["--master", "--master-bind-host", conduct.master or "127.0.0.1"]
+            options += ["--master-bind-port", str(conduct.master_port), "--enable-rebalancing"]
+            options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{START_SECONDS:.0f}"]
+        with theirs:
+            return await self._start(
+                nursery, "master", options, {"HATCHFARM_CONDUCTOR_FD": str(theirs.fileno())}, theirs.fileno()
+            )
+
+    async def _start_worker(self, nursery: trio.Nursery, number: int, lifeline: int) -> trio.Process:
+        options = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(self._conduct.master_port)]
+        name = f"worker {number + 1}"
+        return await self._start(nursery, name, options, {"HATCHFARM_LIFELINE_FD": str(lifeline)}, lifeline)
+
+    async def _start(
+        self, nursery: trio.Nursery, name: str, options: list[str], environ: dict[str, str], inherited: int
+    ) -> trio.Process:
+        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING", *options]
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environ, "HATCHFARM_API_TOKEN": self._target.token},
+            pass_fds=[inherited],
+            start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
+        )
+        nursery.start_soon(self._keep_words, name, process)
+        return process
+
+    async def _keep_words(self, name: str, process: trio.Process) -> None:
+        """Keep the end of what a process says, for when it dies."""
+        if process.stderr is not None:
+            async for data in process.stderr:
+                self._words[name] = (self._words.get(name, b"") + bytes(data))[-WORDS_KEPT_BYTES:]
+
+    def _last_words(self, name: str) -> str:
+        lines = self._words.get(name, b"").decode("utf-8", "replace").strip().splitlines()
+        return f"; its last words: {lines[-1]}" if lines else ""
+
+    def _why_not_started(self, workers: list[trio.Process]) -> str:
+        conduct = self._conduct
+        if conduct.master:
+            return (
+                f"{conduct.workers} workers were expected at {conduct.master}:{conduct.master_port} within "
+                f"{START_SECONDS:g} s: start each with `hatchfarm worker --master {conduct.master}`"
+            )
+        for number, worker in enumerate(workers, 1):
+            if worker.poll() is not None:
+                name = f"worker {number}"
+                return f"Locust's {name} ended with exit code {worker.returncode}{self._last_words(name)}"
+        return f"Locust did not start the test within {START_SECONDS:g} s{self._last_words('master')}"
+
+    @staticmethod
+    async def _stop(processes: list[trio.Process]) -> None:
+        """End Locust's processes: in order first, then at once. Their shards end with them."""
+        with trio.move_on_after(STOP_SECONDS):
+            for process in processes:
+                if process.poll() is None:
+                    process.terminate()
+            for process in processes:
+                await process.wait()
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                await process.wait()
+
+
+def _response_times(rows: NDArray[Any]) -> list[int]:
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] != Answer.LOST)]
+    taken: list[int] = (heartbeats["answered_ns"] - heartbeats["planned_ns"]).tolist()
+    return taken

@@ -1,0 +1,103 @@
+"""Carrying out a scenario's faults on time, on the processes that the run has started for itself."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.records import Fault
+from simulator.redis_process import RedisError
+from simulator.scenario.values import SECOND_NS
+from simulator.server_process import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.deployment import Deployment
+    from simulator.history import History
+    from simulator.redis_process import RedisProcess
+    from simulator.scenario.values import FaultOptions
+
+
+class FaultPlayer:
+    """Plays faults against a deployment, those of one subject one after the other, and notes each in the history."""
+
+    def __init__(self, faults: Sequence[FaultOptions], deployment: Deployment, history: History) -> None:
+        self._faults = sorted(faults, key=lambda fault: (fault.subject, fault.at_ns))
+        self._deployment = deployment
+        self._history = history
+
+    async def play(self, now: Callable[[], int]) -> None:
+        """Play to the last fault's end; `now` gives nanoseconds of the run. What is cancelled is mended all the same.
+
+        Never raises for a process that does not come up again: the fault says so.
+        """
+        async with trio.open_nursery() as nursery:
+            for _, faults in groupby(self._faults, key=lambda fault: fault.subject):
+                nursery.start_soon(self._play_in_order, list(faults), now)
+
+    async def _play_in_order(self, faults: list[FaultOptions], now: Callable[[], int]) -> None:
+        for fault in faults:
+            await trio.sleep(max(0, fault.at_ns - now()) / SECOND_NS)
+            await self._play_one(fault, now)
+
+    async def _play_one(self, fault: FaultOptions, now: Callable[[], int]) -> None:
+        began_from_ns = now()
+        problem = ""
+        try:
+            try:
+                await self._begin(fault.kind)
+            finally:
+                began_to_ns = now()
+            await trio.sleep(fault.duration_ns / SECOND_NS)
+        except ServerError as error:
+            problem = str(error)
+        finally:
+            with trio.CancelScope(shield=True):
+                ended_from_ns = now()
+                try:
+                    await self._mend(fault.kind)
+                except ServerError as error:
+                    problem = problem or str(error)
+                self._history.faults.append(
+                    Fault(fault.kind, began_from_ns, began_to_ns, ended_from_ns, now(), problem)
+                )
+
+    def _redis(self) -> RedisProcess:
+        if self._deployment.redis is None:
+            raise RedisError("the run has no Redis")
+        return self._deployment.redis
+
+    async def _begin(self, kind: str) -> None:
+        server = self._deployment.server
+        match kind:
+            case "server.kill":
+                await server.kill()
+            case "server.restart":
+                await server.stop()
+            case "server.pause":
+                await server.pause()
+            case "disk.full":
+                server.fill_disk(full=True)
+            case "redis.down":
+                await self._redis().kill()
+            case "redis.pause":
+                self._redis().pause()
+            case "redis.flush":
+                await self._redis().flush()
+
+    async def _mend(self, kind: str) -> None:
+        server = self._deployment.server
+        match kind:
+            case "server.kill" | "server.restart":
+                await server.start()
+            case "server.pause":
+                await server.resume()
+            case "disk.full":
+                server.fill_disk(full=False)
+            case "redis.down":
+                await self._redis().start()
+            case "redis.pause":
+                self._redis().resume()
