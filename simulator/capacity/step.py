@@ -147,7 +147,7 @@ def plan_step(
         silence=(),
     )
     step = msgspec.structs.replace(
-        scenario, fleet=steady, attacks=(), duration_ns=Duration(end_ns), thresholds=thresholds
+        scenario, fleet=steady, attacks=(), faults=(), duration_ns=Duration(end_ns), thresholds=thresholds
     )
     return Plan(rate, machines, interval_ns, start_ns, end_ns, step)
 

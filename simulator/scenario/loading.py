@@ -296,6 +296,7 @@ def _settings_problems(scenario: Scenario, known: ServerSettings | None) -> Iter
             yield f"server.settings.{name}", problem
     for name in strange:
         yield f"server.settings.{name}", f"unknown server setting; {_nearest(name, known.names if known else ())}"
-    if known is not None and not strange and (problem := known.problem(settings)):
+    given = {name: value for name, value in settings.items() if name not in _CHOSEN_BY_THE_RUN}
+    if known is not None and not strange and (problem := known.problem(given)):
         name, _, what = problem.partition(": ")
         yield (f"server.settings.{name}", what) if name in settings else ("server.settings", problem)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from simulator.scenario.loading import ServerSettings
 
-TOP_KEYS = "attacks, description, duration, fleet, metrics_interval, name, seed, server, thresholds, version"
+TOP_KEYS = "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, thresholds, version"
 FLEET_KEYS = (
-    "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, silence, stages"
+    "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, processes, silence, stages"
 )  # fmt: skip
 ATTACKS = "`hatchfarm attack list` names them all"
 NO_DURATION = "is no duration: write it like '250ms', '30s', '1.5m' or '2h'"
@@ -31,6 +31,7 @@ NAME = "write it in lower-case letters, digits, '.' and '-', the first a letter 
 LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]'
 UNREADABLE = "not TOML that can be read: a number is too long, or brackets are nested too deep"
 ATTACK = '[[attacks]]\nname = "replay.exact"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
+FAULT = '[[faults]]\nkind = "server.kill"\nat = "1s"\n'
 SILENCE = '[[fleet.silence]]\nshare = 0.1\nat = "1s"\nduration = "1s"\n'
 RESPONSE, ACCEPTED = 'thresholds."heartbeat.response_time"', 'thresholds."heartbeat.accepted"'
 
@@ -214,17 +215,35 @@ BROKEN = (
     Broken("a percentile over 100", f"line 8: {RESPONSE}: 'p(101)<5ms': a percentile is from 0 to 100",
            add=threshold("heartbeat.response_time", "p(101)<5ms")),
     # --- what this version does not do
-    Broken("faults", "line 7: faults: this version does not run faults yet: remove the section",
+    # --- faults
+    Broken("misspelt fault", "line 8: faults[0].kind: unknown fault 'server.kil'; did you mean 'server.kill'?",
+           add=FAULT.replace("server.kill", "server.kil"), shape=True),
+    Broken("a fault without a moment", "line 7: faults[0].at: missing; add it to [faults[0]]",
            add='[[faults]]\nkind = "server.kill"\n', shape=True),
-    Broken("load", "line 7: load: this version does not run owner and agent load yet: remove the section",
+    Broken("a fault without a length", "line 7: faults[0].duration: server.pause needs one that is longer than nothing",
+           add=FAULT.replace("kill", "pause")),
+    Broken("a flush with a length", "line 10: faults[0].duration: forgetting takes no time: remove it",
+           add=FAULT.replace("server.kill", "redis.flush") + 'duration = "1s"\n[server]\nredis = true\n'),
+    Broken("a fault after the end", "line 9: faults[0].at: is not over before the run ends",
+           add=FAULT.replace('"1s"', '"10s"')),
+    Broken("a fault that outlasts the run", "line 9: faults[0].at: is not over before the run ends",
+           add=FAULT + 'duration = "9s"\n'),
+    Broken("faults that overlap", "line 13: faults[1].at: begins before the server's fault before it is over",
+           add=FAULT + 'duration = "3s"\n' + FAULT.replace("1s", "2s")),
+    Broken("faults of a Redis that is none", "line 8: faults[0].kind: the run has no Redis: write `redis = true` in "
+           "[server]", add=FAULT.replace("server.kill", "redis.flush")),
+    Broken("a disk that nobody writes to", "line 8: faults[0].kind: the server writes no file: write `durable = true` "
+           "in [server]", add=FAULT.replace("server.kill", "disk.full") + 'duration = "1s"\n'),
+    Broken("too many faults", "line 7: faults: more than 100 faults",
+           add="".join(FAULT.replace("1s", f"{80 * number}ms") for number in range(101))),
+    Broken("a state file of one's own", "line 8: server.settings.HATCHFARM_STATE_FILE: the run chooses the file: "
+           "write `durable = true` in [server] in its place", add=settings('HATCHFARM_STATE_FILE = "state.json"')),
+    Broken("a Redis of one's own", "line 8: server.settings.REDIS_ADDR: the run starts a Redis of its own: "
+           "write `redis = true` in [server] in its place", add=settings('REDIS_ADDR = "127.0.0.1:6379"')),
+    Broken("load", "line 7: load[0].stages: missing; add it to [load[0]]",
            add='[[load]]\nuser = "owner-dashboard"\n', shape=True),
-    Broken("Redis", "line 8: server.redis: this version does not start Redis yet: remove it",
-           add="[server]\nredis = true\n"),
     Broken("two servers", "line 8: server.instances: this version runs one instance: remove it",
            add="[server]\ninstances = 2\n"),
-    Broken("durable state", "line 7: server.settings: HATCHFARM_STATE_FILE is set, "
-           "but this version does not have durable state yet: unset it",
-           add=settings('HATCHFARM_STATE_FILE = "state.json"')),
 )  # fmt: skip
 
 
