@@ -15,6 +15,7 @@ from simulator.checkers.limits import check_limits
 from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
+from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import Status, Verdict
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ CHECKERS: Mapping[str, Checker] = {
 
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
-    """Let every checker judge. One that crashes is inconclusive: it never counts as a pass."""
+    """Let every checker judge. One that crashes is inconclusive, as is one that could not see all: no pass."""
     history = in_doubt(history, facts)
     verdicts = []
     for name, check in checkers.items():
         try:
-            verdicts.append(check(history, facts))
+            verdicts.append(undecided(history, check(history, facts)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checkers still count
             message = f"The checker crashed: {type(error).__name__}: {error}"
             verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))

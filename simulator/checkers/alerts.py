@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
 from simulator.limits import FINDINGS_MAX
@@ -100,7 +103,9 @@ def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     baseline = facts.baseline
     before = int(baseline.get(WORKERS, 0))
     restarted = False
-    for index, one in enumerate(scrape_bounds(history.rows(), history.scrapes, facts)):
+    unknown_ns = unknown_from_ns(history)
+    rows = np.concatenate([history.rows(), perhaps_sent(history)])
+    for index, one in enumerate(scrape_bounds(rows, history.scrapes, facts)):
         restarted = restarted or index in restarts
         # Workers from before the run may fall silent or come back at any time; failures from before leave the window.
         bounds = ScrapeBounds(
@@ -116,7 +121,23 @@ def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
                 for reason, bound in one.by_reason.items()
             },
         )
+        if one.scrape.answered_ns >= unknown_ns:
+            bounds = _open_above(bounds)
         yield _forgotten(bounds) if restarted else bounds
+
+
+def _open_above(one: ScrapeBounds) -> ScrapeBounds:
+    """Widen bounds to what any number of requests may have made of them that nobody knows of."""
+    return ScrapeBounds(
+        scrape=one.scrape,
+        workers=one.workers.open_above(),
+        unknown=one.unknown.open_above(),
+        stale=one.stale.open_above(),
+        failures=one.failures.open_above(),
+        recent=one.recent.open_above(),
+        unattributed=one.unattributed.open_above(),
+        by_reason={reason: bound.open_above() for reason, bound in one.by_reason.items()},
+    )
 
 
 def _forgotten(one: ScrapeBounds) -> ScrapeBounds:
@@ -158,14 +179,13 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
     for rule, name, bound in ranges:
         value = samples.get(name, 0.0)
         if value not in bound:
-            low, high = bound.low, bound.high
             yield finding(
                 rule,
-                f"{name} was {_shown(value)}, possible was {low} to {high}",
+                f"{name} was {_shown(value)}, possible was {bound}",
                 metric=name,
                 value=value,
-                low=low,
-                high=high,
+                low=bound.low,
+                high=bound.high,
             )
     total = sum(samples.get(BY_REASON.format(reason), 0.0) for reason in REASONS.values())
     if total != samples[FAILURES]:

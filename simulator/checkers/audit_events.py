@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_expected import DENIALS, REASONED, TYPES, Count, Due, Expected, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
+from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
 from simulator.checkers.verdict import Finding
 from simulator.limits import FINDINGS_MAX
@@ -176,7 +177,7 @@ def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], 
         if due.low <= had <= most or (had > most and stream == NOTABLE and not closed):
             continue
         rule, what = ("missing", "too few") if had < due.low else ("unexplained", "too many")
-        message = f"its {stream} stream has had {had} events, {what}: possible is {due.low} to {most}"
+        message = f"its {stream} stream has had {had} events, {what}: possible is {Range(due.low, most)}"
         evidence = {
             "owner": owner.owner_id,
             "stream": stream,

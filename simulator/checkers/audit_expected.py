@@ -14,7 +14,8 @@ import numpy as np
 
 from simulator.checkers.answers import judge_answers
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
-from simulator.checkers.bounds import UNSURE, may_fail_as, perhaps_replaced
+from simulator.checkers.bounds import UNBOUNDED, UNSURE, may_fail_as, perhaps_replaced
+from simulator.checkers.unknown import lost_parts, perhaps_sent, unknown_from_ns
 from simulator.fleet.requests import EVENT_OF
 from simulator.history import NO_MACHINE, REASONS, Answer, History, Operation
 
@@ -85,7 +86,7 @@ class Spare(msgspec.Struct):
 
     Requests that were cut off before they could be noted, by owner and type, with no owner where it is not known;
     denials, where the contract does not say which refusals are audited; and any, after wrong answers, which are judged
-    elsewhere.
+    elsewhere, and after a process was lost with what it had sent.
     """
 
     changes: Counter[tuple[str, str]]
@@ -126,7 +127,7 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
     named = rows[by_machine & (rows["machine"] != NO_MACHINE)]
     late = named["answered_ns"] >= settled_ns
     _add_heartbeats(history, owners, named, late)
-    _add_failures(history, owners, named, late, perhaps_replaced(named, rows))
+    _add_failures(history, owners, named, late, perhaps_replaced(named, np.concatenate([rows, perhaps_sent(history)])))
     effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)
     for one in history.effects:
         if one.sent_ns <= until_ns:
@@ -135,7 +136,12 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
                     effects[owner_id, one.type].append((one, one.sure and one.answered_ns < settled_ns))
     for (owner_id, kind), done in effects.items():
         _add_effects(owners[owner_id], kind, done)
-    return Expected(owners, _spare(history, rows[~by_machine]))
+    spare = _spare(history, rows[~by_machine])
+    if unknown_from_ns(history) <= until_ns:
+        spare.any += UNBOUNDED
+        for owner in owners.values():
+            owner.totals[ROUTINE].high += UNBOUNDED
+    return Expected(owners, spare)
 
 
 def _by_machine(rows: NDArray[Any], machines: int) -> NDArray[np.int64]:
@@ -250,8 +256,11 @@ def _spare(history: History, rows: NDArray[Any]) -> Spare:
 def single_policies(history: History) -> dict[str, str]:
     """Give the policy of each worker that can only ever have been under one; heartbeats must be audited with it.
 
-    Where an owner may have given consents that the history does not name, none of its workers is sure.
+    Where an owner may have given consents that the history does not name, none of its workers is sure. Nor is anybody's
+    where a lost process may have given some.
     """
+    if lost_parts(history):
+        return {}
     known = {one.consent_id for one in history.consents}
     unsure = {
         owner_id

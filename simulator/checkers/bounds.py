@@ -38,6 +38,10 @@ LATE_REASONS = (
 """What a request may be refused for only because it took effect long after it was sent."""
 
 
+UNBOUNDED = 1 << 40
+"""An upper bound where nobody knows how many there were: more than any run can have, and exact as a float."""
+
+
 class Range(msgspec.Struct, frozen=True, gc=False):
     """A lower and an upper bound, both possible."""
 
@@ -46,6 +50,13 @@ class Range(msgspec.Struct, frozen=True, gc=False):
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low} or more" if self.high >= UNBOUNDED else f"{self.low} to {self.high}"
+
+    def open_above(self) -> Range:
+        """Give the range of what may be that many or any more."""
+        return Range(self.low, UNBOUNDED)
 
 
 class ScrapeBounds(msgspec.Struct, frozen=True):

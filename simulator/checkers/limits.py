@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
+from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
 from simulator.limits import FINDINGS_MAX
@@ -67,7 +68,8 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     passed = _passed(rows)
     findings = list(_too_many(rows[passed], bucket))
     if facts.only_client:
-        findings += _too_few(rows, refused, bucket)
+        # What a client used that no row tells of it used after this.
+        findings += _too_few(rows, refused & (rows["answered_ns"] < unknown_from_ns(history)), bucket)
     findings.sort(key=lambda finding: finding.at_ns)
     figures: dict[str, Any] = {
         "violations": len(findings),

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers.alerts import AUTH_ALERT, STALE_ALERT, possible
+from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.verdict import Status
 from simulator.limits import SCENARIO_SHOWN_MAX_CHARACTERS
 from simulator.report import plots, reconciliation, series, telling
@@ -38,6 +39,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
+        UNBOUNDED=UNBOUNDED,
         evidence=telling.evidence,
         exchanged=telling.exchanged,
         figures=telling.figures,

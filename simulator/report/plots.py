@@ -275,7 +275,7 @@ def _band(axes: Axes, one: series.Counted, label: str, colour: str, dash: str = 
     outside = one.outside
     drawn = thinned(one.at, one.value, outside)
     at, value = one.at[drawn], one.value[drawn]
-    axes.fill_between(at, one.low[drawn], one.high[drawn], color=COLOURS[colour], alpha=0.22, linewidth=0)
+    axes.fill_between(at, one.low[drawn], one.ceiling[drawn], color=COLOURS[colour], alpha=0.22, linewidth=0)
     _line(axes, at, value, label, colour, dash)
     wrong = outside[drawn]
     axes.plot(at[wrong], value[wrong], "x", color=COLOURS["red"], markersize=7, markeredgewidth=2)

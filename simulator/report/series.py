@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.alerts import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
+from simulator.checkers.bounds import UNBOUNDED
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
 from simulator.judgement import widened_ns
 from simulator.limits import PLOT_COLUMNS_MAX
@@ -60,6 +61,13 @@ class Counted(msgspec.Struct, frozen=True):
     def outside(self) -> NDArray[np.bool_]:
         """Say where the value was impossible."""
         return (self.value < self.low) | (self.value > self.high)
+
+    @property
+    def ceiling(self) -> Floats:
+        """Give the upper bounds as they can be drawn: where there is none, a little above all there is to see."""
+        bounded = self.high < UNBOUNDED // 2
+        top = max(float(self.value.max(initial=1)), float(self.high[bounded].max(initial=1)))
+        return np.where(bounded, self.high, 1.25 * top)
 
 
 class Strip(msgspec.Struct, frozen=True):
