@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core import changes
 from reference_server.core.calls import Call, decode_body, valid_owner_id
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.core.state import Consent, State
 from reference_server.limits import CONSENTS_MAX
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
+    from reference_server.core.state import Consent, State
     from reference_server.wire.values import Reply
 
 FIELDS_REQUIRED = failure(400, "owner_id, worker_id, policy_id, signature are required")
@@ -83,14 +84,11 @@ def create_consent(state: State, call: Call) -> Reply:
         return ALREADY_REVOKED
     if len(state.consents) >= CONSENTS_MAX:
         return FULL
-    consent = Consent(
-        "con_" + state.entropy.hex(16), worker.owner.id, worker.id, policy.id, body.signature, call.now.wall_ns
-    )
-    state.consents[consent.id] = consent
-    worker.consents[policy.id] = consent
+    consent_id = "con_" + state.entropy.hex(16)
+    changes.add_consent(state, call.now, consent_id, worker_id, policy_id, body.signature)
     metadata = {"worker_id": worker_id, "policy_id": policy_id}
-    state.audit(call.now, "consent_created", f"owner:{owner_id}", consent.id, metadata, (owner_id,))
-    return success(show_consent(consent), 201)
+    state.audit(call.now, "consent_created", f"owner:{owner_id}", consent_id, metadata, (owner_id,))
+    return success(show_consent(state.consents[consent_id]), 201)
 
 
 def revoke_consent(state: State, call: Call) -> Reply:
@@ -105,7 +103,7 @@ def revoke_consent(state: State, call: Call) -> Reply:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, consent_id, consent.owner_id)
         return FORBIDDEN
     if consent.revoked_ns is None:
-        consent.revoked_ns = call.now.wall_ns
+        changes.revoke_consent(state, call.now, consent_id)
         metadata = {"worker_id": consent.worker_id, "policy_id": consent.policy_id}
         state.audit(call.now, "consent_revoked", f"owner:{call.owner_id}", consent_id, metadata, (call.owner_id,))
     return success(show_consent(consent))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.core.nonces import nonce_key
+from reference_server.core.changes import accept_heartbeat
+from reference_server.core.state import Frozen
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
@@ -124,7 +125,7 @@ def verify(
 
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
     """Check 10, with the local store."""
-    key = nonce_key(verified.worker.serial, verified.nonce)
+    key = state.name_nonce(verified.worker.serial, verified.nonce)
     return state.nonces.reserve(key, verified.timestamp_ns, now.monotonic_ns)
 
 
@@ -134,14 +135,12 @@ def accept(state: State, now: Instant, verified: Verified, reservation: Reservat
     if reservation is not Reservation.RESERVED:
         if reservation is Reservation.UNAVAILABLE:
             return NONCES_UNAVAILABLE
-        state.fail_worker(now, "nonce_replayed", worker.id)
+        forgotten = reservation is Reservation.FORGOTTEN
+        state.fail_worker(now, "timestamp_out_of_window" if forgotten else "nonce_replayed", worker.id)
         return INVALID_AUTH
     if worker.consents[policy_id].revoked_ns is not None:
         return NO_CONSENT
-    worker.heard_ns = now.wall_ns
-    worker.policy_id = policy_id
-    state.fleet.hear(worker, now.monotonic_ns)
-    worker.owner.routine.append(state.entropy.hex(16), worker.id, policy_id, now.wall_ns)
+    accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
     return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker.id}","accepted":true}}}}'.encode(), JSON_HEADERS)
 
 
@@ -157,4 +156,6 @@ def heartbeat(
     verified = verify(state, now, worker_id, token, certificate_id, body)
     if isinstance(verified, Reply) or state.nonces_outside:
         return verified
+    if state.frozen:
+        raise Frozen  # before the nonce is reserved: nothing may be left of a heartbeat that is not accepted
     return accept(state, now, verified, reserve(state, now, verified))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.core import changes
 from reference_server.core.calls import Call, decode_body, valid_owner_id
-from reference_server.core.state import Certificate, State, Worker
 from reference_server.limits import MACHINES_MAX, TEXT_MAX_CHARACTERS, UNKNOWN_ID_MAX_CHARACTERS
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, UNAUTHORIZED, failure, success
 from reference_server.wire.signing import certificate_payload, matches
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
+    from reference_server.core.state import Certificate, State
     from reference_server.wire.values import Instant, Reply
 
 OWNER_AND_NAME_REQUIRED = failure(400, "owner_id and name are required")
@@ -31,7 +31,7 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificate:
-    """Sign a new certificate; whoever stores it in the worker kills the old one."""
+    """Sign a new certificate. It is nobody's yet."""
     certificate_id = "mcert_" + state.entropy.hex(20)
     expires_ns = now.wall_ns + state.certificate_life_ns
     payload = certificate_payload(
@@ -40,13 +40,7 @@ def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificat
         format_timestamp(now.wall_ns),
         format_timestamp(expires_ns),
     )
-    return Certificate(
-        certificate_id,
-        now.wall_ns,
-        expires_ns,
-        now.monotonic_ns + state.certificate_life_ns,
-        state.signer.sign(payload),
-    )
+    return changes.certificate_at(now, certificate_id, now.wall_ns, expires_ns, state.signer.sign(payload))
 
 
 def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str]:
@@ -74,23 +68,30 @@ def register(state: State, call: Call) -> Reply:
     if call.owner_id and call.owner_id != body.owner_id:
         state.deny_owner(call.now, "owner_mismatch", call.owner_id, "", body.owner_id)
         return FORBIDDEN
-    owner = state.owner(body.owner_id)
-    if owner is None or len(state.workers) >= MACHINES_MAX:
+    owner_id = body.owner_id
+    if not state.has_room_for(owner_id) or len(state.workers) >= MACHINES_MAX:
         return FULL
     worker_id = "wrk_" + state.entropy.hex(16)
     token = state.entropy.hex(48)
     now = call.now
     certificate = issue_certificate(state, now, worker_id)
-    worker = Worker(worker_id, owner, body.name, token.encode(), now.wall_ns, len(state.workers), certificate)
-    state.workers[worker_id] = worker
-    insort(owner.workers, worker_id)
-    state.fleet.add(worker)
-    state.audit(now, "machine_registered", f"owner:{owner.id}", worker_id, {"name": body.name}, (owner.id,))
+    changes.register_machine(
+        state,
+        now,
+        worker_id,
+        owner_id,
+        body.name,
+        token,
+        certificate.certificate_id,
+        certificate.expires_ns,
+        certificate.signature,
+    )
+    state.audit(now, "machine_registered", f"owner:{owner_id}", worker_id, {"name": body.name}, (owner_id,))
     return success(
         {
             "machine": {
                 "id": worker_id,
-                "owner_id": owner.id,
+                "owner_id": owner_id,
                 "name": body.name,
                 "created_at": format_timestamp(now.wall_ns),
             },
@@ -124,8 +125,12 @@ def rotate_certificate(state: State, call: Call) -> Reply:
         return deny("owner_mismatch", FORBIDDEN)
     if not matches(worker.token, token):
         return deny("invalid_machine_token", UNAUTHORIZED)
-    worker.certificate = issue_certificate(state, call.now, machine_id)
-    metadata = {"certificate_id": worker.certificate.certificate_id}
+    certificate = issue_certificate(state, call.now, machine_id)
+    certificate_id = certificate.certificate_id
+    changes.replace_certificate(
+        state, call.now, machine_id, certificate_id, certificate.expires_ns, certificate.signature
+    )
+    metadata = {"certificate_id": certificate_id}
     actor = f"owner:{call.owner_id}"
     state.audit(call.now, "machine_certificate_issued", actor, machine_id, metadata, (call.owner_id,))
-    return success(show_certificate(machine_id, worker.certificate))
+    return success(show_certificate(machine_id, certificate))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core import changes
 from reference_server.core.calls import Call, valid_owner_id
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.core.state import Policy, State
 from reference_server.limits import JSON_MAX_DEPTH, POLICIES_MAX, TEXT_MAX_CHARACTERS
 from reference_server.wire.canonical_json import canonical_json, decode_strict
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
@@ -16,6 +16,7 @@ from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
+    from reference_server.core.state import Policy, State
     from reference_server.wire.values import Reply
 
 OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
@@ -107,14 +108,11 @@ def create_policy(state: State, call: Call) -> Reply:
     if not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature):
         state.deny_owner(call.now, "invalid_policy_signature", owner_id, "", owner_id)
         return INVALID_SIGNATURE
-    owner = state.owner(owner_id)
-    if owner is None or len(state.policies) >= POLICIES_MAX:
+    if not state.has_room_for(owner_id) or len(state.policies) >= POLICIES_MAX:
         return FULL
-    owner.policy_version += 1
-    now_ns = call.now.wall_ns
     policy_id = "pol_" + state.entropy.hex(16)
-    policy = Policy(policy_id, owner_id, owner.policy_version, canonical, signature, False, now_ns, now_ns)  # noqa: FBT003
-    state.policies[policy_id] = policy
+    changes.add_policy(state, call.now, policy_id, owner_id, canonical, signature)
+    policy = state.policies[policy_id]
     state.audit(
         call.now,
         "policy_created",
@@ -137,8 +135,7 @@ def activate_policy(state: State, call: Call) -> Reply:
             state.deny_owner(call.now, "not_the_owner", call.owner_id, policy_id, policy.owner_id)
         return FORBIDDEN
     if not policy.active:
-        policy.active = True
-        policy.updated_ns = call.now.wall_ns
+        changes.activate_policy(state, call.now, policy_id)
         state.audit(
             call.now,
             "policy_activated",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,17 +11,31 @@ from reference_server import limits
 from reference_server.core.audit import Event, NotableStream, RoutineStream
 from reference_server.core.auth_failures import AuthFailures
 from reference_server.core.fleet import FleetIndex
-from reference_server.core.nonces import NonceMemory
+from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.wire.canonical_json import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from reference_server.ports import Entropy
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
     from reference_server.wire.values import Instant
+
+
+class Kind(IntEnum):
+    """The kinds of changes, as journals name them: never renumbered."""
+
+    MACHINE = 0
+    CERTIFICATE = 1
+    POLICY = 2
+    ACTIVATION = 3
+    CONSENT = 4
+    REVOCATION = 5
+    HEARTBEAT = 6
+    EVENT = 7
+    FAILURE = 8
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +129,10 @@ class Worker:
         self.fresh = False
 
 
+class Frozen(Exception):  # noqa: N818 - what a decision meets, not a fault of its own
+    """Nothing may be changed now."""
+
+
 class State:
     """All of the control plane's state. Plain tables; every decision takes it with `now`."""
 
@@ -130,6 +149,11 @@ class State:
         self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
         self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
         self.nonces_outside = False
+        self.name_nonce: Callable[[int, str], int] = nonce_key
+        self.changes: list[tuple[Any, ...]] | None = None
+        """What was changed since the journal was last given something; None where there is none."""
+        self.frozen = False
+        """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
         self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second,
@@ -141,6 +165,16 @@ class State:
         self.skew_ns = settings.skew_seconds * 1_000_000_000
         self.certificate_life_ns = settings.certificate_life_seconds * 1_000_000_000
         self.unattributed = NotableStream(limits.UNATTRIBUTED_EVENTS_MAX)
+
+    def note(self, kind: Kind, at: Instant, *values: Any) -> None:
+        """Note a change for the journal, before it is made. Raises Frozen where none may be."""
+        if self.frozen or self.changes is None:
+            raise Frozen
+        self.changes.append((kind, at.wall_ns, *values))
+
+    def has_room_for(self, owner_id: str) -> bool:
+        """Say whether an owner has a record, or there is room for one."""
+        return owner_id in self.owners or len(self.owners) < limits.OWNERS_MAX
 
     def owner(self, owner_id: str) -> Owner | None:
         """Find an owner, or make its record; None when the table is full."""
@@ -159,14 +193,24 @@ class State:
         owner_ids: Iterable[str],
     ) -> None:
         """Add one notable event to the streams of all it concerns, or to nobody's stream when it concerns nobody."""
-        event = Event(
-            "aud_" + self.entropy.hex(16),
-            kind,
-            actor,
-            object_id,
-            canonical_json(metadata),
-            now.wall_ns,
+        self.add_event(
+            now, "aud_" + self.entropy.hex(16), kind, actor, object_id, canonical_json(metadata), tuple(owner_ids)
         )
+
+    def add_event(
+        self,
+        at: Instant,
+        event_id: str,
+        kind: str,
+        actor: str,
+        object_id: str,
+        metadata: str,
+        owner_ids: Iterable[str],
+    ) -> None:
+        """Add an event with its id; `metadata` is canonical JSON. A change, like those in `changes`."""
+        if self.changes is not None:
+            self.note(Kind.EVENT, at, event_id, kind, actor, object_id, metadata, owner_ids)
+        event = Event(event_id, kind, actor, object_id, metadata, at.wall_ns)
         streams = [owner.notable for owner in map(self.owner, dict.fromkeys(owner_ids)) if owner is not None]
         for stream in streams or [self.unattributed]:
             stream.append(event)
@@ -192,7 +236,13 @@ class State:
     def fail_worker(self, now: Instant, reason: str, worker_id: str) -> None:
         """Count and audit one worker auth failure (contract §4). `worker_id` is what the request named."""
         worker = self.workers.get(worker_id)
-        self.failures.count(reason, now.monotonic_ns, attributed=worker is not None)
+        self.count_failure(now, reason, worker is not None)
         shown = worker_id[: limits.UNKNOWN_ID_MAX_CHARACTERS]
         owners = () if worker is None else (worker.owner.id,)
         self.audit(now, "worker_auth_failed", f"worker:{shown}", shown, {"reason": reason}, owners)
+
+    def count_failure(self, at: Instant, reason: str, attributed: bool) -> None:  # noqa: FBT001 - as it is journalled
+        """Count one worker auth failure; `attributed` says whether it named a known worker. A change too."""
+        if self.changes is not None:
+            self.note(Kind.FAILURE, at, reason, attributed)
+        self.failures.count(reason, at.monotonic_ns, attributed=attributed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from reference_server.core import heartbeats, machines
+from reference_server.core import changes, heartbeats
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.state import Consent
 from reference_server.ports import Reservation
@@ -256,14 +256,14 @@ def test_a_token_whose_near_misses_take_longer_is_found() -> None:
 def test_a_certificate_that_lives_a_little_longer_than_it_says_is_found(
     beyond_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    issue = machines.issue_certificate
+    right = changes.certificate_at
 
-    def lasting(state: State, now: Instant, machine_id: str) -> Certificate:
-        certificate = issue(state, now, machine_id)
+    def lasting(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
+        certificate = right(at, certificate_id, issued_ns, expires_ns, signature)
         until_ns = certificate.expires_monotonic_ns + beyond_ns
         return msgspec.structs.replace(certificate, expires_monotonic_ns=until_ns)
 
-    monkeypatch.setattr(machines, "issue_certificate", lasting)
+    monkeypatch.setattr(changes, "certificate_at", lasting)
     performance = World({"certificate_life_seconds": 20}).play("certificate.expired")
     assert [outcome.expect.answer for outcome in performance.wrong] == [
         Answer.INVALID_CERTIFICATE,

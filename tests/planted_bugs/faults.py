@@ -34,19 +34,19 @@ def fault(name: str, scenario: str, caught_by: str, evidence: str, *edits: tuple
     return Fault(name, scenario, frozenset(caught_by.split()), evidence, written)
 
 
-HEARTBEATS, MACHINES, CONSENTS = "core.heartbeats", "core.machines", "core.consents"
+HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "core.consents", "core.changes"
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS, OPERATIONS = "core.audit", "core.views", "core.policies", "core.calls", "operations"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
-BURN = "\n        state.nonces.reserve(nonce_key(worker.serial, nonce), timestamp_ns, now.monotonic_ns)"
+BURN = "\n        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now.monotonic_ns)"
 FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     seen = self._full_at[key, window] = self._full_at.get((key, window), 0) + 1
     if window:
         return 0 if seen <= 20 else 1_000_000_000
     full_at = self._full_at.get(key)"""
-REVOKED = "consent.revoked_ns = call.now.wall_ns"
+REVOKED = "changes.revoke_consent(state, call.now, consent_id)"
 
 HEARTBEAT_FAULTS = (
     fault("skew window ten times too wide", "heartbeats", "answers", "skew.behind",
@@ -109,8 +109,8 @@ FLEET_FAULTS = (
     fault("the window of recent failures is half as long", "alerts", "alerts", "recent",
           (FAILURES, "AuthFailures._slide", "monotonic_ns - self._window_ns", "monotonic_ns - self._window_ns // 2")),
     fault("accepted heartbeats counted as recent failures", "alerts", "alerts", "recent",
-          (HEARTBEATS, "accept", "worker.heard_ns = now.wall_ns",
-           "worker.heard_ns = now.wall_ns\n    state.failures._recent += 1")),
+          (CHANGES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
+           "worker.heard_ns = at.wall_ns\n    state.failures._recent += 1")),
     fault("alert above its threshold instead of at it", "alerts", "alerts", "alert begins at",
           (OPERATIONS, "metrics", "recent >= state.settings.auth_failure_threshold",
            "recent > state.settings.auth_failure_threshold")),
@@ -120,15 +120,15 @@ FLEET_FAULTS = (
 
 AUDIT_FAULTS = (
     fault("one worker in seven is not audited", "owners", "audit", "missing",
-          (HEARTBEATS, "accept", "    worker.owner.routine.append(",
+          (CHANGES, "accept_heartbeat", "    worker.owner.routine.append(",
            "    worker.serial % 7 == 3 or worker.owner.routine.append(")),
     fault("consents audited twice", "owners", "audit", "consent_created",
-          (STATE, "State.audit", "stream.append(event)",
+          (STATE, "State.add_event", "stream.append(event)",
            'stream.append(event)\n        if kind == "consent_created":\n            stream.append(event)')),
     fault("registrations audited under the worker's name", "owners", "audit", "machine_registered",
-          (MACHINES, "register", 'f"owner:{owner.id}", worker_id, {', 'f"worker:{worker_id}", worker_id, {')),
+          (MACHINES, "register", 'f"owner:{owner_id}", worker_id, {', 'f"worker:{worker_id}", worker_id, {')),
     fault("failures of unknown workers in every owner's stream", "heartbeats", "audit", "worker_auth_failed|foreign",
-          (STATE, "State.audit", "streams or [self.unattributed]",
+          (STATE, "State.add_event", "streams or [self.unattributed]",
            "streams or [owner.notable for owner in self.owners.values()]")),
     fault("events evicted by a neighbour", "owners", "audit", "evicted|missing|sequence",
           (AUDIT, "NotableStream.append", "if len(self._events) > self._events_max:", "if len(self._events) > 6:")),
