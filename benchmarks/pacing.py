@@ -1,0 +1,63 @@
+"""A client that sends heartbeats on a schedule, whatever the server does, and times each from its planned start."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections import deque
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+from benchmarks.blaster import ACCEPTED, ANSWER_TIMEOUT_SECONDS, BenchmarkError, sign_requests
+
+NANOSECONDS = 1_000_000_000
+
+
+def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) -> list[int]:
+    """Send `rate` heartbeats a second, each on the connection that was free for longest; give delays in nanoseconds.
+
+    A delay runs from the planned start to the whole answer, so a server that holds up everybody is charged for all that
+    could not leave meanwhile. Raises BenchmarkError when an answer is not an acceptance or does not come.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 0
+    count = int(rate * seconds)
+    signed = sign_requests(f"{host}:{port}", machines, count // len(machines) + 1)
+    requests = [request for each in zip(*signed, strict=True) for request in each]
+    delays: list[int] = []
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        free: deque[socket.socket] = deque()
+        for _ in machines:
+            sock = stack.enter_context(socket.create_connection((host, port)))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+            selector.register(sock, selectors.EVENT_READ, sock)
+            free.append(sock)
+        planned_of: dict[socket.socket, int] = {}
+        start = last_answer = time.perf_counter_ns()
+        sent = 0
+        while len(delays) < count:
+            now = time.perf_counter_ns()
+            while sent < count and free and (planned := start + int(sent * NANOSECONDS / rate)) <= now:
+                sock = free.popleft()
+                planned_of[sock] = planned
+                sock.send(requests[sent])
+                sent += 1
+            wait_seconds = float(ANSWER_TIMEOUT_SECONDS)
+            if sent < count and free:
+                wait_seconds = (start - time.perf_counter_ns()) / NANOSECONDS + sent / rate
+            for key, _ in selector.select(max(0.0, wait_seconds)):
+                sock = key.data
+                data = sock.recv(65_536)
+                if not data.endswith(ACCEPTED):
+                    if data.startswith(b"HTTP/1.1 200"):
+                        continue  # the head came alone; its body follows
+                    raise BenchmarkError(f"not accepted: {data[-200:]!r}")
+                last_answer = time.perf_counter_ns()
+                delays.append(last_answer - planned_of.pop(sock))
+                free.append(sock)
+            if planned_of and time.perf_counter_ns() - last_answer > ANSWER_TIMEOUT_SECONDS * NANOSECONDS:
+                raise BenchmarkError("the server stopped answering")
+    return delays
