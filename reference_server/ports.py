@@ -30,11 +30,12 @@ class Entropy(Protocol):
 
 
 class Reservation(Enum):
-    """What became of a nonce: reserved now, seen before, or the store cannot tell."""
+    """What became of a nonce: reserved now, seen before, the store cannot tell, or may have forgotten it long ago."""
 
     RESERVED = 1
     REPLAYED = 2
     UNAVAILABLE = 3
+    FORGOTTEN = 4
 
 
 class NonceRequest(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,264 @@
+"""One connection to Redis, kept alive, over which nonces and rate limits are shared (contract §6).
+
+Every wait is bounded, so that whoever asks can fail closed in time. What is asked goes out as one pipeline. When its
+answer is lost, it is asked once more over a new connection: so what is asked must bear being asked twice. A connection
+that was given up is killed inside Redis before the next one is used, because bytes that lie unread in its socket would
+else take effect later, after what was done about their loss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import trio
+from coredis.connection import TCPConnection, TCPLocation
+from coredis.exceptions import RedisError, ResponseError
+
+from reference_server.limits import (
+    REDIS_ATTEMPT_SECONDS,
+    REDIS_CONNECT_SECONDS,
+    REDIS_RECONNECT_PAUSE_SECONDS,
+    REDIS_WAIT_SECONDS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from anyio.abc import TaskStatus
+
+    Exchange = Callable[[Sequence["Command"]], Awaitable[list[Any]]]
+    """Sends commands as one pipeline and gives their answers in order. Raises RedisDown when any failed."""
+
+Command = tuple[bytes, tuple[str | bytes | int, ...]]
+"""A command's name and its arguments."""
+ATTEMPTS = 2
+"""Asking, and asking again when the answer is lost."""
+
+_log = logging.getLogger("hatchfarm")
+
+
+class RedisDown(Exception):  # noqa: N818 - a state of the world, not a mistake
+    """Redis did not do in time what it was asked, or said why not. `sent` when it may have done it all the same."""
+
+    def __init__(self, reason: str, *, sent: bool = False) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+class RedisRefused(RedisDown):
+    """Redis answered with an error."""
+
+
+class Script:
+    """A Lua script, called by its digest (the link loads it into Redis each time it connects)."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        # Redis names scripts by their SHA-1.
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, keys: Sequence[str], arguments: Sequence[str | int]) -> Command:
+        """Make the command that runs it."""
+        return b"EVALSHA", (self.digest, len(keys), *keys, *arguments)
+
+
+class _Connection(TCPConnection):
+    """A connection that leaves nothing open: coredis forgets its buffers when it cannot connect."""
+
+    async def run(self, *, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, and serve what is asked until the connection ends. Raises when it cannot connect."""
+        try:
+            await super().run(task_status=task_status)
+        finally:
+            for stream in (
+                self._write_buffer_in,
+                self._write_buffer_out,
+                self._push_message_buffer_in,
+                self._push_message_buffer_out,
+                self._streamed_message_buffer_in,
+                self._streamed_message_buffer_out,
+            ):
+                stream.close()
+
+
+class RedisLink:
+    """Keeps one connection to the Redis at `host`:`port`. `run` has to run beside whatever asks.
+
+    `scripts` are loaded, and each of `greetings` has its exchange, before a new connection is used for anything else;
+    one that raises RedisDown refuses the connection. `wait_seconds` bounds whatever is asked, with its second attempt.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        password: str,
+        scripts: Sequence[Script],
+        *,
+        wait_seconds: float = REDIS_WAIT_SECONDS,
+    ) -> None:
+        self._location = TCPLocation(host, port)
+        self._password = password or None
+        self._scripts = scripts
+        self._wait_seconds = wait_seconds
+        self.greetings: list[Callable[[Exchange], Awaitable[None]]] = []
+        self._connection: TCPConnection | None = None
+        self._exchanges = 0
+        self._given_up: list[int] = []
+        self._down = False
+        self._down_reason = ""
+        self._changed = trio.Event()
+
+    @property
+    def up(self) -> bool:
+        """Say whether there is a connection that was greeted and has not failed since."""
+        return self._connection is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the connection, until cancelled. Counts as started after the first attempt, whatever came of it."""
+        # It reports each failed attempt with a traceback; this link says once that Redis is down, and why.
+        logging.getLogger("coredis").setLevel(logging.CRITICAL)
+        started = False
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    connection, ended = await self._connect(nursery)
+                except RedisDown as error:
+                    self._note_down(str(error))
+                    ended = None
+                else:
+                    self._note_up(connection)
+                if not started:
+                    started = True
+                    task_status.started()
+                began = trio.current_time()
+                if ended is not None:
+                    await ended.wait()
+                if trio.current_time() - began < REDIS_RECONNECT_PAUSE_SECONDS:
+                    await trio.sleep(REDIS_RECONNECT_PAUSE_SECONDS)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands as one pipeline, and give their answers in order, within `wait_seconds` in all.
+
+        Raises:
+            RedisDown: when there is no connection, no answer in time, or an error among the answers.
+        """
+        sent = False
+        reason = "no answer"
+        with trio.move_on_after(self._wait_seconds):
+            for _ in range(ATTEMPTS):
+                connection = await self._usable(sent=sent)
+                sent = True
+                try:
+                    return await self._exchange(connection, commands, REDIS_ATTEMPT_SECONDS)
+                except RedisDown as error:
+                    reason = str(error)
+                    self._give_up(connection)
+        if self._connection is None:
+            self._note_down(reason)
+        raise RedisDown(reason, sent=sent)
+
+    async def _usable(self, *, sent: bool) -> TCPConnection:
+        """Wait for a connection that is being made; not for one that could not be made."""
+        while self._connection is None:
+            if self._down:
+                raise RedisDown(self._down_reason, sent=sent)
+            await self._changed.wait()
+        return self._connection
+
+    def renew(self) -> None:
+        """Give the connection up, if there is one, and greet another."""
+        if self._connection is not None:
+            self._give_up(self._connection)
+
+    def _note_down(self, reason: str) -> None:
+        if not self._down:
+            _log.warning("Redis at %s is down: %s", self._location, reason)
+        self._down_reason = reason
+        self._down = True
+        self._change()
+
+    def _note_up(self, connection: TCPConnection) -> None:
+        if self._down:
+            _log.warning("Redis at %s is back", self._location)
+        self._down = False
+        self._connection = connection
+        self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _give_up(self, connection: TCPConnection) -> None:
+        """Close a connection whose answers can no longer be trusted to come."""
+        if connection.client_id is not None and connection.client_id not in self._given_up:
+            self._given_up.append(connection.client_id)
+        if self._connection is connection:
+            self._connection = None
+        connection.invalidate()
+
+    async def _connect(self, nursery: trio.Nursery) -> tuple[TCPConnection, trio.Event]:
+        """Connect and greet. Gives the connection, and the event of its end."""
+        connection = _Connection(self._location, password=self._password)
+        ended = trio.Event()
+
+        async def live(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            try:
+                await connection.run(task_status=task_status)
+            finally:
+                ended.set()
+                if self._connection is connection:
+                    self._give_up(connection)
+
+        try:
+            with trio.fail_after(REDIS_CONNECT_SECONDS):
+                await nursery.start(live)
+        except Exception as error:  # noqa: BLE001 - whatever listens there may answer anything
+            raise RedisDown(_told(error)) from None
+        try:
+            await self._greet(connection)
+        except RedisDown:
+            self._give_up(connection)
+            raise
+        return connection, ended
+
+    async def _greet(self, connection: TCPConnection) -> None:
+        given_up = list(self._given_up)
+
+        async def exchange(commands: Sequence[Command]) -> list[Any]:
+            return await self._exchange(connection, commands, REDIS_CONNECT_SECONDS)
+
+        kills: list[Command] = [(b"CLIENT KILL", (b"ID", client_id)) for client_id in given_up]
+        loads: list[Command] = [(b"SCRIPT LOAD", (script.text,)) for script in self._scripts]
+        await exchange(kills + loads)
+        del self._given_up[: len(given_up)]
+        for greeting in self.greetings:
+            await greeting(exchange)
+
+    async def _exchange(self, connection: TCPConnection, commands: Sequence[Command], seconds: float) -> list[Any]:
+        """Send a pipeline that ends in an echo of its own: what went missing on the way must not shift the answers."""
+        with trio.move_on_after(seconds):
+            try:
+                self._exchanges += 1
+                token = b"%d" % self._exchanges
+                requests = [connection.create_request(name, *arguments) for name, arguments in commands]
+                last = connection.create_request(b"ECHO", token)
+                answers = [await request for request in requests]
+                if await last != token:
+                    raise RedisDown("answers to something else")
+            except ResponseError as error:
+                raise RedisRefused(_told(error)) from None
+            except (RedisError, OSError) as error:
+                raise RedisDown(_told(error)) from None
+            else:
+                return answers
+        raise RedisDown("no answer in time")
+
+
+def _told(error: BaseException) -> str:
+    """Name an error, with the words of Redis or of the system: those hold nothing that was sent."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error.__cause__ or error}"

@@ -1,0 +1,101 @@
+-- Reserves a batch of nonces, if Redis still holds all that it was given before (contract §4, replay horizon).
+--
+-- KEYS: the canary, then one key a nonce.
+-- ARGV: 1 the name of an epoch, should one begin; 2 the epoch that the caller trusts, or * for any; 3 the epoch it saw
+-- last; 4 and how many steps of it; 5 whether Redis now keeps every write through a restart (1 or 0); 6 the newest stamp
+-- that a heartbeat may have had by now (us); 7 and 8 how long an epoch is closed and a nonce lives (s); 9 whether to
+-- write while it is closed; then two a nonce: the id of the request, and the heartbeat's stamp (us).
+-- Gives: epoch, steps, seconds until it opens, horizon (us), and a verdict a nonce: 1 reserved, 2 replayed,
+-- 3 unavailable, 4 stamped so early that its nonce may have been forgotten.
+--
+-- The canary is a hash. An epoch is a stretch of time in which Redis forgot nothing but what expired. `process` is the
+-- Redis it was in, `steps` counts calls, so that a caller which saw more of them than there are knows that some were
+-- lost. `origin` is the newest stamp that a nonce from before the epoch may have. `horizon` is the newest stamp of any
+-- nonce that expired; it is put together from `@n`, the newest stamp in the n-th span of time, before the nonces of that
+-- span expire.
+
+local SPANS = 4
+local canary = KEYS[1]
+local time = redis.call('TIME')
+local now = tonumber(time[1])
+local closure, life = tonumber(ARGV[7]), tonumber(ARGV[8])
+local process = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local held = redis.call('HMGET', canary,
+  'epoch', 'process', 'durable', 'made', 'open', 'steps', 'origin', 'horizon')
+local epoch, durable, made, open, origin, horizon = held[1], held[3], held[4], held[5], held[7], held[8]
+
+local whole = epoch and (held[2] == process or (durable == '1' and ARGV[5] == '1'))
+if whole and epoch == ARGV[3] and tonumber(held[6]) < tonumber(ARGV[4]) then
+  whole = false
+end
+if not whole then
+  redis.call('DEL', canary)
+  epoch, made, open, origin, horizon = ARGV[1], time[1], '0', ARGV[6], '0'
+  redis.call('HSET', canary, 'epoch', epoch, 'made', made, 'open', open, 'origin', origin, 'horizon', horizon)
+end
+if not whole or held[2] ~= process or durable ~= ARGV[5] then
+  redis.call('HSET', canary, 'process', process, 'durable', ARGV[5])
+end
+local steps = redis.call('HINCRBY', canary, 'steps', 1)
+
+local wait = 0
+if open ~= '1' then
+  wait = math.max(0, tonumber(made) + closure - now)
+  if wait == 0 then
+    redis.call('HSET', canary, 'open', '1')
+  end
+end
+local trusted = ARGV[2] == '*' or ARGV[2] == epoch
+if trusted then
+  wait = 0
+end
+
+local width = math.ceil(life / SPANS)
+local kept = (SPANS + 1) * width -- no nonce expires before its span is put into the horizon
+local span = math.floor(now / width)
+local newest = redis.call('HGET', canary, '@' .. span)
+if not newest then
+  local fields = redis.call('HGETALL', canary)
+  for at = 1, #fields, 2 do
+    local ended = tonumber(string.match(fields[at], '^@(%d+)$'))
+    if ended and ended + SPANS + 1 <= span then
+      if tonumber(fields[at + 1]) > tonumber(horizon) then
+        horizon = fields[at + 1]
+      end
+      redis.call('HDEL', canary, fields[at])
+    end
+  end
+  newest = '0'
+  redis.call('HSET', canary, 'horizon', horizon, '@' .. span, newest)
+end
+if not trusted and wait == 0 and tonumber(origin) > tonumber(horizon) then
+  horizon = origin
+end
+
+local newest_before = newest
+local verdicts = {}
+for at = 2, #KEYS do
+  local request, stamp = ARGV[2 * at + 6], ARGV[2 * at + 7]
+  local verdict = '1'
+  if tonumber(stamp) <= tonumber(horizon) then
+    verdict = '4'
+  elseif wait > 0 and ARGV[9] ~= '1' then
+    local holder = redis.call('GET', KEYS[at])
+    if not holder then
+      verdict = '3'
+    elseif holder ~= request then
+      verdict = '2'
+    end
+  elseif redis.call('SET', KEYS[at], request, 'NX', 'EX', kept) then
+    if tonumber(stamp) > tonumber(newest) then
+      newest = stamp
+    end
+  elseif redis.call('GET', KEYS[at]) ~= request then
+    verdict = '2'
+  end
+  verdicts[at - 1] = verdict
+end
+if newest ~= newest_before then
+  redis.call('HSET', canary, '@' .. span, newest)
+end
+return table.concat({epoch, steps, wait, horizon, table.concat(verdicts)}, ' ')

@@ -1,0 +1,274 @@
+"""Nonces that several instances share through Redis (contract §4 and §6).
+
+A script reserves all nonces of a batch that wait at the moment, in one round trip, and checks in the same step that
+Redis still holds what it was given before: `redis_nonces.lua` says how. Where it does not, nobody can tell whether a
+nonce is unseen, and heartbeats get 503 until all that might have been lost could no longer be sent again. So they do
+while Redis is down, unless the settings allow to fall back to this instance's own memory: what it accepts alone is
+written back before Redis is asked again.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from reference_server.adapters.redis_link import RedisDown, RedisRefused, Script
+from reference_server.core.nonces import KEY_MASK, NonceMemory
+from reference_server.limits import (
+    NONCES_MAX,
+    REDIS_BATCH_MAX,
+    REDIS_OWED_MAX,
+    REDIS_TICK_SECONDS,
+)
+from reference_server.ports import Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reference_server.adapters.redis_link import Exchange, RedisLink
+    from reference_server.ports import Clock, Entropy, NonceRequest
+    from reference_server.settings import Settings
+
+CANARY = "hf:nonces:canary"
+SECOND_NS = 1_000_000_000
+_RESERVE = Script(Path(__file__).with_name("redis_nonces.lua").read_text(encoding="utf-8"))
+_RELEASE = Script(Path(__file__).with_name("redis_release.lua").read_text(encoding="utf-8"))
+SCRIPTS = (_RESERVE, _RELEASE)
+_FIELD = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
+_VERDICTS = {
+    "1": Reservation.RESERVED,
+    "2": Reservation.REPLAYED,
+    "3": Reservation.UNAVAILABLE,
+    "4": Reservation.FORGOTTEN,
+}
+_log = logging.getLogger("hatchfarm")
+
+
+def nonce_name(worker_id: str, nonce: str) -> str:
+    """Name the key of a worker's nonce (contract §6); the braces keep a worker's keys in one slot of Redis Cluster."""
+    return f"hf:nonce:{{{worker_id}}}:{nonce}"
+
+
+class _Asked(NamedTuple):
+    """A nonce on its way: its key, the id that says whose it is, and its heartbeat's stamp (Unix us)."""
+
+    key: str
+    request_id: str
+    stamp_us: int
+
+
+class _Owed(NamedTuple):
+    asked: _Asked
+    accepted_monotonic_ns: int
+
+
+class RedisNonces:
+    """The store of one instance.
+
+    `fresh` says that it starts without any machine: nothing that it may be asked to accept was accepted before, so it
+    need not wait out a Redis that has forgotten. `run` has to run beside it, and the link's `run` too.
+    """
+
+    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
+        self._link = link
+        self._clock = clock
+        self._life_seconds = settings.nonce_ttl_seconds
+        self._skew_seconds = settings.skew_seconds
+        self._fallback = settings.redis_nonce_fallback
+        self._instance = entropy.hex(16)
+        self._named = 0
+        self._trusted = "*" if fresh else ""
+        self._epoch = ""
+        self._steps = 0
+        self._durable = False
+        self._may_read_settings = True
+        self._wait_seconds = 0
+        self._uncertain: list[_Asked] = []
+        self._owed: deque[_Owed] = deque()
+        self._alone = False
+        self._memory = NonceMemory(self._life_seconds * SECOND_NS, NONCES_MAX)
+        if not fresh:
+            # What was accepted before this start is not in this memory.
+            self._memory.horizon_ns = clock.now().wall_ns + self._skew_seconds * SECOND_NS
+        self.horizon_ns = -(1 << 63)
+        self.fallbacks = 0
+        self.conflicts = 0
+        link.greetings.append(self._greet)
+
+    @property
+    def sharing(self) -> bool:
+        """Say whether nonces are now reserved in Redis: it is up, and has not lately forgotten."""
+        return self._link.up and not self._alone and self._wait_seconds == 0
+
+    @property
+    def owed(self) -> int:
+        """Count the nonces accepted alone that are not in Redis yet."""
+        return len(self._owed)
+
+    async def run(self) -> None:
+        """Look at Redis now and then: a flush, or settings that would lose nonces, show even while nobody asks."""
+        while True:
+            await trio.sleep(REDIS_TICK_SECONDS)
+            if self._link.up and self._alone:
+                self._link.renew()  # it was greeted just before this instance was left alone
+                continue
+            try:
+                await self._look(self._link.ask)
+            except RedisDown:
+                self._link.renew()
+
+    async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce in turn, in one round trip within REDIS_WAIT_SECONDS. Never raises for what Redis does."""
+        named = [self._name(request) for request in asked]
+        if self._alone:
+            return self._reserve_alone(asked, named)
+        try:
+            reservations = await self._ask(self._link.ask, named)
+        except RedisDown as error:
+            return self._without_redis(asked, named, sent=error.sent)
+        if self._fallback:
+            for request, reservation in zip(asked, reservations, strict=True):
+                if reservation is Reservation.RESERVED:
+                    self._remember(request)
+        return reservations
+
+    def _name(self, request: NonceRequest) -> _Asked:
+        return _Asked(nonce_name(request.worker_id, request.nonce), self._next_id(), request.timestamp_ns // 1000)
+
+    def _next_id(self) -> str:
+        self._named += 1
+        return f"{self._instance}{self._named:x}"
+
+    def _remember(self, request: NonceRequest) -> Reservation:
+        key = hash((request.worker_id, request.nonce)) & KEY_MASK
+        self._memory.expire(request.now.monotonic_ns)
+        return self._memory.reserve(key, request.timestamp_ns, request.now.monotonic_ns)
+
+    async def _ask(self, exchange: Exchange, asked: Sequence[_Asked], *, owed: bool = False) -> list[Reservation]:
+        """Run the script, and note what it says of Redis. `owed` nonces are written even where none may be reserved."""
+        origin_us = self._clock.now().wall_ns // 1000 + self._skew_seconds * 1_000_000
+        commands = []
+        for start in range(0, max(1, len(asked)), REDIS_BATCH_MAX):
+            chunk = asked[start : start + REDIS_BATCH_MAX]
+            head: list[str | int] = [
+                self._next_id(),
+                self._trusted,
+                self._epoch,
+                self._steps,
+                int(self._durable),
+                origin_us,
+                2 * self._skew_seconds,
+                self._life_seconds,
+                int(owed),
+            ]
+            for one in chunk:
+                head += (one.request_id, one.stamp_us)
+            commands.append(_RESERVE.call([CANARY, *(one.key for one in chunk)], head))
+        reservations: list[Reservation] = []
+        for answer in await exchange(commands):
+            epoch, steps, wait, horizon_us, verdicts = answer.decode().split(" ")
+            self._note(epoch, int(steps), int(wait), int(horizon_us))
+            reservations += [_VERDICTS[verdict] for verdict in verdicts]
+        return reservations
+
+    def _note(self, epoch: str, steps: int, wait_seconds: int, horizon_us: int) -> None:
+        if self._trusted == "*":
+            self._trusted = epoch
+        if epoch != self._epoch:
+            if self._epoch:
+                _log.warning("Redis has lost nonces: heartbeats are refused for the next %d s", wait_seconds)
+            self._epoch, self._steps = epoch, steps
+        self._steps = max(self._steps, steps)
+        self._wait_seconds = wait_seconds
+        self.horizon_ns = max(self.horizon_ns, horizon_us * 1000)
+
+    def _without_redis(
+        self, asked: Sequence[NonceRequest], named: Sequence[_Asked], *, sent: bool
+    ) -> Sequence[Reservation]:
+        if self._fallback:
+            self._alone = True
+            reservations = self._reserve_alone(asked, named)
+        else:
+            reservations = [Reservation.UNAVAILABLE] * len(asked)
+        if sent:
+            # One batch a connection at most: the next connection is greeted with their release.
+            self._uncertain += [
+                one
+                for one, reservation in zip(named, reservations, strict=True)
+                if reservation is not Reservation.RESERVED
+            ]
+            self._link.renew()
+        return reservations
+
+    def _reserve_alone(self, asked: Sequence[NonceRequest], named: Sequence[_Asked]) -> Sequence[Reservation]:
+        """Reserve in this instance's memory, and note what Redis is to be told."""
+        reservations = []
+        for request, one in zip(asked, named, strict=True):
+            now_ns = request.now.monotonic_ns
+            while self._owed and now_ns - self._owed[0].accepted_monotonic_ns > self._life_seconds * SECOND_NS:
+                self._owed.popleft()
+            reservation = Reservation.UNAVAILABLE
+            if len(self._owed) < REDIS_OWED_MAX:
+                reservation = self._remember(request)
+            if reservation is Reservation.RESERVED:
+                self._owed.append(_Owed(one, now_ns))
+            self.fallbacks += 1
+            reservations.append(reservation)
+        return reservations
+
+    async def _greet(self, exchange: Exchange) -> None:
+        """Settle what an earlier connection left open, before this one is used."""
+        uncertain = list(self._uncertain)
+        for start in range(0, len(uncertain), REDIS_BATCH_MAX):
+            chunk = uncertain[start : start + REDIS_BATCH_MAX]
+            await exchange([_RELEASE.call([one.key for one in chunk], [one.request_id for one in chunk])])
+        del self._uncertain[: len(uncertain)]
+        await self._look(exchange)
+        while self._owed:
+            await self._write_back(exchange)
+        self._alone = False
+
+    async def _write_back(self, exchange: Exchange) -> None:
+        """Tell Redis of nonces that were accepted alone; while it is told, more may be."""
+        chunk = [self._owed.popleft() for _ in range(min(len(self._owed), REDIS_BATCH_MAX))]
+        try:
+            written = await self._ask(exchange, [owed.asked for owed in chunk], owed=True)
+        except RedisDown:
+            self._owed.extendleft(reversed(chunk))
+            raise
+        conflicts = written.count(Reservation.REPLAYED)
+        if conflicts:
+            self.conflicts += conflicts
+            _log.warning("%d nonces accepted without Redis had been accepted elsewhere too", conflicts)
+
+    async def _look(self, exchange: Exchange) -> None:
+        """Read the settings of Redis that nonces depend on, and whether it still holds them. Raises RedisDown."""
+        memory, replication = (
+            _fields(answer) for answer in await exchange([(b"INFO", ("memory",)), (b"INFO", ("replication",))])
+        )
+        if memory["maxmemory"] != "0" and memory["maxmemory_policy"] != "noeviction":
+            policy = memory["maxmemory_policy"]
+            raise RedisDown(f"its maxmemory-policy {policy} may drop nonces: it has to be noeviction")
+        alone = replication["role"] == "master" and replication["connected_slaves"] == "0"
+        self._durable = alone and await self._keeps_every_write(exchange)
+        await self._ask(exchange, ())
+
+    async def _keeps_every_write(self, exchange: Exchange) -> bool:
+        if not self._may_read_settings:
+            return False
+        try:
+            (settings,) = await exchange([(b"CONFIG GET", ("append*",))])
+        except RedisRefused:
+            self._may_read_settings = False
+            return False
+        return bool(settings[b"appendonly"] == b"yes" and settings[b"appendfsync"] == b"always")
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    """Read what INFO says."""
+    return dict(_FIELD.findall(info.decode()))

@@ -1,0 +1,77 @@
+"""Instances of a server as far as Redis knows them: a store, its link, and a clock that the test sets."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from reference_server.adapters.redis_link import RedisLink
+from reference_server.adapters.redis_nonces import CANARY, SCRIPTS, RedisNonces
+from reference_server.limits import REDIS_WAIT_SECONDS
+from reference_server.ports import NonceRequest, Reservation
+from reference_server.settings import Settings
+from tests.http.twins import SeededEntropy, SetClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.redis.redis_servers import RedisServer
+
+PATIENCE_SECONDS = 10.0
+"""How long what must happen is waited for; a link that is given as much shows what comes of an answer, not when."""
+POLL_SECONDS = 0.01
+
+
+class Instance(NamedTuple):
+    """One instance's nonces."""
+
+    nonces: RedisNonces
+    link: RedisLink
+    clock: SetClock
+
+    async def reserve(self, *names: str, worker: str = "wrk_1", stamp_ns: int | None = None) -> list[Reservation]:
+        """Ask for nonces of one worker in one batch, stamped now unless said otherwise."""
+        now = self.clock.now()
+        stamp = now.wall_ns if stamp_ns is None else stamp_ns
+        return list(await self.nonces.reserve([NonceRequest(worker, name, stamp, now) for name in names]))
+
+    async def reserve_one(self, name: str, **how: Any) -> Reservation:
+        """Ask for one nonce."""
+        (reservation,) = await self.reserve(name, **how)
+        return reservation
+
+
+@asynccontextmanager
+async def instance(
+    port: int,
+    name: str = "a",
+    *,
+    fresh: bool = True,
+    password: str = "",
+    wait_seconds: float = REDIS_WAIT_SECONDS,
+    **settings: Any,
+) -> AsyncIterator[Instance]:
+    """Run one instance against the Redis at a port; it has tried to connect once when this begins."""
+    link = RedisLink("127.0.0.1", port, password, SCRIPTS, wait_seconds=wait_seconds)
+    clock = SetClock()
+    nonces = RedisNonces(link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(link.run)
+        nursery.start_soon(nonces.run)
+        yield Instance(nonces, link, clock)
+        nursery.cancel_scope.cancel()
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for what must happen soon."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not happened():  # noqa: ASYNC110 - Redis gives no event
+            await trio.sleep(POLL_SECONDS)
+
+
+async def make_older(server: RedisServer, seconds: int) -> None:
+    """Have the canary believe that its epoch began that much earlier."""
+    made = int(await server.says("HGET", CANARY, "made"))
+    assert await server.says("HSET", CANARY, "made", str(made - seconds)) == "0"
