@@ -65,11 +65,14 @@ def undecided(history: History, verdict: Verdict) -> Verdict:
     lost = lost_parts(history)
     if verdict.status is not Status.PASS or not lost or verdict.name in KNOWN_ANYWAY:
         return verdict
-    machines = sum(part.machines for part in lost)
+    machines = sum(
+        any(part.first_machine <= number < part.first_machine + part.machines for part in lost)
+        for number in history.machines
+    )
     from_ns = lost[0].known_until_ns
     why = (
-        f"What {machines} machines sent from {from_ns / SECOND_NS:.3f}s on is not known: "
-        f"{len(lost)} of the processes that played the fleet {'was' if len(lost) == 1 else 'were'} lost"
+        f"What {machines} machines, and whoever else was played by the processes that were lost, sent from "
+        f"{from_ns / SECOND_NS:.3f}s on is not known"
     )
     finding = Finding(
         f"{verdict.name}.part-lost",

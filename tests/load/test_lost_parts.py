@@ -21,7 +21,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.fleet.machine import Action
 from simulator.history import NEVER_NS, Answer, History
 from simulator.merging import Part, merge_histories
-from simulator.records import Effect, PartRecord
+from simulator.records import Effect, MachineRecord, PartRecord
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story, nanoseconds
 from tests.checkers.test_checkers_against_a_server_that_is_right import (
@@ -128,7 +128,9 @@ def test_a_pass_says_what_is_not_known(story_of_two: Story) -> None:
     lost(story_of_two.history, range(1, 2), 1.5)
     verdict = of("alerts", story_of_two)
     assert verdict.status is Status.INCONCLUSIVE
-    assert verdict.summary.startswith("What 1 machines sent from 1.500s on is not known")
+    assert verdict.summary.startswith(
+        "What 1 machines, and whoever else was played by the processes that were lost, sent from 1.500s"
+    )
     assert [finding.rule for finding in verdict.findings] == ["alerts.part-lost"]
     assert verdict.findings[0].evidence["parts"][0]["first_machine"] == 1
 
@@ -136,7 +138,9 @@ def test_a_pass_says_what_is_not_known(story_of_two: Story) -> None:
 @pytest.fixture
 def story_of_two() -> Story:
     """Two machines that have been heard once, a second after the start."""
-    return beaten(Story())
+    story = beaten(Story())
+    story.history.machines |= {number: MachineRecord(f"wrk_{number}", "ada") for number in (0, 1)}
+    return story
 
 
 # --- alerts
@@ -308,6 +312,43 @@ def test_an_event_that_was_due_and_is_not_shown_is_missing() -> None:
     world.history.effects.append(Effect(world.now_ns, world.now_ns + 1, *surely, sure=True))
     world.read_all()
     assert world.rules() == {"missing"}
+
+
+def test_heartbeats_that_are_only_counted_may_be_the_lost_machines() -> None:
+    """Of an owner whose list nobody read, the heads alone tell how many there were."""
+    world = audited(range(4))
+    rows = len(world.history)
+    machine = world.machine("ada", 9)
+    for _ in range(3):
+        world.beat(machine)
+    world.settle()
+    for owner_id in world.history.owners:
+        world.look(owner_id)
+    cut = world.history.with_rows(world.history.rows()[:rows])
+    assert check_audit(cut, world.facts).status is Status.PASS
+    cut.parts = []
+    assert [finding.rule for finding in check_audit(cut, world.facts).findings] == ["audit.unexplained"]
+
+
+def test_a_rotation_that_nobody_knows_of_leaves_open_what_was_audited() -> None:
+    """A replay came through after the loss; the certificate it came under had just been replaced."""
+    world = AuditedWorld()
+    machine = eventful(world)[0]
+    nonce = world.beat(machine)
+    world.history.parts.append(PartRecord(0, 4, 0, 0, world.now_ns))
+    number, rows, effects = machine.certificate_number, len(world.history), len(world.history.effects)
+    replaced = (machine.certificate_id, number)
+    world.act(machine, Action.ROTATE)
+    del world.history.effects[effects:], world.history.certificates[number:]
+    after = len(world.history)
+    world.beat(machine, nonce=nonce, certificate=replaced, expected=Answer.NONCE_REPLAYED, campaign=1)
+    told = world.history.rows()
+    cut = world.history.with_rows(np.concatenate([told[:rows], told[after:]]))
+    world.read_all()
+    cut.audit_readings = world.history.audit_readings
+    assert check_audit(cut, world.facts).status is Status.PASS
+    cut.parts = []
+    assert check_audit(cut, world.facts).status is Status.FAIL
 
 
 def test_policies_of_heartbeats_may_have_been_changed_by_consents_that_nobody_knows_of() -> None:
