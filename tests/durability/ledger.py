@@ -130,6 +130,7 @@ class Ledger:
         self.consents: dict[tuple[str, str], Consent] = {}
         self.must: Counter[tuple[Key, str]] = Counter()
         self.doubts: list[Step] = []
+        self.undone: list[Step] = []
         self.refused = 0
         self.touched: dict[str | tuple[str, str], None] = {}
         self.events_read = 0
@@ -332,6 +333,11 @@ class Ledger:
         """Take in a failure that promises that nothing was changed (500, contract §7)."""
         if step.key is not None:
             self.doubts.remove(step)
+            self.undone.append(step)
+
+    def doubt_what_failed(self) -> None:
+        """Let failed changes be there after all: the server died before it had a disk on which to undo them."""
+        self.doubts += self.undone
 
     # What the server shows after a restart.
 
@@ -366,6 +372,7 @@ class Ledger:
                 step.resolve(by_key[step.key])
         self.must.clear()
         self.doubts.clear()
+        self.undone.clear()
         self.refused -= refusals
         self.events_read += len(events)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -31,6 +32,8 @@ from tests.durability.ledger import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulator.server_process import ServerProcess
 
 WRITERS = 8
@@ -42,6 +45,8 @@ LATE_MAX_SECONDS = 0.005
 """How long after an answer the server is killed at most: most commits are younger than this."""
 REPLAY_MAX_NS = 80 * SECOND_NS
 """How old a heartbeat is replayed: within the window of 90 s (contract §4), so that only its nonce can refuse it."""
+PERSISTENCE_FAILED = (500, "state persistence failed")
+"""What is answered in place of an acknowledgement where a write failed (contract §7)."""
 FLEET_OWNER = "fleet"
 METRICS = '{"cpu_percent":12.5}'
 TOKEN = "owner-token-of-the-durability-tests"
@@ -136,11 +141,13 @@ class Beater:
             steps.insert(int(self._rng.integers(len(steps))), self.forged())
         return steps
 
-    async def beat(self, target: Target, source: str | None) -> None:
-        """Send heartbeats until the connection breaks."""
+    async def beat(self, target: Target, source: str | None, batches: int) -> None:
+        """Send so many batches of heartbeats, or as many as the connection carries."""
         with suppress(*BROKEN):
             async with Pipeline(target, source) as pipeline:
-                while await pipeline.send(self._ledger, self.some()):  # noqa: ASYNC110 - it paces, and polls nothing
+                for _ in range(batches):
+                    if not await pipeline.send(self._ledger, self.some()):
+                        break
                     await trio.sleep(float(self._rng.uniform(0, PACE_MAX_SECONDS)))
 
 
@@ -158,8 +165,12 @@ def refused_heartbeat(message: bytes) -> Step:
 
 def settle(ledger: Ledger, step: Step, status: int, body: bytes) -> None:
     """Take in an answer. Raises AssertionError for one that no right server gives."""
-    assert status == step.status, (status, body[:200], step.message[:100])
-    ledger.answered(step, msgspec.json.decode(body)["data"] if status < 400 else {})
+    answer = msgspec.json.decode(body)
+    if (status, answer.get("error")) == PERSISTENCE_FAILED:
+        ledger.failed(step)
+        return
+    assert status == step.status, (status, answer, step.message[:100])
+    ledger.answered(step, answer.get("data", {}))
 
 
 async def do(connection: ControlConnection, ledger: Ledger, step: Step) -> bool:
@@ -233,18 +244,38 @@ class World:
 
     async def write_until_killed(self, server: ServerProcess, answers: int) -> None:
         """Let everyone write at once, and kill the server after so many answers to the writers."""
-        target = parse_target(server.url, TOKEN)
         fuse = Fuse(server, answers, float(self.rng.uniform(0, LATE_MAX_SECONDS)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fuse.burn)
+            await self._write(server.url, sys.maxsize, fuse.count)
+
+    async def write_some(self, url: str, steps: int) -> None:
+        """Let everyone write at once, each so many steps or batches."""
+        await self._write(url, steps, lambda: None)
+
+    async def _write(self, url: str, steps: int, count: Callable[[], None]) -> None:
+        target = parse_target(url, TOKEN)
 
         async def write(number: int) -> None:
             ledger = self.ledgers[number]
             async with ControlConnection(target, owner_source(target, number)) as connection:
-                while await do(connection, ledger, ledger.next_step()):
-                    fuse.count()
+                for _ in range(steps):
+                    if not await do(connection, ledger, ledger.next_step()):
+                        break
+                    count()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fuse.burn)
             for number in range(WRITERS):
                 nursery.start_soon(write, number)
             for number, beater in enumerate(self.beaters):
-                nursery.start_soon(beater.beat, target, machine_source(target, number))
+                nursery.start_soon(beater.beat, target, machine_source(target, number), steps)
+
+    @property
+    def failures(self) -> int:
+        """Count the changes and heartbeats that were answered with a failed write."""
+        return sum(len(ledger.undone) for ledger in [*self.ledgers, self.fleet])
+
+    def doubt_what_failed(self) -> None:
+        """Let what failed be there after all (see the ledger's)."""
+        for ledger in [*self.ledgers, self.fleet]:
+            ledger.doubt_what_failed()
