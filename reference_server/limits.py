@@ -55,7 +55,7 @@ REDIS_WAIT_SECONDS = 0.15
 REDIS_ATTEMPT_SECONDS = 0.06
 """How long each of two attempts waits, so that a lost answer leaves time to connect anew and ask again."""
 REDIS_CONNECT_SECONDS = 1.0
-"""How long connecting may take, and each exchange before a connection is used; who asks does not wait for it as long."""
+"""How long connecting may take, and each exchange before a connection is used. Whoever asks does not wait that long."""
 REDIS_RECONNECT_PAUSE_SECONDS = 0.1
 """Between two attempts to connect while Redis is down: it heals within about this time, and costs it ten a second."""
 REDIS_TICK_SECONDS = 1.0
