@@ -385,6 +385,7 @@ def _facts(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
+        durable=scenario.server.durable,
     )
 
 
@@ -409,6 +410,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         connected_max=outcome.progress.connected_max,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
+        options=() if request.conduct is None else request.conduct.options,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from simulator.campaigns import summarise_campaigns
 from simulator.checkers import run_checkers
+from simulator.checkers.statistics import check_statistics
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
@@ -22,6 +23,8 @@ PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 1
 def judge_run(record: RunRecord, history: History) -> RunVerdict:
     """Let the checkers and the thresholds judge, and add up what they say. A pure function of its arguments."""
     checkers = run_checkers(history, record.facts)
+    if history.locust_counts:
+        checkers.append(check_statistics(history))
     thresholds = judge_thresholds(record.thresholds, measure(history, checkers, record.connected_max))
     if record.interrupted:
         # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
@@ -74,6 +77,7 @@ def _undecided(one: Verdict) -> Verdict:
 
 def _command(record: RunRecord) -> str:
     command = ["hatchfarm", "run", record.scenario_file, "--seed", str(record.seed)]
+    command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
     return shlex.join(command)

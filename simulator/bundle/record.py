@@ -25,7 +25,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Times are nanoseconds from the start of the run, but for `started_at`, which is ISO 8601. `scenario_file` is the
     path as it was given, `attacks` names the campaigns' attacks in order, `given_target` says whether the target was
-    given or a server of the run's own.
+    given or a server of the run's own, and `options` are the flags that spread it over processes.
     """
 
     format: int = FORMAT
@@ -44,6 +44,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     connected_max: int
     interrupted: str | None
     warnings: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

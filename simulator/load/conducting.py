@@ -39,7 +39,7 @@ from simulator.worlds.onboarding import Onboarding
 from simulator.worlds.plan import machines_wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -48,8 +48,10 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
     from simulator.worlds.target import Target
 
-START_SECONDS = 90.0
+START_SECONDS = 100.0
 """How long workers may take to come, those on other hosts among them."""
+WORKERS_SECONDS = 90.0
+"""How long Locust's master waits for them."""
 END_SECONDS = 60.0
 """How long after the scenario's end everything must have been told."""
 STOP_SECONDS = 10.0
@@ -75,6 +77,8 @@ class Conduct(msgspec.Struct, frozen=True):
     master: str = ""
     master_port: int = MASTER_PORT
     web_port: int | None = None
+    options: tuple[str, ...] = ()
+    """The flags that asked for this, beyond what the scenario says."""
 
 
 def conduct_of(
@@ -85,7 +89,9 @@ def conduct_of(
     if not scenario.load and wanted == 1 and master is None and web_port is None:
         return None
     host, port = master or ("", MASTER_PORT)
-    return Conduct(wanted, host, port, web_port)
+    options = [] if workers is None else ["--workers", str(workers)]
+    options += [] if master is None else ["--master", f"{host}:{port}"]
+    return Conduct(wanted, host, port, web_port, tuple(options))
 
 
 class _PlayedPart(msgspec.Struct):
@@ -136,9 +142,11 @@ class Conductor:
         self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
+        self._playing = False
         self._counted: Counted | None = None
         self._over = trio.Event()
         self._words: dict[str, bytes] = {}
+        self._services: list[trio.CancelScope] = []
         self._counts: list[LocustCount] = []
         self._created_ns = self._start_ns
         self.problem = ""
@@ -160,10 +168,10 @@ class Conductor:
             try:
                 master = await self._start_master(nursery, theirs)
                 workers = [await self._start_worker(nursery, number, lifeline) for number in range(self._local_workers)]
-                nursery.start_soon(self._listen, control, master)
+                nursery.start_soon(self._to_the_end, self._listen, control, master)
                 await control.send_all(frame(self._order()))
                 try:
-                    await self._play(nursery, workers)
+                    await self._play(workers)
                 finally:
                     with trio.CancelScope(shield=True):
                         await self._end(control)
@@ -171,7 +179,15 @@ class Conductor:
             finally:
                 os.close(lifeline)
                 os.close(lifeline_held)
+                for service in self._services:
+                    service.cancel()
             nursery.cancel_scope.cancel()
+
+    async def _to_the_end(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Go on while the run is ended in order, however it was ended: what is told then is wanted most."""
+        with trio.CancelScope(shield=True) as service:
+            self._services.append(service)
+            await work(*arguments)
 
     def merged(self) -> History:
         """Give one history of everything that is known."""
@@ -183,29 +199,42 @@ class Conductor:
 
     # --- the course of a run
 
-    async def _play(self, nursery: trio.Nursery, workers: list[trio.Process]) -> None:
-        with trio.move_on_after(START_SECONDS) as waiting:
-            await self._started.wait()
-        if waiting.cancelled_caught:
+    async def _play(self, workers: list[trio.Process]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_starting, workers)
+            with trio.move_on_after(START_SECONDS) as waiting:
+                await self._started.wait()
+            nursery.cancel_scope.cancel()
+        if waiting.cancelled_caught or self.problem:
             raise ConductorError(self._why_not_started(workers))
-        if self.problem:
-            raise ConductorError(self.problem)
+        self._playing = True
         self._history.shift_effects(self._created_ns - self._start_ns)
-        nursery.start_soon(watch_generator, self._history, self._progress, self.now)
-        nursery.start_soon(self._observer.watch)
-        nursery.start_soon(self._show)
-        if self._faults is not None:
-            nursery.start_soon(self._faults.play, self.now)
-        with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
-            await self._over.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_generator, self._history, self._progress, self.now)
+            nursery.start_soon(self._observer.watch)
+            nursery.start_soon(self._show)
+            if self._faults is not None:
+                nursery.start_soon(self._faults.play, self.now)
+            with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
+                await self._over.wait()
+            nursery.cancel_scope.cancel()
         if playing.cancelled_caught and not self.problem:
             self.problem = f"Locust had not ended {END_SECONDS:g} s after the scenario's end"
+
+    async def _watch_starting(self, workers: list[trio.Process]) -> None:
+        """End the wait for a worker that has died."""
+        while not self._started.is_set():
+            await trio.sleep(TICK_SECONDS)
+            if any(worker.poll() is not None for worker in workers):
+                await trio.sleep(TICK_SECONDS)  # for its last words
+                self.problem = "a worker died"
+                self._started.set()
 
     async def _end(self, control: trio.SocketStream) -> None:
         """Have everything told that can be, and look at the target once more."""
         progress = self._progress
         progress.phase = "last answers"
-        if self._counted is None and not self._over.is_set():
+        if self._playing and self._counted is None and not self._over.is_set():
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
                 await control.send_all(frame(Halt()))
                 await self._over.wait()
@@ -217,7 +246,7 @@ class Conductor:
             self._counts = [
                 LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
             ]
-        if self._started.is_set():
+        if self._playing:
             await self._observer.finish()
         progress.phase = "done"
 
@@ -324,7 +353,7 @@ class Conductor:
         if self._local_workers or conduct.master:
             options += ["--master", "--master-bind-host", conduct.master or "127.0.0.1"]
             options += ["--master-bind-port", str(conduct.master_port), "--enable-rebalancing"]
-            options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{START_SECONDS:.0f}"]
+            options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
         with theirs:
             return await self._start(
                 nursery, "master", options, {"HATCHFARM_CONDUCTOR_FD": str(theirs.fileno())}, theirs.fileno()
@@ -348,7 +377,7 @@ class Conductor:
             pass_fds=[inherited],
             start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
         )
-        nursery.start_soon(self._keep_words, name, process)
+        nursery.start_soon(self._to_the_end, self._keep_words, name, process)
         return process
 
     async def _keep_words(self, name: str, process: trio.Process) -> None:
@@ -366,12 +395,14 @@ class Conductor:
         if conduct.master:
             return (
                 f"{conduct.workers} workers were expected at {conduct.master}:{conduct.master_port} within "
-                f"{START_SECONDS:g} s: start each with `hatchfarm worker --master {conduct.master}`"
+                f"{WORKERS_SECONDS:g} s: start each with `hatchfarm worker --master {conduct.master}`"
             )
         for number, worker in enumerate(workers, 1):
             if worker.poll() is not None:
                 name = f"worker {number}"
                 return f"Locust's {name} ended with exit code {worker.returncode}{self._last_words(name)}"
+        if self.problem:
+            return self.problem
         return f"Locust did not start the test within {START_SECONDS:g} s{self._last_words('master')}"
 
     @staticmethod
