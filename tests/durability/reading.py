@@ -29,6 +29,8 @@ from tests.durability.writing import TOKEN, WRITERS, Beater, Pipeline, World, he
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+STATUS_KEPT = frozenset({"worker_id", "last_heartbeat", "policy_id", "updated_at"})
+"""What of a status does not pass with time."""
 PAGE = 500
 """The longest list there is (contract §1)."""
 AT_ONCE = 64
@@ -57,7 +59,7 @@ class Reader:
     async def read(self, ids: Collection[Any]) -> None:
         """Read the audit and the statuses as a whole, and the named machines, policies and consents by trying."""
         await self._read_audit()
-        await self._read_statuses()
+        await self._check_statuses()
         for probed in ids:
             if isinstance(probed, tuple):
                 await self._probe_consent(*probed)
@@ -68,23 +70,29 @@ class Reader:
 
     async def _read_audit(self) -> None:
         """Read the events that are new. The older ones are in their hashes."""
+        self._problems += self._ledger.take_events(*await self.events(self._ledger.events_read))
+
+    async def events(self, first: int) -> tuple[list[Event], Event]:
+        """Read the audit events from a place on, and the heads."""
         events: list[Event] = []
         while True:
-            at = self._ledger.events_read + len(events)
-            page = await self._get(f"/audit/events?limit={PAGE}&offset={at}")
+            page = await self._get(f"/audit/events?limit={PAGE}&offset={first + len(events)}")
             events += page["events"]
             if len(page["events"]) < PAGE:
-                break
-        self._problems += self._ledger.take_events(events, page["heads"])
+                return events, page["heads"]
 
-    async def _read_statuses(self) -> None:
-        ledger = self._ledger
-        shown: list[Event] = []
+    async def statuses(self) -> list[Event]:
+        """Read the statuses of the owner's workers, but for how old they are."""
+        found: list[Event] = []
         while True:
-            page = await self._get(f"/workers/statuses?limit={PAGE}&offset={len(shown)}")
-            shown += page["workers"]
+            page = await self._get(f"/workers/statuses?limit={PAGE}&offset={len(found)}")
+            found += [{key: status[key] for key in status if key in STATUS_KEPT} for status in page["workers"]]
             if len(page["workers"]) < PAGE:
-                break
+                return found
+
+    async def _check_statuses(self) -> None:
+        ledger = self._ledger
+        shown = await self.statuses()
         expected = {*ledger.machines, *ledger.strangers}
         found = [status["worker_id"] for status in shown]
         if sorted(expected) != found:
@@ -224,6 +232,20 @@ async def _retry_doubtful(connection: ControlConnection, fleet: Ledger, beater: 
     return replays
 
 
+async def shown(url: str, world: World) -> dict[str, Any]:
+    """Give what the server shows of everybody's machines, audit and failures, but for what passes with time."""
+    target = parse_target(url, TOKEN)
+    found: dict[str, Any] = {}
+    async with ControlConnection(target, owner_source(target, WRITERS)) as connection:
+        for ledger in world.everyone:
+            reader = Reader(connection, ledger, [])
+            found[ledger.owner_id] = await reader.events(0), await reader.statuses()
+        call = ApiCall(Operation.OTHER, "GET", "/metrics", owner_headers(TOKEN), rooted=True)
+        lines = (await connection.exchange(call.message(HOST))).body.decode().splitlines()
+        found["failures"] = [line for line in lines if line.startswith("hatchfarm_worker_auth_failures")]
+    return found
+
+
 async def read_back(url: str, world: World, *, everything: bool = False) -> list[str]:
     """Read everything that changed since the last time, and a sample of the rest. Gives what contradicts the world.
 
@@ -244,6 +266,6 @@ async def read_back(url: str, world: World, *, everything: bool = False) -> list
         ledger.touched.clear()
 
     async with trio.open_nursery() as nursery:
-        for number, ledger in enumerate([*world.ledgers, world.fleet]):
+        for number, ledger in enumerate(world.everyone):
             nursery.start_soon(read, number, ledger)
     return problems or await _replay_all(target, world)

@@ -227,6 +227,7 @@ class World:
         self.rng = np.random.default_rng(seed)
         self.ledgers = [Ledger(TOKEN, f"owner-{number}", self.rng) for number in range(WRITERS)]
         self.fleet = Ledger(TOKEN, FLEET_OWNER, self.rng)
+        self.everyone = [*self.ledgers, self.fleet]
         self.beaters: list[Beater] = []
 
     async def bring_up_the_fleet(self, url: str) -> None:
@@ -273,9 +274,9 @@ class World:
     @property
     def failures(self) -> int:
         """Count the changes and heartbeats that were answered with a failed write."""
-        return sum(len(ledger.undone) for ledger in [*self.ledgers, self.fleet])
+        return sum(len(ledger.undone) for ledger in self.everyone)
 
     def doubt_what_failed(self) -> None:
         """Let what failed be there after all (see the ledger's)."""
-        for ledger in [*self.ledgers, self.fleet]:
+        for ledger in self.everyone:
             ledger.doubt_what_failed()
