@@ -140,6 +140,7 @@ class Conductor:
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
         self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._master_port = conduct.master_port if conduct.master else _free_port()
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
         self._playing = False
@@ -352,7 +353,7 @@ class Conductor:
             options += ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(conduct.web_port)]
         if self._local_workers or conduct.master:
             options += ["--master", "--master-bind-host", conduct.master or "127.0.0.1"]
-            options += ["--master-bind-port", str(conduct.master_port), "--enable-rebalancing"]
+            options += ["--master-bind-port", str(self._master_port), "--enable-rebalancing"]
             options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
         with theirs:
             return await self._start(
@@ -360,7 +361,7 @@ class Conductor:
             )
 
     async def _start_worker(self, nursery: trio.Nursery, number: int, lifeline: int) -> trio.Process:
-        options = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(self._conduct.master_port)]
+        options = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(self._master_port)]
         name = f"worker {number + 1}"
         return await self._start(nursery, name, options, {"HATCHFARM_LIFELINE_FD": str(lifeline)}, lifeline)
 
@@ -418,6 +419,13 @@ class Conductor:
             if process.poll() is None:
                 process.kill()
                 await process.wait()
+
+
+def _free_port() -> int:
+    """Find a port for this host's own workers: with one for all, those of two runs at once would join the first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _response_times(rows: NDArray[Any]) -> list[int]:

@@ -109,8 +109,7 @@ class OwnerDashboard(_Owner):
         known: list[str] = []
         for page in range(PAGES_MAX):
             data = self.read("statuses", f"/workers/statuses?limit={PAGE}&offset={page * PAGE}") or {}
-            shown = data.get("workers", [])
-            known += [one["worker_id"] for one in shown if isinstance(one, dict) and "worker_id" in one]
+            known += _heard_from(data.get("workers", []))
             if (page + 1) * PAGE >= data.get("total", 0):
                 break
             self.wait()
@@ -178,6 +177,12 @@ class OwnerOnboarding(_Owner):
         answer = self.session.changed(call, self.owner_id)
         answered_ns = NEVER_NS if answer is None else self.part.now()
         history.revocations.append(Revocation(machine.consent_number, sent_ns, answered_ns))
+
+
+def _heard_from(shown: Any) -> list[str]:
+    """Give the machines of a page that were heard from: a right server has no status of others (contract §3)."""
+    machines = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
+    return [str(one["worker_id"]) for one in machines if "worker_id" in one and one.get("age_seconds", -1) != -1]
 
 
 def _data(answer: HttpAnswer | None) -> dict[str, Any] | None:
