@@ -6,6 +6,7 @@ happens less often than a request is in side tables.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Scrape,
     )
 
+SECOND_NS = 1_000_000_000
 NEVER_NS = int(np.iinfo(np.int64).max)
 """`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
 
@@ -266,7 +268,7 @@ class History:
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
-        self.add_trouble(Trouble(what, why, 1, at_ns, at_ns))
+        self.add_trouble(Trouble(what, why, 1, at_ns, at_ns, {at_ns // SECOND_NS: 1}))
 
     def add_trouble(self, more: Trouble) -> None:
         """Count what went wrong several times, as `trouble` counts each."""
@@ -278,7 +280,8 @@ class History:
                 if (known.what, known.why) == (more.what, cause):
                     count = known.count + more.count
                     first_ns, last_ns = min(known.first_ns, more.first_ns), max(known.last_ns, more.last_ns)
-                    troubles[index] = Trouble(more.what, cause, count, first_ns, last_ns)
+                    seconds = dict(Counter(known.seconds) + Counter(more.seconds))
+                    troubles[index] = Trouble(more.what, cause, count, first_ns, last_ns, seconds)
                     return
             if len(troubles) < TROUBLES_MAX or cause == OTHER_CAUSES:
                 troubles.append(msgspec.structs.replace(more, why=cause))

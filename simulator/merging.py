@@ -134,7 +134,8 @@ def _add_what_was_seen(merged: History, own: History, numbers: _Numbers) -> None
         merged.generator.append(msgspec.structs.replace(sample, at_ns=numbers.earliest(sample.at_ns)))
     for one in own.troubles:
         first_ns, last_ns = numbers.earliest(one.first_ns), numbers.latest(one.last_ns)
-        merged.add_trouble(msgspec.structs.replace(one, first_ns=first_ns, last_ns=last_ns))
+        seconds = {numbers.earliest(at * SECOND_NS) // SECOND_NS: count for at, count in one.seconds.items()}
+        merged.add_trouble(msgspec.structs.replace(one, first_ns=first_ns, last_ns=last_ns, seconds=seconds))
 
 
 def _campaigns(parts: Sequence[Part]) -> list[CampaignRecord]:

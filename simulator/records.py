@@ -160,7 +160,7 @@ class Trouble(msgspec.Struct, frozen=True):
     """What kept the harness from getting an answer: what it wanted, why in words, how often, and from when to when.
 
     `what` is "heartbeat", "attack", "connecting" where no request was sent at all, "scrape", `METRICS_PAGE`,
-    "audit list", or the name of a control-plane call.
+    "audit list", or the name of a control-plane call. `seconds` says how often in which second of the run.
     """
 
     what: str
@@ -168,6 +168,7 @@ class Trouble(msgspec.Struct, frozen=True):
     count: int
     first_ns: int
     last_ns: int
+    seconds: dict[int, int] = {}
 
 
 class PartRecord(msgspec.Struct, frozen=True):

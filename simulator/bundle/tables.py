@@ -80,7 +80,7 @@ def read_history(folder: Path) -> History:
             if isinstance(table, dict):
                 table.update(msgspec.convert(plain, GenericAlias(list, (GenericAlias(tuple, kind.__args__),))))
             else:
-                table.extend(msgspec.convert(plain, kind))
+                table.extend(msgspec.convert(plain, kind, str_keys=True))
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
             raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
     return history

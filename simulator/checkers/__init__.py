@@ -12,6 +12,7 @@ from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
+from simulator.checkers.lives import told_of_restarts
 from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
@@ -43,7 +44,7 @@ CHECKERS: Mapping[str, Checker] = {
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
     """Let every checker judge. One that crashes is inconclusive, as is one that could not see all: no pass."""
-    history = in_doubt(history, facts)
+    history = told_of_restarts(in_doubt(history, facts), facts)
     verdicts = []
     for name, check in checkers.items():
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.lives import each_life, life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
@@ -67,7 +69,9 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     summary = f"Both alerts and every counter of the server were possible in all {len(bounds)} scrapes."
     if restarts:
         first_seconds = min(restarts.values()) / SECOND_NS
-        summary += f" It started anew before {first_seconds:.3f}s: what it forgot then is not held against it."
+        kept = facts.durable and not unexplained(history, facts)
+        summary += f" It started anew before {first_seconds:.3f}s: "
+        summary += "its counters may have, too." if kept else "what it forgot then is not held against it."
     return Verdict("alerts", Status.PASS, summary, (), figures)
 
 
@@ -97,9 +101,49 @@ def find_restarts(history: History, facts: Facts) -> dict[int, int]:
     return restarts
 
 
+def unexplained(history: History, facts: Facts) -> dict[int, int]:
+    """Find the scrapes before which the server may have started anew though the run did not make it, as above."""
+    known = restarts_of(history)
+    return {
+        index: at_ns
+        for index, at_ns in find_restarts(history, facts).items()
+        if not any(
+            one.began_from_ns <= at_ns and (index == 0 or history.scrapes[index - 1].sent_ns <= one.ended_to_ns)
+            for one in known
+        )
+    }
+
+
 def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     """Give the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
-    restarts = find_restarts(history, facts)
+    for life, known in each_life(history, facts):
+        yield from _counted_anew(life, _possible(life, known), known)
+
+
+def _counted_anew(history: History, bounds: Iterator[ScrapeBounds], facts: Facts) -> Iterator[ScrapeBounds]:
+    """Let counters begin anew with each life of a server that keeps the rest of its state (contract §10)."""
+    if not facts.durable or not restarts_of(history):
+        yield from bounds
+        return
+    lives = [
+        iter(list(_possible(life, known)))
+        for life, known in each_life(history, msgspec.structs.replace(facts, durable=False))
+    ]
+    numbers = life_of(history, np.array([one.sent_ns for one in history.scrapes], dtype=np.int64))
+    for one, number in zip(bounds, numbers.tolist(), strict=True):
+        since = next(lives[number])
+        yield msgspec.structs.replace(
+            one,
+            failures=Range(since.failures.low, one.failures.high),
+            unattributed=Range(since.unattributed.low, one.unattributed.high),
+            by_reason={
+                reason: Range(since.by_reason[reason].low, bound.high) for reason, bound in one.by_reason.items()
+            },
+        )
+
+
+def _possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
+    restarts = unexplained(history, facts)
     baseline = facts.baseline
     before = int(baseline.get(WORKERS, 0))
     restarted = False

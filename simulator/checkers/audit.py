@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.alerts import find_restarts
+from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_events import check_events, check_policies, check_totals
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import NOTABLE, OK, ROUTINE, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
 
@@ -28,7 +29,11 @@ STREAMS = (ROUTINE, NOTABLE)
 
 
 def check_audit(history: History, facts: Facts) -> Verdict:
-    """Hold every audit list that was read against the history and against itself (contract §3)."""
+    """Hold every audit list that was read against the history and against itself (contract §3).
+
+    Of a server that forgets, the streams of its last life.
+    """
+    *_, (history, facts) = each_life(history, facts)
     if not history.owners and not history.audit_readings:
         return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)
@@ -75,7 +80,7 @@ class _Judged:
         self._facts = facts
         self._owners = owners
         self.chained = chained(owners.values())
-        self.restarted = bool(find_restarts(history, facts))
+        self.restarted = bool(unexplained(history, facts))
         self.whole = {owner_id: owner for owner_id, owner in owners.items() if owner.events is not None}
         settled_ns = min(
             (owner.sent_ns for owner in self.whole.values()),

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
+from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
@@ -66,7 +67,9 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     rows = history.rows()
     refused = rows["status"] == TOO_MANY
     passed = _passed(rows)
-    findings = list(_too_many(rows[passed], bucket))
+    # A new process begins with full buckets.
+    life = life_of(history, rows["sent_ns"])
+    findings = [one for number in np.unique(life) for one in _too_many(rows[passed & (life == number)], bucket)]
     if facts.only_client:
         # What a client used that no row tells of it used after this.
         findings += _too_few(rows, refused & (rows["answered_ns"] < unknown_from_ns(history)), bucket)

@@ -1,7 +1,7 @@
 """The reach checker: whether the target could be asked at all. Where it could not, the other verdicts say less.
 
 It never fails: that answers are missing has a cause somewhere between here and the target's process, and thresholds
-judge how many may be.
+judge how many may be. While the run itself keeps the target from answering, nothing is held against anybody.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.checkers.excused import Excused
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
@@ -26,15 +27,16 @@ CAUSES_SHOWN = 3
 def check_reach(history: History, facts: Facts) -> Verdict:
     """Hold what stayed unanswered of the honest fleet's requests, and of the scrapes, against its budget."""
     rows = history.rows()
-    honest = rows[rows["campaign"] == HONEST]
-    unsent = _count(history, "connecting")
+    faults = Excused(history)
+    honest = rows[(rows["campaign"] == HONEST) & ~faults.covers(rows["sent_ns"])]
+    unsent = faults.count("connecting")
     missing = int(np.isin(honest["got"], [Answer.LOST, Answer.UNAVAILABLE]).sum()) + unsent
     asked = len(honest) + unsent
-    scrapes_failed = _count(history, "scrape") + _count(history, METRICS_PAGE)
+    scrapes_failed = faults.count("scrape") + faults.count(METRICS_PAGE)
     scrapes = len(history.scrapes) + scrapes_failed
-    lists_failed = _count(history, "audit list")
+    lists_failed = faults.count("audit list")
     lists = lists_failed + len({one.owner_id for one in history.audit_readings if not one.type})
-    held_up = sum(sample.held_up for sample in history.generator)
+    held_up = sum(sample.held_up for sample in history.generator if not faults.covers_one(sample.at_ns))
     planned = int((rows["operation"] == Operation.HEARTBEAT).sum()) + held_up
     figures: dict[str, Any] = {
         "asked": asked,
@@ -45,6 +47,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         "lists": lists,
         "lists_failed": lists_failed,
         "held_up": held_up,
+        "faults": len(history.faults),
     }
     budget = facts.unanswered_share_budget
     over = [
@@ -60,15 +63,13 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     causes = _causes(history, honest)
     if not over:
         summary = f"All but {missing} of {asked} honest requests, and all but {scrapes_failed} scrapes, got an answer."
+        if history.faults:
+            summary += f" What {len(history.faults)} faults of the run's own kept from one is not counted."
         return Verdict("reach", Status.PASS, summary, (), figures)
     findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
     why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
     summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
     return Verdict("reach", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
-
-
-def _count(history: History, what: str) -> int:
-    return sum(trouble.count for trouble in history.troubles if trouble.what == what)
 
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:

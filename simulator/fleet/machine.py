@@ -113,6 +113,14 @@ class Machine:
         self.rotated_ns = now_ns
         self.rotate_due = False
 
+    def forgotten(self) -> None:
+        """Be a stranger to a server that does not know this machine any more: it registers anew."""
+        self.worker_id = self.policy_id = ""
+        self.consented = self.rotate_due = False
+        self.rotated_ns = self.refetched_ns = -HOLD_NS
+        self.failures = 0
+        self.last_accepted = b""
+
     def fetched_policy(self, policy_id: str, rules: dict[str, Any], now_ns: int) -> None:
         """Take the policy to obey."""
         self.policy_id = policy_id

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 NO_NONCE = b"\0" * 12
-OK, CREATED, BAD_REQUEST, TOO_MANY, SERVER_ERROR = 200, 201, 400, 429, 500
+OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 201, 400, 404, 429, 500
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
 
@@ -74,12 +74,14 @@ class Onboarding:
         self._rotation_ns = rotation_ns
         self._tape = tape
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
+        self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
 
     async def create_policies(self, owner_ids: list[str]) -> None:
         """Sign and activate one policy for each owner. Raises TargetError: without them there is no run."""
 
         async def create(index: int, owner_id: str) -> None:
+            self._history.owners.append(owner_id)
             async with self._limiter:
                 self.policies[owner_id] = await self._create_policy(index, owner_id)
 
@@ -91,7 +93,6 @@ class Onboarding:
         target = self._target
         create = policy_call(target.token, owner_id, make_rules(index, self._rng))
         source = owner_source(target, index)
-        self._history.owners.append(owner_id)
         problem = ""
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
@@ -162,11 +163,26 @@ class Onboarding:
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue
                     self._record(machine, call, sent_ns, self._now(), answer, got, source)
+                    if action is Action.ROTATE and _says(answer, NOT_FOUND, b"machine not found"):
+                        machine.forgotten()  # so it registers anew, at once
+                        continue
+                    if action is Action.CONSENT and _says(answer, BAD_REQUEST, b"active policy not found for owner"):
+                        await self._renew_policy(machine.owner_id)
                     if got is not Answer.ACCEPTED:
                         self._progress.onboarding_failures += 1
                         self._progress.last_problem = f"{_named(call)} answered {answer.status}"
                         wait_ns = retry_after_ns(answer.head)
                         machine.refused(answer.status, self._now(), float(self._rng.random()), wait_ns)
+
+    async def _renew_policy(self, owner_id: str) -> None:
+        """Give an owner another policy for the one that the server has forgotten, unless somebody has just done so."""
+        forgotten = self.policies.get(owner_id)
+        async with self._renewing:
+            if self.policies.get(owner_id) == forgotten:
+                try:
+                    self.policies[owner_id] = await self._create_policy(list(self.policies).index(owner_id), owner_id)
+                except TargetError as error:
+                    self._history.trouble(self._now(), "policy create", str(error))
 
     def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None) -> None:
         """Record a request whose outcome will never be known, and the event that it may have left."""
@@ -232,6 +248,10 @@ class Onboarding:
         """Keep the bytes of a call that got a wrong answer."""
         message = call.message(self._target.authority)
         self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why))
+
+
+def _says(answer: HttpAnswer, status: int, error: bytes) -> bool:
+    return answer.status == status and error in answer.body
 
 
 def _named(call: ApiCall) -> str:

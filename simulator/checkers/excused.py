@@ -1,0 +1,60 @@
+"""The times in which a run's own faults keep its server from answering: what is missing then is nobody's mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.history import History
+    from simulator.records import Fault
+
+SECOND_NS = 1_000_000_000
+IN_FLIGHT_NS = SECOND_NS
+"""How long before a fault a request may have been sent that the fault cuts off."""
+HEALED_AFTER_NS = 5 * SECOND_NS
+"""By when a server must answer again, once its process or its Redis does: half a client's patience."""
+FLUSHED_FOR_NS = 180 * SECOND_NS
+"""How long a right server refuses after Redis has forgotten nonces: twice the skew window (contract §4)."""
+
+
+def healed_ns(fault: Fault) -> int:
+    """Say from when on a right server answers again as if nothing had been."""
+    refused_for_ns = FLUSHED_FOR_NS if fault.kind == "redis.flush" else 0
+    return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
+
+
+class Excused:
+    """Which moments of a run its faults excuse, and how much of what went wrong on the way they do not."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._spans = [(one.began_from_ns - IN_FLIGHT_NS, healed_ns(one)) for one in history.faults]
+
+    def covers(self, moments_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say of moments which are excused."""
+        covered = np.zeros(len(moments_ns), dtype=np.bool_)
+        for start_ns, end_ns in self._spans:
+            covered |= (moments_ns >= start_ns) & (moments_ns <= end_ns)
+        return covered
+
+    def covers_one(self, moment_ns: int) -> bool:
+        """Say of one moment whether it is excused."""
+        return any(start_ns <= moment_ns <= end_ns for start_ns, end_ns in self._spans)
+
+    def count(self, what: str) -> int:
+        """Count the troubles about something that no fault excuses; a second is excused when a part of it is."""
+        troubles = [one for one in self._history.troubles if one.what == what]
+        excused = sum(
+            count
+            for one in troubles
+            for second, count in one.seconds.items()
+            if any(
+                start_ns <= (second + 1) * SECOND_NS and second * SECOND_NS <= end_ns
+                for start_ns, end_ns in self._spans
+            )
+        )
+        return sum(one.count for one in troubles) - excused
