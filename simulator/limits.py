@@ -32,6 +32,8 @@ ADDRESS_BURST_REQUESTS = 16
 """Requests from one address of a script before it takes another: inside the default burst of 20, at any speed."""
 AUDIT_NOISE_EVENTS = 6000
 """Events one attempt to evict another's audit makes: more than the 5,000 that a stream keeps by default."""
+EXCHANGE_MAX_SECONDS = 60
+"""From a request's first byte to its row: the longest deadline of the contract, and what a slow attack waits on top."""
 HOSTS_MAX = 127
 """Hosts that play parts of one run: what a history row has room for beside an address."""
 HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * 1_000_000_000

@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 
 from simulator.history import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
-from simulator.limits import EXCHANGES_MAX, HOSTS_MAX
+from simulator.limits import EXCHANGE_MAX_SECONDS, EXCHANGES_MAX, HOSTS_MAX
 from simulator.records import CampaignRecord, GeneratorSample, PartRecord
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     Timed = TypeVar("Timed", CertificateRecord, ConsentRecord, Revocation, Effect, Exchange, Scrape, AuditReading)
 
 SECOND_NS = 1_000_000_000
+EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
 UNTOLD = int(np.iinfo(np.uint32).max)
 """Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
 
@@ -54,7 +55,8 @@ class Part(msgspec.Struct, frozen=True):
     `machines` are the numbers in the run of those it played, `machine_base` what to add to its own numbers to get them
     (0 where it used the run's). To get a time of the run, add `shift_ns` and what the conductor's clock then is ahead
     of the part's: between the two of `clock_ns`, at any moment of the run. `host` numbers the machine it ran on, 0 for
-    the conductor's. Of requests sent from `known_until_ns` on, by the part's own time, rows may be missing.
+    the conductor's. A part that was lost has delivered every row and record that it had at `known_until_ns`, by its
+    own time; what was still under way then may have been sent as long before as an exchange takes at most.
     """
 
     history: History
@@ -236,12 +238,13 @@ class _Numbers:
 
     def whole(self, part: Part) -> PartRecord:
         """Give the record of this part."""
+        known_ns = part.known_until_ns
         return PartRecord(
             first_machine=part.machines.start,
             machines=len(part.machines),
             host=self._host,
             clock_width_ns=self._later_ns - self._earlier_ns,
-            known_until_ns=self.earliest(part.known_until_ns),
+            known_until_ns=self.earliest(NEVER_NS if known_ns == NEVER_NS else known_ns - EXCHANGE_MAX_NS),
         )
 
     def part(self, record: PartRecord) -> PartRecord:

@@ -365,8 +365,8 @@ def test_policies_of_heartbeats_may_have_been_changed_by_consents_that_nobody_kn
 
 
 def test_a_loss_is_told_in_the_time_of_the_run_at_its_earliest() -> None:
-    """Through two merges, each with a clock of its own."""
-    part = Part(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000)
+    """Through two merges, each with a clock of its own; what was under way may have been sent a minute before."""
+    part = Part(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000 + 60 * SECOND_NS)
     host = merge_histories([part])
     assert [one.known_until_ns for one in host.parts] == [1093]
     run = merge_histories([Part(History()), Part(host, machine_base=10, shift_ns=50, clock_ns=(-1, 1))])
