@@ -56,7 +56,30 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         settings = msgspec.structs.replace(settings, api_token=token)
         _log.warning("HATCHFARM_API_TOKEN is not set: this run's owner token is lost when the server stops")
         sys.stderr.write(f"Owner token of this run: {token}\n")
-    return Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    if settings.redis_addr:
+        _share(api, entropy)
+    return api
+
+
+def _share(api: Api, entropy: Entropy) -> None:
+    """Share nonces, and the rate limit where the settings say so, through Redis."""
+    # Importing the client takes a third of a second, which no server without Redis should wait for.
+    from reference_server.adapters import redis_limiter, redis_nonces  # noqa: PLC0415 - see above
+    from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - see above
+
+    settings = api.settings
+    host, _, port = settings.redis_addr.rpartition(":")
+    scripts = (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS)
+    link = RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
+    fresh = not api.state.workers
+    nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
+    api.state.more_figures.append(nonces.figures)
+    limiter = None
+    if settings.redis_rate_limit_enabled:
+        limiter = redis_limiter.RedisLimiter(link, settings)
+        api.state.more_figures.append(limiter.figures)
+    api.share(nonces, limiter, (link.run, nonces.run))
 
 
 def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,12 +22,13 @@ from reference_server.wire.values import Headers, Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.ports import Entropy, NonceStore, Reservation
+    from reference_server.ports import Beside, Entropy, NonceStore, RateLimiter, Reservation
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
 HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
 NOT_FOUND = failure(404, "not found")
+LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
 BODY_TOO_LARGE = failure(413, "request body too large")
 SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
 """Headers that say who calls; sent twice, nobody can know who does."""
@@ -52,15 +54,22 @@ class Operation(msgspec.Struct, frozen=True):
     rooted: bool = False
 
 
+class Undecided(msgspec.Struct, frozen=True):
+    """A request that is to be counted outside against its client's rate limit, before `decide` is called."""
+
+    client: str
+    decide: Callable[[Instant], Reply | Verified]
+
+
 class Held(Reply, frozen=True):
     """An answer that is not to be sent yet: `Settler` waits for what it depends on, then gives the one to send.
 
     As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
-    all goes well, or a heartbeat whose nonce is to be reserved outside first. `request_headers` say how to dress the
-    answer; None leaves that to the express lane.
+    all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that.
+    `request_headers` say how to dress the answer; None leaves that to the express lane.
     """
 
-    decided: Reply | Verified = INVALID_REQUEST
+    decided: Reply | Verified | Undecided = INVALID_REQUEST
     request_headers: dict[str, str] | None = None
 
 
@@ -93,6 +102,8 @@ def metrics(state: State, call: Call) -> Reply:
         nonces=len(state.nonces),
         rate_limit_buckets=len(state.buckets),
         rate_limited=state.rate_limited,
+        heartbeat_answers=state.heartbeat_answers,
+        more=[figure for figures in state.more_figures for figure in figures()],
     )
     return Reply(200, expose(figures), (("content-type", CONTENT_TYPE),))
 
@@ -163,9 +174,9 @@ class _Routes:
 _ROUTES = _Routes()
 
 
-def _hold(verified: Verified, request_headers: dict[str, str] | None) -> Held:
-    refusal = NONCES_UNAVAILABLE
-    return Held(refusal.status, refusal.body, refusal.headers, verified, request_headers)
+def _hold(waits_for: Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
+    refusal = LIMITER_UNAVAILABLE if isinstance(waits_for, Undecided) else NONCES_UNAVAILABLE
+    return Held(refusal.status, refusal.body, refusal.headers, waits_for, request_headers)
 
 
 class Api:
@@ -177,13 +188,20 @@ class Api:
         entropy: Entropy,
         signer: CertificateSigner,
         started: Instant,
-        nonces: NonceStore | None = None,
     ) -> None:
         self.state = State(settings, entropy, signer, started)
-        self.state.nonces_outside = nonces is not None
         self.settings = settings
-        self.nonces = nonces
+        self.nonces: NonceStore | None = None
+        self.limiter: RateLimiter | None = None
+        self.beside: tuple[Beside, ...] = ()
         self._origins = frozenset(settings.allowed_origins)
+
+    def share(self, nonces: NonceStore, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()) -> None:
+        """Keep nonces, and rate limits if there is a limiter, outside. Each of `beside` runs as long as it serves."""
+        self.state.nonces_outside = True
+        self.nonces = nonces
+        self.limiter = limiter
+        self.beside = beside
 
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
@@ -193,7 +211,10 @@ class Api:
         headers = dict(request.headers)
         if request.method == "OPTIONS":
             return self._finish(Reply(200, b"", JSON_HEADERS), headers)
-        outcome = self._guarded(request, headers, now)
+        if self.limiter is not None:
+            return _hold(Undecided(client_key(request.client), partial(self._guarded, request, headers)), headers)
+        refusal = self._limit(client_key(request.client), now)
+        outcome = self._guarded(request, headers, now) if refusal is None else refusal
         return self._finish(outcome, headers) if isinstance(outcome, Reply) else _hold(outcome, headers)
 
     def handle_heartbeat(
@@ -209,17 +230,35 @@ class Api:
 
         The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Held`, as there.
         """
-        refusal = self._limit(client, now)
-        if refusal is None and self.settings.require_https:
-            refusal = HTTPS_REQUIRED
+        if self.limiter is not None:
+            decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
+            return _hold(Undecided(client_key(client), decide), None)
+        refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
-        outcome = heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+        outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
         return outcome if isinstance(outcome, Reply) else _hold(outcome, None)
+
+    def _heartbeat(
+        self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
+    ) -> Reply | Verified:
+        if self.settings.require_https:
+            return HTTPS_REQUIRED
+        return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
 
     def accept(self, verified: Verified, reservation: Reservation, now: Instant) -> Reply:
         """Decide a heartbeat whose nonce was reserved outside."""
         return heartbeats.accept(self.state, now, verified, reservation)
+
+    def admit(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified:
+        """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None)."""
+        if wait_ns is not None:
+            refusal = self._limited(wait_ns)
+        elif self.settings.redis_rate_limit_fallback:
+            refusal = self._limit(request.client, now)
+        else:
+            refusal = LIMITER_UNAVAILABLE
+        return request.decide(now) if refusal is None else refusal
 
     def dress(self, held: Held, reply: Reply) -> Reply:
         """Give a held answer what every answer carries, now that it is known."""
@@ -230,9 +269,6 @@ class Api:
         return self._finish(reply, {})
 
     def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply | Verified:
-        refusal = self._limit(request.client, now)
-        if refusal is not None:
-            return refusal
         if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
             return HTTPS_REQUIRED
         by_method, ids = _ROUTES.find(request.path)
@@ -257,7 +293,9 @@ class Api:
         return operation.decide(self.state, call)
 
     def _limit(self, client: str, now: Instant) -> Reply | None:
-        wait_ns = self.state.buckets.take(client_key(client), now.monotonic_ns)
+        return self._limited(self.state.buckets.take(client, now.monotonic_ns))
+
+    def _limited(self, wait_ns: int) -> Reply | None:
         if wait_ns == 0:
             return None
         self.state.rate_limited += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -71,6 +72,14 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _address(text: str) -> str:
+    match = re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", text)
+    if match is None:
+        raise ValueError
+    _integer(1, 65535)(match[1])
     return text
 
 
@@ -191,6 +200,23 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _whole("RATE_LIMIT_BURST", "rate_limit_burst", 1, 1_000_000_000, "requests it may make at once"),
     _whole("AUDIT_EVENTS_PER_STREAM", "audit_events_per_stream", 1, 1_000_000, "events kept in each audit stream"),
+    Setting("REDIS_ADDR", "redis_addr", _address, "host:port of a Redis", "shares nonces among instances"),
+    Setting("REDIS_PASSWORD", "redis_password", _text, "its password", "opens that Redis"),
+    _flag("REDIS_NONCE_FALLBACK", "redis_nonce_fallback", "while Redis is down, accept by this instance's own memory"),
+    _flag("REDIS_RATE_LIMIT_ENABLED", "redis_rate_limit_enabled", "share the rate limit through Redis, too"),
+    _whole(
+        "REDIS_RATE_LIMIT_MAX_REQUESTS",
+        "redis_rate_limit_max_requests",
+        1,
+        100_000,
+        "requests a client address may make in any window, over all instances",
+    ),
+    _whole("REDIS_RATE_LIMIT_WINDOW_SECONDS", "redis_rate_limit_window_seconds", 1, 3600, "length of that window"),
+    _flag(
+        "REDIS_RATE_LIMIT_FALLBACK",
+        "redis_rate_limit_fallback",
+        "while Redis is down, limit by this instance's own buckets; else answer 503",
+    ),
     _real("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds", 0.05, 3600, "deadline for a request's headers"),
     _real("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds", 0.05, 3600, "deadline for a request's body"),
     _real("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds", 0.05, 3600, "how long a connection may rest"),
@@ -200,8 +226,6 @@ SETTINGS: tuple[Setting, ...] = (
 NOT_YET: dict[str, str] = {
     "HATCHFARM_STATE_FILE": "durable state",
     "WORKER_STATUS_STATE_FILE": "the legacy worker-status file",
-    "REDIS_ADDR": "nonces shared through Redis",
-    "REDIS_RATE_LIMIT_ENABLED": "rate limits shared through Redis",
 }
 """Settings of the contract that this version does not have: refused, because to ignore them would break a promise."""
 
@@ -227,4 +251,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = Settings(**values)
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither")
+    if settings.redis_rate_limit_enabled and not settings.redis_addr:
+        raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
     return settings

@@ -26,6 +26,7 @@ from reference_server.limits import (
     REDIS_TICK_SECONDS,
 )
 from reference_server.ports import Reservation
+from reference_server.wire.exposition import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +111,9 @@ class RedisNonces:
         """Count the nonces accepted alone that are not in Redis yet."""
         return len(self._owed)
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look at Redis now and then: a flush, or settings that would lose nonces, show even while nobody asks."""
+        task_status.started()
         while True:
             await trio.sleep(REDIS_TICK_SECONDS)
             if self._link.up and self._alone:
@@ -121,6 +123,25 @@ class RedisNonces:
                 await self._look(self._link.ask)
             except RedisDown:
                 self._link.renew()
+
+    def figures(self) -> Sequence[Figure]:
+        """Give what the metrics show of it."""
+        return (
+            Figure("hatchfarm_nonce_store_up", "1 while nonces are reserved in the shared store.", self.sharing),
+            Figure("hatchfarm_nonces_owed", "Nonces accepted without the shared store, to be told to it.", self.owed),
+            Figure(
+                "hatchfarm_nonce_fallbacks",
+                "Nonces decided by this instance's memory while the shared store was down.",
+                self.fallbacks,
+                counts=True,
+            ),
+            Figure(
+                "hatchfarm_nonce_conflicts",
+                "Nonces accepted by this instance's memory that were accepted elsewhere too.",
+                self.conflicts,
+                counts=True,
+            ),
+        )
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn, in one round trip within REDIS_WAIT_SECONDS. Never raises for what Redis does."""

@@ -131,6 +131,16 @@ def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
 
 def accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
     """Check 11 and acceptance, in one step: whatever happened while the nonce was reserved is seen here."""
+    return _counted(state, _accept(state, now, verified, reservation))
+
+
+def _counted(state: State, reply: Reply) -> Reply:
+    """Count an answer to a heartbeat, by its status."""
+    state.heartbeat_answers[reply.status] += 1
+    return reply
+
+
+def _accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
     worker, policy_id = verified.worker, verified.policy_id
     if reservation is not Reservation.RESERVED:
         if reservation is Reservation.UNAVAILABLE:
@@ -154,7 +164,9 @@ def heartbeat(
 ) -> Reply | Verified:
     """Decide one heartbeat: verify, reserve its nonce, accept. Where nonces are kept outside it ends with the first."""
     verified = verify(state, now, worker_id, token, certificate_id, body)
-    if isinstance(verified, Reply) or state.nonces_outside:
+    if isinstance(verified, Reply):
+        return _counted(state, verified)
+    if state.nonces_outside:
         return verified
     if state.frozen:
         raise Frozen  # before the nonce is reserved: nothing may be left of a heartbeat that is not accepted

@@ -16,11 +16,13 @@ from reference_server.core.rate_limit import TokenBuckets
 from reference_server.wire.canonical_json import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from reference_server.ports import Entropy
     from reference_server.settings import Settings
+    from reference_server.wire.exposition import Figure
     from reference_server.wire.signing import CertificateSigner
+    from reference_server.wire.state_file import StatusRecord
     from reference_server.wire.values import Instant
 
 
@@ -36,6 +38,10 @@ class Kind(IntEnum):
     HEARTBEAT = 6
     EVENT = 7
     FAILURE = 8
+
+
+HEARTBEAT_STATUSES = (200, 400, 401, 403, 503)
+"""What a decided heartbeat may be answered with (contract §4)."""
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
@@ -149,11 +155,17 @@ class State:
         self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
         self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
         self.nonces_outside = False
+        self.more_figures: list[Callable[[], Sequence[Figure]]] = []
         self.name_nonce: Callable[[int, str], int] = nonce_key
+        self.nonce_key = b""
         self.changes: list[tuple[Any, ...]] | None = None
         """What was changed since the journal was last given something; None where there is none."""
         self.frozen = False
         """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
+        self.unknown_sections: dict[str, bytes] = {}
+        """Sections of a state file that are not ours to read: kept byte for byte."""
+        self.statuses_of_nobody: dict[str, StatusRecord] = {}
+        """Statuses from a file, of workers that are not registered here."""
         self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second,
@@ -161,6 +173,7 @@ class State:
             limits.RATE_LIMIT_BUCKETS_MAX,
         )
         self.rate_limited = 0
+        self.heartbeat_answers = dict.fromkeys(HEARTBEAT_STATUSES, 0)
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * 1_000_000_000
         self.certificate_life_ns = settings.certificate_life_seconds * 1_000_000_000

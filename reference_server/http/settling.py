@@ -14,15 +14,22 @@ import trio
 from reference_server.core.heartbeats import Verified
 from reference_server.http.answers import internal_error
 from reference_server.limits import HELD_MAX
-from reference_server.operations import Held
+from reference_server.operations import Held, Undecided
 from reference_server.ports import NonceRequest, Reservation
+from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from reference_server.operations import Api
-    from reference_server.ports import Clock, NonceStore
-    from reference_server.wire.values import Reply
+    from reference_server.ports import Beside, Clock, NonceStore, RateLimiter
+
+
+async def _kept_from_failing(beside: Beside, *, task_status: trio.TaskStatus[None]) -> None:
+    try:
+        await beside(task_status=task_status)
+    except Exception:  # noqa: BLE001 - what depends on it says that it is down; all else goes on
+        internal_error("something outside")
 
 
 class Settler:
@@ -69,15 +76,19 @@ class Settler:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Settle until told to stop, and then what still waits."""
-        task_status.started()
-        with trio.CancelScope(shield=True):
-            while not (self._stopping and not self._waiting):
-                await self._wanted.wait()
-                self._wanted = trio.Event()
-                batch, self._waiting = self._waiting, []
-                self._room.set()
-                self._room = trio.Event()
-                await self._settle(batch)
+        async with trio.open_nursery() as nursery:
+            for beside in self._api.beside:
+                await nursery.start(_kept_from_failing, beside)
+            task_status.started()
+            with trio.CancelScope(shield=True):
+                while not (self._stopping and not self._waiting):
+                    await self._wanted.wait()
+                    self._wanted = trio.Event()
+                    batch, self._waiting = self._waiting, []
+                    self._room.set()
+                    self._room = trio.Event()
+                    await self._settle(batch)
+            nursery.cancel_scope.cancel()
         self._stopped.set()
 
     async def stop(self) -> None:
@@ -87,13 +98,33 @@ class Settler:
         await self._stopped.wait()
 
     async def _settle(self, batch: list[tuple[Held, Callable[[Reply], None]]]) -> None:
-        outcomes: list[Reply | Verified] = [held.decided for held, _ in batch]
+        outcomes: list[Reply | Verified | Undecided] = [held.decided for held, _ in batch]
+        if self._api.limiter is not None:
+            await self._admit(self._api.limiter, outcomes)
         if self._api.nonces is not None:
             await self._reserve(self._api.nonces, outcomes)
         for (held, settled), outcome in zip(batch, outcomes, strict=True):
-            settled(self._api.dress(held, held if isinstance(outcome, Verified) else outcome))
+            settled(self._api.dress(held, outcome if isinstance(outcome, Reply) else held))
 
-    async def _reserve(self, nonces: NonceStore, outcomes: list[Reply | Verified]) -> None:
+    async def _admit(self, limiter: RateLimiter, outcomes: list[Reply | Verified | Undecided]) -> None:
+        """Put the decision, as far as it goes, in the place of each request that its client's rate limit admits."""
+        asked = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, Undecided)]
+        if not asked:
+            return
+        waits: Sequence[int | None]
+        try:
+            waits = await limiter.take([request.client for _, request in asked])
+        except Exception:  # noqa: BLE001 - a fault of ours is a limiter that is down
+            internal_error("requests counted outside")
+            waits = [None] * len(asked)
+        now = self._clock.now()
+        for (at, request), wait_ns in zip(asked, waits, strict=True):
+            try:
+                outcomes[at] = self._api.admit(request, wait_ns, now)
+            except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+                outcomes[at] = internal_error("a request")
+
+    async def _reserve(self, nonces: NonceStore, outcomes: list[Reply | Verified | Undecided]) -> None:
         """Put the decision in the place of each heartbeat whose nonce was asked for."""
         now = self._clock.now()
         asked = [

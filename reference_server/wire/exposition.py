@@ -9,11 +9,20 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One number with its name; one that `counts` only grows, and its name on the wire ends in `_total`."""
+
+    name: str
+    help_text: str
+    value: float
+    counts: bool = False
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -32,6 +41,8 @@ class Figures(msgspec.Struct, frozen=True):
     nonces: int
     rate_limit_buckets: int
     rate_limited: int
+    heartbeat_answers: Mapping[int, int]
+    more: Sequence[Figure] = ()
 
 
 class _Collector:
@@ -78,6 +89,17 @@ class _Collector:
         for reason, count in figures.failures_by_reason.items():
             by_reason.add_metric([reason], count)
         yield by_reason
+        answers = CounterMetricFamily(
+            "hatchfarm_heartbeats",
+            "Heartbeats that were decided, by the status of the answer; what the rate limit refuses never gets so far.",
+            labels=["status"],
+        )
+        for status, count in sorted(figures.heartbeat_answers.items()):
+            answers.add_metric([str(status)], count)
+        yield answers
+        for figure in figures.more:
+            family = CounterMetricFamily if figure.counts else GaugeMetricFamily
+            yield family(figure.name, figure.help_text, value=float(figure.value))
 
 
 def expose(figures: Figures) -> bytes:

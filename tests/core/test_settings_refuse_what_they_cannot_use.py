@@ -56,6 +56,24 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     ),
     "RATE_LIMIT_BURST": ("rate_limit_burst", "1", 1, ["0", "-20", "1000000001"], NO_WHOLE_NUMBERS),
     "AUDIT_EVENTS_PER_STREAM": ("audit_events_per_stream", "1", 1, ["0", "1000001"], NO_WHOLE_NUMBERS),
+    "REDIS_ADDR": (
+        "redis_addr",
+        "[::1]:6379",
+        "[::1]:6379",
+        [],
+        ["localhost", ":6379", "a:", "a:0", "a:65536", "::1:6379", "a b:1", "a:6_3", "a: 1", "redis://a:1", "a@b:1"],
+    ),
+    "REDIS_NONCE_FALLBACK": ("redis_nonce_fallback", "true", True, [], NO_FLAGS),
+    "REDIS_RATE_LIMIT_ENABLED": ("redis_rate_limit_enabled", "false", False, [], NO_FLAGS),
+    "REDIS_RATE_LIMIT_MAX_REQUESTS": (
+        "redis_rate_limit_max_requests",
+        "1",
+        1,
+        ["0", "-1", "100001"],
+        NO_WHOLE_NUMBERS,
+    ),
+    "REDIS_RATE_LIMIT_WINDOW_SECONDS": ("redis_rate_limit_window_seconds", "10", 10, ["0", "3601"], NO_WHOLE_NUMBERS),
+    "REDIS_RATE_LIMIT_FALLBACK": ("redis_rate_limit_fallback", "false", False, [], NO_FLAGS),
     **{
         variable: (field, "0.05", 0.05, ["0", "-1", "0.04", "3601"], [*NO_NUMBERS, "inf"])
         for variable, field in (
@@ -66,7 +84,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         )
     },
 }
-FREE_TEXT = {"HOST", "TLS_CERT_FILE", "TLS_KEY_FILE", "MACHINE_CERT_SIGNING_KEY_FILE"}
+FREE_TEXT = {"HOST", "TLS_CERT_FILE", "TLS_KEY_FILE", "MACHINE_CERT_SIGNING_KEY_FILE", "REDIS_PASSWORD"}
 """Their values are tried where they are used: files are opened, the address is listened on."""
 DEFAULTS = {
     "HOST": "127.0.0.1",
@@ -83,6 +101,13 @@ DEFAULTS = {
     "RATE_LIMIT_REFILL_PER_SECOND": "5.0",
     "RATE_LIMIT_BURST": "20",
     "AUDIT_EVENTS_PER_STREAM": "5000",
+    "REDIS_ADDR": "",
+    "REDIS_PASSWORD": "",
+    "REDIS_NONCE_FALLBACK": "false",
+    "REDIS_RATE_LIMIT_ENABLED": "false",
+    "REDIS_RATE_LIMIT_MAX_REQUESTS": "20",
+    "REDIS_RATE_LIMIT_WINDOW_SECONDS": "1",
+    "REDIS_RATE_LIMIT_FALLBACK": "true",
     "HTTP_HEADER_TIMEOUT_SECONDS": "10.0",
     "HTTP_BODY_TIMEOUT_SECONDS": "30.0",
     "HTTP_IDLE_TIMEOUT_SECONDS": "75.0",
@@ -165,13 +190,14 @@ def test_a_setting_of_a_later_version_may_be_off(variable: str, text: str) -> No
 
 
 def test_later_versions_promises_are_all_refused() -> None:
-    """Durability and sharing are promises: to ignore one of these settings would break it."""
-    assert NOT_YET.keys() == {
-        "HATCHFARM_STATE_FILE",
-        "WORKER_STATUS_STATE_FILE",
-        "REDIS_ADDR",
-        "REDIS_RATE_LIMIT_ENABLED",
-    }
+    """Durability is a promise: to ignore one of these settings would break it."""
+    assert NOT_YET.keys() == {"HATCHFARM_STATE_FILE", "WORKER_STATUS_STATE_FILE"}
+
+
+def test_a_shared_rate_limit_needs_a_redis() -> None:
+    assert "REDIS_ADDR" in refusal({"REDIS_RATE_LIMIT_ENABLED": "true"})
+    both = load_settings({"REDIS_RATE_LIMIT_ENABLED": "true", "REDIS_ADDR": "redis.test:6379"})
+    assert both.redis_rate_limit_enabled
 
 
 @pytest.mark.parametrize("lone", ["TLS_CERT_FILE", "TLS_KEY_FILE"])

@@ -54,7 +54,8 @@ class Held:
         self.nonces = GatedNonces()
         settings = Settings(api_token=API_TOKEN, port=0, rate_limit_burst=1_000_000)
         signer = CertificateSigner.from_seed(bytes(range(32)))
-        self.api = Api(settings, SeededEntropy("api"), signer, START, nonces=self.nonces)
+        self.api = Api(settings, SeededEntropy("api"), signer, START)
+        self.api.share(self.nonces)
         self.machine: Machine = enrol(self.api)
 
     def beat(self, nonce: str) -> bytes:

@@ -91,7 +91,7 @@ def _restored() -> Iterator[None]:
         ("HTTP_IDLE_TIMEOUT_SECONDS", "0", "0.05"),
         ("TLS_CERT_FILE", "/dev/null", "TLS_KEY_FILE"),
         ("MACHINE_CERT_SIGNING_KEY_FILE", "/nowhere/key.pem", "/nowhere/key.pem"),
-        ("REDIS_ADDR", "localhost:6379", "does not have"),
+        ("REDIS_ADDR", "localhost", "host:port"),
         ("HATCHFARM_STATE_FILE", "state.json", "does not have"),
     ],
 )

@@ -1,0 +1,175 @@
+"""The rate limit that instances share: never more than it allows in any window, whoever is asked (contract §6)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from reference_server.adapters.redis_limiter import SCRIPTS, RedisLimiter
+from reference_server.adapters.redis_link import RedisLink
+from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
+from reference_server.settings import Settings
+from tests.redis.instances import PATIENCE_SECONDS
+from tests.redis.redis_servers import proxy_to, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SECOND_NS = 1_000_000_000
+SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
+REQUESTS = 1_000_000 if SOAK else 100_000
+
+
+@asynccontextmanager
+async def limiter(
+    port: int, most: int = 20, window_seconds: int = 1, wait_seconds: float = REDIS_WAIT_SECONDS
+) -> AsyncIterator[RedisLimiter]:
+    """Run one instance's limiter."""
+    link = RedisLink("127.0.0.1", port, "", SCRIPTS, wait_seconds=wait_seconds)
+    settings = Settings(redis_rate_limit_max_requests=most, redis_rate_limit_window_seconds=window_seconds)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(link.run)
+        yield RedisLimiter(link, settings)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_gets_as_many_as_a_window_admits_over_all_instances() -> None:
+    async with redis_server() as redis, limiter(redis.port, 4, 60) as a, limiter(redis.port, 4, 60) as b:
+        assert await a.take(["c", "c", "c"]) == [0, 0, 0]
+        first, second = await b.take(["c", "c"])
+        assert first == 0
+        assert second is not None
+        assert 59 * SECOND_NS < second <= 60 * SECOND_NS
+        assert await b.take(["d"]) == [0]
+
+
+async def test_what_is_refused_does_not_count() -> None:
+    """A client that keeps asking gets its next request as soon as one that does not."""
+    async with redis_server() as redis, limiter(redis.port, 1, 1) as a:
+        assert await a.take(["c"]) == [0]
+        refused = 0
+        with trio.fail_after(PATIENCE_SECONDS):
+            began = trio.current_time()
+            while await a.take(["c"]) != [0]:
+                refused += 1
+        assert refused > 5
+        assert 0.9 < trio.current_time() - began < 1.9
+
+
+async def test_the_wait_it_tells_is_when_the_next_request_passes() -> None:
+    """Moving what was admitted into the past by just as much is waiting for it."""
+    async with redis_server() as redis, limiter(redis.port, 2, 60) as a:
+        assert await a.take(["c", "c"]) == [0, 0]
+        (wait_ns,) = await a.take(["c"])
+        assert wait_ns
+        moments = (await redis.says("LRANGE", "hf:limit:c", "0", "-1")).split()
+        short_us, enough_us = wait_ns // 1000 - 1_000_000, wait_ns // 1000
+        for back_us, passes in ((short_us, False), (enough_us, True)):
+            await redis.says("DEL", "hf:limit:c")
+            await redis.says("RPUSH", "hf:limit:c", *(str(int(moment) - back_us) for moment in moments))
+            assert ((await a.take(["c"])) == [0]) is passes
+
+
+async def test_a_key_lives_no_longer_than_it_is_needed_and_holds_no_more_than_that() -> None:
+    async with redis_server() as redis, limiter(redis.port, 5, 10) as a:
+        for _ in range(4):
+            await a.take(["c"] * 7)
+        assert await redis.says("LLEN", "hf:limit:c") == "5"
+        assert 9_000 < int(await redis.says("PTTL", "hf:limit:c")) <= 10_001
+
+
+async def test_a_lower_limit_of_a_restarted_server_holds_at_once() -> None:
+    async with redis_server() as redis:
+        async with limiter(redis.port, 10, 60) as a:
+            assert await a.take(["c"] * 10) == [0] * 10
+        async with limiter(redis.port, 3, 60) as b:
+            assert await b.take(["c"]) != [0]
+            assert await b.take(["d"] * 3) == [0] * 3
+
+
+async def test_a_clock_set_back_locks_a_client_out_for_one_window_at_most() -> None:
+    async with redis_server() as redis, limiter(redis.port, 2, 1) as a:
+        seconds, _ = (await redis.says("TIME")).split()
+        future_us = (int(seconds) + 3600) * 1_000_000
+        await redis.says("RPUSH", "hf:limit:c", str(future_us))
+        await redis.says("EXPIRE", "hf:limit:c", "3601")
+        (wait_ns,) = await a.take(["c"])
+        assert wait_ns == SECOND_NS
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await a.take(["c"]) != [0]:
+                pass
+        assert int(await redis.says("LINDEX", "hf:limit:c", "-1")) < future_us - 1_000_000_000
+
+
+async def test_a_batch_of_many_clients_is_answered_in_order() -> None:
+    clients = [f"c{number}" for number in range(2 * REDIS_BATCH_MAX + 1)]
+    async with redis_server() as redis, limiter(redis.port, 1, 60) as a:
+        await a.take([clients[0], clients[-1]])
+        waits = await a.take(clients)
+        assert [at for at, wait in enumerate(waits) if wait != 0] == [0, len(clients) - 1]
+
+
+async def test_a_lost_answer_lets_no_request_too_many_through() -> None:
+    async with (
+        redis_server() as redis,
+        proxy_to(redis) as proxy,
+        limiter(proxy.port, 3, 60, wait_seconds=PATIENCE_SECONDS) as a,
+    ):
+        proxy.swallow = 1
+        assert await a.take(["c", "c"]) == [0, pytest.approx(60 * SECOND_NS, rel=0.2)]
+
+
+async def test_while_redis_is_down_nobody_can_tell_and_it_heals() -> None:
+    async with redis_server() as redis, limiter(redis.port) as a:
+        redis.pause()
+        assert await a.take(["c", "d"]) == [None, None]
+        assert a.failures == 2
+        redis.resume()
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await a.take(["c"]) == [None]:
+                await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("window_seconds", [1, 10])
+async def test_no_window_ever_holds_more_than_it_admits_over_three_instances(window_seconds: int) -> None:
+    """A request was admitted between its sending and its answer: those that lie wholly within a window must be few.
+
+    Every client asks every instance far more often than it may, for longer than two windows of a second or one of ten.
+    """
+    most, askers, batch = 20, 6, [f"c{number % 25}" for number in range(100)]
+    length_seconds = max(3.0, 1.2 * window_seconds)
+    turn_seconds = length_seconds * askers * len(batch) / REQUESTS
+    admitted: dict[str, list[tuple[float, float]]] = {client: [] for client in batch}
+
+    async with (
+        redis_server() as redis,
+        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as a,
+        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as b,
+        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as c,
+        trio.open_nursery() as nursery,
+    ):
+        began = trio.current_time()
+
+        async def ask(one: RedisLimiter, first: int) -> None:
+            turned = batch[first:] + batch[:first]
+            for turn in range(REQUESTS // askers // len(batch)):
+                await trio.sleep_until(began + turn * turn_seconds)
+                sent = trio.current_time()
+                waits = await one.take(turned)
+                answered = trio.current_time()
+                for client, wait in zip(turned, waits, strict=True):
+                    if wait == 0:
+                        admitted[client].append((sent, answered))
+
+        for number in range(askers):
+            nursery.start_soon(ask, (a, b, c)[number % 3], 7 * number)
+    same_clock = 0.999  # this process's monotonic clock and the time of Redis may run apart by half of that
+    for spans in admitted.values():
+        assert len(spans) >= most * (length_seconds // window_seconds)
+        for _, end in spans:
+            within = [span for span in spans if span[1] <= end and span[0] > end - window_seconds * same_clock]
+            assert len(within) <= most
