@@ -72,7 +72,8 @@ conversations = st.lists(st.one_of(*KINDS.values()), max_size=6)
 
 def cut(data: bytes, sizes: list[int]) -> list[bytes]:
     """Cut bytes into pieces of these sizes, over and over."""
-    pieces, start = [], 0
+    pieces: list[bytes] = []
+    start = 0
     while start < len(data):
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(data[start : start + size])
