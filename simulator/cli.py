@@ -324,6 +324,20 @@ def bench_memory(
     raise typer.Exit(measure(machines, out))
 
 
+@bench_app.command("conduct")
+def bench_conduct(
+    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
+    seconds: Annotated[
+        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=1)
+    ] = 8.0,
+    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Measure what it costs that Locust conducts the fleet, in alternation."""
+    from benchmarks.conduct import main as measure  # noqa: PLC0415 - as above
+
+    raise typer.Exit(measure(rounds, seconds, out))
+
+
 def main() -> None:
     """Run the command."""
     app()

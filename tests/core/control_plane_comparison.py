@@ -155,6 +155,7 @@ class Comparison:
             "hatchfarm_worker_auth_failures_total": len(failures),
             "hatchfarm_worker_auth_failures_unattributed_total": sum(not known for _, _, known in failures),
             "hatchfarm_rate_limited_total": 0,
+            'hatchfarm_heartbeats_total{status="200"}': len(self.model.accepted),
             **{f'{by_reason}{{reason="{name}"}}': sum(name == each for _, each, _ in failures) for name in REASONS},
         }
         assert {name: shown[name] for name in exact} == exact

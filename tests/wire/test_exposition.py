@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from reference_server.core.state import HEARTBEAT_STATUSES
 from reference_server.wire.exposition import Figures, expose
 
 counts = st.integers(0, 10**12)
@@ -25,6 +26,7 @@ values = st.fixed_dictionaries(
         "nonces": counts,
         "rate_limit_buckets": counts,
         "rate_limited": counts,
+        "heartbeat_answers": st.fixed_dictionaries(dict.fromkeys(HEARTBEAT_STATUSES, counts)),
     },
 )
 
@@ -53,5 +55,8 @@ def test_prometheus_reads_what_was_written(values: dict[str, Any]) -> None:
     expected |= {
         ("hatchfarm_worker_auth_failures_by_reason_total", reason): shown.failures_by_reason[reason]
         for reason in REASONS
+    }
+    expected |= {
+        ("hatchfarm_heartbeats_total", str(status)): count for status, count in shown.heartbeat_answers.items()
     }
     assert samples == expected
