@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("tests.report.chromium", "tests.report.runs")
+pytest.register_assert_rewrite("tests.chromium", "tests.report.runs")
 
 from simulator.checkers import CHECKERS, run_checkers  # noqa: E402 - after what is registered above
+from tests.chromium import chromium  # noqa: E402 - as above
 from tests.report import runs  # noqa: E402 - it has asserts to rewrite first
-from tests.report.chromium import chromium  # noqa: E402 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
     from simulator.history import History
-    from tests.report.chromium import Browser
+    from tests.chromium import Browser
 
 
 FIVE = ("alerts", "replay", "answers", "attacks", "generator")

@@ -1,4 +1,4 @@
-"""Chromium as a reader of pages: what it logs, what it asks the network for, and how wide a page becomes.
+"""Chromium as a reader of pages: what it logs, what it asks the network for, how wide a page becomes; and as its user.
 
 It is driven through DevTools over a pipe, so that nothing listens and nothing has to be waited for but answers.
 """
@@ -35,6 +35,13 @@ FLAGS = (
 )
 COMPLAINTS = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Audits.issueAdded")
 """The events by which Chromium tells what it dislikes about a page: errors, warnings, policy violations, oddities."""
+WAIT = """(condition, milliseconds) => new Promise((resolve, reject) => {
+  const look = () => { const value = condition(); if (value) { watcher.disconnect(); resolve(value); } };
+  const watcher = new MutationObserver(look);
+  watcher.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
+  setTimeout(() => { watcher.disconnect(); reject(Error(document.body.innerText)); }, milliseconds);
+  look();
+})"""
 FIRST_FREE = 10
 """File descriptors below are spoken for: Chromium reads commands from 3 and writes answers to 4."""
 
@@ -88,12 +95,10 @@ class Browser:
         while not any(event.get("method") == method for event in self._events):
             self._events.append(self._receive())
 
-    def visit(
-        self, page: Path | str, width: int, *, dark: bool = False, picture: bool = False, **expressions: str
-    ) -> Visit:
-        """Open a page, or an address, at this width in CSS pixels, and evaluate expressions in it, in order."""
+    def _open(self, page: Path | str, width: int, *, dark: bool) -> str:
+        """Load a page in a tab of its own, which is the current one until it is closed; gives the tab."""
         self._session, self._events = "", []
-        target = self._send("Target.createTarget", url="about:blank")["targetId"]
+        target = str(self._send("Target.createTarget", url="about:blank")["targetId"])
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Audits", "Security"):
             self._send(f"{domain}.enable")
@@ -104,10 +109,54 @@ class Browser:
         self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self._send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         self._until("Page.loadEventFired")
+        return target
+
+    def _close(self, target: str) -> None:
+        self._session = ""
+        self._send("Target.closeTarget", targetId=target)
+
+    @contextmanager
+    def tab(self, page: Path | str, width: int) -> Iterator[None]:
+        """Open a page and keep it open, to be used with the methods below."""
+        target = self._open(page, width, dark=False)
+        try:
+            yield
+        finally:
+            self._close(target)
+
+    def evaluate(self, expression: str) -> Any:
+        """Give the value of an expression in the open page, and of a promise what it comes to. An error in it fails."""
+        answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, (expression, answer["exceptionDetails"])
+        return answer["result"].get("value", answer["result"])
+
+    def wait(self, expression: str, seconds: float) -> Any:
+        """Give the first value of an expression that is true, as the page changes. Fails when there is none by then."""
+        return self.evaluate(f"({WAIT})(() => ({expression}), {seconds * 1000:.0f})")
+
+    def write(self, selector: str, text: str) -> None:
+        """Write into a field, in place of what it holds, as a keyboard does."""
+        self.evaluate(
+            f"(field => {{ field.focus(); field.select(); }})(document.querySelector({json.dumps(selector)}))"
+        )
+        self._send("Input.insertText", text=text)
+
+    def press(self, element: str) -> None:
+        """Click the middle of an element, given as an expression, as a mouse does."""
+        x, y = self.evaluate(
+            f"(box => [box.x + box.width / 2, box.y + box.height / 2])(({element}).getBoundingClientRect())"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def visit(
+        self, page: Path | str, width: int, *, dark: bool = False, picture: bool = False, **expressions: str
+    ) -> Visit:
+        """Open a page, or an address, at this width in CSS pixels, and evaluate expressions in it, in order."""
+        target = self._open(page, width, dark=dark)
         visit = Visit()
         for name, expression in expressions.items():
-            result = self._send("Runtime.evaluate", expression=expression, returnByValue=True)["result"]
-            visit.values[name] = result.get("value", result)
+            visit.values[name] = self.evaluate(expression)
         if picture:
             shot = self._send("Page.captureScreenshot", captureBeyondViewport=True, format="png")
             visit.picture = base64.b64decode(shot["data"])
@@ -118,8 +167,7 @@ class Browser:
                 visit.requests.append(parameters["request"]["url"])
             elif method in COMPLAINTS:
                 visit.complaints.append(json.dumps(parameters))
-        self._session = ""
-        self._send("Target.closeTarget", targetId=target)
+        self._close(target)
         return visit
 
 
