@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         PartRecord,
         Revocation,
         Scrape,
+        StatusReading,
     )
 
 SECOND_NS = 1_000_000_000
@@ -189,6 +190,7 @@ class History:
     audit_readings: list[AuditReading]
     troubles: list[Trouble]
     faults: list[Fault]
+    status_readings: list[StatusReading]
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
 
@@ -209,6 +211,7 @@ class History:
         self.audit_readings = []
         self.troubles = []
         self.faults = []
+        self.status_readings = []
         self.parts = []
         self.locust_counts = []
 

@@ -10,6 +10,8 @@ DURATION_MAX_SECONDS = 7 * 86_400
 SEED_MAX = (1 << 63) - 1
 """What a signed 64-bit integer holds: TOML promises no more, and no reader of verdict.json is surprised."""
 ATTACK_RATE_MAX = 10_000
+STATUSES_READ_MAX = 20_000
+"""Machines whose status is read after a fault: forty pages, and hardly a second of a server's time."""
 FAULTS_MAX = 100
 """Each costs a server a second or so, in which a run proves nothing else."""
 ATTACKS_MAX = 200

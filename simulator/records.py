@@ -152,6 +152,15 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class StatusReading(msgspec.Struct, frozen=True):
+    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none."""
+
+    owner_id: str
+    sent_ns: int
+    answered_ns: int
+    ages: dict[str, float]
+
+
 METRICS_PAGE = "metrics page"
 """What a trouble is about when a scrape was answered with a page that is none."""
 

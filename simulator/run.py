@@ -215,17 +215,18 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
     """Run the fleet against the target, or a server started for it."""
     scenario = request.scenario
     async with AsyncExitStack() as stack:
-        server = faults = None
+        server = deployment = faults = None
         sides: dict[str, Target] = {}
         url = request.target
         if url is None:
             deployment = await stack.enter_async_context(
                 own_deployment(scenario.server, request.token, request.server_settings)
             )
-            server, faults = deployment.server, FaultPlayer(scenario.faults, deployment, outcome.history)
-            url = server.url
+            server, url = deployment.server, deployment.server.url
             sides = await _side_servers(request, stack)
         target = parse_target(url, request.token)
+        if deployment is not None:
+            faults = FaultPlayer(scenario, deployment, target, outcome.history)
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)

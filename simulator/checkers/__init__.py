@@ -10,6 +10,7 @@ from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
 from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.credentials import check_credentials
+from simulator.checkers.durability import check_durability
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
@@ -33,6 +34,7 @@ CHECKERS: Mapping[str, Checker] = {
     "revocation": check_revocation,
     "credentials": check_credentials,
     "audit": check_audit,
+    "durability": check_durability,
     "limits": check_limits,
     "answers": check_answers,
     "attacks": check_attacks,

@@ -196,6 +196,7 @@ class Conductor:
         merged = merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
         merged.locust_counts = self._counts
         merged.faults = self._history.faults
+        merged.status_readings = self._history.status_readings
         return merged
 
     # --- the course of a run

@@ -43,6 +43,7 @@ class Rule(msgspec.Struct, frozen=True):
 _BOUNDS = "Every figure of the metrics page lies within the bounds that follow from what was sent and answered."
 _AGREES = "An alert's gauge is on exactly when its count has reached the threshold, within one scrape."
 _LIVING = "Only a machine's own latest certificate is accepted, until its end."
+_KEPT = "What was acknowledged survives `kill -9` and power loss."
 _LIMIT = "Each client gets through as many requests as its token bucket holds, and no fewer."
 _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
@@ -71,6 +72,14 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         "Nothing that is sent after an acknowledged revoke is accepted.",
         8.1,
     ),
+    "durability.not-started": ("The server did not come up again", "A server starts from what it has written.", 9.1),
+    "durability.not-healed": ("The server did not recover from a fault", "It serves again once the fault is over.", 7.5),
+    "durability.machine": ("A registered machine was gone after a fault", _KEPT, 8.1),
+    "durability.heartbeat": ("An accepted heartbeat was gone after a fault", _KEPT, 7.5),
+    "durability.forgotten": ("A machine was refused as a stranger after a restart", _KEPT, 8.1),
+    "durability.nonce": ("A nonce was accepted again after a restart", _KEPT, 9.1),
+    "durability.revocation": ("A revoked consent was good again after a restart", _KEPT, 9.1),
+    "durability.refused": ("A refused heartbeat had taken effect", "What is refused changes nothing.", 7.5),
     "credentials.unissued": ("A certificate that was never issued was accepted", _LIVING, 9.1),
     "credentials.foreign": ("Another machine's certificate was accepted", _LIVING, 8.8),
     "credentials.rotated-out": ("A certificate that had been replaced was accepted", _LIVING, 7.5),

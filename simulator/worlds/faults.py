@@ -9,24 +9,33 @@ import trio
 
 from simulator.records import Fault
 from simulator.redis_process import RedisError
-from simulator.scenario.values import SECOND_NS
+from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
 from simulator.server_process import ServerError
+from simulator.worlds.statuses import StatusReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from simulator.deployment import Deployment
     from simulator.history import History
     from simulator.redis_process import RedisProcess
-    from simulator.scenario.values import FaultOptions
+    from simulator.scenario.values import FaultOptions, Scenario
+    from simulator.worlds.target import Target
+
+LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
 
 
 class FaultPlayer:
-    """Plays faults against a deployment, those of one subject one after the other, and notes each in the history."""
+    """Plays a scenario's faults on a deployment, those of one subject one after the other, and notes each.
 
-    def __init__(self, faults: Sequence[FaultOptions], deployment: Deployment, history: History) -> None:
-        self._faults = sorted(faults, key=lambda fault: (fault.subject, fault.at_ns))
+    After those that a server must survive with all that it had acknowledged, owners look what it still knows.
+    """
+
+    def __init__(self, scenario: Scenario, deployment: Deployment, target: Target, history: History) -> None:
+        self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
+        self._durable = scenario.server.durable
         self._deployment = deployment
+        self._target = target
         self._history = history
 
     async def play(self, now: Callable[[], int]) -> None:
@@ -42,6 +51,8 @@ class FaultPlayer:
         for fault in faults:
             await trio.sleep(max(0, fault.at_ns - now()) / SECOND_NS)
             await self._play_one(fault, now)
+            if self._durable and fault.kind in LOOKED_AFTER:
+                await StatusReader(self._target, self._history, now).read(self._history.owners)
 
     async def _play_one(self, fault: FaultOptions, now: Callable[[], int]) -> None:
         began_from_ns = now()

@@ -21,6 +21,7 @@ from simulator.records import (
     MachineRecord,
     Revocation,
     Scrape,
+    StatusReading,
     Trouble,
 )
 

@@ -115,7 +115,7 @@ def measured(history: History) -> dict[str, list[float]]:
 
 def merged_without_scrapes(history: History) -> History:
     other = history.with_rows(history.rows())
-    other.scrapes, other.audit_readings = [], []
+    other.scrapes, other.audit_readings, other.status_readings = [], [], []
     return other
 
 

@@ -1,0 +1,255 @@
+"""The durability checker: what was acknowledged before a fault is there after it, and what was refused is not (§7).
+
+It looks at three things: what owners were shown of their machines once the server answered again, what the server said
+from then on to those it had registered, and whether anything it had used up or ended came to life again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from simulator.checkers.excused import healed_ns
+from simulator.checkers.lives import life_of, restarts_of
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+    from simulator.records import StatusReading
+
+UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
+STRANGERS = (401, 403, 404)
+"""How a server refuses a machine or a consent that it does not know (contract §3, §4)."""
+AGE_STEP_NS = SECOND_NS
+"""A server may show ages in whole seconds."""
+SENT_MIN = 10
+"""Honest heartbeats after a fault that say whether a server has healed."""
+LISTENING = "cannot listen"
+"""What a server says whose port somebody else holds."""
+
+
+def check_durability(history: History, facts: Facts) -> Verdict:
+    """Hold what a server knew and did after each fault against what it had acknowledged before."""
+    if not history.faults:
+        return Verdict("durability", Status.PASS, "No fault was part of this run.")
+    rows = history.rows()
+    findings = [*_not_started(history), *_not_healed(history, rows)]
+    looked: set[str] = set()
+    tried_again = 0
+    if facts.durable:
+        findings += _used_up(history, rows)
+        findings += _strangers(history, rows)
+        for reading in history.status_readings:
+            findings += _shown(history, rows, reading)
+            looked |= reading.ages.keys()
+        tried_again = _tried_again(history, rows)
+    findings.sort(key=lambda finding: finding.at_ns)
+    figures: dict[str, Any] = {
+        "violations": len(findings),
+        "faults": len(history.faults),
+        "restarts": len(restarts_of(history)),
+        "machines_looked_at": len(looked),
+        "nonces_tried_again": tried_again,
+    }
+    if findings:
+        summary = f"{len(findings)} breaches of what was acknowledged; {findings[0].message}."
+        return Verdict("durability", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+    problems = [one for one in history.faults if one.problem]
+    if problems:
+        summary = f"A fault did not happen as it should: {problems[0].kind}: {problems[0].problem}."
+        return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
+    if not facts.durable:
+        kept = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
+        summary = f"The server answered again after each of {len(history.faults)} faults{kept}."
+        return Verdict("durability", Status.PASS, summary, (), figures)
+    if restarts_of(history) and not looked:
+        summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."
+        return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
+    summary = (
+        f"After {len(history.faults)} faults the server knew all {len(looked)} machines that were looked at and "
+        f"nothing that it had refused; {tried_again} of the nonces accepted before a restart were tried again."
+    )
+    return Verdict("durability", Status.PASS, summary, (), figures)
+
+
+def _not_started(history: History) -> Iterator[Finding]:
+    """Find restarts after which the server did not come up, or Redis faults that the server did not survive."""
+    for one in restarts_of(history):
+        if one.problem and LISTENING not in one.problem:
+            message = f"after {one.kind} at {_seconds(one.began_from_ns)} {one.problem}"
+            yield Finding("durability.not-started", message, one.ended_to_ns, {"kind": one.kind, "said": one.problem})
+
+
+def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
+    """Find faults after which honest heartbeats were sent in time and not one was accepted."""
+    beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
+    beats = beats[beats["expected"] == Answer.ACCEPTED]
+    faults = sorted(history.faults, key=lambda one: one.began_from_ns)
+    for number, one in enumerate(faults):
+        until_ns = faults[number + 1].began_from_ns if number + 1 < len(faults) else NEVER_NS
+        sent = beats[(beats["sent_ns"] > healed_ns(one)) & (beats["answered_ns"] < until_ns)]
+        if len(sent) >= SENT_MIN and not (sent["got"] == Answer.ACCEPTED).any() and not one.problem:
+            message = (
+                f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "
+                f"{_seconds(healed_ns(one))} on none was accepted"
+            )
+            evidence = {"kind": one.kind, "sent": len(sent), "statuses": sorted(set(sent["status"].tolist()))}
+            yield Finding("durability.not-healed", message, healed_ns(one), evidence)
+
+
+def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
+    """Find nonces and revoked consents that were good again in a later life."""
+    accepted = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.ACCEPTED)]
+    accepted = accepted[np.argsort(accepted["sent_ns"], kind="stable")]
+    life = life_of(history, accepted["sent_ns"])
+    which = _nonces(accepted)
+    first = np.full(len(accepted), len(accepted), dtype=np.int64)
+    np.minimum.at(first, which, np.arange(len(accepted)))
+    before = first[which]
+    for at in np.flatnonzero(life[before] < life).tolist():
+        one, again = accepted[before[at]], accepted[at]
+        message = (
+            f"machine {again['machine']} had nonce {bytes(again['nonce']).hex()} accepted at "
+            f"{_seconds(one['sent_ns'])}, and after a restart again at {_seconds(again['sent_ns'])}"
+        )
+        yield Finding("durability.nonce", message, int(again["sent_ns"]), _requests(one, again))
+    for revocation in history.revocations:
+        ended = life_of(history, np.array([revocation.answered_ns]))[0]
+        under = accepted[(accepted["consent"] == revocation.consent) & (life > ended)]
+        if revocation.answered_ns != NEVER_NS and revocation.consent != NONE and len(under):
+            consent = history.consents[revocation.consent - 1]
+            message = (
+                f"consent {consent.consent_id} was revoked by {_seconds(revocation.answered_ns)}, and after a restart "
+                f"a heartbeat under it was accepted at {_seconds(under['sent_ns'][0])}"
+            )
+            evidence = {"consent": consent.consent_id, "revoked_ns": revocation.answered_ns, **_requests(under[0])}
+            yield Finding("durability.revocation", message, int(under["sent_ns"][0]), evidence)
+
+
+def _strangers(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
+    """Find honest machines that a later life refused as one refuses a stranger, and what it had granted them."""
+    honest = rows[(rows["campaign"] == HONEST) & (rows["machine"] != NO_MACHINE)]
+    life = life_of(history, honest["sent_ns"])
+    refused = (honest["got"] == Answer.UNEXPECTED) & np.isin(honest["status"], STRANGERS)
+    registered = honest[(honest["operation"] == Operation.REGISTER) & (honest["got"] == Answer.ACCEPTED)]
+    born = dict(zip(registered["machine"].tolist(), registered, strict=True))
+    accused: set[int] = set()
+    for row, number in zip(honest[refused], life[refused].tolist(), strict=True):
+        machine = int(row["machine"])
+        granted = born.get(machine)
+        if granted is None or machine in accused or life_of(history, granted["sent_ns"].reshape(1))[0] >= number:
+            continue
+        accused.add(machine)
+        record = history.machines.get(machine)
+        operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
+        message = (
+            f"machine {machine}, registered by {_seconds(granted['answered_ns'])}, had a {operation} refused with HTTP "
+            f"{row['status']} at {_seconds(row['sent_ns'])}, after a restart"
+        )
+        evidence = {"worker_id": record.worker_id if record else "", **_requests(granted, row)}
+        yield Finding("durability.forgotten", message, int(row["sent_ns"]), evidence)
+
+
+def _shown(history: History, rows: NDArray[Any], reading: StatusReading) -> Iterator[Finding]:
+    """Hold what an owner was shown after a fault against what its machines had been granted, and had sent."""
+    registered = rows[(rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED)]
+    beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["sent_ns"] <= reading.answered_ns)]
+    beats = beats[np.argsort(beats["machine"], kind="stable")]
+    for row in registered[registered["answered_ns"] < reading.sent_ns]:
+        machine = int(row["machine"])
+        record = history.machines.get(machine)
+        if record is None or record.owner_id != reading.owner_id:
+            continue
+        age = reading.ages.get(record.worker_id)
+        evidence = {"worker_id": record.worker_id, "owner": record.owner_id, "read_ns": reading.sent_ns}
+        if age is None:
+            message = (
+                f"{record.worker_id}, registered by {_seconds(row['answered_ns'])}, was not shown at {_when(reading)}"
+            )
+            yield Finding("durability.machine", message, reading.sent_ns, {**evidence, **_requests(row)})
+            continue
+        mine = beats[(beats["machine"] == machine) & (beats["sent_ns"] <= reading.answered_ns)]
+        yield from _aged(mine, age, reading, evidence)
+
+
+def _aged(beats: NDArray[Any], age: float, reading: StatusReading, evidence: dict[str, Any]) -> Iterator[Finding]:
+    """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been."""
+    accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns)]
+    if len(accepted):
+        last = accepted[np.argmax(accepted["sent_ns"])]
+        most_ns = reading.answered_ns - int(last["sent_ns"])
+        if age < 0 or age * SECOND_NS > most_ns + AGE_STEP_NS + slack_ns_of(most_ns):
+            message = (
+                f"{evidence['worker_id']} had a heartbeat accepted that was sent at {_seconds(last['sent_ns'])}, and "
+                f"at {_when(reading)} its last one was {'none' if age < 0 else f'{age:g} s old'}"
+            )
+            yield Finding("durability.heartbeat", message, reading.sent_ns, {**evidence, "age": age, **_requests(last)})
+    done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], UNKNOWN_OUTCOME)]
+    newest_ns = int(done["answered_ns"].max(initial=-1))
+    least_ns = reading.sent_ns - newest_ns
+    refused = beats[(beats["got"] == Answer.UNAVAILABLE) & (beats["answered_ns"] < reading.sent_ns)]
+    if age >= 0 and len(refused) and age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)):
+        last = refused[-1]
+        message = (
+            f"{evidence['worker_id']} had a heartbeat refused with HTTP {last['status']} that was sent at "
+            f"{_seconds(last['sent_ns'])}, and at {_when(reading)} its last accepted one was {age:g} s old"
+        )
+        yield Finding("durability.refused", message, reading.sent_ns, {**evidence, "age": age, **_requests(last)})
+
+
+def _tried_again(history: History, rows: NDArray[Any]) -> int:
+    """Count the nonces that were accepted in one life and sent again in a later one."""
+    beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["machine"] != NO_MACHINE)]
+    life = life_of(history, beats["sent_ns"])
+    which = _nonces(beats)
+    judged = ~np.isin(beats["got"], [Answer.LOST, Answer.UNAVAILABLE, Answer.RATE_LIMITED])
+    first = np.full(len(beats), NEVER_NS, dtype=np.int64)
+    accepted = beats["got"] == Answer.ACCEPTED
+    np.minimum.at(first, which[accepted], life[accepted])
+    last = np.full(len(beats), -1, dtype=np.int64)
+    np.maximum.at(last, which[judged], life[judged])
+    return int((first < last).sum())
+
+
+def _nonces(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Number the nonces of rows, each machine's its own."""
+    keys = np.empty(len(rows), dtype=[("machine", "<i4"), ("high", "<u8"), ("low", "<u4")])
+    keys["machine"] = rows["machine"]
+    words = np.frombuffer(np.ascontiguousarray(rows["nonce"]).tobytes(), dtype=[("high", "<u8"), ("low", "<u4")])
+    keys["high"], keys["low"] = words["high"], words["low"]
+    _, which = np.unique(keys, return_inverse=True)
+    return which.astype(np.int64)
+
+
+def _requests(*rows: Any) -> dict[str, Any]:
+    """Name requests as evidence: by machine, nonce and times; the acknowledged one first."""
+    return {
+        "requests": [
+            {
+                "machine": int(row["machine"]),
+                "operation": Operation(int(row["operation"])).name.lower(),
+                "nonce": bytes(row["nonce"]).hex(),
+                "status": int(row["status"]),
+                "sent_ns": int(row["sent_ns"]),
+                "answered_ns": int(row["answered_ns"]),
+                "campaign": int(row["campaign"]),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _when(reading: StatusReading) -> str:
+    return _seconds(reading.sent_ns)
+
+
+def _seconds(moment_ns: Any) -> str:
+    return f"{int(moment_ns) / SECOND_NS:.3f}s"
