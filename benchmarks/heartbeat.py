@@ -24,7 +24,7 @@ from simulator.worlds.drive import drive
 from simulator.worlds.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 MACHINES = 1000
@@ -54,10 +54,14 @@ RATIOS = (
 class Server:
     """A benchmark server on its own core."""
 
-    def __init__(self, kind: str, machines: int = 0) -> None:
+    def __init__(self, kind: str, machines: int = 0, settings: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "benchmarks.servers", kind, str(machines)]
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, **(settings or {})},
         )
         pin(self._process.pid, SERVER_CORE)
         if self._process.stdout is None:

@@ -16,6 +16,10 @@ LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
+SNAPSHOT_PIECE_BYTES = 256 * 1024
+"""What a snapshot is written in: a hundred machines' records or so to a system call."""
+COMMIT_RETRY_SECONDS_MAX = 5.0
+"""How long to wait at most before storage that failed is tried again; it starts with a tenth of a second."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 
@@ -50,9 +54,9 @@ LIST_LIMIT_MAX = 500
 JSON_MAX_DEPTH = 64
 """Nesting of a request body outside heartbeats; deeper is refused before it costs stack."""
 
-REDIS_WAIT_SECONDS = 0.15
-"""How long Redis is waited for in all: failing closed takes 250 ms at most (contract §6), on a busy machine too."""
-REDIS_ATTEMPT_SECONDS = 0.06
+REDIS_WAIT_SECONDS = 0.2
+"""How long Redis is waited for in all: failing closed takes 250 ms at most (contract §6)."""
+REDIS_ATTEMPT_SECONDS = 0.1
 """How long each of two attempts waits, so that a lost answer leaves time to connect anew and ask again."""
 REDIS_CONNECT_SECONDS = 1.0
 """How long connecting may take, and each exchange before a connection is used. Whoever asks does not wait that long."""

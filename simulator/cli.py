@@ -324,6 +324,20 @@ def bench_memory(
     raise typer.Exit(measure(machines, out))
 
 
+@bench_app.command("redis")
+def bench_redis(
+    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
+    seconds: Annotated[
+        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
+    ] = 2.0,
+    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Measure what nonces in Redis cost, against the server's own memory, in alternation."""
+    from benchmarks.redis import main as measure  # noqa: PLC0415 - as above
+
+    raise typer.Exit(measure(rounds, seconds, out))
+
+
 @bench_app.command("conduct")
 def bench_conduct(
     rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,

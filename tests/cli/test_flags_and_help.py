@@ -52,6 +52,7 @@ def test_the_commands_are_these() -> None:
         "attack show",
         "bench heartbeat",
         "bench memory",
+        "bench redis",
         "state check",
         "state show",
     }
@@ -142,6 +143,11 @@ def test_serve_takes_its_flags_from_the_environment_too(
         ("heartbeat", {}, (5, 2.0, "results")),
         (
             "heartbeat",
+            {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"},
+            (2, 0.5, "x"),
+        ),
+        (
+            "redis",
             {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"},
             (2, 0.5, "x"),
         ),
