@@ -11,8 +11,8 @@ the truth is still between its two ends:
   by the width of the bounds; `PartRecord.clock_width_ns` says by how much, and `judgement` takes it off again;
 - an issue's, a consent's and a revoke's two ends likewise: a certificate then lives longer and a revoke holds later
   than it may have, which accuses nobody;
-- scrapes and audit readings are held against rows of every part, and `check_looks` needs their order. They may only
-  come from parts whose clock is the conductor's;
+- scrapes and readings of what owners see are held against rows of every part, and `check_looks` needs their order.
+  They may only come from parts whose clock is the conductor's;
 - what is only told and not judged (samples of the harness, troubles, claims) is put where it may have been.
 
 No checker needs rows in any order; what it tells first depends on it. They come in the order of their outcomes, and a
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
+from simulator.bundle.tables import TABLES
 from simulator.history import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
 from simulator.limits import EXCHANGE_MAX_SECONDS, EXCHANGES_MAX, HOSTS_MAX
 from simulator.records import CampaignRecord, GeneratorSample, PartRecord
@@ -38,13 +39,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simulator.records import AuditReading, CertificateRecord, ConsentRecord, Effect, Exchange, Revocation, Scrape
+    from simulator.records import Exchange
 
-    OfMachine = TypeVar("OfMachine", CertificateRecord, ConsentRecord)
-    Timed = TypeVar("Timed", CertificateRecord, ConsentRecord, Revocation, Effect, Exchange, Scrape, AuditReading)
+    Record = TypeVar("Record", bound=msgspec.Struct)
 
 SECOND_NS = 1_000_000_000
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
+EARLIEST = frozenset({"sent_ns", "at_ns", "first_ns"})
+"""Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
+LATEST = frozenset({"answered_ns", "last_ns"})
+"""Fields that are the last of two moments, as is every `..._to_ns`."""
+ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
+"""Side tables that say one thing of all parts together; of the others each record stays one."""
+OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
+"""Side tables of what the server was seen to show."""
 UNTOLD = int(np.iinfo(np.uint32).max)
 """Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
 
@@ -73,7 +81,7 @@ def merge_histories(parts: Sequence[Part]) -> History:
 
     Cost: a few array operations for each part, whatever its rows. Raises ValueError for parts that contradict each
     other or themselves: bounds the wrong way round, one number for two machines or two attacks, and scrapes or
-    audit readings by a clock that is not the conductor's.
+    readings by a clock that is not the conductor's.
     """
     merged = History()
     rows = np.empty(sum(len(part.history) for part in parts), dtype=ROW)
@@ -85,8 +93,7 @@ def merge_histories(parts: Sequence[Part]) -> History:
         own[...] = part.history.rows()
         numbers.renumber(own)
         at += len(own)
-        _add_what_was_done(merged, part.history, numbers)
-        _add_what_was_seen(merged, part.history, numbers)
+        _add_tables(merged, part.history, numbers)
         merged.parts += [numbers.part(one) for one in part.history.parts]
         merged.parts.append(numbers.whole(part))
     merged.scrapes.sort(key=lambda one: one.sent_ns)
@@ -107,37 +114,21 @@ def _see_that_it_can_be_merged(part: Part) -> None:
         raise ValueError(f"host {part.host} of at most {HOSTS_MAX}")
     if part.host and any(one.host for one in part.history.parts):
         raise ValueError("parts of several hosts were merged on a host that is not the conductor's")
-    if part.clock_ns != (0, 0) and (part.history.scrapes or part.history.audit_readings):
-        raise ValueError("scrapes and audit readings by a clock that is not the conductor's")
+    if part.clock_ns != (0, 0) and any(getattr(part.history, name) for name in OBSERVED):
+        raise ValueError("scrapes or readings by a clock that is not the conductor's")
 
 
-def _add_what_was_done(merged: History, own: History, numbers: _Numbers) -> None:
-    """Add what checkers hold rows against."""
+def _add_tables(merged: History, own: History, numbers: _Numbers) -> None:
+    """Add what the side tables of a part hold; a new one in `History` is merged without more."""
     for number, machine in own.machines.items():
         if merged.machines.setdefault(numbers.machine(number), machine) != machine:
             raise ValueError(f"machine {numbers.machine(number)} is two: {machine.worker_id} is another one")
-    merged.owners += [owner_id for owner_id in dict.fromkeys(own.owners) if owner_id not in set(merged.owners)]
-    merged.certificates += map(numbers.of_machine, own.certificates)
-    merged.consents += map(numbers.of_machine, own.consents)
-    merged.revocations += [
-        msgspec.structs.replace(numbers.widened(one), consent=numbers.consent(one.consent)) for one in own.revocations
-    ]
-    merged.effects += map(numbers.widened, own.effects)
-
-
-def _add_what_was_seen(merged: History, own: History, numbers: _Numbers) -> None:
-    """Add what was found out, and what was seen of the server and of the harness."""
-    merged.scrapes += map(numbers.widened, own.scrapes)
-    merged.audit_readings += map(numbers.widened, own.audit_readings)
-    merged.exchanges += map(numbers.widened, own.exchanges)
-    for claim in own.claims:
-        merged.claims.append(msgspec.structs.replace(claim, at_ns=numbers.earliest(claim.at_ns)))
-    for sample in own.generator:
-        merged.generator.append(msgspec.structs.replace(sample, at_ns=numbers.earliest(sample.at_ns)))
+    merged.owners = list(dict.fromkeys([*merged.owners, *own.owners]))
     for one in own.troubles:
-        first_ns, last_ns = numbers.earliest(one.first_ns), numbers.latest(one.last_ns)
         seconds = {numbers.earliest(at * SECOND_NS) // SECOND_NS: count for at, count in one.seconds.items()}
-        merged.add_trouble(msgspec.structs.replace(one, first_ns=first_ns, last_ns=last_ns, seconds=seconds))
+        merged.add_trouble(msgspec.structs.replace(numbers.moved(one), seconds=seconds))
+    for name in TABLES.keys() - ADDED_UP:
+        getattr(merged, name).extend(map(numbers.moved, getattr(own, name)))
 
 
 def _campaigns(parts: Sequence[Part]) -> list[CampaignRecord]:
@@ -219,14 +210,19 @@ class _Numbers:
         """Give the latest that a moment can have been."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns + self._later_ns
 
-    def widened(self, record: Timed) -> Timed:
-        """Give a record with the two ends of its time moved apart."""
-        sent_ns, answered_ns = self.earliest(record.sent_ns), self.latest(record.answered_ns)
-        return msgspec.structs.replace(record, sent_ns=sent_ns, answered_ns=answered_ns)
-
-    def of_machine(self, record: OfMachine) -> OfMachine:
-        """Give a record with its machine's number in the run, and the two ends of its time moved apart."""
-        return msgspec.structs.replace(self.widened(record), machine=self.machine(record.machine))
+    def moved(self, record: Record) -> Record:
+        """Give a record with the run's numbers, and what is no single moment from its earliest to its latest."""
+        changes: dict[str, int] = {}
+        for name in record.__struct_fields__:
+            if name in EARLIEST or name.endswith("_from_ns"):
+                changes[name] = self.earliest(getattr(record, name))
+            elif name in LATEST or name.endswith("_to_ns"):
+                changes[name] = self.latest(getattr(record, name))
+            elif name == "machine":
+                changes[name] = self.machine(getattr(record, name))
+            elif name == "consent":
+                changes[name] = self.consent(getattr(record, name))
+        return msgspec.structs.replace(record, **changes)
 
     def machine(self, number: int) -> int:
         """Give a machine's number in the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
 from simulator.history import NEVER_NS, NO_SOURCE, OTHER_CAUSES, PEERS_SOURCE, History, at_host
 from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
-from simulator.merging import UNTOLD, Part, merge_histories
+from simulator.merging import ADDED_UP, OBSERVED, UNTOLD, Part, merge_histories
 from simulator.records import (
     AuditReading,
     CampaignRecord,
@@ -237,6 +238,45 @@ def test_merging_leaves_the_parts_as_they_were() -> None:
         (part.history.rows().tobytes(), repr({name: getattr(part.history, name) for name in TABLES})) for part in parts
     ]
     assert after == before
+
+
+def made_up(kind: Any) -> Any:
+    """Give a value of a side table's record, with every time a thousand after the start."""
+    record = msgspec.inspect.type_info(kind)
+    assert isinstance(record, msgspec.inspect.StructType)
+    plain: dict[type, Any] = {
+        msgspec.inspect.IntType: 1000,
+        msgspec.inspect.FloatType: 1.0,
+        msgspec.inspect.StrType: "said",
+        msgspec.inspect.BytesType: b"sent",
+        msgspec.inspect.BoolType: True,
+        msgspec.inspect.VarTupleType: (),
+        msgspec.inspect.DictType: {},
+        msgspec.inspect.UnionType: None,
+    }
+    return kind(**{one.name: plain[type(one.type)] for one in record.fields if one.required})
+
+
+DURATIONS = {"life_ns", "loop_lag_ns"}
+
+
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - ADDED_UP))
+def test_every_time_of_every_side_table_becomes_one_of_the_run(name: str) -> None:
+    """One that is added to the history later too: its fields say by their names what they are."""
+    (kind,) = TABLES[name].__args__
+    history, one = History(), made_up(kind)
+    getattr(history, name).append(one)
+    bounds = (0, 0) if name in OBSERVED else (-7, 20)
+    merged = merge_histories([Part(history, machine_base=5, shift_ns=100, clock_ns=bounds)])
+    (moved,) = getattr(merged, name)
+    for field in kind.__struct_fields__:
+        before, after = getattr(one, field), getattr(moved, field)
+        if field.endswith("_ns") and field not in DURATIONS:
+            assert after - before in {100 + bounds[0], 100 + bounds[1]}, field
+        elif field == "machine":
+            assert after == before + 5
+        elif field != "consent":
+            assert after == before, field
 
 
 def test_nothing_merges_to_nothing() -> None:

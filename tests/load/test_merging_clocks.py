@@ -11,7 +11,7 @@ from simulator.checkers.verdict import Status
 from simulator.history import NEVER_NS, Answer, History, Operation
 from simulator.judgement import measure
 from simulator.merging import Part, merge_histories
-from simulator.records import CertificateRecord, Effect, Revocation, Trouble
+from simulator.records import CertificateRecord, Effect, Fault, Revocation, Trouble
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story
 from tests.checkers.test_checkers_against_a_server_that_is_right import (
@@ -91,6 +91,7 @@ def test_each_end_moves_to_where_the_truth_is_between_them() -> None:
     part.revocations.append(Revocation(0, 100, NEVER_NS))
     part.effects.append(Effect(100, 200, "policy_created", "owner:a", "", ("a",), "", sure=True))
     part.add_trouble(Trouble("heartbeat", "refused", 2, 100, 200))
+    part.faults.append(Fault("pause", 100, 110, 200, 210))
     merged = merge_histories([Part(part, range(1), shift_ns=1000, clock_ns=(-7, 20))])
     rows = merged.rows()
     assert rows["planned_ns"].tolist() == [1088, 1083]
@@ -100,6 +101,7 @@ def test_each_end_moves_to_where_the_truth_is_between_them() -> None:
     assert (merged.revocations[0].sent_ns, merged.revocations[0].answered_ns) == (1093, NEVER_NS)
     assert (merged.effects[0].sent_ns, merged.effects[0].answered_ns) == (1093, 1220)
     assert (merged.troubles[0].first_ns, merged.troubles[0].last_ns) == (1093, 1220)
+    assert merged.faults == [Fault("pause", 1093, 1130, 1193, 1230)]
     assert msgspec.structs.astuple(merged.parts[0]) == (0, 1, 0, 27, NEVER_NS)
 
 
