@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BAR = 0.3
 START_SECONDS = 10.0
 TRIES = 5
-"""A disk that holds Redis up for longer than heartbeats may wait has some refused, as must be; then it is tried again."""
+"""A disk that holds Redis up for longer than heartbeats may wait has some refused, as it must: then once more."""
 SUBJECTS = {
     "memory": "nonces in the server's memory",
     "redis": "in Redis, kept in memory",
