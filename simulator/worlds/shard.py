@@ -100,13 +100,14 @@ class Shard:
         self._at(machine.due_ns, machine)
 
     def stop_machine(self, machine: Machine) -> None:
-        """Take a machine off the fleet; it keeps its registration."""
+        """Take a machine off the fleet; it keeps its registration, and the answer that it is owed still counts."""
         machine.stopped = True
-        link = self._links.pop(machine.index, None)
-        if link is None:
+        link = self._links.get(machine.index)
+        if link is None or link.state is LinkState.WAITING:
             return
+        del self._links[machine.index]
         if link.state in BUSY:
-            self._lost(link, "")  # whether it took effect will never be known
+            self._lost(link, "")
         else:
             self._drop(link)
 
@@ -184,6 +185,8 @@ class Shard:
         link = self._links.get(machine.index)
         if link is None:
             link = self._links[machine.index] = Link(machine_source(self._target, machine.index), machine, HONEST)
+        elif link.state is LinkState.WAITING:
+            return  # stopped and started again before its last answer, which will go on from there
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
             self._progress.dropped_starts += late
@@ -339,6 +342,10 @@ class Shard:
             progress.attacked(got, expected)
             return
         progress.answered(got, now_ns - link.planned_ns)
+        if machine.stopped:
+            self._drop(link)
+            del self._links[machine.index]
+            return
         if got is Answer.ACCEPTED:
             machine.last_accepted = link.request
             machine.last_accepted_ns = now_ns

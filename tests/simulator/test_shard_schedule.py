@@ -11,6 +11,7 @@ import trio
 
 from simulator.attacks import shot_attack
 from simulator.history import HONEST, NEVER_NS, Answer
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.plan import Campaign
 from simulator.worlds.target import attacker_source
@@ -95,7 +96,7 @@ async def test_silence_is_kept_on_the_wire(scripted: ScriptedServer) -> None:
     assert not [row for row in map(shard.row, range(before)) if row["sent_ns"] >= silence[0]]
 
 
-async def test_a_machine_that_leaves_while_it_waits_for_an_answer_leaves_a_lost_request(
+async def test_a_machine_that_leaves_while_it_waits_leaves_a_lost_request_where_no_answer_comes(
     scripted: ScriptedServer,
 ) -> None:
     """The server may have counted it, so the history must not forget it."""
@@ -106,11 +107,41 @@ async def test_a_machine_that_leaves_while_it_waits_for_an_answer_leaves_a_lost_
         shard.shard.resume(machine)
         await until(lambda: len(scripted.arrivals) == 2)
         shard.shard.stop_machine(machine)
-        assert len(shard.history) == 2
+        shard.shift_ns += int((ANSWER_TIMEOUT_SECONDS + 1) * SECOND_NS)
+        await shard.history.until(2)
         assert (shard.row(1)["got"], shard.row(1)["answered_ns"]) == (Answer.LOST, NEVER_NS)
         assert (shard.progress.in_flight, shard.progress.connected) == (0, 0)
         await until(lambda: scripted.open == 0)
     assert len(scripted.arrivals) == 2
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["and stays away", "and is back before it comes"])
+async def test_the_answer_that_is_owed_to_a_machine_that_leaves_still_counts(
+    scripted: ScriptedServer, *, back: bool
+) -> None:
+    """Its connection is closed then; or goes on, where the machine is back by then, and nothing was asked twice."""
+    scripted.may_answer = trio.Event()
+    shard = ShardUnderTest(scripted.target)
+    async with sockets_closed_after(), shard.running():
+        machine = shard.machine(interval_ns=SECOND_NS)
+        shard.shard.resume(machine)
+        await until(lambda: len(scripted.arrivals) == 1)
+        shard.shard.stop_machine(machine)
+        if back:
+            machine.stopped = False
+            machine.due_ns = shard.now()
+            shard.shard.resume(machine)
+            await until(lambda: len(shard.shard._due) == 0)
+        assert len(scripted.arrivals) == 1
+        scripted.may_answer.set()
+        await shard.history.until(1)
+        assert (shard.row(0)["got"], shard.progress.lost) == (Answer.ACCEPTED, 0)
+        if back:
+            shard.shift_ns += 2 * SECOND_NS
+            await shard.history.until(2)
+        else:
+            await until(lambda: scripted.open == 0)
+    assert (len(scripted.arrivals), scripted.connections) == (1 + back, 1)
 
 
 async def test_a_machine_that_leaves_at_rest_leaves_nothing_behind(scripted: ScriptedServer) -> None:
