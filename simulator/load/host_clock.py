@@ -42,6 +42,4 @@ def offset_bounds(trips: Iterable[tuple[int, int, int]]) -> tuple[int, int]:
     for left_ns, read_ns, back_ns in trips:
         low, high = max(low, read_ns - back_ns), min(high, read_ns - left_ns)
         lowest, highest = min(lowest, read_ns - back_ns), max(highest, read_ns - left_ns)
-    if lowest > highest:
-        return UNKNOWN
     return (low, high) if low <= high else (lowest, highest)

@@ -159,6 +159,18 @@ def test_what_was_sent_is_not_sent_again(table: str) -> None:
     assert len(cursor.delta(cursor.rows())) == nothing
 
 
+@pytest.mark.parametrize("change", ["again", "campaigns"])
+def test_records_that_change_arrive_as_they_are_now(change: str) -> None:
+    """A trouble that happens again, and campaigns that go on: each look finds other figures."""
+    history, other = History(), History()
+    cursor, rng = Cursor(history), np.random.default_rng(1)
+    history.trouble(5, "heartbeat", "refused")
+    for _ in range(3):
+        play(history, change, rng)
+        taken(history, cursor, other)
+        assert (other.troubles, other.campaigns) == (history.troubles, history.campaigns)
+
+
 def test_a_machine_that_registers_again_arrives_again() -> None:
     history, other = History(), History()
     cursor = Cursor(history)

@@ -44,6 +44,16 @@ rate = 1
 workers = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.integers(0, 40), min_size=1, max_size=5)
 
 
+def fewest_moves(target: int, now: dict[str, int]) -> int:
+    """Try every even spread: a move is a user who stops on a worker, or one who starts on one."""
+    least, more = divmod(target, len(now))
+    return min(
+        sum(abs(least + extra - had) for extra, had in zip(extras, now.values(), strict=True))
+        for extras in product((0, 1), repeat=len(now))
+        if sum(extras) == more
+    )
+
+
 def wanted(seconds: float) -> tuple[int, int, int, int]:
     users = users_wanted(SCENARIO, int(seconds * SECOND_NS))
     assert set(users) == {"ProviderMachine", "OwnerDashboard", "OwnerOnboarding", "Attacker"}
@@ -95,15 +105,8 @@ def test_the_total_is_exact_and_no_worker_has_two_more_than_another(target: int,
 
 @given(target=st.integers(0, 60), now=workers)
 def test_no_even_spread_moves_fewer(target: int, now: dict[str, int]) -> None:
-    """Against all of them, tried one by one: a move is a user who stops on a worker, and one who starts on one."""
-    least, more = divmod(target, len(now))
-    moved = {
-        sum(abs(least + extra - had) for extra, had in zip(extras, now.values(), strict=True))
-        for extras in product((0, 1), repeat=len(now))
-        if sum(extras) == more
-    }
     users = spread(target, now)
-    assert sum(abs(users[worker] - now[worker]) for worker in now) == min(moved)
+    assert sum(abs(users[worker] - now[worker]) for worker in now) == fewest_moves(target, now)
 
 
 @given(target=st.integers(0, 200), now=workers)
