@@ -1,0 +1,79 @@
+"""Programs of the project as users start them, for tests that need several at once: servers, Locust, runs, workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+from urllib.request import Request, urlopen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).parent.parent.parent
+HATCHFARM = (sys.executable, "-m", "simulator.cli")
+LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "simulator" / "load" / "locustfile.py"))
+TOKEN = "token-of-the-tests-of-conducted-load"
+POLL_SECONDS = 0.1
+INCONCLUSIVE = 3
+SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+def until(told: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is told that something is so. Fails when it is not within the time."""
+    end = time.monotonic() + seconds
+    while not told():
+        assert time.monotonic() < end, f"not within {seconds:g} s"
+        Event().wait(POLL_SECONDS)
+
+
+@contextmanager
+def running(
+    command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a program whose environment is this one's without settings of ours; nothing is left of it afterwards."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HATCHFARM_", "LOCUST_"))}
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**kept, "HATCHFARM_API_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def serving(settings: Mapping[str, str], within: Sequence[str] = ()) -> Iterator[str]:
+    """Run `hatchfarm serve` on a free port; gives its URL."""
+    with running([*within, *HATCHFARM, "serve"], {"PORT": "0", **settings}) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[-1]
+
+
+def conclusively(run: Callable[[], int]) -> int:
+    """Run again, twice at most, when the machine was too busy for the harness to judge; gives the exit code."""
+    for _ in range(2):
+        if (code := run()) != INCONCLUSIVE:
+            return code
+    return run()
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Read what a server counts, each sample by its name and labels."""
+    with urlopen(Request(f"{url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})) as answer:  # noqa: S310 - ours
+        return {name: float(value) for name, value in SAMPLE.findall(answer.read().decode())}
