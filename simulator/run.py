@@ -387,6 +387,7 @@ def _facts(
         only_client=only_client,
         clock=clock,
         durable=scenario.server.durable,
+        nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
     )
 
 

@@ -14,6 +14,7 @@ from simulator.checkers.durability import check_durability
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
+from simulator.checkers.nonces import check_nonces
 from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
@@ -35,6 +36,7 @@ CHECKERS: Mapping[str, Checker] = {
     "credentials": check_credentials,
     "audit": check_audit,
     "durability": check_durability,
+    "nonces": check_nonces,
     "limits": check_limits,
     "answers": check_answers,
     "attacks": check_attacks,

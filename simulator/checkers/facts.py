@@ -23,7 +23,8 @@ class Facts(msgspec.Struct, frozen=True):
     `baseline` is a scrape from before the first request of the run. Budgets are what the harness may use up before it
     no longer trusts itself, and how much may stay unanswered before a run says too little. None stands for a setting
     that is not known; `only_client` says that nobody but this run talks to the server. `clock` is None for a server on
-    this machine's own clock. A `durable` server keeps its state over restarts.
+    this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
+    on with nonces of its own while Redis is away.
     """
 
     stale_seconds: float
@@ -41,3 +42,4 @@ class Facts(msgspec.Struct, frozen=True):
     unanswered_share_budget: float = 0.05
     clock: ClockFacts | None = None
     durable: bool = False
+    nonce_fallback: bool = False

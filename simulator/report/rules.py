@@ -80,6 +80,8 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "durability.nonce": ("A nonce was accepted again after a restart", _KEPT, 9.1),
     "durability.revocation": ("A revoked consent was good again after a restart", _KEPT, 9.1),
     "durability.refused": ("A refused heartbeat had taken effect", "What is refused changes nothing.", 7.5),
+    "nonces.open": ("A nonce was accepted that nobody could know to be new", "It is refused with 503.", 9.1),
+    "nonces.slow": ("Failing closed took too long", "Without Redis a heartbeat is refused within 250 ms.", 5.0),
     "credentials.unissued": ("A certificate that was never issued was accepted", _LIVING, 9.1),
     "credentials.foreign": ("Another machine's certificate was accepted", _LIVING, 8.8),
     "credentials.rotated-out": ("A certificate that had been replaced was accepted", _LIVING, 7.5),

@@ -1,0 +1,105 @@
+"""The nonces checker: what cannot know whether a nonce is new accepts nothing, and says so at once (contract §4, §6).
+
+It judges the faults of the Redis that nonces are shared through. That none is accepted twice is the replay checker's
+matter, and that the server answers again is the durability checker's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from simulator.checkers.excused import FLUSHED_FOR_NS
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.limits import FINDINGS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+    from simulator.records import Fault
+
+DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
+AWAY = (DOWN, PAUSE)
+STOPPING_NS = 100_000_000
+"""How long a process that was told to stop may still have answered."""
+CLOSED_WITHIN_NS = 250_000_000
+"""How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
+SERVER_ERROR = 503
+
+
+def check_nonces(history: History, facts: Facts) -> Verdict:
+    """Hold what was accepted and refused while Redis was away, or had forgotten, against what may be."""
+    faults = [one for one in history.faults if one.kind in {*AWAY, FLUSH}]
+    if not faults:
+        return Verdict("nonces", Status.PASS, "Nothing happened to a Redis in this run.")
+    rows = history.rows()
+    beats = rows[rows["operation"] == Operation.HEARTBEAT]
+    findings: list[Finding] = []
+    refused: list[int] = []
+    for fault in faults:
+        start_ns, end_ns = _closed(fault)
+        within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
+        closed = within[within["status"] == SERVER_ERROR]
+        refused.append(len(closed))
+        if not facts.nonce_fallback or fault.kind == FLUSH:
+            findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
+            findings += _slow(closed, fault)
+    figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
+    if findings:
+        summary = f"{len(findings)} breaches around {len(faults)} faults of Redis; {findings[0].message}."
+        return Verdict("nonces", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+    if facts.nonce_fallback:
+        summary = f"With its fallback the server went on through {len(faults)} faults of Redis."
+        return Verdict("nonces", Status.PASS, summary, (), figures)
+    if not all(refused):
+        silent = faults[refused.index(0)]
+        summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
+        return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
+    summary = f"Through {len(faults)} faults of Redis nothing was accepted, and {sum(refused)} heartbeats got a 503."
+    return Verdict("nonces", Status.PASS, summary, (), figures)
+
+
+def _closed(fault: Fault) -> tuple[int, int]:
+    """Say from when to when nothing may be accepted for a fault."""
+    if fault.kind == FLUSH:
+        return fault.ended_to_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
+    stopping_ns = STOPPING_NS if fault.kind == PAUSE else 0
+    return fault.began_to_ns + stopping_ns, fault.ended_from_ns
+
+
+def _accepted(accepted: NDArray[Any], fault: Fault, start_ns: int, end_ns: int) -> Iterator[Finding]:
+    for row in accepted[np.argsort(accepted["sent_ns"], kind="stable")]:
+        nonce = bytes(row["nonce"]).hex()
+        message = (
+            f"machine {row['machine']} had nonce {nonce} accepted at {row['sent_ns'] / SECOND_NS:.3f}s, and nobody "
+            f"could know that it was new: {fault.kind} at {fault.began_from_ns / SECOND_NS:.3f}s"
+        )
+        evidence = {
+            "fault": fault.kind,
+            "closed_from_ns": start_ns,
+            "closed_to_ns": end_ns,
+            "machine": int(row["machine"]),
+            "nonce": nonce,
+            "campaign": int(row["campaign"]),
+            "sent_ns": int(row["sent_ns"]),
+            "answered_ns": int(row["answered_ns"]),
+        }
+        yield Finding("nonces.open", message, int(row["sent_ns"]), evidence)
+
+
+def _slow(closed: NDArray[Any], fault: Fault) -> Iterator[Finding]:
+    took_ns = (closed["answered_ns"] - closed["sent_ns"])[closed["answered_ns"] != NEVER_NS]
+    if len(took_ns) and np.median(took_ns) > CLOSED_WITHIN_NS:
+        median_ns = int(np.median(took_ns))
+        message = (
+            f"while {fault.kind} lasted, half of {len(took_ns)} refusals took {median_ns / 1_000_000:.0f} ms or more, "
+            f"and failing closed must take at most {CLOSED_WITHIN_NS // 1_000_000} ms"
+        )
+        evidence = {"fault": fault.kind, "refused": len(took_ns), "median_ns": median_ns}
+        yield Finding("nonces.slow", message, fault.began_from_ns, evidence)
