@@ -13,6 +13,7 @@ import numpy as np
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import healed_ns
 from simulator.checkers.lives import life_of, restarts_of
+from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
@@ -47,8 +48,9 @@ def check_durability(history: History, facts: Facts) -> Verdict:
     if facts.durable:
         findings += _used_up(history, rows)
         findings += _strangers(history, rows)
+        known = np.concatenate([rows, perhaps_sent(history)])
         for reading in history.status_readings:
-            findings += _shown(history, rows, reading)
+            findings += _shown(history, known, reading)
             looked |= reading.ages.keys()
         tried_again = _tried_again(history, rows)
     findings.sort(key=lambda finding: finding.at_ns)
@@ -96,6 +98,8 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
     for number, one in enumerate(faults):
         until_ns = faults[number + 1].began_from_ns if number + 1 < len(faults) else NEVER_NS
         sent = beats[(beats["sent_ns"] > healed_ns(one)) & (beats["answered_ns"] < until_ns)]
+        if unknown_from_ns(history) < until_ns:
+            continue  # what a lost process sent may have been accepted
         if len(sent) >= SENT_MIN and not (sent["got"] == Answer.ACCEPTED).any() and not one.problem:
             message = (
                 f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "

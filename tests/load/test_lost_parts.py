@@ -21,7 +21,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.fleet.machine import Action
 from simulator.history import NEVER_NS, Answer, History
 from simulator.merging import Part, merge_histories
-from simulator.records import Effect, MachineRecord, PartRecord
+from simulator.records import Effect, Fault, MachineRecord, PartRecord, StatusReading
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story, nanoseconds
 from tests.checkers.test_checkers_against_a_server_that_is_right import (
@@ -359,6 +359,37 @@ def test_policies_of_heartbeats_may_have_been_changed_by_consents_that_nobody_kn
     assert "metadata" not in world.rules()
     world.history.parts.clear()
     assert "metadata" in world.rules()
+
+
+# --- durability
+
+
+def after_a_pause(*got: Answer) -> Story:
+    """A machine that is refused and then no longer heard from, a fault, and how old its owner says it is after it."""
+    story = Story(durable=True)
+    story.history.machines[1] = MachineRecord("wrk_1", "ada")
+    story.history.faults.append(Fault("pause", 10 * SECOND_NS, 10 * SECOND_NS + 1, 12 * SECOND_NS, 12 * SECOND_NS + 1))
+    story.register(1, 0)
+    for second, answer in enumerate(got):
+        story.heartbeat(1, 20 + second, answer, status=503)
+    return story
+
+
+def test_who_looks_younger_than_its_last_row_may_have_beaten_on() -> None:
+    story = after_a_pause(Answer.UNAVAILABLE)
+    story.history.status_readings.append(StatusReading("ada", nanoseconds(50), nanoseconds(50.1), {"wrk_1": 2.0}))
+    assert of("durability", story).status is Status.FAIL
+    lost(story.history, range(1, 2), 30)
+    assert of("durability", story).status is Status.INCONCLUSIVE
+    story.history.status_readings.append(StatusReading("ada", nanoseconds(50), nanoseconds(50.1), {}))
+    assert [finding.rule for finding in of("durability", story).findings] == ["durability.machine"]
+
+
+def test_a_server_may_have_healed_for_those_that_nobody_knows_of() -> None:
+    story = after_a_pause(*[Answer.UNAVAILABLE] * 12)
+    assert [finding.rule for finding in of("durability", story).findings] == ["durability.not-healed"]
+    lost(story.history, range(5, 6), 30)
+    assert of("durability", story).status is Status.INCONCLUSIVE
 
 
 # --- merging and storing

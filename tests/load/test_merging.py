@@ -149,6 +149,14 @@ def test_troubles_are_added_up_and_their_bound_holds() -> None:
     assert troubles[-1].why == OTHER_CAUSES
 
 
+def test_troubles_are_told_in_the_seconds_of_the_run() -> None:
+    history = History()
+    for at_ns in (0, 1, 3 * SECOND_NS):
+        history.trouble(at_ns, "heartbeat", "refused")
+    merged = merge_histories([Part(history, shift_ns=2 * SECOND_NS), Part(history, shift_ns=-SECOND_NS)])
+    assert [one.seconds for one in merged.troubles] == [{2: 3, 5: 1, -1: 2}]
+
+
 def test_other_causes_of_a_part_are_other_causes_of_the_run() -> None:
     full, more = History(), History()
     for cause in range(TROUBLES_MAX):
