@@ -11,13 +11,16 @@ from simulator.checkers import run_checkers
 from simulator.history import NEVER_NS, NO_MACHINE, NO_SOURCE, PEERS_SOURCE, ROW, Answer, History, Operation
 from simulator.merging import UNTOLD, Part
 from simulator.records import (
+    AuditReading,
     CampaignRecord,
     CertificateRecord,
     Claim,
     ConsentRecord,
     Effect,
     Exchange,
+    Fault,
     GeneratorSample,
+    LocustCount,
     MachineRecord,
     Revocation,
     Scrape,
@@ -121,6 +124,10 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
         history.campaigns.append(CampaignRecord(number, attack, number == 1, 10 * number, 5 * number))
         history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
+    history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
+    history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
+    history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))
+    history.audit_readings.append(AuditReading("ada", 50 * SECOND_NS, 51 * SECOND_NS, 503, 0, -1))
     for why in ("refused", "reset"):
         history.add_trouble(Trouble("heartbeat", why, 3, SECOND_NS, 2 * SECOND_NS))
 
@@ -137,7 +144,17 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     rest = ~np.isin(rows["machine"], [number for own in machines for number in own])
     first = History()
     first.extend(rows[rest].copy())
-    for table in ("scrapes", "generator", "audit_readings", "troubles", "claims", "campaigns"):
+    for table in (
+        "scrapes",
+        "generator",
+        "audit_readings",
+        "troubles",
+        "claims",
+        "campaigns",
+        "faults",
+        "status_readings",
+        "locust_counts",
+    ):
         setattr(first, table, list(getattr(history, table)))
     for table in ("effects", "exchanges"):
         setattr(first, table, [one for one in getattr(history, table) if id(one) not in told])
