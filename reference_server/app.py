@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -14,12 +15,17 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.state_files import StateFiles
+from reference_server.core.recovery import recover
+from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
 from reference_server.operations import Api
+from reference_server.ports import JournalError
 from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.state_file import StateFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,13 +63,40 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         _log.warning("HATCHFARM_API_TOKEN is not set: this run's owner token is lost when the server stops")
         sys.stderr.write(f"Owner token of this run: {token}\n")
     api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    if settings.state_file:
+        _keep(api, entropy)
     if settings.redis_addr:
-        _share(api, entropy)
+        share(api, entropy, fresh=not api.state.workers)
     return api
 
 
-def _share(api: Api, entropy: Entropy) -> None:
-    """Share nonces, and the rate limit where the settings say so, through Redis."""
+def _keep(api: Api, entropy: Entropy) -> None:
+    """Fill the API's state with what is durable, and keep it so from here on."""
+    settings, state, clock = api.settings, api.state, SystemClock()
+    state.nonces_outside = bool(settings.redis_addr)
+    gc.disable()  # what is made here all stays
+    try:
+        journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
+        recovered = recover(state, journal, clock.now())
+        journal.start()
+        if recovered.fresh:
+            journal.begin_snapshot(snapshot(state, clock.now(), journal.segment))()
+            journal.publish()
+    except (StateFileError, JournalError) as error:
+        raise SettingsError(f"HATCHFARM_STATE_FILE: {settings.state_file}: {error}") from None
+    finally:
+        gc.enable()
+    if recovered.warning:
+        _log.warning("%s: %s", settings.state_file, recovered.warning)
+    state.changes = []
+    api.journal = journal
+
+
+def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
+    """Share nonces, and the rate limit where the settings say so, through Redis.
+
+    `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
+    """
     # Importing the client takes a third of a second, which no server without Redis should wait for.
     from reference_server.adapters import redis_limiter, redis_nonces  # noqa: PLC0415 - see above
     from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - see above
@@ -72,7 +105,6 @@ def _share(api: Api, entropy: Entropy) -> None:
     host, _, port = settings.redis_addr.rpartition(":")
     scripts = (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS)
     link = RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
-    fresh = not api.state.workers
     nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
     api.state.more_figures.append(nonces.figures)
     limiter = None
