@@ -12,7 +12,7 @@ from reference_server.core import consents, heartbeats, machines, policies, view
 from reference_server.core.calls import Call
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
 from reference_server.core.rate_limit import client_key
-from reference_server.core.state import State
+from reference_server.core.state import Frozen, State
 from reference_server.limits import TEXT_MAX_CHARACTERS
 from reference_server.wire.exposition import CONTENT_TYPE, Figures, expose
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
@@ -22,12 +22,13 @@ from reference_server.wire.values import Headers, Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.ports import Beside, Entropy, NonceStore, RateLimiter, Reservation
+    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
 HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
 NOT_FOUND = failure(404, "not found")
+PERSISTENCE_FAILED = failure(500, "state persistence failed")
 LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
 BODY_TOO_LARGE = failure(413, "request body too large")
 SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
@@ -45,13 +46,17 @@ class Principal(Enum):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One row of the API. `path` has `{id}` for a variable; `rooted` paths stand outside the versioned prefixes."""
+    """One row of the API. `path` has `{id}` for a variable; `rooted` paths stand outside the versioned prefixes.
+
+    `shows_state` is false for what says nothing of the state, and so never waits for it to be durable.
+    """
 
     method: str
     path: str
     principal: Principal
     decide: Callable[[State, Call], Reply | Verified]
     rooted: bool = False
+    shows_state: bool = True
 
 
 class Undecided(msgspec.Struct, frozen=True):
@@ -121,11 +126,17 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/workers/statuses", Principal.OWNER, views.workers_statuses),
     Operation("GET", "/audit/events", Principal.OWNER, views.audit_events),
     Operation("POST", "/workers/{id}/heartbeat", Principal.MACHINE, heartbeat),
-    Operation("GET", "/status", Principal.ANYONE, views.status),
+    Operation("GET", "/status", Principal.ANYONE, views.status, shows_state=False),
     Operation("GET", "/metrics", Principal.ANYONE, metrics),
-    Operation("GET", "/health", Principal.ANYONE, views.health, rooted=True),
+    Operation("GET", "/health", Principal.ANYONE, views.health, rooted=True, shows_state=False),
     Operation("GET", "/metrics", Principal.ANYONE, metrics, rooted=True),
-    Operation("GET", "/.well-known/hatchfarm-keys", Principal.ANYONE, views.keys, rooted=True),
+    Operation("GET", "/.well-known/hatchfarm-keys", Principal.ANYONE, views.keys, rooted=True, shows_state=False),
+)
+STATELESS_PATHS = frozenset(
+    prefix + operation.path
+    for operation in OPERATIONS
+    for prefix in (("",) if operation.rooted else PREFIXES)
+    if not operation.shows_state
 )
 
 
@@ -174,9 +185,15 @@ class _Routes:
 _ROUTES = _Routes()
 
 
-def _hold(waits_for: Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
-    refusal = LIMITER_UNAVAILABLE if isinstance(waits_for, Undecided) else NONCES_UNAVAILABLE
-    return Held(refusal.status, refusal.body, refusal.headers, waits_for, request_headers)
+def _hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
+    match decided:
+        case Undecided():
+            refusal = LIMITER_UNAVAILABLE
+        case Verified():
+            refusal = NONCES_UNAVAILABLE
+        case _:
+            refusal = PERSISTENCE_FAILED
+    return Held(refusal.status, refusal.body, refusal.headers, decided, request_headers)
 
 
 class Api:
@@ -191,8 +208,13 @@ class Api:
     ) -> None:
         self.state = State(settings, entropy, signer, started)
         self.settings = settings
+        self.committing = False
+        """Changes are on their way to the journal: what shows them has to wait for it."""
+        self.unusable = False
+        """The state holds what could not be made durable, and is not shown until another has taken its place."""
         self.nonces: NonceStore | None = None
         self.limiter: RateLimiter | None = None
+        self.journal: Journal | None = None
         self.beside: tuple[Beside, ...] = ()
         self._origins = frozenset(settings.allowed_origins)
 
@@ -202,6 +224,19 @@ class Api:
         self.nonces = nonces
         self.limiter = limiter
         self.beside = beside
+
+    def empty_state(self) -> State:
+        """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
+        old = self.state
+        state = State(self.settings, old.entropy, old.signer, old.started)
+        state.nonces_outside = old.nonces_outside
+        state.buckets, state.rate_limited = old.buckets, old.rate_limited
+        state.heartbeat_answers, state.more_figures = old.heartbeat_answers, old.more_figures
+        return state
+
+    @property
+    def _behind(self) -> bool:
+        return bool(self.state.changes) or self.committing
 
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
@@ -214,8 +249,12 @@ class Api:
         if self.limiter is not None:
             return _hold(Undecided(client_key(request.client), partial(self._guarded, request, headers)), headers)
         refusal = self._limit(client_key(request.client), now)
-        outcome = self._guarded(request, headers, now) if refusal is None else refusal
-        return self._finish(outcome, headers) if isinstance(outcome, Reply) else _hold(outcome, headers)
+        if refusal is not None:
+            return self._finish(refusal, headers)
+        outcome = self._guarded(request, headers, now)
+        if isinstance(outcome, Reply) and not (self._behind and request.path not in STATELESS_PATHS):
+            return self._finish(outcome, headers)
+        return _hold(outcome, headers)
 
     def handle_heartbeat(
         self,
@@ -237,18 +276,28 @@ class Api:
         if refusal is not None:
             return refusal
         outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
-        return outcome if isinstance(outcome, Reply) else _hold(outcome, None)
+        if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
+            return outcome
+        return _hold(outcome, None)
 
     def _heartbeat(
         self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
     ) -> Reply | Verified:
         if self.settings.require_https:
             return HTTPS_REQUIRED
-        return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+        if self.unusable:
+            return PERSISTENCE_FAILED
+        try:
+            return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
+        except Frozen:
+            return PERSISTENCE_FAILED
 
     def accept(self, verified: Verified, reservation: Reservation, now: Instant) -> Reply:
         """Decide a heartbeat whose nonce was reserved outside."""
-        return heartbeats.accept(self.state, now, verified, reservation)
+        try:
+            return heartbeats.accept(self.state, now, verified, reservation)
+        except Frozen:
+            return PERSISTENCE_FAILED
 
     def admit(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified:
         """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None)."""
@@ -289,8 +338,12 @@ class Api:
                 return UNAUTHORIZED
             if len(owner_id) > TEXT_MAX_CHARACTERS:
                 return machines.INVALID_OWNER_ID  # it may end up in audit events, and those are bounded
-        call = Call(request, now, ids, headers, owner_id)
-        return operation.decide(self.state, call)
+        if self.unusable and operation.shows_state:
+            return PERSISTENCE_FAILED
+        try:
+            return operation.decide(self.state, Call(request, now, ids, headers, owner_id))
+        except Frozen:
+            return PERSISTENCE_FAILED
 
     def _limit(self, client: str, now: Instant) -> Reply | None:
         return self._limited(self.state.buckets.take(client, now.monotonic_ns))

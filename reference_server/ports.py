@@ -92,8 +92,13 @@ class Journal(Protocol):
     """
 
     @property
+    def segment(self) -> str:
+        """Name the segment that groups go to."""
+        ...
+
+    @property
     def next_segment(self) -> str:
-        """Name the segment that `turn` will begin: the one that a snapshot made now has to name."""
+        """Name the segment that `turn` will begin: the one that a snapshot made just before it has to name."""
         ...
 
     @property
@@ -112,7 +117,7 @@ class Journal(Protocol):
         """
         ...
 
-    def start(self, segment: str | None) -> None:
+    def start(self) -> None:
         """Go on after what `groups` gave; in a first segment where there is none. Raises JournalError."""
         ...
 

@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True):
     api_token: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
+    state_file: str = ""
+    journal_bytes: int = 16 << 20
     tls_cert_file: str = ""
     tls_key_file: str = ""
     signing_key_file: str = ""
@@ -143,6 +145,20 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("HOST", "host", _text, "an address of this machine", "where to listen"),
     _whole("PORT", "port", 0, 65535, "port to listen on; 0 picks a free one"),
+    Setting(
+        "HATCHFARM_STATE_FILE",
+        "state_file",
+        _text,
+        "a file in a folder that the server may write to",
+        "keeps all state durably: a snapshot there, and a journal beside it",
+    ),
+    _whole(
+        "HATCHFARM_JOURNAL_BYTES",
+        "journal_bytes",
+        4096,
+        1 << 40,
+        "size of the journal from which a new snapshot takes its place, once it is larger than the last one",
+    ),
     Setting("TLS_CERT_FILE", "tls_cert_file", _text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
     Setting("TLS_KEY_FILE", "tls_key_file", _text, "a PEM file", "the chain's private key"),
     Setting(
@@ -224,7 +240,6 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 NOT_YET: dict[str, str] = {
-    "HATCHFARM_STATE_FILE": "durable state",
     "WORKER_STATUS_STATE_FILE": "the legacy worker-status file",
 }
 """Settings of the contract that this version does not have: refused, because to ignore them would break a promise."""

@@ -38,12 +38,23 @@ class RoutineStream:
         self._workers: list[str] = []
         self._policies: list[str] = []
         self._base_digest: bytes | bytearray = bytes(_DIGEST_BYTES)
+        self._first = 0
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
+    @property
+    def base(self) -> tuple[int, str]:
+        """Give the sequence and hash of the event before the oldest kept."""
+        return self.sequence - len(self), bytes(self._base_digest).hex()
+
+    def start_after(self, sequence: int, digest: str) -> None:
+        """Begin an empty stream after an event that is not kept any more."""
+        self._first = self.sequence = sequence
+        self.hash, self._base_digest = digest, bytes.fromhex(digest)
+
     def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
         """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
-        slot = self.sequence % self._events_max
+        slot = (self.sequence - self._first) % self._events_max
         self.sequence += 1
         digest = sha256(
             (
@@ -53,7 +64,7 @@ class RoutineStream:
             ).encode(),
         )
         self.hash = digest.hexdigest()
-        if self.sequence <= self._events_max:
+        if self.sequence - self._first <= self._events_max:
             if slot % SEGMENT_EVENTS == 0:
                 self._segments.append(bytearray(SEGMENT_EVENTS * _PACKED_BYTES))
             self._workers.append(worker_id)
@@ -92,8 +103,18 @@ class RoutineStream:
             "hash": digest.hex(),
         }
 
+    def kept(self) -> Iterator[Event]:
+        """Give every event kept, oldest first."""
+        for position in range(len(self)):
+            slot = self._slot(position)
+            created_ns, event_id, _ = self._unpack(slot)
+            worker_id, metadata = self._workers[slot], f'{{"policy_id":"{self._policies[slot]}"}}'
+            yield Event(
+                f"aud_{event_id.hex()}", "worker_heartbeat", f"worker:{worker_id}", worker_id, metadata, created_ns
+            )
+
     def _slot(self, position: int) -> int:
-        return (self.sequence - len(self) + position) % self._events_max
+        return (self.sequence - self._first - len(self) + position) % self._events_max
 
     def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
         segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
@@ -124,6 +145,20 @@ class NotableStream:
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
+    @property
+    def base(self) -> tuple[int, str]:
+        """Give the sequence and hash of the event before the oldest kept."""
+        return self.sequence - len(self), self._base_hash
+
+    def start_after(self, sequence: int, digest: str) -> None:
+        """Begin an empty stream after an event that is not kept any more."""
+        self.sequence = sequence
+        self.hash = self._base_hash = digest
+
+    def kept(self) -> Iterator[Event]:
+        """Give every event kept, oldest first."""
+        return (event for event, _ in self._events)
+
     def append(self, event: Event) -> None:
         """Add one event and chain it."""
         self.sequence += 1
@@ -131,7 +166,7 @@ class NotableStream:
             (
                 f'{{"actor":{canonical_string(event.actor)},"created_at":"{format_timestamp(event.created_ns)}",'
                 f'"id":"{event.id}","metadata":{event.metadata},"object_id":{canonical_string(event.object_id)},'
-                f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"notable","type":"{event.type}"}}'
+                f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"notable","type":{canonical_string(event.type)}}}'
             ).encode(),
         ).hexdigest()
         self._events.append((event, self.hash))

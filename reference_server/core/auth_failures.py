@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from reference_server.limits import RECENT_FAILURE_BUCKETS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HEARTBEAT_REASONS = (
     "missing_heartbeat_fields",
@@ -52,6 +56,22 @@ class AuthFailures:
         else:
             buckets.append([monotonic_ns, 1])
             self._slide(monotonic_ns)
+
+    def dump(self) -> dict[str, Any]:
+        """Give everything that is counted, the window's steps as (monotonic ns, count), for `load`."""
+        return {
+            "by_reason": dict(self.by_reason),
+            "unattributed": self.unattributed,
+            "recent": [tuple(bucket) for bucket in self._buckets],
+        }
+
+    def load(self, by_reason: dict[str, int], unattributed: int, recent: Iterable[tuple[int, int]]) -> None:
+        """Count what was counted before; the window's steps are oldest first."""
+        for reason in self.by_reason:
+            self.by_reason[reason] = by_reason.get(reason, 0)
+        self.total, self.unattributed = sum(self.by_reason.values()), unattributed
+        self._buckets.extend([since_ns, count] for since_ns, count in recent)
+        self._recent = sum(count for _, count in self._buckets)
 
     def recent(self, monotonic_ns: int) -> int:
         """Count the failures of the last window."""

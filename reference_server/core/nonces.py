@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.limits import NONCE_GENERATIONS
 from reference_server.ports import Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
 
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
@@ -19,6 +24,29 @@ def nonce_key(worker_serial: int, nonce: str) -> int:
     The text itself would cost 50 bytes more, which for a machine beating every five seconds is 4 KB.
     """
     return hash((worker_serial, nonce)) & KEY_MASK
+
+
+def lasting_nonce_names(key: bytes) -> Callable[[int, str], int]:
+    """Give a `nonce_key` whose names mean the same after a restart: BLAKE2b with a key of 16 bytes from the state file.
+
+    Half a microsecond slower, so it is for servers with a state file only. What it promises is the same.
+    """
+    keyed = blake2b(key=key, digest_size=8)
+
+    def name(worker_serial: int, nonce: str) -> int:
+        hashed = keyed.copy()
+        hashed.update(f"{worker_serial}|{nonce}".encode())
+        return int.from_bytes(hashed.digest()) & KEY_MASK
+
+    return name
+
+
+class Generation(NamedTuple):
+    """Nonces that are forgotten together: when that began to be counted (monotonic ns), and their newest stamp."""
+
+    since_ns: int
+    newest_ns: int
+    nonces: Collection[int]
 
 
 class NonceMemory:
@@ -58,6 +86,18 @@ class NonceMemory:
         current.add(key)
         self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)
         return Reservation.RESERVED
+
+    def dump(self) -> list[Generation]:
+        """Give what is remembered, oldest first, for `load`; the last are those that still grow."""
+        older = [Generation(since_ns, newest_ns, nonces) for nonces, since_ns, newest_ns in self._older]
+        return [*older, Generation(self._current_since_ns or 0, self._current_newest_ns, self._current)]
+
+    def load(self, horizon_ns: int, generations: Iterable[Generation]) -> None:
+        """Remember what was remembered before."""
+        self.horizon_ns = horizon_ns
+        for since_ns, newest_ns, nonces in generations:
+            self._older.append((set(nonces), since_ns, newest_ns))
+            self._older_count += len(nonces)
 
     def expire(self, monotonic_ns: int) -> None:
         """Forget generations whose newest nonce is past its time to live, and raise the horizon over them."""

@@ -153,9 +153,10 @@ def keys(state: State, _call: Call) -> Reply:
 
 
 def health(state: State, call: Call) -> Reply:
-    """`GET /health`, bare."""
+    """`GET /health`, bare. Degraded while nothing can be made durable: what only reads is answered all the same."""
     timestamp = format_timestamp(call.now.wall_ns)
-    body = f'{{"status":"healthy","timestamp":"{timestamp}","version":"{state.settings.version}"}}'
+    status = '"degraded","reason":"state persistence failed"' if state.frozen else '"healthy"'
+    body = f'{{"status":{status},"timestamp":"{timestamp}","version":"{state.settings.version}"}}'
     return Reply(200, body.encode(), (("content-type", "application/json"),))
 
 

@@ -1,4 +1,4 @@
-"""Answers that have to wait: for nonces reserved outside, before they are sent.
+"""Answers that have to wait before they are sent: for nonces reserved outside, and for changes to be durable.
 
 One task settles them. It takes all that wait at that moment as one batch, waits once for each thing they wait for, and
 gives every answer out in the order in which it was asked for; what comes meanwhile is the next batch. So a store that
@@ -13,8 +13,9 @@ import trio
 
 from reference_server.core.heartbeats import Verified
 from reference_server.http.answers import internal_error
+from reference_server.http.committing import Committer
 from reference_server.limits import HELD_MAX
-from reference_server.operations import Held, Undecided
+from reference_server.operations import PERSISTENCE_FAILED, Held, Undecided
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.wire.values import Reply
 
@@ -38,6 +39,7 @@ class Settler:
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api
         self._clock = clock
+        self._committer = None if api.journal is None else Committer(api, clock, api.journal)
         self._waiting: list[tuple[Held, Callable[[Reply], None]]] = []
         self._wanted = trio.Event()
         self._room = trio.Event()
@@ -79,17 +81,24 @@ class Settler:
         async with trio.open_nursery() as nursery:
             for beside in self._api.beside:
                 await nursery.start(_kept_from_failing, beside)
+            if self._committer is not None:
+                await nursery.start(self._committer.run)
             task_status.started()
             with trio.CancelScope(shield=True):
                 while not (self._stopping and not self._waiting):
                     await self._wanted.wait()
                     self._wanted = trio.Event()
-                    batch, self._waiting = self._waiting, []
-                    self._room.set()
-                    self._room = trio.Event()
-                    await self._settle(batch)
+                    await self._settle(self._take())
+                if self._committer is not None:
+                    await self._committer.close()
             nursery.cancel_scope.cancel()
         self._stopped.set()
+
+    def _take(self) -> list[tuple[Held, Callable[[Reply], None]]]:
+        batch, self._waiting = self._waiting, []
+        self._room.set()
+        self._room = trio.Event()
+        return batch
 
     async def stop(self) -> None:
         """End `run` once nothing waits any more. Call when no more requests come."""
@@ -103,6 +112,10 @@ class Settler:
             await self._admit(self._api.limiter, outcomes)
         if self._api.nonces is not None:
             await self._reserve(self._api.nonces, outcomes)
+        if self._committer is not None and not await self._committer.commit():
+            # What was decided meanwhile builds on what is undone now.
+            batch = [*batch, *self._take()]
+            outcomes = [PERSISTENCE_FAILED] * len(batch)
         for (held, settled), outcome in zip(batch, outcomes, strict=True):
             settled(self._api.dress(held, outcome if isinstance(outcome, Reply) else held))
 

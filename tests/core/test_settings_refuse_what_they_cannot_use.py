@@ -74,6 +74,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     ),
     "REDIS_RATE_LIMIT_WINDOW_SECONDS": ("redis_rate_limit_window_seconds", "10", 10, ["0", "3601"], NO_WHOLE_NUMBERS),
     "REDIS_RATE_LIMIT_FALLBACK": ("redis_rate_limit_fallback", "false", False, [], NO_FLAGS),
+    "HATCHFARM_JOURNAL_BYTES": ("journal_bytes", "4096", 4096, ["0", "-1", "4095", str(1 << 41)], NO_WHOLE_NUMBERS),
     **{
         variable: (field, "0.05", 0.05, ["0", "-1", "0.04", "3601"], [*NO_NUMBERS, "inf"])
         for variable, field in (
@@ -84,7 +85,14 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         )
     },
 }
-FREE_TEXT = {"HOST", "TLS_CERT_FILE", "TLS_KEY_FILE", "MACHINE_CERT_SIGNING_KEY_FILE", "REDIS_PASSWORD"}
+FREE_TEXT = {
+    "HATCHFARM_STATE_FILE",
+    "HOST",
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
+    "MACHINE_CERT_SIGNING_KEY_FILE",
+    "REDIS_PASSWORD",
+}
 """Their values are tried where they are used: files are opened, the address is listened on."""
 DEFAULTS = {
     "HOST": "127.0.0.1",
@@ -101,6 +109,8 @@ DEFAULTS = {
     "RATE_LIMIT_REFILL_PER_SECOND": "5.0",
     "RATE_LIMIT_BURST": "20",
     "AUDIT_EVENTS_PER_STREAM": "5000",
+    "HATCHFARM_STATE_FILE": "",
+    "HATCHFARM_JOURNAL_BYTES": "16777216",
     "REDIS_ADDR": "",
     "REDIS_PASSWORD": "",
     "REDIS_NONCE_FALLBACK": "false",
@@ -191,7 +201,7 @@ def test_a_setting_of_a_later_version_may_be_off(variable: str, text: str) -> No
 
 def test_later_versions_promises_are_all_refused() -> None:
     """Durability is a promise: to ignore one of these settings would break it."""
-    assert NOT_YET.keys() == {"HATCHFARM_STATE_FILE", "WORKER_STATUS_STATE_FILE"}
+    assert NOT_YET.keys() == {"WORKER_STATUS_STATE_FILE"}
 
 
 def test_a_shared_rate_limit_needs_a_redis() -> None:

@@ -1,0 +1,316 @@
+"""The journal on disk: the state file, its segments beside it, and a lock that lets one server use them.
+
+A journal of our own rather than SQLite's: every write and sync of it can be seen, counted and made to fail in a test;
+what is torn can be told from what was damaged, where SQLite ends its log at the first frame that is not whole, and says
+nothing; and a group costs one write and one sync.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from reference_server.adapters.segment import Header, Segment, SegmentReader, encode_header, write_all
+from reference_server.limits import SNAPSHOT_PIECE_BYTES
+from reference_server.ports import JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from reference_server.ports import Entropy
+
+MODE = 0o600
+"""It holds the machines' tokens."""
+NAME_DIGITS = 16
+CHILD_NICENESS = 10
+_STANDARD_FILES = 3
+_FAULT = 255
+
+
+class StateFiles:
+    """The journal in files (`ports.Journal`). Takes the lock at once. Raises JournalError."""
+
+    def __init__(self, path: str, entropy: Entropy, journal_bytes: int) -> None:
+        self._path = Path(path).absolute()
+        self._entropy = entropy
+        self._journal_bytes = journal_bytes
+        self._snapshot_bytes = 0
+        self._earlier_bytes = 0
+        self._segment: Segment | None = None
+        self._next = ""
+        self._readers: list[SegmentReader] = []
+        self._lock = self._take_lock()
+
+    def _take_lock(self) -> int:
+        path = self._beside(".lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+        except OSError as error:
+            raise JournalError(
+                f"cannot write beside {self._path} ({error.strerror}): name a file in a folder that this server may use"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise JournalError(
+                f"{self._path} is in use by another server: stop that one, or name another file"
+            ) from None
+        return lock
+
+    def _beside(self, ending: str) -> Path:
+        return self._path.with_name(self._path.name + ending)
+
+    def _segment_path(self, name: str) -> Path:
+        return self._beside(f".journal-{name}")
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._path.parent.glob(f"{_glob_escaped(self._path.name)}.journal-*-????????????????"))
+
+    @property
+    def segment(self) -> str:
+        """Name the segment that groups go to."""
+        return self._open_segment().name
+
+    @property
+    def next_segment(self) -> str:
+        """Name the segment that `turn` will begin."""
+        return self._next
+
+    @property
+    def due(self) -> bool:
+        """Say whether the journal has outgrown what it may, and the snapshot: writing that anew is paid for by then."""
+        if self._segment is None:
+            return False
+        written = self._earlier_bytes + self._segment.mark.end
+        return written > max(self._journal_bytes, self._snapshot_bytes)
+
+    def read(self) -> bytes | None:
+        """Give the snapshot."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            self._require_empty(
+                map(self._reader, self._segments()),
+                f"is the journal of {self._path}, which is missing: bring it back; or, to begin anew and lose what it "
+                "held, move the journal away",
+            )
+            return None
+        except OSError as error:
+            raise JournalError(f"cannot read {self._path} ({error.strerror})") from None
+        self._snapshot_bytes = len(content)
+        return content
+
+    def _require_empty(self, readers: Iterable[SegmentReader], problem: str) -> None:
+        """Pass over what a start left that was cut off before its snapshot was there, but never over a change."""
+        for reader in readers:
+            for _ in reader.groups(None):
+                raise JournalError(f"{self._segment_path(reader.header.name)} {problem}")
+
+    def _reader(self, path: Path) -> SegmentReader:
+        try:
+            return SegmentReader(str(path), path.read_bytes())
+        except OSError as error:
+            raise JournalError(f"cannot read {path} ({error.strerror})") from None
+
+    def groups(self, segment: str | None) -> Iterator[bytes] | None:
+        """Give every group after the snapshot, from the segment that it names through those that follow."""
+        readers = [self._reader(path) for path in self._segments()]
+        first = [reader for reader in readers if reader.header.name == segment]
+        if first:
+            return self._groups(first[0], {reader.header.previous: reader for reader in readers})
+        self._require_empty(
+            readers,
+            f"is the journal of another state file than {self._path}: bring back the two that belong together; or, to "
+            "go on from the state file alone, move the journal away",
+        )
+        return None
+
+    def _groups(self, reader: SegmentReader | None, by_previous: dict[str, SegmentReader]) -> Iterator[bytes]:
+        self._readers = []
+        while reader is not None:
+            self._readers.append(reader)
+            following = by_previous.get(reader.header.name)
+            until = None if following is None else following.header.first_group - 1
+            if self._segment is not None and self._segment.name == reader.header.name:
+                until = self._segment.mark.group  # what may be behind it was refused
+            try:
+                yield from reader.groups(until)
+            except JournalError as error:
+                raise JournalError(
+                    f"{error}: bring back a whole copy of {self._path} and its journal; or, to go on from the state "
+                    "file alone and lose what came after it, move the journal away"
+                ) from None
+            reader = following
+
+    def start(self) -> None:
+        """Go on after the last group that was read, or in a first segment."""
+        needed = {self._segment_path(reader.header.name) for reader in self._readers}
+        try:
+            for path in self._segments():
+                if path not in needed:
+                    path.unlink()
+            if self._readers:
+                last = self._readers[-1]
+                self._segment = Segment(str(self._segment_path(last.header.name)), last.header.name, last.read)
+                self._segment.trim()
+                self._earlier_bytes = sum(reader.read.end for reader in self._readers[:-1])
+            else:
+                self._create(Header(self._name_after(""), "", 1))
+        except OSError as error:
+            raise self._failed(error) from None
+        self._readers = []
+        self._next = self._name_after(self.segment)
+
+    def _name_after(self, name: str) -> str:
+        number = int(name.partition("-")[0] or "0") + 1
+        return f"{number:08d}-{self._entropy.hex(NAME_DIGITS)}"
+
+    def _create(self, header: Header) -> None:
+        """Make a segment, whole from the moment it is there, and let groups go to it. Raises OSError."""
+        path = self._segment_path(header.name)
+        unfinished = self._beside(".journal.tmp")
+        _write_new(unfinished, encode_header(header))
+        unfinished.rename(path)
+        self._sync_folder()
+        segment = Segment(str(path), header.name, SegmentReader(str(path), path.read_bytes()).read)
+        if self._segment is not None:
+            self._segment.close()
+        self._segment = segment
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def append(self, group: bytes) -> None:
+        """Make one group durable."""
+        segment = self._open_segment()
+        try:
+            segment.append(group)
+        except OSError as error:
+            with suppress(OSError):
+                segment.trim()  # where not even that can be done, only a new snapshot makes what was written void
+            raise self._failed(error) from None
+
+    def turn(self) -> None:
+        """Begin the next segment."""
+        segment = self._open_segment()
+        end = segment.mark.end
+        try:
+            self._create(Header(self._next, segment.name, segment.mark.group + 1))
+        except OSError as error:
+            raise self._failed(error) from None
+        self._earlier_bytes += end
+        self._next = self._name_after(self.segment)
+
+    def _open_segment(self) -> Segment:
+        if self._segment is None:
+            raise JournalError(f"the journal of {self._path} is not open")
+        return self._segment
+
+    def _failed(self, error: OSError) -> JournalError:
+        return JournalError(f"cannot write beside {self._path} ({error.strerror or error})")
+
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
+        """Fork: the child has the state as it is now, however long writing it takes, and costs this process nothing."""
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            _write_as_child(self._beside(".tmp"), pieces, parent)
+
+        def wait() -> None:
+            _, status = os.waitpid(child, 0)
+            code = os.waitstatus_to_exitcode(status)
+            if code != 0:
+                reason = os.strerror(code) if 0 < code < _FAULT else f"exit code {code}"
+                raise JournalError(f"cannot write a snapshot beside {self._path} ({reason})")
+
+        return wait
+
+    def publish(self) -> None:
+        """Rename the snapshot into its place, and drop the segments before the present one."""
+        segment = self._open_segment()
+        try:
+            written = self._beside(".tmp")
+            size = written.stat().st_size
+            written.rename(self._path)
+            self._sync_folder()
+        except OSError as error:
+            raise self._failed(error) from None
+        self._snapshot_bytes, self._earlier_bytes = size, 0
+        for path in self._segments():
+            if path != self._segment_path(segment.name):
+                with suppress(OSError):
+                    path.unlink()  # a later start drops what stays behind
+
+    def close(self) -> None:
+        """Close the segment and give the lock back."""
+        if self._segment is not None:
+            self._segment.close()
+            self._segment = None
+        os.close(self._lock)
+
+
+def _glob_escaped(name: str) -> str:
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    try:
+        write_all(file, content, 0)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _write_as_child(path: Path, pieces: Iterable[bytes], parent: int) -> NoReturn:
+    """Write a snapshot in a forked child, and end it.
+
+    It shares its parent's sockets and lock until it closes them, and its memory until either writes to it.
+    """
+    code = _FAULT
+    try:
+        gc.disable()  # a collection would touch, and so copy, all of it
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in range(_STANDARD_FILES):
+            os.dup2(nothing, standard)
+        os.closerange(_STANDARD_FILES, os.sysconf("SC_OPEN_MAX"))
+        os.nice(CHILD_NICENESS)
+        path.unlink(missing_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+        offset = 0
+        for block in _blocks(pieces):
+            if os.getppid() != parent:
+                break
+            write_all(file, block, offset)
+            offset += len(block)
+        else:
+            os.fsync(file)
+            code = 0
+    except OSError as error:
+        code = error.errno or _FAULT
+    finally:
+        os._exit(code)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small pieces, so that each write is worth its call."""
+    block = bytearray()
+    for piece in pieces:
+        block += piece
+        if len(block) >= SNAPSHOT_PIECE_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)

@@ -1,0 +1,293 @@
+"""A state again from what was kept: a state file's records, then each group of changes that a journal has after it.
+
+Monotonic times mean nothing after a restart, so they are worked out anew from the wall clock: what was an hour ago by
+the wall clock was an hour ago.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from bisect import insort
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from reference_server.core.audit import Event
+from reference_server.core.changes import certificate_at, moment_then, recover_change
+from reference_server.core.nonces import Generation, lasting_nonce_names
+from reference_server.core.state import Consent, Policy, State, Worker
+from reference_server.wire.canonical_json import canonical_json
+from reference_server.wire.own_sections import load_state_file
+from reference_server.wire.state_file import StateFileError, is_id
+from reference_server.wire.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from reference_server.core.audit import NotableStream, RoutineStream
+    from reference_server.ports import Journal
+    from reference_server.wire.own_sections import LoadedFile, OwnSection, StreamSection
+    from reference_server.wire.state_file import EventRecord, StateFile
+    from reference_server.wire.values import Instant
+
+NONCE_KEY_DIGITS = 32
+_NAME_BYTES = 8
+
+
+def begin(state: State) -> None:
+    """Ready an empty state for a state file that is not there yet."""
+    name_nonces(state, bytes.fromhex(state.entropy.hex(NONCE_KEY_DIGITS)))
+
+
+def name_nonces(state: State, key: bytes) -> None:
+    """Name nonces so that their names last."""
+    state.nonce_key = key
+    state.name_nonce = lasting_nonce_names(key)
+
+
+def restore(state: State, file: LoadedFile, now: Instant) -> None:
+    """Fill an empty state with what a state file holds.
+
+    What was written elsewhere does not say which nonces were seen, so the horizon is raised over all of them.
+    """
+    records, own = file.records, file.own
+    state.unknown_sections = file.unknown
+    events = [_event(record) for record in records.audit_events]
+    if own is None:
+        begin(state)
+        _restore_records(state, records, now)
+        _share_out(state, events)
+        forget_nonces(state, now, _unix_ns(records.saved_at))
+        return
+    name_nonces(state, bytes.fromhex(own.nonce_key))
+    _restore_own(state, own, now)
+    _restore_records(state, records, now)
+    for owner_id, section in own.owners.items():
+        owner = state.owners[owner_id]
+        owner.policy_version = section.policy_version
+        _restore_routine(owner.routine, section.routine, events)
+        _restore_notable(owner.notable, section.notable, events)
+    _restore_notable(state.unattributed, own.unattributed, events)
+    if own.nonces_outside is not state.nonces_outside:
+        forget_nonces(state, now, _unix_ns(records.saved_at))
+
+
+class Recovered(NamedTuple):
+    """What became of a recovery: whether its result has to be written as a snapshot at once, and what to warn of."""
+
+    fresh: bool
+    warning: str
+
+
+def recover(state: State, journal: Journal, now: Instant) -> Recovered:
+    """Fill an empty state with what is durable.
+
+    Raises StateFileError or JournalError for what cannot be read; their messages say what to do.
+    """
+    content = journal.read()
+    if content is None:
+        begin(state)
+        return Recovered(fresh=True, warning="")
+    file = load_state_file(content)
+    restore(state, file, now)
+    groups = journal.groups(None if file.own is None else file.own.segment)
+    if groups is not None:
+        replay(state, groups, now)
+        return Recovered(fresh=False, warning="")
+    if file.own is None:
+        return Recovered(fresh=True, warning="")
+    forget_nonces(state, now)
+    return Recovered(
+        fresh=True,
+        warning=f"the state file of {file.records.saved_at} has no journal: what came after it, if anything, is lost",
+    )
+
+
+def forget_nonces(state: State, now: Instant, until_ns: int = 0) -> None:
+    """Raise the horizon over every heartbeat that may have been accepted before now (contract §4)."""
+    horizon_ns = max(now.wall_ns, until_ns) + state.skew_ns
+    if state.workers:
+        state.nonces.horizon_ns = max(state.nonces.horizon_ns, horizon_ns)
+
+
+def encode_changes(changes: list[tuple[object, ...]]) -> bytes:
+    """Write what was changed together as one group for a journal."""
+    return msgspec.msgpack.encode(changes)
+
+
+def replay(state: State, groups: Iterable[bytes], now: Instant) -> None:
+    """Do again what a journal kept. Raises StateFileError for what does not go with the state."""
+    for group in groups:
+        try:
+            for change in msgspec.msgpack.decode(group):
+                recover_change(state, now, change)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateFileError(
+                f"a change in its journal does not go with it ({type(error).__name__}: {error}): "
+                "bring back the state file and the journal that belong together"
+            ) from None
+
+
+def _unix_ns(text: str) -> int:
+    """Read a timestamp that was checked already."""
+    return parse_timestamp(text) or 0
+
+
+def _event(record: EventRecord) -> Event:
+    return Event(
+        record.id,
+        record.type,
+        record.actor,
+        record.object_id,
+        canonical_json(record.metadata),
+        _unix_ns(record.created_at),
+    )
+
+
+def _restore_own(state: State, own: OwnSection, now: Instant) -> None:
+    for owner_id in own.owners:
+        state.owner(owner_id)
+    generations = []
+    for section in own.nonces:
+        packed = base64.b64decode(section.names)
+        nonces = struct.unpack(f"<{len(packed) // _NAME_BYTES}Q", packed)
+        generations.append(Generation(moment_then(now, section.since_ns).monotonic_ns, section.newest_ns, nonces))
+    if generations:
+        # The youngest was still growing, so its last nonce may be of this moment.
+        generations[-1] = generations[-1]._replace(since_ns=now.monotonic_ns)
+    state.nonces.load(own.horizon_ns, [generation for generation in generations if generation.nonces])
+    failures = own.failures
+    recent = [(moment_then(now, since_ns).monotonic_ns, count) for since_ns, count in failures.recent]
+    state.failures.load(failures.by_reason, failures.unattributed, recent)
+
+
+def _restore_records(state: State, records: StateFile, now: Instant) -> None:
+    for policy in records.policies.values():
+        owner = state.owner(policy.owner_id)
+        if owner is None:
+            raise StateFileError("it has more owners than this server can hold")
+        owner.policy_version = max(owner.policy_version, policy.version)
+        state.policies[policy.id] = Policy(
+            policy.id,
+            owner.id,
+            policy.version,
+            canonical_json(policy.rules),
+            policy.signature,
+            policy.state == "active",
+            _unix_ns(policy.created_at),
+            _unix_ns(policy.updated_at),
+        )
+    for machine in records.machines.values():
+        owner = state.owner(machine.owner_id)
+        if owner is None:
+            raise StateFileError("it has more owners than this server can hold")
+        kept = records.machine_certs[machine.id]
+        certificate = certificate_at(
+            now, kept.certificate_id, _unix_ns(kept.issued_at), _unix_ns(kept.expires_at), kept.signature
+        )
+        worker = Worker(
+            machine.id,
+            owner,
+            machine.name,
+            machine.secret.encode(),
+            _unix_ns(machine.created_at),
+            len(state.workers),
+            certificate,
+        )
+        state.workers[machine.id] = worker
+        insort(owner.workers, machine.id)
+        state.fleet.add(worker)
+    _restore_consents(state, records)
+    _restore_statuses(state, records, now)
+
+
+def _restore_consents(state: State, records: StateFile) -> None:
+    """Elsewhere a pair may have several consents, some revoked: one that is not counts, and else the newest."""
+    for consent in sorted(records.consents.values(), key=lambda consent: _unix_ns(consent.effective_at)):
+        worker = state.workers[consent.worker_id]
+        revoked_ns = None if consent.revoked_at is None else _unix_ns(consent.revoked_at)
+        state.consents[consent.id] = restored = Consent(
+            consent.id,
+            worker.owner.id,
+            worker.id,
+            state.policies[consent.policy_id].id,
+            consent.signature,
+            _unix_ns(consent.effective_at),
+            revoked_ns,
+        )
+        other = worker.consents.get(consent.policy_id)
+        if other is None or other.revoked_ns is not None or revoked_ns is None:
+            # Taken out first: the newest has to come last.
+            worker.consents.pop(consent.policy_id, None)
+            worker.consents[restored.policy_id] = restored
+
+
+def _restore_statuses(state: State, records: StateFile, now: Instant) -> None:
+    heard = []
+    for status in records.worker_status.values():
+        worker = state.workers.get(status.worker_id)
+        if worker is None:
+            state.statuses_of_nobody[status.worker_id] = status
+        else:
+            heard.append((_unix_ns(status.last_heartbeat), worker, status.policy_id))
+    for heard_ns, worker, policy_id in sorted(heard, key=lambda one: one[0]):
+        policy = state.policies.get(policy_id)
+        worker.policy_id = policy_id if policy is None else policy.id
+        worker.heard_ns = heard_ns
+        state.fleet.hear(worker, moment_then(now, heard_ns).monotonic_ns)
+
+
+def _restore_routine(stream: RoutineStream, section: StreamSection, events: list[Event]) -> None:
+    stream.start_after(section.sequence, section.hash)
+    for at in section.events:
+        event = events[at]
+        policy_id = msgspec.json.decode(event.metadata)["policy_id"]
+        stream.append(event.id[4:], event.object_id, policy_id, event.created_ns)
+    _require_head(stream, section)
+
+
+def _restore_notable(stream: NotableStream, section: StreamSection, events: list[Event]) -> None:
+    stream.start_after(section.sequence, section.hash)
+    for at in section.events:
+        stream.append(events[at])
+    _require_head(stream, section)
+
+
+def _require_head(stream: RoutineStream | NotableStream, section: StreamSection) -> None:
+    if stream.hash != section.head:
+        raise StateFileError("an audit stream in it does not end in its head: give a whole copy of it")
+
+
+def _share_out(state: State, events: list[Event]) -> None:
+    """Put events from elsewhere into the streams of those they concern: who acted, and whose the object is."""
+    for event in events:
+        metadata = msgspec.json.decode(event.metadata)
+        worker = state.workers.get(event.object_id)
+        if (
+            event.type == "worker_heartbeat"
+            and worker is not None
+            and event.actor == f"worker:{worker.id}"
+            and metadata.keys() == {"policy_id"}
+            and is_id("pol", str(metadata["policy_id"]))
+        ):
+            worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
+            continue
+        streams = [owner.notable for owner in map(state.owner, _concerned(state, event)) if owner is not None]
+        for stream in streams or [state.unattributed]:
+            stream.append(event)
+
+
+def _concerned(state: State, event: Event) -> dict[str, None]:
+    """Name the owners that an event concerns, each once."""
+    owners: dict[str, None] = {}
+    kind, _, name = event.actor.partition(":")
+    for worker in (state.workers.get(event.object_id), state.workers.get(name) if kind == "worker" else None):
+        if worker is not None:
+            owners[worker.owner.id] = None
+    for record in (state.policies.get(event.object_id), state.consents.get(event.object_id)):
+        if record is not None:
+            owners[record.owner_id] = None
+    if kind == "owner" and name:
+        owners[name] = None
+    return owners

@@ -1,0 +1,150 @@
+"""A state as the bytes of a state file (contract §7): schema 1, later sections as they were, our own beside them."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from hashlib import sha256
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.consents import show_consent
+from reference_server.core.machines import show_certificate
+from reference_server.core.policies import show_policy
+from reference_server.wire.own_sections import (
+    OWN,
+    FailuresSection,
+    NoncesSection,
+    OwnerSection,
+    OwnSection,
+    StreamSection,
+    trailer,
+)
+from reference_server.wire.state_file import SCHEMA_VERSION
+from reference_server.wire.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from reference_server.core.audit import Event, NotableStream, RoutineStream
+    from reference_server.core.state import State, Worker
+    from reference_server.wire.values import Instant
+
+RECORDS_AT_ONCE = 500
+"""Records written in one piece: enough to make the calls cheap, few enough to need no memory."""
+_encode = msgspec.json.encode
+
+
+def snapshot(state: State, at: Instant, segment: str) -> Iterator[bytes]:
+    """Write a state as it is at a moment, in pieces. `segment` is the part of the journal that goes on from here."""
+    digest = sha256()
+    for piece in _pieces(state, at, segment):
+        digest.update(piece)
+        yield piece
+    yield trailer(digest.hexdigest())
+
+
+def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
+    yield f'{{"schema_version":{SCHEMA_VERSION},"saved_at":"{format_timestamp(at.wall_ns)}"'.encode()
+    workers = state.workers
+    yield from _map("machines", ((worker.id, _show_machine(worker)) for worker in workers.values()))
+    certificates = ((worker.id, show_certificate(worker.id, worker.certificate)) for worker in workers.values())
+    yield from _map("machine_certs", certificates)
+    statuses = (
+        (worker.id, _show_status(worker)) for worker in workers.values() if worker.heard_monotonic_ns is not None
+    )
+    yield from _map("worker_status", chain(statuses, state.statuses_of_nobody.items()))
+    yield from _map("policies", ((policy.id, show_policy(policy)) for policy in state.policies.values()))
+    yield from _map("consents", ((consent.id, show_consent(consent)) for consent in state.consents.values()))
+    places = _Places(state)
+    yield from _section("audit_events", b"[", (_encode(_show_event(event)) for event in places.events), b"]")
+    for name, raw in state.unknown_sections.items():
+        yield b"," + _encode(name) + b":" + raw
+    yield f',"{OWN}":'.encode() + _encode(_own_section(state, at, segment, places))
+
+
+def _map(name: str, records: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
+    yield from _section(name, b"{", (_encode(key) + b":" + _encode(record) for key, record in records), b"}")
+
+
+def _section(name: str, start: bytes, records: Iterator[bytes], end: bytes) -> Iterator[bytes]:
+    yield f',"{name}":'.encode() + start
+    separator = b""
+    while some := list(islice(records, RECORDS_AT_ONCE)):
+        yield separator + b",".join(some)
+        separator = b","
+    yield end
+
+
+def _show_machine(worker: Worker) -> dict[str, str]:
+    return {
+        "id": worker.id,
+        "owner_id": worker.owner.id,
+        "name": worker.name,
+        "secret": worker.token.decode(),
+        "created_at": format_timestamp(worker.created_ns),
+    }
+
+
+def _show_status(worker: Worker) -> dict[str, str]:
+    heard_at = format_timestamp(worker.heard_ns)
+    return {"worker_id": worker.id, "last_heartbeat": heard_at, "policy_id": worker.policy_id, "updated_at": heard_at}
+
+
+def _show_event(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "actor": event.actor,
+        "object_id": event.object_id,
+        "metadata": msgspec.Raw(event.metadata.encode()),
+        "created_at": format_timestamp(event.created_ns),
+    }
+
+
+class _Places:
+    """Every event once, oldest first, though it may stand in two streams; and where each is."""
+
+    def __init__(self, state: State) -> None:
+        streams: list[RoutineStream | NotableStream] = [state.unattributed]
+        for owner in state.owners.values():
+            streams += (owner.routine, owner.notable)
+        kept = {event.id: event for stream in streams for event in stream.kept()}
+        self.events = sorted(kept.values(), key=lambda event: event.created_ns)
+        self._at = {event.id: at for at, event in enumerate(self.events)}
+
+    def section(self, stream: RoutineStream | NotableStream) -> StreamSection:
+        """Say where a stream's events are."""
+        sequence, digest = stream.base
+        return StreamSection(sequence, digest, stream.hash, [self._at[event.id] for event in stream.kept()])
+
+
+def _own_section(state: State, at: Instant, segment: str, places: _Places) -> OwnSection:
+    ahead_ns = at.wall_ns - at.monotonic_ns
+    failures = state.failures.dump()
+    return OwnSection(
+        segment,
+        state.nonce_key.hex(),
+        state.nonces_outside,
+        state.nonces.horizon_ns,
+        [
+            NoncesSection(
+                generation.since_ns + ahead_ns,
+                generation.newest_ns,
+                base64.b64encode(struct.pack(f"<{len(generation.nonces)}Q", *generation.nonces)).decode(),
+            )
+            for generation in state.nonces.dump()
+        ],
+        FailuresSection(
+            failures["by_reason"],
+            failures["unattributed"],
+            [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
+        ),
+        {
+            owner.id: OwnerSection(owner.policy_version, places.section(owner.routine), places.section(owner.notable))
+            for owner in state.owners.values()
+        },
+        places.section(state.unattributed),
+    )

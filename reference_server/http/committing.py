@@ -1,0 +1,157 @@
+"""Making changes durable before anything shows them, and what happens when that fails (contract §7).
+
+Fail-stop: after the first write or sync that fails nothing is believed of the storage any more. All that waits is
+refused, the state is read anew from what is durable, and nothing may be changed until a whole new snapshot is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.core.recovery import encode_changes, recover
+from reference_server.core.snapshots import snapshot
+from reference_server.limits import COMMIT_RETRY_SECONDS_MAX
+from reference_server.ports import JournalError
+from reference_server.wire.state_file import StateFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.operations import Api
+    from reference_server.ports import Clock, Journal
+
+RETRY_SECONDS = 0.1
+_log = logging.getLogger("hatchfarm")
+
+
+class Committer:
+    """Commits what an API's state has changed, in groups, and snapshots it when the journal has grown enough.
+
+    `run` has to run beside it: it waits for snapshots to be written, and mends what failed.
+    """
+
+    def __init__(self, api: Api, clock: Clock, journal: Journal) -> None:
+        self._api = api
+        self._clock = clock
+        self._journal = journal
+        self._written: Callable[[], None] | None = None
+        self._failed = False
+        self._wanted = trio.Event()
+        self._rest = trio.Event()
+        self._rest.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what a commit leaves to be done, one thing after the other, until cancelled."""
+        task_status.started()
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                await self._finish_snapshot(publish=True)
+                if self._failed:
+                    await self._mend()
+                self._rest.set()
+        finally:
+            self._rest.set()
+
+    def _want(self) -> None:
+        self._rest = trio.Event()
+        self._wanted.set()
+
+    async def commit(self) -> bool:
+        """Make all changes up to now durable. False when they are not, and nothing of them is left to be seen."""
+        state = self._api.state
+        changes = state.changes
+        if not changes:
+            return True
+        state.changes = []
+        # Forked before anything waits: the snapshot holds exactly the changes that this group is the last of.
+        begun = self._begin_snapshot() if self._journal.due and self._rest.is_set() else False
+        self._api.committing = True
+        try:
+            await trio.to_thread.run_sync(self._journal.append, encode_changes(changes))
+        except JournalError as error:
+            _log.error("Nothing is changed until it can be made durable: %s", error)
+            state.frozen = self._api.unusable = self._failed = True
+            if begun:
+                await self._finish_snapshot(publish=False)
+            self._want()
+            return False
+        finally:
+            self._api.committing = False
+        if begun:
+            await self._turn()
+        return True
+
+    def _begin_snapshot(self) -> bool:
+        """Let a snapshot of the state be written; it names the segment that comes after the present one."""
+        try:
+            pieces = snapshot(self._api.state, self._clock.now(), self._journal.next_segment)
+            self._written = self._journal.begin_snapshot(pieces)
+        except (OSError, JournalError) as error:
+            _log.warning("No snapshot could be begun: %s", error)
+            return False
+        return True
+
+    async def _turn(self) -> None:
+        """Begin the segment that the snapshot names, and let the snapshot take its place once it is written."""
+        try:
+            await trio.to_thread.run_sync(self._journal.turn)
+        except JournalError as error:
+            _log.warning("The snapshot is of no use: %s", error)
+            await self._finish_snapshot(publish=False)
+        else:
+            self._want()
+
+    async def _finish_snapshot(self, *, publish: bool) -> bool:
+        written, self._written = self._written, None
+        if written is None:
+            return False
+        try:
+            await trio.to_thread.run_sync(written)
+            if publish:
+                await trio.to_thread.run_sync(self._journal.publish)
+        except JournalError as error:
+            _log.warning("The journal goes on without a new snapshot: %s", error)
+            return False
+        return publish
+
+    async def _mend(self) -> None:
+        """Show what is durable as soon as that can be read, and let it be changed once a new snapshot is there."""
+        state = self._api.empty_state()
+        while True:
+            try:
+                await trio.to_thread.run_sync(recover, state, self._journal, self._clock.now())
+                break
+            except (JournalError, StateFileError) as error:
+                _log.error("What is durable cannot be read: %s", error)
+                await trio.sleep(COMMIT_RETRY_SECONDS_MAX)
+                state = self._api.empty_state()
+        state.changes, state.frozen = [], True
+        self._api.state, self._api.unusable = state, False
+        pause_seconds = RETRY_SECONDS
+        while not (self._begin_snapshot() and await self._turn_and_publish()):
+            await trio.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, COMMIT_RETRY_SECONDS_MAX)
+        self._failed = state.frozen = False
+        _log.warning("What is changed is durable again")
+
+    async def _turn_and_publish(self) -> bool:
+        try:
+            await trio.to_thread.run_sync(self._journal.turn)
+        except JournalError as error:
+            _log.warning("Still nothing can be made durable: %s", error)
+            await self._finish_snapshot(publish=False)
+            return False
+        return await self._finish_snapshot(publish=True)
+
+    async def close(self) -> None:
+        """Leave a snapshot of all there is, where that is possible; without it the journal holds what it lacks."""
+        if not self._failed:
+            await self._rest.wait()
+            if self._begin_snapshot():
+                await self._turn_and_publish()
+        self._journal.close()

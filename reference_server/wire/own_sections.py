@@ -1,0 +1,168 @@
+"""What this server keeps in a state file beside schema 1 (contract §7), and how it knows the file for its own.
+
+A plain reader of schema 1 finds its sections as they must be, and two more that it may keep or leave:
+`reference_server` holds what schema 1 has no place for, and `checksum`, the last, is the SHA-256 of every byte before
+it. So not a bit of a file written here can change unseen, whereas a file from elsewhere has none, and is read with all
+its records checked.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+import msgspec
+
+from reference_server.wire.state_file import (
+    KNOWN_KEYS,
+    CertificateRecord,
+    ConsentRecord,
+    EventRecord,
+    MachineRecord,
+    PolicyRecord,
+    StateFile,
+    StateFileError,
+    StatusRecord,
+    WorkerStatusFile,
+    read_state,
+)
+
+OWN, CHECKSUM = "reference_server", "checksum"
+_TRAILER = re.compile(rb',"checksum":"sha256:([0-9a-f]{64})"\}\n\Z')
+_TRAILER_BYTES = 96
+_PROBLEMS_SHOWN = 3
+
+
+class StreamSection(msgspec.Struct, frozen=True):
+    """An audit stream: `events` are places in `audit_events`; `sequence` and `hash` are of the event before them."""
+
+    sequence: int
+    hash: str
+    head: str
+    events: list[int]
+
+
+class OwnerSection(msgspec.Struct, frozen=True):
+    """An owner's latest policy version and audit streams."""
+
+    policy_version: int
+    routine: StreamSection
+    notable: StreamSection
+
+
+class NoncesSection(msgspec.Struct, frozen=True):
+    """Nonces that are forgotten together; `names` is base64 of their names, 8 bytes each. Times in Unix ns."""
+
+    since_ns: int
+    newest_ns: int
+    names: str
+
+
+class FailuresSection(msgspec.Struct, frozen=True):
+    """Auth failures; `recent` are steps of the window as (Unix ns, count)."""
+
+    by_reason: dict[str, int]
+    unattributed: int
+    recent: list[tuple[int, int]]
+
+
+class OwnSection(msgspec.Struct, frozen=True):
+    """What schema 1 has no place for. `segment` is the part of the journal that goes on from this snapshot."""
+
+    segment: str
+    nonce_key: str
+    nonces_outside: bool
+    horizon_ns: int
+    nonces: list[NoncesSection]
+    failures: FailuresSection
+    owners: dict[str, OwnerSection]
+    unattributed: StreamSection
+
+    def __repr__(self) -> str:
+        """Hide the nonces' key."""
+        return f"OwnSection(segment={self.segment})"
+
+
+class _OwnFile(msgspec.Struct):
+    """A state file that this server wrote: its checksum stands for every check of `read_state`."""
+
+    schema_version: int
+    saved_at: str
+    machines: dict[str, MachineRecord]
+    machine_certs: dict[str, CertificateRecord]
+    worker_status: dict[str, StatusRecord]
+    policies: dict[str, PolicyRecord]
+    consents: dict[str, ConsentRecord]
+    audit_events: list[EventRecord]
+    reference_server: OwnSection
+
+
+class LoadedFile(msgspec.Struct, frozen=True):
+    """A whole state file: the records of schema 1, what this server added, and later sections byte for byte."""
+
+    records: StateFile
+    own: OwnSection | None
+    unknown: dict[str, bytes]
+
+
+def trailer(digest: str) -> bytes:
+    """Give the end of a state file: the SHA-256 of every byte before it."""
+    return f',"{CHECKSUM}":"sha256:{digest}"}}\n'.encode()
+
+
+def load_state_file(content: bytes) -> LoadedFile:
+    """Read a state file of schema 1, written here or elsewhere.
+
+    Raises:
+        StateFileError: unless every byte of it is known to be right, or every record of a file from elsewhere is.
+    """
+    match = _TRAILER.search(content, max(0, len(content) - _TRAILER_BYTES))
+    sections = _sections(content)
+    if match is None and OWN not in sections and CHECKSUM not in sections:
+        return LoadedFile(_from_elsewhere(content), None, _unknown(sections))
+    if match is None or sha256(memoryview(content)[: match.start()]).hexdigest().encode() != match[1]:
+        raise StateFileError(
+            "it was damaged, or changed by another program, since this server wrote it: give a whole copy of it; or, "
+            f"if another program was meant to change it, take its sections {OWN} and {CHECKSUM} out"
+        )
+    try:
+        file = msgspec.json.decode(content, type=_OwnFile)
+    except (ValueError, RecursionError) as error:
+        raise StateFileError(f"another version of this server wrote it ({error}): use that one") from None
+    records = StateFile(
+        file.saved_at,
+        file.machines,
+        file.machine_certs,
+        file.worker_status,
+        file.policies,
+        file.consents,
+        file.audit_events,
+        {},
+        [],
+        [],
+    )
+    return LoadedFile(records, file.reference_server, _unknown(sections))
+
+
+def _sections(content: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except (ValueError, RecursionError):
+        return {}  # `read_state` says what is wrong
+
+
+def _unknown(sections: dict[str, msgspec.Raw]) -> dict[str, bytes]:
+    return {name: bytes(raw) for name, raw in sections.items() if name not in KNOWN_KEYS | {OWN, CHECKSUM}}
+
+
+def _from_elsewhere(content: bytes) -> StateFile:
+    state = read_state(content)
+    if isinstance(state, WorkerStatusFile):
+        raise StateFileError("it is a legacy worker-status file: name it in WORKER_STATUS_STATE_FILE, and another here")
+    if state.problems:
+        shown = "; ".join(state.problems[:_PROBLEMS_SHOWN])
+        raise StateFileError(
+            f"it is wrong in {len(state.problems)} places ({shown}): `hatchfarm state check` names them all; "
+            "give a whole copy of it, or mend them"
+        )
+    return state
