@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated, NoReturn
 
@@ -13,6 +14,7 @@ from simulator.load.places import LOCUSTFILE, MASTER_PORT
 
 USAGE_ERROR = 2
 WEB_PORT = 8089
+PORT_MAX = 65_535
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -33,16 +35,17 @@ Web = Annotated[
     bool, typer.Option("--web/--no-web", help="Show Locust's web UI while the run lasts.", envvar="HATCHFARM_WEB")
 ]
 WebPort = Annotated[
-    int, typer.Option(help="Where on 127.0.0.1 the web UI is.", envvar="HATCHFARM_WEB_PORT", min=1, max=65_535)
+    int, typer.Option(help="Where on 127.0.0.1 the web UI is.", envvar="HATCHFARM_WEB_PORT", min=1, max=PORT_MAX)
 ]
 
 
 def host_and_port(address: str) -> tuple[str, int]:
     """Read HOST or HOST:PORT. Raises ValueError, saying how it is written."""
-    host, _, port = address.partition(":")
-    if not host or not (port or str(MASTER_PORT)).isdigit():
+    host, colon, port = address.partition(":")
+    number = int(port) if re.fullmatch("[0-9]{1,5}", port) else 0 if colon else MASTER_PORT
+    if not host or not 1 <= number <= PORT_MAX:
         raise ValueError(f"--master {address}: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}")
-    return host, int(port or MASTER_PORT)
+    return host, number
 
 
 def worker(

@@ -394,10 +394,11 @@ class Conductor:
 
     def _why_not_started(self, workers: list[trio.Process]) -> str:
         conduct = self._conduct
-        if conduct.master:
+        if conduct.master and (not self.problem or self.now() >= WORKERS_SECONDS * SECOND_NS):
             return (
                 f"{conduct.workers} workers were expected at {conduct.master}:{conduct.master_port} within "
-                f"{WORKERS_SECONDS:g} s: start each with `hatchfarm worker --master {conduct.master}`"
+                f"{WORKERS_SECONDS:g} s: start each with "
+                f"`hatchfarm worker --master {conduct.master}:{conduct.master_port}`"
             )
         for number, worker in enumerate(workers, 1):
             if worker.poll() is not None:

@@ -1,0 +1,162 @@
+"""When Locust conducts a run, and what the flags for it refuse, in words that say how it is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.load import conducting
+from simulator.load.commands import host_and_port
+from simulator.load.conducting import Conduct, conduct_of
+from simulator.load.places import MASTER_PORT
+from simulator.scenario.loading import parse_scenario
+from tests.cli.conftest import Hatchfarm, serve_until_stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from simulator.scenario.values import Scenario
+
+PLAIN = """\
+version = 1
+name = "plain"
+duration = "5s"
+[fleet]
+machines = 2
+owners = 1
+"""
+LOAD = '[[load]]\nuser = "owner-dashboard"\nstages = [{ duration = "1s", target = 1 }]\n'
+SPREAD = "processes = 3\n"
+TOKEN = "token-of-these-tests"
+
+
+def scenario(more: str = "") -> Scenario:
+    return parse_scenario(PLAIN + more)
+
+
+def test_a_plain_scenario_needs_no_conductor() -> None:
+    assert conduct_of(scenario(), None, None, None) is None
+    assert conduct_of(scenario(), 1, None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "workers", "master", "web", "expected"),
+    [
+        (LOAD, None, None, None, Conduct(1)),
+        (SPREAD, None, None, None, Conduct(3)),
+        (SPREAD, 2, None, None, Conduct(2, options=("--workers", "2"))),
+        ("", 2, None, None, Conduct(2, options=("--workers", "2"))),
+        (LOAD, 1, None, None, Conduct(1, options=("--workers", "1"))),
+        ("", None, None, 8089, Conduct(1, web_port=8089)),
+        (
+            "", None, ("192.0.2.7", 6000), None,
+            Conduct(1, "192.0.2.7", 6000, options=("--master", "192.0.2.7:6000")),
+        ),
+        (
+            SPREAD + LOAD, 4, ("192.0.2.7", MASTER_PORT), 9000,
+            Conduct(
+                4, "192.0.2.7", MASTER_PORT, 9000, ("--workers", "4", "--master", f"192.0.2.7:{MASTER_PORT}"),
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_locust_conducts_what_has_users_processes_a_master_or_a_web_page(
+    more: str, workers: int | None, master: tuple[str, int] | None, web: int | None, expected: Conduct
+) -> None:
+    """With the flags that asked for it, so that the line which reproduces a run has them too."""
+    assert conduct_of(scenario(more), workers, master, web) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.7", ("192.0.2.7", MASTER_PORT)),
+        ("192.0.2.7:1", ("192.0.2.7", 1)),
+        ("loadhost.example:65535", ("loadhost.example", 65_535)),
+    ],
+)
+def test_a_master_is_a_host_or_a_host_and_its_port(address: str, expected: tuple[str, int]) -> None:
+    assert host_and_port(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address", ["", ":5557", "host:", "host:0", "host:65536", "host:-1", "host:x", "host:\N{SUPERSCRIPT TWO}", "a:5:5"]
+)
+def test_an_address_that_is_none_is_refused_with_how_it_is_written(address: str) -> None:
+    with pytest.raises(ValueError, match=f"--master .*: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}"):
+        host_and_port(address)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        (
+            ["worker", "--master", "host:x"],
+            {"HATCHFARM_API_TOKEN": TOKEN},
+            f"hatchfarm worker: --master host:x: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}\n",
+        ),
+        (
+            ["worker", "--master", "192.0.2.7"],
+            {},
+            "hatchfarm worker: the deployment's owner token is needed: give --token or set HATCHFARM_API_TOKEN\n",
+        ),
+        (
+            ["run", "plain.toml", "--master", "192.0.2.7"],
+            {},
+            (
+                "hatchfarm run: --master lets other hosts take part, which need --target: "
+                "a run's own server is for this host only\n"
+            ),
+        ),
+        (
+            ["run", "plain.toml", "--master", "host:x", "--target", "http://127.0.0.1:9", "--token", TOKEN],
+            {},
+            f"hatchfarm run: --master host:x: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}\n",
+        ),
+        (
+            ["run", "plain.toml", "--workers", "2", "--record"],
+            {},
+            (
+                "hatchfarm run: --record takes what one process plays: "
+                "leave out [[load]], --workers, --master and --web\n"
+            ),
+        ),
+    ],
+    ids=["worker of no address", "worker without token", "master without target", "no address", "recording"],
+)
+def test_what_cannot_be_conducted_is_a_usage_error_which_says_why(
+    tmp_path: Path, arguments: list[str], environ: Mapping[str, str], message: str
+) -> None:
+    (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
+    finished = Hatchfarm(tmp_path).invoke(*arguments, env=environ)
+    assert (finished.code, finished.out, finished.err) == (2, "", message)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for so long, ends what it has started, and exits as for a usage error."""
+    monkeypatch.setattr(conducting, "START_SECONDS", 1.0)
+    monkeypatch.setattr(conducting, "WORKERS_SECONDS", 1.0)
+    (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
+    with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
+        flags = ["--target", url, "--token", TOKEN, "--master", "127.0.0.1:45557", "--workers", "2"]
+        finished = Hatchfarm(tmp_path).invoke("run", "plain.toml", *flags)
+    assert finished.code == 2
+    assert finished.err == (
+        "hatchfarm run: 2 workers were expected at 127.0.0.1:45557 within 1 s: "
+        "start each with `hatchfarm worker --master 127.0.0.1:45557`\n"
+    )
+
+
+def test_a_master_at_an_address_that_is_not_this_hosts_says_so_and_not_that_workers_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
+    with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
+        flags = ["--target", url, "--token", TOKEN, "--master", "192.0.2.7"]
+        finished = Hatchfarm(tmp_path).invoke("run", "plain.toml", *flags)
+    assert finished.code == 2
+    assert "Locust's master ended with exit code 1" in finished.err
+    assert "Cannot assign requested address" in finished.err
