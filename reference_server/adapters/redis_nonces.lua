@@ -5,8 +5,8 @@
 -- last; 4 and how many steps of it; 5 whether Redis now keeps every write through a restart (1 or 0); 6 the newest stamp
 -- that a heartbeat may have had by now (us); 7 and 8 how long an epoch is closed and a nonce lives (s); 9 whether to
 -- write while it is closed; then two a nonce: the id of the request, and the heartbeat's stamp (us).
--- Gives: epoch, steps, seconds until it opens, horizon (us), and a verdict a nonce: 1 reserved, 2 replayed,
--- 3 unavailable, 4 stamped so early that its nonce may have been forgotten.
+-- Gives: epoch, steps, seconds until it opens, and a verdict a nonce: 1 reserved, 2 replayed, 3 unavailable,
+-- 4 stamped so early that its nonce may have been forgotten.
 --
 -- The canary is a hash. An epoch is a stretch of time in which Redis forgot nothing but what expired. `process` is the
 -- Redis it was in, `steps` counts calls, so that a caller which saw more of them than there are knows that some were
@@ -98,4 +98,4 @@ end
 if newest ~= newest_before then
   redis.call('HSET', canary, '@' .. span, newest)
 end
-return table.concat({epoch, steps, wait, horizon, table.concat(verdicts)}, ' ')
+return table.concat({epoch, steps, wait, table.concat(verdicts)}, ' ')

@@ -96,7 +96,6 @@ class RedisNonces:
         if not fresh:
             # What was accepted before this start is not in this memory.
             self._memory.horizon_ns = clock.now().wall_ns + self._skew_seconds * SECOND_NS
-        self.horizon_ns = -(1 << 63)
         self.fallbacks = 0
         self.conflicts = 0
         link.greetings.append(self._greet)
@@ -192,12 +191,12 @@ class RedisNonces:
             commands.append(_RESERVE.call([CANARY, *(one.key for one in chunk)], head))
         reservations: list[Reservation] = []
         for answer in await exchange(commands):
-            epoch, steps, wait, horizon_us, verdicts = answer.decode().split(" ")
-            self._note(epoch, int(steps), int(wait), int(horizon_us))
+            epoch, steps, wait, verdicts = answer.decode().split(" ")
+            self._note(epoch, int(steps), int(wait))
             reservations += [_VERDICTS[verdict] for verdict in verdicts]
         return reservations
 
-    def _note(self, epoch: str, steps: int, wait_seconds: int, horizon_us: int) -> None:
+    def _note(self, epoch: str, steps: int, wait_seconds: int) -> None:
         if self._trusted == "*":
             self._trusted = epoch
         if epoch != self._epoch:
@@ -206,7 +205,6 @@ class RedisNonces:
             self._epoch, self._steps = epoch, steps
         self._steps = max(self._steps, steps)
         self._wait_seconds = wait_seconds
-        self.horizon_ns = max(self.horizon_ns, horizon_us * 1000)
 
     def _without_redis(
         self, asked: Sequence[NonceRequest], named: Sequence[_Asked], *, sent: bool
@@ -269,9 +267,10 @@ class RedisNonces:
 
     async def _look(self, exchange: Exchange) -> None:
         """Read the settings of Redis that nonces depend on, and whether it still holds them. Raises RedisDown."""
-        memory, replication = (
-            _fields(answer) for answer in await exchange([(b"INFO", ("memory",)), (b"INFO", ("replication",))])
-        )
+        sections = [(b"INFO", (section,)) for section in ("memory", "replication", "cluster")]
+        memory, replication, cluster = (_fields(answer) for answer in await exchange(sections))
+        if cluster["cluster_enabled"] != "0":
+            raise RedisDown("it is a node of a Redis Cluster, and one canary cannot watch over several nodes")
         if memory["maxmemory"] != "0" and memory["maxmemory_policy"] != "noeviction":
             policy = memory["maxmemory_policy"]
             raise RedisDown(f"its maxmemory-policy {policy} may drop nonces: it has to be noeviction")

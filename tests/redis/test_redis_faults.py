@@ -255,6 +255,13 @@ async def test_a_redis_that_evicts_nonces_is_not_used() -> None:
         await until(lambda: not a.nonces.sharing)
 
 
+async def test_a_node_of_a_redis_cluster_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """A batch may span its slots, and what one node lost would not show on another."""
+    async with redis_server(*MEMORY_ONLY, "--cluster-enabled", "yes") as redis, instance(redis.port) as a:
+        assert await a.reserve_one("n") is UNAVAILABLE
+    assert "node of a Redis Cluster" in caplog.text
+
+
 async def test_a_redis_that_is_full_is_unavailable_and_heals() -> None:
     async with redis_server() as redis, instance(redis.port) as a:
         assert await redis.says("CONFIG", "SET", "maxmemory", "1") == "OK"
