@@ -148,7 +148,6 @@ class Conductor:
         self._over = trio.Event()
         self._words: dict[str, bytes] = {}
         self._services: list[trio.CancelScope] = []
-        self._counts: list[LocustCount] = []
         self._created_ns = self._start_ns
         self.problem = ""
         """What ended the run early, or left it incomplete; empty when nothing did."""
@@ -193,11 +192,7 @@ class Conductor:
     def merged(self) -> History:
         """Give one history of everything that is known."""
         own = HistoryPart(self._history)
-        merged = merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
-        merged.locust_counts = self._counts
-        merged.faults = self._history.faults
-        merged.status_readings = self._history.status_readings
-        return merged
+        return merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
 
     # --- the course of a run
 
@@ -245,7 +240,7 @@ class Conductor:
                 part.lost = "it had not said everything when the run ended"
             self._history.owners += part.history.owners
         if self._counted is not None:
-            self._counts = [
+            self._history.locust_counts = [
                 LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
             ]
         if self._playing:
