@@ -73,7 +73,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         8.1,
     ),
     "durability.not-started": ("The server did not come up again", "A server starts from what it has written.", 9.1),
-    "durability.not-healed": ("The server did not recover from a fault", "It serves again once the fault is over.", 7.5),
+    "durability.not-healed": ("The server did not recover from a fault", "It serves again after the fault.", 7.5),
     "durability.machine": ("A registered machine was gone after a fault", _KEPT, 8.1),
     "durability.heartbeat": ("An accepted heartbeat was gone after a fault", _KEPT, 7.5),
     "durability.forgotten": ("A machine was refused as a stranger after a restart", _KEPT, 8.1),
