@@ -49,7 +49,8 @@ def name_nonces(state: State, key: bytes) -> None:
 def restore(state: State, file: LoadedFile, now: Instant) -> None:
     """Fill an empty state with what a state file holds.
 
-    What was written elsewhere does not say which nonces were seen, so the horizon is raised over all of them.
+    What was written elsewhere does not say which nonces were seen, so the horizon is raised over all that may have
+    been, up to the newest heartbeat that was accepted: for so long machines are refused, and no replay is let in.
     """
     records, own = file.records, file.own
     state.unknown_sections = file.unknown
@@ -58,7 +59,9 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
         begin(state)
         _restore_records(state, records, now)
         _share_out(state, events)
-        forget_nonces(state, now, _unix_ns(records.saved_at))
+        heard_ns = [worker.heard_ns for worker in state.workers.values() if worker.heard_monotonic_ns is not None]
+        if heard_ns:
+            forget_nonces(state, max(heard_ns))
         return
     name_nonces(state, bytes.fromhex(own.nonce_key))
     _restore_own(state, own, now)
@@ -70,7 +73,7 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
         _restore_notable(owner.notable, section.notable, events)
     _restore_notable(state.unattributed, own.unattributed, events)
     if own.nonces_outside is not state.nonces_outside:
-        forget_nonces(state, now, _unix_ns(records.saved_at))
+        forget_nonces(state, now.wall_ns)
 
 
 class Recovered(NamedTuple):
@@ -97,18 +100,16 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
         return Recovered(fresh=False, warning="")
     if file.own is None:
         return Recovered(fresh=True, warning="")
-    forget_nonces(state, now)
+    forget_nonces(state, max(now.wall_ns, _unix_ns(file.records.saved_at)))
     return Recovered(
         fresh=True,
         warning=f"the state file of {file.records.saved_at} has no journal: what came after it, if anything, is lost",
     )
 
 
-def forget_nonces(state: State, now: Instant, until_ns: int = 0) -> None:
-    """Raise the horizon over every heartbeat that may have been accepted before now (contract §4)."""
-    horizon_ns = max(now.wall_ns, until_ns) + state.skew_ns
-    if state.workers:
-        state.nonces.horizon_ns = max(state.nonces.horizon_ns, horizon_ns)
+def forget_nonces(state: State, until_ns: int) -> None:
+    """Raise the horizon over every heartbeat that may have been accepted until then (Unix ns; contract §4)."""
+    state.nonces.horizon_ns = max(state.nonces.horizon_ns, until_ns + state.skew_ns)
 
 
 def encode_changes(changes: list[tuple[object, ...]]) -> bytes:
