@@ -116,7 +116,11 @@ class SegmentReader:
         return content
 
     def _damaged(self, where: str) -> JournalError:
-        return JournalError(f"{self._path} is damaged ({where}), and changes that were confirmed are in it")
+        return JournalError(
+            f"{self._path} is damaged ({where}), and changes that were confirmed are in it: bring back a whole copy of "
+            "the state file and its journal; or, to go on from the state file alone and lose what came after it, move "
+            "the journal away"
+        )
 
 
 class Segment:

@@ -139,13 +139,7 @@ class StateFiles:
             until = None if following is None else following.header.first_group - 1
             if self._segment is not None and self._segment.name == reader.header.name:
                 until = self._segment.mark.group  # what may be behind it was refused
-            try:
-                yield from reader.groups(until)
-            except JournalError as error:
-                raise JournalError(
-                    f"{error}: bring back a whole copy of {self._path} and its journal; or, to go on from the state "
-                    "file alone and lose what came after it, move the journal away"
-                ) from None
+            yield from reader.groups(until)
             reader = following
 
     def start(self) -> None:

@@ -76,6 +76,7 @@ class Committer:
         except JournalError as error:
             _log.error("Nothing is changed until it can be made durable: %s", error)
             state.frozen = self._api.unusable = self._failed = True
+            state.changes = []  # made meanwhile, on what is undone now: never to be committed with what comes after
             if begun:
                 await self._finish_snapshot(publish=False)
             self._want()
