@@ -240,7 +240,8 @@ class _Numbers:
             machines=len(part.machines),
             host=self._host,
             clock_width_ns=self._later_ns - self._earlier_ns,
-            known_until_ns=self.earliest(NEVER_NS if known_ns == NEVER_NS else known_ns - EXCHANGE_MAX_NS),
+            # Nothing was sent before the part's time began.
+            known_until_ns=self.earliest(NEVER_NS if known_ns == NEVER_NS else max(0, known_ns - EXCHANGE_MAX_NS)),
         )
 
     def part(self, record: PartRecord) -> PartRecord:

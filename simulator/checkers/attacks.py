@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.answers import UNJUDGED
+from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
 
@@ -91,7 +92,8 @@ def proved_nothing(history: History, campaign: CampaignRecord) -> str:
     if not_tried(history, campaign):
         return ""
     if not campaign.attempts:
-        return "the run ended before it began"
+        lost = "what became of it was not told, as a process was lost"
+        return lost if lost_parts(history) else "the run ended before it began"
     if campaign.scripted and not campaign.completed:
         early = [claim for claim in history.claims if claim.campaign == campaign.number and claim.rule in ENDED_EARLY]
         return early[-1].message if early else "no attempt played to its end"
