@@ -16,6 +16,8 @@ LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
+JOURNAL_MIN_BYTES = 16 * 1024 * 1024
+"""The journal is left to grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
 SNAPSHOT_PIECE_BYTES = 256 * 1024
 """What a snapshot is written in: a hundred machines' records or so to a system call."""
 COMMIT_RETRY_SECONDS_MAX = 5.0

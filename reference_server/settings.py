@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     host: str = "127.0.0.1"
     port: int = 8080
     state_file: str = ""
-    journal_bytes: int = 16 << 20
+    journal_bytes: int = 0
     tls_cert_file: str = ""
     tls_key_file: str = ""
     signing_key_file: str = ""
@@ -155,9 +155,9 @@ SETTINGS: tuple[Setting, ...] = (
     _whole(
         "HATCHFARM_JOURNAL_BYTES",
         "journal_bytes",
-        4096,
+        0,
         1 << 40,
-        "size of the journal from which a new snapshot takes its place, once it is larger than the last one",
+        "size from which a new snapshot takes the journal's place; 0: 16 MiB, or the last snapshot's if that is larger",
     ),
     Setting("TLS_CERT_FILE", "tls_cert_file", _text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
     Setting("TLS_KEY_FILE", "tls_key_file", _text, "a PEM file", "the chain's private key"),

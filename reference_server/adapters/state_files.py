@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from reference_server.adapters.segment import Header, Segment, SegmentReader, encode_header, write_all
-from reference_server.limits import SNAPSHOT_PIECE_BYTES
+from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ class StateFiles:
 
     @property
     def due(self) -> bool:
-        """Say whether the journal has outgrown what it may, and the snapshot: writing that anew is paid for by then."""
+        """Say whether the journal has outgrown what it may: by default the snapshot, which pays for writing that anew."""
         if self._segment is None:
             return False
         written = self._earlier_bytes + self._segment.mark.end
-        return written > max(self._journal_bytes, self._snapshot_bytes)
+        return written > (self._journal_bytes or max(JOURNAL_MIN_BYTES, self._snapshot_bytes))
 
     def read(self) -> bytes | None:
         """Give the snapshot."""

@@ -74,7 +74,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     ),
     "REDIS_RATE_LIMIT_WINDOW_SECONDS": ("redis_rate_limit_window_seconds", "10", 10, ["0", "3601"], NO_WHOLE_NUMBERS),
     "REDIS_RATE_LIMIT_FALLBACK": ("redis_rate_limit_fallback", "false", False, [], NO_FLAGS),
-    "HATCHFARM_JOURNAL_BYTES": ("journal_bytes", "4096", 4096, ["0", "-1", "4095", str(1 << 41)], NO_WHOLE_NUMBERS),
+    "HATCHFARM_JOURNAL_BYTES": ("journal_bytes", "4096", 4096, ["-1", str(1 << 41)], NO_WHOLE_NUMBERS),
     **{
         variable: (field, "0.05", 0.05, ["0", "-1", "0.04", "3601"], [*NO_NUMBERS, "inf"])
         for variable, field in (
@@ -110,7 +110,7 @@ DEFAULTS = {
     "RATE_LIMIT_BURST": "20",
     "AUDIT_EVENTS_PER_STREAM": "5000",
     "HATCHFARM_STATE_FILE": "",
-    "HATCHFARM_JOURNAL_BYTES": "16777216",
+    "HATCHFARM_JOURNAL_BYTES": "0",
     "REDIS_ADDR": "",
     "REDIS_PASSWORD": "",
     "REDIS_NONCE_FALLBACK": "false",
