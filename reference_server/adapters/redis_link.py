@@ -1,7 +1,7 @@
 """One connection to Redis, kept alive, over which nonces and rate limits are shared (contract §6).
 
 Every wait is bounded, so that whoever asks can fail closed in time. What is asked goes out as one pipeline. When its
-answer is lost, it is asked once more over a new connection: so what is asked must bear being asked twice. A connection
+answer is lost, it is asked again over a new connection: so what is asked must bear being asked twice. A connection
 that was given up is killed inside Redis before the next one is used, because bytes that lie unread in its socket would
 else take effect later, after what was done about their loss.
 """
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Command = tuple[bytes, tuple[str | bytes | int, ...]]
 """A command's name and its arguments."""
-ATTEMPTS = 2
-"""Asking, and asking again when the answer is lost."""
 
 _log = logging.getLogger("hatchfarm")
 
@@ -148,7 +146,7 @@ class RedisLink:
         sent = False
         reason = "no answer"
         with trio.move_on_after(self._wait_seconds):
-            for _ in range(ATTEMPTS):
+            while True:
                 connection = await self._usable(sent=sent)
                 sent = True
                 try:

@@ -9,7 +9,6 @@ import trio
 
 from reference_server.adapters.redis_link import RedisLink
 from reference_server.adapters.redis_nonces import CANARY, SCRIPTS, RedisNonces
-from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
 from tests.http.twins import SeededEntropy, SetClock
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from tests.redis.redis_servers import RedisServer
 
 PATIENCE_SECONDS = 10.0
-"""How long what must happen is waited for; a link that is given as much shows what comes of an answer, not when."""
+"""How long what must happen is waited for. A link is given as much where a test is not about how long it waits."""
 POLL_SECONDS = 0.01
 
 
@@ -50,7 +49,7 @@ async def instance(
     *,
     fresh: bool = True,
     password: str = "",
-    wait_seconds: float = REDIS_WAIT_SECONDS,
+    wait_seconds: float = PATIENCE_SECONDS,
     **settings: Any,
 ) -> AsyncIterator[Instance]:
     """Run one instance against the Redis at a port; it has tried to connect once when this begins."""

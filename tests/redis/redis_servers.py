@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -85,17 +85,22 @@ async def redis_server(*options: str) -> AsyncIterator[RedisServer]:
 
 
 class Proxy:
-    """Stands between a client and Redis, and loses answers to what took effect.
+    """Stands between a client and Redis, and loses or delays what passes.
 
-    `swallow` keeps back that many, from the next on; `cut` ends that many connections where an answer was due.
+    `swallow` keeps back that many answers, from the next on, and `cut` ends that many connections where an answer was
+    due: what was asked took effect. `refuse` ends the connection on which the next request with those bytes comes, and
+    does not pass it on. While `hold` is set requests are kept; `let_go` passes them on, whoever still waits for them.
     """
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
+        self._held: list[tuple[trio.SocketStream, bytes]] = []
         self.port = 0
         self.swallow = 0
         self.cut = 0
         self.swallowed = 0
+        self.refuse = b""
+        self.hold = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
@@ -104,28 +109,52 @@ class Proxy:
         task_status.started()
         await trio.serve_listeners(self._pass_on, [listener])
 
+    async def let_go(self) -> None:
+        """Pass on what was held, and wait until Redis has read it or closed."""
+        self.hold = False
+        for redis, data in self._held:
+            async with redis:
+                with suppress(trio.BrokenResourceError):
+                    await redis.send_all(data)
+                    await redis.receive_some()
+
     async def _pass_on(self, client: trio.SocketStream) -> None:
-        async with client, await trio.open_tcp_stream("127.0.0.1", self._to_port) as redis, trio.open_nursery() as both:
+        try:
+            redis = await trio.open_tcp_stream("127.0.0.1", self._to_port)
+        except OSError:
+            await client.aclose()
+            return
+        held = False
 
-            async def answers() -> None:
-                async for part in redis:
-                    if self.cut:
-                        self.cut -= 1
-                        break
-                    if self.swallow:
-                        self.swallow -= 1
-                        self.swallowed += 1
-                    else:
-                        await client.send_all(part)
+        async def answers(ended: trio.CancelScope) -> None:
+            async for part in redis:
+                if self.cut:
+                    self.cut -= 1
+                    break
+                if self.swallow:
+                    self.swallow -= 1
+                    self.swallowed += 1
+                else:
+                    await client.send_all(part)
+            ended.cancel()
+
+        try:
+            async with client, trio.open_nursery() as both:
+                both.start_soon(answers, both.cancel_scope)
+                with suppress(trio.BrokenResourceError):
+                    async for part in client:
+                        if self.refuse and self.refuse in part:
+                            self.refuse = b""
+                            break
+                        if self.hold:
+                            held = True
+                            self._held.append((redis, bytes(part)))
+                        else:
+                            await redis.send_all(part)
                 both.cancel_scope.cancel()
-
-            both.start_soon(answers)
-            try:
-                async for part in client:
-                    await redis.send_all(part)
-            except trio.BrokenResourceError:
-                pass
-            both.cancel_scope.cancel()
+        finally:
+            if not held:
+                await redis.aclose()
 
 
 @asynccontextmanager

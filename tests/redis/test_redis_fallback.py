@@ -6,7 +6,7 @@ import pytest
 
 from reference_server.adapters import redis_nonces
 from reference_server.adapters.redis_nonces import nonce_name
-from reference_server.limits import REDIS_BATCH_MAX
+from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, until
 from tests.redis.redis_servers import EVERY_WRITE, proxy_to, redis_server
@@ -25,7 +25,10 @@ async def test_alone_an_instance_accepts_a_nonce_once_and_counts_what_it_decided
 
 
 async def test_what_it_accepted_while_sharing_is_a_replay_when_it_is_alone() -> None:
-    async with redis_server() as redis, instance(redis.port, redis_nonce_fallback=True) as a:
+    async with (
+        redis_server() as redis,
+        instance(redis.port, redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
+    ):
         assert await a.reserve_one("n") is RESERVED
         redis.pause()
         assert await a.reserve("n", "m") == [REPLAYED, RESERVED]
@@ -36,7 +39,7 @@ async def test_what_it_accepted_while_sharing_is_a_replay_when_it_is_alone() -> 
 async def test_what_it_accepted_alone_is_written_back_before_it_shares_again(fault: str) -> None:
     async with (
         redis_server(*EVERY_WRITE) as redis,
-        instance(redis.port, "a", redis_nonce_fallback=True) as a,
+        instance(redis.port, "a", redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
         instance(redis.port, "b") as b,
     ):
         assert await a.reserve_one("before") is RESERVED
@@ -55,6 +58,24 @@ async def test_what_it_accepted_alone_is_written_back_before_it_shares_again(fau
         assert set(await b.reserve(*names, "before")) == {REPLAYED}
         assert set(await a.reserve(*names, "before")) == {REPLAYED}
         assert await a.reserve_one("after") is RESERVED
+        assert a.nonces.conflicts == 0
+
+
+async def test_writing_back_that_breaks_off_is_begun_again() -> None:
+    async with (
+        redis_server(*EVERY_WRITE) as redis,
+        proxy_to(redis) as proxy,
+        instance(proxy.port, "a", redis_nonce_fallback=True) as a,
+        instance(redis.port, "b") as b,
+    ):
+        await redis.kill()
+        names = [f"n{number}" for number in range(REDIS_BATCH_MAX + 10)]
+        assert set(await a.reserve(*names)) == {RESERVED}
+        proxy.refuse = f"{nonce_name('wrk_1', names[-1])}\r\n".encode()
+        await redis.start()
+        await until(lambda: a.nonces.sharing and b.nonces.sharing)
+        assert proxy.refuse == b""
+        assert set(await b.reserve(*names)) == {REPLAYED}
         assert a.nonces.conflicts == 0
 
 
@@ -88,7 +109,7 @@ async def test_a_nonce_whose_answer_was_lost_is_accepted_alone_and_stays_reserve
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a", redis_nonce_fallback=True) as a,
+        instance(proxy.port, "a", redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
         instance(redis.port, "b") as b,
     ):
         proxy.swallow = 1000

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from reference_server.adapters.redis_nonces import CANARY, nonce_name
+from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import PATIENCE_SECONDS, instance, make_older, until
 from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, Proxy, proxy_to, redis_server
@@ -25,7 +26,7 @@ async def test_an_answer_that_is_lost_does_not_make_a_genuine_heartbeat_a_replay
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, wait_seconds=PATIENCE_SECONDS) as a,
+        instance(proxy.port) as a,
     ):
         proxy.swallow = 1
         assert await a.reserve("n", "m", "n") == [RESERVED, RESERVED, REPLAYED]
@@ -37,7 +38,7 @@ async def test_a_connection_that_breaks_before_the_answer_does_not_make_it_one_e
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, wait_seconds=PATIENCE_SECONDS) as a,
+        instance(proxy.port) as a,
     ):
         proxy.cut = 1
         assert await a.reserve_one("n") is RESERVED
@@ -51,7 +52,7 @@ async def test_a_heartbeat_refused_because_every_answer_was_lost_may_come_again(
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a") as a,
+        instance(proxy.port, "a", wait_seconds=REDIS_WAIT_SECONDS) as a,
         instance(redis.port, "b") as b,
     ):
         proxy.swallow = 1000
@@ -67,7 +68,7 @@ async def test_giving_back_never_frees_a_nonce_that_another_heartbeat_was_accept
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a") as a,
+        instance(proxy.port, "a", wait_seconds=REDIS_WAIT_SECONDS) as a,
         instance(redis.port, "b") as b,
     ):
         assert await b.reserve_one("n") is RESERVED
@@ -87,7 +88,7 @@ async def _fails_closed(a: Instance, name: str) -> float:
 
 
 async def test_a_redis_that_hangs_is_unavailable_in_time_and_heals_by_itself() -> None:
-    async with redis_server() as redis, instance(redis.port) as a:
+    async with redis_server() as redis, instance(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
         assert await a.reserve_one("n") is RESERVED
         took_seconds = []
         for turn in range(3):
@@ -103,13 +104,30 @@ async def test_a_redis_that_hangs_is_unavailable_in_time_and_heals_by_itself() -
 
 async def test_what_a_hanging_redis_had_yet_to_read_does_not_take_effect_later() -> None:
     """The reservation lies in the socket that was given up; read after it was given back, it would burn the nonce."""
-    async with redis_server() as redis, instance(redis.port) as a:
+    async with redis_server() as redis, instance(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
         for turn in range(5):
             redis.pause()
             await _fails_closed(a, f"n{turn}")
             redis.resume()
             await until(lambda: a.nonces.sharing)
             assert await a.reserve_one(f"n{turn}") is RESERVED
+
+
+async def test_what_was_still_on_its_way_to_redis_does_not_take_effect_later_either() -> None:
+    """However late it arrives: the connection it was sent on is closed there, before its nonce is given back."""
+    async with (
+        redis_server() as redis,
+        proxy_to(redis) as proxy,
+        instance(proxy.port, wait_seconds=REDIS_WAIT_SECONDS) as a,
+    ):
+        assert await a.reserve_one("n") is RESERVED
+        proxy.hold = True
+        assert await a.reserve_one("m") is UNAVAILABLE
+        proxy.hold = False
+        await until(lambda: a.nonces.sharing)
+        await proxy.let_go()
+        assert await redis.says("EXISTS", nonce_name("wrk_1", "m")) == "0"
+        assert await a.reserve("n", "m") == [REPLAYED, RESERVED]
 
 
 async def test_a_redis_that_dies_is_unavailable_in_time() -> None:
@@ -148,13 +166,14 @@ async def test_a_redis_that_kept_every_write_is_trusted_as_soon_as_it_is_back() 
         (EVERY_SECOND, EVERY_WRITE),
         (EVERY_WRITE, MEMORY_ONLY),
     ],
-    ids=["kept nothing", "kept all but the last second", "kept what it says only now", "kept all but does not read it"],
+    ids=["kept a copy", "kept all but the last second", "says only now that it keeps all", "kept all, reads a copy"],
 )
 async def test_a_redis_that_may_have_lost_nonces_is_not_trusted_for_twice_the_skew(
     first: tuple[str, ...], then: tuple[str, ...]
 ) -> None:
     """Even a killed process loses writes that it was to put into its file within the second."""
     async with redis_server(*first) as redis, instance(redis.port, "a") as a:
+        assert await redis.says("SAVE") == "OK"  # what a Redis without a file of writes starts from
         assert await a.reserve_one("n") is RESERVED
         await redis.kill()
         await _fails_closed(a, "m")
@@ -329,7 +348,7 @@ async def test_copies_that_race_with_every_fault_are_accepted_once() -> None:
     async with redis_server() as redis, AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(proxy_to(redis)) for _ in range(3)]
         instances = [
-            await stack.enter_async_context(instance(proxy.port, name, wait_seconds=PATIENCE_SECONDS))
+            await stack.enter_async_context(instance(proxy.port, name))
             for name, proxy in zip("abc", proxies, strict=True)
         ]
         async with trio.open_nursery() as nursery:

@@ -26,7 +26,7 @@ REQUESTS = 1_000_000 if SOAK else 100_000
 
 @asynccontextmanager
 async def limiter(
-    port: int, most: int = 20, window_seconds: int = 1, wait_seconds: float = REDIS_WAIT_SECONDS
+    port: int, most: int = 20, window_seconds: int = 1, wait_seconds: float = PATIENCE_SECONDS
 ) -> AsyncIterator[RedisLimiter]:
     """Run one instance's limiter."""
     link = RedisLink("127.0.0.1", port, "", SCRIPTS, wait_seconds=wait_seconds)
@@ -114,17 +114,13 @@ async def test_a_batch_of_many_clients_is_answered_in_order() -> None:
 
 
 async def test_a_lost_answer_lets_no_request_too_many_through() -> None:
-    async with (
-        redis_server() as redis,
-        proxy_to(redis) as proxy,
-        limiter(proxy.port, 3, 60, wait_seconds=PATIENCE_SECONDS) as a,
-    ):
+    async with redis_server() as redis, proxy_to(redis) as proxy, limiter(proxy.port, 3, 60) as a:
         proxy.swallow = 1
         assert await a.take(["c", "c"]) == [0, pytest.approx(60 * SECOND_NS, rel=0.2)]
 
 
 async def test_while_redis_is_down_nobody_can_tell_and_it_heals() -> None:
-    async with redis_server() as redis, limiter(redis.port) as a:
+    async with redis_server() as redis, limiter(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
         redis.pause()
         assert await a.take(["c", "d"]) == [None, None]
         assert a.failures == 2
@@ -147,9 +143,9 @@ async def test_no_window_ever_holds_more_than_it_admits_over_three_instances(win
 
     async with (
         redis_server() as redis,
-        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as a,
-        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as b,
-        limiter(redis.port, most, window_seconds, PATIENCE_SECONDS) as c,
+        limiter(redis.port, most, window_seconds) as a,
+        limiter(redis.port, most, window_seconds) as b,
+        limiter(redis.port, most, window_seconds) as c,
         trio.open_nursery() as nursery,
     ):
         began = trio.current_time()

@@ -64,13 +64,26 @@ async def figure(client: Client, name: str) -> float:
     return float(match[1])
 
 
+async def heard(client: Client, request: Request) -> int:
+    """Ask until Redis has been heard: on a busy machine its answer may come too late, which is a 503."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while (status := (await client.ask(request)).status) == 503:
+            pass
+    return status
+
+
 async def _statuses(client: Client, requests: list[bytes]) -> list[int]:
     """Send heartbeats, some at a time without waiting for answers, and give what each was answered."""
     statuses = []
     for start in range(0, len(requests), AT_ONCE):
         chunk = requests[start : start + AT_ONCE]
         await client.send(b"".join(chunk))
-        statuses += [(await client.answer("POST")).status for _ in chunk]
+        answered = [(await client.answer("POST")).status for _ in chunk]
+        while 503 in answered:  # on a busy machine an answer of Redis may come too late
+            at = answered.index(503)
+            await client.send(chunk[at])
+            answered[at] = (await client.answer("POST")).status
+        statuses += answered
     return statuses
 
 
@@ -107,7 +120,7 @@ async def _until_answered(client: Client, machine: Machine, status: int, name: s
 async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() -> None:
     machine = machines()[0]
     async with redis_server() as redis, instances(redis.port, 1) as servers, servers[0][1].client() as client:
-        assert (await client.ask(beat(machine, "a"))).status == 200
+        assert await heard(client, beat(machine, "a")) == 200
         took_seconds = []
         for turn in range(3):
             redis.pause()
@@ -122,8 +135,8 @@ async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() ->
             await _until_answered(client, machine, 200, f"healed-{turn}")
             assert await figure(client, "hatchfarm_nonce_store_up") == 1
             # The very heartbeat that was refused may come again: it was never accepted.
-            assert (await client.ask(request)).status == 200
-            assert (await client.ask(request)).status == 401
+            assert await heard(client, request) == 200
+            assert await heard(client, request) == 401
         assert min(took_seconds) <= 0.25
 
 
@@ -137,8 +150,8 @@ async def test_a_redis_that_is_down_at_boot_is_still_shared_once_it_is_there() -
             await _until_answered(a, machine, 200, "up")
             await _until_answered(b, machine, 200, "up too")
             request = beat(machine, "b")
-            assert (await a.ask(request)).status == 200
-            assert (await b.ask(request)).status == 401
+            assert await heard(a, request) == 200
+            assert await heard(b, request) == 401
 
 
 async def test_a_flushed_redis_gets_every_heartbeat_503_replayed_or_not() -> None:
@@ -150,8 +163,8 @@ async def test_a_flushed_redis_gets_every_heartbeat_503_replayed_or_not() -> Non
         servers[1][1].client() as b,
     ):
         request = beat(machine, "a")
-        assert (await a.ask(request)).status == 200
-        assert (await b.ask(beat(machine, "b"))).status == 200
+        assert await heard(a, request) == 200
+        assert await heard(b, beat(machine, "b")) == 200
         assert await redis.says("FLUSHALL") == "OK"
         for client in (a, b):
             assert (await client.ask(request)).status == 503
@@ -166,7 +179,7 @@ async def test_in_fallback_each_server_accepts_once_and_a_replay_is_refused_once
         servers[0][1].client() as a,
         servers[1][1].client() as b,
     ):
-        assert (await a.ask(beat(machine, "a"))).status == 200
+        assert await heard(a, beat(machine, "a")) == 200
         await redis.kill()
         request = beat(machine, "b")
         assert [(await a.ask(request)).status for _ in range(3)] == [200, 401, 401]
@@ -175,8 +188,8 @@ async def test_in_fallback_each_server_accepts_once_and_a_replay_is_refused_once
         with trio.fail_after(PATIENCE_SECONDS):
             while await figure(a, "hatchfarm_nonce_store_up") + await figure(b, "hatchfarm_nonce_store_up") < 2:
                 pass
-        assert (await a.ask(request)).status == 401
-        assert (await b.ask(request)).status == 401
+        assert await heard(a, request) == 401
+        assert await heard(b, request) == 401
         assert await figure(a, "hatchfarm_nonce_conflicts_total") == 0
 
 
