@@ -24,9 +24,10 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## in full what the tests sample: false alarms, broken targets, instances that share a Redis
+soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills and damaged files, instances that share a Redis
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies

@@ -47,6 +47,8 @@ REPLAY_MAX_NS = 80 * SECOND_NS
 """How old a heartbeat is replayed: within the window of 90 s (contract §4), so that only its nonce can refuse it."""
 PERSISTENCE_FAILED = (500, "state persistence failed")
 """What is answered in place of an acknowledgement where a write failed (contract §7)."""
+REPLAYED_AGAIN = 10
+"""Older heartbeats of each machine that are sent again after each restart, beside all new ones."""
 FLEET_OWNER = "fleet"
 METRICS = '{"cpu_percent":12.5}'
 TOKEN = "owner-token-of-the-durability-tests"
@@ -84,7 +86,10 @@ class Fuse:
 
 
 class Beater:
-    """A machine that only sends heartbeats, under a certificate that stays. `accepted` holds (stamp, message)."""
+    """A machine that only sends heartbeats, under a certificate that stays.
+
+    `accepted` holds (stamp, message) of what is to be sent again; `doubtful` maps messages without answer to stamps.
+    """
 
     def __init__(self, ledger: Ledger, machine: Machine, policy_id: str, rng: np.random.Generator) -> None:
         self._ledger = ledger
@@ -93,6 +98,7 @@ class Beater:
         self._made = 0
         self.machine = machine
         self.accepted: list[tuple[int, bytes]] = []
+        self._sent_again: list[tuple[int, bytes]] = []
         self.doubtful: dict[bytes, int] = {}
 
     @property
@@ -129,10 +135,17 @@ class Beater:
         return refused_heartbeat(message)
 
     def replayed(self) -> list[Step]:
-        """Make verbatim copies of the accepted heartbeats young enough to be refused for their nonces alone."""
+        """Make verbatim copies of accepted heartbeats: all that are new, and a sample of those sent again before.
+
+        All are young enough to be refused for their nonces alone.
+        """
         since_ns = _clock.now().wall_ns - REPLAY_MAX_NS
-        self.accepted = [(sent_ns, message) for sent_ns, message in self.accepted if sent_ns >= since_ns]
-        return [refused_heartbeat(message) for _, message in self.accepted]
+        older = [beat for beat in self._sent_again if beat[0] >= since_ns]
+        self._rng.shuffle(older)
+        new = [beat for beat in self.accepted if beat[0] >= since_ns]
+        self._sent_again += self.accepted
+        self.accepted = []
+        return [refused_heartbeat(message) for _, message in [*new, *older[:REPLAYED_AGAIN]]]
 
     def some(self) -> list[Step]:
         """Choose what goes on its way together."""
