@@ -17,7 +17,7 @@ LANE_BATCH_CONNECTIONS = 256
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 JOURNAL_MIN_BYTES = 16 * 1024 * 1024
-"""The journal is left to grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
+"""The journal may grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
 SNAPSHOT_PIECE_BYTES = 256 * 1024
 """What a snapshot is written in: a hundred machines' records or so to a system call."""
 COMMIT_RETRY_SECONDS_MAX = 5.0
@@ -59,7 +59,7 @@ JSON_MAX_DEPTH = 64
 REDIS_WAIT_SECONDS = 0.2
 """How long Redis is waited for in all: failing closed takes 250 ms at most (contract §6)."""
 REDIS_ATTEMPT_SECONDS = 0.1
-"""How long each of two attempts waits, so that a lost answer leaves time to connect anew and ask again."""
+"""How long one attempt waits, so that a lost answer leaves time to connect anew and ask again."""
 REDIS_CONNECT_SECONDS = 1.0
 """How long connecting may take, and each exchange before a connection is used. Whoever asks does not wait that long."""
 REDIS_RECONNECT_PAUSE_SECONDS = 0.1
@@ -70,3 +70,32 @@ REDIS_BATCH_MAX = 512
 """Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
 REDIS_OWED_MAX = 1_000_000
 """Nonces accepted alone that are still to be written back, 300 bytes each. Past it heartbeats get 503."""
+
+SHARED_WAIT_SECONDS = 0.2
+"""How long a batch of requests may wait in all for state that instances share: refusing takes 250 ms at most."""
+SHARED_BATCH_MAX = 512
+"""Requests decided together; so many take 50 ms at most, a twentieth of a turn."""
+SHARED_TURN_SECONDS = 1.0
+"""How long an instance may decide alone before its turn is lost: how long one that died in it keeps the others from it."""
+SHARED_TURN_POLL_SECONDS = 0.002
+"""Between two questions for a turn that another instance has: as long as a short turn takes."""
+SHARED_TURN_PLACE_SECONDS = 0.1
+"""How long an instance that does not ask for the turn any more keeps its place among those that wait for it."""
+SHARED_TRIES_MAX = 3
+"""Rounds in which heartbeats are verified anew because a revocation or a rotation came between; the last under a turn."""
+SHARED_TICK_SECONDS = 0.25
+"""How often an instance that is asked nothing reads on, and sees that the journal is lost: a quarter of an election."""
+SHARED_ELECTION_SECONDS = 1.0
+"""How long a lost journal waits for the instance that knows most: four ticks of the slowest."""
+SHARED_FOUNDING_SECONDS = 10
+"""How long the one that was elected may take to write its snapshot, before there is another election."""
+SHARED_GROUPS_AT_ONCE = 64
+"""Groups of changes read in one answer: 5 MB at most, which take 10 ms to send."""
+SHARED_REPEAT_SECONDS = 60
+"""How long Redis remembers the last thing an instance appended; it may be asked to append it again within a second."""
+SHARED_SNAPSHOT_BYTES_MAX = 256 * 1024 * 1024
+"""A snapshot in Redis: 100,000 machines with their events. Writing it takes a second or two, and Redis as much memory."""
+SHARED_JOURNAL_BYTES_MAX = 512 * 1024 * 1024
+"""Groups in Redis; past it nothing may be changed until a snapshot takes their place, rather than Redis running full."""
+SHARED_PART_SECONDS = 120
+"""How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""
