@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.redis_process import RedisProcess, own_redis
+from simulator.redis_process import RedisError, RedisProcess, own_redis
 from simulator.server_process import ServerProcess, own_server
 
 if TYPE_CHECKING:
@@ -25,6 +25,48 @@ class Deployment(msgspec.Struct, frozen=True):
 
     server: ServerProcess
     redis: RedisProcess | None = None
+
+
+async def begin(kind: str, deployment: Deployment) -> None:
+    """Let a scenario's fault begin. Raises ServerError."""
+    server = deployment.server
+    match kind:
+        case "server.kill":
+            await server.kill()
+        case "server.restart":
+            await server.stop()
+        case "server.pause":
+            await server.pause()
+        case "disk.full":
+            server.fill_disk(full=True)
+        case "redis.down":
+            await _redis_of(deployment).kill()
+        case "redis.pause":
+            _redis_of(deployment).pause()
+        case "redis.flush":
+            await _redis_of(deployment).flush()
+
+
+async def mend(kind: str, deployment: Deployment) -> None:
+    """Let a scenario's fault be over. Raises ServerError."""
+    server = deployment.server
+    match kind:
+        case "server.kill" | "server.restart":
+            await server.start()
+        case "server.pause":
+            await server.resume()
+        case "disk.full":
+            server.fill_disk(full=False)
+        case "redis.down":
+            await _redis_of(deployment).start()
+        case "redis.pause":
+            _redis_of(deployment).resume()
+
+
+def _redis_of(deployment: Deployment) -> RedisProcess:
+    if deployment.redis is None:
+        raise RedisError("there is no Redis")
+    return deployment.redis
 
 
 @asynccontextmanager

@@ -223,7 +223,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
                 own_deployment(scenario.server, request.token, request.server_settings)
             )
             server, url = deployment.server, deployment.server.url
-            sides = await _side_servers(request, stack)
+            sides = await _side_servers(request, stack, url)
         target = parse_target(url, request.token)
         if deployment is not None:
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -300,13 +300,15 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
         outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _side_servers(request: Request, stack: AsyncExitStack) -> dict[str, Target]:
+async def _side_servers(request: Request, stack: AsyncExitStack, own_url: str) -> dict[str, Target]:
     """Start the servers of attacks that need settings of their own, one for each set of settings."""
     settings, own = request.scenario.server.environ(), request.server_settings
     started: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
     for options in request.scenario.attacks:
         attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack) and attack.staging is not None:
+            sides[attack.name] = parse_target(own_url, request.token)  # beside which it may stage what it needs
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
         needed = frozenset(attack.needs_settings.items())

@@ -15,13 +15,17 @@ import trio
 from simulator.guard import Guard, guarded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
 ERROR_BYTES_KEPT = 8192
 START_TRIES = 3
 """How often a server is started again on its port, which somebody else may hold for a moment."""
+
+
+SERVE = (sys.executable, "-m", "simulator.cli", "serve", "--until-stdin-closes")
+"""What runs a server that ends when its standard input closes."""
 
 
 class ServerError(Exception):
@@ -35,7 +39,8 @@ class ServerProcess:
     its settings let it keep. The nursery must outlive it.
     """
 
-    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery) -> None:
+    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str] = SERVE) -> None:
+        self._command = command
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
         self._nursery = nursery
         self._process: trio.Process | None = None
@@ -77,7 +82,7 @@ class ServerProcess:
         # Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes
         # and the server stops. So not even `kill -9` leaves one behind.
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "simulator.cli", "serve", "--until-stdin-closes"],
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -175,7 +180,10 @@ async def _first_line(stream: trio.abc.ReceiveStream) -> str:
 
 @asynccontextmanager
 async def own_server(
-    settings: Mapping[str, str], token: str, not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE")
+    settings: Mapping[str, str],
+    token: str,
+    not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE"),
+    command: Sequence[str] = SERVE,
 ) -> AsyncIterator[ServerProcess]:
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
 
@@ -187,7 +195,7 @@ async def own_server(
         "HATCHFARM_API_TOKEN": token,
     }
     async with trio.open_nursery() as nursery:
-        server = ServerProcess(environ, nursery)
+        server = ServerProcess(environ, nursery, command)
         try:
             await server.start()
             yield server

@@ -30,6 +30,15 @@ from simulator.attacks.paging import PageExtremes
 from simulator.attacks.policy import Canonical, Rules
 from simulator.attacks.policy_fetch import Bogus
 from simulator.attacks.replay import Concurrent, CrossWorker, ReplayExact, TamperedMetrics, TtlEdge
+from simulator.attacks.replay_faults import (
+    AfterRedisFlush,
+    AfterRedisHeals,
+    AfterRestart,
+    ClockStepBack,
+    OtherInstance,
+    RedisDown,
+    RedisFallback,
+)
 from simulator.attacks.revocation import Race, Twice
 from simulator.attacks.rotate import NoToken, WrongOwner, WrongRotationToken
 from simulator.attacks.signature import ForgedSignature, ReusedKind, SignatureEncoding
@@ -43,6 +52,7 @@ if TYPE_CHECKING:
 _ATTACKS: tuple[type[Attack], ...] = (
     # what machines send
     *(ReplayExact, TamperedMetrics, Concurrent, CrossWorker, TtlEdge),
+    *(AfterRestart, OtherInstance, AfterRedisFlush, RedisDown, RedisFallback, AfterRedisHeals, ClockStepBack),
     *(Burn, Oversized, Delimiter, Flood),
     *(SkewBehind, SkewAhead, SkewEdge, SkewForms),
     *(ForgedSignature, SignatureEncoding, ReusedKind),

@@ -83,6 +83,8 @@ class Send(msgspec.Struct, frozen=True):
     client: int = 0
     leaves: tuple[Leaves, ...] = ()
     source: str = ""
+    instance: int = 0
+    """Which of the servers that were staged for the attempt it goes to."""
 
 
 class Wire(msgspec.Struct, frozen=True):
@@ -135,6 +137,46 @@ class Join(msgspec.Struct, frozen=True):
     """Let a machine of the script go on as an honest one, so that it does not fall silent. Gives nothing."""
 
     machine: Machine
+
+
+class Disturb(msgspec.Struct, frozen=True):
+    """Let something go wrong with what was staged for the attempt: `kind` is a scenario's fault. Gives nothing.
+
+    It lasts until `Mend`; of a server that is killed every connection is gone. `instance` says which one it is.
+    """
+
+    kind: str
+    instance: int = 0
+
+
+class Mend(msgspec.Struct, frozen=True):
+    """Let what was disturbed be as it was: start it again, or let it go on. Gives nothing."""
+
+    kind: str
+    instance: int = 0
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Start the other instances with a copy of what the first one has kept; it restarts for that. Gives nothing."""
+
+
+class StepClock(msgspec.Struct, frozen=True):
+    """Set the staged server's wall clock so many nanoseconds ahead, or back, of what it is now. Gives nothing."""
+
+    by_ns: int
+
+
+class Staging(msgspec.Struct, frozen=True):
+    """What an attempt has to itself: servers that keep their state, perhaps a Redis, perhaps a clock that can be set.
+
+    Only one `instance` runs until `Spread`. `settings` are the servers', which take none from the scenario.
+    """
+
+    instances: int = 1
+    redis: bool = False
+    durable: bool = True
+    clock: bool = False
+    settings: Mapping[str, str] = MappingProxyType({})
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -192,7 +234,7 @@ class WireOutcome(msgspec.Struct, frozen=True):
     parts_ns: tuple[int, ...] = ()
 
 
-Step = Send | Together | Wire | Pause | Say | Join
+Step = Send | Together | Wire | Pause | Say | Join | Disturb | Mend | Spread | StepClock
 Script = Generator[Step, Any, _Result]
 
 
@@ -306,6 +348,8 @@ class ScriptAttack(Attack):
     """Whether it needs machines of the honest fleet that are already set up."""
     needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
+    staging: ClassVar[Staging | None] = None
+    """What is started for each attempt, one attempt at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0
     """How many connections an attempt holds open at once, where it is more than a few."""
 

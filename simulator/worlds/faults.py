@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from simulator.deployment import begin, mend
 from simulator.records import Fault
-from simulator.redis_process import RedisError
 from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
 from simulator.server_process import ServerError
 from simulator.worlds.statuses import StatusReader
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from simulator.deployment import Deployment
     from simulator.history import History
-    from simulator.redis_process import RedisProcess
     from simulator.scenario.values import FaultOptions, Scenario
     from simulator.worlds.target import Target
 
@@ -59,7 +58,7 @@ class FaultPlayer:
         problem = ""
         try:
             try:
-                await self._begin(fault.kind)
+                await begin(fault.kind, self._deployment)
             finally:
                 began_to_ns = now()
             await trio.sleep(fault.duration_ns / SECOND_NS)
@@ -69,46 +68,9 @@ class FaultPlayer:
             with trio.CancelScope(shield=True):
                 ended_from_ns = now()
                 try:
-                    await self._mend(fault.kind)
+                    await mend(fault.kind, self._deployment)
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(
                     Fault(fault.kind, began_from_ns, began_to_ns, ended_from_ns, now(), problem)
                 )
-
-    def _redis(self) -> RedisProcess:
-        if self._deployment.redis is None:
-            raise RedisError("the run has no Redis")
-        return self._deployment.redis
-
-    async def _begin(self, kind: str) -> None:
-        server = self._deployment.server
-        match kind:
-            case "server.kill":
-                await server.kill()
-            case "server.restart":
-                await server.stop()
-            case "server.pause":
-                await server.pause()
-            case "disk.full":
-                server.fill_disk(full=True)
-            case "redis.down":
-                await self._redis().kill()
-            case "redis.pause":
-                self._redis().pause()
-            case "redis.flush":
-                await self._redis().flush()
-
-    async def _mend(self, kind: str) -> None:
-        server = self._deployment.server
-        match kind:
-            case "server.kill" | "server.restart":
-                await server.start()
-            case "server.pause":
-                await server.resume()
-            case "disk.full":
-                server.fill_disk(full=False)
-            case "redis.down":
-                await self._redis().start()
-            case "redis.pause":
-                self._redis().resume()

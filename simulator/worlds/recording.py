@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, Answer, History, Operation
+import msgspec
+
+from simulator.attacks.script import Send
+from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Expect, Leaves, Outcome, Send, Wire, WireOutcome
+    from simulator.attacks.script import Expect, Leaves, Outcome, Wire, WireOutcome
     from simulator.traces.tape import Tape
     from simulator.worlds.link import Link
 
@@ -44,6 +47,19 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
         answer = outcome.head + b"\r\n\r\n" + outcome.body
         reasoning = _reasoning(step.expect, outcome.status)
         history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning))
+
+
+def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
+    """Make of a step to another server than the run's what says nothing about that one: no operation, no failure.
+
+    Whether it was right stays as it was.
+    """
+    expect, got = step.expect, outcome.got
+    if got in REASONS or expect.answer in REASONS or (outcome.right and expect.answer in ALTERNATIVES):
+        got = Answer.REFUSED if got in REASONS else got
+        answer = got if outcome.right else Answer.REFUSED
+        expect = msgspec.structs.replace(expect, answer=answer)
+    return Send(step.request, expect), msgspec.structs.replace(outcome, expect=expect, got=got)
 
 
 def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcome, source: int) -> Answer:

@@ -10,13 +10,17 @@ import numpy as np
 import trio
 
 from simulator.attacks.script import (
+    Disturb,
     Join,
+    Mend,
     Outcome,
     Pause,
     Say,
     ScriptAttack,
     Send,
+    Spread,
     Stage,
+    StepClock,
     Together,
     UnsettledError,
     Wire,
@@ -26,10 +30,13 @@ from simulator.checkers.attacks import FAULT
 from simulator.evidence import as_figures
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.own_failure import leaves
 from simulator.records import Claim
+from simulator.server_process import ServerError
 from simulator.worlds.answers import HttpAnswer
+from simulator.worlds.backstage import obstacle_to, staged
 from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.recording import classify, record_send, record_wire
+from simulator.worlds.recording import classify, elsewhere, record_send, record_wire
 from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw
 
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Step
     from simulator.fleet.machine import Machine
     from simulator.traces.tape import Tape
+    from simulator.worlds.backstage import Backstage
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
@@ -63,6 +71,7 @@ class ScriptPlayer:
         sides: Mapping[str, Target] = MappingProxyType({}),
         shard: int = 0,
     ) -> None:
+        self._staged = False
         self.target = target
         self.history = history
         self.progress = progress
@@ -84,6 +93,9 @@ class ScriptPlayer:
             needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
             campaign.not_tried = f"it needs a server of the run's own, started with {needs}"
             return
+        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, allowed=attack.name in self.sides)):
+            campaign.not_tried = obstacle
+            return
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
@@ -95,6 +107,9 @@ class ScriptPlayer:
                     return
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
                 campaign.fired += 1
+                if attack.staging is not None and self._staged:
+                    self.progress.attempts_skipped += 1
+                    continue
                 try:
                     self._limiter.acquire_on_behalf_of_nowait((campaign.number, campaign.fired))
                 except trio.WouldBlock:
@@ -107,7 +122,7 @@ class ScriptPlayer:
         stage = self.stage_of(campaign, rng, attempt)
         performance = _Performance(self, campaign, stage)
         try:
-            await performance.play(attack)
+            await self._perform(performance, attack, stage)
             campaign.completed += 1
         except UnsettledError as error:
             self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
@@ -121,6 +136,30 @@ class ScriptPlayer:
             self._limiter.release_on_behalf_of((campaign.number, attempt))
             with trio.CancelScope(shield=True):
                 await performance.close()
+
+    async def _perform(self, performance: _Performance, attack: ScriptAttack, stage: Stage) -> None:
+        """Play a script, with what is staged for it. Raises UnsettledError, also when something does not start."""
+        if attack.staging is None:
+            await performance.play(attack)
+            return
+        self._staged = True
+        unsettled: UnsettledError | None = None
+        try:
+            async with staged(attack.staging, stage.token) as backstage:
+                performance.move_to(backstage)
+                try:
+                    await performance.play(attack)
+                except UnsettledError as error:
+                    unsettled = error  # not raised here, where it would end what is staged as a group of errors
+        except ExceptionGroup as group:
+            problems = [one for one in leaves(group) if isinstance(one, ServerError)]
+            if not problems:
+                raise
+            unsettled = UnsettledError(str(problems[0]))
+        finally:
+            self._staged = False
+        if unsettled is not None:
+            raise unsettled
 
     def say(self, campaign: Campaign, said: Say) -> None:
         """Record what an attempt claims."""
@@ -149,7 +188,13 @@ class _Performance:
         self._aside = side is not None
         self._target = side or player.target
         self._sources: dict[int, str | None] = {}
-        self._connections: dict[tuple[int, str], ControlConnection] = {}
+        self._connections: dict[tuple[int, str, int], ControlConnection] = {}
+        self._backstage: Backstage | None = None
+
+    def move_to(self, backstage: Backstage) -> None:
+        """Play against what was staged, its first instance where a step names none."""
+        self._backstage = backstage
+        self._target = backstage.target(0)
 
     async def play(self, attack: ScriptAttack) -> None:
         """Play the script to its end."""
@@ -165,6 +210,7 @@ class _Performance:
         """Close every connection."""
         for connection in self._connections.values():
             await connection.close()
+        self._connections.clear()
 
     async def _do(self, step: Step) -> Any:
         player = self._player
@@ -183,7 +229,25 @@ class _Performance:
                 if self._aside:
                     raise ValueError("a machine of a side server cannot join the fleet")
                 player.join(step.machine)
+            case Disturb() | Mend() | Spread() | StepClock():
+                await self._behind_the_scenes(step)
         return None
+
+    async def _behind_the_scenes(self, step: Disturb | Mend | Spread | StepClock) -> None:
+        backstage = self._backstage
+        if backstage is None:
+            raise ValueError("nothing was staged for this attempt")
+        match step:
+            case Disturb():
+                await self.close()  # what leads to a process that ends or hangs is of no more use
+                await backstage.disturb(step.kind, step.instance)
+            case Mend():
+                await backstage.mend(step.kind, step.instance)
+            case Spread():
+                await self.close()
+                await backstage.spread()
+            case StepClock():
+                backstage.step_clock(step.by_ns)
 
     def _source(self, step: Send | Wire) -> str | None:
         if isinstance(step, Send) and step.source:
@@ -193,9 +257,10 @@ class _Performance:
         return self._sources[step.client]
 
     def _connection(self, step: Send) -> ControlConnection:
-        key = step.client, step.source
+        key = step.client, step.source, step.instance
         if key not in self._connections:
-            self._connections[key] = ControlConnection(self._target, self._source(step))
+            target = self._target if self._backstage is None else self._backstage.target(step.instance)
+            self._connections[key] = ControlConnection(target, self._source(step))
         return self._connections[key]
 
     async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
@@ -256,7 +321,7 @@ class _Performance:
             )  # fmt: skip
         source = source_number(self._source(step))
         if self._aside:
-            step = Send(step.request, step.expect)
+            step, outcome = elsewhere(step, outcome)
         record_send(player.history, self._campaign.number, step, outcome, source)
         player.progress.attacked(outcome.got, step.expect.answer)
 

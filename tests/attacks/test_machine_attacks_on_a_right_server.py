@@ -37,7 +37,11 @@ FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
     "weakness",
 }  # fmt: skip
-MINE = [name for name in CATALOGUE if name.partition(".")[0] in FAMILIES]
+MINE = [
+    name
+    for name, attack in CATALOGUE.items()
+    if name.partition(".")[0] in FAMILIES and getattr(attack, "staging", None) is None
+]
 SHOTS = [name for name in MINE if issubclass(CATALOGUE[name], ShotAttack)]
 SCRIPTS = [name for name in MINE if name not in SHOTS]
 REFUSALS = {

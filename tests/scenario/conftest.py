@@ -27,6 +27,7 @@ metrics_interval = "500ms"
 [server]
 instances = 1
 redis = false
+durable = true
 
 [server.settings]
 WORKER_STATUS_STALE_SECONDS = 8
@@ -72,6 +73,11 @@ start = "1s"
 duration = "9s"
 rate = 2.5
 share = 1
+
+[[faults]]
+kind = "server.pause"
+at = "3s"
+duration = "500ms"
 
 [thresholds]
 "heartbeat.response_time" = ["p(99)<250ms", "max<1s"]
