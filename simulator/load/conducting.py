@@ -215,8 +215,14 @@ class Conductor:
             with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
                 await self._over.wait()
             nursery.cancel_scope.cancel()
-        if playing.cancelled_caught and not self.problem:
+        if self.problem:
+            return
+        if playing.cancelled_caught:
             self.problem = f"Locust had not ended {END_SECONDS:g} s after the scenario's end"
+        elif self._progress.elapsed_ns < self._scenario.duration_ns - SECOND_NS:
+            stopped = any(part.complete for part in self._parts.values())
+            why = "it was stopped there" if stopped else "no worker was left"
+            self.problem = f"Locust ended the test after {self._progress.elapsed_ns / SECOND_NS:.1f}s: {why}"
 
     async def _watch_starting(self, workers: list[trio.Process]) -> None:
         """End the wait for a worker that has died."""
