@@ -43,6 +43,7 @@ class StateFiles:
         self._earlier_bytes = 0
         self._segment: Segment | None = None
         self._next = ""
+        self._ended = False
         self._readers: list[SegmentReader] = []
         self._lock = self._take_lock()
 
@@ -84,7 +85,7 @@ class StateFiles:
 
     @property
     def due(self) -> bool:
-        """Say whether the journal has outgrown what it may: by default the snapshot, which pays for writing that anew."""
+        """Say whether the journal has outgrown what it may: by default the snapshot, which pays for that."""
         if self._segment is None:
             return False
         written = self._earlier_bytes + self._segment.mark.end
@@ -187,6 +188,8 @@ class StateFiles:
     def append(self, group: bytes) -> None:
         """Make one group durable."""
         segment = self._open_segment()
+        if self._ended:
+            raise JournalError(f"the journal of {self._path} has ended, and its next segment could not be begun")
         try:
             segment.append(group)
         except OSError as error:
@@ -201,7 +204,12 @@ class StateFiles:
         try:
             self._create(Header(self._next, segment.name, segment.mark.group + 1))
         except OSError as error:
+            # If the next segment is there all the same, a start would read nothing that came after it in this one.
+            with suppress(OSError):
+                self._segment_path(self._next).unlink(missing_ok=True)
+            self._ended = self._segment_path(self._next).exists()
             raise self._failed(error) from None
+        self._ended = False
         self._earlier_bytes += end
         self._next = self._name_after(self.segment)
 
