@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -57,7 +58,7 @@ class Script:
         # Redis names scripts by their SHA-1.
         self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
-    def call(self, keys: Sequence[str], arguments: Sequence[str | int]) -> Command:
+    def call(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Command:
         """Make the command that runs it."""
         return b"EVALSHA", (self.digest, len(keys), *keys, *arguments)
 
@@ -104,7 +105,8 @@ class RedisLink:
         self.greetings: list[Callable[[Exchange], Awaitable[None]]] = []
         self._connection: TCPConnection | None = None
         self._exchanges = 0
-        self._given_up: list[int] = []
+        self._process = b""
+        self._given_up: list[tuple[bytes, int]] = []
         self._down = False
         self._down_reason = ""
         self._changed = trio.Event()
@@ -137,33 +139,37 @@ class RedisLink:
                 if trio.current_time() - began < REDIS_RECONNECT_PAUSE_SECONDS:
                     await trio.sleep(REDIS_RECONNECT_PAUSE_SECONDS)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands as one pipeline, and give their answers in order, within `wait_seconds` in all.
+    async def ask(self, commands: Sequence[Command], within: float = math.inf) -> list[Any]:
+        """Send commands as one pipeline, and give their answers in order, within `wait_seconds`, or `within`, in all.
 
         Raises:
             RedisDown: when there is no connection, no answer in time, or an error among the answers.
         """
         sent = False
-        reason = "no answer"
-        with trio.move_on_after(self._wait_seconds):
-            while True:
-                connection = await self._usable(sent=sent)
-                sent = True
-                try:
-                    return await self._exchange(connection, commands, REDIS_ATTEMPT_SECONDS)
-                except RedisDown as error:
-                    reason = str(error)
-                    self._give_up(connection)
-        if self._connection is None:
+        reason = "no connection in time"
+        deadline = trio.current_time() + min(self._wait_seconds, within)
+        while (left_seconds := deadline - trio.current_time()) > 0:
+            connection = await self._usable(left_seconds)
+            if connection is None:
+                break
+            sent = True
+            left_seconds = max(0, deadline - trio.current_time())
+            try:
+                return await self._exchange(connection, commands, min(REDIS_ATTEMPT_SECONDS, left_seconds))
+            except RedisDown as error:
+                reason = str(error)
+                self._give_up(connection)
+        if self._down:
+            reason = self._down_reason
+        elif self._connection is None:
             self._note_down(reason)
         raise RedisDown(reason, sent=sent)
 
-    async def _usable(self, *, sent: bool) -> TCPConnection:
+    async def _usable(self, seconds: float) -> TCPConnection | None:
         """Wait for a connection that is being made; not for one that could not be made."""
-        while self._connection is None:
-            if self._down:
-                raise RedisDown(self._down_reason, sent=sent)
-            await self._changed.wait()
+        with trio.move_on_after(seconds):
+            while self._connection is None and not self._down:
+                await self._changed.wait()
         return self._connection
 
     def renew(self) -> None:
@@ -191,10 +197,10 @@ class RedisLink:
 
     def _give_up(self, connection: TCPConnection) -> None:
         """Close a connection whose answers can no longer be trusted to come."""
-        if connection.client_id is not None and connection.client_id not in self._given_up:
-            self._given_up.append(connection.client_id)
         if self._connection is connection:
             self._connection = None
+            if connection.client_id is not None:
+                self._given_up.append((self._process, connection.client_id))
         connection.invalidate()
 
     async def _connect(self, nursery: trio.Nursery) -> tuple[TCPConnection, trio.Event]:
@@ -223,15 +229,17 @@ class RedisLink:
         return connection, ended
 
     async def _greet(self, connection: TCPConnection) -> None:
-        given_up = list(self._given_up)
-
         async def exchange(commands: Sequence[Command]) -> list[Any]:
             return await self._exchange(connection, commands, REDIS_CONNECT_SECONDS)
 
-        kills: list[Command] = [(b"CLIENT KILL", (b"ID", client_id)) for client_id in given_up]
         loads: list[Command] = [(b"SCRIPT LOAD", (script.text,)) for script in self._scripts]
-        await exchange(kills + loads)
-        del self._given_up[: len(given_up)]
+        server, *_ = await exchange([(b"INFO", ("server",)), *loads])
+        self._process = bytes(server).partition(b"run_id:")[2].partition(b"\r")[0]
+        # Another process gives the same numbers to other connections; with the old one, its own ended.
+        self._given_up = [(process, number) for process, number in self._given_up if process == self._process]
+        if self._given_up:
+            await exchange([(b"CLIENT KILL", (b"ID", number)) for _, number in self._given_up])
+            self._given_up.clear()
         for greeting in self.greetings:
             await greeting(exchange)
 

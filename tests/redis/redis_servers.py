@@ -28,9 +28,14 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._process: trio.Process | None = None
+        self.port = self.free_port()
+
+    @staticmethod
+    def free_port() -> int:
+        """Find a port that nobody listens on now."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+            return int(probe.getsockname()[1])
 
     async def start(self, *options: str) -> None:
         """Start it on its port, and wait until it has loaded what it kept."""

@@ -12,7 +12,7 @@ from reference_server.adapters.redis_nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import PATIENCE_SECONDS, instance, make_older, until
-from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, Proxy, proxy_to, redis_server
+from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, Proxy, RedisServer, proxy_to, redis_server
 
 if TYPE_CHECKING:
     from tests.redis.instances import Instance
@@ -128,6 +128,25 @@ async def test_what_was_still_on_its_way_to_redis_does_not_take_effect_later_eit
         await proxy.let_go()
         assert await redis.says("EXISTS", nonce_name("wrk_1", "m")) == "0"
         assert await a.reserve("n", "m") == [REPLAYED, RESERVED]
+
+
+async def test_reconnecting_after_a_restart_ends_nobody_elses_connection() -> None:
+    """A new process numbers its connections from the start: what had a number in the old one is somebody else's."""
+    async with redis_server(*EVERY_WRITE) as redis, instance(redis.port, "a") as a:
+        assert await a.reserve_one("n") is RESERVED
+        old_process = a.link._process
+        await redis.kill()
+        await _fails_closed(a, "m")
+        await redis.start()
+        async with instance(redis.port, "b") as b:
+            await until(lambda: a.link.up and b.link.up)
+            assert a.link._process != old_process
+            connection = b.link._connection
+            a.link._given_up = [(old_process, number) for number in range(1000)]
+            a.link.renew()
+            await until(lambda: a.link.up)
+            assert await b.reserve_one("m") is RESERVED
+            assert b.link._connection is connection
 
 
 async def test_a_redis_that_dies_is_unavailable_in_time() -> None:
@@ -276,7 +295,8 @@ async def test_a_redis_that_evicts_nonces_is_not_used() -> None:
 
 async def test_a_node_of_a_redis_cluster_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """A batch may span its slots, and what one node lost would not show on another."""
-    async with redis_server(*MEMORY_ONLY, "--cluster-enabled", "yes") as redis, instance(redis.port) as a:
+    bus = ("--cluster-enabled", "yes", "--cluster-port", str(RedisServer.free_port()))
+    async with redis_server(*MEMORY_ONLY, *bus) as redis, instance(redis.port) as a:
         assert await a.reserve_one("n") is UNAVAILABLE
     assert "node of a Redis Cluster" in caplog.text
 

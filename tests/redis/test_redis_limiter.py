@@ -76,8 +76,11 @@ async def test_the_wait_it_tells_is_when_the_next_request_passes() -> None:
 
 async def test_a_key_lives_no_longer_than_it_is_needed_and_holds_no_more_than_that() -> None:
     async with redis_server() as redis, limiter(redis.port, 5, 10) as a:
-        for _ in range(4):
-            await a.take(["c"] * 7)
+        assert [wait == 0 for wait in await a.take(["c"] * 7)] == [True] * 5 + [False] * 2
+        moments = (await redis.says("LRANGE", "hf:limit:c", "0", "-1")).split()
+        await redis.says("DEL", "hf:limit:c")
+        await redis.says("RPUSH", "hf:limit:c", *(str(int(moment) - 20_000_000) for moment in moments))
+        assert await a.take(["c"] * 3) == [0] * 3
         assert await redis.says("LLEN", "hf:limit:c") == "5"
         assert 9_000 < int(await redis.says("PTTL", "hf:limit:c")) <= 10_001
 
