@@ -230,7 +230,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
-        _warn(outcome, target, server)
+        _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
         if server is None:
             outcome.stale_seconds = await stale_seconds_of(target)
             outcome.warnings += _settings_warnings(scenario, outcome.stale_seconds)
@@ -319,8 +319,12 @@ async def _side_servers(request: Request, stack: AsyncExitStack, own_url: str) -
     return sides
 
 
-def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None) -> None:
-    if not target.own_addresses:
+def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, over_hosts: bool = False) -> None:
+    if not target.own_addresses and over_hosts:
+        outcome.warnings.append(
+            "the machines of one host share its address, so the server's per-IP limits count each host as one client",
+        )
+    elif not target.own_addresses:
         outcome.warnings.append(
             "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
         )

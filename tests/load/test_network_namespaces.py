@@ -170,6 +170,7 @@ def test_machines_are_split_over_hosts_of_which_each_is_a_client(fresh: tuple[st
     assert {one.offset_ns for one in run.joined} == {(0, 0)}
     sources = run.history.rows()["source"]
     assert {at_host(int(source)) for source in np.unique(sources)} >= {(NO_SOURCE, 1), (NO_SOURCE, 2)}
+    assert "per-IP limits count each host as one client" in " ".join(run.verdict["warnings"])
     burst, refill = map(int, TIGHT.values())
     from_workers = sum(at_host(int(source))[1] > 0 for source in sources)
     assert from_workers > burst + refill * 6, "what two addresses sent would not have been allowed to one"
