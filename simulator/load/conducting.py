@@ -215,14 +215,19 @@ class Conductor:
             with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
                 await self._over.wait()
             nursery.cancel_scope.cancel()
+        self._see_why_it_ended(timed_out=playing.cancelled_caught)
+
+    def _see_why_it_ended(self, *, timed_out: bool) -> None:
+        """Note what ended the test before the scenario did, or kept it from ending."""
+        elapsed_ns = self._progress.elapsed_ns
         if self.problem:
             return
-        if playing.cancelled_caught:
+        if timed_out:
             self.problem = f"Locust had not ended {END_SECONDS:g} s after the scenario's end"
-        elif self._progress.elapsed_ns < self._scenario.duration_ns - SECOND_NS:
+        elif elapsed_ns < self._scenario.duration_ns - SECOND_NS:
             stopped = any(part.complete for part in self._parts.values())
             why = "it was stopped there" if stopped else "no worker was left"
-            self.problem = f"Locust ended the test after {self._progress.elapsed_ns / SECOND_NS:.1f}s: {why}"
+            self.problem = f"Locust ended the test after {elapsed_ns / SECOND_NS:.1f}s: {why}"
 
     async def _watch_starting(self, workers: list[trio.Process]) -> None:
         """End the wait for a worker that has died."""

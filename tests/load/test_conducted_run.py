@@ -18,6 +18,8 @@ from tests.cli.conftest import Hatchfarm, until_conclusive
 from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.history import History
 
 WRONG_CLOCKS = '[[fleet.clocks]]\nshare = 0.1\noffset = "-5m"\n'
@@ -27,6 +29,14 @@ LOAD_LINES = [
     ("POST", "consent create"), ("POST", "consent revoke"), ("POST", "policy activate"), ("POST", "policy create"),
     ("POST", "register"),
 ]  # fmt: skip
+
+
+BROKEN_FOR_WORKERS = """\
+import os, sys
+if "--worker" in sys.orig_argv:
+    os.write(2, b"no room for workers\\n")
+    os._exit(7)
+"""
 
 
 class Whole(msgspec.Struct, frozen=True):
@@ -155,15 +165,10 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
 
 def test_a_worker_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     """An environment in which only workers break, as where something they import is missing."""
-    (tmp_path / "sitecustomize.py").write_text(
-        'import os, sys\nif "--worker" in sys.orig_argv:\n    os.write(2, b"no room for workers\\n")\n    os._exit(7)\n',
-        encoding="utf-8",
-    )
+    (tmp_path / "sitecustomize.py").write_text(BROKEN_FOR_WORKERS, encoding="utf-8")
     hatchfarm = Hatchfarm(tmp_path)
     (tmp_path / "conducted.toml").write_text(plain("5s"), encoding="utf-8")
     finished = hatchfarm.run("run", "conducted.toml", "--workers", "2", env={"PYTHONPATH": str(tmp_path)})
-    assert finished.code == 2
-    assert (
-        finished.err == "hatchfarm run: Locust's worker 1 ended with exit code 7; its last words: no room for workers\n"
-    )
+    why = "Locust's worker 1 ended with exit code 7; its last words: no room for workers"
+    assert (finished.code, finished.err) == (2, f"hatchfarm run: {why}\n")
     assert list((tmp_path / "results").rglob("verdict.json")) == []

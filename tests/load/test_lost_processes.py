@@ -12,7 +12,6 @@ from tests.cli.conftest import Hatchfarm
 from tests.load.conducted import MACHINES, alive, conducted, plain, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SOON_SECONDS = 5.0
@@ -23,7 +22,7 @@ ENDLESS = plain("10m")
 
 
 @pytest.fixture
-def hatchfarm(tmp_path: Path) -> Iterator[Hatchfarm]:
+def hatchfarm(tmp_path: Path) -> Hatchfarm:
     return Hatchfarm(tmp_path)
 
 
