@@ -1,0 +1,80 @@
+"""The nonces checker: nothing is accepted that nobody can know to be new, and refusing is quick."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.checkers.verdict import Status
+from simulator.history import Answer
+from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
+
+
+def away(kind: str = DOWN, **settings: bool) -> Tale:
+    """A Redis that is away from 10 s to 13 s."""
+    tale = Tale(**settings)
+    tale.register(0, 1)
+    tale.heartbeat(0, 9)
+    tale.fault(kind, 10, 10 if kind == FLUSH else 13)
+    return tale
+
+
+def refuse(tale: Tale, at: float, took: float = 0.01) -> None:
+    """Have a heartbeat refused with 503."""
+    tale.heartbeat(0, at, Answer.UNAVAILABLE, status=503, took=took)
+
+
+def test_other_faults_are_none_of_its_matters() -> None:
+    assert away(KILL).judge()["nonces"].status is Status.PASS
+
+
+@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH])
+def test_a_server_that_fails_closed_passes(kind: str) -> None:
+    tale = away(kind)
+    refuse(tale, 11)
+    tale.heartbeat(0, 200)
+    verdict = tale.judge()["nonces"]
+    assert verdict.status is Status.PASS
+    assert verdict.figures["refused"] == 1
+
+
+@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH])
+def test_an_acceptance_that_nobody_could_know_to_be_right_is_found(kind: str) -> None:
+    tale = away(kind)
+    refuse(tale, 11)
+    tale.heartbeat(0, 12)
+    assert tale.rules("nonces") == ["open"]
+
+
+def test_after_a_flush_nothing_is_accepted_for_twice_the_window() -> None:
+    for at, rules in ((189, ["open"]), (191, [])):
+        tale = away(FLUSH)
+        refuse(tale, 11)
+        tale.heartbeat(0, at)
+        assert tale.rules("nonces") == rules
+
+
+@pytest.mark.parametrize(("at", "took"), [(9.99, 0.5), (10.0, 0.05), (12.9, 0.2)])
+def test_what_may_have_been_decided_before_or_after_accuses_nobody(at: float, took: float) -> None:
+    tale = away(PAUSE)
+    refuse(tale, 11)
+    tale.heartbeat(0, at, took=took)
+    assert tale.rules("nonces") == []
+
+
+def test_with_the_fallback_instances_go_on_alone_but_not_after_a_flush() -> None:
+    for kind, rules in ((DOWN, []), (PAUSE, []), (FLUSH, ["open"])):
+        tale = away(kind, nonce_fallback=True)
+        tale.heartbeat(0, 12)
+        assert tale.rules("nonces") == rules
+
+
+def test_refusals_that_half_of_the_time_take_longer_than_they_may_are_found() -> None:
+    for slow, rules in ((2, []), (4, ["slow"])):
+        tale = away()
+        for number in range(6):
+            refuse(tale, 10.5 + number / 10, took=0.3 if number < slow else 0.1)
+        assert tale.rules("nonces") == rules
+
+
+def test_a_fault_that_nobody_met_proves_nothing() -> None:
+    assert away().judge()["nonces"].status is Status.INCONCLUSIVE
