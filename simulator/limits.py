@@ -67,6 +67,8 @@ SLOW_READERS_MAX = 32
 """Clients that do not read: each costs a server several large answers, so that more would be load, not attack."""
 PEERS_MAX = 64
 """Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
+STAGED_MAX_CONCURRENT = 4
+"""Attempts that have servers of their own, at the same time: each is two or three more processes on the same cores."""
 SCRIPTS_MAX_CONCURRENT = 64
 """Attempts of scripted attacks under way at once, over all campaigns; more would be load, not attack."""
 BUNDLE_ROWS_MAX = 100_000_000

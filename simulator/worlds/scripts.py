@@ -29,7 +29,7 @@ from simulator.attacks.script import (
 from simulator.checkers.attacks import FAULT
 from simulator.evidence import as_figures
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
-from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
 from simulator.own_failure import leaves
 from simulator.records import Claim
 from simulator.server_process import ServerError
@@ -71,7 +71,8 @@ class ScriptPlayer:
         sides: Mapping[str, Target] = MappingProxyType({}),
         shard: int = 0,
     ) -> None:
-        self._staged = False
+        self._on_stage: set[int] = set()
+        self._stages = trio.CapacityLimiter(STAGED_MAX_CONCURRENT)
         self.target = target
         self.history = history
         self.progress = progress
@@ -107,7 +108,7 @@ class ScriptPlayer:
                     return
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
                 campaign.fired += 1
-                if attack.staging is not None and self._staged:
+                if campaign.number in self._on_stage:
                     self.progress.attempts_skipped += 1
                     continue
                 try:
@@ -122,7 +123,7 @@ class ScriptPlayer:
         stage = self.stage_of(campaign, rng, attempt)
         performance = _Performance(self, campaign, stage)
         try:
-            await self._perform(performance, attack, stage)
+            await self._perform(campaign.number, performance, attack, stage)
             campaign.completed += 1
         except UnsettledError as error:
             self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
@@ -137,15 +138,15 @@ class ScriptPlayer:
             with trio.CancelScope(shield=True):
                 await performance.close()
 
-    async def _perform(self, performance: _Performance, attack: ScriptAttack, stage: Stage) -> None:
+    async def _perform(self, campaign: int, performance: _Performance, attack: ScriptAttack, stage: Stage) -> None:
         """Play a script, with what is staged for it. Raises UnsettledError, also when something does not start."""
         if attack.staging is None:
             await performance.play(attack)
             return
-        self._staged = True
+        self._on_stage.add(campaign)
         unsettled: UnsettledError | None = None
         try:
-            async with staged(attack.staging, stage.token) as backstage:
+            async with self._stages, staged(attack.staging, stage.token) as backstage:
                 performance.move_to(backstage)
                 try:
                     await performance.play(attack)
@@ -157,7 +158,7 @@ class ScriptPlayer:
                 raise
             unsettled = UnsettledError(str(problems[0]))
         finally:
-            self._staged = False
+            self._on_stage.discard(campaign)
         if unsettled is not None:
             raise unsettled
 
