@@ -41,6 +41,7 @@ heartbeat_interval = "2s"
 jitter = 0.25
 certificate_rotation = "1.5m"
 hardware = "laptop"
+processes = 2
 
 [[fleet.stages]]
 duration = "5s"
@@ -78,6 +79,11 @@ share = 1
 kind = "server.pause"
 at = "3s"
 duration = "500ms"
+
+[[load]]
+user = "owner-dashboard"
+rate = 0.5
+stages = [{ duration = "2s", target = 7 }]
 
 [thresholds]
 "heartbeat.response_time" = ["p(99)<250ms", "max<1s"]

@@ -17,7 +17,9 @@ from simulator.scenario.values import (
     ClockOptions,
     ClockStep,
     Duration,
+    FaultOptions,
     FleetOptions,
+    LoadOptions,
     Offset,
     Scenario,
     ServerOptions,
@@ -51,6 +53,7 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
         server=ServerOptions(
             instances=1,
             redis=False,
+            durable=True,
             settings={
                 "WORKER_STATUS_STALE_SECONDS": 8,
                 "METRICS_PUBLIC": True,
@@ -64,6 +67,7 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
             jitter=0.25,
             certificate_rotation_ns=Duration(90 * SECOND_NS),
             hardware="laptop",
+            processes=2,
             stages=(
                 Stage(duration_ns=Duration(5 * SECOND_NS), target=40),
                 Stage(duration_ns=Duration(0), target=10),
@@ -87,6 +91,16 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
                 duration_ns=Duration(9 * SECOND_NS),
                 rate=2.5,
                 share=1,
+            ),
+        ),
+        faults=(
+            FaultOptions(
+                kind="server.pause", at_ns=Duration(3 * SECOND_NS), duration_ns=Duration(SECOND_NS // 2)
+            ),
+        ),
+        load=(
+            LoadOptions(
+                user="owner-dashboard", rate=0.5, stages=(Stage(duration_ns=Duration(2 * SECOND_NS), target=7),)
             ),
         ),
         thresholds={
