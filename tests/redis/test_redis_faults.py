@@ -208,6 +208,19 @@ async def test_a_redis_that_may_have_lost_nonces_is_not_trusted_for_twice_the_sk
         assert await a.reserve_one("m") is REPLAYED
 
 
+async def test_a_copy_of_a_redis_that_kept_every_write_is_not_trusted_by_who_never_saw_it_either() -> None:
+    """The canary in it says that every write was kept; but this Redis did not read them."""
+    async with redis_server(*EVERY_WRITE) as redis:
+        async with instance(redis.port, "a") as a:
+            assert await redis.says("SAVE") == "OK"
+            assert await a.reserve_one("n") is RESERVED
+        await redis.kill()
+        await redis.start(*MEMORY_ONLY)
+        assert await redis.says("HGET", CANARY, "durable") == "1"
+        async with instance(redis.port, "b", fresh=False) as b:
+            assert await b.reserve_one("n") is UNAVAILABLE
+
+
 async def test_a_redis_that_had_a_replica_is_not_trusted_after_a_restart() -> None:
     """What comes back in its place may be the replica, which need not have had every write."""
     async with redis_server(*EVERY_WRITE) as redis, redis_server() as replica, instance(redis.port) as a:
