@@ -9,9 +9,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import typer
+
+from simulator.checkers import CHECKERS
+from simulator.cli import app
+from simulator.load.mix import ATTACKER, MACHINE, USERS
+from simulator.scenario.values import json_schema
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,3 +69,51 @@ def test_scenario_table_names_exactly_the_scenarios() -> None:
     """The README's scenario table and the folder hold the same files."""
     named = set(re.findall(r"^\| `([a-z0-9-]+\.toml)`", README, re.MULTILINE))
     assert {path.name for path in (ROOT / "scenarios").glob("*.toml")} == named
+
+
+def first_cells(heading: str) -> list[str]:
+    """The first cells of a README table, by the first cell of its heading, and what stands in backticks in each."""
+    (table,) = re.findall(rf"^\| {re.escape(heading)} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", README, re.MULTILINE)
+    return [line.split(" | ")[0].strip("| ") for line in table.splitlines()]
+
+
+def in_backticks(cells: list[str]) -> set[str]:
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def tables_of(schema: dict[str, Any], definition: str, path: str = "") -> set[str]:
+    """Name the tables of a scenario as TOML writes them; stages are written in one line."""
+    found = set()
+    for name, field in schema["$defs"][definition]["properties"].items():
+        many = field.get("type") == "array"
+        inner = (field.get("items", {}) if many else field).get("$ref", "").rpartition("/")[2]
+        if name == "thresholds" or inner not in {"", "Stage"}:
+            found.add(f"[[{path}{name}]]" if many else f"[{path}{name}]")
+            found |= tables_of(schema, inner, f"{path}{name}.") if inner else set()
+    return found
+
+
+def test_the_table_of_a_scenarios_tables_names_exactly_those() -> None:
+    assert in_backticks(first_cells("table")) == tables_of(json_schema(), "Scenario")
+
+
+def test_checkers_table_names_exactly_the_checkers() -> None:
+    assert set(first_cells("checker")) == {*CHECKERS, "statistics"}  # the last is only for conducted runs
+
+
+def test_table_of_locusts_users_names_exactly_the_users() -> None:
+    assert in_backticks(first_cells("Locust's user")) == {MACHINE, ATTACKER, *USERS.values()}
+    assert all(f"`[[load]]` with `{name}`" in README for name in USERS)
+
+
+def test_flags_of_a_conducted_run_have_the_variables_that_the_table_says() -> None:
+    rows = re.findall(r"^\| (`--[^|]+) \| (`HATCHFARM_[^|]+) \|", README, re.MULTILINE)
+    said = {
+        flag.split()[0]: variable
+        for flags, variables in rows
+        for flag, variable in zip(re.findall("`([^`]+)`", flags), re.findall("`([^`]+)`", variables), strict=True)
+    }
+    run: Any = typer.main.get_command(app)
+    parameters = {flag: one.envvar for one in run.commands["run"].params for flag in one.opts}
+    assert set(said) == {"--workers", "--web", "--web-port", "--master"}
+    assert said == {flag: parameters[flag] for flag in said}
