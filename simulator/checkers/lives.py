@@ -125,7 +125,8 @@ def _forget_machines(history: History, rows: NDArray[Any]) -> None:
         refused = stranger & (operation == operations)
         rows["got"] = np.where(refused, np.where(open_question, Answer.UNAVAILABLE, answer), rows["got"])
         rows["expected"] = np.where(refused & ~open_question, answer, rows["expected"])
-    rows["machine"] = np.where(unknown, NO_MACHINE, rows["machine"])
+    # What was accepted all the same is nobody else's: no restart excuses a replay.
+    rows["machine"] = np.where(unknown & (rows["got"] != Answer.ACCEPTED), NO_MACHINE, rows["machine"])
     # Owners' policies and consents are gone as well, and what scripts had set up.
     machines_own = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
     gone = (life > 0) & ~machines_own & (status >= BAD_REQUEST) & (rows["got"] == Answer.UNEXPECTED)
