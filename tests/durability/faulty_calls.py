@@ -10,6 +10,7 @@ import re
 import select
 import socket
 import struct
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import trio
 from tests.durability.faulty.sitecustomize import LISTENER, NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Container, Mapping
 
 KERNEL_MIN = (5, 5)
 """The first Linux that lets a call go on after asking (SECCOMP_USER_NOTIF_FLAG_CONTINUE)."""
@@ -49,8 +50,7 @@ class FaultyCalls:
     def __init__(self, folder: Path, path: Path) -> None:
         self._folder = folder
         self._path = path
-        self._first = self._last = 0
-        self._error = 0
+        self._which: Container[int] = ()
         self._names = {number: name for name, number in NUMBERS[platform.machine()].items()}
         self.made = 0
         self.failed: list[str] = []
@@ -60,15 +60,22 @@ class FaultyCalls:
         """Give the environment of a server whose calls are to be decided over."""
         return {LISTENER: str(self._path), "PYTHONPATH": str(Path(__file__).parent / "faulty")}
 
-    def arm(self, first: int, times: int, error: int = errno.EIO) -> None:
-        """Let the call number `first` from now on fail, 1 being the next, and those behind it: so many in all."""
-        self._first, self._last, self._error = first, first + times - 1, error
-        self.made = 0
-        self.failed = []
+    def arm(self, *which: int) -> None:
+        """Let the calls of these numbers fail with EIO, 1 being the next one."""
+        self._arm(which)
+
+    def arm_from(self, first: int) -> None:
+        """Let every call from this number on fail with EIO."""
+        self._arm(range(first, sys.maxsize))
 
     def disarm(self) -> None:
         """Let no call fail any more."""
-        self._first = self._last = 0
+        self._arm(())
+
+    def _arm(self, which: Container[int]) -> None:
+        self._which = which
+        self.made = 0
+        self.failed = []
 
     async def serve(self, listener: trio.socket.SocketType) -> None:
         """Take in one server after the other."""
@@ -111,10 +118,10 @@ class FaultyCalls:
         if where and not Path(where).is_relative_to(self._folder):
             return 0
         self.made += 1
-        if not self._first <= self.made <= self._last:
+        if self.made not in self._which:
             return 0
         self.failed.append(f"{call} {Path(where).name}".strip())
-        return self._error
+        return errno.EIO
 
 
 def _plain(connection: trio.socket.SocketType) -> socket.socket:

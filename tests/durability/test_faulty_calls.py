@@ -59,10 +59,10 @@ async def test_the_call_that_was_meant_fails_and_no_other(tmp_path: Path) -> Non
         assert process.stdout is not None
         said = []
         for first in (1, 2, 3, 4, 0):
-            calls.arm(first, 1)
+            calls.arm(first)
             await process.stdin.send_all(b"\n")
             said.append((bytes(await process.stdout.receive_some()).decode().strip(), list(calls.failed), calls.made))
-        calls.arm(1, 1)
+        calls.arm(1)
         await process.stdin.send_all(b"\n")
         last = bytes(await process.stdout.receive_some()).decode().strip()
         await process.wait()
