@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -87,10 +87,10 @@ class RedisProcess:
     async def _listens(self, process: trio.Process, port: int) -> bool:
         with trio.move_on_after(START_TIMEOUT_SECONDS):
             while process.poll() is None:
-                try:
-                    return await _command(port, "PING") == b"+PONG"
-                except (OSError, trio.BrokenResourceError):
-                    await trio.sleep(POLL_SECONDS)  # not yet
+                with suppress(OSError, trio.BrokenResourceError):
+                    if await _command(port, "PING") == b"+PONG":
+                        return True
+                await trio.sleep(POLL_SECONDS)  # it is not there yet, or still reads what it has written
         return False
 
     def _last_words(self) -> str:
