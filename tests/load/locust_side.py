@@ -144,6 +144,13 @@ def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
+def heard_from(shown: Any) -> list[str]:
+    """Give the machines of a page that a dashboard may ask for."""
+    from simulator.load.users import _heard_from  # noqa: PLC0415 - in this process only
+
+    return _heard_from(shown)
+
+
 def _tallies(requests: list[dict[str, Any]], unknown: str) -> Iterator[Any]:
     from simulator.histogram import Histogram  # noqa: PLC0415 - numpy is slow to import beside Locust
     from simulator.tally import Tally  # noqa: PLC0415 - as above
@@ -186,7 +193,12 @@ def _line(entry: StatsEntry) -> dict[str, Any]:
 
 def _answer(line: str) -> dict[str, Any]:
     what, about = json.loads(line)
-    answers: dict[str, Callable[..., Any]] = {"dispatch": dispatch, "ticks": ticks, "merge": merge}
+    answers: dict[str, Callable[..., Any]] = {
+        "dispatch": dispatch,
+        "ticks": ticks,
+        "merge": merge,
+        "heard_from": heard_from,
+    }
     try:
         return {"answer": answers[what](**about)}
     except Exception as error:  # noqa: BLE001 - whatever it is, the test that asked must say it

@@ -1,0 +1,139 @@
+"""The fleet for people who use Locust itself: `locust -f simulator/load/locustfile.py`, with or without a scenario."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from simulator.load.places import LOCUSTFILE
+from tests.cli.conftest import Deployment, Hatchfarm, serve_until_stopped
+from tests.load.locust_side import locust_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOKEN = "token-of-the-locustfile"
+TIMEOUT_SECONDS = 60.0
+SCENARIO = """\
+version = 1
+name = "few"
+duration = "5s"
+[fleet]
+machines = 8
+owners = 2
+heartbeat_interval = "500ms"
+stages = [{ duration = "0s", target = 8 }]
+[[load]]
+user = "owner-dashboard"
+rate = 5
+stages = [{ duration = "0s", target = 2 }]
+[[attacks]]
+name = "signature.forged"
+start = "2s"
+duration = "2s"
+rate = 5
+"""
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """Have a server for all tests here; each reads what it has more."""
+    settings = {"HATCHFARM_API_TOKEN": TOKEN, "METRICS_PUBLIC": "true", "RATE_LIMIT_BURST": "10000"}
+    with serve_until_stopped(settings) as (_, url):
+        yield Deployment(url, TOKEN)
+
+
+def shown(deployment: Deployment) -> dict[str, float]:
+    with urllib.request.urlopen(f"{deployment.url}/metrics", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - ours
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+def locust(folder: Path, *arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    """Run Locust without a web page, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--loglevel", "WARNING", *arguments],
+        cwd=folder,
+        env=Hatchfarm.environ({"HATCHFARM_API_TOKEN": token} if token else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def lines_of(finished: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(line["method"], line["name"]): line for line in json.loads(finished.stdout)}
+
+
+def test_without_a_scenario_every_user_is_a_machine(tmp_path: Path, deployment: Deployment) -> None:
+    """As many as the command line says; what Locust counts of heartbeats is what the server counted."""
+    before = shown(deployment)
+    finished = locust(tmp_path, "--host", deployment.url, "-u", "10", "-r", "10", "-t", "4s", "--json")
+    assert finished.returncode == 0, finished.stderr
+    lines, after = lines_of(finished), shown(deployment)
+    assert after["hatchfarm_workers_total"] - before["hatchfarm_workers_total"] == 10
+    assert lines["POST", "register"]["num_requests"] == 10
+    accepted = 'hatchfarm_heartbeats_total{status="200"}'
+    assert lines["POST", "heartbeat"]["num_requests"] == after[accepted] - before[accepted] > 0
+    assert sum(line["num_failures"] for line in lines.values()) == 0
+
+
+def test_with_a_scenario_it_decides_who_runs_when_and_when_it_ends(tmp_path: Path, deployment: Deployment) -> None:
+    before = shown(deployment)
+    (tmp_path / "few.toml").write_text(SCENARIO, encoding="utf-8")
+    finished = locust(tmp_path, "--host", deployment.url, "--scenario", "few.toml", "--json")
+    assert finished.returncode == 0, finished.stderr
+    lines, after = lines_of(finished), shown(deployment)
+    assert after["hatchfarm_workers_total"] - before["hatchfarm_workers_total"] == 8
+    forged = 'hatchfarm_worker_auth_failures_by_reason_total{reason="invalid_heartbeat_signature"}'
+    assert lines["ATTACK", "signature.forged"]["num_requests"] == after[forged] - before[forged] > 0
+    assert lines["GET", "summary"]["num_requests"] > 0
+    assert sum(line["num_failures"] for line in lines.values()) == 0
+    assert TOKEN not in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "message"),
+    [
+        (
+            ["--host", "http://127.0.0.1:9"],
+            "",
+            "HATCHFARM_API_TOKEN is not set: it must hold the owner token of http://127.0.0.1:9",
+        ),
+        ([], TOKEN, "give the target with --host, like --host http://127.0.0.1:8080"),
+        (["--host", "http://127.0.0.1:9", "--scenario", "none.toml"], TOKEN, "none.toml: cannot be read"),
+    ],
+    ids=["no token", "no host", "no scenario"],
+)
+def test_what_is_missing_is_said_and_exits_as_a_usage_error(
+    tmp_path: Path, arguments: list[str], token: str, message: str
+) -> None:
+    finished = locust(tmp_path, *arguments, token=token)
+    assert finished.returncode == 2
+    assert finished.stderr.splitlines()[-1].startswith(f"hatchfarm: {message}")
+
+
+def test_a_dashboard_asks_only_for_machines_that_were_heard_from() -> None:
+    """The contract has no status of others, and a page may be anything where a server is wrong."""
+    page = [
+        {"worker_id": "wrk_1", "age_seconds": 3},
+        {"worker_id": "wrk_2", "age_seconds": -1, "stale": True},
+        {"worker_id": "wrk_3", "age_seconds": 0.0},
+        {"age_seconds": 3},
+        {"worker_id": "wrk_4"},
+        "wrk_5",
+        None,
+    ]
+    with locust_side() as side:
+        assert side.ask("heard_from", shown=page) == ["wrk_1", "wrk_3"]
+        nothings: list[Any] = [None, {}, "words", 7, []]
+        for nothing in nothings:
+            assert side.ask("heard_from", shown=nothing) == []
