@@ -212,12 +212,14 @@ async def test_a_copy_of_a_redis_that_kept_every_write_is_not_trusted_by_who_nev
     """The canary in it says that every write was kept; but this Redis did not read them."""
     async with redis_server(*EVERY_WRITE) as redis:
         async with instance(redis.port, "a") as a:
+            await make_older(redis, TWICE_SKEW_SECONDS)
             assert await redis.says("SAVE") == "OK"
             assert await a.reserve_one("n") is RESERVED
         await redis.kill()
         await redis.start(*MEMORY_ONLY)
         assert await redis.says("HGET", CANARY, "durable") == "1"
         async with instance(redis.port, "b", fresh=False) as b:
+            b.clock.advance(TWICE_SKEW_SECONDS)
             assert await b.reserve_one("n") is UNAVAILABLE
 
 
