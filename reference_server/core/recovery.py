@@ -68,7 +68,6 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
     _restore_records(state, records, now)
     for owner_id, section in own.owners.items():
         owner = state.owners[owner_id]
-        owner.policy_version = section.policy_version
         _restore_routine(owner.routine, section.routine, events)
         _restore_notable(owner.notable, section.notable, events)
     _restore_notable(state.unattributed, own.unattributed, events)

@@ -143,7 +143,7 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
         ),
         {
-            owner.id: OwnerSection(owner.policy_version, places.section(owner.routine), places.section(owner.notable))
+            owner.id: OwnerSection(places.section(owner.routine), places.section(owner.notable))
             for owner in state.owners.values()
         },
         places.section(state.unattributed),

@@ -43,9 +43,8 @@ class StreamSection(msgspec.Struct, frozen=True):
 
 
 class OwnerSection(msgspec.Struct, frozen=True):
-    """An owner's latest policy version and audit streams."""
+    """An owner's audit streams."""
 
-    policy_version: int
     routine: StreamSection
     notable: StreamSection
 

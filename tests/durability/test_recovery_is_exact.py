@@ -40,7 +40,7 @@ class Story:
     """An API with a journal, and everything that can happen to it; the groups of changes are kept as they come."""
 
     def __init__(self, **given_settings: Any) -> None:
-        self.api: Api = make_api(audit_events_per_stream=6, **given_settings)
+        self.api: Api = make_api(audit_events_per_stream=3, **given_settings)
         begin(self.api.state)
         self.api.state.changes = []
         self.now = START
@@ -101,10 +101,11 @@ class Story:
     def revoke(self, at: int, owner_id: str) -> None:
         self.ask(f"/consents/{self.consents[at][0]}/revoke", None, owner_id)
 
-    def beat(self, machine: int, policy: int, nonce: str = "") -> int:
+    def beat(self, machine: int, policy: int, ahead_seconds: int = 0) -> int:
         worker_id, token, certificate_id, _ = self.machines[machine]
-        nonce = nonce or f"nonce {next(self._nonces)}"
-        timestamp, policy_id = format_timestamp(self.now.wall_ns), self.policies[policy][0]
+        nonce = f"nonce {next(self._nonces)}"
+        timestamp = format_timestamp(self.now.wall_ns + ahead_seconds * SECOND_NS)
+        policy_id = self.policies[policy][0]
         signature = sign_text(token.encode(), f"{worker_id}|{timestamp}|{nonce}|{policy_id}").decode()
         body = {"timestamp": timestamp, "nonce": nonce, "policy_id": policy_id, "metrics": {}, "signature": signature}
         self.sent.append((worker_id, token, certificate_id, msgspec.json.encode(body)))
@@ -243,6 +244,23 @@ def test_after_a_restart_nothing_genuine_is_refused_and_no_replay_let_in(seconds
     assert story.beat(0, 0) == 200
     (worker,) = story.state.workers.values()
     assert worker.certificate.expires_monotonic_ns - story.now.monotonic_ns == (2000 - 5 - seconds) * SECOND_NS
+
+
+def test_nonces_of_a_snapshot_are_not_forgotten_so_early_that_a_slow_clock_is_refused() -> None:
+    """With the shortest time to live: a machine 89 s ahead and then, after a restart, one 89 s behind."""
+    story = Story(nonce_ttl_seconds=180)
+    story.register("ada")
+    story.make_policy("ada")
+    story.consent(0, 0)
+    assert story.beat(0, 0) == 200
+    story.now = later(story.now, 44)
+    assert story.beat(0, 0, ahead_seconds=89) == 200
+    story.commit()
+    kept = b"".join(snapshot(story.state, story.now, SEGMENT))
+    story.api.state = story.api.empty_state()
+    restore(story.state, load_state_file(kept), story.now)
+    story.now = later(story.now, 137)
+    assert story.beat(0, 0, ahead_seconds=-89) == 200
 
 
 def test_a_snapshot_whose_journal_is_gone_lets_no_replay_in() -> None:
