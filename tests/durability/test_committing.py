@@ -1,0 +1,224 @@
+"""What is answered, shown and changed while storage works, fails and comes back (contract §7)."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+
+from reference_server.core.recovery import begin, recover
+from reference_server.core.snapshots import snapshot
+from reference_server.wire.values import Request
+from tests.durability.journal_twin import MemoryJournal, Storage
+from tests.http.serving import Answer, Server, serving
+from tests.http.twins import OWNER, START, Machine, SetClock, as_owner, data_of, enrol, make_api
+
+if TYPE_CHECKING:
+    from reference_server.operations import Api
+
+HEALTH = Request("GET", "/health")
+SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)
+AUDIT = Request("GET", "/api/v1/audit/events", headers=OWNER)
+REGISTRATION = as_owner("/machines/register", {"owner_id": "ada", "name": "another"})
+WRONG = Request("GET", "/api/v1/workers/wrk_unknown/policy")
+
+
+class GatedJournal(MemoryJournal):
+    """A journal whose appends wait for a gate, in their worker thread."""
+
+    def __init__(self, storage: Storage, due_after: int = 1_000_000) -> None:
+        super().__init__(storage, due_after)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+        self.appended: list[int] = []
+
+    def append(self, group: bytes) -> None:
+        """Wait, then append."""
+        self.waiting.set()
+        assert self.gate.wait(20)
+        super().append(group)
+        self.appended.append(len(msgspec.msgpack.decode(group)))
+
+
+class Kept:
+    """An API with a journal, one machine enrolled and durable."""
+
+    def __init__(self, due_after: int = 1_000_000) -> None:
+        self.api: Api = make_api()
+        self.journal = GatedJournal(Storage(), due_after)
+        begin(self.api.state)
+        self.machine: Machine = enrol(self.api)
+        self.journal.start()
+        self.journal.begin_snapshot(snapshot(self.api.state, START, self.journal.segment))()
+        self.journal.publish()
+        self.api.state.changes = []
+        self.api.journal = self.journal
+
+    def durable(self) -> Any:
+        """Recover what is durable, and show its summary and its audit as the API does."""
+        again = make_api()
+        recover(again.state, self.journal, START)
+        return [data_of(200, again.handle(question, START).body) for question in (SUMMARY, AUDIT)]
+
+
+@pytest.fixture
+async def kept() -> Kept:
+    return Kept()
+
+
+async def ask(server: Server, request: Request) -> Answer:
+    async with server.client() as client:
+        return await client.ask(request)
+
+
+def error_of(answer: Answer) -> tuple[int, str]:
+    return answer.status, msgspec.json.decode(answer.body)["error"]
+
+
+PERSISTENCE_FAILED = (500, "state persistence failed")
+
+
+async def until_waiting(journal: GatedJournal) -> None:
+    with trio.fail_after(20):
+        await trio.to_thread.run_sync(journal.waiting.wait, 20)
+    journal.waiting.clear()
+
+
+@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+async def test_what_is_answered_is_durable(kept: Kept, *, express_lane: bool) -> None:
+    async with serving(kept.api, SetClock(), express_lane=express_lane) as server:
+        assert (await ask(server, kept.machine.heartbeat("a"))).status == 200
+        assert (await ask(server, REGISTRATION)).status == 201
+        assert (await ask(server, WRONG)).status == 401
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+        assert kept.durable() == shown
+    assert kept.durable() == shown
+
+
+async def test_nothing_that_is_not_durable_is_shown(kept: Kept) -> None:
+    """Neither its own answer nor anybody's reading tells of a change while its commit is under way."""
+    async with serving(kept.api, SetClock(), express_lane=True) as server, trio.open_nursery() as nursery:
+        kept.journal.gate.clear()
+        answers: list[int] = []
+
+        async def keep(request: Request) -> None:
+            answers.append((await ask(server, request)).status)
+
+        nursery.start_soon(keep, kept.machine.heartbeat("a"))
+        await until_waiting(kept.journal)
+        nursery.start_soon(keep, SUMMARY)
+        assert (await ask(server, HEALTH)).status == 200, "what says nothing of the state never waits"
+        assert answers == []
+        kept.journal.gate.set()
+    assert sorted(answers) == [200, 200]
+
+
+async def test_what_comes_during_a_commit_shares_the_next(kept: Kept) -> None:
+    async with serving(kept.api, SetClock(), express_lane=True) as server, trio.open_nursery() as nursery:
+        kept.journal.gate.clear()
+        nursery.start_soon(ask, server, kept.machine.heartbeat("0"))
+        await until_waiting(kept.journal)
+        for number in range(1, 6):
+            nursery.start_soon(ask, server, kept.machine.heartbeat(str(number)))
+        with trio.fail_after(20):
+            while len(kept.api.state.nonces) < 6:
+                await trio.lowlevel.checkpoint()
+        kept.journal.gate.set()
+    assert kept.journal.appended == [1, 5]
+
+
+@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+async def test_a_commit_that_fails_refuses_all_that_waited_and_undoes_it(kept: Kept, *, express_lane: bool) -> None:
+    before = kept.durable()
+    beat = kept.machine.heartbeat("a")
+    async with serving(kept.api, SetClock(), express_lane=express_lane) as server:
+        kept.journal.failures = 1_000_000
+        kept.journal.gate.clear()
+        answers: list[Answer] = []
+
+        async def keep(request: Request) -> None:
+            answers.append(await ask(server, request))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep, beat)
+            await until_waiting(kept.journal)
+            nursery.start_soon(keep, SUMMARY)
+            nursery.start_soon(keep, REGISTRATION)
+            with trio.fail_after(20):
+                while len(kept.api.state.workers) < 2:
+                    await trio.lowlevel.checkpoint()
+            kept.journal.gate.set()
+        assert [error_of(answer) for answer in answers] == [PERSISTENCE_FAILED] * 3
+        await until_usable(kept.api)
+        assert error_of(await ask(server, REGISTRATION)) == PERSISTENCE_FAILED
+        assert error_of(await ask(server, beat)) == PERSISTENCE_FAILED
+        assert error_of(await ask(server, WRONG)) == PERSISTENCE_FAILED, "a refusal is audited, which is a change"
+        assert msgspec.json.decode((await ask(server, HEALTH)).body)["status"] == "degraded"
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+        assert shown == before, "reading goes on, without what was refused"
+        kept.journal.failures = 0
+        await until_healthy(server)
+        assert (await ask(server, beat)).status == 200, "its nonce was not burnt"
+        assert (await ask(server, beat)).status == 401
+        assert (await ask(server, REGISTRATION)).status == 201
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+    assert kept.durable() == shown
+
+
+async def until_usable(api: Api) -> None:
+    with trio.fail_after(20):
+        while api.unusable:
+            await trio.lowlevel.checkpoint()
+
+
+async def until_healthy(server: Server) -> None:
+    with trio.fail_after(20):
+        while msgspec.json.decode((await ask(server, HEALTH)).body)["status"] != "healthy":
+            pass
+
+
+async def test_rate_limits_and_counters_outlive_a_failure(kept: Kept) -> None:
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        await ask(server, SUMMARY)
+        buckets = kept.api.state.buckets
+        kept.journal.failures = 2
+        assert error_of(await ask(server, REGISTRATION)) == PERSISTENCE_FAILED
+        await until_usable(kept.api)
+        assert kept.api.state.buckets is buckets
+        await until_healthy(server)
+
+
+async def test_a_snapshot_takes_the_place_of_a_journal_that_has_grown() -> None:
+    kept = Kept(due_after=3)
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        for number in range(12):
+            assert (await ask(server, kept.machine.heartbeat(str(number)))).status == 200
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+        assert kept.durable() == shown
+    assert kept.journal.snapshots > 2
+    assert kept.durable() == shown
+
+
+async def test_a_snapshot_that_fails_costs_no_answer() -> None:
+    kept = Kept(due_after=1)
+    kept.journal.begin_snapshot = failing_snapshot  # type: ignore[method-assign,assignment]
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        for number in range(6):
+            assert (await ask(server, kept.machine.heartbeat(str(number)))).status == 200
+        assert msgspec.json.decode((await ask(server, HEALTH)).body)["status"] == "healthy"
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+    assert kept.durable() == shown
+
+
+def failing_snapshot(_pieces: object) -> Any:
+    raise OSError(11, "Resource temporarily unavailable")
+
+
+async def test_a_server_that_stops_leaves_a_snapshot_of_everything(kept: Kept) -> None:
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        assert (await ask(server, kept.machine.heartbeat("a"))).status == 200
+    assert kept.journal.storage.segments == {"00000002": []}
