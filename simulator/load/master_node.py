@@ -69,7 +69,7 @@ class MasterNode:
         self._scenario = parse_scenario(order.scenario)
         self._control = control
         self._workers: dict[str, _Worker] = {}
-        self._shards = count(1)
+        self._shards = count(1)  # numbered anew in each test: the web UI starts many, one after the other
         self._boot = read_boot_id()
         self._hosts = {read_network_host(): 0}
         self._start_ns = 0
@@ -108,10 +108,12 @@ class MasterNode:
         self._launched.clear()
         self._all_finished.clear()
         self._users_max = 0
+        self._shards = count(1)
         self._say(Started(self._start_ns))
         for client, worker in self._workers.items():
             worker.finished = False
-            if not worker.gone:
+            worker.shard = -1
+            if not worker.gone and (worker.boot == self._boot or len(worker.trips) >= CLOCK_TRIPS):
                 self._start_shard(client, worker)
 
     def _start_shard(self, client: str, worker: _Worker) -> None:
@@ -131,7 +133,8 @@ class MasterNode:
             (OWNERS_PART, owners_first, SHARD_OTHER_MACHINES_MAX),
         ):
             self._say(Joined(_part(shard, part), client, number, numbers, start_ns, host, offset_ns))
-        self._send(client, BEGIN, pack(Begin(self._order, shard, first, start_ns)))
+        each = max(1, machines // max(1, self.workers()))
+        self._send(client, BEGIN, pack(Begin(self._order, shard, first, start_ns, each)))
 
     def _test_stopping(self, **_: Any) -> None:
         """Let every worker finish before Locust stops its users, so that the last answers count as well."""
@@ -140,6 +143,9 @@ class MasterNode:
         self._running = False
         for client, worker in self._workers.items():
             if not worker.gone:
+                if worker.boot != self._boot:  # clocks may have drifted meanwhile
+                    worker.trips = []
+                    self._ask_clock(client)
                 self._send(client, FINISH, {})
         self._see_whether_all_finished()
         if not self._all_finished.wait(FINISH_SECONDS):
