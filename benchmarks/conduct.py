@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from simulator.history import Answer, Operation
-from simulator.load.conducting import Conduct
+from simulator.load.conduct import Conduct
 from simulator.run import Request, observe
 from simulator.scenario.loading import load_scenario
 

@@ -158,7 +158,7 @@ def run(
     3 the harness could not know.
     """
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
-    from simulator.load.conducting import conduct_of  # noqa: PLC0415
+    from simulator.load.conduct import conduct_of  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
 
@@ -309,6 +309,20 @@ def bench_heartbeat(
 ) -> None:
     """Measure the heartbeat path against its yardsticks, in alternation."""
     from benchmarks.heartbeat import main as measure  # noqa: PLC0415 - as above
+
+    raise typer.Exit(measure(rounds, seconds, out))
+
+
+@bench_app.command("durable")
+def bench_durable(
+    rounds: Annotated[int, typer.Option(help="Rounds of both servers.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
+    seconds: Annotated[
+        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
+    ] = 2.0,
+    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+) -> None:
+    """Measure what a state file costs: heartbeats with and without one, and a large state's start and snapshot."""
+    from benchmarks.durable import main as measure  # noqa: PLC0415 - as above
 
     raise typer.Exit(measure(rounds, seconds, out))
 

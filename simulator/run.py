@@ -16,16 +16,16 @@ from rich.markup import escape
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
-from simulator.checkers.facts import ClockFacts, Facts
 from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
-from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.history import History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.load.conducting import Conduct, Conductor, ConductorError
+from simulator.load.conduct import Conduct, ConductorError
+from simulator.load.conducting import Conductor
 from simulator.own_failure import leaves, told, write_failure
 from simulator.report.terminal import show_progress, show_verdict, show_written
 from simulator.report.writing import read_scenario, write_bundle
+from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
 from simulator.traces.recording import Recording, write_tape
@@ -43,25 +43,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from simulator.fleet.clocks import ClockBounds
+    from simulator.checkers.facts import ClockFacts
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
 OWN_SERVER = "its own server"
 SECOND_NS = 1_000_000_000
-DEFAULTS = {
-    "WORKER_STATUS_STALE_SECONDS": 60,
-    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 300,
-    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
-    "RATE_LIMIT_REFILL_PER_SECOND": 5,
-    "RATE_LIMIT_BURST": 20,
-    "AUDIT_EVENTS_PER_STREAM": 5000,
-}
-"""The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
-
-
-UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
-"""Those that no route shows."""
 
 
 class RunError(Exception):
@@ -233,7 +220,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
         if server is None:
             outcome.stale_seconds = await stale_seconds_of(target)
-            outcome.warnings += _settings_warnings(scenario, outcome.stale_seconds)
+            outcome.warnings += settings_warnings(scenario, outcome.stale_seconds)
             outcome.clock = clock_facts(await read_target_clock(target))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
@@ -271,17 +258,6 @@ async def _play(
     finally:
         outcome.history = conductor.merged()
         outcome.interrupted = outcome.interrupted or conductor.problem or None
-
-
-def clock_facts(shown: ClockBounds | None) -> ClockFacts:
-    """Say by which clock machines go: this machine's, or the target's own where that is surely another."""
-    used_ns = shown.middle_ns if shown is not None and shown.surely_off_ns > TOLERANCE_NS else 0
-    return ClockFacts(before=bounds_of(shown), used_ns=used_ns)
-
-
-def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
-    """Give a clock's bounds as checkers take them."""
-    return None if shown is None else (shown.low_ns, shown.high_ns)
 
 
 @contextmanager
@@ -352,54 +328,9 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
     scope.cancel()
 
 
-def _settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
-    """Say by which settings a target is judged, where its own may be others."""
-    wanted = {**DEFAULTS, **scenario.server.settings}
-    warnings = []
-    wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
-    if stale_seconds is None:
-        warnings.append(
-            f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
-        )
-    if stale_seconds is not None and stale_seconds != wanted_seconds:
-        warnings.append(
-            f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
-            "it is judged by its own, and thresholds on that alert may not fit",
-        )
-    unseen = {name: value for name, value in scenario.server.settings.items() if name in UNSEEN_SETTINGS}
-    if unseen:
-        shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
-        warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
-    return warnings
-
-
-def _facts(
-    scenario: Scenario,
-    baseline: dict[str, float],
-    stale_seconds: float | None,
-    *,
-    only_client: bool,
-    clock: ClockFacts | None = None,
-) -> Facts:
-    settings = {**DEFAULTS, **scenario.server.settings}
-    return Facts(
-        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
-        auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
-        auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
-        baseline=baseline,
-        rate_limit_refill_per_second=float(settings["RATE_LIMIT_REFILL_PER_SECOND"]),
-        rate_limit_burst=int(settings["RATE_LIMIT_BURST"]),
-        audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
-        only_client=only_client,
-        clock=clock,
-        durable=scenario.server.durable,
-        nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
-    )
-
-
 def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
-    facts = _facts(
+    facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock
     )
     return RunRecord(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -15,7 +12,9 @@ import numpy as np
 import trio
 
 from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.load.conduct import ConductorError
 from simulator.load.deltas import apply_delta
+from simulator.load.locust_processes import START_SECONDS, LocustProcesses
 from simulator.load.messages import (
     Counted,
     FrameError,
@@ -28,7 +27,6 @@ from simulator.load.messages import (
     Started,
     frame,
 )
-from simulator.load.places import LOCUSTFILE, MASTER_PORT
 from simulator.merging import Part as HistoryPart
 from simulator.merging import merge_histories
 from simulator.records import LocustCount
@@ -43,55 +41,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.load.conduct import Conduct
     from simulator.scenario.values import Scenario
     from simulator.worlds.faults import FaultPlayer
     from simulator.worlds.progress import Progress
     from simulator.worlds.target import Target
 
-START_SECONDS = 100.0
-"""How long workers may take to come, those on other hosts among them."""
-WORKERS_SECONDS = 90.0
-"""How long Locust's master waits for them."""
 END_SECONDS = 60.0
 """How long after the scenario's end everything must have been told."""
-STOP_SECONDS = 10.0
 READ_BYTES = 1 << 20
-WORDS_KEPT_BYTES = 8192
 TICK_SECONDS = 0.1
 ADDED_UP = ("connected", "machines_running", "in_flight", "sent", "accepted", "refused", "lost", "connect_failures",
     "onboarding_failures", "dropped_starts", "held_up", "attacks_refused", "attacks_accepted", "attacks_other",
     "attempts_skipped")  # fmt: skip
-
-
-class ConductorError(Exception):
-    """Locust did not start, or came to nothing; the message says why and what to do."""
-
-
-class Conduct(msgspec.Struct, frozen=True):
-    """How a run is spread: over `workers` of this host, or, where `master` is an address, over ones that come there.
-
-    `web_port` is where Locust's web UI is served meanwhile, None for nowhere.
-    """
-
-    workers: int = 1
-    master: str = ""
-    master_port: int = MASTER_PORT
-    web_port: int | None = None
-    options: tuple[str, ...] = ()
-    """The flags that asked for this, beyond what the scenario says."""
-
-
-def conduct_of(
-    scenario: Scenario, workers: int | None, master: tuple[str, int] | None, web_port: int | None
-) -> Conduct | None:
-    """Say how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
-    wanted = scenario.fleet.processes if workers is None else workers
-    if not scenario.load and wanted == 1 and master is None and web_port is None:
-        return None
-    host, port = master or ("", MASTER_PORT)
-    options = [] if workers is None else ["--workers", str(workers)]
-    options += [] if master is None else ["--master", f"{host}:{port}"]
-    return Conduct(wanted, host, port, web_port, tuple(options))
 
 
 class _PlayedPart(msgspec.Struct):
@@ -131,7 +93,6 @@ class Conductor:
         self._target = target
         self._history = history
         self._progress = progress
-        self._conduct = conduct
         self._sides = sides
         self._clock_offset_ns = clock_offset_ns
         self._start_ns = time.monotonic_ns()
@@ -140,13 +101,12 @@ class Conductor:
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
         self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
-        self._master_port = conduct.master_port if conduct.master else _free_port()
+        self._processes = LocustProcesses(conduct, target)
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
         self._playing = False
         self._counted: Counted | None = None
         self._over = trio.Event()
-        self._words: dict[str, bytes] = {}
         self._services: list[trio.CancelScope] = []
         self._created_ns = self._start_ns
         self.problem = ""
@@ -164,21 +124,16 @@ class Conductor:
         progress.phase = "starting"
         ours, theirs = socket.socketpair()
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as control, trio.open_nursery() as nursery:
-            lifeline, lifeline_held = os.pipe()
             try:
-                master = await self._start_master(nursery, theirs)
-                workers = [await self._start_worker(nursery, number, lifeline) for number in range(self._local_workers)]
-                nursery.start_soon(self._to_the_end, self._listen, control, master)
+                await self._processes.start(theirs)
+                nursery.start_soon(self._to_the_end, self._processes.keep_words)
+                nursery.start_soon(self._to_the_end, self._listen, control)
                 await control.send_all(frame(self._order()))
-                try:
-                    await self._play(workers)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await self._end(control)
-                        await self._stop([master, *workers])
+                await self._play()
             finally:
-                os.close(lifeline)
-                os.close(lifeline_held)
+                with trio.CancelScope(shield=True):
+                    await self._end(control)
+                    await self._processes.stop()
                 for service in self._services:
                     service.cancel()
             nursery.cancel_scope.cancel()
@@ -196,14 +151,14 @@ class Conductor:
 
     # --- the course of a run
 
-    async def _play(self, workers: list[trio.Process]) -> None:
+    async def _play(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_starting, workers)
+            nursery.start_soon(self._watch_starting)
             with trio.move_on_after(START_SECONDS) as waiting:
                 await self._started.wait()
             nursery.cancel_scope.cancel()
         if waiting.cancelled_caught or self.problem:
-            raise ConductorError(self._why_not_started(workers))
+            raise ConductorError(self._processes.why_not_started(self.problem, self.now() / SECOND_NS))
         self._playing = True
         self._history.shift_effects(self._created_ns - self._start_ns)
         async with trio.open_nursery() as nursery:
@@ -229,11 +184,11 @@ class Conductor:
             why = "it was stopped there" if stopped else "no worker was left"
             self.problem = f"Locust ended the test after {elapsed_ns / SECOND_NS:.1f}s: {why}"
 
-    async def _watch_starting(self, workers: list[trio.Process]) -> None:
+    async def _watch_starting(self) -> None:
         """End the wait for a worker that has died."""
         while not self._started.is_set():
             await trio.sleep(TICK_SECONDS)
-            if any(worker.poll() is not None for worker in workers):
+            if self._processes.any_died:
                 await trio.sleep(TICK_SECONDS)  # for its last words
                 self.problem = "a worker died"
                 self._started.set()
@@ -270,7 +225,7 @@ class Conductor:
 
     # --- what the master tells
 
-    async def _listen(self, control: trio.SocketStream, master: trio.Process) -> None:
+    async def _listen(self, control: trio.SocketStream) -> None:
         frames = Frames()
         try:
             while data := await control.receive_some(READ_BYTES):
@@ -281,8 +236,7 @@ class Conductor:
         except FrameError as error:
             self.problem = f"Locust's master said what cannot be read: {error}"
         if self._counted is None and not self.problem:
-            await master.wait()
-            self.problem = f"Locust's master ended with exit code {master.returncode}{self._last_words('master')}"
+            self.problem = await self._processes.master_end()
         self._over.set()
         self._started.set()
 
@@ -332,13 +286,7 @@ class Conductor:
             known_until_ns=part.told_until_ns if part.lost else NEVER_NS,
         )
 
-    # --- processes
-
-    @property
-    def _local_workers(self) -> int:
-        """Count the workers to start here: none where the master is one itself, or where they come from elsewhere."""
-        conduct = self._conduct
-        return 0 if conduct.master or conduct.workers == 1 else conduct.workers
+    # --- what the master is told
 
     def _order(self) -> Order:
         return Order(
@@ -350,90 +298,6 @@ class Conductor:
             self._clock_offset_ns,
             sides={name: side.url for name, side in self._sides.items()},
         )
-
-    async def _start_master(self, nursery: trio.Nursery, theirs: socket.socket) -> trio.Process:
-        conduct = self._conduct
-        options = ["--host", self._target.url]
-        if conduct.web_port is None:
-            options += ["--headless", "--only-summary"]
-        else:
-            options += ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(conduct.web_port)]
-        if self._local_workers or conduct.master:
-            options += ["--master", "--master-bind-host", conduct.master or "127.0.0.1"]
-            options += ["--master-bind-port", str(self._master_port), "--enable-rebalancing"]
-            options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
-        with theirs:
-            return await self._start(
-                nursery, "master", options, {"HATCHFARM_CONDUCTOR_FD": str(theirs.fileno())}, theirs.fileno()
-            )
-
-    async def _start_worker(self, nursery: trio.Nursery, number: int, lifeline: int) -> trio.Process:
-        options = ["--worker", "--master-host", "127.0.0.1", "--master-port", str(self._master_port)]
-        name = f"worker {number + 1}"
-        return await self._start(nursery, name, options, {"HATCHFARM_LIFELINE_FD": str(lifeline)}, lifeline)
-
-    async def _start(
-        self, nursery: trio.Nursery, name: str, options: list[str], environ: dict[str, str], inherited: int
-    ) -> trio.Process:
-        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING", *options]
-        process = await trio.lowlevel.open_process(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **environ, "HATCHFARM_API_TOKEN": self._target.token},
-            pass_fds=[inherited],
-            start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
-        )
-        nursery.start_soon(self._to_the_end, self._keep_words, name, process)
-        return process
-
-    async def _keep_words(self, name: str, process: trio.Process) -> None:
-        """Keep the end of what a process says, for when it dies."""
-        if process.stderr is not None:
-            async for data in process.stderr:
-                self._words[name] = (self._words.get(name, b"") + bytes(data))[-WORDS_KEPT_BYTES:]
-
-    def _last_words(self, name: str) -> str:
-        lines = self._words.get(name, b"").decode("utf-8", "replace").strip().splitlines()
-        return f"; its last words: {lines[-1]}" if lines else ""
-
-    def _why_not_started(self, workers: list[trio.Process]) -> str:
-        conduct = self._conduct
-        if conduct.master and (not self.problem or self.now() >= WORKERS_SECONDS * SECOND_NS):
-            return (
-                f"{conduct.workers} workers were expected at {conduct.master}:{conduct.master_port} within "
-                f"{WORKERS_SECONDS:g} s: start each with "
-                f"`hatchfarm worker --master {conduct.master}:{conduct.master_port}`"
-            )
-        for number, worker in enumerate(workers, 1):
-            if worker.poll() is not None:
-                name = f"worker {number}"
-                return f"Locust's {name} ended with exit code {worker.returncode}{self._last_words(name)}"
-        if self.problem:
-            return self.problem
-        return f"Locust did not start the test within {START_SECONDS:g} s{self._last_words('master')}"
-
-    @staticmethod
-    async def _stop(processes: list[trio.Process]) -> None:
-        """End Locust's processes: in order first, then at once. Their shards end with them."""
-        with trio.move_on_after(STOP_SECONDS):
-            for process in processes:
-                if process.poll() is None:
-                    process.terminate()
-            for process in processes:
-                await process.wait()
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                await process.wait()
-
-
-def _free_port() -> int:
-    """Find a port for this host's own workers: with one for all, those of two runs at once would join the first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _response_times(rows: NDArray[Any]) -> list[int]:

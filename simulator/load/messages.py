@@ -38,12 +38,16 @@ class Order(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """To a shard: play `order` as this one of the shards; time counts from a moment of its host's monotonic clock."""
+    """To a shard: play `order` as this one of the shards; time counts from a moment of its host's monotonic clock.
+
+    `machines` is how many the fleet's full size gives each shard, for as long as no worker is lost.
+    """
 
     order: Order
     shard: int
     first_machine: int
     start_ns: int
+    machines: int
 
 
 class Wanted(msgspec.Struct, frozen=True, tag=True):

@@ -76,7 +76,7 @@ class ShardProcess:
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
             sides={name: parse_target(url, token) for name, url in order.sides.items()},
             clock_offset_ns=order.clock_offset_ns,
-            place=Place(begin.shard, begin.first_machine),
+            place=Place(begin.shard, begin.first_machine, begin.machines),
         )
 
     async def run(self, commands: AsyncIterator[Message]) -> None:

@@ -18,6 +18,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import Answer
 from simulator.report.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.run import Request
+from simulator.run_facts import facts_of
 from simulator.run_judgement import judge_run
 from simulator.scenario.values import Duration, FleetOptions, Scenario
 from simulator.worlds.progress import Progress
@@ -180,9 +181,9 @@ def test_the_line_that_reproduces_it_can_be_pasted(story: Story) -> None:
 
 def test_checkers_know_the_servers_settings(story: Story) -> None:
     """The contract's defaults, unless the scenario sets others."""
-    facts = run._facts(request().scenario, story.facts.baseline, None, only_client=True)
+    facts = facts_of(request().scenario, story.facts.baseline, None, only_client=True)
     assert (facts.stale_seconds, facts.auth_window_seconds, facts.auth_threshold) == (60, 300, 10)
     assert (facts.rate_limit_refill_per_second, facts.rate_limit_burst, facts.audit_events_per_stream) == (5, 20, 5000)
     assert facts.baseline == story.facts.baseline
     assert facts.only_client
-    assert run._facts(request().scenario, {}, 20.0, only_client=False).stale_seconds == 20
+    assert facts_of(request().scenario, {}, 20.0, only_client=False).stale_seconds == 20

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.history import History
-from simulator.run import _Outcome, _settings_warnings, _warn
+from simulator.run import _Outcome, _warn
+from simulator.run_facts import settings_warnings
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target
@@ -141,14 +142,14 @@ heartbeat_interval = "1s"
 
 def test_a_target_is_judged_by_its_own_staleness_and_says_so() -> None:
     scenario = parse_scenario(SCENARIO)
-    (unknown,) = _settings_warnings(scenario, None)
+    (unknown,) = settings_warnings(scenario, None)
     assert unknown == "the target does not show after how many seconds it calls workers stale: 60s is assumed"
-    assert _settings_warnings(scenario, 60.0) == []
-    (warning,) = _settings_warnings(scenario, 20.0)
+    assert settings_warnings(scenario, 60.0) == []
+    (warning,) = settings_warnings(scenario, 20.0)
     assert warning.startswith("the target calls workers stale after 20s, not after the scenario's 60s")
 
 
 def test_a_target_is_asked_to_have_the_alert_settings_that_the_api_does_not_show() -> None:
     settings = "[server]\nsettings = { WORKER_AUTH_FAIL_ALERT_THRESHOLD = 12, AUDIT_EVENTS_PER_STREAM = 50 }\n"
-    (warning,) = _settings_warnings(parse_scenario(SCENARIO + settings), 60.0)
+    (warning,) = settings_warnings(parse_scenario(SCENARIO + settings), 60.0)
     assert "as if started with WORKER_AUTH_FAIL_ALERT_THRESHOLD=12, AUDIT_EVENTS_PER_STREAM=50:" in warning

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.load import conducting
+from simulator.load import conducting, locust_processes
 from simulator.load.commands import host_and_port
-from simulator.load.conducting import Conduct, conduct_of
+from simulator.load.conduct import Conduct, conduct_of
 from simulator.load.places import MASTER_PORT
 from simulator.scenario.loading import parse_scenario
 from tests.cli.conftest import Hatchfarm, serve_until_stopped
@@ -140,7 +140,7 @@ def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
 ) -> None:
     """It waits for so long, ends what it has started, and exits as for a usage error."""
     monkeypatch.setattr(conducting, "START_SECONDS", 1.0)
-    monkeypatch.setattr(conducting, "WORKERS_SECONDS", 1.0)
+    monkeypatch.setattr(locust_processes, "WORKERS_SECONDS", 1.0)
     (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
     with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
         flags = ["--target", url, "--token", TOKEN, "--master", "127.0.0.1:45557", "--workers", "2"]

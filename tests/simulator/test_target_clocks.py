@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_server.wire.timestamps import format_timestamp
 from simulator.checkers.facts import ClockFacts
 from simulator.fleet.clocks import ClockBounds, clock_bounds
-from simulator.run import clock_facts
+from simulator.run_facts import clock_facts
 from simulator.worlds.checking import CLOCK_READINGS, read_target_clock
 from tests.simulator.conftest import HANG_UP, Reaction, ScriptedServer, answer, serving
 

@@ -1,0 +1,43 @@
+"""How a run is spread over processes and hosts, as the flags and the scenario ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.load.places import MASTER_PORT
+
+if TYPE_CHECKING:
+    from simulator.scenario.values import Scenario
+
+
+class ConductorError(Exception):
+    """Locust did not start, or came to nothing; the message says why and what to do."""
+
+
+class Conduct(msgspec.Struct, frozen=True):
+    """How a run is spread: over `workers` of this host, or, where `master` is an address, over ones that come there.
+
+    `web_port` is where Locust's web UI is served meanwhile, None for nowhere.
+    """
+
+    workers: int = 1
+    master: str = ""
+    master_port: int = MASTER_PORT
+    web_port: int | None = None
+    options: tuple[str, ...] = ()
+    """The flags that asked for this, beyond what the scenario says."""
+
+
+def conduct_of(
+    scenario: Scenario, workers: int | None, master: tuple[str, int] | None, web_port: int | None
+) -> Conduct | None:
+    """Say how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
+    wanted = scenario.fleet.processes if workers is None else workers
+    if not scenario.load and wanted == 1 and master is None and web_port is None:
+        return None
+    host, port = master or ("", MASTER_PORT)
+    options = [] if workers is None else ["--workers", str(workers)]
+    options += [] if master is None else ["--master", f"{host}:{port}"]
+    return Conduct(wanted, host, port, web_port, tuple(options))
