@@ -17,6 +17,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Stage, defences_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history import History
+from simulator.limits import MACHINES_MAX
 from simulator.scenario.values import Duration
 from simulator.worlds.onboarding import Onboarding
 from simulator.worlds.plan import make_campaigns, make_fleet
@@ -40,10 +41,14 @@ HARDWARE_TICK_SECONDS = 1.0
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a shard stands among others: its number, and that of its first machine."""
+    """Where a shard stands among others: its number, that of its first machine, and how many machines it will have.
+
+    Each has the whole fleet to draw from, beginning with the first; the others' shares are never there to be attacked.
+    """
 
     shard: int = 0
     first_machine: int = 0
+    machines: int = MACHINES_MAX
 
 
 WHOLE = Place()
@@ -90,7 +95,8 @@ class FleetPlayer:
 
         self._wall = wall
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
-        self.campaigns = make_campaigns(scenario, self.fleet, fleet_rng)
+        self.campaigns = make_campaigns(scenario, self.fleet[: place.machines], fleet_rng)
+        self._early: list[int] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
         self._start_ns = time.monotonic_ns()
         self._onboarding = Onboarding(
@@ -149,6 +155,8 @@ class FleetPlayer:
             self._nursery = nursery
             nursery.start_soon(self._shard.run)
             nursery.start_soon(self._tick_hardware)
+            for number in self._early:
+                self.launch(number)
             await self._conduct(wanted, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
 
     async def finish(self, patience_seconds: float) -> None:
@@ -199,7 +207,13 @@ class FleetPlayer:
             self._shard.stop_machine(fleet[progress.machines_running])
 
     def launch(self, number: int) -> None:
-        """Launch a campaign now, by its number in the scenario, whatever time the scenario gives."""
+        """Launch a campaign now, by its number in the scenario, whatever time the scenario gives.
+
+        Before `play` it waits for that: there is nobody yet to attack.
+        """
+        if self._nursery is None:
+            self._early.append(number)
+            return
         campaign = self.campaigns[number - 1]
         campaign.options = msgspec.structs.replace(campaign.options, start_ns=Duration(self.now()))
         self._launch(campaign)

@@ -49,7 +49,7 @@ reports = st.builds(
 offsets = st.tuples(numbers, numbers)
 KINDS: dict[type, st.SearchStrategy[Any]] = {
     Order: orders,
-    Begin: st.builds(Begin, orders, counts, counts, numbers),
+    Begin: st.builds(Begin, orders, counts, counts, numbers, counts),
     Wanted: st.builds(Wanted, counts),
     Launch: st.builds(Launch, counts),
     Finish: st.just(Finish()),
