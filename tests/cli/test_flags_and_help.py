@@ -50,6 +50,7 @@ def test_the_commands_are_these() -> None:
         "trace redact",
         "attack list",
         "attack show",
+        "bench durable",
         "bench heartbeat",
         "bench memory",
         "bench redis",
