@@ -137,7 +137,7 @@ STATE_FILE_MAX_BYTES = 256 << 20
 STATE_PROBLEMS_SHOWN_MAX = 20
 """Things wrong in a state file that are named; more of them say nothing else about what became of it."""
 FRAME_MAX_BYTES = 256 << 20
-"""One message between processes of a run: a second's rows of the fastest shard are 3 MB, those of a stalled minute 150."""
+"""One message between processes of a run: a second's rows of the fastest shard are 3 MB, a stalled minute's 150."""
 SHARD_OTHER_MACHINES_MAX = 10_000
 """Machines that a shard's scripts register, and as many that its worker's owners do, before numbers meet the next's."""
 SHARDS_MAX = 32

@@ -179,8 +179,8 @@ class LoadOptions(_Table, frozen=True, kw_only=True):
     user: Annotated[
         str,
         Meta(
-            description="`owner-dashboard` reads what an owner's dashboard shows; `owner-onboarding` registers machines, "
-            "consents, rotates and revokes.",
+            description="`owner-dashboard` reads what an owner's dashboard shows; `owner-onboarding` registers "
+            "machines, consents, rotates and revokes.",
             extra_json_schema={"enum": [*LOAD_USERS]},
         ),
     ]

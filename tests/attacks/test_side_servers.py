@@ -30,10 +30,14 @@ def request_for(*names: str) -> Request:
     return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
 
 
+OWN = "http://127.0.0.1:1"
+"""Where the run's own server would be: nobody asks it here."""
+
+
 async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> None:
     """One for all attacks that need the same; the scenario's settings hold there, too."""
     async with AsyncExitStack() as stack:
-        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack)
+        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack, OWN)
         assert list(sides) == ["tls.spoofed-proto"]
         (side,) = sides.values()
         async with ControlConnection(side, "127.13.0.9") as connection:
@@ -47,7 +51,7 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
 
 async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
     async with AsyncExitStack() as stack:
-        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack) == {}
+        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack, OWN) == {}
 
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:

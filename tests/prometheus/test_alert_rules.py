@@ -290,7 +290,7 @@ def test_each_rule_says_what_it_is_what_to_do_and_where_there_is_more() -> None:
 def test_rules_and_readme_name_only_metrics_and_reasons_that_the_server_shows() -> None:
     reasons = dict.fromkeys(HEARTBEAT_REASONS + POLICY_FETCH_REASONS, 0)
     figures = Figures(0, 0, 0, 0, 0, 0, reasons, 0, alert_stale_workers=False, alert_auth_failures=False, nonces=0,
-                      rate_limit_buckets=0, rate_limited=0)  # fmt: skip
+                      rate_limit_buckets=0, rate_limited=0, heartbeat_answers={})  # fmt: skip
     shown = {name.partition("{")[0] for name in parse_metrics(expose(figures).decode())}
     section = README.partition("\n### Prometheus\n")[2].partition("\n## ")[0]
     for text in (ALERT_RULES, section):
