@@ -60,6 +60,8 @@ REDIS_WAIT_SECONDS = 0.2
 """How long Redis is waited for in all: failing closed takes 250 ms at most (contract §6)."""
 REDIS_ATTEMPT_SECONDS = 0.1
 """How long one attempt waits, so that a lost answer leaves time to connect anew and ask again."""
+REDIS_GRACE_TURNS = 10
+"""Turns of the event loop in which an answer may still be read when its time is over: enough for one that has come."""
 REDIS_CONNECT_SECONDS = 1.0
 """How long connecting may take, and each exchange before a connection is used. Whoever asks does not wait that long."""
 REDIS_RECONNECT_PAUSE_SECONDS = 0.1
@@ -76,13 +78,13 @@ SHARED_WAIT_SECONDS = 0.2
 SHARED_BATCH_MAX = 512
 """Requests decided together; so many take 50 ms at most, a twentieth of a turn."""
 SHARED_TURN_SECONDS = 1.0
-"""How long an instance may decide alone before its turn is lost: how long one that died in it keeps the others from it."""
+"""How long an instance may decide alone before its turn is lost; one that died in it is waited for so long."""
 SHARED_TURN_POLL_SECONDS = 0.002
 """Between two questions for a turn that another instance has: as long as a short turn takes."""
 SHARED_TURN_PLACE_SECONDS = 0.1
 """How long an instance that does not ask for the turn any more keeps its place among those that wait for it."""
 SHARED_TRIES_MAX = 3
-"""Rounds in which heartbeats are verified anew because a revocation or a rotation came between; the last under a turn."""
+"""Rounds in which what a revocation or a rotation came between is decided anew, each with a turn of its own."""
 SHARED_TICK_SECONDS = 0.25
 """How often an instance that is asked nothing reads on, and sees that the journal is lost: a quarter of an election."""
 SHARED_ELECTION_SECONDS = 1.0
@@ -94,8 +96,8 @@ SHARED_GROUPS_AT_ONCE = 64
 SHARED_REPEAT_SECONDS = 60
 """How long Redis remembers the last thing an instance appended; it may be asked to append it again within a second."""
 SHARED_SNAPSHOT_BYTES_MAX = 256 * 1024 * 1024
-"""A snapshot in Redis: 100,000 machines with their events. Writing it takes a second or two, and Redis as much memory."""
+"""A snapshot in Redis: 100,000 machines with their events. Writing it takes a second or two, and as much memory."""
 SHARED_JOURNAL_BYTES_MAX = 512 * 1024 * 1024
-"""Groups in Redis; past it nothing may be changed until a snapshot takes their place, rather than Redis running full."""
+"""Groups in Redis; past it nothing may be changed until a snapshot takes their place: Redis must not run full."""
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""

@@ -102,6 +102,26 @@ async def test_a_redis_that_hangs_is_unavailable_in_time_and_heals_by_itself() -
         assert min(took_seconds[1::2]) <= FAIL_CLOSED_SECONDS / 10
 
 
+async def test_an_answer_that_this_process_was_too_busy_to_read_is_not_lost() -> None:
+    async with redis_server() as redis, instance(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
+        connection = a.link._connection
+
+        async def be_busy() -> None:
+            """Let the question go out, then let nobody run for longer than it may wait."""
+            for _ in range(20):
+                end = trio.current_time() + REDIS_WAIT_SECONDS + 0.05
+                while trio.current_time() < end:
+                    pass
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_busy)
+            assert await a.reserve_one("n") is RESERVED
+            nursery.cancel_scope.cancel()
+        assert a.link._connection is connection
+        assert await a.reserve_one("n") is REPLAYED
+
+
 async def test_what_a_hanging_redis_had_yet_to_read_does_not_take_effect_later() -> None:
     """The reservation lies in the socket that was given up; read after it was given back, it would burn the nonce."""
     async with redis_server() as redis, instance(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
