@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from simulator.attacks.acting import enrol, heartbeat, settle
+from simulator.attacks.acting import enrol, heartbeat, revoke, settle
 from simulator.attacks.script import (
     Disturb,
     Expect,
@@ -90,11 +90,14 @@ class AfterRestart(FaultReplay):
         """Tell one attempt."""
         machine = yield from enrol(stage, stage.new_owner())
         for kind in KILLS:
+            ended = yield from enrol(stage, stage.new_owner(), client=1)
+            yield from settle(revoke(stage, ended, client=1), "revoke a consent")
             captured = yield from _accepted(stage, machine)
             yield Disturb(kind)
             yield Mend(kind)
             yield from _refused_again(captured)
             yield heartbeat(stage, machine, Answer.ACCEPTED, "what was acknowledged outlives the process")
+            yield heartbeat(stage, ended, Answer.NO_CONSENT, "so does a revocation", client=1)
 
 
 class OtherInstance(FaultReplay):

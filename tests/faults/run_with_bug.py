@@ -1,0 +1,50 @@
+"""`python run_with_bug.py NAME …`: hatchfarm, whose own servers have a planted bug; none for an empty name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+ROOT = Path(__file__).parent.parent.parent
+SERVE = "--serve"
+
+
+def serve(name: str) -> int:
+    """Serve with the bug."""
+    from reference_server import app  # noqa: PLC0415 - nothing of the server is loaded for a run
+    from tests.faults.planted import PLANTED  # noqa: PLC0415
+    from tests.planted_bugs.faulty_server import plant  # noqa: PLC0415
+
+    (bug,) = [one for one in PLANTED if one.name == name]
+    plant(bug.edits)
+    return app.serve(os.environ, until_stdin_closes=True)
+
+
+def run(name: str) -> None:
+    """Run hatchfarm, which starts servers with the bug."""
+    from simulator import deployment, server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
+    from simulator.cli import app  # noqa: PLC0415
+    from simulator.worlds import backstage  # noqa: PLC0415
+
+    def own_server(
+        settings: Mapping[str, str], token: str, hidden: Collection[str], command: tuple[str, ...] = ()
+    ) -> Any:
+        del command
+        return server_process.own_server(settings, token, hidden, (sys.executable, __file__, SERVE, name))
+
+    if name:
+        for module in (deployment, backstage):
+            vars(module)["own_server"] = own_server
+    app()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    if sys.argv[1] == SERVE:
+        sys.exit(serve(sys.argv[2]))
+    run(sys.argv.pop(1))
