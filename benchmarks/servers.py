@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import trio
 
+from benchmarks.environment import ENVIRONMENT, TOKEN
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.app import make_api
@@ -29,16 +30,9 @@ if TYPE_CHECKING:
 
     from reference_server.operations import Api
 
-TOKEN = "benchmark"  # noqa: S105 - for servers on loopback that live for seconds
 OWNERS = 20
 CREDENTIALS_SHOWN = 1000
 """Machines whose credentials the client is given, spread evenly over all of them."""
-ENVIRONMENT = {
-    "HATCHFARM_API_TOKEN": TOKEN,
-    "PORT": "0",
-    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
-    "RATE_LIMIT_BURST": "1000000000",
-}
 BODY = b'{"success":true,"data":{"worker_id":"wrk_0123456789abcdef","accepted":true}}'
 CONSTANT = (
     b"HTTP/1.1 200 \r\ncontent-type: application/json\r\nx-request-id: 0123456789abcdef\r\nvary: Origin\r\n"
