@@ -40,7 +40,8 @@ local steps = redis.call('HINCRBY', canary, 'steps', 1)
 
 local wait = 0
 if open ~= '1' then
-  wait = math.max(0, tonumber(made) + closure - now)
+  -- Both are seconds that have begun, so that one more makes sure of the whole time.
+  wait = math.max(0, tonumber(made) + closure + 1 - now)
   if wait == 0 then
     redis.call('HSET', canary, 'open', '1')
   end

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tests.redis.instances import Instance
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
-TWICE_SKEW_SECONDS = 180
+TWICE_SKEW_SECONDS = 181
+"""And the second in which it began: Redis is asked for whole ones."""
 FAIL_CLOSED_SECONDS = 0.25
 
 
