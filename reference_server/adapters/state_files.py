@@ -297,6 +297,8 @@ def _write_as_child(path: Path, pieces: Iterable[bytes], parent: int) -> NoRetur
             if os.getppid() != parent:
                 break
             write_all(file, block, offset)
+            # Bit by bit: a commit's sync waits, on common file systems, for whatever else is unwritten at that moment.
+            os.fdatasync(file)
             offset += len(block)
         else:
             os.fsync(file)
