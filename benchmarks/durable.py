@@ -20,9 +20,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.blaster import BenchmarkError, blast
+from benchmarks.environment import ENVIRONMENT, TOKEN
 from benchmarks.heartbeat import CLIENT_CORE, MACHINES, RATE_MAX, SERVER_CORE, Server, pin
 from benchmarks.pacing import pace
-from benchmarks.servers import ENVIRONMENT, TOKEN
 from benchmarks.state_files import write_state
 
 if TYPE_CHECKING:
@@ -46,12 +46,11 @@ BARS = {
 
 
 class DurableServer(Server):
-    """The reference server with a state file, on its own core, started from a state of so many machines."""
+    """The reference server with a state file, on its own core; `machines` are credentials of some in it."""
 
-    def __init__(self, folder: Path, machines: int, **settings: str) -> None:
-        self.state_file = folder / f"state-{machines}.json"
-        now_ns = time.time_ns()  # noqa: TID251 - a live server judges it
-        self.machines = write_state(self.state_file, TOKEN, machines, MACHINES, now_ns)
+    def __init__(self, state_file: Path, machines: list[dict[str, str]], **settings: str) -> None:
+        self.state_file = state_file
+        self.machines = machines
         begun = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "simulator.cli", "serve"],
@@ -72,6 +71,13 @@ class DurableServer(Server):
         return self.state_file.stat().st_ino
 
 
+def make_state(folder: Path, machines: int) -> tuple[Path, list[dict[str, str]]]:
+    """Make a state file of so many machines; give it, and credentials of some of them."""
+    path = folder / f"state-{machines}.json"
+    now_ns = time.time_ns()  # noqa: TID251 - a live server judges it
+    return path, write_state(path, TOKEN, machines, MACHINES, now_ns)
+
+
 def percentile(delays: list[int], share: float) -> float:
     """Give a percentile of delays, in milliseconds: the value at its exact rank."""
     return sorted(delays)[math.ceil(share * len(delays)) - 1] / MILLISECOND_NS
@@ -81,7 +87,7 @@ def measure_rates(folder: Path, rounds: int, seconds: float) -> Iterator[tuple[s
     """Measure both servers in turn, `rounds` times over, and the durable one's delays at half of its rate."""
     with ExitStack() as stack:
         memory = stack.enter_context(Server("lane", MACHINES))
-        durable = stack.enter_context(DurableServer(folder, MACHINES))
+        durable = stack.enter_context(DurableServer(*make_state(folder, MACHINES)))
         servers = {"memory": memory, "durable": durable}
         for number in range(rounds):
             # Alternate the order too, so that a drifting machine favours nobody.
@@ -99,8 +105,11 @@ def measure_rates(folder: Path, rounds: int, seconds: float) -> Iterator[tuple[s
 
 
 def measure_many(folder: Path) -> Iterator[tuple[str, float]]:
-    """Start from a large state, and send heartbeats while it is snapshot anew, perhaps more than once."""
-    with DurableServer(folder, MANY, HATCHFARM_JOURNAL_BYTES=str(SNAPSHOT_JOURNAL_BYTES)) as server:
+    """Start from a large snapshot, and send heartbeats while there is another, perhaps more than one."""
+    state = make_state(folder, MANY)
+    with DurableServer(*state):
+        pass  # reads it as another implementation's, and leaves its own snapshot when it ends
+    with DurableServer(*state, HATCHFARM_JOURNAL_BYTES=str(SNAPSHOT_JOURNAL_BYTES)) as server:
         yield "start-up from 100,000 machines", server.start_up_seconds
         server.settle()
         before, deadline = server.snapshot_written(), time.monotonic() + SNAPSHOT_PATIENCE_SECONDS
