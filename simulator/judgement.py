@@ -65,7 +65,7 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
         ("audit.errors", figures.get("audit", {}).get("errors")),
         *(
             (f"{checker}.violations", figures.get(checker, {}).get("violations"))
-            for checker in ("revocation", "credentials", "limits")
+            for checker in ("revocation", "credentials", "limits", "durability", "nonces")
         ),
         *(
             (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))

@@ -40,7 +40,7 @@ LISTENING = "cannot listen"
 def check_durability(history: History, facts: Facts) -> Verdict:
     """Hold what a server knew and did after each fault against what it had acknowledged before."""
     if not history.faults:
-        return Verdict("durability", Status.PASS, "No fault was part of this run.")
+        return Verdict("durability", Status.PASS, "No fault was part of this run.", (), {"violations": 0})
     rows = history.rows()
     findings = [*_not_started(history), *_not_healed(history, rows)]
     looked: set[str] = set()

@@ -36,6 +36,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "credentials.violations": ("count",),
     "audit.errors": ("count",),
     "limits.violations": ("count",),
+    "durability.violations": ("count",),
+    "nonces.violations": ("count",),
     "generator.dropped_starts": ("count", "rate"),
     "machines.connected": ("max",),
 }

@@ -46,7 +46,7 @@ def test_an_acceptance_that_nobody_could_know_to_be_right_is_found(kind: str) ->
 
 
 def test_after_a_flush_nothing_is_accepted_for_twice_the_window() -> None:
-    for at, rules in ((188, ["open"]), (189.5, [])):
+    for at, rules in ((189.5, ["open"]), (190.5, [])):
         tale = away(FLUSH)
         refuse(tale, 11)
         tale.heartbeat(0, at)
