@@ -51,6 +51,7 @@ def test_the_commands_are_these() -> None:
         "attack list",
         "attack show",
         "bench durable",
+        "bench conduct",
         "bench heartbeat",
         "bench memory",
         "bench redis",
