@@ -28,11 +28,12 @@ from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.state_file import StateFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from quart_trio import QuartTrio
 
-    from reference_server.ports import Entropy
+    from reference_server.adapters.redis_link import RedisLink, Script
+    from reference_server.ports import Entropy, RateLimiter
 
 USAGE_ERROR = 2
 _log = logging.getLogger("hatchfarm")
@@ -65,7 +66,9 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
     if settings.state_file:
         _keep(api, entropy)
-    if settings.redis_addr:
+    if settings.shared_state:
+        share_state(api, entropy)
+    elif settings.redis_addr:
         share(api, entropy, fresh=not api.state.workers)
     return api
 
@@ -99,19 +102,41 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
     """
     # Importing the client takes a third of a second, which no server without Redis should wait for.
     from reference_server.adapters import redis_limiter, redis_nonces  # noqa: PLC0415 - see above
-    from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - see above
 
     settings = api.settings
-    host, _, port = settings.redis_addr.rpartition(":")
-    scripts = (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS)
-    link = RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
+    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
     nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
     api.state.more_figures.append(nonces.figures)
-    limiter = None
-    if settings.redis_rate_limit_enabled:
-        limiter = redis_limiter.RedisLimiter(link, settings)
-        api.state.more_figures.append(limiter.figures)
-    api.share(nonces, limiter, (link.run, nonces.run))
+    api.share(nonces, _limiter(api, link), (link.run, nonces.run))
+
+
+def share_state(api: Api, entropy: Entropy) -> None:
+    """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
+    from reference_server.adapters import redis_journal, redis_limiter, redis_nonces  # noqa: PLC0415 - as in `share`
+
+    settings = api.settings
+    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
+    digest = api.state.signer.fingerprint(settings.api_token)
+    journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
+    api.state.more_figures.append(journal.nonces.figures)
+    api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
+
+
+def _link(settings: Settings, scripts: Sequence[Script]) -> RedisLink:
+    from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - as in `share`
+
+    host, _, port = settings.redis_addr.rpartition(":")
+    return RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
+
+
+def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
+    from reference_server.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415 - as in `share`
+
+    if not api.settings.redis_rate_limit_enabled:
+        return None
+    limiter = RedisLimiter(link, api.settings)
+    api.state.more_figures.append(limiter.figures)
+    return limiter
 
 
 def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:

@@ -22,13 +22,14 @@ from reference_server.wire.values import Headers, Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation
+    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
 HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
 NOT_FOUND = failure(404, "not found")
 PERSISTENCE_FAILED = failure(500, "state persistence failed")
+SHARED_STATE_UNAVAILABLE = failure(503, "shared state unavailable")
 LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
 BODY_TOO_LARGE = failure(413, "request body too large")
 SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
@@ -60,7 +61,10 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Undecided(msgspec.Struct, frozen=True):
-    """A request that is to be counted outside against its client's rate limit, before `decide` is called."""
+    """A request that something outside comes before: its client's rate limit is counted, or the state is shared there.
+
+    `decide` may be called again after it has refused to change anything, or has given a heartbeat.
+    """
 
     client: str
     decide: Callable[[Instant], Reply | Verified]
@@ -215,6 +219,7 @@ class Api:
         self.nonces: NonceStore | None = None
         self.limiter: RateLimiter | None = None
         self.journal: Journal | None = None
+        self.shared: SharedJournal | None = None
         self.beside: tuple[Beside, ...] = ()
         self._origins = frozenset(settings.allowed_origins)
 
@@ -222,6 +227,15 @@ class Api:
         """Keep nonces, and rate limits if there is a limiter, outside. Each of `beside` runs as long as it serves."""
         self.state.nonces_outside = True
         self.nonces = nonces
+        self.limiter = limiter
+        self.beside = beside
+
+    def share_state(
+        self, journal: SharedJournal, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()
+    ) -> None:
+        """Decide everything on a state that other instances have too, through their journal; `share` for the rest."""
+        self.state.nonces_outside = True
+        self.shared = journal
         self.limiter = limiter
         self.beside = beside
 
@@ -251,6 +265,8 @@ class Api:
         refusal = self._limit(client_key(request.client), now)
         if refusal is not None:
             return self._finish(refusal, headers)
+        if self.shared is not None and request.path not in STATELESS_PATHS:
+            return _hold(Undecided(client_key(request.client), partial(self._guarded, request, headers)), headers)
         outcome = self._guarded(request, headers, now)
         if isinstance(outcome, Reply) and not (self._behind and request.path not in STATELESS_PATHS):
             return self._finish(outcome, headers)
@@ -275,6 +291,9 @@ class Api:
         refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
+        if self.shared is not None:
+            decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
+            return _hold(Undecided(client_key(client), decide), None)
         outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
@@ -286,7 +305,7 @@ class Api:
         if self.settings.require_https:
             return HTTPS_REQUIRED
         if self.unusable:
-            return PERSISTENCE_FAILED
+            return PERSISTENCE_FAILED if self.shared is None else heartbeats.unavailable(self.state)
         try:
             return heartbeats.heartbeat(self.state, now, worker_id, token, certificate_id, body)
         except Frozen:
@@ -299,15 +318,20 @@ class Api:
         except Frozen:
             return PERSISTENCE_FAILED
 
-    def admit(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified:
-        """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None)."""
+    def admit(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
+        """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None).
+
+        Where the state is shared too, what may pass stays undecided.
+        """
         if wait_ns is not None:
             refusal = self._limited(wait_ns)
         elif self.settings.redis_rate_limit_fallback:
             refusal = self._limit(request.client, now)
         else:
             refusal = LIMITER_UNAVAILABLE
-        return request.decide(now) if refusal is None else refusal
+        if refusal is not None:
+            return refusal
+        return request.decide(now) if self.shared is None else request
 
     def dress(self, held: Held, reply: Reply) -> Reply:
         """Give a held answer what every answer carries, now that it is known."""
@@ -339,11 +363,17 @@ class Api:
             if len(owner_id) > TEXT_MAX_CHARACTERS:
                 return machines.INVALID_OWNER_ID  # it may end up in audit events, and those are bounded
         if self.unusable and operation.shows_state:
-            return PERSISTENCE_FAILED
+            return self._refuse(operation)
         try:
             return operation.decide(self.state, Call(request, now, ids, headers, owner_id))
         except Frozen:
             return PERSISTENCE_FAILED
+
+    def _refuse(self, operation: Operation) -> Reply:
+        """Refuse what shows a state that is not to be shown now."""
+        if self.shared is None:
+            return PERSISTENCE_FAILED
+        return heartbeats.unavailable(self.state) if operation.decide is heartbeat else SHARED_STATE_UNAVAILABLE
 
     def _limit(self, client: str, now: Instant) -> Reply | None:
         return self._limited(self.state.buckets.take(client, now.monotonic_ns))

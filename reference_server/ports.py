@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads a struct's types when it is made
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,7 +11,7 @@ import msgspec
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     import trio
 
@@ -32,21 +33,29 @@ class Entropy(Protocol):
 
 
 class Reservation(Enum):
-    """What became of a nonce: reserved now, seen before, the store cannot tell, or may have forgotten it long ago."""
+    """What became of a nonce: reserved now, seen before, the store cannot tell, or may have forgotten it long ago.
+
+    `BEHIND` comes from a shared journal only: nothing was done, for what the heartbeat was verified by has changed.
+    """
 
     RESERVED = 1
     REPLAYED = 2
     UNAVAILABLE = 3
     FORGOTTEN = 4
+    BEHIND = 5
 
 
 class NonceRequest(msgspec.Struct, frozen=True, gc=False):
-    """The nonce of one verified heartbeat, which its machine stamped `timestamp_ns` (Unix ns), asked for `now`."""
+    """The nonce of one verified heartbeat, which its machine stamped `timestamp_ns` (Unix ns), asked for `now`.
+
+    `change` is what its acceptance changes, as MessagePack, where that is shared.
+    """
 
     worker_id: str
     nonce: str
     timestamp_ns: int
     now: Instant
+    change: bytes = b""
 
 
 class Beside(Protocol):
@@ -142,4 +151,118 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Let another server have it."""
+        ...
+
+
+class Place(msgspec.Struct, frozen=True):
+    """How much of a shared journal is in a state: all groups up to `position`, of the journal that was `founded` so.
+
+    `strict` is the last group up to there that replaced a certificate or revoked a consent.
+    """
+
+    founded: str = ""
+    position: int = 0
+    strict: int = 0
+
+    @property
+    def generation(self) -> int:
+        """Count the foundings up to this one."""
+        return int(self.founded.partition("-")[0] or 0)
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Changes that take effect together, as MessagePack. `by` names the turn they were decided in, if one."""
+
+    position: int
+    by: str
+    changes: bytes
+
+
+class News(msgspec.Struct, frozen=True):
+    """The next groups after a place, and how far the journal goes; `position` and `strict` as in `Place`."""
+
+    groups: Sequence[Group]
+    position: int
+    strict: int
+    journal_bytes: int
+    snapshot_bytes: int
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A snapshot with its place, and the groups after it."""
+
+    place: Place
+    snapshot: bytes
+    groups: Sequence[Group]
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a shared journal is now: `place` is its end. It is not `whole` where any of it may have been forgotten."""
+
+    place: Place
+    whole: bool
+
+
+class Election(Enum):
+    """Who founds a lost journal anew: nobody yet, or another instance; this one; or it is not lost after all."""
+
+    WAIT = 1
+    ELECTED = 2
+    WHOLE = 3
+
+
+class SharedDown(Exception):  # noqa: N818 - a state of the world, not a mistake
+    """What is shared could not be reached in time, or not be used; what was asked for may have happened or not."""
+
+
+class SharedLost(Exception):  # noqa: N818 - the same
+    """The state is not what the journal has: it has to be loaded anew, or the journal to be founded anew."""
+
+
+class SharedJournal(Protocol):
+    """One journal for the state of several instances: groups of changes in one order, which each applies to its own.
+
+    What changes the state is decided in a turn, which one instance has at a time; heartbeats are accepted without.
+    Everything raises SharedDown in time, and SharedLost where the place given is not in the journal any more.
+    """
+
+    @property
+    def up(self) -> bool:
+        """Say whether it can be asked now."""
+        ...
+
+    async def read(self, place: Place, within: float) -> News:
+        """Give the next groups."""
+        ...
+
+    async def take(self, place: Place, within: float) -> tuple[str, News]:
+        """Take the turn, waiting for it within so many seconds. Gives its name, and the next groups."""
+        ...
+
+    async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
+        """Append a group, if there are changes, and give the turn back. SharedLost when it was lost before that."""
+        ...
+
+    async def accept(self, place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce and append the changes of those reserved, if nothing strict came after the place."""
+        ...
+
+    async def standing(self) -> Standing | None:
+        """Say what the journal is now; None where there is nothing."""
+        ...
+
+    async def load(self) -> Kept:
+        """Give the last snapshot, and all groups after it, though the journal be lost."""
+        ...
+
+    async def elect(self, place: Place, *, clean: bool) -> Election:
+        """Offer to found a lost journal anew from a state at this place, `clean` unless more than that is in it."""
+        ...
+
+    async def found(self, place: Place, pieces: Iterable[bytes], *, empty: bool) -> Place:
+        """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
+        ...
+
+    async def compact(self, place: Place, pieces: Iterable[bytes], journal_bytes: int) -> None:
+        """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
         ...

@@ -45,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True):
     rate_limit_burst: int = 20
     audit_events_per_stream: int = 5000
     redis_addr: str = ""
+    shared_state: str = ""
     redis_password: str = ""
     redis_nonce_fallback: bool = False
     redis_rate_limit_enabled: bool = False
@@ -87,6 +88,10 @@ def _address(text: str) -> str:
 
 def _token(text: str) -> str:
     if not (text.isascii() and text.isprintable() and " " not in text):
+def _shared(text: str) -> str:
+    return {"redis": "redis"}[text.lower()]
+
+
         raise ValueError
     return text
 
@@ -226,6 +231,13 @@ SETTINGS: tuple[Setting, ...] = (
         1,
         100_000,
         "requests a client address may make in any window, over all instances",
+    Setting(
+        "HATCHFARM_SHARED_STATE",
+        "shared_state",
+        _shared,
+        "redis",
+        "lets several instances act as one: shares all state through the Redis at REDIS_ADDR",
+    ),
     ),
     _whole("REDIS_RATE_LIMIT_WINDOW_SECONDS", "redis_rate_limit_window_seconds", 1, 3600, "length of that window"),
     _flag(
@@ -269,3 +281,27 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if settings.redis_rate_limit_enabled and not settings.redis_addr:
         raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
     return settings
+    if settings.shared_state:
+        _check_shared(settings)
+
+
+def _check_shared(settings: Settings) -> None:
+    """Refuse what does not go with sharing all state. Raises SettingsError."""
+    needed = {
+        "REDIS_ADDR": (settings.redis_addr, "it is what the state is shared through"),
+        "HATCHFARM_API_TOKEN": (settings.api_token, "all instances must have the same"),
+        "MACHINE_CERT_SIGNING_KEY_FILE": (settings.signing_key_file, "all instances must sign with the same key"),
+    }
+    for variable, (value, reason) in needed.items():
+        if not value:
+            raise SettingsError(f"HATCHFARM_SHARED_STATE: needs {variable}, for {reason}: set it too, or unset this")
+    if settings.state_file:
+        raise SettingsError(
+            "HATCHFARM_SHARED_STATE: goes without HATCHFARM_STATE_FILE, because two places could disagree about what "
+            "is true: unset one of them"
+        )
+    if settings.redis_nonce_fallback:
+        raise SettingsError(
+            "HATCHFARM_SHARED_STATE: goes without REDIS_NONCE_FALLBACK, because an instance on its own cannot know "
+            "what was revoked elsewhere: unset one of them"
+        )

@@ -13,7 +13,7 @@ import logging
 import re
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -31,7 +31,7 @@ from reference_server.wire.exposition import Figure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reference_server.adapters.redis_link import Exchange, RedisLink
+    from reference_server.adapters.redis_link import Command, Exchange, RedisLink
     from reference_server.ports import Clock, Entropy, NonceRequest
     from reference_server.settings import Settings
 
@@ -55,16 +55,17 @@ def nonce_name(worker_id: str, nonce: str) -> str:
     return f"hf:nonce:{{{worker_id}}}:{nonce}"
 
 
-class _Asked(NamedTuple):
-    """A nonce on its way: its key, the id that says whose it is, and its heartbeat's stamp (Unix us)."""
+class AskedNonce(NamedTuple):
+    """A nonce on its way: its key, the id that says whose it is, its heartbeat's stamp (Unix us), and its change."""
 
     key: str
     request_id: str
     stamp_us: int
+    change: bytes
 
 
 class _Owed(NamedTuple):
-    asked: _Asked
+    asked: AskedNonce
     accepted_monotonic_ns: int
 
 
@@ -89,7 +90,7 @@ class RedisNonces:
         self._durable = False
         self._may_read_settings = True
         self._wait_seconds = 0
-        self._uncertain: list[_Asked] = []
+        self._uncertain: list[AskedNonce] = []
         self._owed: deque[_Owed] = deque()
         self._alone = False
         self._memory = NonceMemory(self._life_seconds * SECOND_NS, NONCES_MAX)
@@ -104,6 +105,20 @@ class RedisNonces:
     def sharing(self) -> bool:
         """Say whether nonces are now reserved in Redis: it is up, and has not lately forgotten."""
         return self._link.up and not self._alone and self._wait_seconds == 0
+
+    @property
+    def durable(self) -> bool:
+        """Say whether Redis keeps every write through a restart, as far as was seen last."""
+        return self._durable
+
+    @property
+    def epoch(self) -> str:
+        """Name the stretch of time since which Redis is known to have forgotten nothing; empty before the first."""
+        return self._epoch
+
+    def trust(self, epoch: str) -> None:
+        """Accept at once in this epoch: no nonce can have been accepted before it began."""
+        self._trusted = epoch
 
     @property
     def owed(self) -> int:
@@ -157,8 +172,9 @@ class RedisNonces:
                     self._remember(request)
         return reservations
 
-    def _name(self, request: NonceRequest) -> _Asked:
-        return _Asked(nonce_name(request.worker_id, request.nonce), self._next_id(), request.timestamp_ns // 1000)
+    def _name(self, request: NonceRequest) -> AskedNonce:
+        key = nonce_name(request.worker_id, request.nonce)
+        return AskedNonce(key, self._next_id(), request.timestamp_ns // 1000, request.change)
 
     def _next_id(self) -> str:
         self._named += 1
@@ -169,7 +185,7 @@ class RedisNonces:
         self._memory.expire(request.now.monotonic_ns)
         return self._memory.reserve(key, request.timestamp_ns, request.now.monotonic_ns)
 
-    async def _ask(self, exchange: Exchange, asked: Sequence[_Asked], *, owed: bool = False) -> list[Reservation]:
+    async def _ask(self, exchange: Exchange, asked: Sequence[AskedNonce], *, owed: bool = False) -> list[Reservation]:
         """Run the script, and note what it says of Redis. `owed` nonces are written even where none may be reserved."""
         origin_us = self._clock.now().wall_ns // 1000 + self._skew_seconds * 1_000_000
         commands = []
@@ -188,13 +204,19 @@ class RedisNonces:
             ]
             for one in chunk:
                 head += (one.request_id, one.stamp_us)
-            commands.append(_RESERVE.call([CANARY, *(one.key for one in chunk)], head))
+            commands.append(self._command([CANARY, *(one.key for one in chunk)], head, chunk))
         reservations: list[Reservation] = []
         for answer in await exchange(commands):
-            epoch, steps, wait, verdicts = answer.decode().split(" ")
-            self._note(epoch, int(steps), int(wait))
-            reservations += [_VERDICTS[verdict] for verdict in verdicts]
+            reservations += self._reservations(answer, min(REDIS_BATCH_MAX, len(asked) - len(reservations)))
         return reservations
+
+    def _command(self, keys: list[str], head: list[str | int], _asked: Sequence[AskedNonce]) -> Command:
+        return _RESERVE.call(keys, head)
+
+    def _reservations(self, answer: Any, _count: int) -> list[Reservation]:
+        epoch, steps, wait, verdicts = answer.decode().split(" ")
+        self._note(epoch, int(steps), int(wait))
+        return [_VERDICTS[verdict] for verdict in verdicts]
 
     def _note(self, epoch: str, steps: int, wait_seconds: int) -> None:
         if self._trusted == "*":
@@ -207,7 +229,7 @@ class RedisNonces:
         self._wait_seconds = wait_seconds
 
     def _without_redis(
-        self, asked: Sequence[NonceRequest], named: Sequence[_Asked], *, sent: bool
+        self, asked: Sequence[NonceRequest], named: Sequence[AskedNonce], *, sent: bool
     ) -> Sequence[Reservation]:
         if self._fallback:
             self._alone = True
@@ -224,7 +246,7 @@ class RedisNonces:
             self._link.renew()
         return reservations
 
-    def _reserve_alone(self, asked: Sequence[NonceRequest], named: Sequence[_Asked]) -> Sequence[Reservation]:
+    def _reserve_alone(self, asked: Sequence[NonceRequest], named: Sequence[AskedNonce]) -> Sequence[Reservation]:
         """Reserve in this instance's memory, and note what Redis is to be told."""
         reservations = []
         for request, one in zip(asked, named, strict=True):

@@ -151,7 +151,21 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
     if worker.consents[policy_id].revoked_ns is not None:
         return NO_CONSENT
     accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
-    return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker.id}","accepted":true}}}}'.encode(), JSON_HEADERS)
+    return _accepted(worker.id)
+
+
+def _accepted(worker_id: str) -> Reply:
+    return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker_id}","accepted":true}}}}'.encode(), JSON_HEADERS)
+
+
+def acknowledge(state: State, verified: Verified) -> Reply:
+    """Answer a heartbeat that was accepted outside, in a shared journal; what it changes comes from there."""
+    return _counted(state, _accepted(verified.worker.id))
+
+
+def unavailable(state: State) -> Reply:
+    """Answer a heartbeat that cannot be decided now."""
+    return _counted(state, NONCES_UNAVAILABLE)
 
 
 def heartbeat(

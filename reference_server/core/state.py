@@ -162,6 +162,8 @@ class State:
         """What was changed since the journal was last given something; None where there is none."""
         self.frozen = False
         """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
+        self.degraded = ""
+        """Why what needs the state is refused now, where it is shared; nothing while it is not refused."""
         self.unknown_sections: dict[str, bytes] = {}
         """Sections of a state file that are not ours to read: kept byte for byte."""
         self.statuses_of_nobody: dict[str, StatusRecord] = {}

@@ -153,9 +153,10 @@ def keys(state: State, _call: Call) -> Reply:
 
 
 def health(state: State, call: Call) -> Reply:
-    """`GET /health`, bare. Degraded while nothing can be made durable: what only reads is answered all the same."""
+    """`GET /health`, bare. Degraded while nothing can be made durable, or what is shared cannot be reached."""
     timestamp = format_timestamp(call.now.wall_ns)
-    status = '"degraded","reason":"state persistence failed"' if state.frozen else '"healthy"'
+    reason = "state persistence failed" if state.frozen else state.degraded
+    status = f'"degraded","reason":"{reason}"' if reason else '"healthy"'
     body = f'{{"status":{status},"timestamp":"{timestamp}","version":"{state.settings.version}"}}'
     return Reply(200, body.encode(), (("content-type", "application/json"),))
 

@@ -14,6 +14,7 @@ import trio
 from reference_server.core.heartbeats import Verified
 from reference_server.http.answers import internal_error
 from reference_server.http.committing import Committer
+from reference_server.http.sharing import Sharer
 from reference_server.limits import HELD_MAX
 from reference_server.operations import PERSISTENCE_FAILED, Held, Undecided
 from reference_server.ports import NonceRequest, Reservation
@@ -40,6 +41,7 @@ class Settler:
         self._api = api
         self._clock = clock
         self._committer = None if api.journal is None else Committer(api, clock, api.journal)
+        self._sharer = None if api.shared is None else Sharer(api, clock, api.shared)
         self._waiting: list[tuple[Held, Callable[[Reply], None]]] = []
         self._wanted = trio.Event()
         self._room = trio.Event()
@@ -83,6 +85,8 @@ class Settler:
                 await nursery.start(_kept_from_failing, beside)
             if self._committer is not None:
                 await nursery.start(self._committer.run)
+            if self._sharer is not None:
+                await nursery.start(self._sharer.run)
             task_status.started()
             with trio.CancelScope(shield=True):
                 while not (self._stopping and not self._waiting):
@@ -110,6 +114,8 @@ class Settler:
         outcomes: list[Reply | Verified | Undecided] = [held.decided for held, _ in batch]
         if self._api.limiter is not None:
             await self._admit(self._api.limiter, outcomes)
+        if self._sharer is not None:
+            await self._share(self._sharer, outcomes)
         if self._api.nonces is not None:
             await self._reserve(self._api.nonces, outcomes)
         if self._committer is not None and not await self._committer.commit():
@@ -136,6 +142,13 @@ class Settler:
                 outcomes[at] = self._api.admit(request, wait_ns, now)
             except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
                 outcomes[at] = internal_error("a request")
+
+    async def _share(self, sharer: Sharer, outcomes: list[Reply | Verified | Undecided]) -> None:
+        """Put the answer in the place of each request that is decided on a state that is shared."""
+        asked = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, Undecided)]
+        replies = await sharer.settle([request for _, request in asked])
+        for (at, _), reply in zip(asked, replies, strict=True):
+            outcomes[at] = reply
 
     async def _reserve(self, nonces: NonceStore, outcomes: list[Reply | Verified | Undecided]) -> None:
         """Put the decision in the place of each heartbeat whose nonce was asked for."""

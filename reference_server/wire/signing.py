@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from binascii import b2a_base64
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature
@@ -75,6 +76,10 @@ class CertificateSigner:
     def sign(self, payload: bytes) -> str:
         """Give the standard base64 of the signature."""
         return base64.b64encode(self._private_key.sign(payload)).decode()
+
+    def fingerprint(self, text: str) -> str:
+        """Give the same 64 digits for the same key and text. Nobody without the key can tell the text from them."""
+        return sha256(self._private_key.sign(b"fingerprint|" + text.encode())).hexdigest()
 
 
 def verify_certificate(jwk: Mapping[str, str], certificate: Mapping[str, str]) -> bool:

@@ -86,6 +86,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     },
 }
 FREE_TEXT = {
+    "HATCHFARM_SHARED_STATE",
     "HATCHFARM_STATE_FILE",
     "HOST",
     "TLS_CERT_FILE",
