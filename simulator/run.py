@@ -258,6 +258,7 @@ async def _play(
     finally:
         outcome.history = conductor.merged()
         outcome.interrupted = outcome.interrupted or conductor.problem or None
+        outcome.warnings += conductor.losses
 
 
 @contextmanager

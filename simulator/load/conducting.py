@@ -111,6 +111,8 @@ class Conductor:
         self._created_ns = self._start_ns
         self.problem = ""
         """What ended the run early, or left it incomplete; empty when nothing did."""
+        self.losses: list[str] = []
+        """Which workers were lost when and why."""
 
     def now(self) -> int:
         """Give nanoseconds since the start of the run."""
@@ -250,6 +252,7 @@ class Conductor:
             case Part():
                 self._take(message)
             case Left():
+                self.losses.append(f"a worker was lost after {self.now() / SECOND_NS:.1f}s: {message.why}")
                 for part in self._parts.values():
                     if part.joined.worker == message.worker and not part.complete:
                         part.lost = message.why

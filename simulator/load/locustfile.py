@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.control_socket import ControlSocket
 from simulator.load.dispatching import MixDispatcher, ScenarioShape
 from simulator.load.master_node import MasterNode
@@ -43,6 +44,8 @@ machines = 20000
 owners = 10
 """
 USAGE_ERROR = 2
+STOP_SECONDS = ANSWER_TIMEOUT_SECONDS + 1
+"""How long users who stop may wait for what they have asked for: an answer that nobody waits for would be lost."""
 
 
 @events.init_command_line_parser.add_listener
@@ -71,6 +74,7 @@ def _set_up(environment: Environment, **_: Any) -> None:
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not token:
         _refuse(f"{TOKEN_VARIABLE} is not set: it must hold the owner token of {environment.host or 'the target'}")
+    environment.stop_timeout = max(environment.stop_timeout or 0.0, STOP_SECONDS)
     runner = environment.runner
     if lifeline := os.environ.pop(LIFELINE_VARIABLE, ""):
         end_with(int(lifeline))

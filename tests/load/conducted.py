@@ -41,7 +41,7 @@ stages = [{ duration = "500ms", target = 20 }]
 [[load]]
 user = "owner-dashboard"
 rate = 5
-stages = [{ duration = "1s", target = 4 }]
+stages = [STAGES]
 
 """
 EVERYTHING = """\
@@ -66,9 +66,9 @@ rate = 8
 """Everything that a run can hold, to be added to `plain`."""
 
 
-def plain(duration: str) -> str:
-    """Give a scenario of that length, of twenty machines and four owners who look at them."""
-    return _PLAIN.replace("DURATION", duration)
+def plain(duration: str, stages: str = '{ duration = "1s", target = 4 }') -> str:
+    """Give a scenario of that length, of twenty machines and owners who look at them: four unless said."""
+    return _PLAIN.replace("DURATION", duration).replace("STAGES", stages)
 
 
 class Run:
@@ -157,6 +157,16 @@ class Run:
                 if held == MACHINES and shown["hatchfarm_workers_unknown_total"] == 0:
                     return int(shown["hatchfarm_workers_total"])
                 await trio.sleep(POLL_SECONDS)
+
+    def owners(self) -> int:
+        """Count the owners who have a connection to the server: each has one, in a worker."""
+        (server,) = self.started_with("serve")
+        ports = {at.laddr.port for at in server.net_connections("tcp4") if at.status == psutil.CONN_LISTEN}
+        return sum(
+            at.status == psutil.CONN_ESTABLISHED and at.raddr.port in ports
+            for worker in self.workers
+            for at in worker.net_connections("tcp4")
+        )
 
     async def end(self, seconds: float = WAIT_SECONDS) -> int:
         """Wait for its end; gives the exit code."""

@@ -15,7 +15,7 @@ import pytest
 from simulator.bundle.tables import read_history
 from simulator.history import HONEST, REASONS, Answer, Operation
 from tests.cli.conftest import Hatchfarm, until_conclusive
-from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
+from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,10 @@ LOAD_LINES = [
 ]  # fmt: skip
 
 
+OWNERS_WHO_STOP = """
+{ duration = "1s", target = 4 }, { duration = "3200ms", target = 4 }, { duration = "600ms", target = 0 }
+"""
+PAUSE = '[[faults]]\nkind = "server.pause"\nat = "4s"\nduration = "2s"\n'
 BROKEN_FOR_WORKERS = """\
 import os, sys
 if "--worker" in sys.orig_argv:
@@ -150,10 +154,14 @@ def test_owners_did_all_that_they_do_without_a_refusal(whole: Whole) -> None:
 
 
 async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: Path) -> None:
-    """Whatever was told is told by all: statistics are those of the history, and no part is unknown."""
+    """Whatever was told is told by all: statistics are those of the history, and no part is unknown.
+
+    Nor do owners who stop lose what they have asked for: here they stop while the server is paused.
+    """
     hatchfarm = Hatchfarm(tmp_path)
-    async with conducted(hatchfarm, plain("10m") + EVERYTHING, "--workers", "2") as run:
+    async with conducted(hatchfarm, plain("10m", OWNERS_WHO_STOP) + EVERYTHING + PAUSE, "--workers", "2") as run:
         await run.until_at_work()
+        await until(lambda: run.owners() <= 2)  # those who onboard go on
         run.process.send_signal(signal.SIGINT)
         assert await run.end(20.0) == 3
         await run.nothing_is_left(5.0)
