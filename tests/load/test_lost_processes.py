@@ -54,6 +54,9 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
     verdict = hatchfarm.verdict(scenario="conducted")
     assert (verdict["status"], verdict["interrupted"]) == ("inconclusive", None)
     assert verdict["duration_s"] == pytest.approx(16, abs=1.5)
+    first, second = verdict["warnings"]
+    assert re.fullmatch(r"a worker was lost after [0-9.]+s: Locust hears from it no more", first)
+    assert re.fullmatch(r"a worker was lost after [0-9.]+s: the shard died with exit code -9", second)
     checkers = {one["name"]: one for one in verdict["checkers"]}
     for name in ("alerts", "replay", "limits", "answers"):
         assert checkers[name]["status"] == "inconclusive"
