@@ -16,6 +16,7 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.state_files import StateFiles
+from reference_server.adapters.worker_status_file import WorkerStatusWriter, read_worker_status
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
@@ -23,9 +24,9 @@ from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
 from reference_server.operations import Api
 from reference_server.ports import JournalError
-from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
+from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
-from reference_server.wire.state_file import StateFileError
+from reference_server.wire.state_file import StateFileError, StatusRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,6 +71,10 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         share_state(api, entropy)
     elif settings.redis_addr:
         share(api, entropy, fresh=not api.state.workers)
+    if not (settings.state_file or settings.shared_state):
+        api.state.statuses_of_nobody = _legacy_statuses(settings)
+        if settings.worker_status_file:
+            api.beside = (*api.beside, WorkerStatusWriter(settings.worker_status_file, api).run)
     return api
 
 
@@ -81,6 +86,8 @@ def _keep(api: Api, entropy: Entropy) -> None:
     try:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
+        if journal.read() is None:
+            state.statuses_of_nobody = _legacy_statuses(settings)
         journal.start()
         if recovered.fresh:
             journal.begin_snapshot(snapshot(state, clock.now(), journal.segment))()
@@ -93,6 +100,14 @@ def _keep(api: Api, entropy: Entropy) -> None:
         _log.warning("%s: %s", settings.state_file, recovered.warning)
     state.changes = []
     api.journal = journal
+
+
+def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
+    """Read the legacy worker-status file, if there is one. Raises SettingsError."""
+    try:
+        return read_worker_status(settings.worker_status_file) if settings.worker_status_file else {}
+    except StateFileError as error:
+        raise SettingsError(f"WORKER_STATUS_STATE_FILE: {settings.worker_status_file}: {error}") from None
 
 
 def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
@@ -191,7 +206,7 @@ def settings_help() -> list[tuple[str, str, str]]:
 
 def setting_names() -> list[str]:
     """List the variables that `load_settings` looks at."""
-    return [*(setting.variable for setting in SETTINGS), *NOT_YET]
+    return [setting.variable for setting in SETTINGS]
 
 
 def settings_problem(environ: Mapping[str, str]) -> str:

@@ -16,6 +16,8 @@ LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
+STATUSES_AT_ONCE = 500
+"""Workers whose status is written to the legacy file before others are served: a millisecond's work."""
 JOURNAL_MIN_BYTES = 16 * 1024 * 1024
 """The journal may grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
 SNAPSHOT_PIECE_BYTES = 256 * 1024

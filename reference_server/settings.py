@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True):
     port: int = 8080
     state_file: str = ""
     journal_bytes: int = 0
+    worker_status_file: str = ".worker_status_state.json"
     tls_cert_file: str = ""
     tls_key_file: str = ""
     signing_key_file: str = ""
@@ -44,8 +45,8 @@ class Settings(msgspec.Struct, frozen=True):
     rate_limit_refill_per_second: float = 5.0
     rate_limit_burst: int = 20
     audit_events_per_stream: int = 5000
-    redis_addr: str = ""
     shared_state: str = ""
+    redis_addr: str = ""
     redis_password: str = ""
     redis_nonce_fallback: bool = False
     redis_rate_limit_enabled: bool = False
@@ -72,6 +73,7 @@ class Setting(msgspec.Struct, frozen=True):
     parse: Callable[[str], Any]
     allowed: str
     purpose: str
+    may_be_empty: bool = False
 
 
 def _text(text: str) -> str:
@@ -86,12 +88,12 @@ def _address(text: str) -> str:
     return text
 
 
-def _token(text: str) -> str:
-    if not (text.isascii() and text.isprintable() and " " not in text):
 def _shared(text: str) -> str:
     return {"redis": "redis"}[text.lower()]
 
 
+def _token(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and " " not in text):
         raise ValueError
     return text
 
@@ -164,6 +166,14 @@ SETTINGS: tuple[Setting, ...] = (
         1 << 40,
         "size from which a new snapshot takes the journal's place; 0: 16 MiB, or the last snapshot's if that is larger",
     ),
+    Setting(
+        "WORKER_STATUS_STATE_FILE",
+        "worker_status_file",
+        _text,
+        "a file in a folder that the server may write to, or empty",
+        "legacy: when workers were last heard from, for a server without a state file; empty is off",
+        may_be_empty=True,
+    ),
     Setting("TLS_CERT_FILE", "tls_cert_file", _text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
     Setting("TLS_KEY_FILE", "tls_key_file", _text, "a PEM file", "the chain's private key"),
     Setting(
@@ -221,6 +231,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _whole("RATE_LIMIT_BURST", "rate_limit_burst", 1, 1_000_000_000, "requests it may make at once"),
     _whole("AUDIT_EVENTS_PER_STREAM", "audit_events_per_stream", 1, 1_000_000, "events kept in each audit stream"),
+    Setting(
+        "HATCHFARM_SHARED_STATE",
+        "shared_state",
+        _shared,
+        "redis",
+        "lets several instances act as one: shares all state through the Redis at REDIS_ADDR",
+    ),
     Setting("REDIS_ADDR", "redis_addr", _address, "host:port of a Redis", "shares nonces among instances"),
     Setting("REDIS_PASSWORD", "redis_password", _text, "its password", "opens that Redis"),
     _flag("REDIS_NONCE_FALLBACK", "redis_nonce_fallback", "while Redis is down, accept by this instance's own memory"),
@@ -231,13 +248,6 @@ SETTINGS: tuple[Setting, ...] = (
         1,
         100_000,
         "requests a client address may make in any window, over all instances",
-    Setting(
-        "HATCHFARM_SHARED_STATE",
-        "shared_state",
-        _shared,
-        "redis",
-        "lets several instances act as one: shares all state through the Redis at REDIS_ADDR",
-    ),
     ),
     _whole("REDIS_RATE_LIMIT_WINDOW_SECONDS", "redis_rate_limit_window_seconds", 1, 3600, "length of that window"),
     _flag(
@@ -251,25 +261,17 @@ SETTINGS: tuple[Setting, ...] = (
     _real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
 )
 
-NOT_YET: dict[str, str] = {
-    "WORKER_STATUS_STATE_FILE": "the legacy worker-status file",
-}
-"""Settings of the contract that this version does not have: refused, because to ignore them would break a promise."""
-
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings. An empty variable counts as unset.
+    """Read the settings. An empty variable counts as unset, but for those where it means off.
 
     Raises:
         SettingsError: with one message for people, at the first variable that does not parse.
     """
-    for variable, promise in NOT_YET.items():
-        if environ.get(variable, "").lower() not in {"", "false", "0"}:
-            raise SettingsError(f"{variable} is set, but this version does not have {promise} yet: unset it")
     values: dict[str, Any] = {}
     for setting in SETTINGS:
         text = environ.get(setting.variable, "")
-        if text:
+        if text or (setting.may_be_empty and setting.variable in environ):
             try:
                 values[setting.field] = setting.parse(text)
             except (ValueError, KeyError):
@@ -280,9 +282,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither")
     if settings.redis_rate_limit_enabled and not settings.redis_addr:
         raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
-    return settings
     if settings.shared_state:
         _check_shared(settings)
+    return settings
 
 
 def _check_shared(settings: Settings) -> None:

@@ -191,6 +191,7 @@ async def own_server(
     """
     environ = {
         **{name: value for name, value in os.environ.items() if name not in not_inherited},
+        "WORKER_STATUS_STATE_FILE": "",
         **settings,
         "HATCHFARM_API_TOKEN": token,
     }

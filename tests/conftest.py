@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
+os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
+
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Turn skips into a failure where nothing may skip."""

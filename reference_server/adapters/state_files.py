@@ -265,6 +265,13 @@ def _glob_escaped(name: str) -> str:
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file anew, so that it is either the old one or the new one. Raises OSError."""
+    written = path.with_name(path.name + ".tmp")
+    _write_new(written, content)
+    written.rename(path)
+
+
 def _write_new(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)

@@ -6,15 +6,19 @@ import heapq
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reference_server.core.calls import Call, page_of, paged
 from reference_server.core.policies import show_policy
 from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure, success
 from reference_server.wire.signing import matches
-from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.timestamps import format_timestamp, parse_timestamp
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
     from reference_server.core.state import State, Worker
+    from reference_server.wire.state_file import StatusRecord
+    from reference_server.wire.values import Instant
 
 WORKER_NOT_FOUND = failure(404, "worker not found")
 STATUS_NOT_FOUND = failure(404, "worker status not found")
@@ -70,12 +74,21 @@ def _show_status(state: State, worker: Worker, monotonic_ns: int) -> dict[str, A
     }
 
 
+def _show_status_of_nobody(state: State, status: StatusRecord, now: Instant) -> dict[str, Any]:
+    """Shape what a legacy file told of a worker that is not registered here: no owner's, for the fleet's operator."""
+    age_seconds = max(0, now.wall_ns - (parse_timestamp(status.last_heartbeat) or 0)) // SECOND_NS
+    threshold = state.settings.stale_seconds
+    shown: dict[str, Any] = msgspec.structs.asdict(status)
+    return {**shown, "stale": age_seconds > threshold, "age_seconds": age_seconds, "stale_threshold": threshold}
+
+
 def worker_status(state: State, call: Call) -> Reply:
     """`GET /workers/{id}/status`."""
     (worker_id,) = call.ids
     worker = state.workers.get(worker_id)
     if worker is None:
-        return WORKER_NOT_FOUND
+        told = None if call.owner_id else state.statuses_of_nobody.get(worker_id)
+        return WORKER_NOT_FOUND if told is None else success(_show_status_of_nobody(state, told, call.now))
     if call.owner_id and call.owner_id != worker.owner.id:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, worker_id, worker.owner.id)
         return FORBIDDEN

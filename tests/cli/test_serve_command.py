@@ -28,7 +28,7 @@ WAIT_SECONDS = 30
             {"WORKER_STATUS_STALE_SECONDS": "soon"},
             "WORKER_STATUS_STALE_SECONDS: 'soon' is not a whole number from 1 to ",
         ),
-        ({"WORKER_STATUS_STATE_FILE": "s.json"}, "WORKER_STATUS_STATE_FILE is set, but this version does not have "),
+        ({"HATCHFARM_STATE_FILE": "/no/folder/s.json"}, "HATCHFARM_STATE_FILE: /no/folder/s.json: cannot write"),
         ({"HOST": "192.0.2.1"}, "cannot listen on 192.0.2.1:0 ("),
     ],
 )

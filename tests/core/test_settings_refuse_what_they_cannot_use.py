@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.app import make_api, settings_help
-from reference_server.settings import NOT_YET, SETTINGS, Settings, SettingsError, load_settings
+from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from tests.core.server_under_test import SeededEntropy
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
 FREE_TEXT = {
     "HATCHFARM_SHARED_STATE",
     "HATCHFARM_STATE_FILE",
+    "WORKER_STATUS_STATE_FILE",
     "HOST",
     "TLS_CERT_FILE",
     "TLS_KEY_FILE",
@@ -112,6 +113,7 @@ DEFAULTS = {
     "AUDIT_EVENTS_PER_STREAM": "5000",
     "HATCHFARM_STATE_FILE": "",
     "HATCHFARM_JOURNAL_BYTES": "0",
+    "WORKER_STATUS_STATE_FILE": ".worker_status_state.json",
     "REDIS_ADDR": "",
     "REDIS_PASSWORD": "",
     "REDIS_NONCE_FALLBACK": "false",
@@ -186,23 +188,32 @@ def test_any_text_at_all_is_read_or_refused(variable: str, text: str) -> None:
     assert message == "" or message.startswith(f"{variable}: ")
 
 
-@pytest.mark.parametrize("variable", NOT_YET)
-@pytest.mark.parametrize("text", ["true", "TRUE", "1", "localhost:6379", "/var/lib/state.json", "FALSEHOOD"])
-def test_a_setting_of_a_later_version_is_refused_rather_than_ignored(variable: str, text: str) -> None:
-    message = refusal({variable: text})
-    assert message.startswith(f"{variable} is set")
-    assert "unset it" in message
+def test_an_empty_variable_turns_the_legacy_file_off() -> None:
+    assert load_settings({}).worker_status_file == ".worker_status_state.json"
+    assert load_settings({"WORKER_STATUS_STATE_FILE": ""}).worker_status_file == ""
 
 
-@pytest.mark.parametrize("variable", NOT_YET)
-@pytest.mark.parametrize("text", ["", "false", "FALSE", "0"])
-def test_a_setting_of_a_later_version_may_be_off(variable: str, text: str) -> None:
-    assert load_settings({variable: text}) == Settings()
+SHARED = {
+    "HATCHFARM_SHARED_STATE": "redis",
+    "REDIS_ADDR": "redis.test:6379",
+    "HATCHFARM_API_TOKEN": "token",
+    "MACHINE_CERT_SIGNING_KEY_FILE": "key.pem",
+}
 
 
-def test_later_versions_promises_are_all_refused() -> None:
-    """Durability is a promise: to ignore one of these settings would break it."""
-    assert NOT_YET.keys() == {"WORKER_STATUS_STATE_FILE"}
+def test_shared_state_is_shared_through_a_redis_and_nothing_else() -> None:
+    assert load_settings(SHARED).shared_state == "redis"
+    assert "'memory' is not redis" in refusal({**SHARED, "HATCHFARM_SHARED_STATE": "memory"})
+
+
+@pytest.mark.parametrize("variable", ["REDIS_ADDR", "HATCHFARM_API_TOKEN", "MACHINE_CERT_SIGNING_KEY_FILE"])
+def test_shared_state_needs_what_all_instances_have_alike(variable: str) -> None:
+    assert variable in refusal({**SHARED, variable: ""})
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HATCHFARM_STATE_FILE", "s.json"), ("REDIS_NONCE_FALLBACK", "true")])
+def test_shared_state_goes_without_what_would_contradict_it(variable: str, value: str) -> None:
+    assert variable in refusal({**SHARED, variable: value})
 
 
 def test_a_shared_rate_limit_needs_a_redis() -> None:

@@ -92,7 +92,7 @@ def _restored() -> Iterator[None]:
         ("TLS_CERT_FILE", "/dev/null", "TLS_KEY_FILE"),
         ("MACHINE_CERT_SIGNING_KEY_FILE", "/nowhere/key.pem", "/nowhere/key.pem"),
         ("REDIS_ADDR", "localhost", "host:port"),
-        ("WORKER_STATUS_STATE_FILE", "status.json", "does not have"),
+        ("HATCHFARM_STATE_FILE", "/no/such/folder/state.json", "may use"),
     ],
 )
 def test_each_bad_setting_names_its_variable(
