@@ -177,6 +177,19 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
     assert left.verdict["requests"]["lost"] == 0
 
 
+async def test_ctrl_c_while_locust_starts_ends_the_run_with_what_is_known_which_is_nothing(tmp_path: Path) -> None:
+    hatchfarm = Hatchfarm(tmp_path)
+    async with conducted(hatchfarm, plain("10m"), "--workers", "2") as run:
+        await until(lambda: len(run.workers) == 2)
+        run.process.send_signal(signal.SIGINT)
+        assert await run.end(20.0) == 3
+        await run.nothing_is_left(5.0)
+    assert run.err == ""
+    verdict = hatchfarm.verdict(scenario="conducted")
+    assert verdict["interrupted"].startswith("SIGINT after ")
+    assert verdict["requests"]["heartbeats_accepted"] == 0
+
+
 def test_a_worker_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     """An environment in which only workers break, as where something they import is missing."""
     (tmp_path / "sitecustomize.py").write_text(BROKEN_FOR_WORKERS, encoding="utf-8")
