@@ -126,9 +126,10 @@ def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
         )
         yield Finding("durability.nonce", message, int(again["sent_ns"]), _requests(one, again))
     for revocation in history.revocations:
+        # One without answer was acknowledged in no life, so none is later.
         ended = life_of(history, np.array([revocation.answered_ns]))[0]
         under = accepted[(accepted["consent"] == revocation.consent) & (life > ended)]
-        if revocation.answered_ns != NEVER_NS and revocation.consent != NONE and len(under):
+        if revocation.consent != NONE and len(under):
             consent = history.consents[revocation.consent - 1]
             message = (
                 f"consent {consent.consent_id} was revoked by {_seconds(revocation.answered_ns)}, and after a restart "

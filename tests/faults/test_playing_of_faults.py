@@ -76,7 +76,7 @@ class Stage:
 
 async def test_each_fault_happens_on_time_and_lasts_as_long_as_it_should(autojump_clock: MockClock) -> None:
     del autojump_clock
-    stage = Stage(("server.kill", 5, 0), ("server.pause", 8, 1.5), ("server.restart", 12, 2), ("redis.down", 5, 3))
+    stage = Stage(("server.pause", 8, 1.5), ("server.kill", 5, 0), ("server.restart", 12, 2), ("redis.down", 5, 3))
     await stage.play()
     assert stage.server.done == [
         ("kill", 5.0),
