@@ -179,13 +179,17 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class News(msgspec.Struct, frozen=True):
-    """The next groups after a place, and how far the journal goes; `position` and `strict` as in `Place`."""
+    """The next groups after a place, and how far the journal goes; `position` and `strict` as in `Place`.
+
+    `own` is where the caller's own group came, if it has just appended one and its answer was not lost.
+    """
 
     groups: Sequence[Group]
     position: int
     strict: int
     journal_bytes: int
     snapshot_bytes: int
+    own: int = 0
 
 
 class Kept(msgspec.Struct, frozen=True):

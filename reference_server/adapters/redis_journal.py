@@ -293,7 +293,8 @@ def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _news(answer: Sequence[Any]) -> News:
     position, strict, journal_bytes, snapshot_bytes = (int(value) for value in answer[1:5])
-    return News([_group(entry) for entry in answer[6]], position, strict, journal_bytes, snapshot_bytes)
+    groups = [_group(entry) for entry in answer[6]]
+    return News(groups, position, strict, journal_bytes, snapshot_bytes, int(answer[5] or 0))
 
 
 def _group(entry: Sequence[Any]) -> Group:

@@ -2,7 +2,7 @@
 -- KEYS: 3 the turn, 4 the last that this instance had appended. ARGV: 5 the name of the turn, 6 the group, 7 whether it
 -- is strict (1 or 0), 8 bytes past which the journal takes no more, 9 how long 4 is of use (s).
 if redis.call('GET', KEYS[4]) == ARGV[5] then
-  return news('done')
+  return news('')
 end
 local status = standing()
 if status ~= 'ok' then

@@ -113,10 +113,9 @@ class Sharer:
                 if not self.ready:
                     await self._load()
                 else:
-                    async with self._one:
-                        await self._read_on(SHARED_WAIT_SECONDS)
-                    await self._compact()
-                self._tell("")
+                    await self._tick()
+                if self.ready:
+                    self._tell("")
             except SharedLost:
                 self._lose(clean=self._clean)
             except SharedDown as error:
@@ -146,9 +145,10 @@ class Sharer:
         for start in range(0, len(cases), SHARED_BATCH_MAX):
             some = cases[start : start + SHARED_BATCH_MAX]
             try:
-                if self.ready:
-                    async with self._one:
+                async with self._one:
+                    if self.ready:
                         await self._decide(some, trio.current_time() + SHARED_WAIT_SECONDS)
+                        self._tell("")
             except SharedLost:
                 self._lose(clean=self._clean)
             except SharedDown as error:
@@ -249,7 +249,7 @@ class Sharer:
             case.reply = reply
         if changes:
             self._ahead = turn
-            self._reached = news.position
+            self._reached = news.own
         await self._apply(news, until - trio.current_time())
 
     def _change(self, cases: Sequence[_Case]) -> tuple[list[tuple[_Case, Reply]], list[tuple[object, ...]]]:
@@ -306,12 +306,14 @@ class Sharer:
             self._due = news.journal_bytes > enough
         return complete
 
-    async def _compact(self) -> None:
-        """Write a snapshot where it is time for one. Any instance may: the second of two does nothing."""
-        if not self._due or self._ahead:
-            return
-        place, size = self._place, self._compactable
-        pieces = list(snapshot(self._api.state, self._clock.now(), place.founded))
+    async def _tick(self) -> None:
+        """Read on, and write a snapshot where it is time for one. Any instance may: the second of two does nothing."""
+        async with self._one:
+            await self._read_on(SHARED_WAIT_SECONDS)
+            if not self._due or self._ahead:
+                return
+            place, size = self._place, self._compactable
+            pieces = list(snapshot(self._api.state, self._clock.now(), place.founded))
         try:
             await self._journal.compact(place, pieces, size)
         except SharedLost:
