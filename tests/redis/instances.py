@@ -50,15 +50,18 @@ async def instance(
     fresh: bool = True,
     password: str = "",
     wait_seconds: float = PATIENCE_SECONDS,
+    connects: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Instance]:
-    """Run one instance against the Redis at a port; it has tried to connect once when this begins."""
+    """Run one instance against the Redis at a port; it is connected when this begins, or has tried once."""
     link = RedisLink("127.0.0.1", port, password, SCRIPTS, wait_seconds=wait_seconds)
     clock = SetClock()
     nonces = RedisNonces(link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh)
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         nursery.start_soon(nonces.run)
+        if connects:
+            await until(lambda: link.up)
         yield Instance(nonces, link, clock)
         nursery.cancel_scope.cancel()
 

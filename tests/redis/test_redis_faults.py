@@ -181,7 +181,7 @@ async def test_a_redis_that_dies_is_unavailable_in_time() -> None:
 async def test_a_redis_that_is_down_at_the_start_is_waited_for() -> None:
     async with redis_server() as redis:
         await redis.kill()
-        async with instance(redis.port) as a:
+        async with instance(redis.port, connects=False) as a:
             await _fails_closed(a, "n")
             await redis.start()
             await until(lambda: a.nonces.sharing)
@@ -321,7 +321,7 @@ async def test_a_redis_that_was_put_back_to_an_earlier_state_is_not_trusted() ->
 
 async def test_a_redis_that_evicts_nonces_is_not_used() -> None:
     evicting = (*MEMORY_ONLY, "--maxmemory", "50mb", "--maxmemory-policy", "volatile-lru")
-    async with redis_server(*evicting) as redis, instance(redis.port) as a:
+    async with redis_server(*evicting) as redis, instance(redis.port, connects=False) as a:
         assert await a.reserve_one("n") is UNAVAILABLE
         assert await redis.says("CONFIG", "SET", "maxmemory-policy", "noeviction") == "OK"
         await until(lambda: a.nonces.sharing)
@@ -332,7 +332,7 @@ async def test_a_redis_that_evicts_nonces_is_not_used() -> None:
 async def test_a_node_of_a_redis_cluster_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """A batch may span its slots, and what one node lost would not show on another."""
     bus = ("--cluster-enabled", "yes", "--cluster-port", str(RedisServer.free_port()))
-    async with redis_server(*MEMORY_ONLY, *bus) as redis, instance(redis.port) as a:
+    async with redis_server(*MEMORY_ONLY, *bus) as redis, instance(redis.port, connects=False) as a:
         assert await a.reserve_one("n") is UNAVAILABLE
     assert "node of a Redis Cluster" in caplog.text
 
@@ -369,7 +369,7 @@ async def test_the_password_opens_redis_and_is_never_logged(given: str, caplog: 
     password = {"the right one": "open-sesame-42", "a wrong one": "open-sesame-43", "none": ""}[given]
     async with redis_server(*MEMORY_ONLY) as redis:
         await redis.says("CONFIG", "SET", "requirepass", "open-sesame-42")
-        async with instance(redis.port, password=password) as a:
+        async with instance(redis.port, password=password, connects=given == "the right one") as a:
             expected = RESERVED if given == "the right one" else UNAVAILABLE
             assert await a.reserve_one("n") is expected
     assert "open-sesame" not in caplog.text

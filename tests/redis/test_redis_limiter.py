@@ -13,7 +13,7 @@ from reference_server.adapters.redis_limiter import SCRIPTS, RedisLimiter
 from reference_server.adapters.redis_link import RedisLink
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.settings import Settings
-from tests.redis.instances import PATIENCE_SECONDS
+from tests.redis.instances import PATIENCE_SECONDS, until
 from tests.redis.redis_servers import proxy_to, redis_server
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ async def limiter(
     settings = Settings(redis_rate_limit_max_requests=most, redis_rate_limit_window_seconds=window_seconds)
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
+        await until(lambda: link.up)
         yield RedisLimiter(link, settings)
         nursery.cancel_scope.cancel()
 
