@@ -23,7 +23,7 @@ from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
 from reference_server.operations import Api
-from reference_server.ports import JournalError
+from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.state_file import StateFileError, StatusRecord
@@ -137,6 +137,30 @@ def share_state(api: Api, entropy: Entropy) -> None:
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
 
+async def _check_alike(api: Api, entropy: Entropy) -> None:
+    """Look whether the instances that share the state already are set up like this one. Raises SettingsError.
+
+    A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
+    """
+    from reference_server.adapters import redis_journal, redis_nonces  # noqa: PLC0415 - as in `share`
+
+    link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
+    digest = api.state.signer.fingerprint(api.settings.api_token)
+    journal = redis_journal.RedisJournal(link, api.settings, entropy, SystemClock(), digest)
+    problem = ""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(link.run)
+        try:
+            await journal.standing()
+        except redis_journal.SharedMismatch as error:
+            problem = str(error)
+        except SharedDown:
+            pass
+        nursery.cancel_scope.cancel()
+    if problem:
+        raise SettingsError(f"HATCHFARM_SHARED_STATE: {problem}")
+
+
 def _link(settings: Settings, scripts: Sequence[Script]) -> RedisLink:
     from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - as in `share`
 
@@ -163,6 +187,8 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
     entropy = SystemEntropy()
     try:
         api = make_api(environ, entropy)
+        if api.settings.shared_state:
+            trio.run(_check_alike, api, entropy)
     except SettingsError as error:
         return _fail(str(error))
     problem = ""

@@ -1,0 +1,255 @@
+"""What must hold of instances that share all state when one of them, or Redis, fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+
+from reference_server.adapters.redis_journal import GROUPS, META, TURN
+from reference_server.limits import SHARED_TURN_SECONDS
+from reference_server.wire.values import Request
+from tests.http.twins import OWNER, as_owner
+from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
+from tests.shared_state.members import HEALTH, PATIENCE_SECONDS, POLL_SECONDS, enrol_at, members, revocation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reference_server.ports import News, Place
+    from reference_server.wire.values import Reply
+    from tests.shared_state.members import Member
+
+SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)
+REFUSED_SECONDS = 0.25
+
+
+def registration(name: str) -> Request:
+    """Register a machine of owner `ada`."""
+    return as_owner("/machines/register", {"owner_id": "ada", "name": name})
+
+
+async def names_at(one: Member) -> list[str]:
+    """Give the names of all machines, as the audit tells of them."""
+    events = (await one.audit())["events"]
+    return [event["metadata"]["name"] for event in events if event["type"] == "machine_registered"]
+
+
+def stop_before_giving(one: Member) -> tuple[trio.Event, trio.Event]:
+    """Have an instance stop in its next turn, once all is decided; gives what says so, and what lets it go on."""
+    journal = one.api.shared
+    assert journal is not None
+    give, stopped, go_on = journal.give, trio.Event(), trio.Event()
+
+    async def late(place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
+        journal.give = give  # type: ignore[method-assign]
+        stopped.set()
+        await go_on.wait()
+        return await give(place, turn, changes, strict=strict)
+
+    journal.give = late  # type: ignore[method-assign]
+    return stopped, go_on
+
+
+async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowhere(tmp_path: Path) -> None:
+    """One instance is stopped in its turn; the other has to wait for a turn's time at most, and then goes on."""
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        here, there = [await group.join() for _ in range(2)]
+        await here.served(registration("first"))
+        stopped, go_on = stop_before_giving(here)
+        late: list[Reply] = []
+
+        async def register() -> None:
+            late.append(await here.ask(registration("lost")))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(register)
+            await stopped.wait()
+            began = trio.current_time()
+            await there.served(registration("second"))
+            assert trio.current_time() - began < SHARED_TURN_SECONDS + PATIENCE_SECONDS / 10
+            go_on.set()
+        assert [reply.status for reply in late] == [503]
+        await here.served(registration("third"))
+        assert await names_at(here) == await names_at(there) == ["first", "second", "third"]
+        assert await here.audit() == await there.audit()
+
+
+async def test_an_instance_that_dies_in_its_turn_leaves_nothing_of_it(tmp_path: Path) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        here, there = [await group.join() for _ in range(2)]
+        stopped, go_on = stop_before_giving(here)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.ask, registration("lost"))
+            await stopped.wait()
+            assert await redis.says("EXISTS", TURN) == "1"
+            await there.served(registration("second"))
+            go_on.set()
+        assert await names_at(there) == ["second"]
+
+
+async def test_while_redis_is_down_all_that_needs_it_is_refused_in_time_and_then_all_is_as_before(
+    tmp_path: Path,
+) -> None:
+    """With every write kept nothing was forgotten, so heartbeats are accepted at once."""
+    async with redis_server(*EVERY_WRITE) as redis, members(redis.port, tmp_path) as group:
+        some = [await group.join() for _ in range(2)]
+        machine = await enrol_at(some, "rack 1")
+        assert await some[0].beat(machine, "n1") == 200
+        before = await some[0].audit()
+        await redis.kill()
+        for one in some:
+            for request in (registration("no"), SUMMARY, machine.heartbeat("n2", one.clock.now().wall_ns)):
+                began = trio.current_time()
+                assert (await one.ask(request)).status == 503
+                assert trio.current_time() - began < REFUSED_SECONDS
+            health = await one.ask(HEALTH)
+            assert health.status == 200
+            assert msgspec.json.decode(health.body)["status"] == "degraded"
+        await redis.start()
+        assert [await one.audit() for one in some] == [before] * 2
+        assert (await some[1].served(machine.heartbeat("n1", some[1].clock.now().wall_ns))).status == 401
+        assert (await some[1].served(machine.heartbeat("n2", some[1].clock.now().wall_ns))).status == 200
+        assert msgspec.json.decode((await some[0].ask(HEALTH)).body)["status"] == "healthy"
+
+
+async def test_a_redis_that_hangs_is_refused_for_in_time(tmp_path: Path) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        one = await group.join()
+        await one.served(SUMMARY)
+        redis.pause()
+        for request in (registration("no"), SUMMARY):
+            began = trio.current_time()
+            assert (await one.ask(request)).status == 503
+            assert trio.current_time() - began < REFUSED_SECONDS
+        redis.resume()
+        await one.served(registration("yes"))
+
+
+@pytest.mark.parametrize("options", [MEMORY_ONLY, EVERY_SECOND], ids=["memory only", "every second"])
+async def test_a_redis_that_may_have_forgotten_is_given_the_state_anew(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Nobody can tell which nonces it had, so heartbeats are refused meanwhile; what was acknowledged is all there."""
+    async with redis_server(*options) as redis, members(redis.port, tmp_path) as group:
+        some = [await group.join() for _ in range(3)]
+        machine = await enrol_at(some, "rack 1")
+        assert await some[0].beat(machine, "n1") == 200
+        await some[2].served(revocation(await enrol_at(some, "rack 2")))
+        before = await some[1].audit()
+        await redis.kill()
+        await redis.start()
+        assert [await one.audit() for one in some] == [before] * 3
+        for one in some:
+            assert await one.beat(machine, "n1") in {401, 503}
+            assert await one.beat(machine, "n2") == 503
+        await some[0].served(registration("rack 3"))
+        late = await group.join()
+        assert await names_at(late) == await names_at(some[2]) == ["rack 1", "rack 2", "rack 3"]
+
+
+async def test_a_redis_that_was_emptied_is_given_the_state_anew(tmp_path: Path) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        some = [await group.join() for _ in range(2)]
+        machine = await enrol_at(some, "rack 1")
+        assert await some[0].beat(machine, "n1") == 200
+        assert await redis.says("FLUSHALL") == "OK"
+        await some[0].served(registration("rack 2"))
+        assert await names_at(some[0]) == await names_at(some[1]) == ["rack 1", "rack 2"]
+        assert await some[1].beat(machine, "n1") == 503
+
+
+async def test_the_instance_that_knows_most_founds_a_lost_journal(tmp_path: Path) -> None:
+    """One of two never hears of a registration, because Redis is emptied before it reads on."""
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        knows, lags = [await group.join() for _ in range(2)]
+        await knows.served(registration("first"))
+        await lags.served(SUMMARY)
+        journal = lags.api.shared
+        assert journal is not None
+        read, emptied = journal.read, trio.Event()
+
+        async def late(place: Place, within: float) -> News:
+            await emptied.wait()
+            return await read(place, within)
+
+        journal.read = late  # type: ignore[method-assign]
+        await knows.served(registration("second"))
+        assert await redis.says("FLUSHALL") == "OK"
+        emptied.set()
+        assert await names_at(lags) == await names_at(knows) == ["first", "second"]
+
+
+async def test_what_is_in_redis_survives_all_instances(tmp_path: Path) -> None:
+    """Redis restarts without having kept every write for sure: what it has is more than a new instance has."""
+    async with redis_server(*EVERY_SECOND) as redis, members(redis.port, tmp_path) as group:
+        one = await group.join()
+        await one.served(registration("first"))
+        before = await one.audit()
+        await one.leave()
+        await redis.kill()
+        await redis.start()
+        other = await group.join()
+        assert await other.audit() == before
+
+
+async def test_the_journal_is_compacted_and_whoever_was_away_meanwhile_loads_the_snapshot(tmp_path: Path) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        busy = await group.join(HATCHFARM_JOURNAL_BYTES="4096")
+        away = await group.join()
+        await away.served(SUMMARY)
+        journal = away.api.shared
+        assert journal is not None
+        read, back = journal.read, trio.Event()
+
+        async def late(place: Place, within: float) -> News:
+            await back.wait()
+            return await read(place, within)
+
+        journal.read = late  # type: ignore[method-assign]
+        number = 0
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await redis.says("HGET", META, "snapshot") == "0":
+                await busy.served(registration(f"rack {number}"))
+                number += 1
+        assert int(await redis.says("XLEN", GROUPS)) < number
+        assert int(await redis.says("HGET", META, "bytes")) < 4096
+        assert len((await redis.says("KEYS", "hf:state:snapshot:*")).splitlines()) == 1
+        back.set()
+        assert await away.audit() == await busy.audit()
+        assert await (await group.join()).audit() == await busy.audit()
+
+
+async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_path: Path) -> None:
+    async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
+        one = await group.join()
+        machine = await enrol_at([one], "rack 1")
+        for number in range(4):
+            proxy.cut = 1
+            reply = await one.ask(registration(f"more {number}"))
+            assert reply.status in {201, 503}
+            proxy.cut = 1
+            assert await one.beat(machine, f"n{number}") in {200, 503}
+        other = await group.join(redis.port)
+        shown = await one.audit()
+        assert shown == await other.audit()
+        ids = [event["id"] for event in shown["events"]]
+        assert len(ids) == len(set(ids))
+        names = await names_at(one)
+        assert len(names) == len(set(names))
+
+
+async def test_an_instance_with_another_owner_token_is_refused_the_state(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        await group.join()
+        other = await group.join(HATCHFARM_API_TOKEN="another")
+        assert (await other.ask(SUMMARY)).status == 401
+        headers: Any = (("authorization", "Bearer another"), ("x-owner-id", "ada"))
+        assert (await other.ask(msgspec.structs.replace(SUMMARY, headers=headers))).status == 503
+        with trio.fail_after(PATIENCE_SECONDS):
+            while "give all of them the same" not in caplog.text:  # noqa: ASYNC110 - a log gives no event
+                await trio.sleep(POLL_SECONDS)
