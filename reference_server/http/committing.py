@@ -15,6 +15,7 @@ from reference_server.core.recovery import encode_changes, recover
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import COMMIT_RETRY_SECONDS_MAX
 from reference_server.ports import JournalError
+from reference_server.wire.exposition import Figure
 from reference_server.wire.state_file import StateFileError
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ class Committer:
         self._wanted = trio.Event()
         self._rest = trio.Event()
         self._rest.set()
+        self._commits = self._snapshots = 0
+        api.state.more_figures.append(self._figures)
+
+    def _figures(self) -> list[Figure]:
+        return [
+            Figure("hatchfarm_state_durable", "1 while changes can be made durable.", not self._failed),
+            Figure("hatchfarm_state_commits_total", "Groups of changes made durable.", self._commits, counts=True),
+            Figure("hatchfarm_state_snapshots_total", "Snapshots put in place.", self._snapshots, counts=True),
+        ]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Do what a commit leaves to be done, one thing after the other, until cancelled."""
@@ -83,6 +93,7 @@ class Committer:
             return False
         finally:
             self._api.committing = False
+        self._commits += 1
         if begun:
             await self._turn()
         return True
@@ -118,6 +129,7 @@ class Committer:
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
             return False
+        self._snapshots += publish
         return publish
 
     async def _mend(self) -> None:
@@ -125,12 +137,14 @@ class Committer:
         state = self._api.empty_state()
         while True:
             try:
-                await trio.to_thread.run_sync(recover, state, self._journal, self._clock.now())
-                break
+                recovered = await trio.to_thread.run_sync(recover, state, self._journal, self._clock.now())
+                if not recovered.fresh:
+                    break
+                _log.error("What is durable is not there any more: bring the state file and its journal back")
             except (JournalError, StateFileError) as error:
                 _log.error("What is durable cannot be read: %s", error)
-                await trio.sleep(COMMIT_RETRY_SECONDS_MAX)
-                state = self._api.empty_state()
+            await trio.sleep(COMMIT_RETRY_SECONDS_MAX)
+            state = self._api.empty_state()
         state.changes, state.frozen = [], True
         self._api.state, self._api.unusable = state, False
         pause_seconds = RETRY_SECONDS

@@ -158,15 +158,24 @@ async def test_a_commit_that_fails_refuses_all_that_waited_and_undoes_it(kept: K
         assert error_of(await ask(server, beat)) == PERSISTENCE_FAILED
         assert error_of(await ask(server, WRONG)) == PERSISTENCE_FAILED, "a refusal is audited, which is a change"
         assert msgspec.json.decode((await ask(server, HEALTH)).body)["status"] == "degraded"
+        assert await figure(server, "hatchfarm_state_durable") == 0
         shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
         assert shown == before, "reading goes on, without what was refused"
         kept.journal.failures = 0
         await until_healthy(server)
+        assert await figure(server, "hatchfarm_state_durable") == 1
+        assert await figure(server, "hatchfarm_state_snapshots_total") == 1
         assert (await ask(server, beat)).status == 200, "its nonce was not burnt"
         assert (await ask(server, beat)).status == 401
         assert (await ask(server, REGISTRATION)).status == 201
         shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
     assert kept.durable() == shown
+
+
+async def figure(server: Server, name: str) -> float:
+    text = (await ask(server, Request("GET", "/metrics", headers=OWNER))).body.decode()
+    (value,) = [line.split()[1] for line in text.splitlines() if line.startswith(f"{name} ")]
+    return float(value)
 
 
 async def until_usable(api: Api) -> None:
