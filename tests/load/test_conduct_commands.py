@@ -61,6 +61,7 @@ def test_a_plain_scenario_needs_no_conductor() -> None:
             ),
         ),
     ],
+    ids=["load", "processes", "fewer workers than processes", "workers", "one worker", "web", "master", "everything"],
 )  # fmt: skip
 def test_locust_conducts_what_has_users_processes_a_master_or_a_web_page(
     more: str, workers: int | None, master: tuple[str, int] | None, web: int | None, expected: Conduct

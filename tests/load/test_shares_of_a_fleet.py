@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.fleet.clocks import PERFECT
 from simulator.history import History
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.fleet_player import WHOLE, FleetPlayer, Place
@@ -56,6 +57,9 @@ def test_victims_are_machines_that_the_shard_will_have(seed: int, workers: int, 
     for campaign in fleet.campaigns:
         assert campaign.victims
         assert {victim.index for victim in campaign.victims} <= set(range(first, first + each))
+    own = fleet.fleet[:each]
+    right = [machine for machine in own if machine.clock is PERFECT] or own
+    assert len(fleet.campaigns[1].victims) == max(1, round(0.5 * len(right)))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
