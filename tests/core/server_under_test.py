@@ -115,7 +115,7 @@ class Server:
         self.now = Instant(self.now.wall_ns + nanoseconds, self.now.monotonic_ns)
 
     def request(self, request: Request) -> Answer:
-        return _answer(self.api.handle(request, self.now))
+        return as_answer(self.api.handle(request, self.now))
 
     def send(
         self,
@@ -134,7 +134,7 @@ class Server:
 
     def lane(self, worker_id: str, token: str, certificate_id: str, body: bytes) -> Answer:
         """Send a heartbeat by its express entry."""
-        return _answer(self.api.handle_heartbeat(worker_id, token, certificate_id, body, "127.0.0.1", self.now))
+        return as_answer(self.api.handle_heartbeat(worker_id, token, certificate_id, body, "127.0.0.1", self.now))
 
     def register(self, owner_id: str = "ada") -> Machine:
         body = {"owner_id": owner_id, "name": "a machine"}
@@ -178,5 +178,5 @@ class Server:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def _answer(reply: Reply) -> Answer:
+def as_answer(reply: Reply) -> Answer:
     return Answer(reply.status, dict(reply.headers), reply.body)
