@@ -60,12 +60,13 @@ JSON_MAX_DEPTH = 64
 
 REDIS_WAIT_SECONDS = 0.2
 """How long Redis is waited for in all: failing closed takes 250 ms at most (contract §6)."""
-REDIS_ATTEMPT_SECONDS = 0.1
+REDIS_ATTEMPT_SECONDS = 0.13
 """How long one attempt waits, so that a lost answer leaves time to connect anew and ask again."""
 REDIS_GRACE_TURNS = 10
 """Turns of the event loop in which an answer may still be read when its time is over: enough for one that has come."""
-REDIS_CONNECT_SECONDS = 1.0
-"""How long connecting may take, and each exchange before a connection is used. Whoever asks does not wait that long."""
+REDIS_CONNECT_SECONDS = 3.0
+"""How long connecting may take, and each exchange before a connection is used: long, as a server that is busy refusing
+takes many turns to connect, and whoever asks does not wait for it. One that hangs goes on with it as it wakes."""
 REDIS_RECONNECT_PAUSE_SECONDS = 0.1
 """Between two attempts to connect while Redis is down: it heals within about this time, and costs it ten a second."""
 REDIS_TICK_SECONDS = 1.0
