@@ -78,14 +78,14 @@ def _set_up(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     if lifeline := os.environ.pop(LIFELINE_VARIABLE, ""):
         end_with(int(lifeline))
+    control = None
     if not isinstance(runner, WorkerRunner):
-        control = None
         if descriptor := os.environ.pop(CONTROL_VARIABLE, ""):
             control = ControlSocket(int(descriptor))
         order = control.first() if control is not None else _own_order(environment)
         _follow(environment, MasterNode(environment, order, control), order)
     if not isinstance(runner, MasterRunner):
-        WorkerNode(environment, token)
+        WorkerNode(environment, token, token_given=bool(lifeline) or control is not None)
 
 
 def _own_order(environment: Environment) -> Order:

@@ -17,8 +17,8 @@ from gevent.event import Event
 from locust.exception import StopUser
 
 from simulator.fleet.grants import GrantError
-from simulator.fleet.requests import EVENT_OF, call_of, learn, note
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History
+from simulator.fleet.requests import EVENT_OF, ApiCall, call_of, learn, note, owner_headers
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
@@ -33,13 +33,12 @@ if TYPE_CHECKING:
     from locust.env import Environment
 
     from simulator.fleet.machine import Action, Machine
-    from simulator.fleet.requests import ApiCall
     from simulator.load.messages import Begin
     from simulator.worlds.answers import HttpAnswer
     from simulator.worlds.target import Target
 
 READ_BYTES = 65_536
-BAD_REQUEST, SERVER_ERROR = 400, 500
+BAD_REQUEST, UNAUTHORIZED, SERVER_ERROR = 400, 401, 500
 
 
 class OwnersPart:
@@ -111,6 +110,21 @@ class OwnerSession:
         sock, self._socket = self._socket, None
         if sock is not None:
             sock.close()
+
+    def is_refused(self) -> bool:
+        """Say whether the target refuses this process's owner token, asked once and beside the history."""
+        target = self.part.target
+        try:
+            answer = self._exchange(
+                ApiCall(Operation.OTHER, "GET", "/workers/summary", owner_headers(target.token, None)).message(
+                    target.authority
+                )
+            )
+        except (OSError, GarbageError):
+            return False
+        finally:
+            self.close()
+        return answer.status == UNAUTHORIZED
 
     def call(self, call: ApiCall, name: str = "", machine: Machine | None = None) -> HttpAnswer | None:
         """Send a call; None when no whole answer came. `name` is its line in the statistics, if not the operation's."""

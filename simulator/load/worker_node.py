@@ -15,7 +15,7 @@ from simulator.load.bridge import ShardBridge
 from simulator.load.host_clock import read_boot_id, read_network_host
 from simulator.load.messages import Begin, pack, unpack
 from simulator.load.mix import USERS
-from simulator.load.owners import OwnersPart
+from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.target import parse_target
@@ -37,9 +37,13 @@ _log = logging.getLogger("hatchfarm")
 
 
 class WorkerNode:
-    """One worker's side of a test. Users find it with `node_of`."""
+    """One worker's side of a test. Users find it with `node_of`.
 
-    def __init__(self, environment: Environment, token: str) -> None:
+    `token_given` says that the token is the conductor's own, and so needs no asking whether the target takes it.
+    """
+
+    def __init__(self, environment: Environment, token: str, *, token_given: bool) -> None:
+        self._token_given = token_given
         self._environment = environment
         self._token = token
         self._bridge: ShardBridge | None = None
@@ -91,18 +95,22 @@ class WorkerNode:
         self._rates = {USERS[load.user]: load.rate for load in scenario.load}
         order, options = begin.order, scenario.fleet
         prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"
-        self._owners = OwnersPart(
+        owners = self._owners = OwnersPart(
             begin,
             parse_target(order.target, self._token),
             begin.first_machine + options.machines + SHARD_OTHER_MACHINES_MAX,
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],
         )
+        if not self._token_given and OwnerSession(owners, self._environment, 0).is_refused():
+            owners.end()
+            self._lost("the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN")
+            return
         self._finished = False
         self._bridge = ShardBridge(begin, self._report, self._lost)
         self._bridge.change(self._machines)  # users may have been here first
         if order.keep_history:
-            self._owners_reporter = gevent.spawn(self._report_owners, self._owners)
+            self._owners_reporter = gevent.spawn(self._report_owners, owners)
 
     def _launch(self, msg: Any, **_: Any) -> None:
         if self._bridge is not None:
