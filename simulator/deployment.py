@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from simulator.redis_process import RedisError, RedisProcess, own_redis
 from simulator.server_process import ServerProcess, own_server
@@ -17,19 +19,29 @@ if TYPE_CHECKING:
 
     from simulator.scenario.values import ServerOptions
 
-STATE_FILE = "state.json"
+STATE_FILE, KEY_FILE = "state.json", "signing.pem"
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """The processes of a run's own."""
+    """The processes of a run's own: one server or several instances, and perhaps a Redis."""
 
-    server: ServerProcess
+    servers: tuple[ServerProcess, ...]
     redis: RedisProcess | None = None
 
+    @property
+    def server(self) -> ServerProcess:
+        """Give the first instance, which scrapes read and URLs name."""
+        return self.servers[0]
 
-async def begin(kind: str, deployment: Deployment) -> None:
+    @property
+    def other_ports(self) -> tuple[int, ...]:
+        """Give the ports of the other instances."""
+        return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
+
+
+async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
     """Let a scenario's fault begin. Raises ServerError."""
-    server = deployment.server
+    server = deployment.servers[instance]
     match kind:
         case "server.kill":
             await server.kill()
@@ -47,9 +59,9 @@ async def begin(kind: str, deployment: Deployment) -> None:
             await _redis_of(deployment).flush()
 
 
-async def mend(kind: str, deployment: Deployment) -> None:
+async def mend(kind: str, deployment: Deployment, instance: int = 0) -> None:
     """Let a scenario's fault be over. Raises ServerError."""
-    server = deployment.server
+    server = deployment.servers[instance]
     match kind:
         case "server.kill" | "server.restart":
             await server.start()
@@ -83,8 +95,20 @@ async def own_deployment(
         if options.redis:
             redis = await stack.enter_async_context(own_redis())
             settings["REDIS_ADDR"] = redis.address
-        if options.durable:
-            folder = stack.enter_context(TemporaryDirectory(prefix="hatchfarm-state-"))
-            settings["HATCHFARM_STATE_FILE"] = str(Path(folder) / STATE_FILE)
-        server = await stack.enter_async_context(own_server(settings, token, not_inherited))
-        yield Deployment(server, redis)
+        if options.durable or options.instances > 1:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-state-")))
+            settings |= _shared(folder) if options.instances > 1 else {"HATCHFARM_STATE_FILE": str(folder / STATE_FILE)}
+        servers = [
+            await stack.enter_async_context(own_server(settings, token, not_inherited))
+            for _ in range(options.instances)
+        ]
+        yield Deployment(tuple(servers), redis)
+
+
+def _shared(folder: Path) -> dict[str, str]:
+    """Give the settings by which instances act as one, and make the key that they all sign with."""
+    key = folder / KEY_FILE
+    key.touch(mode=0o600)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key.write_bytes(pem)
+    return {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": str(key)}

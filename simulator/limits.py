@@ -12,6 +12,8 @@ SEED_MAX = (1 << 63) - 1
 ATTACK_RATE_MAX = 10_000
 STATUSES_READ_MAX = 20_000
 """Machines whose status is read after a fault: forty pages, and hardly a second of a server's time."""
+INSTANCES_MAX = 16
+"""Servers of one run: more than any machine that plays the fleet as well has cores for."""
 FAULTS_MAX = 100
 """Each costs a server a second or so, in which a run proves nothing else."""
 ATTACKS_MAX = 200

@@ -212,11 +212,12 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             server, url = deployment.server, deployment.server.url
             sides = await _side_servers(request, stack, url)
         target = parse_target(url, request.token)
-        if deployment is not None:
-            faults = FaultPlayer(scenario, deployment, target, outcome.history)
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
+        if deployment is not None:
+            target = msgspec.structs.replace(target, others=deployment.other_ports)
+            faults = FaultPlayer(scenario, deployment, target, outcome.history)
         _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
         if server is None:
             outcome.stale_seconds = await stale_seconds_of(target)
@@ -224,8 +225,8 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             outcome.clock = clock_facts(await read_target_clock(target))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
-            if server is not None:
-                nursery.start_soon(_until_death, server, outcome, nursery.cancel_scope)
+            for one in () if deployment is None else deployment.servers:
+                nursery.start_soon(_until_death, one, outcome, nursery.cancel_scope)
             clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
             with _own_failure_noted(outcome):
                 await _play(request, outcome, target, sides, clock_offset_ns, faults)

@@ -76,6 +76,7 @@ def facts_of(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
-        durable=scenario.server.durable,
+        durable=scenario.server.durable or scenario.server.instances > 1,
+        instances=scenario.server.instances,
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
     )

@@ -63,14 +63,16 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     """
     if not facts.rate_limit_refill_per_second or not facts.rate_limit_burst:
         return Verdict("limits", Status.INCONCLUSIVE, "The server's rate limit is not known.")
-    bucket = _Bucket(facts.rate_limit_burst, facts.rate_limit_refill_per_second)
+    # A client has a bucket at each instance, and nobody knows which one it asked.
+    instances = facts.instances
+    bucket = _Bucket(facts.rate_limit_burst * instances, facts.rate_limit_refill_per_second * instances)
     rows = history.rows()
     refused = rows["status"] == TOO_MANY
     passed = _passed(rows)
     # A new process begins with full buckets.
     life = life_of(history, rows["sent_ns"])
     findings = [one for number in np.unique(life) for one in _too_many(rows[passed & (life == number)], bucket)]
-    if facts.only_client:
+    if facts.only_client and instances == 1:
         # What a client used that no row tells of it used after this.
         findings += _too_few(rows, refused & (rows["answered_ns"] < unknown_from_ns(history)), bucket)
     findings.sort(key=lambda finding: finding.at_ns)

@@ -300,6 +300,7 @@ class Conductor:
             self._onboarding.policies,
             self._clock_offset_ns,
             sides={name: side.url for name, side in self._sides.items()},
+            others=self._target.others,
         )
 
 

@@ -24,7 +24,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
 
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
-    own, by the attack's name.
+    own, by the attack's name; `others` the ports of further instances of the target.
     """
 
     scenario: str
@@ -35,6 +35,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     clock_offset_ns: int = 0
     keep_history: bool = True
     sides: dict[str, str] = {}
+    others: tuple[int, ...] = ()
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

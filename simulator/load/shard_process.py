@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import trio
 
@@ -70,7 +71,7 @@ class ShardProcess:
         self._player = FleetPlayer(
             scenario,
             order.seed,
-            parse_target(order.target, token),
+            msgspec.structs.replace(parse_target(order.target, token), others=order.others),
             self._history,
             self._progress,
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",

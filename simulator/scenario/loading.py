@@ -207,8 +207,11 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _attack_problems(scenario)
     yield from _load_problems(scenario)
     yield from _fault_problems(scenario)
-    if scenario.server.instances != 1:
-        yield "server.instances", "this version runs one instance: remove it"
+    if scenario.server.instances > 1:
+        if not scenario.server.redis:
+            yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
+        if scenario.server.durable:
+            yield "server.durable", "several instances keep their state in Redis: remove it"
     for metric, expressions in scenario.thresholds.items():
         for expression in expressions:
             try:
@@ -251,7 +254,9 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if fault.kind not in FAULTS:
             yield f"{place}.kind", f"unknown fault {fault.kind!r}; {_nearest(fault.kind, FAULTS)}"
             continue
-        if fault.subject == "redis" and not scenario.server.redis:
+        if fault.instance and (fault.subject == "Redis" or fault.instance >= scenario.server.instances):
+            yield f"{place}.instance", f"there are {scenario.server.instances} servers, counted from 0"
+        if fault.subject == "Redis" and not scenario.server.redis:
             yield f"{place}.kind", "the run has no Redis: write `redis = true` in [server]"
         if fault.kind == "disk.full" and not scenario.server.durable:
             yield f"{place}.kind", "the server writes no file: write `durable = true` in [server]"
@@ -262,7 +267,7 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if fault.at_ns + fault.duration_ns >= scenario.duration_ns:
             yield f"{place}.at", "is not over before the run ends"
         if fault.at_ns < free_ns.get(fault.subject, 0):
-            yield f"{place}.at", f"begins before the {fault.subject}'s fault before it is over"
+            yield f"{place}.at", f"begins while another fault of {fault.subject} lasts"
         free_ns[fault.subject] = fault.at_ns + fault.duration_ns
 
 

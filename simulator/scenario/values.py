@@ -74,7 +74,10 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ServerOptions(_Table, frozen=True, kw_only=True):
     """The server a run starts for itself; with `--target` none, and the settings say how the target must be set up."""
 
-    instances: Annotated[int, Meta(ge=1, description="Servers to start; this version runs one.")] = 1
+    instances: Annotated[
+        int,
+        Meta(ge=1, le=limits.INSTANCES_MAX, description="Servers to start, which share all state through Redis."),
+    ] = 1
     redis: Annotated[bool, Meta(description="Start a redis-server for it, and keep nonces there.")] = False
     durable: Annotated[
         bool, Meta(description="Let it keep its state in a file of the run's own, so that a restart forgets nothing.")
@@ -221,10 +224,12 @@ class FaultOptions(_Table, frozen=True, kw_only=True):
         name="duration", default_factory=Duration
     )
 
+    instance: Annotated[int, Meta(ge=0, description="Which server it happens to, counted from 0.")] = 0
+
     @property
     def subject(self) -> str:
         """Name what it happens to: two faults of one subject must not overlap."""
-        return "redis" if self.kind.startswith("redis.") else "server"
+        return "Redis" if self.kind.startswith("redis.") else f"server {self.instance}"
 
 
 class Scenario(_Table, frozen=True, kw_only=True):

@@ -79,11 +79,11 @@ class Backstage:
 
     async def disturb(self, kind: str, instance: int) -> None:
         """Let a fault begin. Raises ServerError."""
-        await begin(kind, Deployment(self._servers[instance], self._redis))
+        await begin(kind, Deployment(tuple(self._servers), self._redis), instance)
 
     async def mend(self, kind: str, instance: int) -> None:
         """Let a fault be over. Raises ServerError."""
-        await mend(kind, Deployment(self._servers[instance], self._redis))
+        await mend(kind, Deployment(tuple(self._servers), self._redis), instance)
 
     async def spread(self) -> None:
         """Start the other instances from what the first has kept. Raises ServerError."""

@@ -12,7 +12,7 @@ from simulator.fleet.requests import ApiCall
 from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer
-from simulator.worlds.target import Target, bound_socket
+from simulator.worlds.target import Target, bound_socket, port_of, source_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,12 +50,16 @@ def cause_of(error: BaseException, target: Target) -> str:
 
 
 class ControlConnection:
-    """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout."""
+    """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
+
+    Of several instances it stays with one, which its address decides, while that can be reached.
+    """
 
     def __init__(self, target: Target, source: str | None) -> None:
         self._target = target
         self._source = source
         self._stream: trio.abc.Stream | None = None
+        self._turn = source_number(source)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,9 +82,10 @@ class ControlConnection:
         target = self._target
         sock = trio.socket.from_stdlib_socket(bound_socket(target, self._source))
         try:
-            await sock.connect((target.address, target.port))
+            await sock.connect((target.address, port_of(target, self._turn)))
         except BaseException:
             sock.close()
+            self._turn += 1  # another instance may be there
             raise
         stream: trio.abc.Stream = trio.SocketStream(sock)
         if target.tls is not None:

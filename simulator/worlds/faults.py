@@ -32,7 +32,7 @@ class FaultPlayer:
 
     def __init__(self, scenario: Scenario, deployment: Deployment, target: Target, history: History) -> None:
         self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
-        self._durable = scenario.server.durable
+        self._durable = scenario.server.durable or scenario.server.instances > 1
         self._deployment = deployment
         self._target = target
         self._history = history
@@ -58,7 +58,7 @@ class FaultPlayer:
         problem = ""
         try:
             try:
-                await begin(fault.kind, self._deployment)
+                await begin(fault.kind, self._deployment, fault.instance)
             finally:
                 began_to_ns = now()
             await trio.sleep(fault.duration_ns / SECOND_NS)
@@ -68,7 +68,7 @@ class FaultPlayer:
             with trio.CancelScope(shield=True):
                 ended_from_ns = now()
                 try:
-                    await mend(fault.kind, self._deployment)
+                    await mend(fault.kind, self._deployment, fault.instance)
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(

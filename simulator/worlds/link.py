@@ -32,12 +32,13 @@ BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING
 class Link:
     """One long-lived connection and the request it waits for: a machine's own, or an attacker's.
 
-    `number` is its address's in the history; `certificate` and `consent` are those of the request.
+    `number` is its address's in the history; `certificate` and `consent` are those of the request. `turn` says which of
+    several instances it goes to next.
     """
 
     __slots__ = (
-        "campaign", "certificate", "consent", "expected", "machine", "made_ns", "nonce", "number", "planned_ns",
-        "received", "request", "sent_ns", "sock", "source", "state", "subject",
+        "answers", "campaign", "certificate", "consent", "expected", "machine", "made_ns", "nonce", "number",
+        "planned_ns", "received", "request", "sent_ns", "sock", "source", "state", "subject", "turn",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -57,6 +58,8 @@ class Link:
         self.certificate = NONE
         self.consent = NONE
         self.subject = NO_MACHINE if machine is None else machine.index
+        self.turn = self.number
+        self.answers = 0
 
     def expects(self, now_ns: int) -> Answer:
         """Say what a correct server answers to the request by now."""

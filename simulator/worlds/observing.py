@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import trio
 
@@ -41,7 +42,8 @@ class Observer:
         owner_ids: Collection[str],
     ) -> None:
         self._scenario = scenario
-        self._target = target
+        # Uptime and counters are each instance's own.
+        self._target = msgspec.structs.replace(target, others=())
         self._history = history
         self._progress = progress
         self._now = now

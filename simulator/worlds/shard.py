@@ -25,7 +25,7 @@ from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbea
 from simulator.worlds.control import cause_of
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
-from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
+from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,8 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 RANDOM_POOL = 4096
 JITTER_DIGITS = 8192
+MOVE_AFTER_ANSWERS = 5
+"""How often a machine is answered before it moves on to another of several instances."""
 
 
 def shots_of(campaign: Campaign) -> ShotAttack:
@@ -253,10 +255,11 @@ class Shard:
     def _connect(self, link: Link) -> None:
         target = self._target
         link.sent_ns = self._now()
+        link.turn += 1
         try:
             link.sock = bound_socket(target, link.source)
             with suppress(BlockingIOError):
-                link.sock.connect((target.address, target.port))
+                link.sock.connect((target.address, port_of(target, link.turn)))
         except OSError as error:
             self._lost(link, cause_of(error, target))
             return
@@ -336,7 +339,8 @@ class Shard:
         expected = link.expects(now_ns)
         got = classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
-        if not answer.keep:
+        link.answers += 1
+        if not answer.keep or (self._target.others and link.answers % MOVE_AFTER_ANSWERS == 0):
             self._drop(link)
         if machine is None:
             progress.attacked(got, expected)

@@ -48,6 +48,8 @@ class Target(msgspec.Struct, frozen=True):
     token: str
     own_addresses: bool
     tls: ssl.SSLContext | None = None
+    others: tuple[int, ...] = ()
+    """Ports of further instances at the same address, which are the same server to all who ask."""
 
     def __repr__(self) -> str:
         """Hide the token."""
@@ -62,6 +64,11 @@ class Target(msgspec.Struct, frozen=True):
     def authority(self) -> str:
         """Give host and port as the `Host` header has them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def port_of(target: Target, turn: int) -> int:
+    """Give the port of one instance after the other, as turns count up; always the same where there is one."""
+    return (target.port, *target.others)[turn % (1 + len(target.others))]
 
 
 def parse_target(url: str, token: str) -> Target:

@@ -63,7 +63,7 @@ class Stage:
             text += FAULT.format(kind, at) + (f'duration = "{length}s"\n' if length else "")
         self.server, self.redis = StandIn(problem), StandIn(at_once=frozenset({"pause", "resume"}))
         self.history = History()
-        deployment = Deployment(cast("Any", self.server), cast("Any", self.redis))
+        deployment = Deployment((cast("Any", self.server),), cast("Any", self.redis))
         self.player = FaultPlayer(parse_scenario(text), deployment, TARGET, self.history)
 
     async def play(self) -> None:

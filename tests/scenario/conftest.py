@@ -77,6 +77,7 @@ share = 1
 
 [[faults]]
 kind = "server.pause"
+instance = 0
 at = "3s"
 duration = "500ms"
 

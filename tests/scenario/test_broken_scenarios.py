@@ -230,7 +230,7 @@ BROKEN = (
            add=FAULT.replace('"1s"', '"10s"')),
     Broken("a fault that outlasts the run", "line 9: faults[0].at: is not over before the run ends",
            add=FAULT + 'duration = "9s"\n'),
-    Broken("faults that overlap", "line 13: faults[1].at: begins before the server's fault before it is over",
+    Broken("faults that overlap", "line 13: faults[1].at: begins while another fault of server 0 lasts",
            add=FAULT + 'duration = "3s"\n' + FAULT.replace("1s", "2s")),
     Broken("faults of a Redis that is none", "line 8: faults[0].kind: the run has no Redis: write `redis = true` in "
            "[server]", add=FAULT.replace("server.kill", "redis.flush")),
@@ -244,8 +244,14 @@ BROKEN = (
            "write `redis = true` in [server] in its place", add=settings('REDIS_ADDR = "127.0.0.1:6379"')),
     Broken("load", "line 7: load[0].stages: missing; add it to [load[0]]",
            add='[[load]]\nuser = "owner-dashboard"\n', shape=True),
-    Broken("two servers", "line 8: server.instances: this version runs one instance: remove it",
-           add="[server]\ninstances = 2\n"),
+    Broken("two servers that share nothing", "line 8: server.instances: they share their state through Redis: "
+           "write `redis = true` in [server]", add="[server]\ninstances = 2\n"),
+    Broken("two servers with files", "line 10: server.durable: several instances keep their state in Redis: remove it",
+           add="[server]\ninstances = 2\nredis = true\ndurable = true\n"),
+    Broken("too many servers", "line 8: server.instances: expected int <= 16 (it is 17)",
+           add="[server]\ninstances = 17\n", shape=True),
+    Broken("a fault of a server that is none", "line 10: faults[0].instance: there are 1 servers, counted from 0",
+           add=FAULT + "instance = 1\n"),
 )  # fmt: skip
 
 
