@@ -102,5 +102,7 @@ SHARED_SNAPSHOT_BYTES_MAX = 256 * 1024 * 1024
 """A snapshot in Redis: 100,000 machines with their events. Writing it takes a second or two, and as much memory."""
 SHARED_JOURNAL_BYTES_MAX = 512 * 1024 * 1024
 """Groups in Redis; past it nothing may be changed until a snapshot takes their place: Redis must not run full."""
+SHARED_COMPACTION_SECONDS = 10
+"""How long no other snapshot is begun after one was: no two instances write the same, nor one in vain all the time."""
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""

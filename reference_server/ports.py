@@ -267,6 +267,10 @@ class SharedJournal(Protocol):
         """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
         ...
 
+    async def may_compact(self) -> bool:
+        """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
+        ...
+
     async def compact(self, place: Place, pieces: Iterable[bytes], journal_bytes: int) -> None:
         """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
         ...

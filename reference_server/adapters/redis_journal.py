@@ -27,6 +27,7 @@ from reference_server.adapters.redis_link import RedisDown, Script
 from reference_server.adapters.redis_nonces import RedisNonces
 from reference_server.limits import (
     REDIS_BATCH_MAX,
+    SHARED_COMPACTION_SECONDS,
     SHARED_ELECTION_SECONDS,
     SHARED_FOUNDING_SECONDS,
     SHARED_GROUPS_AT_ONCE,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 
 META, GROUPS = "hf:state", "hf:state:groups"
 TURN, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
-CANDIDATES = "hf:state:candidates"
+CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 
 
@@ -75,7 +76,8 @@ def _script(name: str, before: str = "") -> Script:
 
 _READ, _TAKE, _GIVE, _ELECT, _KEEP = (_script(name) for name in ("read", "take", "give", "elect", "keep"))
 _ACCEPT = _script("accept", f"local function reserve(KEYS, ARGV)\n{_text('nonces')}end\n")
-SCRIPTS = (_READ, _TAKE, _GIVE, _ACCEPT, _ELECT, _KEEP)
+_RELEASE = Script(_text("journal_release"))
+SCRIPTS = (_READ, _TAKE, _GIVE, _ACCEPT, _RELEASE, _ELECT, _KEEP)
 
 
 class SharedMismatch(SharedDown):
@@ -84,6 +86,8 @@ class SharedMismatch(SharedDown):
 
 class JournalledNonces(RedisNonces):
     """Nonces that are reserved together with appending what their heartbeats change."""
+
+    _release = _RELEASE
 
     def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, instance: str) -> None:
         super().__init__(link, settings, entropy, clock, fresh=False)
@@ -253,6 +257,12 @@ class RedisJournal:
         if epoch:
             self.nonces.trust(epoch)
         return Place(founded, place.position, place.position)
+
+    async def may_compact(self) -> bool:
+        """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
+        claim = (COMPACTING, self._instance, "NX", "EX", SHARED_COMPACTION_SECONDS)
+        (claimed,) = await self._ask([(b"SET", claim)])
+        return claimed is not None
 
     async def compact(self, place: Place, pieces: Iterable[bytes], journal_bytes: int) -> None:
         """Let a snapshot take the place of the groups that are in it, which have so many bytes."""

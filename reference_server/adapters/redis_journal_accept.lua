@@ -27,6 +27,14 @@ end
 for at = before + 1, first do
   arguments[at - before] = ARGV[at]
 end
+local landed = {}
+for at = 2, #keys do
+  if redis.call('GET', keys[at]) == '*' then
+    -- In the journal already, by a call whose answer was lost: whoever sends it next has it accepted.
+    redis.call('SET', keys[at], arguments[2 * at + 6], 'KEEPTTL')
+    landed[at - 1] = true
+  end
+end
 local answer = reserve(keys, arguments)
 if again then
   return {'ok', answer}
@@ -34,7 +42,7 @@ end
 local verdicts = string.match(answer, '(%d+)$')
 local accepted = {}
 for at = 1, count do
-  if string.sub(verdicts, at, at) == '1' then
+  if string.sub(verdicts, at, at) == '1' and not landed[at] then
     accepted[#accepted + 1] = ARGV[first + at]
   end
 end

@@ -76,6 +76,8 @@ class RedisNonces:
     need not wait out a Redis that has forgotten. `run` has to run beside it, and the link's `run` too.
     """
 
+    _release = _RELEASE
+
     def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
         self._link = link
         self._clock = clock
@@ -267,7 +269,7 @@ class RedisNonces:
         uncertain = list(self._uncertain)
         for start in range(0, len(uncertain), REDIS_BATCH_MAX):
             chunk = uncertain[start : start + REDIS_BATCH_MAX]
-            await exchange([_RELEASE.call([one.key for one in chunk], [one.request_id for one in chunk])])
+            await exchange([self._release.call([one.key for one in chunk], [one.request_id for one in chunk])])
         del self._uncertain[: len(uncertain)]
         await self._look(exchange)
         while self._owed:

@@ -88,9 +88,8 @@ class Sharer:
             Figure("hatchfarm_shared_state_up", "1 while the state is shared with other instances.", self._usable),
             Figure(
                 "hatchfarm_shared_groups",
-                "Groups of changes applied, by all instances since the first.",
+                "Groups of changes that are in this instance's state.",
                 self._place.position,
-                counts=True,
             ),
         )
 
@@ -307,10 +306,10 @@ class Sharer:
         return complete
 
     async def _tick(self) -> None:
-        """Read on, and write a snapshot where it is time for one. Any instance may: the second of two does nothing."""
+        """Read on, and write a snapshot where it is time for one and no other instance does."""
         async with self._one:
             await self._read_on(SHARED_WAIT_SECONDS)
-            if not self._due or self._ahead:
+            if not self._due or self._ahead or not await self._journal.may_compact():
                 return
             place, size = self._place, self._compactable
             pieces = list(snapshot(self._api.state, self._clock.now(), place.founded))

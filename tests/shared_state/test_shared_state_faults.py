@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import trio
 
-from reference_server.adapters.redis_journal import GROUPS, META, TURN
+from reference_server.adapters.redis_journal import GROUPS, META, TURN, WAITING
 from reference_server.limits import SHARED_TURN_SECONDS
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
@@ -16,9 +16,10 @@ from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, pr
 from tests.shared_state.members import HEALTH, PATIENCE_SECONDS, POLL_SECONDS, enrol_at, members, revocation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from reference_server.ports import News, Place
+    from reference_server.ports import News, NonceRequest, Place, Reservation
     from reference_server.wire.values import Reply
     from tests.shared_state.members import Member
 
@@ -239,6 +240,56 @@ async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_
         assert len(ids) == len(set(ids))
         names = await names_at(one)
         assert len(names) == len(set(names))
+
+
+async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once_more_and_audited_once(
+    tmp_path: Path,
+) -> None:
+    """Redis answers nothing for a while; what it did meanwhile is found out with the next connection."""
+    async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
+        one = await group.join()
+        other = await group.join(redis.port)
+        machine = await enrol_at([one], "rack 1")
+        journal = one.api.shared
+        assert journal is not None
+        accept = journal.accept
+
+        async def unheard(place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+            proxy.swallow = 1_000
+            return await accept(place, asked)
+
+        journal.accept = unheard  # type: ignore[method-assign]
+        beat = machine.heartbeat("n1", one.clock.now().wall_ns)
+        assert (await one.ask(beat)).status == 503
+        assert proxy.swallowed > 0
+        assert (await other.audit())["heads"]["routine"]["sequence"] == 1
+        proxy.swallow = 0
+        journal.accept = accept  # type: ignore[method-assign]
+        await one.served(SUMMARY)
+        assert [(await asked.served(beat)).status for asked in (other, one, other)] == [200, 401, 401]
+        assert (await one.audit())["heads"]["routine"]["sequence"] == 1
+        assert await one.audit() == await other.audit()
+
+
+async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(tmp_path: Path) -> None:
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        first, second, third = [await group.join() for _ in range(3)]
+        stopped, go_on = stop_before_giving(first)
+        served: list[str] = []
+
+        async def register(one: Member, name: str) -> None:
+            await one.ask(registration(name))
+            served.append(name)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(register, first, "first")
+            await stopped.wait()
+            for one, name in ((second, "second"), (third, "third")):
+                nursery.start_soon(register, one, name)
+                while int(await redis.says("ZCARD", WAITING)) < 1 + (name == "third"):
+                    pass
+            go_on.set()
+        assert await names_at(first) == ["first", "second", "third"]
 
 
 async def test_an_instance_with_another_owner_token_is_refused_the_state(
