@@ -297,6 +297,8 @@ def _write_as_child(path: Path, pieces: Iterable[bytes], parent: int) -> NoRetur
             os.dup2(nothing, standard)
         os.closerange(_STANDARD_FILES, os.sysconf("SC_OPEN_MAX"))
         os.nice(CHILD_NICENESS)
+        if os.getppid() != parent:
+            os._exit(code)  # its place may be taken already, by a server that writes a snapshot of its own
         path.unlink(missing_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
         offset = 0

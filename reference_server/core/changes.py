@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def certificate_at(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
-    """Make a certificate known at a moment: how long it lives from then on, the monotonic clock decides."""
-    expires_monotonic_ns = at.monotonic_ns + expires_ns - at.wall_ns
+    """Make a certificate known at a moment: how long it lives from then on, the monotonic clock decides.
+
+    Never longer than it was issued for, even if the wall clock was set back since.
+    """
+    expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, issued_ns)
     return Certificate(certificate_id, issued_ns, expires_ns, expires_monotonic_ns, signature)
 
 

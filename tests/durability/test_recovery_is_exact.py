@@ -246,6 +246,20 @@ def test_after_a_restart_nothing_genuine_is_refused_and_no_replay_let_in(seconds
     assert worker.certificate.expires_monotonic_ns - story.now.monotonic_ns == (2000 - 5 - seconds) * SECOND_NS
 
 
+def test_a_clock_that_is_set_back_makes_no_certificate_live_longer() -> None:
+    story = Story(certificate_life_seconds=900)
+    story.register("ada")
+    story.commit()
+    kept = b"".join(snapshot(story.state, story.now, SEGMENT))
+    restarted = Instant(later(story.now, -3600).wall_ns, 77)
+    for state, groups in ((empty_like(story), story.groups), (story.api.empty_state(), [])):
+        if not groups:
+            restore(state, load_state_file(kept), restarted)
+        replay(state, groups, restarted)
+        (worker,) = state.workers.values()
+        assert worker.certificate.expires_monotonic_ns - restarted.monotonic_ns == 900 * SECOND_NS
+
+
 def test_nonces_of_a_snapshot_are_not_forgotten_so_early_that_a_slow_clock_is_refused() -> None:
     """With the shortest time to live: a machine 89 s ahead and then, after a restart, one 89 s behind."""
     story = Story(nonce_ttl_seconds=180)
