@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 WHOLE: dict[str, Any] = json.loads((VECTORS / "state_schema1.json").read_bytes())
+LEGACY: dict[str, Any] = json.loads((VECTORS / "legacy_worker_status.json").read_bytes())
 MACHINE, POLICY, DRAFT = "wrk_45ecad2a5e1039df", "pol_00112233445566aa", "pol_00112233445566bb"
 CONSENT, REVOKED = "con_00112233445566aa", "con_00112233445566bb"
 EVENT_FIELDS = ("id", "type", "actor", "object_id", "metadata", "created_at")
@@ -101,6 +102,20 @@ async def test_machines_of_another_implementation_prove_themselves_as_before(ask
     await asking.ask(call, FORBIDDEN)
 
 
+async def test_all_that_another_implementation_wrote_is_written_again(tmp_path: Path) -> None:
+    """Its later sections too, word for word; and what concerns no owner, which no list shows."""
+    path = tmp_path / "state.json"
+    document = WHOLE | {"wallet": {"accounts": [{"balance": "1.50"}], "deep": {"null": None}}, "jobs": []}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    async with own_server({**FREELY, "HATCHFARM_STATE_FILE": str(path)}, TOKEN) as server:
+        assert server.exit_code is None
+    written = json.loads(path.read_bytes())
+    assert written["saved_at"] != document["saved_at"]
+    assert {key: written[key] for key in document if key != "saved_at"} == {
+        key: document[key] for key in document if key != "saved_at"
+    }
+
+
 async def test_a_plain_reader_of_schema_1_reads_what_is_written_here(tmp_path: Path) -> None:
     """It knows the contract's keys and record shapes, and passes over every other section."""
     path = tmp_path / "state.json"
@@ -130,6 +145,29 @@ async def test_a_plain_reader_of_schema_1_reads_what_is_written_here(tmp_path: P
     assert document["consents"] == {
         consent.id: consent.shown for ledger in world.everyone for consent in ledger.consents.values()
     }
+
+
+async def test_a_legacy_file_is_taken_over_with_nothing_lost(tmp_path: Path) -> None:
+    """Read where there is no state file, it goes into the one that is written."""
+    legacy, path = tmp_path / "legacy.json", tmp_path / "state.json"
+    legacy.write_bytes((VECTORS / "legacy_worker_status.json").read_bytes())
+    settings = {**FREELY, "HATCHFARM_STATE_FILE": str(path), "WORKER_STATUS_STATE_FILE": str(legacy)}
+    async with own_server(settings, TOKEN) as server:
+        assert server.exit_code is None
+    assert json.loads(path.read_bytes())["worker_status"] == LEGACY
+
+
+async def test_a_legacy_file_is_kept_up_without_a_state_file(tmp_path: Path) -> None:
+    """What was in it stays, and whoever was heard is in it after an orderly end."""
+    legacy = tmp_path / "legacy.json"
+    legacy.write_bytes((VECTORS / "legacy_worker_status.json").read_bytes())
+    world = World(seed=4)
+    async with own_server({**FREELY, "WORKER_STATUS_STATE_FILE": str(legacy)}, TOKEN) as server:
+        await world.bring_up_the_fleet(server.url)
+        await world.write_some(server.url, 3)
+    kept = json.loads(legacy.read_bytes())
+    assert LEGACY.items() <= kept.items()
+    assert kept.keys() - LEGACY.keys() == {beater.machine.worker_id for beater in world.beaters if beater.accepted}
 
 
 @pytest.mark.parametrize("version", [0, 2])
