@@ -66,6 +66,13 @@ async def instance(
         nursery.cancel_scope.cancel()
 
 
+async def fails_closed(one: Instance, name: str) -> float:
+    """Ask for a nonce that nobody can tell anything about, and give how long it took, in seconds."""
+    began = trio.current_time()
+    assert await one.reserve_one(name) is Reservation.UNAVAILABLE
+    return trio.current_time() - began
+
+
 async def until(happened: Callable[[], bool]) -> None:
     """Wait for what must happen soon."""
     with trio.fail_after(PATIENCE_SECONDS):
