@@ -19,8 +19,7 @@ from reference_server.core.nonces import Generation, lasting_nonce_names
 from reference_server.core.state import Consent, Policy, State, Worker
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.own_sections import load_state_file
-from reference_server.wire.state_file import StateFileError, is_id
-from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.state_file import StateFileError, is_id, kept_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,7 +130,7 @@ def replay(state: State, groups: Iterable[bytes], now: Instant) -> None:
 
 def _unix_ns(text: str) -> int:
     """Read a timestamp that was checked already."""
-    return parse_timestamp(text) or 0
+    return kept_time(text) or 0
 
 
 def _event(record: EventRecord) -> Event:

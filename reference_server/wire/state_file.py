@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ import msgspec
 from reference_server.wire.timestamps import parse_timestamp
 
 SCHEMA_VERSION = 1
+kept_time = lru_cache(maxsize=4096)(parse_timestamp)
+"""`parse_timestamp` for the times of records, of which most stand there twice or more: a large file is read faster."""
 _WAY_OUT = "give a whole copy of it, or the file that was meant"
 _HEX = {"wrk": 16, "mcert": 20, "pol": 16, "con": 16, "aud": 16}
 _IDS = {prefix: re.compile(f"{prefix}_[0-9a-f]{{{digits}}}") for prefix, digits in _HEX.items()}
@@ -231,7 +234,7 @@ class _Reading:
     def times(self, place: str, **times: str) -> None:
         """Hold times against the contract's form (§1)."""
         for name, text in times.items():
-            self.require(place, f"{name} is no timestamp", right=parse_timestamp(text) is not None)
+            self.require(place, f"{name} is no timestamp", right=kept_time(text) is not None)
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -297,7 +300,7 @@ def _check_machines(reading: _Reading, state: StateFile) -> None:
         )
         reading.require(place, "no such machine", right=key in state.machines)
         reading.times(place, issued_at=certificate.issued_at, expires_at=certificate.expires_at)
-        issued_ns, expires_ns = parse_timestamp(certificate.issued_at), parse_timestamp(certificate.expires_at)
+        issued_ns, expires_ns = kept_time(certificate.issued_at), kept_time(certificate.expires_at)
         if issued_ns is not None and expires_ns is not None:
             reading.require(place, "it is over before it begins", right=issued_ns < expires_ns)
 
