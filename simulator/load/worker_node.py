@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.event import Event
 from locust.runners import WorkerRunner
 
 from simulator.limits import SHARD_OTHER_MACHINES_MAX
@@ -32,6 +33,8 @@ CLOCK, CLOCK_READ = "hatchfarm-clock", "hatchfarm-clock-read"
 SHARD_PART, OWNERS_PART = 0, 1
 """The two parts of a worker."""
 OWNERS_REPORT_SECONDS = 1.0
+BEGIN_SECONDS = 30.0
+"""How long users wait for the beginning of their test."""
 LOST_EXIT_CODE = 5
 _log = logging.getLogger("hatchfarm")
 
@@ -48,6 +51,7 @@ class WorkerNode:
         self._token = token
         self._bridge: ShardBridge | None = None
         self._owners: OwnersPart | None = None
+        self._begun = Event()
         self._owners_reporter: gevent.Greenlet | None = None
         self._rates: dict[str, float] = {}
         self._machines = 0
@@ -74,7 +78,11 @@ class WorkerNode:
         self._tell(CAMPAIGN, {})
 
     def owners(self) -> OwnersPart:
-        """Give what the owners of this test share. Raises RuntimeError before the test has begun."""
+        """Give what the owners of this test share. Raises RuntimeError where none begins.
+
+        Locust starts users on a worker that comes late before the master has told it what to play.
+        """
+        self._begun.wait(BEGIN_SECONDS)
         if self._owners is None:
             raise RuntimeError("no test has begun")
         return self._owners
@@ -102,6 +110,7 @@ class WorkerNode:
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],
         )
+        self._begun.set()
         if not self._token_given and OwnerSession(owners, self._environment, 0).is_refused():
             owners.end()
             self._lost("the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN")

@@ -151,6 +151,31 @@ def heard_from(shown: Any) -> list[str]:
     return _heard_from(shown)
 
 
+def early_user() -> list[str]:
+    """Say in which order a test begins, and a user who was started before it gets what owners share."""
+    from types import SimpleNamespace  # noqa: PLC0415 - as below
+
+    import gevent  # noqa: PLC0415 - in this process only
+    from locust.env import Environment  # noqa: PLC0415 - as above
+
+    from simulator.load import worker_node  # noqa: PLC0415 - as above
+    from simulator.load.messages import Begin, Order, pack  # noqa: PLC0415 - as above
+
+    environment = Environment()
+    environment.create_local_runner()
+    told: list[str] = []
+    vars(worker_node)["ShardBridge"] = lambda *_: SimpleNamespace(change=lambda _: told.append("begun"))
+    vars(environment.runner)["send_message"] = lambda *_: None  # there is no master
+    node = worker_node.WorkerNode(environment, "token-of-nobody", token_given=True)
+    user = gevent.spawn(lambda: told.append(node.owners().prefix))
+    gevent.sleep(0)  # the user runs until it has to wait
+    scenario = 'version = 1\nname = "early"\nduration = "5s"\n[fleet]\nmachines = 1\nowners = 1\n'
+    order = Order(scenario, 1, "http://127.0.0.1:9", "owner", {}, keep_history=False)
+    node._begin(SimpleNamespace(data=pack(Begin(order, 3, 0, 0, 1))))
+    user.join(10)
+    return told
+
+
 def _tallies(requests: list[dict[str, Any]], unknown: str) -> Iterator[Any]:
     from simulator.histogram import Histogram  # noqa: PLC0415 - numpy is slow to import beside Locust
     from simulator.tally import Tally  # noqa: PLC0415 - as above
@@ -198,6 +223,7 @@ def _answer(line: str) -> dict[str, Any]:
         "ticks": ticks,
         "merge": merge,
         "heard_from": heard_from,
+        "early_user": early_user,
     }
     try:
         return {"answer": answers[what](**about)}

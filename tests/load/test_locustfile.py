@@ -128,6 +128,12 @@ def test_what_is_missing_is_said_and_exits_as_a_usage_error(
     assert finished.stderr.splitlines()[-1].startswith(f"hatchfarm: {message}")
 
 
+def test_a_user_whom_locust_starts_before_its_test_has_begun_waits_for_that() -> None:
+    """As on a worker that comes late: Locust gives it users at once, and the master its part of the run after that."""
+    with locust_side() as side:
+        assert side.ask("early_user") == ["begun", "owner-o3"]
+
+
 def test_a_dashboard_asks_only_for_machines_that_were_heard_from() -> None:
     """The contract has no status of others, and a page may be anything where a server is wrong."""
     page = [
