@@ -227,7 +227,7 @@ class SharedJournal(Protocol):
     """One journal for the state of several instances: groups of changes in one order, which each applies to its own.
 
     What changes the state is decided in a turn, which one instance has at a time; heartbeats are accepted without.
-    Everything raises SharedDown in time, and SharedLost where the place given is not in the journal any more.
+    What is asked of it raises SharedDown in time, and SharedLost where the place given is not in the journal any more.
     """
 
     @property
@@ -263,7 +263,14 @@ class SharedJournal(Protocol):
         """Offer to found a lost journal anew from a state at this place, `clean` unless more than that is in it."""
         ...
 
-    async def found(self, place: Place, pieces: Iterable[bytes], *, empty: bool) -> Place:
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
+        """Take the state as it is now, which `pieces` reads; gives what waits until it is written, and gives it.
+
+        That may block. Both raise SharedDown.
+        """
+        ...
+
+    async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
         """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
         ...
 
@@ -271,6 +278,6 @@ class SharedJournal(Protocol):
         """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
         ...
 
-    async def compact(self, place: Place, pieces: Iterable[bytes], journal_bytes: int) -> None:
+    async def compact(self, place: Place, snapshot: bytes, journal_bytes: int) -> None:
         """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
         ...

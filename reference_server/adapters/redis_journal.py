@@ -18,13 +18,18 @@ instance that knows most has founded it anew from its own state.
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from reference_server.adapters.forking import fork
 from reference_server.adapters.redis_link import RedisDown, Script
 from reference_server.adapters.redis_nonces import RedisNonces
+from reference_server.adapters.segment import write_all
+from reference_server.adapters.state_files import blocks
 from reference_server.limits import (
     REDIS_BATCH_MAX,
     SHARED_COMPACTION_SECONDS,
@@ -53,7 +58,7 @@ from reference_server.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from reference_server.adapters.redis_link import Command, RedisLink
     from reference_server.adapters.redis_nonces import AskedNonce
@@ -249,11 +254,34 @@ class RedisJournal:
         (status, *_) = await self._run(_ELECT, place, (CANDIDATES,), arguments)
         return {"whole": Election.WHOLE, "wait": Election.WAIT, "found": Election.ELECTED}[status]
 
-    async def found(self, place: Place, pieces: Iterable[bytes], *, empty: bool) -> Place:
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
+        """Take the state as it is now, which `pieces` reads, and write it in a child: no answer waits for that.
+
+        Gives what waits for it, and gives it. Both raise SharedDown.
+        """
+        file = os.memfd_create("hatchfarm-snapshot")
+        try:
+            written = fork(partial(_write_as_child, file, pieces), file)
+        except OSError as error:
+            os.close(file)
+            raise SharedDown(f"no snapshot could be begun ({error.strerror})") from None
+
+        def content() -> bytes:
+            try:
+                trouble = written()
+                if trouble:
+                    raise SharedDown(f"no snapshot could be written ({trouble})")
+                return os.pread(file, os.fstat(file).st_size, 0)
+            finally:
+                os.close(file)
+
+        return content
+
+    async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
         """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
         founded = f"{place.generation + 1}-{self._next_name()}"
         epoch = self.nonces.epoch if empty else ""
-        await self._keep(place, pieces, founded, 0, epoch)
+        await self._keep(place, snapshot, founded, 0, epoch)
         if epoch:
             self.nonces.trust(epoch)
         return Place(founded, place.position, place.position)
@@ -264,20 +292,22 @@ class RedisJournal:
         (claimed,) = await self._ask([(b"SET", claim)])
         return claimed is not None
 
-    async def compact(self, place: Place, pieces: Iterable[bytes], journal_bytes: int) -> None:
+    async def compact(self, place: Place, snapshot: bytes, journal_bytes: int) -> None:
         """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
-        await self._keep(place, pieces, "", journal_bytes, "")
+        await self._keep(place, snapshot, "", journal_bytes, "")
 
-    async def _keep(self, place: Place, pieces: Iterable[bytes], founded: str, included: int, epoch: str) -> None:
+    async def _keep(self, place: Place, snapshot: bytes, founded: str, included: int, epoch: str) -> None:
+        size = len(snapshot)
+        if size > SHARED_SNAPSHOT_BYTES_MAX:
+            raise SharedDown(
+                f"the state has become too large to be shared ({size} bytes; at most {SHARED_SNAPSHOT_BYTES_MAX}): "
+                "lower AUDIT_EVENTS_PER_STREAM, or serve some of its owners from another Redis"
+            )
         name = f"hf:state:snapshot:{self._next_name()}"
-        count = size = 0
-        for part in _parts(pieces):
-            count, size = count + 1, size + len(part)
-            if size > SHARED_SNAPSHOT_BYTES_MAX:
-                raise SharedDown(
-                    f"the state has become too large to be shared (over {SHARED_SNAPSHOT_BYTES_MAX} bytes): lower "
-                    "AUDIT_EVENTS_PER_STREAM, or serve some of its owners from another Redis"
-                )
+        count = 0
+        for start in range(0, size, SNAPSHOT_PIECE_BYTES):
+            count += 1
+            part = snapshot[start : start + SNAPSHOT_PIECE_BYTES]
             await self._ask([(b"SET", (f"{name}:{count}", part, "EX", SHARED_PART_SECONDS))])
         keys = (TURN, CANDIDATES, *(f"{name}:{number}" for number in range(1, count + 1)))
         arguments = (self._instance, founded, name, size, included, self._digest, epoch)
@@ -290,15 +320,15 @@ class RedisJournal:
             raise SharedDown(str(error)) from None
 
 
-def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join small pieces, so that each part is worth its round trip."""
-    part = bytearray()
-    for piece in pieces:
-        part += piece
-        if len(part) >= SNAPSHOT_PIECE_BYTES:
-            yield bytes(part)
-            part.clear()
-    yield bytes(part)
+def _write_as_child(file: int, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:
+    """Write a snapshot in a forked child, to a file in memory; says whether all of it is there."""
+    offset = 0
+    for block in blocks(pieces):
+        if not parent_lives():
+            return False
+        write_all(file, block, offset)
+        offset += len(block)
+    return True
 
 
 def _news(answer: Sequence[Any]) -> News:

@@ -8,13 +8,13 @@ nothing; and a group costs one write and one sync.
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
-import signal
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from reference_server.adapters.forking import fork
 from reference_server.adapters.segment import Header, Segment, SegmentReader, encode_header, write_all
 from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 MODE = 0o600
 """It holds the machines' tokens."""
 NAME_DIGITS = 16
-CHILD_NICENESS = 10
-_STANDARD_FILES = 3
-_FAULT = 255
 
 
 class StateFiles:
@@ -223,17 +220,12 @@ class StateFiles:
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Fork: the child has the state as it is now, however long writing it takes, and costs this process nothing."""
-        parent = os.getpid()
-        child = os.fork()
-        if child == 0:
-            _write_as_child(self._beside(".tmp"), pieces, parent)
+        written = fork(partial(_write_as_child, self._beside(".tmp"), pieces))
 
         def wait() -> None:
-            _, status = os.waitpid(child, 0)
-            code = os.waitstatus_to_exitcode(status)
-            if code != 0:
-                reason = os.strerror(code) if 0 < code < _FAULT else f"exit code {code}"
-                raise JournalError(f"cannot write a snapshot beside {self._path} ({reason})")
+            trouble = written()
+            if trouble:
+                raise JournalError(f"cannot write a snapshot beside {self._path} ({trouble})")
 
         return wait
 
@@ -282,43 +274,25 @@ def _write_new(path: Path, content: bytes) -> None:
         os.close(file)
 
 
-def _write_as_child(path: Path, pieces: Iterable[bytes], parent: int) -> NoReturn:
-    """Write a snapshot in a forked child, and end it.
-
-    It shares its parent's sockets and lock until it closes them, and its memory until either writes to it.
-    """
-    code = _FAULT
-    try:
-        gc.disable()  # a collection would touch, and so copy, all of it
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for standard in range(_STANDARD_FILES):
-            os.dup2(nothing, standard)
-        os.closerange(_STANDARD_FILES, os.sysconf("SC_OPEN_MAX"))
-        os.nice(CHILD_NICENESS)
-        if os.getppid() != parent:
-            os._exit(code)  # its place may be taken already, by a server that writes a snapshot of its own
-        path.unlink(missing_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
-        offset = 0
-        for block in _blocks(pieces):
-            if os.getppid() != parent:
-                break
-            write_all(file, block, offset)
-            # Bit by bit: a commit's sync waits, on common file systems, for whatever else is unwritten at that moment.
-            os.fdatasync(file)
-            offset += len(block)
-        else:
-            os.fsync(file)
-            code = 0
-    except OSError as error:
-        code = error.errno or _FAULT
-    finally:
-        os._exit(code)
+def _write_as_child(path: Path, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:
+    """Write a snapshot in a forked child; says whether all of it is there."""
+    if not parent_lives():
+        return False  # its place may be taken already, by a server that writes a snapshot of its own
+    path.unlink(missing_ok=True)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    offset = 0
+    for block in blocks(pieces):
+        if not parent_lives():
+            return False
+        write_all(file, block, offset)
+        # Bit by bit: a commit's sync waits, on common file systems, for whatever else is unwritten at that moment.
+        os.fdatasync(file)
+        offset += len(block)
+    os.fsync(file)
+    return True
 
 
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Join small pieces, so that each write is worth its call."""
     block = bytearray()
     for piece in pieces:

@@ -312,9 +312,9 @@ class Sharer:
             if not self._due or self._ahead or not await self._journal.may_compact():
                 return
             place, size = self._place, self._compactable
-            pieces = list(snapshot(self._api.state, self._clock.now(), place.founded))
+            written = self._journal.begin_snapshot(snapshot(self._api.state, self._clock.now(), place.founded))
         try:
-            await self._journal.compact(place, pieces, size)
+            await self._journal.compact(place, await trio.to_thread.run_sync(written), size)
         except SharedLost:
             return  # another instance's was first
 
@@ -334,8 +334,9 @@ class Sharer:
         place = msgspec.structs.replace(self._place, position=max(self._place.position, self._reached))
         if await self._journal.elect(place, clean=self._clean) is Election.ELECTED:
             state = self._api.state
-            pieces = list(snapshot(state, self._clock.now(), place.founded))
-            self._place = await self._journal.found(place, pieces, empty=not state.workers)
+            written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.founded))
+            content = await trio.to_thread.run_sync(written)
+            self._place = await self._journal.found(place, content, empty=not state.workers)
             self._ahead, self._reached, self._clean = "", 0, True
             if state.workers:
                 _log.warning("The shared state was lost, and founded anew from what this instance had of it")
