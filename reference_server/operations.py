@@ -313,6 +313,8 @@ class Api:
 
     def accept(self, verified: Verified, reservation: Reservation, now: Instant) -> Reply:
         """Decide a heartbeat whose nonce was reserved outside."""
+        if self.state.workers.get(verified.worker.id) is not verified.worker:
+            return PERSISTENCE_FAILED  # it was verified in a state that has been undone meanwhile
         try:
             return heartbeats.accept(self.state, now, verified, reservation)
         except Frozen:

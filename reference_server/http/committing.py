@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Journal
 
 RETRY_SECONDS = 0.1
+SECOND_NS = 1_000_000_000
 _log = logging.getLogger("hatchfarm")
 
 
@@ -43,6 +44,7 @@ class Committer:
         self._wanted = trio.Event()
         self._rest = trio.Event()
         self._rest.set()
+        self._no_snapshot_before_ns = -(1 << 63)
         self._commits = self._snapshots = 0
         api.state.more_figures.append(self._figures)
 
@@ -79,11 +81,11 @@ class Committer:
             return True
         state.changes = []
         # Forked before anything waits: the snapshot holds exactly the changes that this group is the last of.
-        begun = self._begin_snapshot() if self._journal.due and self._rest.is_set() else False
+        begun = self._begin_snapshot() if self._journal.due and self._may_snapshot() else False
         self._api.committing = True
         try:
             await trio.to_thread.run_sync(self._journal.append, encode_changes(changes))
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - what was not written must not be seen, whosever fault it is
             _log.error("Nothing is changed until it can be made durable: %s", error)
             state.frozen = self._api.unusable = self._failed = True
             state.changes = []  # made meanwhile, on what is undone now: never to be committed with what comes after
@@ -98,6 +100,13 @@ class Committer:
             await self._turn()
         return True
 
+    def _may_snapshot(self) -> bool:
+        """Say whether another one may be begun: after one, and not at every commit while none can be written."""
+        return self._rest.is_set() and self._clock.now().monotonic_ns >= self._no_snapshot_before_ns
+
+    def _wait_after_failure(self) -> None:
+        self._no_snapshot_before_ns = self._clock.now().monotonic_ns + int(COMMIT_RETRY_SECONDS_MAX * SECOND_NS)
+
     def _begin_snapshot(self) -> bool:
         """Let a snapshot of the state be written; it names the segment that comes after the present one."""
         try:
@@ -105,6 +114,7 @@ class Committer:
             self._written = self._journal.begin_snapshot(pieces)
         except (OSError, JournalError) as error:
             _log.warning("No snapshot could be begun: %s", error)
+            self._wait_after_failure()
             return False
         return True
 
@@ -114,6 +124,7 @@ class Committer:
             await trio.to_thread.run_sync(self._journal.turn)
         except JournalError as error:
             _log.warning("The snapshot is of no use: %s", error)
+            self._wait_after_failure()
             await self._finish_snapshot(publish=False)
         else:
             self._want()
@@ -128,6 +139,7 @@ class Committer:
                 await trio.to_thread.run_sync(self._journal.publish)
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
+            self._wait_after_failure()
             return False
         self._snapshots += publish
         return publish

@@ -11,6 +11,7 @@ import trio
 
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
+from reference_server.http import committing
 from reference_server.wire.values import Request
 from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.http.serving import Answer, Server, serving
@@ -190,6 +191,23 @@ async def until_healthy(server: Server) -> None:
             pass
 
 
+async def test_a_fault_of_ours_while_committing_is_treated_like_one_of_the_storage(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kept.durable()
+
+    def broken(_changes: object) -> bytes:
+        raise RuntimeError("a fault")
+
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(committing, "encode_changes", broken)
+            assert error_of(await ask(server, REGISTRATION)) == PERSISTENCE_FAILED
+        await until_healthy(server)
+        assert data_of(200, (await ask(server, SUMMARY)).body) == before[0]
+        assert (await ask(server, REGISTRATION)).status == 201
+
+
 async def test_rate_limits_and_counters_outlive_a_failure(kept: Kept) -> None:
     async with serving(kept.api, SetClock(), express_lane=True) as server:
         await ask(server, SUMMARY)
@@ -214,17 +232,25 @@ async def test_a_snapshot_takes_the_place_of_a_journal_that_has_grown() -> None:
 
 async def test_a_snapshot_that_fails_costs_no_answer() -> None:
     kept = Kept(due_after=1)
-    kept.journal.begin_snapshot = failing_snapshot  # type: ignore[method-assign,assignment]
-    async with serving(kept.api, SetClock(), express_lane=True) as server:
+    tried: list[object] = []
+
+    def failing_snapshot(pieces: object) -> Any:
+        tried.append(pieces)
+        raise OSError(11, "Resource temporarily unavailable")
+
+    kept.journal.begin_snapshot = failing_snapshot  # type: ignore[method-assign]
+    clock = SetClock()
+    async with serving(kept.api, clock, express_lane=True) as server:
         for number in range(6):
             assert (await ask(server, kept.machine.heartbeat(str(number)))).status == 200
+        assert len(tried) == 1, "not at every commit"
+        clock.advance(5)
+        for number in range(6, 9):
+            assert (await ask(server, kept.machine.heartbeat(str(number)))).status == 200
+        assert len(tried) == 2, "but again"
         assert msgspec.json.decode((await ask(server, HEALTH)).body)["status"] == "healthy"
         shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
     assert kept.durable() == shown
-
-
-def failing_snapshot(_pieces: object) -> Any:
-    raise OSError(11, "Resource temporarily unavailable")
 
 
 async def test_a_server_that_stops_leaves_a_snapshot_of_everything(kept: Kept) -> None:

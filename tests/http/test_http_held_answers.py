@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -129,6 +130,19 @@ async def test_a_consent_revoked_while_a_nonce_is_being_reserved_is_seen(held: H
         ask(held.api, as_owner(f"/consents/{held.machine.consent_id}/revoke"))
         held.nonces.gate.set()
         assert (await client.answer()).status == 403
+    assert held.api.state.owners["ada"].routine.sequence == 0
+
+
+async def test_a_heartbeat_verified_in_a_state_that_was_undone_is_not_accepted(held: Held) -> None:
+    """As after storage failed: what it was verified by, like its consent, need not be so any more."""
+    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(held.beat("a"))
+        await held.nonces.asked.wait()
+        (worker,) = held.api.state.workers.values()
+        held.api.state.workers[worker.id] = copy.copy(worker)
+        held.nonces.gate.set()
+        answer = await client.answer()
+    assert (answer.status, msgspec.json.decode(answer.body)["error"]) == (500, "state persistence failed")
     assert held.api.state.owners["ada"].routine.sequence == 0
 
 
