@@ -24,6 +24,8 @@ READS = name_of(Operation.OTHER)
 
 def check_statistics(history: History) -> Verdict:
     """Compare requests and failures, line by line."""
+    if not history.locust_counts:
+        return Verdict("statistics", Status.INCONCLUSIVE, "Locust ended before it had told its statistics.")
     known = {name_of(operation) for operation in Operation}
     shown: Counter[tuple[str, str, str]] = Counter()
     for line in history.locust_counts:

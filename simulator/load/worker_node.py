@@ -110,12 +110,14 @@ class WorkerNode:
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],
         )
+        self._finished = False
         self._begun.set()
         if not self._token_given and OwnerSession(owners, self._environment, 0).is_refused():
             owners.end()
             self._lost("the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN")
             return
-        self._finished = False
+        if owners.ended:
+            return  # the test has ended meanwhile
         self._bridge = ShardBridge(begin, self._report, self._lost)
         self._bridge.change(self._machines)  # users may have been here first
         if order.keep_history:
@@ -128,10 +130,11 @@ class WorkerNode:
     def _finish(self, **_: Any) -> None:
         """End the test here: last answers, last reports, last statistics; then say so."""
         bridge, owners = self._bridge, self._owners
-        if bridge is not None and owners is not None and not self._finished:
+        if owners is not None and not self._finished:
             self._finished = True
             owners.end()
-            bridge.finish()
+            if bridge is not None:
+                bridge.finish()
             if self._owners_reporter is not None:
                 self._owners_reporter.kill()
                 self._pass_on(OWNERS_PART, owners.report(last=True))

@@ -144,3 +144,10 @@ def test_where_a_process_was_lost_it_says_so_and_from_when() -> None:
     assert verdict.status is Status.INCONCLUSIVE
     assert "as processes were lost before they had told both" in verdict.summary
     assert verdict.findings[0].at_ns == 7 * SECOND_NS
+
+
+def test_statistics_that_were_never_told_are_no_pass() -> None:
+    history = anything(1)
+    history.locust_counts.clear()
+    verdict = check_statistics(history)
+    assert (verdict.status, verdict.findings) == (Status.INCONCLUSIVE, ())
