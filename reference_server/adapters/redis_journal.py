@@ -69,6 +69,12 @@ META, GROUPS = "hf:state", "hf:state:groups"
 TURN, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
+_LOST = {
+    "lost": "Redis may have forgotten some of its journal",
+    "other": "its journal was founded anew",
+    "trimmed": "a snapshot took the place of what this instance had not read yet",
+    "late": "another instance was first, for this one took too long",
+}
 
 
 def _text(name: str) -> str:
@@ -160,8 +166,8 @@ class RedisJournal:
                 self._link.renew()
             raise SharedDown(str(error)) from None
         status = answer[0].decode()
-        if status in {"lost", "other", "trimmed", "late"}:
-            raise SharedLost(status)
+        if status in _LOST:
+            raise SharedLost(_LOST[status])
         if status == "full":
             raise SharedDown(
                 f"its journal has {SHARED_JOURNAL_BYTES_MAX} bytes, and no snapshot took their place: see what its "
@@ -181,6 +187,7 @@ class RedisJournal:
             int(SHARED_TURN_SECONDS * 1000),
             self._instance,
             int(SHARED_TURN_PLACE_SECONDS * 1000),
+            SHARED_JOURNAL_BYTES_MAX,
         )
         until = trio.current_time() + within
         while trio.current_time() < until:
@@ -194,7 +201,7 @@ class RedisJournal:
 
     async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
         """Append a group, if there are changes, and give the turn back. SharedLost when it was lost before that."""
-        arguments = (turn, changes, int(strict), SHARED_JOURNAL_BYTES_MAX, SHARED_REPEAT_SECONDS)
+        arguments = (turn, changes, int(strict), SHARED_REPEAT_SECONDS)
         return _news(await self._run(_GIVE, place, (TURN, self._given), arguments))
 
     async def accept(self, place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:

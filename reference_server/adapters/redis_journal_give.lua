@@ -1,6 +1,6 @@
 -- Gives the turn back, and appends what was changed in it, if anything was. Asked again, it does nothing again.
 -- KEYS: 3 the turn, 4 the last that this instance had appended. ARGV: 5 the name of the turn, 6 the group, 7 whether it
--- is strict (1 or 0), 8 bytes past which the journal takes no more, 9 how long 4 is of use (s).
+-- is strict (1 or 0), 8 how long 4 is of use (s).
 if redis.call('GET', KEYS[4]) == ARGV[5] then
   return news('')
 end
@@ -13,15 +13,11 @@ if redis.call('GET', KEYS[3]) ~= ARGV[5] then
 end
 local own = ''
 if ARGV[6] ~= '' then
-  if tonumber(held[6]) + #ARGV[6] > tonumber(ARGV[8]) then
-    redis.call('DEL', KEYS[3])
-    return {'full'}
-  end
   own = append(ARGV[6], ARGV[5])
   if ARGV[7] == '1' then
     redis.call('HSET', META, 'strict', own)
   end
 end
-redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[9])
+redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[8])
 redis.call('DEL', KEYS[3])
 return news(own)

@@ -1,10 +1,13 @@
 -- Takes the turn, where it is free and nobody has asked for it for longer, and gives the groups that the caller has not
 -- seen. KEYS: 3 the turn, 4 and 5 since when each instance waits for it, and when it last asked.
 -- ARGV: 5 the name of this turn, 6 how long it lasts at most (ms), 7 the instance, 8 how long an instance that no longer
--- asks keeps its place (ms).
+-- asks keeps its place (ms), 9 bytes past which the journal takes no more.
 local status = standing()
 if status ~= 'ok' then
   return {status}
+end
+if tonumber(held[6]) > tonumber(ARGV[9]) then
+  return {'full'}
 end
 local TURN, WAITING, ASKED = KEYS[3], KEYS[4], KEYS[5]
 local time = redis.call('TIME')

@@ -238,8 +238,9 @@ class Sharer:
             news = await self._journal.give(
                 self._place, turn, encode_changes(changes) if changes else b"", strict=strict
             )
-        except (SharedDown, SharedLost):
+        except (SharedDown, SharedLost) as error:
             if changes:
+                self._tell(str(error))
                 state.heartbeat_answers.update(counted)
                 self._clean = False
                 raise SharedLost from None

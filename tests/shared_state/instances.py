@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from reference_server.wire.values import Request
-    from tests.http.serving import Answer, Client, Server
+    from tests.http.serving import Answer, Server
     from tests.http.twins import Machine
 
 
@@ -30,18 +30,18 @@ def shared_settings(redis_port: int, folder: Path) -> dict[str, str]:
 
 
 class Instance:
-    """One process, and a connection to it."""
+    """One process."""
 
-    def __init__(self, process: Running, server: Server, client: Client) -> None:
+    def __init__(self, process: Running, server: Server) -> None:
         self.process = process
         self.server = server
-        self.client = client
 
     async def served(self, request: Request) -> Answer:
         """Ask until it is not refused for want of the shared state."""
         with trio.fail_after(PATIENCE_SECONDS):
-            while (answer := await self.client.ask(request)).status == 503:  # noqa: ASYNC110 - Redis gives no event
-                await trio.sleep(POLL_SECONDS)
+            async with self.server.client() as client:
+                while (answer := await client.ask(request)).status == 503:  # noqa: ASYNC110 - Redis gives no event
+                    await trio.sleep(POLL_SECONDS)
         return answer
 
     async def audit(self) -> Any:
@@ -55,11 +55,7 @@ async def instances(settings: dict[str, str], count: int) -> AsyncIterator[list[
     """Start so many at once; they are killed in the end."""
     async with AsyncExitStack() as stack:
         processes = [await stack.enter_async_context(running(settings=settings)) for _ in range(count)]
-        started = []
-        for process in processes:
-            server = await process.server()
-            started.append(Instance(process, server, await stack.enter_async_context(server.client())))
-        yield started
+        yield [Instance(process, await process.server()) for process in processes]
 
 
 async def enrol_over(some: Sequence[Instance], name: str) -> Machine:
