@@ -86,7 +86,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
     try:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
-        if journal.read() is None:
+        if not recovered.found:
             state.statuses_of_nobody = _legacy_statuses(settings)
         journal.start()
         if recovered.fresh:

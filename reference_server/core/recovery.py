@@ -75,10 +75,11 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
 
 
 class Recovered(NamedTuple):
-    """What became of a recovery: whether its result has to be written as a snapshot at once, and what to warn of."""
+    """What became of a recovery: whether a snapshot was there, whether to write one at once, and what to warn of."""
 
+    found: bool
     fresh: bool
-    warning: str
+    warning: str = ""
 
 
 def recover(state: State, journal: Journal, now: Instant) -> Recovered:
@@ -89,17 +90,18 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     content = journal.read()
     if content is None:
         begin(state)
-        return Recovered(fresh=True, warning="")
+        return Recovered(found=False, fresh=True)
     file = load_state_file(content)
     restore(state, file, now)
     groups = journal.groups(None if file.own is None else file.own.segment)
     if groups is not None:
         replay(state, groups, now)
-        return Recovered(fresh=False, warning="")
+        return Recovered(found=True, fresh=False)
     if file.own is None:
-        return Recovered(fresh=True, warning="")
+        return Recovered(found=True, fresh=True)
     forget_nonces(state, max(now.wall_ns, _unix_ns(file.records.saved_at)))
     return Recovered(
+        found=True,
         fresh=True,
         warning=f"the state file of {file.records.saved_at} has no journal: what came after it, if anything, is lost",
     )
