@@ -17,7 +17,7 @@ PLANTED = (
           (FILES, "StateFiles.append", "segment.append(group)", LATE)),
     fault("forgets nonces over a restart", "durable", "durability replay answers", "replay|nonce",
           (CHANGES, "_recover_heartbeat", "if not state.nonces_outside:", "if state.nonces_outside:")),
-    fault("forgets revocations over a restart", "durable", "answers attacks revocation", "after-restart",
+    fault("forgets revocations over a restart", "staged", "answers attacks revocation", "after-restart",
           (CHANGES, "recover_change", "_RECOVER[kind](", "kind == Kind.REVOCATION or _RECOVER[kind](")),
     fault("keeps what it refused for a full disk", "durable", "durability alerts audit", "refused|possible|audit",
           (COMMITTING, "Committer.commit", "state.frozen = self._api.unusable = self._failed = True", "pass"),
@@ -28,5 +28,5 @@ PLANTED = (
     fault("fails open without Redis", "shared", "nonces replay answers", "redis.(down|pause)|nonce",
           (NONCES, "RedisNonces._without_redis", "[Reservation.UNAVAILABLE]", "[Reservation.RESERVED]")),
     fault("a flush goes unnoticed", "shared", "nonces replay", "redis.flush|nonce",
-          (NONCES, "RedisNonces._ask", "_VERDICTS[verdict]", '_VERDICTS["1" if verdict == "3" else verdict]')),
+          (NONCES, "RedisNonces._reservations", "_VERDICTS[verdict]", '_VERDICTS["1" if verdict == "3" else verdict]')),
 )  # fmt: skip
