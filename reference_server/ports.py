@@ -219,6 +219,10 @@ class SharedDown(Exception):  # noqa: N818 - a state of the world, not a mistake
     """What is shared could not be reached in time, or not be used; what was asked for may have happened or not."""
 
 
+class SharedBusy(SharedDown):
+    """Another instance kept the turn for so long that nothing could be changed in time."""
+
+
 class SharedLost(Exception):  # noqa: N818 - the same
     """The state is not what the journal has: it has to be loaded anew, or the journal to be founded anew."""
 
@@ -240,7 +244,10 @@ class SharedJournal(Protocol):
         ...
 
     async def take(self, place: Place, within: float) -> tuple[str, News]:
-        """Take the turn, waiting for it within so many seconds. Gives its name, and the next groups."""
+        """Take the turn, waiting for it within so many seconds. Gives its name, and the next groups.
+
+        Raises SharedBusy when it was not to be had.
+        """
         ...
 
     async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:

@@ -52,6 +52,7 @@ from reference_server.ports import (
     News,
     Place,
     Reservation,
+    SharedBusy,
     SharedDown,
     SharedLost,
     Standing,
@@ -197,7 +198,7 @@ class RedisJournal:
             if answer[0] == "ok":
                 return name, _news(answer)
             await trio.sleep(SHARED_TURN_POLL_SECONDS)
-        raise SharedDown("another instance has the turn")
+        raise SharedBusy("another instance has the turn")
 
     async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
         """Append a group, if there are changes, and give the turn back. SharedLost when it was lost before that."""

@@ -1,4 +1,4 @@
-"""Answers that have to wait before they are sent: for nonces reserved outside, and for changes to be durable.
+"""Answers that have to wait before they are sent: for nonces reserved outside, for changes to be durable, or shared.
 
 One task settles them. It takes all that wait at that moment as one batch, waits once for each thing they wait for, and
 gives every answer out in the order in which it was asked for; what comes meanwhile is the next batch. So a store that

@@ -29,7 +29,7 @@ from reference_server.limits import (
     SHARED_WAIT_SECONDS,
 )
 from reference_server.operations import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
-from reference_server.ports import Election, NonceRequest, Place, Reservation, SharedDown, SharedLost
+from reference_server.ports import Election, NonceRequest, Place, Reservation, SharedBusy, SharedDown, SharedLost
 from reference_server.wire.exposition import Figure
 from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.state_file import StateFileError
@@ -150,6 +150,8 @@ class Sharer:
                         self._tell("")
             except SharedLost:
                 self._lose(clean=self._clean)
+            except SharedBusy:
+                continue
             except SharedDown as error:
                 self._tell(str(error))
             except Exception:  # noqa: BLE001 - after a fault of ours nobody knows what is in the state
