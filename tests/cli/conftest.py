@@ -95,7 +95,7 @@ class Hatchfarm:
             for name, value in os.environ.items()
             if name not in hidden and not name.startswith("HATCHFARM_")
         }
-        return {**kept, **(extra or {})}
+        return {**kept, "WORKER_STATUS_STATE_FILE": "", **(extra or {})}
 
     def write(
         self, name: str, *, duration: str, ramp: str = "500ms", attacks: bool = False, thresholds: str = ""

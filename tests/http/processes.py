@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 INHERITED = ("HOME", "LANG", "PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
 SERVE = (sys.executable, "-m", "simulator.cli", "serve")
-SETTINGS = {"PORT": "0", "HATCHFARM_API_TOKEN": API_TOKEN, "RATE_LIMIT_BURST": "1000000"}
+SETTINGS = {
+    "PORT": "0",
+    "HATCHFARM_API_TOKEN": API_TOKEN,
+    "RATE_LIMIT_BURST": "1000000",
+    "WORKER_STATUS_STATE_FILE": "",
+}
 START_SECONDS = 60.0
 """A process on a busy machine may take this long to begin or to end."""
 

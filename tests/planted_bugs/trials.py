@@ -78,6 +78,7 @@ async def _try(trial: Trial, out: Path) -> Result:
         **{name: value for name, value in os.environ.items() if name not in known},
         "PYTHONPATH": str(ROOT),
         "HATCHFARM_API_TOKEN": TOKEN,
+        "WORKER_STATUS_STATE_FILE": "",
     }
     serve = [sys.executable, str(FOLDER / "faulty_server.py"), *filter(None, [trial.fault])]
     served = {**environ, **{name: str(value) for name, value in settings.items()}, "HOST": "127.0.0.1", "PORT": "0"}
