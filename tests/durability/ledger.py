@@ -27,7 +27,7 @@ Event = dict[str, Any]
 OK, CREATED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 201, 400, 401, 403, 404, 409
 FIRST_HEAD = (0, "0" * 64)
 REFUSALS = ("machine_certificate_issue_denied", "owner_access_denied", "worker_auth_failed")
-"""Events of refusals: there at most once each, because nothing promises when they are durable."""
+"""Events of refusals: once for each that was answered and is audited, at most once for any other."""
 HEARTBEAT = "worker_heartbeat"
 HOST = "127.0.0.1"
 """The `Host` of every message, without the port: sent again after a restart, a message is the same to the byte."""
@@ -71,7 +71,7 @@ class Step(NamedTuple):
     """One request. `key` is of the event that it leaves when it succeeds; one without must change nothing.
 
     `learn` takes the data of a right answer and gives the identity of what was changed; `resolve` takes the event in
-    place of an answer that was lost.
+    place of an answer that was lost. `audited` is of a refusal that leaves an event.
     """
 
     message: bytes
@@ -79,6 +79,7 @@ class Step(NamedTuple):
     key: Key | None
     learn: Callable[[Event], str]
     resolve: Callable[[Event], None]
+    audited: bool = False
 
 
 def key_of(event: Event) -> Key:
@@ -131,7 +132,7 @@ class Ledger:
         self.must: Counter[tuple[Key, str]] = Counter()
         self.doubts: list[Step] = []
         self.undone: list[Step] = []
-        self.refused = 0
+        self.refused = self.refused_and_answered = 0
         self.touched: dict[str | tuple[str, str], None] = {}
         self.events_read = 0
         self.surplus: Counter[Key] = Counter()
@@ -293,7 +294,7 @@ class Ledger:
         policy_id = self._one_of(list(self.policies))
         worker_id = self._one_of(list(self.machines))
         revoked = [pair for pair, consent in self.consents.items() if consent.revoked]
-        calls = [
+        calls: list[tuple[ApiCall, int]] = [
             (activate_call(self._token, "nobody", policy_id), FORBIDDEN),
             (self._rotation(worker_id, "0" * 48, self.owner_id), UNAUTHORIZED),
             (self._resigned(policy_call(self._token, self.owner_id, {"max_cpu_percent": 1})), UNAUTHORIZED),
@@ -307,7 +308,8 @@ class Ledger:
             ),
         ]
         call, status = calls[int(self._rng.integers(len(calls)))]
-        return Step(call.message(HOST), status, None, no_identity, nothing)
+        # What is wrong with a policy's rules is said to its owner, and nobody is denied anything.
+        return Step(call.message(HOST), status, None, no_identity, nothing, status != BAD_REQUEST)
 
     def _resigned(self, call: ApiCall) -> ApiCall:
         wrong = sign_text(b"another token", self.owner_id).decode()
@@ -324,6 +326,7 @@ class Ledger:
 
     def answered(self, step: Step, data: Event) -> None:
         """Take in a right answer."""
+        self.refused_and_answered += step.audited
         identity = step.learn(data)
         if step.key is not None:
             self.doubts.remove(step)
@@ -365,6 +368,8 @@ class Ledger:
             yield f"{self.owner_id}: {times} of {key} that nobody asked for, or that were refused"
         if refusals > self.refused:
             yield f"{self.owner_id}: {refusals} refusals in the audit, of {self.refused} that were"
+        if refusals < self.refused_and_answered:
+            yield f"{self.owner_id}: {refusals} refusals in the audit, of {self.refused_and_answered} answered ones"
         left = Counter(self.surplus)
         for step in self.doubts:
             if step.key is not None and left[step.key] > 0:
@@ -373,7 +378,7 @@ class Ledger:
         self.must.clear()
         self.doubts.clear()
         self.undone.clear()
-        self.refused -= refusals
+        self.refused = self.refused_and_answered = 0
         self.events_read += len(events)
 
     def _chain(self, events: list[Event], heads: dict[str, Any]) -> Iterable[str]:

@@ -139,6 +139,16 @@ def test_more_refusals_than_were_asked_for_are_named(ledger: Ledger, audit: Audi
     assert "2 refusals in the audit, of 1 that were" in judged(ledger, audit)
 
 
+def test_a_refusal_that_was_answered_and_is_gone_is_named(ledger: Ledger, audit: Audit) -> None:
+    """Its answer waited for its event to be durable, as every other answer does."""
+    ledger.policies["pol_1"] = Policy({}, 1)
+    for _ in range(20):
+        step = ledger.refusal()
+        ledger.asked(step)
+        ledger.answered(step, {})
+    assert f"0 refusals in the audit, of {ledger.refused_and_answered} answered ones" in judged(ledger, audit)
+
+
 def test_a_head_that_was_shown_and_is_another_now_is_named(ledger: Ledger, audit: Audit) -> None:
     """What a reader saw is as durable as what a writer was told."""
     audit.add("machine_registered", "wrk_3", name=f"machine 3 of {OWNER}")

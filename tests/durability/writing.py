@@ -173,7 +173,7 @@ def heartbeat_message(machine: Machine, policy_id: str, wall_ns: int, nonce: str
 
 def refused_heartbeat(message: bytes) -> Step:
     """Expect a heartbeat to be refused as unauthentic, without a change."""
-    return Step(message, UNAUTHORIZED, None, no_identity, nothing)
+    return Step(message, UNAUTHORIZED, None, no_identity, nothing, audited=True)
 
 
 def settle(ledger: Ledger, step: Step, status: int, body: bytes) -> None:
