@@ -24,8 +24,8 @@ START_TRIES = 3
 """How often a server is started again on its port, which somebody else may hold for a moment."""
 
 
-SERVE = (sys.executable, "-m", "simulator.cli", "serve", "--until-stdin-closes")
-"""What runs a server that ends when its standard input closes."""
+SERVE = ("-m", "simulator.cli", "serve", "--until-stdin-closes")
+"""What Python is told to run: a server that ends when its standard input closes."""
 
 
 class ServerError(Exception):
@@ -39,7 +39,7 @@ class ServerProcess:
     its settings let it keep. The nursery must outlive it.
     """
 
-    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str] = SERVE) -> None:
+    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str]) -> None:
         self._command = command
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
         self._nursery = nursery
@@ -82,7 +82,7 @@ class ServerProcess:
         # Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes
         # and the server stops. So not even `kill -9` leaves one behind.
         process = await trio.lowlevel.open_process(
-            self._command,
+            [sys.executable, *self._command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -183,11 +183,12 @@ async def own_server(
     settings: Mapping[str, str],
     token: str,
     not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE"),
-    command: Sequence[str] = SERVE,
+    command: Sequence[str] = (),
 ) -> AsyncIterator[ServerProcess]:
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
 
-    `not_inherited` are variables of this process's environment that are kept from it.
+    `not_inherited` are variables of this process's environment that are kept from it; `command` runs it, `SERVE` unless
+    given.
     """
     environ = {
         **{name: value for name, value in os.environ.items() if name not in not_inherited},
@@ -196,7 +197,7 @@ async def own_server(
         "HATCHFARM_API_TOKEN": token,
     }
     async with trio.open_nursery() as nursery:
-        server = ServerProcess(environ, nursery, command)
+        server = ServerProcess(environ, nursery, command or SERVE)
         try:
             await server.start()
             yield server

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,7 +70,7 @@ class Backstage:
         command: tuple[str, ...] = SERVE
         if self._staging.clock:
             self.step_clock(0)
-            command = (sys.executable, "-m", "simulator.stepped_clock", str(self._clock_file), *SERVE[3:])
+            command = ("-m", "simulator.stepped_clock", str(self._clock_file), *SERVE[2:])
         hidden = os.environ.keys() - INHERITED
         server = await self._stack.enter_async_context(own_server(settings, self._token, hidden, command))
         self._servers.append(server)

@@ -35,7 +35,7 @@ def run(name: str) -> None:
         settings: Mapping[str, str], token: str, hidden: Collection[str], command: tuple[str, ...] = ()
     ) -> Any:
         del command
-        return server_process.own_server(settings, token, hidden, (sys.executable, __file__, SERVE, name))
+        return server_process.own_server(settings, token, hidden, (__file__, SERVE, name))
 
     if name:
         for module in (deployment, backstage):
