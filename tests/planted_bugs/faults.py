@@ -80,7 +80,7 @@ HEARTBEAT_FAULTS = (
     fault("token compared by its beginning", "heartbeats", "alerts audit", "machine_token|heartbeat_signature",
           (HEARTBEATS, "verify", "worker.token, token) or", "worker.token[:8], token[:8]) or")),
     fault("a replay counted for another reason", "heartbeats", "alerts audit", "nonce_replayed",
-          (HEARTBEATS, "accept", '"nonce_replayed"', '"timestamp_out_of_window"')),
+          (HEARTBEATS, "_accept", '"nonce_replayed"', '"timestamp_out_of_window"')),
     fault("bad signatures not counted", "heartbeats", "alerts audit", "invalid_heartbeat_signature",
           (HEARTBEATS, "verify", BAD_SIGNATURE, "None")),
     fault("failures counted twice", "heartbeats", "alerts", "failures_total",
@@ -153,7 +153,7 @@ OWNER_FAULTS = (
     fault("revoke honoured two seconds late", "revokes", "revocation answers", "revoke|NO_CONSENT|consent",
           (HEARTBEATS, "verify", "consent.revoked_ns is not None:",
            "(consent.revoked_ns is not None and now.wall_ns - consent.revoked_ns > 2_000_000_000):"),
-          (HEARTBEATS, "accept", "worker.consents[policy_id].revoked_ns is not None",
+          (HEARTBEATS, "_accept", "worker.consents[policy_id].revoked_ns is not None",
            "now.wall_ns - (worker.consents[policy_id].revoked_ns or now.wall_ns) > 2_000_000_000")),
     fault("a second revoke moves the time of the first", "revokes", "attacks audit", "revoke",
           (CONSENTS, "revoke_consent", "if consent.revoked_ns is None:", "if True:")),
@@ -184,8 +184,8 @@ OWNER_FAULTS = (
 
 LIMIT_FAULTS = (
     fault("client believed to be who it forwards for", "limits", "limits attacks answers", "limit",
-          (OPERATIONS, "Api._guarded", "self._limit(request.client, now)",
-           'self._limit(headers.get("x-forwarded-for", request.client), now)')),
+          (OPERATIONS, "Api.handle", "self._limit(client_key(request.client), now)",
+           'self._limit(client_key(headers.get("x-forwarded-for", request.client)), now)')),
     fault("one bucket a connection", "limits", "limits attacks answers", "limit",
           ("http.quart_app", "_read_request", "client=client[0],", 'client=f"{client[0]}#{client[1]}",'),
           ("http.express_lane", "ExpressLane._accept", "Connection(socket, address[0],",
@@ -194,7 +194,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "attacks", "[Rr]etry-[Aa]fter",
-          (OPERATIONS, "Api._limit", '(("retry-after", str(retry_after_seconds)),)', "()")),
+          (OPERATIONS, "Api._limited", '(("retry-after", str(retry_after_seconds)),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 
 def plant(edits: tuple[Edit, ...]) -> None:
-    """Edit the functions in this process, wherever they are already known.
+    """Edit the functions in this process, wherever they are already known. Raises ValueError, as `edited` does.
 
-    Only their code is exchanged, so that everybody who holds the function gets the fault. Raises ValueError when a
-    text to replace does not stand there exactly once.
+    Only their code is exchanged, so that everybody who holds the function gets the fault.
+    """
+    for key, source in edited(edits).items():
+        function = _function(*key)
+        function.__code__ = _compiled(source, function)
+
+
+def edited(edits: tuple[Edit, ...]) -> dict[tuple[str, str], str]:
+    """Give the new sources of functions, by module and name, and change nothing.
+
+    Raises ValueError when a text to replace does not stand there exactly once.
     """
     sources: dict[tuple[str, str], str] = {}
     for edit in edits:
@@ -30,9 +39,7 @@ def plant(edits: tuple[Edit, ...]) -> None:
         if source.count(edit.old) != 1:
             raise ValueError(f"{edit.old!r} stands {source.count(edit.old)} times in {edit.function}")
         sources[key] = source.replace(edit.old, edit.new)
-    for key, source in sources.items():
-        function = _function(*key)
-        function.__code__ = _compiled(source, function)
+    return sources
 
 
 def _function(module: str, name: str) -> FunctionType:

@@ -10,6 +10,7 @@ import trio
 
 from simulator.checkers import CHECKERS
 from tests.planted_bugs.faults import FAULTS, Fault
+from tests.planted_bugs.faulty_server import edited
 from tests.planted_bugs.trials import SCENARIOS, Result, Trial, make_trials
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def test_a_planted_bug_is_caught_and_the_evidence_shows_it(fault: Fault, results
 def test_there_are_enough_of_them_and_all_are_different() -> None:
     assert len(FAULTS) >= 30
     assert len({fault.name for fault in FAULTS}) == len({fault.edits for fault in FAULTS}) == len(FAULTS)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_each_fault_still_has_its_place(fault: Fault) -> None:
+    """Where code has moved, this says so at once, and not a server that does not start."""
+    assert edited(fault.edits)
 
 
 def test_only_checkers_that_exist_are_meant_to_catch_them() -> None:

@@ -110,7 +110,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> N
     script = tmp_path / "stand_in"
     script.write_text(f"#!{sys.executable}\nimport signal, sys\nsignal.alarm(30)\n{program}\n", encoding="utf-8")
     script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(server_process, "SERVE", (str(script),))
 
 
 async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

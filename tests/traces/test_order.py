@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.traces.order import predecessors
@@ -80,6 +80,7 @@ def test_a_revocation_is_ordered_with_the_heartbeats_of_its_worker() -> None:
     assert reaches(waits, revoke + 1, revoke)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8), st.integers(0, 2)), max_size=14))
 def test_waiting_keeps_exactly_the_recorded_order_of_each_worker(spans: list[tuple[int, int, int]]) -> None:
     """Against the definition: whoever was answered before another was sent, about the same worker, comes before it."""
