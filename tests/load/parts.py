@@ -126,8 +126,6 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
     history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
     history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
-    history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
-    history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
     history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))
     history.audit_readings.append(AuditReading("ada", 50 * SECOND_NS, 51 * SECOND_NS, 503, 0, -1))
     for why in ("refused", "reset"):
@@ -154,8 +152,6 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
         "claims",
         "campaigns",
         "faults",
-        "status_readings",
-        "status_readings",
         "status_readings",
         "locust_counts",
     ):
