@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.chromium",
+    "tests.core.control_plane_comparison",
+    "tests.core.server_under_test",
+    "tests.http.http2_client",
+    "tests.http.processes",
+    "tests.http.serving",
+    "tests.http.twins",
+    "tests.report.runs",
+)
+"""Modules that are no tests but assert for some. Here, before any of them can be imported: folders share them."""
 
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
 

@@ -4,14 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.http.http2_client",
-    "tests.http.processes",
-    "tests.http.serving",
-    "tests.http.twins",
-)
-
-from tests.http.certificates import make_pair  # noqa: E402 - what it imports has asserts to rewrite first
+from tests.http.certificates import make_pair
 
 if TYPE_CHECKING:
     from tests.http.certificates import Pair

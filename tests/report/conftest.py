@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("tests.chromium", "tests.report.runs")
-
-from simulator.checkers import CHECKERS, run_checkers  # noqa: E402 - after what is registered above
-from tests.chromium import chromium  # noqa: E402 - as above
-from tests.report import runs  # noqa: E402 - it has asserts to rewrite first
+from simulator.checkers import CHECKERS, run_checkers
+from tests.chromium import chromium
+from tests.report import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
