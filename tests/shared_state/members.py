@@ -102,7 +102,7 @@ class Members:
         self._key = key
         self.all: list[Member] = []
 
-    async def join(self, port: int | None = None, **settings: str) -> Member:
+    async def join(self, port: int | None = None, /, **settings: str) -> Member:
         """Start one more, which reaches Redis at its port, or at another."""
         member = Member(self._port if port is None else port, self._key, **settings)
         await self._nursery.start(member.run)

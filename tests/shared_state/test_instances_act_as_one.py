@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reference_server.wire.values import Request
-from tests.http.twins import OWNER
+from tests.http.twins import OWNER, as_owner
 from tests.redis.redis_servers import redis_server
 from tests.shared_state.members import enrol_at, members, revocation, rotation
 
@@ -132,3 +132,21 @@ async def test_no_heartbeat_sent_after_the_end_of_its_right_was_acknowledged_is_
         assert audits[0] == audits[1] == audits[2]
     assert accepted_before > 0
     assert accepted_after == 0
+
+
+async def test_the_rate_limit_can_be_shared_beside_the_state(tmp_path: Path) -> None:
+    """So many requests of an address are let through by all instances together, and what they decide is shared."""
+    limit = {
+        "REDIS_RATE_LIMIT_ENABLED": "true",
+        "REDIS_RATE_LIMIT_MAX_REQUESTS": "5",
+        "REDIS_RATE_LIMIT_WINDOW_SECONDS": "3600",
+        "REDIS_RATE_LIMIT_FALLBACK": "false",
+    }
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        limited = [await group.join(**limit) for _ in range(2)]
+        free = await group.join()
+        register = as_owner("/machines/register", {"owner_id": "ada", "name": "rack"})
+        statuses = [(await limited[number % 2].served(register)).status for number in range(7)]
+        assert statuses.count(201) <= 5
+        assert statuses[-1] == 429
+        assert (await free.audit())["heads"]["notable"]["sequence"] == statuses.count(201)
