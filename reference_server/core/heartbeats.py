@@ -136,7 +136,8 @@ def accept(state: State, now: Instant, verified: Verified, reservation: Reservat
 
 def _counted(state: State, reply: Reply) -> Reply:
     """Count an answer to a heartbeat, by its status."""
-    state.heartbeat_answers[reply.status] += 1
+    counts, status = state.heartbeat_answers, reply.status
+    counts[status] = counts.get(status, 0) + 1
     return reply
 
 
