@@ -36,7 +36,7 @@ settings = {{ RATE_LIMIT_REFILL_PER_SECOND = 100000, RATE_LIMIT_BURST = 100000 }
 [fleet]
 machines = 400
 owners = 10
-heartbeat_interval = "20ms"
+heartbeat_interval = "10ms"
 stages = [{{ duration = "1s", target = 400 }}]
 """
 """More heartbeats than a shard on one core can send, so that the rate is what it can."""
