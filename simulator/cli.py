@@ -299,13 +299,19 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
     typer.echo(f"  anchor   {attack.anchor}\n  severity {attack.severity:g} of 10{note}\n  played   {played}")
 
 
+RESULTS = Path("results")
+Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
+Rounds = Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)]
+MeasuredSeconds = Annotated[
+    float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
+]
+
+
 @bench_app.command("heartbeat")
 def bench_heartbeat(
-    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
-    ] = 2.0,
-    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    rounds: Rounds = 5,
+    seconds: MeasuredSeconds = 2.0,
+    out: Figures = RESULTS,
 ) -> None:
     """Measure the heartbeat path against its yardsticks, in alternation."""
     from benchmarks.heartbeat import main as measure  # noqa: PLC0415 - as above
@@ -315,11 +321,9 @@ def bench_heartbeat(
 
 @bench_app.command("durable")
 def bench_durable(
-    rounds: Annotated[int, typer.Option(help="Rounds of both servers.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
-    ] = 2.0,
-    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    rounds: Rounds = 5,
+    seconds: MeasuredSeconds = 2.0,
+    out: Figures = RESULTS,
 ) -> None:
     """Measure what a state file costs: heartbeats with and without one, and a large state's start and snapshot."""
     from benchmarks.durable import main as measure  # noqa: PLC0415 - as above
@@ -330,7 +334,7 @@ def bench_durable(
 @bench_app.command("memory")
 def bench_memory(
     machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
-    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    out: Figures = RESULTS,
 ) -> None:
     """Measure memory a connected machine costs the server and the simulator."""
     from benchmarks.memory import main as measure  # noqa: PLC0415 - as above
@@ -340,11 +344,9 @@ def bench_memory(
 
 @bench_app.command("redis")
 def bench_redis(
-    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
-    ] = 2.0,
-    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    rounds: Rounds = 5,
+    seconds: MeasuredSeconds = 2.0,
+    out: Figures = RESULTS,
 ) -> None:
     """Measure what nonces in Redis cost, against the server's own memory, in alternation."""
     from benchmarks.redis import main as measure  # noqa: PLC0415 - as above
@@ -354,11 +356,11 @@ def bench_redis(
 
 @bench_app.command("conduct")
 def bench_conduct(
-    rounds: Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)] = 5,
+    rounds: Rounds = 5,
     seconds: Annotated[
         float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=1)
     ] = 8.0,
-    out: Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    out: Figures = RESULTS,
 ) -> None:
     """Measure what it costs that Locust conducts the fleet, in alternation."""
     from benchmarks.conduct import main as measure  # noqa: PLC0415 - as above
