@@ -28,7 +28,7 @@ from reference_server.wire.values import Request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 OWNERS = 20
 CREDENTIALS_SHOWN = 1000

@@ -22,7 +22,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
-from reference_server.operations import Api
+from reference_server.operations.api import Api
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner

@@ -19,7 +19,7 @@ from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from reference_server.core.state import Worker
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 ACCEPTED = 200
 WRITE_SECONDS = 1.0

@@ -21,7 +21,7 @@ from reference_server.wire.state_file import StateFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.ports import Clock, Journal
 
 RETRY_SECONDS = 0.1

@@ -26,7 +26,7 @@ import trio
 from reference_server.http.answers import internal_error
 from reference_server.http.lane_clients import Connection, may_become_plain
 from reference_server.limits import CONNECTIONS_MAX, LANE_BATCH_CONNECTIONS, LANE_HEAD_MAX_BYTES
-from reference_server.operations import Held
+from reference_server.operations.outcomes import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from reference_server.http.hypercorn_front import HypercornFront
     from reference_server.http.lane_clients import PlainHead
     from reference_server.http.settling import Settler
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.ports import Clock
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant, Reply

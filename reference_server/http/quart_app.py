@@ -10,12 +10,13 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 
 from reference_server.http.answers import internal_error
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.operations import OPERATIONS, PREFIXES, Api
+from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import INVALID_REQUEST, failure
 from reference_server.wire.values import Reply, Request
 
 if TYPE_CHECKING:
     from reference_server.http.settling import Settler
+    from reference_server.operations.api import Api
     from reference_server.ports import Clock
 
 HEADERS_TOO_LARGE = failure(431, "request headers too large")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from ssl import SSLContext
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.ports import Clock, Entropy
     from reference_server.settings import Settings
 

@@ -16,14 +16,14 @@ from reference_server.http.answers import internal_error
 from reference_server.http.committing import Committer
 from reference_server.http.sharing import Sharer
 from reference_server.limits import HELD_MAX
-from reference_server.operations import PERSISTENCE_FAILED, Held, Undecided
+from reference_server.operations.outcomes import PERSISTENCE_FAILED, Held, Undecided
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.ports import Beside, Clock, NonceStore, RateLimiter
 
 

@@ -28,7 +28,7 @@ from reference_server.limits import (
     SHARED_TRIES_MAX,
     SHARED_WAIT_SECONDS,
 )
-from reference_server.operations import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
+from reference_server.operations.outcomes import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
 from reference_server.ports import Election, NonceRequest, Place, Reservation, SharedBusy, SharedDown, SharedLost
 from reference_server.wire.exposition import Figure
 from reference_server.wire.own_sections import load_state_file
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.core.state import State
-    from reference_server.operations import Api, Undecided
+    from reference_server.operations.api import Api
+    from reference_server.operations.outcomes import Undecided
     from reference_server.ports import Clock, Kept, News, SharedJournal
     from reference_server.wire.values import Instant, Reply
 

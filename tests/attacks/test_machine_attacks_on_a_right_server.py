@@ -29,7 +29,7 @@ from tests.attacks.playing import SECOND_NS, STEP_NS, World
 from tests.core.server_under_test import hmac_base64
 
 if TYPE_CHECKING:
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from simulator.attacks.script import Script
     from simulator.attacks.server_clock import ServerClock
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.core.state import Certificate, State
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from tests.attacks.playing import Performance
 
 ACCEPTED = success({"worker_id": "wrk_0000000000000000", "accepted": True})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reference_server.operations import OPERATIONS
+from reference_server.operations.table import OPERATIONS
 from reference_server.wire.canonical_json import canonical_json
 from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import heartbeat

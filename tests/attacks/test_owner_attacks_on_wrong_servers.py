@@ -17,7 +17,7 @@ from tests.attacks.wrong_servers import accepted, broken, header, play, with_hea
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
 
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, OwnerAttack)]

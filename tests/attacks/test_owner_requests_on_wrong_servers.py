@@ -9,8 +9,11 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from reference_server import operations
 from reference_server.core import calls, views
+from reference_server.operations import api, table
+from reference_server.operations.callers import SINGLE_HEADERS, Principal
+from reference_server.operations.routing import ROUTES
+from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
 from simulator.history import Answer
@@ -20,7 +23,7 @@ from tests.attacks.wrong_servers import accepted, broken, play, with_header
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.wire.values import Instant
 
 
@@ -46,7 +49,8 @@ def _bearer(test: Callable[[str], bool]) -> Callable[[Any, dict[str, str]], bool
     ],
 )
 def test_a_bearer_that_is_not_the_owners_is_found(test: Callable[[str], bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "is_owner", _bearer(test))
+    for module in (api, table):
+        monkeypatch.setattr(module, "is_owner", _bearer(test))
     performance = World().play("owner.no-auth")
     assert performance.wrong
     assert accepted(performance)
@@ -63,10 +67,10 @@ def test_a_token_in_the_query_is_found() -> None:
     assert [one.status for one in play("metrics.read", willing).wrong] == [200]
 
 
-@pytest.mark.parametrize("prefix", operations.PREFIXES)
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_one_route_without_a_guard_under_one_prefix_is_found(prefix: str) -> None:
-    for operation in operations.OPERATIONS:
-        if operation.principal is not operations.Principal.OWNER:
+    for operation in OPERATIONS:
+        if operation.principal is not Principal.OWNER:
             continue
 
         def open_door(_api: Api, request: Request, path: str = operation.path) -> Request:
@@ -78,7 +82,7 @@ def test_one_route_without_a_guard_under_one_prefix_is_found(prefix: str) -> Non
 
 
 @pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("name", sorted(operations.SINGLE_HEADERS))
+@pytest.mark.parametrize("name", sorted(SINGLE_HEADERS))
 def test_a_server_that_takes_one_of_two_headers_is_found(name: str, last: bool) -> None:  # noqa: FBT001 - a table
     def choosing(_api: Api, request: Request) -> Request:
         pairs = [pair for pair in request.headers if pair[0] == name]
@@ -121,7 +125,7 @@ def test_a_method_that_is_taken_for_another_is_found(method: str) -> None:
     def taken(_api: Api, request: Request) -> Request:
         if request.method != method:
             return request
-        other = "POST" if operations._ROUTES.find(request.path)[0].get("POST") else "GET"
+        other = "POST" if ROUTES.find(request.path)[0].get("POST") else "GET"
         return msgspec.structs.replace(request, method=other)
 
     assert play("owner.verbs", taken).wrong

@@ -21,7 +21,7 @@ from tests.attacks.wrong_servers import accepted, broken, play, with_header
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
 
 

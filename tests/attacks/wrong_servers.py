@@ -12,7 +12,7 @@ from tests.attacks.playing import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
     from tests.attacks.playing import Performance
 

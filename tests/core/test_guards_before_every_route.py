@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.operations import OPERATIONS, PREFIXES
+from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Headers, Request
 from tests.core.server_under_test import TOKEN, Answer, Server, owner_headers
 

@@ -18,7 +18,7 @@ from tests.http.serving import Answer, Server, serving
 from tests.http.twins import OWNER, START, Machine, SetClock, as_owner, data_of, enrol, make_api
 
 if TYPE_CHECKING:
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 HEALTH = Request("GET", "/health")
 SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)

@@ -23,7 +23,7 @@ from tests.http.twins import make_api as make_twin
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 VECTOR = Path(__file__).parent.parent / "vectors" / "legacy_worker_status.json"
 WORKER = "wrk_45ecad2a5e1039df"

@@ -23,7 +23,7 @@ from tests.http.twins import API_TOKEN, START, SeededEntropy, make_api
 
 if TYPE_CHECKING:
     from reference_server.core.state import State
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 SECOND_NS = 1_000_000_000
 SEGMENT = "00000001-0123456789abcdef"

@@ -12,7 +12,7 @@ from tests.http.serving import Answer, direct_answer
 from tests.http.twins import OWNER, START, Machine, as_owner, ask, enrol, make_api, signed, written
 
 if TYPE_CHECKING:
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
 
 REFUSALS = {400: INVALID_REQUEST, 431: failure(431, "request headers too large")}
 BEARER: Headers = OWNER[:1]

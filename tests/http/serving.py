@@ -15,7 +15,7 @@ from tests.http.twins import LoopClock, SeededEntropy, SetClock, written
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from reference_server.operations import Api
+    from reference_server.operations.api import Api
     from reference_server.wire.values import Headers, Reply, Request
 
 PATIENCE_SECONDS = 20.0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from reference_server.operations import OPERATIONS, PREFIXES
+from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Request
 from tests.http.corpus import WORLD, Case, get, make_world, plain
 from tests.http.corpus_framing import FRAMING_CASES

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from reference_server.operations import Api
+from reference_server.operations.api import Api
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner

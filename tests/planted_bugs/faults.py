@@ -36,7 +36,8 @@ def fault(name: str, scenario: str, caught_by: str, evidence: str, *edits: tuple
 
 HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "core.consents", "core.changes"
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
-AUDIT, VIEWS, POLICIES, CALLS, OPERATIONS = "core.audit", "core.views", "core.policies", "core.calls", "operations"
+AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
+API, CALLERS, TABLE = "operations.api", "operations.callers", "operations.table"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
@@ -112,10 +113,10 @@ FLEET_FAULTS = (
           (CHANGES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
            "worker.heard_ns = at.wall_ns\n    state.failures._recent += 1")),
     fault("alert above its threshold instead of at it", "alerts", "alerts", "alert begins at",
-          (OPERATIONS, "metrics", "recent >= state.settings.auth_failure_threshold",
+          (TABLE, "metrics", "recent >= state.settings.auth_failure_threshold",
            "recent > state.settings.auth_failure_threshold")),
     fault("stale alert needs two", "alerts", "alerts", "alert begins at",
-          (OPERATIONS, "metrics", "summary.stale > 0", "summary.stale > 3")),
+          (TABLE, "metrics", "summary.stale > 0", "summary.stale > 3")),
 )  # fmt: skip
 
 AUDIT_FAULTS = (
@@ -170,11 +171,11 @@ OWNER_FAULTS = (
           (POLICIES, "create_policy", 'not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature)',
            "len(signature) != 44")),
     fault("the last of two headers wins", "owners", "answers", "owner.duplicate-header",
-          (OPERATIONS, "Api._guarded", "if len(headers) != len(request.headers):", "if False:")),
+          (API, "Api._guarded", "if len(headers) != len(request.headers):", "if False:")),
     fault("any bearer token accepted", "owners", "answers attacks", "owner.no-auth|metrics.read",
-          (OPERATIONS, "is_owner", "matches(state.api_token, token)", "bool(token)")),
+          (CALLERS, "is_owner", "matches(state.api_token, token)", "bool(token)")),
     fault("405 without Allow", "owners", "attacks answers", "owner.verbs",
-          (OPERATIONS, "Api._guarded", '(("allow", ", ".join(sorted({*by_method, "OPTIONS"}))),)', "()")),
+          (API, "Api._guarded", '(("allow", ", ".join(sorted({*by_method, "OPTIONS"}))),)', "()")),
     fault("list limit not clamped", "owners", "attacks answers", "page.extremes",
           (CALLS, "page_of", "min(limit, LIST_LIMIT_MAX)", "limit")),
     fault("what follows a body is ignored", "owners", "answers", "json.strict",
@@ -184,7 +185,7 @@ OWNER_FAULTS = (
 
 LIMIT_FAULTS = (
     fault("client believed to be who it forwards for", "limits", "limits attacks answers", "limit",
-          (OPERATIONS, "Api.handle", "self._limit(client_key(request.client), now)",
+          (API, "Api.handle", "self._limit(client_key(request.client), now)",
            'self._limit(client_key(headers.get("x-forwarded-for", request.client)), now)')),
     fault("one bucket a connection", "limits", "limits attacks answers", "limit",
           ("http.quart_app", "_read_request", "client=client[0],", 'client=f"{client[0]}#{client[1]}",'),
@@ -194,7 +195,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "attacks", "[Rr]etry-[Aa]fter",
-          (OPERATIONS, "Api._limited", '(("retry-after", str(retry_after_seconds)),)', "()")),
+          (API, "Api._limited", '(("retry-after", str(retry_after_seconds)),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -12,7 +12,7 @@ from reference_server.adapters import redis_journal, redis_nonces
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.redis_link import RedisLink
 from reference_server.http.settling import Settler
-from reference_server.operations import Api
+from reference_server.operations.api import Api
 from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD

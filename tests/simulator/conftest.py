@@ -19,7 +19,7 @@ import trio.testing
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.http.serve import serve_until
-from reference_server.operations import Api
+from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from simulator.fleet.clocks import PERFECT, ClockError

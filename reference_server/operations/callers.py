@@ -1,0 +1,36 @@
+"""Who is calling (contract §2): what proves an owner, and what may be said once only."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from reference_server.wire.signing import matches
+
+if TYPE_CHECKING:
+    from reference_server.core.state import State
+
+SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
+"""Headers that say who calls; sent twice, nobody can know who does."""
+
+
+class Principal(Enum):
+    """Who may call an operation. A machine proves itself inside its operation, in the order the contract gives."""
+
+    ANYONE = 1
+    OWNER = 2
+    MACHINE = 3
+
+
+def is_owner(state: State, headers: dict[str, str]) -> bool:
+    """Say whether the request carries the owners' bearer token."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return scheme == "Bearer" and matches(state.api_token, token)
+
+
+def as_utf8(value: str) -> str:
+    """Read a header's value, whose bytes transports show as Latin-1 (RFC 9110 §5.5), as the UTF-8 that clients mean."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except ValueError:
+        return value

@@ -1,0 +1,55 @@
+"""What comes of a request besides the reply of its own operation: refusals before it, and what has to wait first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
+from reference_server.wire.replies import INVALID_REQUEST, failure
+from reference_server.wire.values import Instant, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
+NOT_FOUND = failure(404, "not found")
+PERSISTENCE_FAILED = failure(500, "state persistence failed")
+SHARED_STATE_UNAVAILABLE = failure(503, "shared state unavailable")
+LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
+BODY_TOO_LARGE = failure(413, "request body too large")
+
+
+class Undecided(msgspec.Struct, frozen=True):
+    """A request that something outside comes before: its client's rate limit is counted, or the state is shared there.
+
+    `decide` may be called again after it has refused to change anything, or has given a heartbeat.
+    """
+
+    client: str
+    decide: Callable[[Instant], Reply | Verified]
+
+
+class Held(Reply, frozen=True):
+    """An answer that is not to be sent yet: `Settler` waits for what it depends on, then gives the one to send.
+
+    As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
+    all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that.
+    `request_headers` say how to dress the answer; None leaves that to the express lane.
+    """
+
+    decided: Reply | Verified | Undecided = INVALID_REQUEST
+    request_headers: dict[str, str] | None = None
+
+
+def hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
+    """Hold an outcome back, as the refusal that it becomes when nothing comes of what it waits for."""
+    match decided:
+        case Undecided():
+            refusal = LIMITER_UNAVAILABLE
+        case Verified():
+            refusal = NONCES_UNAVAILABLE
+        case _:
+            refusal = PERSISTENCE_FAILED
+    return Held(refusal.status, refusal.body, refusal.headers, decided, request_headers)
