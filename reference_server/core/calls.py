@@ -24,9 +24,13 @@ _Body = TypeVar("_Body")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request to one operation: `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty."""
+    """One request to one operation: `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty.
+
+    `request` is its head; the body is `body`.
+    """
 
     request: Request
+    body: bytes
     now: Instant
     ids: tuple[str, ...]
     headers: dict[str, str]

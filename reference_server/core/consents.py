@@ -52,7 +52,7 @@ def show_consent(consent: Consent) -> dict[str, Any]:
 
 def create_consent(state: State, call: Call) -> Reply:
     """`POST /consents`. Consenting again to what is consented to gives the consent there is."""
-    body = decode_body(call.request.body, ConsentRequest)
+    body = decode_body(call.body, ConsentRequest)
     if body is None:
         return INVALID_REQUEST
     owner_id, worker_id, policy_id = body.owner_id, body.worker_id, body.policy_id

@@ -56,7 +56,7 @@ def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str
 
 def register(state: State, call: Call) -> Reply:
     """`POST /machines/register`."""
-    body = decode_body(call.request.body, Registration)
+    body = decode_body(call.body, Registration)
     if body is None:
         return INVALID_REQUEST
     if not (body.owner_id and body.name):

@@ -86,7 +86,7 @@ def _text(body: dict[str, Any], name: str) -> str | None:
 def create_policy(state: State, call: Call) -> Reply:
     """`POST /policies`."""
     try:
-        body = decode_strict(call.request.body, JSON_MAX_DEPTH)
+        body = decode_strict(call.body, JSON_MAX_DEPTH)
     except (ValueError, RecursionError):
         return INVALID_REQUEST
     if not isinstance(body, dict) or not body.keys() <= {"owner_id", "rules", "signature"}:

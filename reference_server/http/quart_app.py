@@ -91,14 +91,16 @@ def create_app(api: Api, clock: Clock, settler: Settler, mark: str = "") -> Quar
 
     async def answer(**_ids: str) -> Response:
         value, refused = await _read_request(mark)
-        if refused:
-            reply = api.refuse(HEADERS_TOO_LARGE if refused == HEADERS_TOO_LARGE.status else INVALID_REQUEST)
-        else:
-            try:
-                await settler.room()
-                reply = await settler.settled(api.handle(value, clock.now()))
-            except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-                reply = api.refuse(internal_error(f"{value.method} {value.path}"))
+        try:
+            await settler.room()
+            if refused:
+                refusal = HEADERS_TOO_LARGE if refused == HEADERS_TOO_LARGE.status else INVALID_REQUEST
+                reply = api.refuse(refusal, value.client, clock.now())
+            else:
+                reply = api.handle(value, clock.now())
+            reply = await settler.settled(reply)
+        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+            reply = api.fail(internal_error(f"{value.method} {value.path}"))
         return _response(reply)
 
     async def unrouted(_error: HTTPException) -> Response:

@@ -139,7 +139,7 @@ class Settler:
         now = self._clock.now()
         for (at, request), wait_ns in zip(asked, waits, strict=True):
             try:
-                outcomes[at] = self._api.admit(request, wait_ns, now)
+                outcomes[at] = self._api.admit_counted(request, wait_ns, now)
             except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
                 outcomes[at] = internal_error("a request")
 

@@ -18,16 +18,19 @@ from reference_server.operations.outcomes import (
     NOT_FOUND,
     PERSISTENCE_FAILED,
     SHARED_STATE_UNAVAILABLE,
+    Admitted,
     Held,
     Undecided,
     hold,
 )
-from reference_server.operations.routing import ROUTES
-from reference_server.operations.table import STATELESS_PATHS, heartbeat
+from reference_server.operations.routing import ROUTES, allowed_methods
+from reference_server.operations.table import heartbeat
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_server.core.heartbeats import Verified
     from reference_server.operations.table import Operation
     from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
@@ -35,6 +38,10 @@ if TYPE_CHECKING:
     from reference_server.wire.signing import CertificateSigner
 
 CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Machine-Certificate-Id, X-Machine-Token, X-Owner-ID"
+
+
+def _always(reply: Reply) -> Callable[[Instant], Reply]:
+    return lambda _now: reply
 
 
 class Api:
@@ -94,18 +101,36 @@ class Api:
 
         Gives a `Held` where the answer has to wait, which is never so while all state is in memory.
         """
-        headers = dict(request.headers)
-        if request.method == "OPTIONS":
+        admitted = self.admit(request, now)
+        return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
+
+    def admit(self, head: Request, now: Instant) -> Reply | Admitted:
+        """Answer a request by its head alone where that suffices; else say what to do with its body.
+
+        Takes the request's token of the rate limit, so each request comes here once. Where the limit is kept outside,
+        `complete` asks for it. The reply may be `Held`. The body of `head` is not looked at.
+        """
+        headers = dict(head.headers)
+        if head.method == "OPTIONS":
             return self._finish(Reply(200, b"", JSON_HEADERS), headers)
+        client = client_key(head.client)
         if self.limiter is not None:
-            return hold(Undecided(client_key(request.client), partial(self._guarded, request, headers)), headers)
-        refusal = self._limit(client_key(request.client), now)
+            outcome = self._route(head, headers)
+            return outcome if isinstance(outcome, Admitted) else hold(Undecided(client, _always(outcome)), headers)
+        refusal = self._limit(client, now)
         if refusal is not None:
             return self._finish(refusal, headers)
-        if self.shared is not None and request.path not in STATELESS_PATHS:
-            return hold(Undecided(client_key(request.client), partial(self._guarded, request, headers)), headers)
-        outcome = self._guarded(request, headers, now)
-        if isinstance(outcome, Reply) and not (self._behind and request.path not in STATELESS_PATHS):
+        outcome = self._route(head, headers)
+        return outcome if isinstance(outcome, Admitted) else self._finish(outcome, headers)
+
+    def complete(self, admitted: Admitted, body: bytes, now: Instant) -> Reply:
+        """Answer a request that was admitted, with its whole body. May be `Held`."""
+        operation, headers = admitted.operation, admitted.headers
+        decide = partial(self._decide, admitted, body)
+        if self.limiter is not None or (self.shared is not None and operation.shows_state):
+            return hold(Undecided(client_key(admitted.request.client), decide), headers)
+        outcome = decide(now)
+        if isinstance(outcome, Reply) and not (self._behind and operation.shows_state):
             return self._finish(outcome, headers)
         return hold(outcome, headers)
 
@@ -157,7 +182,7 @@ class Api:
         except Frozen:
             return PERSISTENCE_FAILED
 
-    def admit(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
+    def admit_counted(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
         """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None).
 
         Where the state is shared too, what may pass stays undecided.
@@ -176,24 +201,34 @@ class Api:
         """Give a held answer what every answer carries, now that it is known."""
         return reply if held.request_headers is None else self._finish(reply, held.request_headers)
 
-    def refuse(self, reply: Reply) -> Reply:
-        """Dress an answer that a transport gives by itself, to a request that never became one."""
+    def refuse(self, reply: Reply, client: str, now: Instant) -> Reply:
+        """Answer, as a transport itself found right, what never became a request. It takes a token, too; may be `Held`.
+
+        `client` is the address that it came from.
+        """
+        if self.limiter is not None:
+            return hold(Undecided(client_key(client), _always(reply)), {})
+        return self._finish(self._limit(client_key(client), now) or reply, {})
+
+    def fail(self, reply: Reply) -> Reply:
+        """Dress an answer to a request that was counted already, and then met a fault of ours."""
         return self._finish(reply, {})
 
-    def _guarded(self, request: Request, headers: dict[str, str], now: Instant) -> Reply | Verified:
-        if self.settings.require_https and not self._secure(request, headers) and request.path != "/health":
+    def _route(self, head: Request, headers: dict[str, str]) -> Reply | Admitted:
+        """Find a request's operation, or refuse it by its head: these need no body, and no state but the token."""
+        if self.settings.require_https and not self._secure(head, headers) and head.path != "/health":
             return HTTPS_REQUIRED
-        by_method, ids = ROUTES.find(request.path)
+        by_method, ids = ROUTES.find(head.path)
         if not by_method:
             return NOT_FOUND
-        operation = by_method.get(request.method)
+        operation = by_method.get("GET" if head.method == "HEAD" else head.method)
         if operation is None:
-            return failure(405, "method not allowed", (("allow", ", ".join(sorted({*by_method, "OPTIONS"}))),))
-        if len(headers) != len(request.headers):
-            names = [name for name, _ in request.headers if name in SINGLE_HEADERS]
+            return failure(405, "method not allowed", (("allow", allowed_methods(by_method)),))
+        if len(headers) != len(head.headers):
+            names = [name for name, _ in head.headers if name in SINGLE_HEADERS]
             if len(names) != len(set(names)):
                 return INVALID_REQUEST
-        if request.body_too_large:
+        if head.body_too_large:
             return BODY_TOO_LARGE
         owner_id = as_utf8(headers.get("x-owner-id", ""))
         if operation.principal is Principal.OWNER:
@@ -201,10 +236,15 @@ class Api:
                 return UNAUTHORIZED
             if len(owner_id) > TEXT_MAX_CHARACTERS:
                 return machines.INVALID_OWNER_ID  # it may end up in audit events, and those are bounded
+        return Admitted(head, operation, ids, headers, owner_id)
+
+    def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
+        operation = admitted.operation
         if self.unusable and operation.shows_state:
             return self._refuse(operation)
+        call = Call(admitted.request, body, now, admitted.ids, admitted.headers, admitted.owner_id)
         try:
-            return operation.decide(self.state, Call(request, now, ids, headers, owner_id))
+            return operation.decide(self.state, call)
         except Frozen:
             return PERSISTENCE_FAILED
 

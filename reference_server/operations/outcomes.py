@@ -8,10 +8,12 @@ import msgspec
 
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
 from reference_server.wire.replies import INVALID_REQUEST, failure
-from reference_server.wire.values import Instant, Reply
+from reference_server.wire.values import Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from reference_server.operations.table import Operation
 
 HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
 NOT_FOUND = failure(404, "not found")
@@ -29,6 +31,19 @@ class Undecided(msgspec.Struct, frozen=True):
 
     client: str
     decide: Callable[[Instant], Reply | Verified]
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A request whose head was looked through and counted: its operation needs the body now.
+
+    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty.
+    """
+
+    request: Request
+    operation: Operation
+    ids: tuple[str, ...]
+    headers: dict[str, str]
+    owner_id: str
 
 
 class Held(Reply, frozen=True):

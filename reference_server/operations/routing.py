@@ -39,3 +39,8 @@ class Routes:
 
 
 ROUTES = Routes()
+
+
+def allowed_methods(by_method: dict[str, Operation]) -> str:
+    """Name the methods of a path, as `Allow` does: `HEAD` goes with `GET` (contract §3), `OPTIONS` with all."""
+    return ", ".join(sorted({*by_method, "OPTIONS"} | ({"HEAD"} if "GET" in by_method else set())))

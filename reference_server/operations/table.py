@@ -40,7 +40,7 @@ def heartbeat(state: State, call: Call) -> Reply | Verified:
     """`POST /workers/{id}/heartbeat`."""
     token = call.headers.get("x-machine-token", "")
     certificate_id = call.headers.get("x-machine-certificate-id", "")
-    return heartbeats.heartbeat(state, call.now, call.ids[0], token, certificate_id, call.request.body)
+    return heartbeats.heartbeat(state, call.now, call.ids[0], token, certificate_id, call.body)
 
 
 def metrics(state: State, call: Call) -> Reply:
@@ -89,10 +89,4 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/health", Principal.ANYONE, views.health, rooted=True, shows_state=False),
     Operation("GET", "/metrics", Principal.ANYONE, metrics, rooted=True),
     Operation("GET", "/.well-known/hatchfarm-keys", Principal.ANYONE, views.keys, rooted=True, shows_state=False),
-)
-STATELESS_PATHS = frozenset(
-    prefix + operation.path
-    for operation in OPERATIONS
-    for prefix in (("",) if operation.rooted else PREFIXES)
-    if not operation.shows_state
 )

@@ -83,7 +83,10 @@ class Case(NamedTuple):
         answers = []
         for number, meant in enumerate(self.meant, 1):
             request = meant.request
-            reply: Reply = api.refuse(REFUSALS[meant.status]) if request is None else api.handle(request, START)
+            if request is None:
+                reply: Reply = api.refuse(REFUSALS[meant.status], "127.0.0.1", START)
+            else:
+                reply = api.handle(request, START)
             closes = self.closes and number == len(self.meant)
             answers.append(direct_answer(reply, "GET" if request is None else request.method, closes=closes))
         return answers
