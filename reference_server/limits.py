@@ -7,13 +7,22 @@ BODY_MAX_BYTES = 1 << 20
 HEAD_MAX_BYTES = 64 * 1024
 """A request line with all its headers (contract §6)."""
 LANE_HEAD_MAX_BYTES = 4 * 1024
-"""The head of a plain heartbeat is a tenth of this; larger ones go to Hypercorn."""
+"""The head of a plain heartbeat is a tenth of this; larger ones are read as any other request is."""
 LANE_BODY_MAX_BYTES = 32 * 1024
-"""A heartbeat that the express lane waits for: 16 KiB of metrics and room for the rest. Larger ones go to Hypercorn."""
-CONNECTIONS_MAX = 100_000
-"""Open connections; past it new ones wait in the listen backlog. One idle connection costs about 2 KB."""
+"""A heartbeat that is read at a glance: 16 KiB of metrics and room for the rest. Larger ones are read as any other."""
 LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
+LANE_CONVERSATION_COST = 4
+"""What serving a connection counts for there when it sends anything but plain heartbeats: lists may take a millisecond."""
+LANE_ANSWERS_MAX_BYTES = 256 * 1024
+"""Answers to pipelined requests that may wait unsent before the next is decided: a socket's buffer takes about as much."""
+CONNECTIONS_MAX = 100_000
+"""Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
+FILES_KEPT = 64
+"""Open files that connections leave for all else: state files, Redis, listening sockets, and room to say what is wrong."""
+LINGER_SECONDS = 2.0
+LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
+"""After a last answer the client may still be sending; reading on for a moment lets it see the answer before the close."""
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 STATUSES_AT_ONCE = 500

@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
     header_timeout_seconds: float = 10.0
     body_timeout_seconds: float = 30.0
     idle_timeout_seconds: float = 75.0
+    waiting_bytes_max: int = 64 * 1024 * 1024
+    unproven_connections_per_address: int = 256
     shutdown_grace_seconds: float = 10.0
     skew_seconds: int = SKEW_SECONDS
     version: str = VERSION
@@ -258,6 +260,21 @@ SETTINGS: tuple[Setting, ...] = (
     _real("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds", 0.05, 3600, "deadline for a request's headers"),
     _real("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds", 0.05, 3600, "deadline for a request's body"),
     _real("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds", 0.05, 3600, "how long a connection may rest"),
+    _whole(
+        "HTTP_WAITING_BYTES",
+        "waiting_bytes_max",
+        4 * 1024 * 1024,
+        1 << 40,
+        "bytes that may wait in all connections together, of half-sent requests and unread answers; past it those that "
+        "have waited longest, and have proven nothing, are closed",
+    ),
+    _whole(
+        "HTTP_UNPROVEN_CONNECTIONS_PER_ADDRESS",
+        "unproven_connections_per_address",
+        1,
+        1_000_000,
+        "connections of a client address on which nobody has proven anything yet; past it the oldest is closed",
+    ),
     _real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
 )
 

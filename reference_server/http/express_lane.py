@@ -1,176 +1,167 @@
-"""The express lane: heartbeats answered inline, in front of Hypercorn.
+"""The express lane: every plain HTTP/1.1 request, answered inline.
 
 One Trio task waits for one nested selector and then serves every connection that has bytes, straight on its
 non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
-each. The first request that is anything but a complete, plain heartbeat hands its connection to Hypercorn, with the
-bytes read so far, for good; so does anything malformed. The lane therefore never has to refuse framing itself, and
-cannot disagree with what does.
+each. Complete, plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it
+rests again.
 
-An answer that the API holds back keeps its place among those of its connection; while one is owed, nothing more is read
-there, so what a client can have waiting here is bounded by one read.
+An answer that the API holds back keeps its place among those of its connection. While one is owed, or the client has
+not taken what was sent, nothing more is read there, so what a client can have waiting here is bounded.
 """
 
 from __future__ import annotations
 
-import errno
 import selectors
 import socket as stdlib_socket
 from collections import OrderedDict
-from email.utils import formatdate
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from reference_server.http.accepting import accept
 from reference_server.http.answers import internal_error
-from reference_server.http.lane_clients import Connection, may_become_plain
-from reference_server.limits import CONNECTIONS_MAX, LANE_BATCH_CONNECTIONS, LANE_HEAD_MAX_BYTES
+from reference_server.http.conversation import Conversation
+from reference_server.http.framing import Waiting
+from reference_server.http.lane_clients import Connection
+from reference_server.http.rendering import CONTINUE, SECOND_NS, Renderer
+from reference_server.limits import (
+    LANE_ANSWERS_MAX_BYTES,
+    LANE_BATCH_CONNECTIONS,
+    LANE_CONVERSATION_COST,
+    LANE_HEAD_MAX_BYTES,
+    LINGER_MAX_BYTES,
+    LINGER_SECONDS,
+)
 from reference_server.operations.outcomes import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reference_server.http.hypercorn_front import HypercornFront
+    from reference_server.http.admission import Admission
     from reference_server.http.lane_clients import PlainHead
     from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
     from reference_server.settings import Settings
-    from reference_server.wire.values import Instant, Reply
+    from reference_server.wire.values import Reply
 
 READ_BYTES = 65_536
-ACCEPT_BATCH = 64
-OUT_OF_FILES_PAUSE_SECONDS = 0.1
 SWEEP_SECONDS = 0.25
-SECOND_NS = 1_000_000_000
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+LINGER_NS = int(LINGER_SECONDS * SECOND_NS)
+
+
+class Owed(NamedTuple):
+    """An answer that is held back, its place among the others, and how it is written once it is known."""
+
+    at: int
+    reply: Held
+    plain: bool
+    bodiless: bool = False
+    closes: bool = False
+    proves: bool = True
+
+
+class Answers:
+    """What one turn of a connection is answered: `parts` in order, empty where one is held back."""
+
+    __slots__ = ("closes", "held", "parts", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.held: list[Owed] = []
+        self.size = 0
+        self.closes = False
 
 
 class ExpressLane:
-    """Accepts connections, answers heartbeats, and hands everything else to Hypercorn."""
+    """Accepts connections, and answers what comes on them."""
 
-    def __init__(self, api: Api, clock: Clock, settings: Settings, front: HypercornFront, settler: Settler) -> None:
+    def __init__(self, api: Api, clock: Clock, settings: Settings, admission: Admission, settler: Settler) -> None:
         self._api = api
         self._settler = settler
         self._clock = clock
-        self._front = front
+        self._admission = admission
+        self._renderer = Renderer(api.state.entropy)
         self._selector = selectors.DefaultSelector()
         self._idle_ns = int(settings.idle_timeout_seconds * SECOND_NS)
-        self._header_ns = int(settings.header_timeout_seconds * SECOND_NS)
         self._body_ns = int(settings.body_timeout_seconds * SECOND_NS)
-        self._send_timeout_seconds = settings.body_timeout_seconds
+        self._patience_ns = {
+            Waiting.HEAD: int(settings.header_timeout_seconds * SECOND_NS),
+            Waiting.BODY: self._body_ns,
+        }
         self._by_progress: OrderedDict[Connection, None] = OrderedDict()
-        self._partial: dict[Connection, int] = {}
-        self._connections = 0
-        self._draining = False
-        self._date_second = -1
-        self._date = b""
+        self._deadlines: dict[Connection, tuple[Waiting | None, int]] = {}
+        """What connections wait for, and until when (monotonic ns); None for a client that is to take its answer."""
 
-    @property
-    def connections(self) -> int:
-        """Count the connections in the lane."""
-        return self._connections
-
-    async def run(self, listeners: Sequence[stdlib_socket.socket], handler_nursery: trio.Nursery) -> None:
-        """Serve until cancelled. Connections handed over and slow readers live in `handler_nursery`."""
+    async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
+        """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                nursery.start_soon(self._accept, listener)
+                nursery.start_soon(accept, listener, self._admission, self._welcome)
             nursery.start_soon(self._sweep)
-            await self._react(handler_nursery)
+            await self._react()
 
-    async def _accept(self, listener: stdlib_socket.socket) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            for _ in range(ACCEPT_BATCH):
-                if self._connections >= CONNECTIONS_MAX:
-                    await trio.sleep(OUT_OF_FILES_PAUSE_SECONDS)
-                    break
-                try:
-                    socket, address = listener.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
-                        # The backlog keeps the client waiting until somebody leaves.
-                        await trio.sleep(OUT_OF_FILES_PAUSE_SECONDS)
-                    break
-                socket.setblocking(False)  # noqa: FBT003 - the socket API's own flag
-                socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
-                self._admit(Connection(socket, address[0], self._clock.now().monotonic_ns))
-
-    def _admit(self, connection: Connection) -> None:
-        self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
-        self._connections += 1
+    def _welcome(self, socket: stdlib_socket.socket, client: str) -> None:
+        connection = Connection(self, socket, client, self._clock.now().monotonic_ns)
+        self._admission.enter(connection)
         self._by_progress[connection] = None
+        self._watch(connection, READ)
 
-    def _release(self, connection: Connection) -> None:
-        """Take a connection out of the lane, its socket still open."""
-        if not connection.paused:
-            self._selector.unregister(connection.socket.fileno())
-        self._partial.pop(connection, None)
+    def close_connection(self, connection: Connection) -> None:
+        """Close a connection, whatever it waits for."""
+        self._watch(connection, 0)
+        self._deadlines.pop(connection, None)
         del self._by_progress[connection]
-        self._connections -= 1
         connection.open = False
-
-    def _close(self, connection: Connection) -> None:
-        self._release(connection)
+        self._admission.leave(connection)
+        connection.conversation = connection.unsent = None
+        connection.owed = []
         connection.socket.close()
 
-    async def _react(self, handler_nursery: trio.Nursery) -> None:
+    def _watch(self, connection: Connection, events: int) -> None:
+        """Wait for these events on a connection's socket, and no others."""
+        before, connection.events = connection.events, events
+        if before == events:
+            return
+        if not before:
+            self._selector.register(connection.socket.fileno(), events, connection)
+        elif events:
+            self._selector.modify(connection.socket.fileno(), events, connection)
+        else:
+            self._selector.unregister(connection.socket.fileno())
+
+    async def _react(self) -> None:
         selector = self._selector
+        served = 0
         while True:
             await trio.lowlevel.wait_readable(selector.fileno())
             await self._settler.room()
-            for served, (key, _) in enumerate(selector.select(0), 1):
-                if key.data.open:
-                    self._serve(key.data, handler_nursery)
-                if served % LANE_BATCH_CONNECTIONS == 0:
+            for key, events in selector.select(0):
+                served += self._turn(key.data, events)
+                if served >= LANE_BATCH_CONNECTIONS:
+                    served = 0
                     await trio.lowlevel.checkpoint()
                     await self._settler.room()
 
-    def _serve(self, connection: Connection, handler_nursery: trio.Nursery) -> None:
-        """Read once and answer every complete heartbeat among the bytes."""
+    def _turn(self, connection: Connection, events: int) -> int:
+        """Let a connection go on. Return what that cost, in plain heartbeats."""
+        if not connection.open:
+            return 0
+        if events & WRITE:
+            self._send_more(connection)
+            return 1
         data = self._read(connection)
         if not data:
-            return
-        partial = bool(connection.unread)
-        if partial:
-            data = connection.unread + data
-            connection.unread = b""
-        answers: list[bytes] = []
-        held: list[tuple[int, Held]] = []
-        start, size = 0, len(data)
-        while start < size:
-            end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
-            if end > 3:  # noqa: PLR2004 - found
-                head_bytes = data[start:end]
-                head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
-            elif may_become_plain(data[start:]):
-                break
-            else:
-                head = None
-            if head is None:
-                self._hand_over(connection, data[start:], answers, held, handler_nursery)
-                return
-            body_end = end + head.body_bytes
-            if body_end > size:
-                break
-            self._answer(connection.client, head, data[end:body_end], answers, held)
-            start = body_end
-        if start < size or partial:
-            self._wait_on(connection, data[start:], progressed=bool(answers) or not partial)
-        else:
-            self._note_progress(connection)
-        if held:
-            self._owe(connection, answers, held, handler_nursery)
-        elif answers:
-            self._send(connection, answers[0] if len(answers) == 1 else b"".join(answers), handler_nursery)
+            return 1
+        return self._serve(connection, data)
 
     def _read(self, connection: Connection) -> bytes:
         """Read once; nothing where there is nothing to serve now."""
         if connection.owed:
-            self._pause(connection)
+            self._watch(connection, 0)
             return b""
         try:
             data = connection.socket.recv(READ_BYTES)
@@ -178,201 +169,253 @@ class ExpressLane:
             return b""
         except OSError:
             data = b""
+        if connection.lingering:
+            connection.lingering += len(data)
+            if data and connection.lingering <= LINGER_MAX_BYTES:
+                return b""
+            data = b""
         if not data:
-            self._close(connection)
+            self.close_connection(connection)
         return data
 
-    def _owe(
-        self,
-        connection: Connection,
-        answers: list[bytes],
-        held: list[tuple[int, Held]],
-        handler_nursery: trio.Nursery,
-    ) -> None:
-        """Send these answers once those that are held back are in their places."""
-        connection.owed, connection.held = answers, len(held)
-        for at, answer in held:
-            self._settler.hold(answer, partial(self._pay, connection, at, handler_nursery))
+    def _serve(self, connection: Connection, data: bytes) -> int:
+        """Answer what is complete now, the bytes just read included. Return what it cost, in plain heartbeats."""
+        answers = Answers()
+        start = self._answer_plain(connection, data, answers) if connection.conversation is None else 0
+        if start == len(data):
+            self._deliver(connection, answers)
+            return 1
+        if connection.conversation is None:
+            connection.conversation = Conversation(self._api, self._clock, connection.client, "http")
+        connection.conversation.receive(data[start:] if start else data)
+        self._converse(connection, answers)
+        return LANE_CONVERSATION_COST
 
-    def _pay(self, connection: Connection, at: int, handler_nursery: trio.Nursery, reply: Reply) -> None:
-        """Put an answer that was held back in its place, and send all when it was the last one."""
-        connection.owed[at] = self._render(reply, self._clock.now())
-        connection.held -= 1
-        if connection.held or not connection.open:
-            return
-        data, connection.owed = b"".join(connection.owed), []
-        if connection.paused:
-            connection.paused = False
-            self._selector.register(connection.socket.fileno(), selectors.EVENT_READ, connection)
-        self._send(connection, data, handler_nursery)
+    def _answer_plain(self, connection: Connection, data: bytes, answers: Answers) -> int:
+        """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
+        start, size = 0, len(data)
+        while start < size:
+            end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
+            if end == 3:  # noqa: PLR2004 - not found
+                break
+            head_bytes = data[start:end]
+            head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
+            if head is None or end + head.body_bytes > size:
+                break
+            body_end = end + head.body_bytes
+            self._answer_heartbeat(connection, head, data[end:body_end], answers)
+            start = body_end
+        return start
 
-    def _pause(self, connection: Connection) -> None:
-        """Read nothing from a connection until what it is owed is out: what waits in here stays bounded."""
-        self._selector.unregister(connection.socket.fileno())
-        connection.paused = True
-
-    def _note_progress(self, connection: Connection) -> None:
-        connection.since_ns = self._clock.now().monotonic_ns
-        self._by_progress.move_to_end(connection)
-
-    def _wait_on(self, connection: Connection, unread: bytes, *, progressed: bool) -> None:
-        """Note what there is of the next request, and since when its rest is awaited."""
-        connection.unread = unread
-        if progressed:
-            self._note_progress(connection)
-        if unread:
-            self._partial[connection] = connection.since_ns
-        else:
-            self._partial.pop(connection, None)
-
-    def _answer(
-        self, client: str, head: PlainHead, body: bytes, answers: list[bytes], held: list[tuple[int, Held]]
-    ) -> None:
-        """Decide one heartbeat, and put its answer behind the others; an empty one, noted, where it is held back."""
+    def _answer_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, answers: Answers) -> None:
         now = self._clock.now()
         try:
-            reply = self._api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now)
+            reply = self._api.handle_heartbeat(
+                head.worker_id, head.token, head.certificate_id, body, connection.client, now
+            )
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             reply = internal_error("a heartbeat")
         if isinstance(reply, Held):
-            held.append((len(answers), reply))
-            answers.append(b"")
+            answers.held.append(Owed(len(answers.parts), reply, plain=True))
+            answers.parts.append(b"")
+            return
+        answers.parts.append(self._renderer.plain(reply, now))
+        if not connection.proven and reply.status < 300:  # noqa: PLR2004 - it was accepted
+            self._admission.prove(connection)
+
+    def _converse(self, connection: Connection, answers: Answers) -> None:
+        """Answer everything that a conversation has received, as much at a time as may wait unsent."""
+        while self._converse_once(connection, answers):
+            self._deliver(connection, answers)
+            if not connection.open or connection.owed or connection.unsent is not None:
+                return
+            answers = Answers()
+        self._deliver(connection, answers)
+
+    def _converse_once(self, connection: Connection, answers: Answers) -> bool:
+        """Put the next answers behind the others. Return whether there may be more after these."""
+        conversation = connection.conversation
+        if conversation is None:
+            return False
+        while (answer := conversation.next()) is not None:
+            reply, bodiless, closes, proves = answer
+            if isinstance(reply, Held):
+                answers.held.append(Owed(len(answers.parts), reply, False, bodiless, closes, proves))  # noqa: FBT003
+                answers.parts.append(b"")
+            else:
+                self._prove(connection, reply, proves=proves)
+                answers.parts.append(self._renderer.full(reply, self._clock.now(), bodiless=bodiless, closes=closes))
+                answers.size += len(answers.parts[-1])
+            if closes or self._renderer.closing:
+                answers.closes = True
+                return False
+            if answers.size >= LANE_ANSWERS_MAX_BYTES:
+                return True
+        if conversation.take_continue():
+            answers.parts.append(CONTINUE)
+        answers.closes = conversation.ended
+        return False
+
+    def _prove(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
+        if proves and not connection.proven and reply.status < 300:  # noqa: PLR2004 - it succeeded
+            self._admission.prove(connection)
+
+    def _deliver(self, connection: Connection, answers: Answers) -> None:
+        """Send these answers, or note what they wait for; then what the connection waits for next."""
+        connection.closing = answers.closes
+        if answers.held:
+            connection.owed, connection.held = answers.parts, len(answers.held)
+            for owed in answers.held:
+                self._settler.hold(owed.reply, partial(self._pay, connection, owed))
+        elif answers.parts:
+            self._send(connection, answers.parts[0] if len(answers.parts) == 1 else b"".join(answers.parts))
+        elif answers.closes:
+            self._linger(connection)
+        self._go_on_waiting(connection, progressed=bool(answers.parts))
+
+    def _pay(self, connection: Connection, owed: Owed, reply: Reply) -> None:
+        """Put an answer that was held back in its place, and send all when it was the last one."""
+        if not connection.open:
+            return
+        now = self._clock.now()
+        if owed.plain:
+            part = self._renderer.plain(reply, now)
         else:
-            answers.append(self._render(reply, now))
+            part = self._renderer.full(reply, now, bodiless=owed.bodiless, closes=owed.closes)
+        connection.owed[owed.at] = part
+        connection.held -= 1
+        self._prove(connection, reply, proves=owed.proves)
+        if connection.held:
+            return
+        data, connection.owed = b"".join(connection.owed), []
+        self._watch(connection, READ)
+        self._send(connection, data)
+        self._after_sending(connection)
 
-    def _render(self, reply: Reply, now: Instant) -> bytes:
-        second = now.wall_ns // SECOND_NS
-        if second != self._date_second:
-            self._date_second = second
-            self._date = formatdate(second, usegmt=True).encode()
-        more = b"" if len(reply.headers) == 1 else _more_headers(reply)
-        body = reply.body
-        return (
-            b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nx-request-id: %b\r\nvary: Origin\r\n"
-            b"%bcontent-length: %d\r\n%bdate: %b\r\n\r\n%b"
-        ) % (
-            reply.status,
-            self._api.state.entropy.hex(16).encode(),
-            more,
-            len(body),
-            b"connection: close\r\n" if self._draining else b"",
-            self._date,
-            body,
-        )
-
-    def _send(self, connection: Connection, data: bytes, handler_nursery: trio.Nursery) -> None:
+    def _send(self, connection: Connection, data: bytes | memoryview) -> None:
         try:
             sent = connection.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._close(connection)
+            self.close_connection(connection)
             return
         if sent < len(data):
-            self._release(connection)
-            handler_nursery.start_soon(self._send_slowly, connection, data[sent:])
-        elif self._draining:
-            self._close(connection)
+            if connection.unsent is None:
+                self._deadlines[connection] = (None, self._clock.now().monotonic_ns + self._body_ns)
+            connection.unsent = memoryview(data)[sent:]
+            self._watch(connection, WRITE)
+        else:
+            connection.unsent = None
+            if connection.closing:
+                self._linger(connection)
+            elif self._renderer.closing:
+                self.close_connection(connection)
 
-    async def _send_slowly(self, connection: Connection, data: bytes) -> None:
-        """Send the rest to a client that reads slowly, and take it back into the lane; or give up on it in time."""
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection.socket))
-        sent = False
-        try:
-            with trio.move_on_after(self._send_timeout_seconds):
-                await stream.send_all(data)
-                sent = True
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            if not sent or self._draining:
-                connection.socket.close()
-        if not sent or self._draining:
+    def _send_more(self, connection: Connection) -> None:
+        """Send on what the client did not take before."""
+        if connection.unsent is not None:
+            self._send(connection, connection.unsent)
+        if connection.open and connection.unsent is None:
+            self._watch(connection, READ)
+            self._after_sending(connection)
+        elif connection.open:
+            self._account(connection)
+
+    def _after_sending(self, connection: Connection) -> None:
+        """Go on with what has been received already, once everything before is out."""
+        if not connection.open or connection.unsent is not None or connection.lingering:
             return
+        self._note_progress(connection, Waiting.REQUEST)
+        self._converse(connection, Answers())
+
+    def _linger(self, connection: Connection) -> None:
+        """End the answers, but read on for a moment: closing on unread bytes would take the last one from the client."""
+        try:
+            connection.socket.shutdown(stdlib_socket.SHUT_WR)
+        except OSError:
+            self.close_connection(connection)
+            return
+        connection.conversation = None
+        connection.lingering = 1
+        self._watch(connection, READ)
+        self._deadlines[connection] = (Waiting.REQUEST, self._clock.now().monotonic_ns + LINGER_NS)
+        self._account(connection)
+
+    def _go_on_waiting(self, connection: Connection, *, progressed: bool) -> None:
+        """Note what a connection waits for now, since when, and how much waits in it."""
+        if not connection.open or connection.lingering:
+            return
+        conversation = connection.conversation
+        waiting = Waiting.REQUEST
+        if conversation is not None:
+            waiting = conversation.waiting
+            if conversation.at_rest:
+                connection.conversation = conversation = None
+        if connection.unsent is None:
+            before = self._deadlines.get(connection)
+            if (
+                progressed
+                or (before is None) is not (waiting is Waiting.REQUEST)
+                or (before and before[0] is not waiting)
+            ):
+                self._note_progress(connection, waiting)
+        if progressed and not connection.proven:
+            self._admission.progress(connection)
+        if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.owed:
+            self._account(connection)
+
+    def _note_progress(self, connection: Connection, waiting: Waiting) -> None:
         now_ns = self._clock.now().monotonic_ns
-        returned = Connection(connection.socket, connection.client, now_ns)
-        returned.unread = connection.unread
-        self._admit(returned)
-        if returned.unread:
-            self._partial[returned] = now_ns
+        connection.since_ns = now_ns
+        self._by_progress.move_to_end(connection)
+        if waiting is Waiting.REQUEST:
+            self._deadlines.pop(connection, None)
+        else:
+            self._deadlines[connection] = (waiting, now_ns + self._patience_ns[waiting])
 
-    def _hand_over(
-        self,
-        connection: Connection,
-        unread: bytes,
-        answers: list[bytes],
-        held: list[tuple[int, Held]],
-        handler_nursery: trio.Nursery,
-    ) -> None:
-        """Give the connection to Hypercorn for good, after what the lane still owes it.
-
-        The deadline of a head that began in the lane goes on: else whoever lets one become unfit for the lane late
-        could take the time twice.
-        """
-        waited_ns = 0
-        if not answers and connection in self._partial:
-            waited_ns = self._clock.now().monotonic_ns - self._partial[connection]
-        self._release(connection)
-        handler_nursery.start_soon(
-            self._serve_elsewhere, connection.socket, unread, answers, held, waited_ns / SECOND_NS
-        )
-
-    async def _serve_elsewhere(
-        self,
-        socket: stdlib_socket.socket,
-        unread: bytes,
-        answers: list[bytes],
-        held: list[tuple[int, Held]],
-        waited_seconds: float,
-    ) -> None:
-        async with trio.SocketStream(trio.socket.from_stdlib_socket(socket)) as stream:
-            for at, answer in held:
-                answers[at] = self._render(await self._settler.settled(answer), self._clock.now())
-            try:
-                with trio.fail_after(self._send_timeout_seconds):
-                    await stream.send_all(b"".join(answers))
-            except (trio.BrokenResourceError, trio.TooSlowError):
-                return
-            await self._front.serve_stream(stream, unread, waited_seconds)
+    def _account(self, connection: Connection) -> None:
+        """Note how many bytes wait in a connection. It may have to go for them."""
+        size = sum(map(len, connection.owed))
+        if connection.conversation is not None:
+            size += connection.conversation.waiting_bytes
+        if connection.unsent is not None:
+            size += len(connection.unsent)
+        self._admission.hold(connection, size)
 
     async def _sweep(self) -> None:
-        """Close what is late: requests that do not end, and connections at rest for too long."""
+        """Close what is late: requests that do not end, answers not taken, and connections at rest for too long."""
         while True:
             await trio.sleep(SWEEP_SECONDS)
-            now_ns = self._clock.now().monotonic_ns
-            for connection, since_ns in list(self._partial.items()):
-                if connection.owed:
-                    continue
-                in_body = b"\r\n\r\n" in connection.unread
-                if now_ns - since_ns > (self._body_ns if in_body else self._header_ns):
-                    self._close(connection)
-            for connection in self._resting_since(now_ns - self._idle_ns):
-                self._close(connection)
+            self._close_late()
+
+    def _close_late(self) -> None:
+        now_ns = self._clock.now().monotonic_ns
+        late = [one for one, (_, deadline_ns) in self._deadlines.items() if now_ns > deadline_ns and not one.owed]
+        for connection in late + self._resting_since(now_ns - self._idle_ns):
+            self.close_connection(connection)
 
     def _resting_since(self, monotonic_ns: int) -> list[Connection]:
         late = takewhile(lambda connection: connection.since_ns < monotonic_ns, self._by_progress)
-        return [connection for connection in late if not connection.unread and not connection.owed]
+        return [one for one in late if one not in self._deadlines and not one.owed]
 
-    async def drain(self, handler_nursery: trio.Nursery) -> None:
+    async def drain(self) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
-        self._draining = True
-        for key, _ in self._selector.select(0):
-            self._serve(key.data, handler_nursery)
-        for key in list(self._selector.get_map().values()):
-            if not key.data.unread and not key.data.owed:
-                self._close(key.data)
-        while self._connections:
+        self._renderer.closing = True
+        for key, events in self._selector.select(0):
+            self._turn(key.data, events)
+        for connection in list(self._by_progress):
+            if connection not in self._deadlines and not connection.owed:
+                self.close_connection(connection)
+        while self._by_progress:
             with trio.move_on_after(SWEEP_SECONDS):
                 await trio.lowlevel.wait_readable(self._selector.fileno())
-            for key, _ in self._selector.select(0):
-                self._serve(key.data, handler_nursery)
+            for key, events in self._selector.select(0):
+                self._turn(key.data, events)
+            self._close_late()
 
     def close(self) -> None:
         """Close whatever is left, and the selector."""
         for connection in list(self._by_progress):
-            self._close(connection)
+            self.close_connection(connection)
         self._selector.close()
-
-
-def _more_headers(reply: Reply) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in reply.headers[1:]).encode()

@@ -12,22 +12,23 @@ import trio
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
+from reference_server.core.rate_limit import client_key
 from reference_server.http.framing import FramingGuard, Waiting
-from reference_server.limits import BODY_MAX_BYTES
+from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
 
 if TYPE_CHECKING:
+    import socket as stdlib_socket
     from collections.abc import Awaitable, Callable
+    from ssl import SSLContext
 
     from hypercorn.config import Config
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from reference_server.http.admission import Admission
     from reference_server.settings import Settings
 
 READ_BYTES = 65_536
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 8 * BODY_MAX_BYTES
-"""After a refusal the client may still be sending; reading on for a moment lets it see the answer before the close."""
 _log = logging.getLogger("hatchfarm")
 
 
@@ -128,7 +129,7 @@ class GuardedStream(trio.abc.Stream):
         """Read on for a moment: closing on unread bytes would take the last answer from the client."""
         dropped = 0
         with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
-            while dropped < LINGER_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
+            while dropped < LINGER_MAX_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
                 dropped += len(data)
 
     async def _receive_in_time(self) -> bytes:
@@ -255,6 +256,20 @@ class _Server(TCPServer):
         await self.idle_task.stop()
 
 
+class _Guest:
+    """A connection that Hypercorn serves, as `Admission` sees it."""
+
+    def __init__(self, client: str) -> None:
+        self.address = client_key(client)
+        self.proven = False
+        self.waiting_bytes = 0
+        self.scope = trio.CancelScope()
+
+    def evict(self) -> None:
+        """Close at once."""
+        self.scope.cancel()
+
+
 class HypercornFront:
     """Everything Hypercorn needs to serve connections of one application."""
 
@@ -265,7 +280,9 @@ class HypercornFront:
         context: WorkerContext,
         settings: Settings,
         mark: bytes,
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._server: Callable[..., Awaitable[None]] = partial(_Server, app, config, context)
         self._settings = settings
         self._mark = mark
@@ -277,6 +294,26 @@ class HypercornFront:
         self._stop_by = deadline
         for stream in self._streams:
             stream.stop(deadline)
+
+    def welcome(
+        self, handlers: trio.Nursery, tls: SSLContext | None, socket: stdlib_socket.socket, client: str
+    ) -> None:
+        """Serve a new connection in `handlers`, over TLS where there is a context for it."""
+        guest = _Guest(client)
+        self._admission.enter(guest)
+        handlers.start_soon(self._serve_guest, guest, socket, tls)
+
+    async def _serve_guest(self, guest: _Guest, socket: stdlib_socket.socket, tls: SSLContext | None) -> None:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
+        try:
+            with guest.scope:
+                if tls is None:
+                    await self.serve_stream(stream)
+                else:
+                    await self.serve_tls(trio.SSLStream(stream, tls, server_side=True, https_compatible=True))
+        finally:
+            self._admission.leave(guest)
+            socket.close()
 
     async def serve_stream(self, stream: trio.SocketStream, unread: bytes = b"", waited_seconds: float = 0.0) -> None:
         """Serve a plain stream to its end; `unread` has come already, and its rest has been waited for so long."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reference_server.http.framing import HeadReader, parse_head
-from reference_server.limits import LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
+from reference_server.core.rate_limit import client_key
+from reference_server.http.heads import parse_head
+from reference_server.limits import LANE_BODY_MAX_BYTES
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
+
+    from reference_server.http.conversation import Conversation
+    from reference_server.http.express_lane import ExpressLane
 
 _PLAIN_HEADERS = frozenset(
     {
@@ -22,7 +26,7 @@ _PLAIN_HEADERS = frozenset(
         b"x-machine-certificate-id",
     },
 )
-"""What a plain heartbeat may carry. Any other header might ask for something, so it is not the lane's to judge."""
+"""What a plain heartbeat may carry. Any other header might ask for something, which takes a `Conversation`."""
 _PATH_PARTS = ((b"/api/v1/workers/", 16), (b"/v1/workers/", 12))
 
 
@@ -40,6 +44,8 @@ class PlainHead:
 
 def plain_head(data: bytes) -> PlainHead | None:
     """Read a whole head; None unless it is a plain heartbeat's."""
+    if not data.startswith(b"POST /"):
+        return None
     head = parse_head(data)
     if head is None or head.method != b"POST" or head.version != "1.1" or not head.target.endswith(b"/heartbeat"):
         return None
@@ -52,7 +58,7 @@ def plain_head(data: bytes) -> PlainHead | None:
     fields = dict(head.headers)
     if len(fields) != len(head.headers) or not fields.keys() <= _PLAIN_HEADERS or b"content-length" not in fields:
         return None
-    body_bytes = int(fields[b"content-length"])
+    body_bytes = head.content_length
     if not worker_id or b"/" in worker_id or b"?" in worker_id or body_bytes > LANE_BODY_MAX_BYTES:
         return None
     return PlainHead(
@@ -63,34 +69,59 @@ def plain_head(data: bytes) -> PlainHead | None:
     )
 
 
-def may_become_plain(data: bytes) -> bool:
-    """Say whether a head that has begun with these bytes may still be a plain heartbeat's."""
-    posts = data.startswith(b"POST /") or b"POST /".startswith(data)
-    return posts and len(data) < LANE_HEAD_MAX_BYTES and HeadReader().feed(data)
-
-
 class Connection:
-    """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of a request.
+    """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of what is awaited.
 
-    `owed` are answers of which some are held back, in order, and `held` counts those; `paused` says that nothing is
-    read until they are out.
+    It has a `conversation` while anything but plain heartbeats is under way. `owed` are answers of which some are held
+    back, in order, and `held` counts those; `unsent` is what the client has not taken yet. While there is either,
+    nothing is read. `events` is what the lane waits for on its socket. `closing` says that nothing follows what is
+    owed or unsent; `lingering` counts the bytes dropped since, from 1.
     """
 
-    __slots__ = ("client", "head", "head_bytes", "held", "open", "owed", "paused", "since_ns", "socket", "unread")
+    __slots__ = (
+        "address",
+        "client",
+        "closing",
+        "conversation",
+        "events",
+        "head",
+        "head_bytes",
+        "held",
+        "lane",
+        "lingering",
+        "open",
+        "owed",
+        "proven",
+        "since_ns",
+        "socket",
+        "unsent",
+        "waiting_bytes",
+    )
 
-    def __init__(self, socket: stdlib_socket.socket, client: str, since_ns: int) -> None:
+    def __init__(self, lane: ExpressLane, socket: stdlib_socket.socket, client: str, since_ns: int) -> None:
+        self.lane = lane
         self.socket = socket
         self.client = client
+        self.address = client_key(client)
         self.since_ns = since_ns
-        self.unread = b""
         self.head_bytes = b""
         self.head: PlainHead | None = None
+        self.conversation: Conversation | None = None
         self.open = True
+        self.proven = False
+        self.waiting_bytes = 0
         self.owed: list[bytes] = []
         self.held = 0
-        self.paused = False
+        self.unsent: memoryview | None = None
+        self.events = 0
+        self.closing = False
+        self.lingering = 0
 
     def read_head(self, head_bytes: bytes) -> PlainHead | None:
         """Read a head other than the last one, and keep it."""
         self.head, self.head_bytes = plain_head(head_bytes), head_bytes
         return self.head
+
+    def evict(self) -> None:
+        """Close at once."""
+        self.lane.close_connection(self)

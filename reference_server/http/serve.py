@@ -17,11 +17,13 @@ from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
+from reference_server.http.accepting import accept
+from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.http.quart_app import create_app
 from reference_server.http.settling import Settler
-from reference_server.limits import BODY_MAX_BYTES, LISTEN_BACKLOG
+from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -91,11 +93,12 @@ async def serve_until(
     stop: Callable[[], Awaitable[None]],
     *,
     express_lane: bool = True,
+    connections_max: int = CONNECTIONS_MAX,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stop` returns, then let requests in flight end, within the grace period.
 
-    Reports the URLs once connections are accepted. Raises ListenError before that.
+    Reports the URLs once connections are accepted. Raises ListenError before that. `connections_max` are open at once.
     """
     settings = api.settings
     config, tls = make_config(settings)
@@ -105,7 +108,8 @@ async def serve_until(
     app = ASGIWrapper(create_app(api, clock, settler, mark))
     lifespan = Lifespan(app, config, {})
     context = WorkerContext(None)
-    front = HypercornFront(app, config, context, settings, mark.encode())
+    admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
+    front = HypercornFront(app, config, context, settings, mark.encode(), admission)
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
@@ -113,13 +117,12 @@ async def serve_until(
             async with trio.open_nursery() as handlers:
                 async with trio.open_nursery() as acceptors:
                     lane = None
-                    if tls is not None:
-                        acceptors.start_soon(_accept_tls, front, listeners, tls, handlers)
-                    elif express_lane:
-                        lane = ExpressLane(api, clock, settings, front, settler)
-                        acceptors.start_soon(lane.run, listeners, handlers)
+                    if tls is None and express_lane:
+                        lane = ExpressLane(api, clock, settings, admission, settler)
+                        acceptors.start_soon(lane.run, listeners)
                     else:
-                        acceptors.start_soon(_accept_plain, front, listeners, handlers)
+                        for listener in listeners:
+                            acceptors.start_soon(accept, listener, admission, partial(front.welcome, handlers, tls))
                     _calm_garbage_collector()
                     scheme = "http" if tls is None else "https"
                     task_status.started([_url(scheme, listener) for listener in listeners])
@@ -133,7 +136,7 @@ async def serve_until(
                 await context.terminated.set()
                 if lane is not None:
                     with trio.move_on_after(settings.shutdown_grace_seconds):
-                        await lane.drain(handlers)
+                        await lane.drain()
                     lane.close()
         finally:
             await lifespan.wait_for_shutdown()
@@ -150,28 +153,6 @@ def _calm_garbage_collector() -> None:
 def _url(scheme: str, listener: stdlib_socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-async def _accept_plain(
-    front: HypercornFront,
-    listeners: list[stdlib_socket.socket],
-    handlers: trio.Nursery,
-) -> None:
-    streams = [trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners]
-    await trio.serve_listeners(front.serve_stream, streams, handler_nursery=handlers)
-
-
-async def _accept_tls(
-    front: HypercornFront,
-    listeners: list[stdlib_socket.socket],
-    tls: SSLContext,
-    handlers: trio.Nursery,
-) -> None:
-    streams = [
-        trio.SSLListener(trio.SocketListener(trio.socket.from_stdlib_socket(listener)), tls, https_compatible=True)
-        for listener in listeners
-    ]
-    await trio.serve_listeners(front.serve_tls, streams, handler_nursery=handlers)
 
 
 async def _until_told(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
@@ -196,13 +177,16 @@ async def serve_until_signal(
     entropy: Entropy,
     *,
     express_lane: bool = True,
+    connections_max: int = CONNECTIONS_MAX,
     until_stdin_closes: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_until, api, clock, entropy, stop, express_lane=express_lane)
+            serve = partial(
+                serve_until, api, clock, entropy, stop, express_lane=express_lane, connections_max=connections_max
+            )
             for url in await nursery.start(serve):
                 with suppress(BrokenPipeError):
                     print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output

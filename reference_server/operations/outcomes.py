@@ -20,6 +20,7 @@ NOT_FOUND = failure(404, "not found")
 PERSISTENCE_FAILED = failure(500, "state persistence failed")
 SHARED_STATE_UNAVAILABLE = failure(503, "shared state unavailable")
 LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
+HEADERS_TOO_LARGE = failure(431, "request headers too large")
 BODY_TOO_LARGE = failure(413, "request body too large")
 
 

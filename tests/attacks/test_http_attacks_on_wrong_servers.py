@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from reference_server.http.framing import parse_head
+from reference_server.http.heads import parse_head
 from simulator.attacks import CATALOGUE, http_connection, http_sizes, http_slow, raw
 from simulator.attacks.script import Defences
 from simulator.worlds import control

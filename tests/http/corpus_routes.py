@@ -193,8 +193,10 @@ ELSEWHERE = [
     plain("put a heartbeat", 405, msgspec.structs.replace(beat(MACHINE, "n"), method="PUT")),
     *(
         plain(f"{method} health", 405, Request(method, "/health"))
-        for method in ("HEAD", "PUT", "PATCH", "DELETE", "TRACE")
+        for method in ("PUT", "PATCH", "DELETE", "TRACE")
     ),
+    plain("HEAD health", 200, Request("HEAD", "/health")),
+    plain("HEAD of a heartbeat", 405, Request("HEAD", MACHINE.path)),
     plain("PROPFIND health", 405, Request("PROPFIND", "/health")),
     plain("HEAD of nothing", 404, Request("HEAD", "/nothing")),
     plain("options", 200, Request("OPTIONS", "/health")),

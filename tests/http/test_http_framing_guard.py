@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_server.http.framing import FramingGuard, Head, HeadReader, Waiting
+from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.http.heads import Head, HeadReader
 from reference_server.limits import BODY_MAX_BYTES, HEAD_MAX_BYTES
 from tests.http.corpus_framing import BEHIND, FRAMING_CASES, HEALTH_START
 from tests.http.corpus_routes import ROUTE_CASES
@@ -226,6 +228,8 @@ def test_well_formed_requests_come_out_as_exactly_what_they_mean(sent: list[Sent
 
 def hopeless(data: bytes) -> bool:
     """Say with a fresh parser whether a head that begins so is refused at once."""
+    if re.search(rb"(?<!\r)\n|\r(?!\n|\Z)", data):
+        return True  # ends of lines that llhttp would let pass
     parser = httptools.HttpRequestParser(Head())
     try:
         parser.feed_data(data)
@@ -328,13 +332,13 @@ def test_what_never_ends_is_refused_and_held_within_bounds(
     guard = FramingGuard(MARK)
     for number, piece in enumerate(stream()):
         out = guard.receive(piece)
-        assert len(guard._buffer) + len(guard._body) <= BODY_MAX_BYTES + READ_BYTES + HEAD_MAX_BYTES
+        assert guard.waiting_bytes <= BODY_MAX_BYTES + READ_BYTES + HEAD_MAX_BYTES
         if out:
             assert dict(read_by_h11(out)[0].headers)[MARK] == status
             break
         assert number < 100
     assert guard.receive(BEHIND) == b""
-    assert len(guard._buffer) + len(guard._body) == 0
+    assert guard.waiting_bytes == 0
 
 
 @settings(deadline=None, max_examples=200)
@@ -346,7 +350,7 @@ def test_bounds_hold_for_any_bytes(data: bytes, at: list[float]) -> None:
     for piece in cut(data, at):
         guard.receive(piece)
         sent += len(piece)
-        held = len(guard._buffer) + len(guard._body)
+        held = guard.waiting_bytes
         assert held <= min(sent, BODY_MAX_BYTES + 2)
         if guard.waiting is Waiting.REQUEST:
             assert held <= len(b"\r")

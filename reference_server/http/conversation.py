@@ -1,0 +1,162 @@
+"""What one HTTP/1.1 client asks, in any form, and what it is answered: no socket, and the clock is asked per answer.
+
+A request is looked through as soon as its head is there. What its head alone refuses is answered at once, and its body is
+read past, not kept; so nobody without a credential can leave a body waiting here.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from reference_server.http.answers import internal_error
+from reference_server.http.framing import Refusal, RequestReader, Waiting
+from reference_server.http.heads import Head
+from reference_server.operations.callers import Principal
+from reference_server.operations.outcomes import BODY_TOO_LARGE, HEADERS_TOO_LARGE, Admitted
+from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.wire.values import Request
+
+if TYPE_CHECKING:
+    from reference_server.operations.api import Api
+    from reference_server.ports import Clock
+    from reference_server.wire.values import Reply
+
+
+REFUSALS = {
+    HTTPStatus.BAD_REQUEST: INVALID_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BODY_TOO_LARGE,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: HEADERS_TOO_LARGE,
+}
+
+
+class Answer(NamedTuple):
+    """One answer, which may be `Held`; how it is written; and whether a success proves who the client is."""
+
+    reply: Reply
+    bodiless: bool
+    closes: bool
+    proves: bool
+
+
+class Conversation:
+    """Requests of one connection, in order, and their answers. `client` is its address, `scheme` what it speaks."""
+
+    __slots__ = ("_admitted", "_answered", "_api", "_client", "_clock", "_continue_due", "_requests", "_scheme")
+
+    def __init__(self, api: Api, clock: Clock, client: str, scheme: str) -> None:
+        self._api = api
+        self._clock = clock
+        self._client = client
+        self._scheme = scheme
+        self._requests = RequestReader()
+        self._admitted: Admitted | None = None
+        self._answered = False  # by its head: the body that is still coming belongs to no question
+        self._continue_due = False
+
+    @property
+    def waiting(self) -> Waiting:
+        """Return what the next bytes would complete."""
+        return self._requests.waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes wait in here."""
+        return self._requests.waiting_bytes
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether it is between two requests, and a new one would go on as well."""
+        return self._requests.at_rest
+
+    @property
+    def ended(self) -> bool:
+        """Return whether the last answer was given: nothing more is read."""
+        return self._requests.ended
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        self._requests.receive(data)
+
+    def next(self) -> Answer | None:
+        """Return the next answer; None until more has come."""
+        while (read := self._requests.next()) is not None:
+            if isinstance(read, Head):
+                answer = self._begin(read)
+            elif isinstance(read, Refusal):
+                answer = self._refuse(read)
+            else:
+                answer = self._complete(read)
+            if answer is not None:
+                return answer
+        return None
+
+    def take_continue(self) -> bool:
+        """Return, once, whether the client waits to be told that it may send its body."""
+        due, self._continue_due = self._continue_due, False
+        return due and self._requests.waiting is Waiting.BODY
+
+    def _begin(self, head: Head) -> Answer | None:
+        request = self._request(head)
+        outcome = self._admit(request)
+        if isinstance(outcome, Admitted):
+            self._admitted = outcome
+            self._continue_due = head.expects_continue
+            return None
+        # Whoever waits to be told to send its body may never send it now: nobody could tell what comes next.
+        closes = head.closes or head.expects_continue
+        if closes:
+            self._requests.end()
+        else:
+            self._answered = True
+            self._requests.discard_body()
+        return Answer(outcome, request.method == "HEAD", closes, proves=False)
+
+    def _admit(self, request: Request) -> Reply | Admitted:
+        try:
+            return self._api.admit(request, self._clock.now())
+        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+            return self._api.fail(internal_error(f"{request.method} {request.path}"))
+
+    def _complete(self, body: bytes) -> Answer | None:
+        admitted, self._admitted = self._admitted, None
+        self._continue_due = self._answered = False
+        if admitted is None:
+            return None
+        request = admitted.request
+        try:
+            reply = self._api.complete(admitted, body, self._clock.now())
+        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
+            reply = self._api.fail(internal_error(f"{request.method} {request.path}"))
+        proves = admitted.operation.principal is not Principal.ANYONE
+        return Answer(reply, request.method == "HEAD", self._requests.ended, proves)
+
+    def _refuse(self, refusal: Refusal) -> Answer | None:
+        if self._answered:
+            return None
+        admitted, self._admitted = self._admitted, None
+        reply = REFUSALS[refusal.status]
+        bodiless = False
+        if admitted is not None:  # it was counted with its head
+            bodiless = admitted.request.method == "HEAD"
+            reply = self._api.fail(reply)
+        elif refusal.head is not None:
+            request = self._request(refusal.head, too_large=True)
+            bodiless = request.method == "HEAD"
+            outcome = self._admit(request)
+            reply = self._api.fail(reply) if isinstance(outcome, Admitted) else outcome
+        else:
+            reply = self._api.refuse(reply, self._client, self._clock.now())
+        return Answer(reply, bodiless, closes=True, proves=False)
+
+    def _request(self, head: Head, *, too_large: bool = False) -> Request:
+        path, _, query = head.target.decode("ascii").partition("?")
+        return Request(
+            method=head.method.decode("ascii"),
+            path=path,
+            query=query,
+            headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers),
+            client=self._client,
+            scheme=self._scheme,
+            body_too_large=too_large,
+        )

@@ -1,0 +1,65 @@
+"""Replies as the bytes of HTTP/1.1 responses."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reference_server.ports import Entropy
+    from reference_server.wire.values import Instant, Reply
+
+SECOND_NS = 1_000_000_000
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Renderer:
+    """Writes responses. `closing` says that every connection ends with its next answer."""
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._date_second = -1
+        self._date = b""
+        self.closing = False
+
+    def plain(self, reply: Reply, now: Instant) -> bytes:
+        """Write the answer to a plain heartbeat, with the headers that every answer carries (contract §1)."""
+        more = b"" if len(reply.headers) == 1 else _lines(reply.headers[1:], closes=False)
+        body = reply.body
+        return (
+            b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nx-request-id: %b\r\nvary: Origin\r\n"
+            b"%bcontent-length: %d\r\n%bdate: %b\r\n\r\n%b"
+        ) % (
+            reply.status,
+            self._entropy.hex(16).encode(),
+            more,
+            len(body),
+            b"connection: close\r\n" if self.closing else b"",
+            self._date_of(now),
+            body,
+        )
+
+    def full(self, reply: Reply, now: Instant, *, bodiless: bool, closes: bool) -> bytes:
+        """Write a reply that carries all its headers. `bodiless` answers `HEAD`: as `GET`, without the body."""
+        return b"HTTP/1.1 %d \r\n%bcontent-length: %d\r\ndate: %b\r\n\r\n%b" % (
+            reply.status,
+            _lines(reply.headers, closes=closes or self.closing),
+            len(reply.body),
+            self._date_of(now),
+            b"" if bodiless else reply.body,
+        )
+
+    def _date_of(self, now: Instant) -> bytes:
+        second = now.wall_ns // SECOND_NS
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+
+def _lines(headers: tuple[tuple[str, str], ...], *, closes: bool) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers if not (closes and name == "connection"))
+    if closes:
+        options = ["close", *(value for name, value in headers if name == "connection")]
+        lines += f"connection: {', '.join(options)}\r\n"
+    return lines.encode("latin-1")
