@@ -13,16 +13,16 @@ LANE_BODY_MAX_BYTES = 32 * 1024
 LANE_BATCH_CONNECTIONS = 256
 """Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
 LANE_CONVERSATION_COST = 4
-"""What serving a connection counts for there when it sends anything but plain heartbeats: lists may take a millisecond."""
+"""What serving a connection counts for there when it sends anything else: a list may take a millisecond."""
 LANE_ANSWERS_MAX_BYTES = 256 * 1024
-"""Answers to pipelined requests that may wait unsent before the next is decided: a socket's buffer takes about as much."""
+"""Answers that may wait unsent before the next pipelined request is decided: as much as a socket's buffer takes."""
 CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
 FILES_KEPT = 64
-"""Open files that connections leave for all else: state files, Redis, listening sockets, and room to say what is wrong."""
+"""Open files that connections leave for all else: state files, Redis, listening sockets, and room to spare."""
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
-"""After a last answer the client may still be sending; reading on for a moment lets it see the answer before the close."""
+"""After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
 HELD_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 STATUSES_AT_ONCE = 500

@@ -1,8 +1,8 @@
 """Who may be connected, and how much may wait in connections, before anybody has proven anything (contract §6).
 
-A connection is proven once a heartbeat on it was accepted, or an answer came of a right credential. Whoever is not, makes
-room: for new connections of its own address, for any when there are too many in all, and for bytes when too many wait.
-The one that has waited longest goes first. So a stranger only ever drives out strangers, and whoever proves itself at
+A connection is proven once a heartbeat on it was accepted, or a right credential got what it asked for. One that is not
+makes room: for new connections of its own address, for any when there are too many in all, and for bytes when too many
+wait. The one that has waited longest goes first. So a stranger drives out strangers only, and whoever proves itself at
 once, as a machine does, is hardly ever among them.
 """
 

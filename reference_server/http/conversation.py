@@ -1,7 +1,7 @@
 """What one HTTP/1.1 client asks, in any form, and what it is answered: no socket, and the clock is asked per answer.
 
-A request is looked through as soon as its head is there. What its head alone refuses is answered at once, and its body is
-read past, not kept; so nobody without a credential can leave a body waiting here.
+A request is looked through as soon as its head is there. What its head alone refuses is answered at once, and its body
+is read past, not kept; so nobody without a credential can leave an owner's body waiting here.
 """
 
 from __future__ import annotations

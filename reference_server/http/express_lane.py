@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import selectors
 import socket as stdlib_socket
-from collections import OrderedDict
 from functools import partial
-from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -24,15 +22,15 @@ from reference_server.http.accepting import accept
 from reference_server.http.answers import internal_error
 from reference_server.http.conversation import Conversation
 from reference_server.http.framing import Waiting
-from reference_server.http.lane_clients import Connection
-from reference_server.http.rendering import CONTINUE, SECOND_NS, Renderer
+from reference_server.http.lane_clients import Answers, Connection
+from reference_server.http.patience import Patience
+from reference_server.http.rendering import CONTINUE, Renderer
 from reference_server.limits import (
     LANE_ANSWERS_MAX_BYTES,
     LANE_BATCH_CONNECTIONS,
     LANE_CONVERSATION_COST,
     LANE_HEAD_MAX_BYTES,
     LINGER_MAX_BYTES,
-    LINGER_SECONDS,
 )
 from reference_server.operations.outcomes import Held
 
@@ -40,40 +38,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.http.admission import Admission
-    from reference_server.http.lane_clients import PlainHead
+    from reference_server.http.lane_clients import Owed, PlainHead
     from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
     from reference_server.settings import Settings
-    from reference_server.wire.values import Reply
+    from reference_server.wire.values import Instant, Reply
 
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-LINGER_NS = int(LINGER_SECONDS * SECOND_NS)
-
-
-class Owed(NamedTuple):
-    """An answer that is held back, its place among the others, and how it is written once it is known."""
-
-    at: int
-    reply: Held
-    plain: bool
-    bodiless: bool = False
-    closes: bool = False
-    proves: bool = True
-
-
-class Answers:
-    """What one turn of a connection is answered: `parts` in order, empty where one is held back."""
-
-    __slots__ = ("closes", "held", "parts", "size")
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.held: list[Owed] = []
-        self.size = 0
-        self.closes = False
 
 
 class ExpressLane:
@@ -86,15 +60,7 @@ class ExpressLane:
         self._admission = admission
         self._renderer = Renderer(api.state.entropy)
         self._selector = selectors.DefaultSelector()
-        self._idle_ns = int(settings.idle_timeout_seconds * SECOND_NS)
-        self._body_ns = int(settings.body_timeout_seconds * SECOND_NS)
-        self._patience_ns = {
-            Waiting.HEAD: int(settings.header_timeout_seconds * SECOND_NS),
-            Waiting.BODY: self._body_ns,
-        }
-        self._by_progress: OrderedDict[Connection, None] = OrderedDict()
-        self._deadlines: dict[Connection, tuple[Waiting | None, int]] = {}
-        """What connections wait for, and until when (monotonic ns); None for a client that is to take its answer."""
+        self._patience = Patience(settings)
 
     async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         """Serve until cancelled."""
@@ -107,14 +73,13 @@ class ExpressLane:
     def _welcome(self, socket: stdlib_socket.socket, client: str) -> None:
         connection = Connection(self, socket, client, self._clock.now().monotonic_ns)
         self._admission.enter(connection)
-        self._by_progress[connection] = None
+        self._patience.add(connection)
         self._watch(connection, READ)
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
         self._watch(connection, 0)
-        self._deadlines.pop(connection, None)
-        del self._by_progress[connection]
+        self._patience.drop(connection)
         connection.open = False
         self._admission.leave(connection)
         connection.conversation = connection.unsent = None
@@ -181,7 +146,14 @@ class ExpressLane:
     def _serve(self, connection: Connection, data: bytes) -> int:
         """Answer what is complete now, the bytes just read included. Return what it cost, in plain heartbeats."""
         answers = Answers()
-        start = self._answer_plain(connection, data, answers) if connection.conversation is None else 0
+        start = 0
+        if connection.conversation is None:
+            end = data.find(b"\r\n\r\n", 0, LANE_HEAD_MAX_BYTES) + 4
+            head = connection.head
+            if head is not None and end + head.body_bytes == len(data) and data[:end] == connection.head_bytes:
+                self._serve_one(connection, head, data[end:])
+                return 1
+            start = self._answer_plain(connection, data, answers)
         if start == len(data):
             self._deliver(connection, answers)
             return 1
@@ -190,6 +162,20 @@ class ExpressLane:
         connection.conversation.receive(data[start:] if start else data)
         self._converse(connection, answers)
         return LANE_CONVERSATION_COST
+
+    def _serve_one(self, connection: Connection, head: PlainHead, body: bytes) -> None:
+        """Answer a heartbeat that came alone, after another, as nearly all do: there is nothing else to note."""
+        now = self._clock.now()
+        reply = self._decide_heartbeat(connection, head, body, now)
+        if isinstance(reply, Held):
+            answers = Answers()
+            answers.hold(reply)
+            self._deliver(connection, answers)
+            return
+        if not connection.proven and reply.status < 300:  # noqa: PLR2004 - it was accepted
+            self._admission.prove(connection)
+        self._patience.rested(connection, now.monotonic_ns)
+        self._send(connection, self._renderer.plain(reply, now))
 
     def _answer_plain(self, connection: Connection, data: bytes, answers: Answers) -> int:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
@@ -203,25 +189,23 @@ class ExpressLane:
             if head is None or end + head.body_bytes > size:
                 break
             body_end = end + head.body_bytes
-            self._answer_heartbeat(connection, head, data[end:body_end], answers)
+            now = self._clock.now()
+            reply = self._decide_heartbeat(connection, head, data[end:body_end], now)
+            if isinstance(reply, Held):
+                answers.hold(reply)
+            else:
+                answers.parts.append(self._renderer.plain(reply, now))
+                self._prove(connection, reply, proves=True)
             start = body_end
         return start
 
-    def _answer_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, answers: Answers) -> None:
-        now = self._clock.now()
+    def _decide_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply:
         try:
-            reply = self._api.handle_heartbeat(
+            return self._api.handle_heartbeat(
                 head.worker_id, head.token, head.certificate_id, body, connection.client, now
             )
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-            reply = internal_error("a heartbeat")
-        if isinstance(reply, Held):
-            answers.held.append(Owed(len(answers.parts), reply, plain=True))
-            answers.parts.append(b"")
-            return
-        answers.parts.append(self._renderer.plain(reply, now))
-        if not connection.proven and reply.status < 300:  # noqa: PLR2004 - it was accepted
-            self._admission.prove(connection)
+            return internal_error("a heartbeat")
 
     def _converse(self, connection: Connection, answers: Answers) -> None:
         """Answer everything that a conversation has received, as much at a time as may wait unsent."""
@@ -240,8 +224,7 @@ class ExpressLane:
         while (answer := conversation.next()) is not None:
             reply, bodiless, closes, proves = answer
             if isinstance(reply, Held):
-                answers.held.append(Owed(len(answers.parts), reply, False, bodiless, closes, proves))  # noqa: FBT003
-                answers.parts.append(b"")
+                answers.hold(reply, plain=False, bodiless=bodiless, closes=closes, proves=proves)
             else:
                 self._prove(connection, reply, proves=proves)
                 answers.parts.append(self._renderer.full(reply, self._clock.now(), bodiless=bodiless, closes=closes))
@@ -302,7 +285,7 @@ class ExpressLane:
             return
         if sent < len(data):
             if connection.unsent is None:
-                self._deadlines[connection] = (None, self._clock.now().monotonic_ns + self._body_ns)
+                self._patience.wait_for_reader(connection, self._clock.now().monotonic_ns)
             connection.unsent = memoryview(data)[sent:]
             self._watch(connection, WRITE)
         else:
@@ -326,11 +309,11 @@ class ExpressLane:
         """Go on with what has been received already, once everything before is out."""
         if not connection.open or connection.unsent is not None or connection.lingering:
             return
-        self._note_progress(connection, Waiting.REQUEST)
+        self._patience.wait_for(connection, Waiting.REQUEST, self._clock.now().monotonic_ns)
         self._converse(connection, Answers())
 
     def _linger(self, connection: Connection) -> None:
-        """End the answers, but read on for a moment: closing on unread bytes would take the last one from the client."""
+        """End the answers, but read on for a moment: closing on unread bytes would take the last from the client."""
         try:
             connection.socket.shutdown(stdlib_socket.SHUT_WR)
         except OSError:
@@ -339,7 +322,7 @@ class ExpressLane:
         connection.conversation = None
         connection.lingering = 1
         self._watch(connection, READ)
-        self._deadlines[connection] = (Waiting.REQUEST, self._clock.now().monotonic_ns + LINGER_NS)
+        self._patience.linger(connection, self._clock.now().monotonic_ns)
         self._account(connection)
 
     def _go_on_waiting(self, connection: Connection, *, progressed: bool) -> None:
@@ -352,27 +335,12 @@ class ExpressLane:
             waiting = conversation.waiting
             if conversation.at_rest:
                 connection.conversation = conversation = None
-        if connection.unsent is None:
-            before = self._deadlines.get(connection)
-            if (
-                progressed
-                or (before is None) is not (waiting is Waiting.REQUEST)
-                or (before and before[0] is not waiting)
-            ):
-                self._note_progress(connection, waiting)
+        if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
+            self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
         if progressed and not connection.proven:
             self._admission.progress(connection)
         if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.owed:
             self._account(connection)
-
-    def _note_progress(self, connection: Connection, waiting: Waiting) -> None:
-        now_ns = self._clock.now().monotonic_ns
-        connection.since_ns = now_ns
-        self._by_progress.move_to_end(connection)
-        if waiting is Waiting.REQUEST:
-            self._deadlines.pop(connection, None)
-        else:
-            self._deadlines[connection] = (waiting, now_ns + self._patience_ns[waiting])
 
     def _account(self, connection: Connection) -> None:
         """Note how many bytes wait in a connection. It may have to go for them."""
@@ -390,24 +358,18 @@ class ExpressLane:
             self._close_late()
 
     def _close_late(self) -> None:
-        now_ns = self._clock.now().monotonic_ns
-        late = [one for one, (_, deadline_ns) in self._deadlines.items() if now_ns > deadline_ns and not one.owed]
-        for connection in late + self._resting_since(now_ns - self._idle_ns):
+        for connection in self._patience.late(self._clock.now().monotonic_ns):
             self.close_connection(connection)
-
-    def _resting_since(self, monotonic_ns: int) -> list[Connection]:
-        late = takewhile(lambda connection: connection.since_ns < monotonic_ns, self._by_progress)
-        return [one for one in late if one not in self._deadlines and not one.owed]
 
     async def drain(self) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
         self._renderer.closing = True
         for key, events in self._selector.select(0):
             self._turn(key.data, events)
-        for connection in list(self._by_progress):
-            if connection not in self._deadlines and not connection.owed:
+        for connection in list(self._patience.connections):
+            if self._patience.at_rest(connection):
                 self.close_connection(connection)
-        while self._by_progress:
+        while self._patience.connections:
             with trio.move_on_after(SWEEP_SECONDS):
                 await trio.lowlevel.wait_readable(self._selector.fileno())
             for key, events in self._selector.select(0):
@@ -416,6 +378,6 @@ class ExpressLane:
 
     def close(self) -> None:
         """Close whatever is left, and the selector."""
-        for connection in list(self._by_progress):
+        for connection in list(self._patience.connections):
             self.close_connection(connection)
         self._selector.close()

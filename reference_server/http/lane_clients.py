@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.core.rate_limit import client_key
 from reference_server.http.heads import parse_head
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reference_server.http.conversation import Conversation
     from reference_server.http.express_lane import ExpressLane
+    from reference_server.operations.outcomes import Held
 
 _PLAIN_HEADERS = frozenset(
     {
@@ -67,6 +68,42 @@ def plain_head(data: bytes) -> PlainHead | None:
         fields.get(b"x-machine-certificate-id", b"").decode("latin-1"),
         body_bytes,
     )
+
+
+class Owed(NamedTuple):
+    """An answer that is held back, its place among the others, and how it is written once it is known.
+
+    `proves` says that a success tells who the client is.
+    """
+
+    at: int
+    reply: Held
+    plain: bool
+    bodiless: bool
+    closes: bool
+    proves: bool
+
+
+class Answers:
+    """What one turn of a connection is answered: `parts` in order, empty where one is held back.
+
+    `size` counts the bytes of conversations' answers; `closes` says that no other answer follows these.
+    """
+
+    __slots__ = ("closes", "held", "parts", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.held: list[Owed] = []
+        self.size = 0
+        self.closes = False
+
+    def hold(
+        self, reply: Held, *, plain: bool = True, bodiless: bool = False, closes: bool = False, proves: bool = True
+    ) -> None:
+        """Keep the place of an answer that is held back."""
+        self.held.append(Owed(len(self.parts), reply, plain, bodiless, closes, proves))
+        self.parts.append(b"")
 
 
 class Connection:
