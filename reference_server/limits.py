@@ -16,6 +16,8 @@ LANE_CONVERSATION_COST = 4
 """What serving a connection counts for there when it sends anything else: a list may take a millisecond."""
 LANE_ANSWERS_MAX_BYTES = 256 * 1024
 """Answers that may wait unsent before the next pipelined request is decided: as much as a socket's buffer takes."""
+LANE_LIMITED_AT_ONCE = 8
+"""Connections over their rate limit that are refused in one turn, after all others are served: 0.3 ms of work."""
 CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
 FILES_KEPT = 64

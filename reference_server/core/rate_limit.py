@@ -42,6 +42,11 @@ class TokenBuckets:
     def __len__(self) -> int:
         return len(self._full_at) + len(self._old_full_at)
 
+    def is_exhausted(self, key: str, monotonic_ns: int) -> bool:
+        """Return whether there is no token to take. Takes none."""
+        full_at = self._full_at.get(key) or self._old_full_at.get(key, 0)
+        return full_at - self._allowance_ns > monotonic_ns
+
     def take(self, key: str, monotonic_ns: int) -> int:
         """Take one token. Gives 0, or how many nanoseconds to wait until there is one."""
         full_at = self._full_at.get(key)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import selectors
 import socket as stdlib_socket
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import trio
@@ -30,6 +31,7 @@ from reference_server.limits import (
     LANE_BATCH_CONNECTIONS,
     LANE_CONVERSATION_COST,
     LANE_HEAD_MAX_BYTES,
+    LANE_LIMITED_AT_ONCE,
     LINGER_MAX_BYTES,
 )
 from reference_server.operations.outcomes import Held
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
+LIMITED, REDIRECTED = int(HTTPStatus.TOO_MANY_REQUESTS), int(HTTPStatus.MULTIPLE_CHOICES)
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -71,7 +74,9 @@ class ExpressLane:
             await self._react()
 
     def _welcome(self, socket: stdlib_socket.socket, client: str) -> None:
-        connection = Connection(self, socket, client, self._clock.now().monotonic_ns)
+        now = self._clock.now()
+        connection = Connection(self, socket, client, now.monotonic_ns)
+        connection.limited = self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
         self._watch(connection, READ)
@@ -104,12 +109,19 @@ class ExpressLane:
         while True:
             await trio.lowlevel.wait_readable(selector.fileno())
             await self._settler.room()
+            limited: list[tuple[Connection, int]] = []
             for key, events in selector.select(0):
+                if key.data.limited:
+                    limited.append((key.data, events))
+                    continue
                 served += self._turn(key.data, events)
                 if served >= LANE_BATCH_CONNECTIONS:
                     served = 0
                     await trio.lowlevel.checkpoint()
                     await self._settler.room()
+            # The others are still ready: they come first in the next turn, after everybody who keeps within the limit.
+            for connection, events in limited[:LANE_LIMITED_AT_ONCE]:
+                served += self._turn(connection, events)
 
     def _turn(self, connection: Connection, events: int) -> int:
         """Let a connection go on. Return what that cost, in plain heartbeats."""
@@ -172,8 +184,7 @@ class ExpressLane:
             answers.hold(reply)
             self._deliver(connection, answers)
             return
-        if not connection.proven and reply.status < 300:  # noqa: PLR2004 - it was accepted
-            self._admission.prove(connection)
+        self._learn(connection, reply, proves=True)
         self._patience.rested(connection, now.monotonic_ns)
         self._send(connection, self._renderer.plain(reply, now))
 
@@ -195,7 +206,7 @@ class ExpressLane:
                 answers.hold(reply)
             else:
                 answers.parts.append(self._renderer.plain(reply, now))
-                self._prove(connection, reply, proves=True)
+                self._learn(connection, reply, proves=True)
             start = body_end
         return start
 
@@ -226,7 +237,7 @@ class ExpressLane:
             if isinstance(reply, Held):
                 answers.hold(reply, plain=False, bodiless=bodiless, closes=closes, proves=proves)
             else:
-                self._prove(connection, reply, proves=proves)
+                self._learn(connection, reply, proves=proves)
                 answers.parts.append(self._renderer.full(reply, self._clock.now(), bodiless=bodiless, closes=closes))
                 answers.size += len(answers.parts[-1])
             if closes or self._renderer.closing:
@@ -239,8 +250,10 @@ class ExpressLane:
         answers.closes = conversation.ended
         return False
 
-    def _prove(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
-        if proves and not connection.proven and reply.status < 300:  # noqa: PLR2004 - it succeeded
+    def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
+        """Note what an answer tells of who got it."""
+        connection.limited = reply.status == LIMITED
+        if proves and not connection.proven and reply.status < REDIRECTED:
             self._admission.prove(connection)
 
     def _deliver(self, connection: Connection, answers: Answers) -> None:
@@ -267,7 +280,7 @@ class ExpressLane:
             part = self._renderer.full(reply, now, bodiless=owed.bodiless, closes=owed.closes)
         connection.owed[owed.at] = part
         connection.held -= 1
-        self._prove(connection, reply, proves=owed.proves)
+        self._learn(connection, reply, proves=owed.proves)
         if connection.held:
             return
         data, connection.owed = b"".join(connection.owed), []

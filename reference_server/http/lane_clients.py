@@ -111,8 +111,9 @@ class Connection:
 
     It has a `conversation` while anything but plain heartbeats is under way. `owed` are answers of which some are held
     back, in order, and `held` counts those; `unsent` is what the client has not taken yet. While there is either,
-    nothing is read. `events` is what the lane waits for on its socket. `closing` says that nothing follows what is
-    owed or unsent; `lingering` counts the bytes dropped since, from 1.
+    nothing is read. `limited` says that it was over its rate limit the last time. `events` is what the lane waits for
+    on its socket. `closing` says that nothing follows what is owed or unsent; `lingering` counts the bytes dropped
+    since, from 1.
     """
 
     __slots__ = (
@@ -125,6 +126,7 @@ class Connection:
         "head_bytes",
         "held",
         "lane",
+        "limited",
         "lingering",
         "open",
         "owed",
@@ -145,6 +147,7 @@ class Connection:
         self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
+        self.limited = False
         self.proven = False
         self.waiting_bytes = 0
         self.owed: list[bytes] = []

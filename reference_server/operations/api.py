@@ -210,6 +210,13 @@ class Api:
             return hold(Undecided(client_key(client), _always(reply)), {})
         return self._finish(self._limit(client_key(client), now) or reply, {})
 
+    def is_exhausted(self, client: str, now: Instant) -> bool:
+        """Return whether the next request of a client would be over its rate limit; `client_key` names it.
+
+        Where the limit is kept outside, nobody is.
+        """
+        return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
+
     def fail(self, reply: Reply) -> Reply:
         """Dress an answer to a request that was counted already, and then met a fault of ours."""
         return self._finish(reply, {})
