@@ -104,24 +104,29 @@ class ExpressLane:
             self._selector.unregister(connection.socket.fileno())
 
     async def _react(self) -> None:
-        selector = self._selector
-        served = 0
         while True:
-            await trio.lowlevel.wait_readable(selector.fileno())
+            await trio.lowlevel.wait_readable(self._selector.fileno())
             await self._settler.room()
-            limited: list[tuple[Connection, int]] = []
-            for key, events in selector.select(0):
-                if key.data.limited:
-                    limited.append((key.data, events))
-                    continue
-                served += self._turn(key.data, events)
-                if served >= LANE_BATCH_CONNECTIONS:
-                    served = 0
-                    await trio.lowlevel.checkpoint()
-                    await self._settler.room()
-            # The others are still ready: they come first in the next turn, after everybody who keeps within the limit.
-            for connection, events in limited[:LANE_LIMITED_AT_ONCE]:
-                served += self._turn(connection, events)
+            await self._take_turns()
+
+    async def _take_turns(self) -> None:
+        """Let every connection that is ready go on, those over their rate limit last, and only some of them.
+
+        The others are still ready: they come first among their like the next time.
+        """
+        limited: list[tuple[Connection, int]] = []
+        served = 0
+        for key, events in self._selector.select(0):
+            if key.data.limited:
+                limited.append((key.data, events))
+                continue
+            served += self._turn(key.data, events)
+            if served >= LANE_BATCH_CONNECTIONS:
+                served = 0
+                await trio.lowlevel.checkpoint()
+                await self._settler.room()
+        for connection, events in limited[:LANE_LIMITED_AT_ONCE]:
+            self._turn(connection, events)
 
     def _turn(self, connection: Connection, events: int) -> int:
         """Let a connection go on. Return what that cost, in plain heartbeats."""

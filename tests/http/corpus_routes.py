@@ -191,10 +191,7 @@ ELSEWHERE = [
     plain("heartbeat with a query", 200, msgspec.structs.replace(beat(MACHINE, "n"), query="a=b")),
     plain("get a heartbeat", 405, get(MACHINE.path, MACHINE.headers)),
     plain("put a heartbeat", 405, msgspec.structs.replace(beat(MACHINE, "n"), method="PUT")),
-    *(
-        plain(f"{method} health", 405, Request(method, "/health"))
-        for method in ("PUT", "PATCH", "DELETE", "TRACE")
-    ),
+    *(plain(f"{method} health", 405, Request(method, "/health")) for method in ("PUT", "PATCH", "DELETE", "TRACE")),
     plain("HEAD health", 200, Request("HEAD", "/health")),
     plain("HEAD of a heartbeat", 405, Request("HEAD", MACHINE.path)),
     plain("PROPFIND health", 405, Request("PROPFIND", "/health")),
