@@ -29,6 +29,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http/test_http_leaving.py
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies
 	@$(RUN)/ruff check .
