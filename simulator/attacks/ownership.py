@@ -85,8 +85,11 @@ class Idor(OwnerAttack):
     """One owner, and their machine, on every route with another owner's ids."""
 
     name = "owner.idor"
-    shape = "owner A with a right token on every route with owner B's ids; A's machine on the routes of B's"
-    verdict = "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine; lists without B's"
+    shape = "owner A with a right token on every route with owner B's ids, and naming nobody; A's machine on B's routes"
+    verdict = (
+        "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine, and for the fleet of "
+        "whoever names nobody; lists without B's"
+    )
     effect = "one owner_access_denied event for A and B each time, and nothing of B's is changed or shown"
     anchor = ANCHOR
     severity = 9.1
@@ -117,6 +120,11 @@ class Idor(OwnerAttack):
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE):
             yield send(stage, route, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
         yield send(stage, AUDIT, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
+        everybody = refused(401, "unauthorized", "no owner is named, and nobody is shown everybody's machines")
+        for route in (SUMMARY, STATUSES):
+            for path in route.paths():
+                headers = owner_headers(stage.token)
+                yield send(stage, route, theirs, everybody, client=addresses.take(), path=path, headers=headers)
 
     @staticmethod
     def _by_body(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:

@@ -11,7 +11,7 @@ import pytest
 from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.parties import OwnerAttack
-from tests.attacks.playing import LOST, World
+from tests.attacks.playing import LOST, World, served
 from tests.attacks.wrong_servers import accepted, broken, header, play, with_header, without_header
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def test_a_server_that_breaks_down_over_one_hostile_request_is_found(name: str) 
 
         def fragile(api: Api, request: Request, now: Instant, body: str = body) -> Reply:
             nonlocal count
-            reply = api.handle(request, now)
+            reply = served(api, request, now)
             count += reply.status >= 400
             return failure(500, body) if reply.status >= 400 and count == 1 else reply
 
@@ -197,12 +197,34 @@ def test_a_revoke_or_a_rotation_that_was_refused_and_yet_made_is_found() -> None
         assert not accepted(performance)
 
 
+def _whole_fleet(api: Api, request: Request, now: Instant) -> Reply:
+    """Answer with everybody's workers, as if one owner had them all."""
+    shown = [
+        json.loads(api.handle(with_header(request, "x-owner-id", owner_id), now).body)["data"]
+        for owner_id in api.state.owners
+    ]
+    total = sum(data["total"] for data in shown)
+    return success({**shown[0], "total": total, "workers": [one for data in shown for one in data.get("workers", [])]})
+
+
 @pytest.mark.parametrize("path", ["/workers/summary", "/workers/statuses"])
 def test_a_list_that_shows_the_whole_fleet_is_found(path: str) -> None:
-    def blind(_api: Api, request: Request) -> Request:
-        return without_header(request, "x-owner-id") if request.path.endswith(path) else request
+    def blind(api: Api, request: Request, now: Instant) -> Reply | None:
+        found = request.path.endswith(path) and header(request, "x-owner-id")
+        return _whole_fleet(api, request, now) if found else None
 
-    assert broken(play("owner.idor", blind)) == {"own-workers"}
+    assert broken(World(answer=blind).play("owner.idor")) == {"own-workers"}
+
+
+@pytest.mark.parametrize("path", ["/workers/summary", "/workers/statuses"])
+def test_a_list_that_shows_the_whole_fleet_to_whoever_names_no_owner_is_found(path: str) -> None:
+    def open_to_all(api: Api, request: Request, now: Instant) -> Reply | None:
+        nameless = request.path.endswith(path) and not header(request, "x-owner-id")
+        return _whole_fleet(api, request, now) if nameless else None
+
+    performance = World(answer=open_to_all).play("owner.idor")
+    assert accepted(performance) == 2
+    assert not performance.broken
 
 
 def test_an_audit_that_shows_anothers_events_is_found() -> None:
