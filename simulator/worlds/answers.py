@@ -100,11 +100,12 @@ def read_head(data: bytes) -> HttpAnswer | None:
 
     What came with it all the same is shown as its body, and the connection is of no more use. Raises GarbageError.
     """
-    head, found, rest = data.partition(_HEAD_END)
-    if not found:
+    start = 0
+    while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
+        start = end + 4
+    if end < 0:
         return read_answer(data)
-    if data.startswith(_INTERIM):
-        return read_head(rest)
+    head, rest = data[start:end], data[end + 4 :]
     status = head[9:12]
     if not (head.startswith(b"HTTP/1.") and status.isdigit()):
         raise GarbageError("no status")
