@@ -212,7 +212,7 @@ def test_an_answer_to_head_ends_with_its_head(written: Written, rest: bytes) -> 
     read = read_head(whole + rest)
     assert read is not None
     assert (read.status, read.head, read.body) == (written.status, head, rest)
-    assert read.keep is (not rest and (written.keep or head.startswith(b"HTTP/1.1") and b"close" not in head))
+    assert read.keep is (not rest and (written.keep or (head.startswith(b"HTTP/1.1") and b"close" not in head)))
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 xx \r\n\r\n", b"no answer\r\n\r\n", b"nonsense", b"\x15\x03\x01\0\2\2"])
