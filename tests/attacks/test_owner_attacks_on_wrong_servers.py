@@ -11,6 +11,7 @@ import pytest
 from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.parties import OwnerAttack
+from simulator.attacks.routes import OF_OWNERS
 from tests.attacks.playing import LOST, World, served
 from tests.attacks.wrong_servers import accepted, broken, header, play, with_header, without_header
 
@@ -146,6 +147,36 @@ def test_a_body_in_anothers_name_is_found_on_each_route(path: str) -> None:
     performance = play("owner.header-mismatch", blind)
     assert accepted(performance) == 4
     assert broken(performance) <= {"nothing-made"}  # the consent there is, is given once more
+
+
+def _printable(text: str) -> str:
+    return "".join(one for one in text if one.isprintable())
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [str.strip, lambda name: name.strip(" \t"), lambda name: name.replace("|", ""), _printable],
+    ids=["white space", "what HTTP strips", "bars", "what cannot be printed"],
+)
+def test_owner_ids_that_are_made_right_are_found(clean: Callable[[str], str]) -> None:
+    """In bodies: whoever asks for what they made asks for another's."""
+
+    def willing(_api: Api, request: Request) -> Request:
+        if not request.body.startswith(b'{"owner_id"'):
+            return request
+        body = json.loads(request.body)
+        return msgspec.structs.replace(request, body=msgspec.json.encode({**body, "owner_id": clean(body["owner_id"])}))
+
+    assert accepted(play("owner.header-mismatch", willing))
+
+
+def test_a_header_that_is_made_right_is_found_on_every_route() -> None:
+    def careless(api: Api, request: Request, now: Instant) -> Reply | None:
+        odd = "nobody" in header(request, "x-owner-id")
+        return served(api, with_header(request, "x-owner-id", "somebody"), now) if odd else None
+
+    wrong = World(answer=careless).play("owner.header-mismatch").wrong
+    assert len(wrong) == len(OF_OWNERS)
 
 
 def test_owners_that_are_compared_by_their_beginning_or_in_any_case_are_found() -> None:
