@@ -47,8 +47,12 @@ def decode_body(body: bytes, kind: type[_Body]) -> _Body | None:
 
 
 def valid_owner_id(owner_id: str) -> bool:
-    """Say whether an owner id can stand in a signature's text (contract §5)."""
-    return len(owner_id) <= TEXT_MAX_CHARACTERS and _FORBIDDEN_CHARACTERS.search(owner_id) is None
+    """Return whether an owner can act under an id: by a signature's text, and by a header (contract §5)."""
+    return (
+        len(owner_id) <= TEXT_MAX_CHARACTERS
+        and owner_id == owner_id.strip()
+        and _FORBIDDEN_CHARACTERS.search(owner_id) is None
+    )
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -60,8 +64,8 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def page_of(call: Call) -> Page | Reply:
-    """Read `limit`, `offset` and `type` from the query."""
-    query = parse_qs(call.request.query, keep_blank_values=True, errors="replace")
+    """Read `limit`, `offset` and `type` from the query; what is empty there is not given."""
+    query = parse_qs(call.request.query, errors="replace")
     limit = _integer(query, "limit", LIST_LIMIT_DEFAULT)
     if limit is None or limit < 1:
         return INVALID_LIMIT

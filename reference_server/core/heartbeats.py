@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import accept_heartbeat
 from reference_server.core.state import Frozen
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
@@ -27,8 +28,6 @@ INVALID_AUTH = failure(401, "invalid heartbeat auth")
 NO_CONSENT = failure(403, "no active consent for worker/policy")
 NONCES_UNAVAILABLE = failure(503, "nonce backend unavailable")
 
-NOBODY_TOKEN = b"0" * 48
-"""What an unknown worker's token is compared with, so that the answer takes as long as for a known one."""
 _FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
 
 
@@ -55,14 +54,14 @@ class Verified(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_heartbeat(body: bytes) -> Heartbeat | None:
-    """Check 1: strict JSON of the five fields, `metrics` an object when given."""
+    """Check 1: strict JSON of the five fields, `metrics` an object or null when given."""
     try:
         if not body.isascii():
             body.decode("utf-8")
         heartbeat = _decode(body)
     except (ValueError, RecursionError):
         return None
-    return heartbeat if bytes(heartbeat.metrics).startswith(b"{") else None
+    return heartbeat if bytes(heartbeat.metrics).startswith((b"{", b"null")) else None
 
 
 def malformed(heartbeat: Heartbeat) -> bool:
@@ -106,13 +105,9 @@ def verify(
     if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or timestamp_ns <= state.nonces.horizon_ns:
         state.fail_worker(now, "timestamp_out_of_window", worker_id)
         return INVALID_AUTH
-    worker = state.workers.get(worker_id)
-    if not matches(NOBODY_TOKEN if worker is None else worker.token, token) or worker is None:
-        state.fail_worker(now, "invalid_machine_token", worker_id)
-        return INVALID_AUTH
-    certificate = worker.certificate
-    if certificate.certificate_id != certificate_id or now.monotonic_ns >= certificate.expires_monotonic_ns:
-        state.fail_worker(now, "invalid_or_expired_machine_cert", worker_id)
+    worker = authenticate_machine(state, now, worker_id, token, certificate_id)
+    if isinstance(worker, str):
+        state.fail_worker(now, worker, worker_id)
         return INVALID_AUTH
     if not matches(sign_text(worker.token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}"), heartbeat.signature):
         state.fail_worker(now, "invalid_heartbeat_signature", worker_id)

@@ -62,10 +62,9 @@ def rules_error(rules: dict[str, Any]) -> str | None:
     for name in PERCENT_FIELDS:
         if name in rules and not (_number(rules[name]) and 1 <= rules[name] <= PERCENT_MAX):
             return f"{name} must be a number from 1 to {PERCENT_MAX}"
-    if "timezone" in rules and not (
-        isinstance(rules["timezone"], str) and 0 < len(rules["timezone"]) <= TEXT_MAX_CHARACTERS
-    ):
-        return f"timezone must be a non-empty string of at most {TEXT_MAX_CHARACTERS} characters"
+    zone = rules.get("timezone", "UTC")  # one that is no time zone is taken, and counts as UTC (contract §5)
+    if not (isinstance(zone, str) and zone.strip() and len(zone) <= TEXT_MAX_CHARACTERS):
+        return f"timezone must be a string of at most {TEXT_MAX_CHARACTERS} characters that is not blank"
     hours = rules.get("allowed_hours", [0])
     if not (isinstance(hours, list) and 0 < len(hours) <= HOURS_MAX and all(map(_hour, hours))):
         return "allowed_hours must be a non-empty array of at most 24 integers from 0 to 23"

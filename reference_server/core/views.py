@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.authentication import authenticate_machine
 from reference_server.core.calls import Call, page_of, paged
 from reference_server.core.policies import show_policy
 from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure, success
-from reference_server.wire.signing import matches
-from reference_server.wire.timestamps import format_timestamp, parse_timestamp
+from reference_server.wire.timestamps import format_duration, format_timestamp, parse_timestamp
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
@@ -35,13 +35,9 @@ def worker_policy(state: State, call: Call) -> Reply:
     if not (token and certificate_id):
         state.fail_worker(call.now, "missing_worker_policy_auth_headers", worker_id)
         return UNAUTHORIZED
-    worker = state.workers.get(worker_id)
-    if worker is None or not matches(worker.token, token):
-        state.fail_worker(call.now, "invalid_machine_token_policy_fetch", worker_id)
-        return UNAUTHORIZED
-    certificate = worker.certificate
-    if certificate.certificate_id != certificate_id or call.now.monotonic_ns >= certificate.expires_monotonic_ns:
-        state.fail_worker(call.now, "invalid_or_expired_machine_cert_policy_fetch", worker_id)
+    worker = authenticate_machine(state, call.now, worker_id, token, certificate_id)
+    if isinstance(worker, str):
+        state.fail_worker(call.now, f"{worker}_policy_fetch", worker_id)
         return UNAUTHORIZED
     # Newest first: a dictionary keeps the order in which consents came.
     consent = next((consent for consent in reversed(worker.consents.values()) if consent.revoked_ns is None), None)
@@ -99,10 +95,12 @@ def worker_status(state: State, call: Call) -> Reply:
 
 
 def workers_summary(state: State, call: Call) -> Reply:
-    """`GET /workers/summary`: an owner's workers, or all of them when no owner is named."""
+    """`GET /workers/summary`: an owner's workers; none of an owner that has no record."""
+    if not call.owner_id:
+        return UNAUTHORIZED
     threshold = state.settings.stale_seconds
     owner = state.owners.get(call.owner_id)
-    if call.owner_id and owner is None:
+    if owner is None:
         return success({"total": 0, "fresh": 0, "stale": 0, "unknown": 0, "stale_threshold": threshold})
     summary = state.fleet.summary(call.now.monotonic_ns, owner)
     return success(
@@ -117,19 +115,16 @@ def workers_summary(state: State, call: Call) -> Reply:
 
 
 def workers_statuses(state: State, call: Call) -> Reply:
-    """`GET /workers/statuses`, sorted by worker id."""
+    """`GET /workers/statuses`: an owner's workers, sorted by worker id."""
+    if not call.owner_id:
+        return UNAUTHORIZED
     page = page_of(call)
     if isinstance(page, Reply):
         return page
-    if call.owner_id:
-        owner = state.owners.get(call.owner_id)
-        ids = [] if owner is None else owner.workers
-    else:
-        ids = list(heapq.merge(*(owner.workers for owner in state.owners.values())))
-    shown = [
-        _show_status(state, state.workers[worker_id], call.now.monotonic_ns)
-        for worker_id in ids[page.offset : page.offset + page.limit]
-    ]
+    owner = state.owners.get(call.owner_id)
+    ids = [] if owner is None else owner.workers
+    workers = [state.workers[worker_id] for worker_id in ids[page.offset : page.offset + page.limit]]
+    shown = [{**_show_status(state, worker, call.now.monotonic_ns), "name": worker.name} for worker in workers]
     return success(paged("workers", shown, len(ids), page, stale_threshold=state.settings.stale_seconds))
 
 
@@ -176,5 +171,5 @@ def health(state: State, call: Call) -> Reply:
 
 def status(state: State, call: Call) -> Reply:
     """`GET /status`, enveloped."""
-    uptime_seconds = (call.now.monotonic_ns - state.started.monotonic_ns) / SECOND_NS
-    return success({"service": "hatchfarm", "version": state.settings.version, "uptime": uptime_seconds})
+    uptime = format_duration(call.now.monotonic_ns - state.started.monotonic_ns)
+    return success({"service": "hatchfarm-api", "version": state.settings.version, "uptime": uptime})

@@ -6,10 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats, machines
-from reference_server.core.calls import Call
+from reference_server.core.calls import Call, valid_owner_id
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import Frozen, State
-from reference_server.limits import TEXT_MAX_CHARACTERS
 from reference_server.operations.callers import SINGLE_HEADERS, Principal, as_utf8, is_owner
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
@@ -241,9 +240,9 @@ class Api:
         if operation.principal is Principal.OWNER:
             if not is_owner(self.state, headers):
                 return UNAUTHORIZED
-            if len(owner_id) > TEXT_MAX_CHARACTERS:
-                return machines.INVALID_OWNER_ID  # it may end up in audit events, and those are bounded
-        return Admitted(head, operation, ids, headers, owner_id)
+            if owner_id is None or not valid_owner_id(owner_id):
+                return machines.INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
+        return Admitted(head, operation, ids, headers, owner_id or "")
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
         operation = admitted.operation

@@ -28,9 +28,12 @@ def is_owner(state: State, headers: dict[str, str]) -> bool:
     return scheme == "Bearer" and matches(state.api_token, token)
 
 
-def as_utf8(value: str) -> str:
-    """Read a header's value, whose bytes transports show as Latin-1 (RFC 9110 §5.5), as the UTF-8 that clients mean."""
+def as_utf8(value: str) -> str | None:
+    """Read a header's value, whose bytes transports show as Latin-1 (RFC 9110 §5.5), as the UTF-8 that clients mean.
+
+    Return None where they are no UTF-8: read in another way, two different values would mean one owner.
+    """
     try:
         return value if value.isascii() else value.encode("latin-1").decode()
     except ValueError:
-        return value
+        return None

@@ -1,4 +1,4 @@
-"""RFC 3339 timestamps to and from Unix nanoseconds (contract §1): strict in, shortest form with `Z` out."""
+"""RFC 3339 timestamps to and from Unix nanoseconds (contract §1): strict in, shortest form with `Z` out. Durations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 SECOND_NS = 1_000_000_000
+_HOUR_NS = 3600 * SECOND_NS
+_MINUTE_NS = 60 * SECOND_NS
 _MINUTE_SECONDS = 60
 _DAY_HOURS = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,3 +69,17 @@ def format_timestamp(unix_ns: int) -> str:
     if fraction:
         return f"{text}.{fraction:09d}".rstrip("0") + "Z"
     return text + "Z"
+
+
+def format_duration(nanoseconds: int) -> str:
+    """Write a duration from zero on as `1h2m3.5s`, from its largest unit on, without trailing zeros in the fraction.
+
+    Go's `time.ParseDuration` reads it; Go itself writes the same, but below a second, where it changes units.
+    """
+    hours, rest = divmod(nanoseconds, _HOUR_NS)
+    minutes, rest = divmod(rest, _MINUTE_NS)
+    seconds, fraction = divmod(rest, SECOND_NS)
+    text = f"{seconds}.{fraction:09d}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

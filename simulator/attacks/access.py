@@ -16,6 +16,7 @@ from simulator.attacks.routes import (
     OWNER_ID,
     POLICY_FETCH,
     ROUTES,
+    STATUS,
     SUMMARY,
     credentials,
     send,
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from simulator.attacks.routes import Route
     from simulator.attacks.script import Outcome, Script, Send, Stage
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE")
-"""Methods to try. `OPTIONS` is answered everywhere (contract §1); whether `HEAD` is, where `GET` is, is left open."""
-WITHOUT_BODY = frozenset({"GET", "DELETE", "TRACE"})
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE")
+"""Methods to try. `OPTIONS` is answered everywhere (contract §1), `HEAD` where `GET` is (§3)."""
+WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "TRACE"})
 _ALLOW = re.compile(rb"\r\nallow:([^\r\n]*)", re.IGNORECASE)
 
 
@@ -60,7 +61,8 @@ class NoAuth(OwnerAttack):
                 path = route.paths()[number % 2]
                 yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
         asked = SUMMARY.paths()[0] + f"?access_token={stage.token}&token={stage.token}"
-        yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers={})
+        named = {OWNER_ID: party.owner_id}
+        yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers=named)
         events = (yield from notable_events(stage, party.owner_id, addresses))[before:]
         made = [one for one in events if not str(one.get("type")).endswith("_denied")]
         message = f"requests without a token left {len(made)} events of changes in the audit of the owner they named"
@@ -114,11 +116,11 @@ class DuplicateHeader(OwnerAttack):
 
 
 class Verbs(OwnerAttack):
-    """Every method that a route does not have."""
+    """Every method that a route does not have, and `HEAD` where it has `GET`."""
 
     name = "owner.verbs"
-    shape = f"every route, under both prefixes, with each of {', '.join(METHODS)} that it does not have"
-    verdict = "405 with Allow"
+    shape = f"every route, under both prefixes, with each of {', '.join(METHODS)} that it does not have; HEAD for GET"
+    verdict = "405 with Allow; HEAD as GET, without a body"
     effect = "nothing is changed"
     anchor = "RFC 9110 §15.5.6; OWASP API8:2023"
     severity = 5.3
@@ -129,7 +131,7 @@ class Verbs(OwnerAttack):
         methods_of: dict[str, set[str]] = {}
         for route in ROUTES:
             for path in route.paths():
-                methods_of.setdefault(path, set()).add(route.method)
+                methods_of.setdefault(path, set()).update(("GET", "HEAD") if route.method == "GET" else (route.method,))
         expect = Expect(Answer.REFUSED, (405,), "", "the path does not have that method")
         wrong: list[dict[str, Any]] = []
         told = 0
@@ -152,7 +154,27 @@ class Verbs(OwnerAttack):
                 f"of {told} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
             )
             yield Say("allow", not wrong, message, {"wrong": wrong[:10]})
+        yield from self._heads(stage, party, addresses)
         yield send(stage, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+
+    @staticmethod
+    def _heads(stage: Stage, party: Party, addresses: Addresses) -> Script[None]:
+        """Ask for the head of everything that can be read."""
+        right, bodies = 0, []
+        for route in ROUTES:
+            answered = granted(OK, "HEAD is answered as GET is")
+            if route is STATUS:
+                answered = refused(404, "", "as to GET: the machine was never heard from")
+            for path in route.paths() if route.method == "GET" else ():
+                outcome: Outcome = yield send(
+                    stage, route, party, answered, client=addresses.take(), method="HEAD", path=path
+                )
+                right += outcome.right
+                if outcome.body:
+                    bodies.append(path)
+        if right:
+            message = f"of {right} answers to HEAD {len(bodies)} came with a body"
+            yield Say("head", not bodies, message, {"paths": bodies[:10]})
 
     @staticmethod
     def _try(

@@ -26,9 +26,9 @@ DEEP_ARRAY = b"[" * DEPTH + b"]" * DEPTH
 DEEP_OBJECT = b'{"a":' * DEPTH + b"1" + b"}" * DEPTH
 NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity", b"+1", b"01", b"1.", b".5", b"0x10")
 NO_TEXTS = (b"1", b"1.5", b"true", b"null", b"[]", b"{}", b'["text"]')
-NO_OBJECTS = (b"1", b"false", b"null", b"[]", b'"text"')
+NO_OBJECTS = (b"1", b"false", b"[]", b'"text"')
 OBJECTS = frozenset({"rules", "metrics"})
-"""The fields that are objects; all others are texts."""
+"""The fields that are objects; all others are texts. `metrics` may be null (contract §4), `rules` may not."""
 
 
 class Wrong(NamedTuple):
@@ -80,6 +80,8 @@ def wrong_bodies(right: bytes) -> Iterator[Wrong]:
     for name in fields:
         for value in NO_OBJECTS if name in OBJECTS else NO_TEXTS:
             yield Wrong(with_value(name, value), f"{value.decode()} where {name} has another type")
+    if "rules" in fields:
+        yield Wrong(with_value("rules", b"null"), "null where rules has another type")
 
 
 def _no_objects(right: bytes) -> Iterator[Wrong]:

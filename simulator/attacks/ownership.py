@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from simulator.attacks.routes import (
     HEARTBEAT,
     MACHINE_CERTIFICATE,
     MACHINE_TOKEN,
+    OF_OWNERS,
     OWNER_ID,
     POLICY_ACTIVATE,
     POLICY_CREATE,
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
 ANCHOR = "contract §2, §3; OWASP API1:2023"
 ID_DIGITS = 16
+NO_NAMES = ("{}|", "{}\x01", "\u2003{}", "{}\u0085", "{}\u00a0", "\x7f{}")
+"""Owner ids that no server may take (contract §5)."""
+STRIPPED = ("{} ", " {}", "\t{}")
+"""The same, of what HTTP itself takes off a header's value: a header of it is another's."""
 
 
 def _consent(stage: Stage, owner_id: str, worker_id: str, policy_id: str) -> bytes:
@@ -48,11 +54,14 @@ def _consent(stage: Stage, owner_id: str, worker_id: str, policy_id: str) -> byt
 
 
 class HeaderMismatch(OwnerAttack):
-    """Bodies in the name of one owner under the header of another."""
+    """Bodies in the name of one owner under the header of another, and names that no header says as bodies do."""
 
     name = "owner.header-mismatch"
-    shape = "a registration, policy and consent whose body names another owner than X-Owner-ID: foreign, cut, longer"
-    verdict = "403 forbidden"
+    shape = (
+        "a registration, policy and consent whose body names another owner than X-Owner-ID: foreign, cut, longer; "
+        "owner ids with |, control characters or outer white space in bodies and on every route's header"
+    )
+    verdict = "403 forbidden; 400 for names that nobody could act under"
     effect = "one owner_access_denied event for both owners; nothing is made"
     anchor = ANCHOR
     severity = 8.1
@@ -79,14 +88,30 @@ class HeaderMismatch(OwnerAttack):
             f"of {tried} refused requests in their name an owner sees {len(events)} denials and {len(made)} others"
         )
         yield Say("nothing-made", not made, message, {"events": made})
+        yield from self._names(stage, theirs, addresses)
+
+    @staticmethod
+    def _names(stage: Stage, party: Party, addresses: Addresses) -> Script[None]:
+        """Name owners that a signature's text or a header cannot carry as they are."""
+        expect = refused(400, "", "nobody could act under that owner id: HTTP strips or forbids what it has")
+        names = (*(form.format(party.owner_id) for form in (*NO_NAMES, *STRIPPED)), " ")
+        for name, route in zip(names, cycle((REGISTER, POLICY_CREATE, CONSENT_CREATE)), strict=False):
+            odd = msgspec.structs.replace(party, owner_id=name)
+            yield send(stage, route, odd, expect, client=addresses.take(), headers=owner_headers(stage.token))
+        for number, route in enumerate(OF_OWNERS):
+            headers = {**credentials(stage, route, party), OWNER_ID: NO_NAMES[number % len(NO_NAMES)].format("nobody")}
+            yield send(stage, route, party, expect, client=addresses.take(), headers=headers)
 
 
 class Idor(OwnerAttack):
     """One owner, and their machine, on every route with another owner's ids."""
 
     name = "owner.idor"
-    shape = "owner A with a right token on every route with owner B's ids; A's machine on the routes of B's"
-    verdict = "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine; lists without B's"
+    shape = "owner A with a right token on every route with owner B's ids, and naming nobody; A's machine on B's routes"
+    verdict = (
+        "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine, and for the fleet of "
+        "whoever names nobody; lists without B's"
+    )
     effect = "one owner_access_denied event for A and B each time, and nothing of B's is changed or shown"
     anchor = ANCHOR
     severity = 9.1
@@ -117,6 +142,11 @@ class Idor(OwnerAttack):
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE):
             yield send(stage, route, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
         yield send(stage, AUDIT, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
+        everybody = refused(401, "unauthorized", "no owner is named, and nobody is shown everybody's machines")
+        for route in (SUMMARY, STATUSES):
+            for path in route.paths():
+                headers = owner_headers(stage.token)
+                yield send(stage, route, theirs, everybody, client=addresses.take(), path=path, headers=headers)
 
     @staticmethod
     def _by_body(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:

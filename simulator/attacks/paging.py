@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MACHINES = 4
 LIMITS = {
+    "": 100,
     "1": 1,
     "2": 2,
     "500": 500,
@@ -41,7 +42,7 @@ class PageExtremes(OwnerAttack):
     """Limits and offsets that are negative, zero, huge, or no numbers."""
 
     name = "page.extremes"
-    shape = "every list with limits and offsets of -1, 0, 501, 2^63, 40 digits and text"
+    shape = "every list with limits and offsets of -1, 0, 501, 2^63, 40 digits, text and nothing"
     verdict = "400 invalid limit, 400 invalid offset; limits above 500 count as 500, offsets past the end give nothing"
     effect = "no page has more than was asked for, and a walk in small steps gives each entry once"
     anchor = "contract §1; OWASP API4:2023"

@@ -25,6 +25,9 @@ NO_PERCENTS = ("50", "", None, True, [50], {"is": 50})
 NO_HOURS: tuple[Any, ...] = ([], [*range(24), 0], [24], [-1], [0, 1 << 40])
 NO_HOUR_TYPES: tuple[Any, ...] = ([1.5], ["1"], [None], [True], [[1]], "1", 1, None, {"0": 1})
 NO_TIMEZONES: tuple[Any, ...] = (1, None, True, ["UTC"], {"is": "UTC"})
+BLANK_TIMEZONES = ("", " ", "\t", "\u00a0", " \r\n ")
+UNKNOWN_TIMEZONES = ("Mars/Olympus", "../../../etc/passwd", " Europe/Berlin ")
+"""What is no IANA time zone is taken, and counts as UTC (contract §5)."""
 UNSUPPORTED = (
     "admin",
     "Max_Cpu_Percent",
@@ -104,6 +107,7 @@ class Rules(OwnerAttack):
             expect = refused(400, error, why)
             yield _create(stage, owner_id, canonical, canonical, expect, addresses.take())
         for rules in (
+            *({"max_cpu_percent": 50, "timezone": zone} for zone in UNKNOWN_TIMEZONES),
             {"max_cpu_percent": 1, "max_memory_percent": 100, "max_gpu_percent": 1.5, "timezone": "x"},
             {"max_cpu_percent": 100, "allowed_hours": list(range(24))},
         ):
@@ -124,7 +128,7 @@ def wrong_rules() -> list[tuple[dict[str, Any], str]]:
     wrong += [({**right, name: value}, "") for name in PERCENTS for value in NO_PERCENTS]
     wrong += [({**right, "allowed_hours": value}, "allowed_hours") for value in NO_HOURS]
     wrong += [({**right, "allowed_hours": value}, "") for value in NO_HOUR_TYPES]
-    wrong += [({**right, "timezone": ""}, "timezone")]
+    wrong += [({**right, "timezone": value}, "timezone") for value in BLANK_TIMEZONES]
     wrong += [({**right, "timezone": value}, "") for value in NO_TIMEZONES]
     wrong += [({**right, name: 50}, f"unsupported policy field: {name}") for name in UNSUPPORTED]
     return wrong

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
     from simulator.history import History
 
+ANY_OWNER = "hatchfarm-harness"
+"""An owner whom nothing is registered for, who asks for what every owner is shown."""
 ROTATION_SHARE_MAX = 0.8
 """The share of its certificate's life after which a machine rotates at the latest."""
 ROTATION_MIN_NS = 200 * MILLISECOND_NS

@@ -17,7 +17,7 @@ from gevent.event import Event
 from locust.exception import StopUser
 
 from simulator.fleet.grants import GrantError
-from simulator.fleet.requests import EVENT_OF, ApiCall, call_of, learn, note, owner_headers
+from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
@@ -116,7 +116,7 @@ class OwnerSession:
         target = self.part.target
         try:
             answer = self._exchange(
-                ApiCall(Operation.OTHER, "GET", "/workers/summary", owner_headers(target.token, None)).message(
+                ApiCall(Operation.OTHER, "GET", "/workers/summary", owner_headers(target.token, ANY_OWNER)).message(
                     target.authority
                 )
             )

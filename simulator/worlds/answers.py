@@ -14,6 +14,7 @@ _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length: "
 _INTERIM = b"HTTP/1.1 1"
 _FRAMED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding)[ \t]*:")
+_CLOSING = re.compile(rb"(?i)\AHTTP/1\.0|\r\nconnection:[^\r\n]*\bclose\b")
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 _ACCEPTED = re.compile(rb'"accepted"\s*:\s*true\b')
 OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
@@ -92,6 +93,23 @@ def read_answer(data: bytes, *, most: int = ANSWER_MAX_BYTES, ended: bool = Fals
     if len(data) > body_end:
         raise GarbageError("more than one answer")
     return HttpAnswer(int(status), head, data[end + 4 :], keep=True)
+
+
+def read_head(data: bytes) -> HttpAnswer | None:
+    """Read one answer to `HEAD`, which ends with its head whatever length it says (RFC 9110 §9.3.2); None as above.
+
+    What came with it all the same is shown as its body, and the connection is of no more use. Raises GarbageError.
+    """
+    start = 0
+    while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
+        start = end + 4
+    if end < 0:
+        return read_answer(data)
+    head, rest = data[start:end], data[end + 4 :]
+    status = head[9:12]
+    if not (head.startswith(b"HTTP/1.") and status.isdigit()):
+        raise GarbageError("no status")
+    return HttpAnswer(int(status), head, rest, keep=not rest and _CLOSING.search(head) is None)
 
 
 def _read_any(data: bytes, head: bytes, most: int, *, ended: bool) -> HttpAnswer | None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.checkers.alerts import COUNTERS, PUBLISHED
 from simulator.fleet.clocks import TOLERANCE_NS, ClockBounds, clock_bounds
-from simulator.fleet.requests import owner_headers
+from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import DURATION_MAX_SECONDS, METRICS_MAX_BYTES, METRICS_SAMPLES_MAX
 from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
@@ -99,11 +99,15 @@ def _told(answer: HttpAnswer) -> str:
 
 
 async def stale_seconds_of(target: Target) -> float | None:
-    """Ask the target after how many seconds of silence it calls a worker stale. None when it does not say."""
+    """Ask the target after how many seconds of silence it calls a worker stale. None when it does not say.
+
+    Every owner's summary shows it (contract §3), also that of one who has no machines.
+    """
     source = SCRAPER_ADDRESS if target.own_addresses else None
     async with ControlConnection(target, source) as connection:
         try:
-            shown = data_of(await connection.request("GET", "/workers/summary", owner_headers(target.token)))
+            headers = owner_headers(target.token, ANY_OWNER)
+            shown = data_of(await connection.request("GET", "/workers/summary", headers))
         except LostError:
             return None
     threshold = shown.get("stale_threshold")

@@ -11,7 +11,7 @@ import trio
 from simulator.fleet.requests import ApiCall
 from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer
+from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer, read_head
 from simulator.worlds.target import Target, bound_socket, port_of, source_number
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ class ControlConnection:
                 if self._stream is None:
                     self._stream = await self._connect()
                 await self._stream.send_all(message)
-                answer = await self._read(self._stream)
+                answer = await self._read(self._stream, to_head=message.startswith(b"HEAD "))
         except BROKEN as error:
             await self.close()
-            if rested and message.startswith(b"GET ") and not isinstance(error, trio.TooSlowError):
+            if rested and message.startswith((b"GET ", b"HEAD ")) and not isinstance(error, trio.TooSlowError):
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
                 return await self.exchange(message)
             raise LostError(cause_of(error, self._target)) from error
@@ -137,12 +137,12 @@ class ControlConnection:
         return answer
 
     @staticmethod
-    async def _read(stream: trio.abc.Stream) -> HttpAnswer:
+    async def _read(stream: trio.abc.Stream, *, to_head: bool) -> HttpAnswer:
         data = b""
         while True:
             part = await stream.receive_some(65_536)
             data += part
-            answer = read_answer(data, ended=not part)
+            answer = read_head(data) if to_head else read_answer(data, ended=not part)
             if answer is not None:
                 return answer
             if not part:

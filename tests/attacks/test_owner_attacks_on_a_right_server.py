@@ -36,7 +36,7 @@ CLAIMS = {
     "owner.header-mismatch": ["nothing-made"],
     "owner.idor": ["own-workers", "own-events"],
     "owner.no-auth": ["nothing-made"],
-    "owner.verbs": ["allow"],
+    "owner.verbs": ["allow", "head"],
     "page.extremes": ["limit", "walk", "past-the-end"] * 2,
     "policy.canonical": ["rules-kept"],
     "audit.evict": ["nothing-lost"],

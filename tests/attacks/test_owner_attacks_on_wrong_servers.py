@@ -11,7 +11,8 @@ import pytest
 from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.parties import OwnerAttack
-from tests.attacks.playing import LOST, World
+from simulator.attacks.routes import OF_OWNERS
+from tests.attacks.playing import LOST, World, served
 from tests.attacks.wrong_servers import accepted, broken, header, play, with_header, without_header
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def test_a_server_that_breaks_down_over_one_hostile_request_is_found(name: str) 
 
         def fragile(api: Api, request: Request, now: Instant, body: str = body) -> Reply:
             nonlocal count
-            reply = api.handle(request, now)
+            reply = served(api, request, now)
             count += reply.status >= 400
             return failure(500, body) if reply.status >= 400 and count == 1 else reply
 
@@ -144,8 +145,38 @@ def test_a_body_in_anothers_name_is_found_on_each_route(path: str) -> None:
         return without_header(request, "x-owner-id") if request.path.endswith(path) else request
 
     performance = play("owner.header-mismatch", blind)
-    assert accepted(performance) == 4
+    assert accepted(performance) == 4 + 1  # the last under a name that nobody has
     assert broken(performance) <= {"nothing-made"}  # the consent there is, is given once more
+
+
+def _printable(text: str) -> str:
+    return "".join(one for one in text if one.isprintable())
+
+
+@pytest.mark.parametrize(
+    "clean",
+    [str.strip, lambda name: name.strip(" \t"), lambda name: name.replace("|", ""), _printable],
+    ids=["white space", "what HTTP strips", "bars", "what cannot be printed"],
+)
+def test_owner_ids_that_are_made_right_are_found(clean: Callable[[str], str]) -> None:
+    """In bodies: whoever asks for what they made asks for another's."""
+
+    def willing(_api: Api, request: Request) -> Request:
+        if not request.body.startswith(b'{"owner_id"'):
+            return request
+        body = json.loads(request.body)
+        return msgspec.structs.replace(request, body=msgspec.json.encode({**body, "owner_id": clean(body["owner_id"])}))
+
+    assert accepted(play("owner.header-mismatch", willing))
+
+
+def test_a_header_that_is_made_right_is_found_on_every_route() -> None:
+    def careless(api: Api, request: Request, now: Instant) -> Reply | None:
+        odd = "nobody" in header(request, "x-owner-id")
+        return served(api, with_header(request, "x-owner-id", "somebody"), now) if odd else None
+
+    wrong = World(answer=careless).play("owner.header-mismatch").wrong
+    assert len(wrong) == len(OF_OWNERS)
 
 
 def test_owners_that_are_compared_by_their_beginning_or_in_any_case_are_found() -> None:
@@ -197,12 +228,34 @@ def test_a_revoke_or_a_rotation_that_was_refused_and_yet_made_is_found() -> None
         assert not accepted(performance)
 
 
+def _whole_fleet(api: Api, request: Request, now: Instant) -> Reply:
+    """Answer with everybody's workers, as if one owner had them all."""
+    shown = [
+        json.loads(api.handle(with_header(request, "x-owner-id", owner_id), now).body)["data"]
+        for owner_id in api.state.owners
+    ]
+    total = sum(data["total"] for data in shown)
+    return success({**shown[0], "total": total, "workers": [one for data in shown for one in data.get("workers", [])]})
+
+
 @pytest.mark.parametrize("path", ["/workers/summary", "/workers/statuses"])
 def test_a_list_that_shows_the_whole_fleet_is_found(path: str) -> None:
-    def blind(_api: Api, request: Request) -> Request:
-        return without_header(request, "x-owner-id") if request.path.endswith(path) else request
+    def blind(api: Api, request: Request, now: Instant) -> Reply | None:
+        found = request.path.endswith(path) and header(request, "x-owner-id")
+        return _whole_fleet(api, request, now) if found else None
 
-    assert broken(play("owner.idor", blind)) == {"own-workers"}
+    assert broken(World(answer=blind).play("owner.idor")) == {"own-workers"}
+
+
+@pytest.mark.parametrize("path", ["/workers/summary", "/workers/statuses"])
+def test_a_list_that_shows_the_whole_fleet_to_whoever_names_no_owner_is_found(path: str) -> None:
+    def open_to_all(api: Api, request: Request, now: Instant) -> Reply | None:
+        nameless = request.path.endswith(path) and not header(request, "x-owner-id")
+        return _whole_fleet(api, request, now) if nameless else None
+
+    performance = World(answer=open_to_all).play("owner.idor")
+    assert accepted(performance) == 2
+    assert not performance.broken
 
 
 def test_an_audit_that_shows_anothers_events_is_found() -> None:

@@ -17,7 +17,7 @@ from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
 from simulator.history import Answer
-from tests.attacks.playing import TOKEN, World
+from tests.attacks.playing import TOKEN, World, served
 from tests.attacks.wrong_servers import accepted, broken, play, with_header
 
 if TYPE_CHECKING:
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant
 
+
+PATHS = [
+    (operation.method, prefix + operation.path)
+    for operation in OPERATIONS
+    for prefix in (("",) if operation.rooted else PREFIXES)
+]
 
 # --- credentials and methods
 
@@ -94,11 +100,16 @@ def test_a_server_that_takes_one_of_two_headers_is_found(name: str, last: bool) 
 
 @pytest.mark.parametrize(
     ("allow", "claim"),
-    [("", True), ("GET, POST, PUT, PATCH, DELETE, OPTIONS", True), ("OPTIONS", True), ("get, options, post", True)],
+    [
+        ("", True),
+        ("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", True),
+        ("OPTIONS", True),
+        ("get, head, options, post", True),
+    ],
 )
 def test_an_allow_that_lists_other_methods_is_found(allow: str, claim: bool) -> None:  # noqa: FBT001 - a table
     def wrong(api: Api, request: Request, now: Instant) -> Reply:
-        reply = api.handle(request, now)
+        reply = served(api, request, now)
         return (
             failure(405, "method not allowed", (("allow", allow),) if allow else ()) if reply.status == 405 else reply
         )
@@ -108,16 +119,40 @@ def test_an_allow_that_lists_other_methods_is_found(allow: str, claim: bool) -> 
     assert not performance.wrong
 
 
-def test_an_allow_in_another_order_and_with_head_is_right() -> None:
+def test_an_allow_in_another_order_and_case_is_right() -> None:
     def other(api: Api, request: Request, now: Instant) -> Reply:
-        reply = api.handle(request, now)
-        allow = dict(reply.headers).get("allow", "")
-        methods = "HEAD," + ",".join(reversed(allow.split(", ")))
+        reply = served(api, request, now)
+        allow = dict(reply.headers).get("allow", "").lower()
+        methods = ",".join(reversed(allow.split(", ")))
         return failure(405, "no", (("Allow", methods),)) if reply.status == 405 else reply
 
     performance = World(answer=other).play("owner.verbs")
     assert not performance.wrong
     assert not performance.broken
+
+
+@pytest.mark.parametrize("change", [lambda allow: allow.replace("HEAD, ", ""), lambda allow: f"HEAD, {allow}"])
+def test_an_allow_without_head_beside_get_or_with_it_elsewhere_is_found(change: Callable[[str], str]) -> None:
+    def other(api: Api, request: Request, now: Instant) -> Reply:
+        reply = served(api, request, now)
+        methods = change(dict(reply.headers).get("allow", ""))
+        return failure(405, "no", (("allow", methods),)) if reply.status == 405 else reply
+
+    assert broken(World(answer=other).play("owner.verbs")) == {"allow"}
+
+
+def test_a_server_that_refuses_head_is_found() -> None:
+    def old(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return failure(405, "no", (("allow", "GET, HEAD"),)) if request.method == "HEAD" else None
+
+    wrong = World(answer=old).play("owner.verbs").wrong
+    assert len(wrong) == sum(method == "GET" for method, _ in PATHS)
+
+
+def test_a_server_that_answers_head_with_a_body_is_found() -> None:
+    performance = World(answer=lambda api, request, now: api.handle(request, now)).play("owner.verbs")
+    assert not performance.wrong
+    assert broken(performance) == {"head"}
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "GET", "POST"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.history import Answer
-from tests.attacks.playing import World
+from tests.attacks.playing import World, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ def play(name: str, change: Callable[[Api, Request], Request]) -> Performance:
     """Play an attack on a server that reads requests differently than it should."""
 
     def answer(api: Api, request: Request, now: Instant) -> Reply:
-        return api.handle(change(api, request), now)
+        return served(api, change(api, request), now)
 
     return World(answer=answer).play(name)
 

@@ -61,6 +61,11 @@ def unfit(text: str) -> bool:
     return any(character == "|" or ord(character) < 32 or 127 <= ord(character) < 160 for character in text)
 
 
+def beyond_reach(owner_id: str) -> bool:
+    """Say whether nobody could sign or ask under an owner id: HTTP takes white space off the ends of a header."""
+    return unfit(owner_id) or owner_id[:1].isspace() or owner_id[-1:].isspace()
+
+
 class Model(Records):
     """Every decision of the control plane: each gives the answer, and notes what it changes."""
 
@@ -69,9 +74,11 @@ class Model(Records):
     def register(self, caller: Caller, owner_id: str, name: str, seen: Any) -> Expected:
         if not caller.bearer_is_right:
             return UNAUTHORIZED
+        if beyond_reach(caller.owner_id):
+            return Expected(400, "invalid owner_id")
         if not (owner_id and name):
             return Expected(400, "owner_id and name are required")
-        if unfit(owner_id):
+        if beyond_reach(owner_id):
             return Expected(400, "invalid owner_id")
         if caller.owner_id not in ("", owner_id):
             self.deny("owner_mismatch", caller.owner_id, "", owner_id)
@@ -79,7 +86,7 @@ class Model(Records):
         machine_id = self.learn(seen["machine"]["id"], "wrk_", 16)
         token = self.learn(seen["machine_token"], "", 48)
         certificate = self.learn_certificate(seen["machine_certificate"], machine_id)
-        self.machines.append(MachineRecord(machine_id, owner_id, token, certificate["certificate_id"], self.mono))
+        self.machines.append(MachineRecord(machine_id, owner_id, name, token, certificate["certificate_id"], self.mono))
         self.act("machine_registered", owner_id, machine_id, {"name": name})
         shown = {"id": machine_id, "owner_id": owner_id, "name": name, "created_at": timestamp_text(self.wall)}
         return Expected(
@@ -249,7 +256,7 @@ class Model(Records):
         body = sent.body
         fields = {name: body.get(name, "") for name in FIVE_FIELDS - {"metrics"}}
         metrics = body.get("metrics", {})
-        if not (body.keys() <= FIVE_FIELDS and isinstance(metrics, dict)):
+        if not (body.keys() <= FIVE_FIELDS and (metrics is None or isinstance(metrics, dict))):
             return {Verdict(400, "invalid request", "")}
         if not all(isinstance(value, str) for value in fields.values()):
             return {Verdict(400, "invalid request", "")}

@@ -34,6 +34,7 @@ REASONS = (
 class MachineRecord:
     id: str
     owner_id: str
+    name: str
     token: str
     certificate_id: str
     issued_mono: int
@@ -148,8 +149,9 @@ class Records:
 
     def statuses(self, owner_id: str) -> list[dict[str, Any]]:
         """Give an owner's statuses by worker id, or everybody's for no owner."""
-        mine = [self.status(machine) for machine in self.machines if owner_id in ("", machine.owner_id)]
-        return sorted(mine, key=lambda status: str(status["worker_id"]))
+        mine = [machine for machine in self.machines if owner_id in ("", machine.owner_id)]
+        shown = [{**self.status(machine), "name": machine.name} for machine in mine]
+        return sorted(shown, key=lambda status: str(status["worker_id"]))
 
     def summary(self, owner_id: str) -> dict[str, int]:
         statuses = self.statuses(owner_id)

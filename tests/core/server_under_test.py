@@ -21,6 +21,11 @@ CERTIFICATE_LIFE = 15 * MINUTE
 TOKEN = "owners-bearer-token"
 STARTED = Instant(1_790_000_000 * SECOND, 5_000 * SECOND)
 RULES: dict[str, Any] = {"max_cpu_percent": 50}
+NO_OWNERS = (
+    *("a|b", "|", "a\nb", "\x00", "a\x7f", "a\x85b", "\x85", " ", "ada ", " ada", "\tada", "ada\t"),
+    *("ada\u00a0", "\u2003ada", "ada\u2028", "\u3000", "ada\x1f"),
+)
+"""Owner ids that nobody could sign for, or name in a header as they are (contract §5)."""
 UNKNOWN_WORKER = "wrk_ffffffffffffffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -93,9 +98,10 @@ class Machine(NamedTuple):
 
 
 def owner_headers(owner_id: str = "", token: str = TOKEN) -> dict[str, str]:
+    """Give an owner's headers as transports show them: a client's UTF-8, byte for byte as Latin-1."""
     headers = {"authorization": f"Bearer {token}"}
     if owner_id:
-        headers["x-owner-id"] = owner_id
+        headers["x-owner-id"] = owner_id.encode().decode("latin-1")
     return headers
 
 

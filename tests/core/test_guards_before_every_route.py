@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.limits import BODY_MAX_BYTES
+from reference_server.operations.callers import Principal, as_utf8
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Headers, Request
-from tests.core.server_under_test import TOKEN, Answer, Server, owner_headers
+from tests.core.server_under_test import NO_OWNERS, TOKEN, Answer, Server, owner_headers
 
 ORIGIN = "http://localhost:3000"
 ROUTES = [
@@ -85,12 +86,23 @@ def test_a_method_that_a_path_does_not_have_is_refused_with_those_it_has(
     server: Server, method: str, path: str
 ) -> None:
     allowed = {known for known, where in ROUTES if where == path}
+    allowed |= {"HEAD"} if "GET" in allowed else set()
     answer = server.send(method, path, None, None, prefix="")
     if method in allowed:
         assert answer.status != 405
     else:
         assert answer.error == (405, "method not allowed")
         assert answer.headers["allow"] == ", ".join(sorted({*allowed, "OPTIONS"}))
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nowhere"])
+@pytest.mark.parametrize("named", ["ada", "", "a|b"])
+def test_head_is_answered_as_get(path: str, named: str) -> None:
+    """Load balancers ask so. The body is left out by the transport, which needs its length."""
+    for headers in ({}, owner_headers(named), owner_headers(named, "wrong")):
+        got, asked = (Server().send(method, path, None, headers, prefix="") for method in ("GET", "HEAD"))
+        if got.status != 405:
+            assert asked == got
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nowhere", "*"])
@@ -126,9 +138,52 @@ def test_a_body_past_the_limit_is_refused(server: Server, path: str) -> None:
 def test_an_owner_is_known_by_the_utf8_of_its_header(server: Server) -> None:
     """Transports show a header's bytes as Latin-1, as HTTP has it; clients send UTF-8."""
     server.register("소유자")
-    shown = "소유자".encode().decode("latin-1")
-    events = server.send("GET", "/audit/events", None, owner_headers(shown)).data["events"]
+    headers = {**owner_headers(), "x-owner-id": "소유자".encode().decode("latin-1")}
+    events = server.send("GET", "/audit/events", None, headers).data["events"]
     assert [event["actor"] for event in events] == ["owner:소유자"]
+
+
+OF_OWNERS = [
+    (operation.method, prefix + operation.path.replace("{id}", "some_id"))
+    for operation in OPERATIONS
+    if operation.principal is Principal.OWNER
+    for prefix in PREFIXES
+]
+NOT_UTF_8 = (b"\xe9", b"ada\xa0", b"\xa0ada", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xff", b"a\x85")
+
+
+@pytest.mark.parametrize(("method", "path"), OF_OWNERS)
+def test_an_owner_id_that_nobody_can_be_registered_as_is_refused(server: Server, method: str, path: str) -> None:
+    """Also one that is no UTF-8, or two headers of different bytes would name one owner. It is refused by the head."""
+    for named in (*(name.encode() for name in NO_OWNERS), b"a" * 257, *NOT_UTF_8):
+        headers = {**owner_headers(), "x-owner-id": named.decode("latin-1")}
+        assert server.send(method, path, b"{", headers, prefix="").error == (400, "invalid owner_id"), named
+        headers["authorization"] = "Bearer wrong"
+        assert server.send(method, path, b"{", headers, prefix="").error == (401, "unauthorized")
+    assert not server.api.state.owners
+
+
+NAMES = st.text(st.one_of(st.characters(), st.sampled_from(" \t|\x85\xa0\u2003\ufeff")), min_size=1, max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=NAMES)
+def test_whoever_is_registered_can_be_named_in_a_header(name: str) -> None:
+    """HTTP strips spaces and tabs around a value (RFC 9110 §5.5); what is left names the owner that was registered."""
+    server = Server()
+    body = {"owner_id": name, "name": "n"}
+    if server.send("POST", "/machines/register", body, owner_headers()).status == 201:
+        sent = name.encode().strip(b" \t")
+        headers = {**owner_headers(), "x-owner-id": sent.decode("latin-1")}
+        assert server.send("GET", "/workers/summary", None, headers).data["total"] == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(values=st.lists(st.binary(min_size=1, max_size=3), min_size=2, max_size=2, unique=True))
+def test_two_header_values_never_name_one_owner(values: list[bytes]) -> None:
+    """`values` are as they arrive, with nothing to strip."""
+    one, other = (as_utf8(value.decode("latin-1")) for value in values)
+    assert one is None or one != other
 
 
 @pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "GET" and "/audit/" in path])
@@ -292,7 +347,7 @@ def test_health_and_status_say_what_and_when(server: Server) -> None:
     health = server.send("GET", "/health", prefix="")
     assert health.json == {"status": "healthy", "timestamp": "2026-09-21T14:13:21.5Z", "version": "0.3.0"}
     status = server.send("GET", "/status")
-    assert status.data == {"service": "hatchfarm", "version": "0.3.0", "uptime": 1.5}
+    assert status.data == {"service": "hatchfarm-api", "version": "0.3.0", "uptime": "1.5s"}
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/v1/metrics", "/api/v1/metrics"])

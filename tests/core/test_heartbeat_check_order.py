@@ -221,12 +221,16 @@ def test_a_heartbeat_at_a_bound_is_accepted(at_its_bound: Callable[[Beat], None]
     assert answer.data == {"worker_id": beat.worker_id, "accepted": True}
 
 
-def test_metrics_may_be_left_out(server: Server) -> None:
+@pytest.mark.parametrize("way", ["left out", "null"])
+def test_metrics_may_be_none(server: Server, way: str) -> None:
     machine = server.register()
     policy_id = server.policy()
     server.consent(machine, policy_id)
     body = server.heartbeat_body(machine, policy_id, "nonce")
-    del body["metrics"]
+    if way == "null":
+        body["metrics"] = None
+    else:
+        del body["metrics"]
     assert server.send("POST", f"/workers/{machine.id}/heartbeat", body, machine.headers).status == 200
 
 

@@ -13,7 +13,7 @@ from tests.core.server_under_test import TOKEN, Answer, Server, canonical, hmac_
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "canonical_rules.json").read_text(encoding="utf-8"))
 PERCENT = "must be a number from 1 to 100"
 HOURS = "allowed_hours must be a non-empty array of at most 24 integers from 0 to 23"
-TIMEZONE = "timezone must be a non-empty string of at most 256 characters"
+TIMEZONE = "timezone must be a string of at most 256 characters that is not blank"
 
 
 def create(server: Server, rules: Any, *, signed_as: Any = None) -> Answer:
@@ -27,7 +27,9 @@ def create(server: Server, rules: Any, *, signed_as: Any = None) -> Answer:
 
 
 WRONG_PERCENTS: list[Any] = [0, 0.999, 100.001, 101, -1, "50", None, True, [50], {}]
-WRONG_TIMEZONES: list[Any] = ["", 5, None, ["UTC"], "x" * 257, True]
+WRONG_TIMEZONES: list[Any] = ["", " ", "\t", "\n \r", "\u00a0", "\u3000\u2028", 5, None, ["UTC"], "x" * 257, True]
+NO_TIMEZONES = ["Mars/Olympus", " UTC ", "../../etc/passwd", "/etc/localtime", "a\x00b", "UTC\n", "\u200b", "."]
+"""What the IANA database does not know is taken all the same, as published, and counts as UTC."""
 WRONG_HOURS: list[Any] = [[], [24], [-1], [1.5], ["1"], [True], [None], "1", 5, None, {}, [0] * 25, [0, 24]]
 PERCENT_FIELDS = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
 
@@ -64,6 +66,7 @@ def test_an_unsupported_field_is_named_before_a_wrong_value(server: Server) -> N
         {"max_cpu_percent": 100, "max_memory_percent": 1, "max_gpu_percent": 99.5},
         {"timezone": "Asia/Seoul", "allowed_hours": list(range(24))},
         {"timezone": "x" * 256, "allowed_hours": [0]},
+        *({"timezone": zone} for zone in NO_TIMEZONES),
         {"allowed_hours": [23, 23, 0]},
     ],
 )

@@ -132,6 +132,7 @@ def no_active_policy(world: World, draft: Draft) -> None:
 
 NO_BEARER = Fault("no bearer", header("authorization", None), 401, "unauthorized")
 NO_OWNER_ID = Fault("no owner id", header("x-owner-id", None), 403, "forbidden")
+NO_OWNER_AT_ALL = Fault("no owner id", header("x-owner-id", None), 401, "unauthorized")
 NOT_THE_OWNER = Fault("not the owner", header("x-owner-id", "bob"), 403, "forbidden")
 INVALID_BODY = Fault("unknown field", body_field("extra", 1), 400, "invalid request")
 INVALID_OWNER_ID = Fault("owner id with a bar", body_field("owner_id", "a|b"), 400, "invalid owner_id")
@@ -272,11 +273,15 @@ ROUTES: dict[str, Route] = {
             Fault("silent", path_id("machine", lambda world: world.silent.id), 404, "worker status not found"),
         ],
     ),
-    "summary": Route(lambda _: Draft("GET", "/workers/summary", owner_headers("ada")), 200, [NO_BEARER]),
+    "summary": Route(
+        lambda _: Draft("GET", "/workers/summary", owner_headers("ada")),
+        200,
+        [NO_BEARER, NO_OWNER_AT_ALL],
+    ),
     "statuses": Route(
         lambda _: Draft("GET", "/workers/statuses", owner_headers("ada")),
         200,
-        [NO_BEARER, *PAGE_FAULTS],
+        [NO_BEARER, NO_OWNER_AT_ALL, *PAGE_FAULTS],
     ),
     "audit": Route(
         lambda _: Draft("GET", "/audit/events", owner_headers("ada")),
@@ -341,5 +346,5 @@ def test_a_refused_policy_fetch_is_counted_for_its_first_fault(at: int) -> None:
     ],
 )
 def test_only_the_exact_bearer_token_proves_an_owner(server: Server, authorization: str) -> None:
-    answer = server.send("GET", "/workers/summary", None, {"authorization": authorization})
+    answer = server.send("GET", "/workers/summary", None, {"authorization": authorization, "x-owner-id": "ada"})
     assert answer.error == (401, "unauthorized")

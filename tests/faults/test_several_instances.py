@@ -82,7 +82,7 @@ async def test_owners_ask_each_their_own_instance(two: tuple[ScriptedServer, Scr
     for number in range(4):
         async with ControlConnection(target, machine_source(target, number)) as connection:
             for _ in range(2):
-                await connection.request("GET", "/workers/summary", owner_headers(API_TOKEN))
+                await connection.request("GET", "/workers/summary", owner_headers(API_TOKEN, "ada"))
     assert [len(server.arrivals) for server in two] == [4, 4]
 
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from reference_server.limits import BODY_MAX_BYTES, HEAD_MAX_BYTES
 from reference_server.wire.values import Request
-from tests.http.corpus import WORLD, Case, Meant, framed, get, plain, post
+from tests.http.corpus import BEARER, WORLD, Case, Meant, framed, get, plain, post
 from tests.http.twins import OWNER, written
 
 MACHINE = WORLD.machine
@@ -239,6 +239,8 @@ BAD_HOSTS = (
     b'a"',
     b"a" * 1025,
 )
+SUMMARY = "/api/v1/workers/summary"
+SUMMARY_START = f"GET {SUMMARY} HTTP/1.1\r\nHost: server\r\n{BEARER[0][0]}: {BEARER[0][1]}\r\n".encode()
 SPACED_HEAD = BEAT_HEAD.replace(b"\r\n", b" \t\r\n").replace(b" \t\r\n", b"\r\n", 1).replace(b": ", b":\t ")
 CLOSING = {
     "GET": HEALTH,
@@ -300,6 +302,10 @@ WELL_FORMED = [
         "heartbeat in capitals", BEAT_HEAD.replace(b"x-machine", b"X-MACHINE") + b"\r\n\r\n" + BEAT_BODY, (200, BEAT)
     ),
     framed("white space around values", SPACED_HEAD + b"\r\n\r\n" + BEAT_BODY, (200, BEAT)),
+    framed(
+        "white space around an owner id", SUMMARY_START + b"X-Owner-ID: \t ada \t\r\n\r\n", (200, get(SUMMARY, OWNER))
+    ),
+    framed("an owner id of white space", SUMMARY_START + b"X-Owner-ID: \t \r\n\r\n", (401, get(SUMMARY, BEARER))),
     framed("no space after colons", BEAT_HEAD.replace(b": ", b":") + b"\r\n\r\n" + BEAT_BODY, (200, BEAT)),
     framed("empty lines before a heartbeat", b"\r\n\r\n" + written(BEAT), (200, BEAT)),
     framed("nothing at all", b""),

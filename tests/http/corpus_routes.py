@@ -10,6 +10,8 @@ from tests.http.twins import API_TOKEN, OWNER, START, Machine, signed
 
 MACHINE, BARE, REVOKED = WORLD.machine, WORLD.bare, WORLD.revoked
 MALLORY = (("authorization", f"Bearer {API_TOKEN}"), ("x-owner-id", "mallory"))
+
+
 STRANGER = (("authorization", "Bearer not-the-token"), ("x-owner-id", "ada"))
 WRONG = "c2lnbmVkIGJ5IG5vYm9keSwgYXQgYWxsLCByZWFsbHk="
 RULES = {"max_cpu_percent": 40}
@@ -25,6 +27,10 @@ CONSENT = {
 def consent_to(worker_id: str, policy_id: str) -> dict[str, str]:
     signature = signed(f"ada|{worker_id}|{policy_id}")
     return {"owner_id": "ada", "worker_id": worker_id, "policy_id": policy_id, "signature": signature}
+
+
+def named(owner_id: bytes) -> tuple[tuple[str, str], ...]:
+    return (*BEARER, ("x-owner-id", owner_id.decode("latin-1")))
 
 
 def rotation(*headers: tuple[str, str], worker_id: str = MACHINE.worker_id) -> Request:
@@ -64,6 +70,8 @@ SUCCESSES = [
     plain("worker status", 200, get(STATUS, OWNER)),
     plain("summary", 200, get("/api/v1/workers/summary", OWNER)),
     plain("statuses", 200, get("/api/v1/workers/statuses", OWNER)),
+    plain("statuses, empty paging", 200, get("/api/v1/workers/statuses", OWNER, "limit=&offset=")),
+    plain("summary, owner in UTF-8", 200, get("/api/v1/workers/summary", named("à🐣Å".encode()))),
     plain("statuses, paged", 200, get("/api/v1/workers/statuses", OWNER, "limit=1&offset=1")),
     plain("statuses, limit clamped", 200, get("/api/v1/workers/statuses", OWNER, "limit=9999")),
     plain("audit", 200, get("/api/v1/audit/events", OWNER)),
@@ -133,6 +141,14 @@ REFUSED = [
     plain("worker status, never heard", 404, get(f"/api/v1/workers/{BARE.worker_id}/status", OWNER)),
     plain("summary, no bearer", 401, get("/api/v1/workers/summary")),
     plain("statuses, no bearer", 401, get("/api/v1/workers/statuses")),
+    plain("summary, no owner id", 401, get("/api/v1/workers/summary", BEARER)),
+    plain("statuses, no owner id", 401, get("/api/v1/workers/statuses", BEARER)),
+    *(
+        plain(f"owner id {name.encode()!r}", 400, get("/api/v1/workers/summary", named(name.encode())))
+        for name in ("a|b", "a\x85", "\u00a0", "ada\u3000", "x" * 257)
+    ),
+    plain("owner id in Latin-1", 400, get("/api/v1/workers/summary", named(b"\xe9"))),
+    plain("audit, owner id with a bar", 400, get("/api/v1/audit/events", named(b"a|b"))),
     plain("statuses, limit 0", 400, get("/api/v1/workers/statuses", OWNER, "limit=0")),
     plain("statuses, limit of words", 400, get("/api/v1/workers/statuses", OWNER, "limit=ten")),
     plain("statuses, offset below 0", 400, get("/api/v1/workers/statuses", OWNER, "offset=-1")),
@@ -194,6 +210,9 @@ ELSEWHERE = [
     *(plain(f"{method} health", 405, Request(method, "/health")) for method in ("PUT", "PATCH", "DELETE", "TRACE")),
     plain("HEAD health", 200, Request("HEAD", "/health")),
     plain("HEAD of a heartbeat", 405, Request("HEAD", MACHINE.path)),
+    plain("HEAD of statuses", 200, Request("HEAD", "/api/v1/workers/statuses", headers=OWNER)),
+    plain("HEAD without a bearer", 401, Request("HEAD", "/api/v1/workers/summary")),
+    plain("HEAD of what is posted", 405, Request("HEAD", "/api/v1/policies", headers=OWNER)),
     plain("PROPFIND health", 405, Request("PROPFIND", "/health")),
     plain("HEAD of nothing", 404, Request("HEAD", "/nothing")),
     plain("options", 200, Request("OPTIONS", "/health")),

@@ -37,9 +37,10 @@ def fault(name: str, scenario: str, caught_by: str, evidence: str, *edits: tuple
 HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "core.consents", "core.changes"
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
+AUTHENTICATION = "core.authentication"
 API, CALLERS, TABLE = "operations.api", "operations.callers", "operations.table"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
-EXPIRY = "or now.monotonic_ns >= certificate.expires_monotonic_ns:"
+EXPIRY = "or now.monotonic_ns >= worker.certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
 BURN = "\n        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now.monotonic_ns)"
 FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
@@ -62,7 +63,7 @@ HEARTBEAT_FAULTS = (
     fault("nonce burnt by a bad signature", "heartbeats", "answers", "nonce.burn",
           (HEARTBEATS, "verify", BAD_SIGNATURE, BAD_SIGNATURE + BURN)),
     fault("any certificate id accepted", "heartbeats", "answers credentials", "certificate.(forged|rotated-out)",
-          (HEARTBEATS, "verify", "if certificate.certificate_id != certificate_id or", "if")),
+          (AUTHENTICATION, "authenticate_machine", "if not right_certificate or", "if")),
     fault("signature compared by its beginning", "heartbeats", "answers", "signature.forged",
           (HEARTBEATS, "verify", '|{policy_id}"), heartbeat.signature):',
            '|{policy_id}")[:8], heartbeat.signature[:8]):')),
@@ -76,10 +77,11 @@ HEARTBEAT_FAULTS = (
     fault("delimiters in nonces accepted", "heartbeats", "answers", "nonce.delimiter",
           (HEARTBEATS, "malformed", "_FORBIDDEN_CHARACTERS.search(nonce) or ", "")),
     fault("an unknown worker is told so", "heartbeats", "answers", "credential.unknown-worker",
-          (HEARTBEATS, "verify", "worker = state.workers.get(worker_id)",
-           'worker = state.workers.get(worker_id)\n    if not worker:\n        return failure(404, "unknown")')),
+          (HEARTBEATS, "verify", "worker = authenticate_machine(",
+           "if worker_id not in state.workers:\n        return NO_CONSENT\n    worker = authenticate_machine(")),
     fault("token compared by its beginning", "heartbeats", "alerts audit", "machine_token|heartbeat_signature",
-          (HEARTBEATS, "verify", "worker.token, token) or", "worker.token[:8], token[:8]) or")),
+          (AUTHENTICATION, "authenticate_machine", "NOBODY_TOKEN if worker is None else worker.token, token)",
+           "b'nobody' if worker is None else worker.token[:8], token[:8])")),
     fault("a replay counted for another reason", "heartbeats", "alerts audit", "nonce_replayed",
           (HEARTBEATS, "_accept", '"nonce_replayed"', '"timestamp_out_of_window"')),
     fault("bad signatures not counted", "heartbeats", "alerts audit", "invalid_heartbeat_signature",
@@ -88,9 +90,9 @@ HEARTBEAT_FAULTS = (
           (STATE, "State.fail_worker", "shown = worker_id[",
            "self.failures.count(reason, now.monotonic_ns, attributed=worker is not None)\n    shown = worker_id[")),
     fault("a certificate lives a second longer", "certificates", "answers credentials", "certificate",
-          (HEARTBEATS, "verify", EXPIRY, "or now.monotonic_ns >= certificate.expires_monotonic_ns + 1_000_000_000:")),
+          (AUTHENTICATION, "authenticate_machine", EXPIRY, EXPIRY.replace(":", " + 1_000_000_000:"))),
     fault("certificates never expire", "certificates", "answers credentials", "certificate",
-          (HEARTBEATS, "verify", EXPIRY, "or False:")),
+          (AUTHENTICATION, "authenticate_machine", EXPIRY, "or False:")),
 )  # fmt: skip
 
 FLEET_FAULTS = (
@@ -165,13 +167,15 @@ OWNER_FAULTS = (
     fault("status shown to any owner", "owners", "answers attacks", "owner.idor",
           (VIEWS, "worker_status", "call.owner_id, worker_id, worker.owner.id)\n        return FORBIDDEN",
            "call.owner_id, worker_id, worker.owner.id)")),
+    fault("the fleet shown to whoever names no owner", "owners", "answers attacks", "owner.idor",
+          (VIEWS, "workers_summary", "if not call.owner_id:", "if False:")),
     fault("rotation with any token", "owners", "answers credentials", "rotate.wrong-token",
           (MACHINES, "rotate_certificate", "if not matches(worker.token, token):", "if False:")),
     fault("any policy signature accepted", "owners", "answers", "policy|signature",
           (POLICIES, "create_policy", 'not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature)',
            "len(signature) != 44")),
     fault("the last of two headers wins", "owners", "answers", "owner.duplicate-header",
-          (API, "Api._route", "if len(headers) != len(request.headers):", "if False:")),
+          (API, "Api._route", "if len(headers) != len(head.headers):", "if False:")),
     fault("any bearer token accepted", "owners", "answers attacks", "owner.no-auth|metrics.read",
           (CALLERS, "is_owner", "matches(state.api_token, token)", "bool(token)")),
     fault("405 without Allow", "owners", "attacks answers", "owner.verbs",
@@ -185,8 +189,8 @@ OWNER_FAULTS = (
 
 LIMIT_FAULTS = (
     fault("client believed to be who it forwards for", "limits", "limits attacks answers", "limit",
-          (API, "Api.handle", "self._limit(client_key(request.client), now)",
-           'self._limit(client_key(headers.get("x-forwarded-for", request.client)), now)')),
+          (API, "Api.admit", "client = client_key(head.client)",
+           'client = client_key(headers.get("x-forwarded-for", head.client))')),
     fault("one bucket a connection", "limits", "limits attacks answers", "limit",
           ("http.quart_app", "_read_request", "client=client[0],", 'client=f"{client[0]}#{client[1]}",'),
           ("http.express_lane", "ExpressLane._accept", "Connection(socket, address[0],",

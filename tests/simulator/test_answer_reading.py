@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from simulator.attacks.script import refused
 from simulator.history import REASONS, Answer
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
-from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.answers import (
+    GarbageError,
+    HttpAnswer,
+    classify_heartbeat,
+    read_answer,
+    read_head,
+    retry_after_ns,
+)
 from simulator.worlds.recording import classify
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])
@@ -188,6 +195,34 @@ def test_an_answer_as_long_as_allowed_is_read() -> None:
 
 def test_thousands_of_interim_answers_in_one_read_are_skipped() -> None:
     answer = read_answer(b"HTTP/1.1 102 Processing\r\n\r\n" * 5000 + b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert answer is not None
+    assert answer.status == 204
+
+
+@given(written=answers(), rest=st.sampled_from([b"", b"{}", b"HTTP/1.1 200 \r\n\r\n"]))
+def test_an_answer_to_head_ends_with_its_head(written: Written, rest: bytes) -> None:
+    """Whatever length it says. What comes behind it is shown, and ends the use of the connection."""
+    wire = written.wire
+    while wire.startswith(b"HTTP/1.1 100"):
+        wire = wire.partition(b"\r\n\r\n")[2]
+    head = wire.partition(b"\r\n\r\n")[0]
+    interim = written.wire[: len(written.wire) - len(wire)]
+    whole = interim + head + b"\r\n\r\n"
+    assert all(read_head(whole[:length]) is None for length in range(len(whole)))
+    read = read_head(whole + rest)
+    assert read is not None
+    assert (read.status, read.head, read.body) == (written.status, head, rest)
+    assert read.keep is (not rest and (written.keep or (head.startswith(b"HTTP/1.1") and b"close" not in head)))
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 xx \r\n\r\n", b"no answer\r\n\r\n", b"nonsense", b"\x15\x03\x01\0\2\2"])
+def test_what_is_no_answer_to_head_is_garbage(data: bytes) -> None:
+    with pytest.raises(GarbageError):
+        read_head(data)
+
+
+def test_thousands_of_interim_answers_to_head_are_skipped() -> None:
+    answer = read_head(b"HTTP/1.1 102 Processing\r\n\r\n" * 5000 + b"HTTP/1.1 204 No Content\r\n\r\n")
     assert answer is not None
     assert answer.status == 204
 

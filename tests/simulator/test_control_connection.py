@@ -130,8 +130,11 @@ async def test_the_real_server_answers_over_it() -> None:
     async with serving() as (_, target), ControlConnection(target, None) as connection:
         health = await connection.request("GET", "/health", {}, rooted=True)
         refused = await connection.request("GET", "/workers/summary", {})
-        summary = await connection.request("GET", "/workers/summary", owner_headers(target.token))
-    assert (health.status, refused.status, summary.status) == (200, 401, 200)
+        head = await connection.request("HEAD", "/health", {}, rooted=True)
+        nameless = await connection.request("GET", "/workers/summary", owner_headers(target.token))
+        summary = await connection.request("GET", "/workers/summary", owner_headers(target.token, "ada"))
+    assert (health.status, refused.status, nameless.status, summary.status) == (200, 401, 401, 200)
+    assert (head.status, head.body) == (200, b"")
     assert data_of(summary)["total"] == 0
 
 

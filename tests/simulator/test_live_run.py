@@ -325,7 +325,7 @@ async def test_machines_obey_their_policies_in_what_they_report(scripted: Script
 @pytest.mark.parametrize(
     ("zone", "hour"),
     [("UTC", 7), ("Asia/Seoul", 16), ("America/New_York", 3), ("Europe/Berlin", 9), ("Nowhere/Here", 7), ("", 7),
-     ("../etc/passwd", 7)],
+     ("../etc/passwd", 7), ("America", 7), ("tzdata.zi", 7), ("a\0b", 7), ("\ud800", 7), (" ", 7), ("x" * 5000, 7)],
 )  # fmt: skip
 def test_the_hour_is_the_time_zones_own_and_utcs_where_it_is_unknown(zone: str, hour: int) -> None:
     assert time_hour(zone, 1_783_494_000.0) == hour

@@ -60,7 +60,7 @@ async def test_it_serves_with_the_settings_given_and_ends_with_the_run(monkeypat
         assert server.url.startswith("http://127.0.0.1:")
         target = parse_target(server.url, API_TOKEN)
         async with ControlConnection(target, None) as connection:
-            summary = await connection.request("GET", "/workers/summary", owner_headers(target.token))
+            summary = await connection.request("GET", "/workers/summary", owner_headers(target.token, "ada"))
             assert b'"stale_threshold":7' in summary.body
             statuses = [(await connection.request("GET", "/status", {})).status for _ in range(3)]
             assert statuses == [200, 200, 429]

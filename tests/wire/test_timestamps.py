@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_server.wire.timestamps import format_timestamp, parse_timestamp
+from reference_server.wire.timestamps import format_duration, format_timestamp, parse_timestamp
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "timestamps.json").read_text(encoding="utf-8"))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,3 +78,29 @@ def _nine_digits_to_six(text: str) -> str:
 @given(st.text(max_size=40))
 def test_no_text_makes_it_raise(text: str) -> None:
     parse_timestamp(text)
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (0, "0s"),
+        (1, "0.000000001s"),
+        (350_000_000, "0.35s"),
+        (10**9, "1s"),
+        (59_999_999_999, "59.999999999s"),
+        (60 * 10**9, "1m0s"),
+        (3600 * 10**9, "1h0m0s"),
+        (3723_500_000_000, "1h2m3.5s"),
+        (100 * 3600 * 10**9 + 10 * 10**9, "100h0m10s"),
+    ],
+)
+def test_a_duration_is_written_from_its_largest_unit_on(nanoseconds: int, text: str) -> None:
+    assert format_duration(nanoseconds) == text
+
+
+@given(st.integers(0, 10**18))
+def test_a_duration_adds_up(nanoseconds: int) -> None:
+    parts = re.findall(r"([0-9]+(?:\.[0-9]{1,9})?)([hms])", format_duration(nanoseconds))
+    units = {"h": 3600, "m": 60, "s": 1}
+    assert "".join(number + unit for number, unit in parts) == format_duration(nanoseconds)
+    assert sum(Decimal(number) * units[unit] for number, unit in parts) * 10**9 == nanoseconds
