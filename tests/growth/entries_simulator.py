@@ -1,0 +1,2 @@
+"""The same for the simulator."""
+def entries(): return {}
