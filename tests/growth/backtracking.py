@@ -77,22 +77,26 @@ class _Automaton:
         self.sets: list[int] = []
         self.follow: list[Counter[int]] = []
         self._binary = isinstance(pattern, bytes)
-        items = list(tree)
-        root = self._sequence(items, tree.state.flags)
+        items, flags = list(tree), tree.state.flags
         self._ended = mode == "fullmatch"
-        self._free_last = set(root.free_last)
+        branches = items[0][1][1] if len(items) == 1 and str(items[0][0]) == "BRANCH" else [items]
+        parts = [self._sequence(branch, flags) for branch in branches]
+        self._free_last = set(self._either(parts).free_last)
         if mode == "search":
-            self._search(root, items, tree.state.flags)
+            begins = [self._begin_after(branch[0], flags) if len(branch) else _ALL for branch in branches]
+            self._search(list(zip(begins, (part.first for part in parts), strict=True)))
 
-    def _search(self, root: _Part, items: list[Any], flags: int) -> None:
-        """Put the loop in front that skips characters; the match may begin behind those that its start allows."""
-        begin = self._begin_after(items[0], flags) if items else _ALL
-        if begin == 0:
-            return
-        skipped = [self._state(begin)] + ([self._state(_ALL & ~begin)] if begin != _ALL else [])
-        for state in skipped:
-            self.follow[state].update(skipped)
-        self.follow[skipped[0]].update(root.first)
+    def _search(self, starts: list[tuple[int, Counter[int]]]) -> None:
+        """Put the loop in front that skips characters; a match may begin behind those that its start allows."""
+        classes = {_ALL}
+        for begin, _ in starts:
+            classes = {part for one in classes for part in (one & begin, one & ~begin) if part}
+        skipped = {self._state(characters): characters for characters in sorted(classes)}
+        for state, characters in skipped.items():
+            self.follow[state].update(skipped.keys())
+            for begin, first in starts:
+                if characters & begin:
+                    self.follow[state].update(first)
 
     def _begin_after(self, item: Any, flags: int) -> int:
         """Give the characters behind which a match may begin; none where it has to be at the start."""

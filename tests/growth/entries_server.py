@@ -296,7 +296,8 @@ def state_of(records: int, *, owners: int = 1) -> dict[str, Any]:
     return state
 
 
-def _quietly(work: Callable[[], object], *refusals: type[Exception]) -> None:
+def quietly(work: Callable[[], object], *refusals: type[Exception]) -> None:
+    """Do some work, and take a refusal for an answer."""
     try:
         work()
     except refusals:
@@ -306,13 +307,13 @@ def _quietly(work: Callable[[], object], *refusals: type[Exception]) -> None:
 def _files() -> dict[str, Entry]:
     def read(n: int, content: Callable[[int], bytes]) -> Work:
         data = content(n)
-        return partial(_quietly, lambda: read_state(data), StateFileError)
+        return partial(quietly, lambda: read_state(data), StateFileError)
 
     def load(n: int, content: Callable[[int], bytes]) -> Work:
         data = content(n)
         world = Server()
         return partial(
-            _quietly, lambda: restore(world.api.state, load_state_file(data), world.now), StateFileError
+            quietly, lambda: restore(world.api.state, load_state_file(data), world.now), StateFileError
         )
 
     def right(n: int) -> bytes:
@@ -343,7 +344,7 @@ def _others() -> dict[str, Entry]:
             if setting.variable in {"ALLOWED_ORIGINS", "REDIS_ADDR", "PORT", "METRICS_PUBLIC", "HATCHFARM_API_TOKEN"}:
                 variable = setting.variable
                 entries[f"{variable} of {name}"] = lambda n, text=text, variable=variable: partial(  # type: ignore[misc]
-                    _quietly, partial(load_settings, {variable: text(n)}), SettingsError
+                    quietly, partial(load_settings, {variable: text(n)}), SettingsError
                 )
     return entries
 

@@ -20,9 +20,8 @@ import builtins
 import re
 import sys
 from collections import OrderedDict, deque
-from functools import partial
 from importlib.machinery import PathFinder, SourceFileLoader
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from tests.growth.stepping import count_steps
@@ -251,8 +250,8 @@ class Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in _FRAME_READERS:
             return node
-        return ast.Call(_call("x").func.__class__(ast.Name(_NAME, ast.Load()), "call", ast.Load()),
-                        [node.func, *node.args], node.keywords)  # fmt: skip
+        function = ast.Attribute(ast.Name(_NAME, ast.Load()), "call", ast.Load())
+        return ast.Call(function, [node.func, *node.args], node.keywords)
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
         """Count what was put together."""
@@ -358,4 +357,3 @@ def measure(work: Callable[[], object], most: int = sys.maxsize) -> int:
         METER.most = sys.maxsize
 
 
-__all__ = ["METER", "BuiltinFunctionType", "TooMuchError", "install", "measure", "partial"]
