@@ -62,9 +62,7 @@ class Page(msgspec.Struct, frozen=True):
 def page_of(call: Call) -> Page | Reply:
     """Read `limit`, `offset` and `type` from the query; a query of more fields than any call has is refused."""
     try:
-        query = parse_qs(
-            call.request.query, keep_blank_values=True, errors="replace", max_num_fields=QUERY_FIELDS_MAX
-        )
+        query = parse_qs(call.request.query, keep_blank_values=True, errors="replace", max_num_fields=QUERY_FIELDS_MAX)
     except ValueError:
         return INVALID_REQUEST
     limit = _integer(query, "limit", LIST_LIMIT_DEFAULT)

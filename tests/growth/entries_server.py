@@ -108,13 +108,16 @@ def ask(
 
 def _paths() -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    for name, text in TEXTS.items():
+    with_id = [operation for operation in OPERATIONS if "{id}" in operation.path]
+    for at, (name, text) in enumerate(TEXTS.items()):
         entries[f"path of {name}"] = lambda n, text=text: ask("GET", "/" + text(n), n)  # type: ignore[misc]
-        for operation in OPERATIONS:
-            if "{id}" in operation.path:
+        for operation in with_id:
+            if operation is with_id[at % len(with_id)] or name in {"letters", "no utf-8"}:
                 path = operation.path
-                entries[f"{operation.method} {path} with {name} for the id"] = lambda n, text=text, path=path, method=operation.method: ask(  # type: ignore[misc]
-                    method, path.replace("{id}", text(n)), n, body=b"{}"
+                entries[f"{operation.method} {path} with {name} for the id"] = (
+                    lambda n, text=text, path=path, method=operation.method: ask(  # type: ignore[misc]
+                        method, path.replace("{id}", text(n)), n, body=b"{}"
+                    )
                 )
     return entries
 
@@ -141,8 +144,10 @@ def _headers() -> dict[str, Entry]:
     for header in HEADERS:
         for name, text in TEXTS.items():
             method, path = routes[len(entries) % len(routes)]
-            entries[f"{method} {path} with {header}: {name}"] = lambda n, header=header, text=text, method=method, path=path: ask(  # type: ignore[misc]
-                method, path, n, changed={header: text(n)}
+            entries[f"{method} {path} with {header}: {name}"] = (
+                lambda n, header=header, text=text, method=method, path=path: ask(  # type: ignore[misc]
+                    method, path, n, changed={header: text(n)}
+                )
             )
 
     def many(n: int, *, same: bool) -> Work:
@@ -165,10 +170,12 @@ def _bodies() -> dict[str, Entry]:
             entries[f"{method} {path} with {name}"] = lambda n, text=text, path=path: ask(  # type: ignore[misc]
                 "POST", path, n, body=text(n).encode()
             )
-        for field in FIELDS:
-            for name in ("letters", "backslashes", "stamps", "half stamps", "bars"):
-                entries[f"{method} {path} with {field} of {name}"] = lambda n, field=field, text=TEXTS[name], path=path: ask(  # type: ignore[misc]
-                    "POST", path, n, body=json.dumps(_right(path) | {field: text(n)}).encode()
+        for at, field in enumerate(FIELDS):
+            for name in {"letters", ("backslashes", "stamps", "half stamps", "bars")[at % 4]}:
+                entries[f"{method} {path} with {field} of {name}"] = (
+                    lambda n, field=field, text=TEXTS[name], path=path: ask(  # type: ignore[misc]
+                        "POST", path, n, body=json.dumps(_right(path) | {field: text(n)}).encode()
+                    )
                 )
     for name, text in JSONS.items():
         entries[f"metrics of {name}"] = lambda n, text=text: ask(  # type: ignore[misc]
@@ -312,9 +319,7 @@ def _files() -> dict[str, Entry]:
     def load(n: int, content: Callable[[int], bytes]) -> Work:
         data = content(n)
         world = Server()
-        return partial(
-            quietly, lambda: restore(world.api.state, load_state_file(data), world.now), StateFileError
-        )
+        return partial(quietly, lambda: restore(world.api.state, load_state_file(data), world.now), StateFileError)
 
     def right(n: int) -> bytes:
         return json.dumps(state_of(n // 40)).encode()
@@ -359,7 +364,13 @@ def _lists() -> dict[str, Entry]:
 
     return {
         f"a page of an audit list, {query}": partial(page, query=query)
-        for query in ("limit=1", "limit=500", "type=machine_registered", "type=policy_created", "limit=1&offset=9999999")
+        for query in (
+            "limit=1",
+            "limit=500",
+            "type=machine_registered",
+            "type=policy_created",
+            "limit=1&offset=9999999",
+        )
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.growth.metering import TooMuchError, install, measure
 
-SIZE = 1000
+SIZE = 400
 GROWTH_MAX = 6
 """Between what is linear, four times, and what is quadratic, sixteen times: room for sorting, and for a fixed cost less."""
 WORK_MAX = 20_000_000

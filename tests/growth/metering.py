@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 PREFIXES = ("reference_server", "simulator")
-STANDARD = ("base64", "heapq", "ipaddress", "json.decoder", "tomllib._parser", "urllib.parse", "prometheus_client.parser")
+STANDARD = (
+    "base64",
+    "heapq",
+    "ipaddress",
+    "json.decoder",
+    "tomllib._parser",
+    "urllib.parse",
+    "prometheus_client.parser",
+)
 """Modules of others that are written in Python and go over foreign bytes."""
 _NAME = "__work__"
 _SIZED = (str, bytes, bytearray, memoryview, list, tuple, dict, set, frozenset, deque, OrderedDict)
@@ -355,5 +363,3 @@ def measure(work: Callable[[], object], most: int = sys.maxsize) -> int:
         return METER.work
     finally:
         METER.most = sys.maxsize
-
-
