@@ -124,13 +124,13 @@ class AnswerReader:
         line_end = head.find(b"\r\n", at + 18)
         digits = head[at + 18 : line_end if line_end >= 0 else end]
         status = head[9:12]
-        if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past any bound
+        if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past bounds
             raise GarbageError("no status or no length")
         self._status, self._end = int(status), end + 4 + int(digits)
         return True
 
     def _read_any(self, collector: _Collector, head: bytes, *, ended: bool) -> HttpAnswer | None:
-        """Read an answer of any other shape: what has come goes to a parser, and is kept where only the close ends it."""
+        """Read an answer of any other shape; all of it is kept, as its connection's close may end it."""
         data = self._data
         collector.feed(bytes(memoryview(data)[self._fed :]))
         self._fed = len(data)

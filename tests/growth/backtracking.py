@@ -1,9 +1,9 @@
-"""The linter for regular expressions whose matching may take more than linear time: `python -m tests.growth.backtracking`.
+r"""The linter for regular expressions that may take more than linear time: `python -m tests.growth.backtracking`.
 
 A pattern backtracks superlinearly on some text that it does not match if there are two states in loops, p before q, and
 a word that leads from p to p, from p to q and from q to q: each repetition of the word is one more place to go over
 from p to q. (Exponentially so, if a word leads from p to p in two ways.) Searching begins with a loop of its own, which
-skips what is before the match; a look-behind, `\\b` or `^` says where it may be left. So the use of a pattern counts:
+skips what is before the match; a look-behind, `\b` or `^` says where it may be left. So the use of a pattern counts:
 `search`, `sub` and their kind begin anywhere, `match` at the start, and `fullmatch` also has to end at the end. Where
 whatever may follow is a match, nothing is tried anew, and a loop is harmless.
 
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Set as AbstractSet
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
 ROOTS = ("reference_server", "simulator", "benchmarks")
 MODES = {
@@ -234,15 +235,12 @@ class _Automaton:
                 return "quadratic at least: two loops, or the search and a loop, may take the same characters"
         return ""
 
-    def _after(self, state: int) -> Counter[int]:
-        return self.follow[state]
-
     def _reached(self, start: int, within: AbstractSet[int] | None = None) -> set[int]:
         """Give the states that can be reached from a state in one step or more."""
         found: set[int] = set()
         waiting = [start]
         while waiting:
-            for after in self._after(waiting.pop()):
+            for after in self.follow[waiting.pop()]:
                 if after not in found and (within is None or after in within):
                     found.add(after)
                     waiting.append(after)
@@ -270,8 +268,8 @@ class _Automaton:
         waiting = list(seen)
         while waiting:
             one, other, parted = waiting.pop()
-            for after, ways in self._after(one).items():
-                for beside in self._after(other):
+            for after, ways in self.follow[one].items():
+                for beside in self.follow[other]:
                     if after in loop and beside in loop and self.sets[after] & self.sets[beside]:
                         step = (after, beside, parted or after != beside or (one == other and ways > 1))
                         if step == (start, start, True):
@@ -288,7 +286,7 @@ class _Automaton:
         waiting = list(seen)
         while waiting:
             first, between, second = waiting.pop()
-            for step in product(self._after(first), self._after(between), self._after(second)):
+            for step in product(self.follow[first], self.follow[between], self.follow[second]):
                 if step[0] not in loops[one] or step[2] not in loops[other] or step in seen:
                     continue
                 if self.sets[step[0]] & self.sets[step[1]] & self.sets[step[2]]:
@@ -337,11 +335,10 @@ def _constant(node: ast.expr) -> str | bytes | None:
 
 def _flags(call: ast.Call) -> int:
     """Read the flags of a call; they are names of `re` joined by `|`."""
-    names = [node.attr for part in [*call.args[1:], *call.keywords] for node in ast.walk(part)
-             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "re"]  # fmt: skip
     flags = 0
-    for name in names:
-        flags |= int(getattr(re, name, 0))
+    for node in (node for part in [*call.args[1:], *call.keywords] for node in ast.walk(part)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "re":
+            flags |= int(getattr(re, node.attr, 0))
     return flags
 
 

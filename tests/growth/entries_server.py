@@ -1,8 +1,9 @@
-"""Every entry of foreign bytes into the server, and for a size what is fed there: each gives what to do, once, measured."""
+"""Every entry of foreign bytes into the server, and what is fed there: each gives, for a size, what to do once."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -305,10 +306,8 @@ def state_of(records: int, *, owners: int = 1) -> dict[str, Any]:
 
 def quietly(work: Callable[[], object], *refusals: type[Exception]) -> None:
     """Do some work, and take a refusal for an answer."""
-    try:
+    with suppress(*refusals):
         work()
-    except refusals:
-        pass
 
 
 def _files() -> dict[str, Entry]:

@@ -102,7 +102,7 @@ METRICS: dict[str, Callable[[int], str]] = {
 
 
 def _shown() -> dict[str, Entry]:
-    def audit(n: int, text: str) -> Work:
+    def audit(text: str) -> Work:
         answer = HttpAnswer(200, b"HTTP/1.1 200 OK", text.encode(), keep=True)
         return partial(_reading, "ada", 0, 1, answer, 0, "", 500)
 
@@ -121,7 +121,7 @@ def _shown() -> dict[str, Entry]:
             )  # type: ignore[misc]
             for name, text in METRICS.items()
         },
-        **{f"an audit list of {name}": lambda n, text=text: audit(n, text(n)) for name, text in lists.items()},  # type: ignore[misc]
+        **{f"an audit list of {name}": lambda n, text=text: audit(text(n)) for name, text in lists.items()},  # type: ignore[misc]
         **{
             f"a registration's {field} of {name}": lambda n, text=text, field=field: partial(  # type: ignore[misc]
                 quietly,
@@ -184,6 +184,15 @@ def _with_header(name: str, value: str, *, answer: bool = False) -> dict[str, An
     return entry(None, headers) if answer else entry(headers)
 
 
+IN_AN_ENTRY: dict[str, Callable[[str], dict[str, Any]]] = {
+    "a url": lambda text: entry({"url": "http://h/" + text}),
+    "a host": lambda text: entry({"url": "http://" + text}),
+    "a time": lambda text: entry(startedDateTime=text),
+    "a body": lambda text: entry({"postData": {"text": text}}),
+    "a Cookie": partial(_with_header, "Cookie"),
+    "another header": partial(_with_header, "X-Other"),
+    "a Set-Cookie": partial(_with_header, "Set-Cookie", answer=True),
+}
 SOME_TEXTS = {
     name: TEXTS[name]
     for name in ("slashes", "spaces", "letters", "colons", "equals", "backslashes", "stamps", "no utf-8")
@@ -199,16 +208,11 @@ HARS: dict[str, Callable[[int], list[Any]]] = {
     "keys never closed": lambda n: [entry(None, {"content": {"text": '"token":"' * (n // 9)}})],
     "signatures": lambda n: [entry({"method": "POST", "postData": {"text": '"signature":"' * (n // 13)}})],
     "a signature": lambda n: [entry({"method": "POST", "postData": {"text": '"signature":"' + '\\"' * (n // 2)}})],
-    **{f"a url of {name}": lambda n, text=text: [entry({"url": "http://h/" + text(n)})] for name, text in SOME_TEXTS.items()},  # type: ignore[misc]
-    **{f"a host of {name}": lambda n, text=text: [entry({"url": "http://" + text(n)})] for name, text in SOME_TEXTS.items()},  # type: ignore[misc]
-    **{f"a time of {name}": lambda n, text=text: [entry(startedDateTime=text(n))] for name, text in SOME_TEXTS.items()},  # type: ignore[misc]
-    **{f"a body of {name}": lambda n, text=text: [entry({"postData": {"text": text(n)}})] for name, text in SOME_TEXTS.items()},  # type: ignore[misc]
     **{
-        f"{header} of {name}": lambda n, text=text, header=header: [_with_header(header, text(n))]  # type: ignore[misc]
-        for header in ("Cookie", "X-Other")
+        f"{what} of {name}": lambda n, text=text, make=make: [make(text(n))]  # type: ignore[misc]
+        for what, make in IN_AN_ENTRY.items()
         for name, text in SOME_TEXTS.items()
     },
-    **{f"Set-Cookie of {name}": lambda n, text=text: [_with_header("Set-Cookie", text(n), answer=True)] for name, text in SOME_TEXTS.items()},  # type: ignore[misc]
 }  # fmt: skip
 
 
@@ -244,7 +248,7 @@ def _traces() -> dict[str, Entry]:
         written = text(n).encode()
         return partial(quietly, lambda: trace_format._read_lines(iter([written])), TraceError)
 
-    def hide(n: int, text: str) -> Work:
+    def hide(text: str) -> Work:
         secrets = Secrets()
         secrets.add("machine.1.token", TOKEN)
         secrets.add("machine.2.token", "a" * 48)
@@ -258,7 +262,7 @@ def _traces() -> dict[str, Entry]:
         **{f"a trace with {name}": partial(trace, entries=HARS[name]) for name in traced},
         **{f"a trace of {name}": partial(line, text=text) for name, text in JSONS.items()},
         **{
-            f"hiding secrets in {name}": lambda n, text=text: hide(n, text(n))  # type: ignore[misc]
+            f"hiding secrets in {name}": lambda n, text=text: hide(text(n))  # type: ignore[misc]
             for name, text in {
                 "secrets": lambda n: TOKEN * (n // 48),
                 "halves": lambda n: (TOKEN[:24] + "zz") * (n // 26),

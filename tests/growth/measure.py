@@ -1,7 +1,7 @@
 """Measures entries in a process of its own, whose modules count their work: `python -m tests.growth.measure`.
 
-Reads from standard input as JSON which entries (texts that their names hold), and edits of source to put in first; writes
-a line for each entry: its work at a size, at four times the size (0 where it was too much to go on), and its fault.
+Reads from standard input as JSON which entries (texts that their names hold), and edits of source to put in first;
+writes a line for each entry: its work at a size, at four times the size (0 where it was too much to go on), its fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.growth.metering import TooMuchError, install, measure
 
 SIZE = 400
 GROWTH_MAX = 6
-"""Between what is linear, four times, and what is quadratic, sixteen times: room for sorting, and for a fixed cost less."""
+"""Between what is linear, four times, and what is quadratic, sixteen times: room for sorting."""
 WORK_MAX = 20_000_000
 """At the smaller size: exponential work has no end."""
 

@@ -174,7 +174,7 @@ class Meter:
     def _after(owner: Any, name: str, arguments: tuple[Any, ...], result: Any) -> int:
         if name in _FINDERS and isinstance(owner, str | bytes | bytearray):
             start = arguments[1] if len(arguments) > 1 else 0
-            end = min(arguments[2], len(owner)) if len(arguments) > 2 else len(owner)  # noqa: PLR2004 - the third
+            end = min(arguments[2], len(owner)) if len(arguments) > 2 else len(owner)
             return int(max(0, (end if result < 0 else result) - start))
         return 0 if name in _CONSTANT or (type(owner), name) in _CONSTANT_METHODS else size(result)
 
@@ -198,7 +198,7 @@ def _call(method: str, *arguments: ast.expr, **named: ast.expr) -> ast.Call:
 class Rewriter(ast.NodeTransformer):
     """Puts the meter's calls into a module. Annotations stay as they are: they are read, not run."""
 
-    def visit_FunctionDef(self, node: Any) -> Any:  # noqa: N802 - the base class's names, here and below
+    def visit_FunctionDef(self, node: Any) -> Any:
         """Count each call."""
         node.decorator_list = [self.visit(one) for one in node.decorator_list]
         node.args.defaults = [self.visit(one) for one in node.args.defaults]
@@ -227,12 +227,12 @@ class Rewriter(ast.NodeTransformer):
 
     visit_For = visit_AsyncFor = visit_While = _loop  # noqa: N815
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         """Leave the annotation."""
         node.value = node.value and self.visit(node.value)
         return node
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> Any:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
         """Count what `+=` copies."""
         self.generic_visit(node)
         target = node.target
@@ -242,7 +242,7 @@ class Rewriter(ast.NodeTransformer):
         read = ast.parse(ast.unparse(target), mode="eval").body
         return [node, ast.Expr(_call("grown", read))]
 
-    def visit_Delete(self, node: ast.Delete) -> Any:  # noqa: N802
+    def visit_Delete(self, node: ast.Delete) -> Any:
         """Count what `del` moves."""
         counted: list[Any] = []
         for target in node.targets:
@@ -253,7 +253,7 @@ class Rewriter(ast.NodeTransformer):
         self.generic_visit(node)
         return [*counted, node]
 
-    def visit_Call(self, node: ast.Call) -> Any:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> Any:
         """Call by way of the meter."""
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in _FRAME_READERS:
@@ -261,12 +261,12 @@ class Rewriter(ast.NodeTransformer):
         function = ast.Attribute(ast.Name(_NAME, ast.Load()), "call", ast.Load())
         return ast.Call(function, [node.func, *node.args], node.keywords)
 
-    def visit_BinOp(self, node: ast.BinOp) -> Any:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
         """Count what was put together."""
         self.generic_visit(node)
         return _call("made", node)
 
-    def visit_Subscript(self, node: ast.Subscript) -> Any:  # noqa: N802
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
         """Count what a slice copies."""
         self.generic_visit(node)
         if not isinstance(node.ctx, ast.Load):
@@ -275,7 +275,7 @@ class Rewriter(ast.NodeTransformer):
             return _call("made", node)
         return node if isinstance(node.slice, ast.Tuple) else _call("item", node.value, node.slice)
 
-    def visit_Compare(self, node: ast.Compare) -> Any:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> Any:
         """Count what `in` and `==` go over."""
         self.generic_visit(node)
         if len(node.ops) != 1:
@@ -290,7 +290,7 @@ class Rewriter(ast.NodeTransformer):
                 return _call("equal", left, right)
         return node
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> Any:
         """Count what an f-string puts together."""
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
@@ -309,7 +309,7 @@ class Rewriter(ast.NodeTransformer):
 
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
-    def visit_Lambda(self, node: ast.Lambda) -> Any:  # noqa: N802
+    def visit_Lambda(self, node: ast.Lambda) -> Any:
         """Count each call."""
         self.generic_visit(node)
         node.body = _call("one", node.body)

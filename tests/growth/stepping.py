@@ -133,7 +133,7 @@ class Matcher:
         self._text = text if isinstance(text, str) else bytes(text).decode("latin-1")
         self._count = count
 
-    def run(self, start: int, at: int, *, whole: bool = False) -> int | None:
+    def run(self, start: int, at: int, *, whole: bool = False) -> int | None:  # noqa: C901, PLR0912 - one case a step
         """Match from one instruction and place on; gives where the match ends."""
         code, text, size = self._code, self._text, len(self._text)
         waiting: list[tuple[int, int, tuple[int, int] | None]] = [(start, at, None)]
@@ -142,7 +142,7 @@ class Matcher:
             where, place, turn = waiting.pop()
             while True:
                 steps += 1
-                if steps == 1000:  # noqa: PLR2004 - not once a step, which is slow
+                if steps == 1000:  # not once a step, which is slow
                     self._count(steps)
                     steps = 0
                 instruction = code[where]

@@ -1,4 +1,4 @@
-"""The linter finds the patterns that took quadratic time, passes those that took their place, and agrees with counting."""
+"""The linter finds the patterns that took quadratic time, passes those in their place, and agrees with counting."""
 
 from __future__ import annotations
 
