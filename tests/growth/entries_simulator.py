@@ -74,7 +74,13 @@ def _answers() -> dict[str, Entry]:
 
     def cut(n: int, answer: Callable[[int], bytes], piece_bytes: int) -> Work:
         parts, answers = pieces(n, answer, piece_bytes), Answers(lambda: 0)
-        return lambda: [*map(answers.feed, parts), answers.end()]
+
+        def work() -> None:
+            for part in parts:
+                answers.feed(part)
+            answers.end()
+
+        return work
 
     ways: dict[str, Callable[..., Work]] = {"an answer": read, "raw answers": cut}
     return {
@@ -193,10 +199,7 @@ IN_AN_ENTRY: dict[str, Callable[[str], dict[str, Any]]] = {
     "another header": partial(_with_header, "X-Other"),
     "a Set-Cookie": partial(_with_header, "Set-Cookie", answer=True),
 }
-SOME_TEXTS = {
-    name: TEXTS[name]
-    for name in ("slashes", "spaces", "letters", "colons", "equals", "backslashes", "stamps", "no utf-8")
-}
+SOME_TEXTS = {name: TEXTS[name] for name in ("slashes", "spaces", "letters", "equals", "backslashes", "no utf-8")}
 HARS: dict[str, Callable[[int], list[Any]]] = {
     "entries": lambda n: [entry() for _ in range(n // 50)],
     "registrations": lambda n: [registration(at) for at in range(n // 20)],
