@@ -31,12 +31,13 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http/test_http_leaving.py
 
-check: $(READY) ## lint, formatting, types, import directions, dependencies
+check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .
 	@$(RUN)/ruff format --check .
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
 	@$(RUN)/deptry .
+	@$(RUN)/python -m tests.growth.backtracking
 
 bench: $(READY) ## measure the heartbeat path against its yardsticks
 	@$(RUN)/hatchfarm bench heartbeat

@@ -63,6 +63,8 @@ RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""
 RECENT_FAILURE_BUCKETS_MAX = 65_536
 """Steps the auth-failure window is counted in; failures within one step share a bucket (4.6 ms of 300 s)."""
+QUERY_FIELDS_MAX = 100
+"""Fields of a query: 64 KiB of ampersands would cost 30 ms to take apart, and no call has more than three."""
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 500
 """Contract §1."""

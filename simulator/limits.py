@@ -57,6 +57,8 @@ SCRAPES_SHOWN_MAX = 3_600
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
 METRICS_MAX_BYTES = 1 << 20
+METRICS_LINE_MAX_CHARACTERS = 500
+"""A line of a metrics page: its parser takes time with the square of a line's length."""
 METRICS_SAMPLES_MAX = 2000
 """A metrics page, many times over: each scrape of it is kept, and all of them are judged."""
 TROUBLES_MAX = 50

@@ -176,14 +176,11 @@ class NotableStream:
     def __len__(self) -> int:
         return len(self._events)
 
-    def moments(self) -> Iterator[tuple[int, int]]:
-        """Give (created_ns, position) of each event, oldest first."""
+    def moments(self, kind: str = "") -> Iterator[tuple[int, int]]:
+        """Give (created_ns, position) of each event, or of each of one type, oldest first."""
         for position, (event, _) in enumerate(self._events):
-            yield event.created_ns, position
-
-    def type_of(self, position: int) -> str:
-        """Give the type of the event at a position."""
-        return self._events[position][0].type
+            if not kind or event.type == kind:
+                yield event.created_ns, position
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""

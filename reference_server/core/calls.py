@@ -8,15 +8,15 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, TEXT_MAX_CHARACTERS
-from reference_server.wire.replies import failure
+from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, QUERY_FIELDS_MAX, TEXT_MAX_CHARACTERS
+from reference_server.wire.replies import INVALID_REQUEST, failure
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Reply, Request
 
 INVALID_LIMIT = failure(400, "invalid limit")
 INVALID_OFFSET = failure(400, "invalid offset")
-_INTEGER = re.compile(r"([+-]?)(?=[0-9])0*([0-9]*)")
+_INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _DIGITS_READ = 20
 """Of a number in a query: more than any list is long, so that a longer one says nothing else."""
 _FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
@@ -64,8 +64,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def page_of(call: Call) -> Page | Reply:
-    """Read `limit`, `offset` and `type` from the query; what is empty there is not given."""
-    query = parse_qs(call.request.query, errors="replace")
+    """Read `limit`, `offset` and `type` from the query; what is empty there is not given.
+
+    A query of more fields than any call has is refused.
+    """
+    try:
+        query = parse_qs(call.request.query, errors="replace", max_num_fields=QUERY_FIELDS_MAX)
+    except ValueError:
+        return INVALID_REQUEST
     limit = _integer(query, "limit", LIST_LIMIT_DEFAULT)
     if limit is None or limit < 1:
         return INVALID_LIMIT
@@ -79,7 +85,7 @@ def _integer(query: dict[str, list[str]], name: str, default: int) -> int | None
     match = _INTEGER.fullmatch(query.get(name, [str(default)])[0])
     if match is None:
         return None
-    magnitude = int(match[2][:_DIGITS_READ] or "0")
+    magnitude = int(match[2].lstrip("0")[:_DIGITS_READ] or "0")
     return -magnitude if match[1] == "-" else magnitude
 
 

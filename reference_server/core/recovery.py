@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import struct
-from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -197,8 +196,10 @@ def _restore_records(state: State, records: StateFile, now: Instant) -> None:
             certificate,
         )
         state.workers[machine.id] = worker
-        insort(owner.workers, machine.id)
+        owner.workers.append(machine.id)
         state.fleet.add(worker)
+    for owner in state.owners.values():
+        owner.workers.sort()  # once: to put each in its place would move all behind it
     _restore_consents(state, records)
     _restore_statuses(state, records, now)
 

@@ -140,9 +140,7 @@ def audit_events(state: State, call: Call) -> Reply:
         return success(paged("events", [], 0, page, heads={}))
     routine, notable = owner.routine, owner.notable
     routine_keys = [(when, 0, at) for when, at in routine.moments()] if page.type in ("", "worker_heartbeat") else []
-    notable_keys = [
-        (when, 1, at) for when, at in notable.moments() if not page.type or notable.type_of(at) == page.type
-    ]
+    notable_keys = [(when, 1, at) for when, at in notable.moments(page.type)]
     total = len(routine_keys) + len(notable_keys)
     start = min(page.offset, total)  # an offset may be longer than what islice() can count
     merged = islice(heapq.merge(routine_keys, notable_keys), start, start + page.limit)

@@ -24,17 +24,18 @@ _LENGTH_DIGITS_MAX = 15
 class Head:
     """A request's head as llhttp read it; header names in lower case, values without the white space around them."""
 
-    __slots__ = ("headers", "method", "target", "version")
+    __slots__ = ("headers", "method", "target", "target_parts", "version")
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
+        self.target_parts: list[bytes] = []
         self.target = b""
         self.method = b""
         self.version = ""
 
     def on_url(self, part: bytes) -> None:
-        """Collect the target."""
-        self.target += part
+        """Collect the target; its parts are joined when all are there, each byte once."""
+        self.target_parts.append(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header."""
@@ -70,14 +71,20 @@ class Head:
 
 
 class HeadReader:
-    """Reads one head as it arrives, each byte once; what it says does not depend on how the bytes were cut."""
+    """Reads one head as it arrives, each byte once; what it says does not depend on how the bytes were cut.
 
-    __slots__ = ("_after_return", "_head", "_parser")
+    llhttp gets the request line as it comes, so that what is none is known at once, and each other line whole: it
+    would join the parts of a header anew with every byte.
+    """
+
+    __slots__ = ("_after_return", "_head", "_in_headers", "_line", "_parser")
 
     def __init__(self) -> None:
         self._head = Head()
         self._parser = httptools.HttpRequestParser(self._head)
         self._after_return = False
+        self._in_headers = False
+        self._line = bytearray()
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes, none past the head's empty line. Return False once nothing could make them a head."""
@@ -86,6 +93,23 @@ class HeadReader:
         pairs = joined.count(b"\r\n")
         if joined.count(b"\n") != pairs or joined.count(b"\r") - self._after_return != pairs:
             return False  # a bare LF or CR ends no line (RFC 9112 §2.2), though llhttp lets some pass
+        if not self._in_headers:
+            end = data.find(b"\n") + 1
+            if not end:
+                return self._parse(data)
+            if not self._parse(data[:end]):
+                return False
+            self._in_headers = True
+            data = data[end:]
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._line += data
+            return True
+        lines = bytes(self._line) + data[:end]
+        self._line = bytearray(data[end:])
+        return self._parse(lines)
+
+    def _parse(self, data: bytes) -> bool:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -97,6 +121,7 @@ class HeadReader:
     def finish(self, data: bytes) -> Head | None:
         """Return the head when all of it, which is `data`, has been fed. None when it is malformed or ambiguous."""
         head = self._head
+        head.target = b"".join(head.target_parts)
         head.method = self._parser.get_method()
         head.version = self._parser.get_http_version()
         if _REQUEST_LINE.fullmatch(data.lstrip(b"\r\n").partition(b"\r\n")[0]) is None:

@@ -23,13 +23,16 @@ class Routes:
                     self._around.setdefault((before, after), {})[operation.method] = operation
                 else:
                     self._exact.setdefault(before, {})[operation.method] = operation
+        self._parts_max = max(before.count("/") + after.count("/") for before, after in self._around) + 1
 
     def find(self, path: str) -> tuple[dict[str, Operation], tuple[str, ...]]:
         """Give a path's operations by method, and its variable's value. Nothing is decoded: ids need no escapes."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact, ()
-        parts = path.split("/")
+        parts = path.split("/", self._parts_max)
+        if len(parts) > self._parts_max:
+            return {}, ()  # deeper than any operation; a path may be 64 KiB of slashes
         for at in range(2, len(parts)):
             around = ("/".join(parts[:at]) + "/", "".join("/" + part for part in parts[at + 1 :]))
             by_method = self._around.get(around)

@@ -94,7 +94,8 @@ def decode_strict(body: bytes, depth_max: int) -> Any:
     return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_double)
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
+"""A string, or a bracket. One that is never closed is a string too: else each quote in it would be tried as a start."""
 
 
 def nesting_depth(text: str) -> int:

@@ -21,7 +21,10 @@ kept_time = lru_cache(maxsize=4096)(parse_timestamp)
 """`parse_timestamp` for the times of records, of which most stand there twice or more: a large file is read faster."""
 _WAY_OUT = "give a whole copy of it, or the file that was meant"
 _HEX = {"wrk": 16, "mcert": 20, "pol": 16, "con": 16, "aud": 16}
-_IDS = {prefix: re.compile(f"{prefix}_[0-9a-f]{{{digits}}}") for prefix, digits in _HEX.items()}
+_IDS = {
+    prefix: re.compile(f"{prefix}_[0-9a-f]{{{digits}}}")  # backtracking: no loop in it
+    for prefix, digits in _HEX.items()
+}
 _TOKEN = re.compile("[0-9a-f]{48}")
 
 

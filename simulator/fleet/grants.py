@@ -6,7 +6,6 @@ what could not go there unharmed is no grant, and the answer that held it is wro
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -101,7 +100,6 @@ class PolicyGrant(msgspec.Struct, frozen=True):
         return rules
 
 
-_PLACE = re.compile(r"at `(.+)`\Z")
 Grant = TypeVar("Grant", Registration, Certificate, Consent, PolicyGrant)
 
 
@@ -123,7 +121,7 @@ def read_id(data: Mapping[str, Any]) -> str:
 
 def _said(error: Exception) -> str:
     """Say what is wrong in words rather than in a pattern."""
-    where = _PLACE.search(str(error))
-    if "matching regex" in str(error) and where is not None:
-        return f"`{where[1]}` holds what no id or token may hold, or is too long"
+    _, found, where = str(error).rpartition("at `")
+    if "matching regex" in str(error) and found and where.endswith("`"):
+        return f"`{where[:-1]}` holds what no id or token may hold, or is too long"
     return str(error)

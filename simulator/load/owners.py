@@ -24,7 +24,7 @@ from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
 from simulator.records import Exchange
 from simulator.tally import UNKNOWN, said_of
-from simulator.worlds.answers import GarbageError, read_answer
+from simulator.worlds.answers import AnswerReader, GarbageError
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind
 from simulator.worlds.target import owner_user_source, source_number
@@ -189,11 +189,10 @@ class OwnerSession:
             if self._socket is None:
                 self._socket = self._connect()
             self._socket.sendall(message)
-            data = b""
+            reader = AnswerReader()
             while True:
                 piece = self._socket.recv(READ_BYTES)
-                data += piece
-                answer = read_answer(data, ended=not piece) if data else None
+                answer = reader.feed(piece, ended=not piece)
                 if answer is not None:
                     break
                 if not piece:

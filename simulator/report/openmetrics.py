@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 _NAME = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?")
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"')
+_LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"')
 
 
 class _Scrapes:

@@ -41,13 +41,13 @@ COLOURS = {
     "violet": "#000009",
 }
 """Names of the page's colours, each with the one that stands for it until the drawing is done."""
-_PLACEHOLDER = re.compile("|".join(COLOURS.values()))
+_PLACEHOLDER = re.compile("|".join(COLOURS.values()))  # backtracking: words without a loop
 _NAMES = {value: name for name, value in COLOURS.items()}
 _UNUSED_ID = re.compile(r' id="(?!(?:p|m|C|h)[0-9a-f]{6,})[^"]*"')
 _FONT = re.compile(r"font-family:[^;\"]*;? ?")
 _DECIMALS = re.compile(r"(\.[0-9]{2})[0-9]+")
 """A hundredth of a pixel is finer than any screen."""
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^>]*>")  # backtracking: on our own drawing
 STEPS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.5))}
 
@@ -143,11 +143,14 @@ def _finished(figure: Figure) -> str:
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(  # backtracking: on our own drawing
+        r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL
+    )
     text = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", text, count=5)
     text = text.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).replace("xlink:href", "href")
     text = _FONT.sub("", _UNUSED_ID.sub("", text))
-    text = _TAG.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), re.sub(r"\s*\n\s*", " ", text))
+    text = re.sub(r"\s*\n\s*", " ", text)  # backtracking: on our own drawing
+    text = _TAG.sub(lambda match: _DECIMALS.sub(r"\1", match[0]), text)
     return _PLACEHOLDER.sub(lambda match: f"var(--{_NAMES[match[0]]})", text)
 
 

@@ -30,8 +30,8 @@ VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY, METRICS})
 """What is made from the rest, and can be made again."""
 
 
-_SECRET_SETTING = re.compile(
-    r"""([\w"']*(?:PASSWORD|SECRET|TOKEN)[\w"']*\s*=\s*)"""
+_SECRET_SETTING = re.compile(  # backtracking: a text in quotes ends at the first that close it
+    r"""((?:PASSWORD|SECRET|TOKEN)[\w"']{0,64}\s*=\s*)"""
     r"""("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,}\#]+)""",
     re.DOTALL,
 )

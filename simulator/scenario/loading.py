@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_HEADER = re.compile(r"\s*(\[\[?)\s*([\w.\s-]+?)\s*\]")
+_HEADER = re.compile(r"\s*(\[\[?)([\w.\s-]+)\]")
 _KEY = re.compile(r'\s*("[^"]*"|[\w.-]+)\s*=')
+PLACE_MAX_CHARACTERS = 1000
+"""Of a place whose line is looked for; each part of it may be looked up."""
 _HINTS = {
     "name": "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most",
     "version": "this program reads version 1",
@@ -95,7 +97,8 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
         raise ScenarioError(_explain(str(error), table, text)) from None
     problems = [*_problems(scenario), *_settings_problems(scenario, known)]
     if problems:
-        raise ScenarioError("; ".join(f"{_line(text, place)}{place}: {problem}" for place, problem in problems))
+        lines = _lines(text)
+        raise ScenarioError("; ".join(f"{_line(lines, place)}{place}: {problem}" for place, problem in problems))
     return scenario
 
 
@@ -140,15 +143,16 @@ def _explain(message: str, table: dict[str, Any], text: str) -> str:
     """Turn msgspec's message into one that names the key, its line, and the way out."""
     match = _PLACE.fullmatch(message)
     what, place = (match[1], _named(match[2] or "", table)) if match else (message, "")
+    lines = _lines(text)
     unknown, missing = _UNKNOWN.match(what), _MISSING.match(what)
     if unknown:
         keys = _known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
-        return f"{_line(text, where)}{where}: unknown key; {_nearest(unknown[1], keys)}"
+        return f"{_line(lines, where)}{where}: unknown key; {_nearest(unknown[1], keys)}"
     if missing:
         if not place:
             return f"{missing[1]}: missing; every scenario needs it"
-        return f"{_line(text, place)}{place}.{missing[1]}: missing; add it to [{place}]"
+        return f"{_line(lines, place)}{place}.{missing[1]}: missing; add it to [{place}]"
     value: Any = table
     for part in filter(None, re.split(r"[.\[\]]+", place)):
         if isinstance(value, list):
@@ -159,13 +163,12 @@ def _explain(message: str, table: dict[str, Any], text: str) -> str:
     what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
     said = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
     shown = "" if said else f" (it is {value!r})"
-    return f"{_line(text, place)}{place or 'the file'}: {what}{shown}"
+    return f"{_line(lines, place)}{place or 'the file'}: {what}{shown}"
 
 
-def _line(text: str, place: str) -> str:
+def _line(lines: dict[str, int], place: str) -> str:
     """Name the line of a key; of what it stands in, where it has no line of its own; or none."""
-    lines = _lines(text)
-    place = place.replace('"', "")
+    place = place.replace('"', "")[:PLACE_MAX_CHARACTERS]
     while place and place not in lines:
         place = place[: max(place.rfind("."), place.rfind("["), 0)]
     return f"line {lines[place]}: " if place else ""
@@ -179,7 +182,7 @@ def _lines(text: str) -> dict[str, int]:
     for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             table = ""
-            for part in header[2].split("."):
+            for part in header[2].strip().split("."):
                 if table in counts:
                     table += f"[{counts[table]}]"
                 table = f"{table}.{part.strip()}".lstrip(".")

@@ -44,7 +44,7 @@ METRICS: dict[str, tuple[str, ...]] = {
 """Every metric a threshold may name, with what may be asked of it."""
 
 _EXPRESSION = re.compile(
-    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)\s*(ms|s|m|h)?\s*",
+    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)(?:\s*(ms|s|m|h))?\s*",
 )
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,

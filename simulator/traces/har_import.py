@@ -25,16 +25,16 @@ from simulator.traces.writing import Origin, TraceWriter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_OPERATIONS: tuple[tuple[str, str, Operation], ...] = (
-    ("POST", r"/workers/[^/]+/heartbeat", Operation.HEARTBEAT),
-    ("GET", r"/workers/[^/]+/policy", Operation.POLICY_FETCH),
-    ("POST", r"/machines/register", Operation.REGISTER),
-    ("POST", r"/machines/[^/]+/certificate", Operation.CERTIFICATE),
-    ("POST", r"/policies", Operation.POLICY_CREATE),
-    ("POST", r"/policies/[^/]+/activate", Operation.POLICY_ACTIVATE),
-    ("POST", r"/consents", Operation.CONSENT_CREATE),
-    ("POST", r"/consents/[^/]+/revoke", Operation.CONSENT_REVOKE),
-    ("GET", r"/metrics", Operation.METRICS),
+_OPERATIONS: tuple[tuple[str, re.Pattern[str], Operation], ...] = (
+    ("POST", re.compile(r"/workers/[^/]+/heartbeat"), Operation.HEARTBEAT),
+    ("GET", re.compile(r"/workers/[^/]+/policy"), Operation.POLICY_FETCH),
+    ("POST", re.compile(r"/machines/register"), Operation.REGISTER),
+    ("POST", re.compile(r"/machines/[^/]+/certificate"), Operation.CERTIFICATE),
+    ("POST", re.compile(r"/policies"), Operation.POLICY_CREATE),
+    ("POST", re.compile(r"/policies/[^/]+/activate"), Operation.POLICY_ACTIVATE),
+    ("POST", re.compile(r"/consents"), Operation.CONSENT_CREATE),
+    ("POST", re.compile(r"/consents/[^/]+/revoke"), Operation.CONSENT_REVOKE),
+    ("GET", re.compile(r"/metrics"), Operation.METRICS),
 )
 TOOK_MAX_MS = 86_400_000
 """A day: what takes longer was not one exchange."""
@@ -170,7 +170,7 @@ def _answer(response: Mapping[str, Any], status: int) -> bytes:
 def _operation_of(method: str, path: str) -> Operation:
     rest = _PREFIX.sub("", path, count=1)
     for wanted, pattern, operation in _OPERATIONS:
-        if method == wanted and re.fullmatch(pattern, rest):
+        if method == wanted and pattern.fullmatch(rest):
             return operation
     return Operation.OTHER
 

@@ -24,8 +24,7 @@ _CREDENTIAL_HEADER = re.compile(
     rb"\r\n(authorization|proxy-authorization|x-machine-token|x-moltbook-identity|x-api-key|cookie):[ \t]*([^\r\n]*)",
     re.IGNORECASE,
 )
-_COOKIE_SET = re.compile(rb"\r\nset-cookie:[ \t]*[^=;\r\n]+=([^;\r\n]*)", re.IGNORECASE)
-_COOKIE = re.compile(rb"[^=;\s]+=([^;]*)")
+_COOKIE_SET = re.compile(rb"\r\nset-cookie:[^=;\r\n]+=([^;\r\n]*)", re.IGNORECASE)
 _GIVEN = re.compile(
     rb'"(?:machine_token|api_key|token|session|session_token|access_token|refresh_token|id_token|client_secret)"'
     rb'\s*:\s*"([^"\\]{1,4096})"'
@@ -43,9 +42,13 @@ class Principals:
         self.secrets = Secrets()
         self.tokens: dict[str, str] = {}
         self.machines: list[Principal] = []
+        self._next_machine = 0
+        self._others = 0
         self.secrets.add(OWNER_TOKEN, owner_token)
         for name, secret in known.items():
             self.secrets.add(name, secret)
+        self._others = sum(name.startswith("secret.") for name in self.secrets.values)
+        self._next_machine = next_free(self.secrets.values)
 
     @property
     def owner_token(self) -> str:
@@ -94,7 +97,8 @@ class Principals:
             return
         number = one.machine
         if number == NO_MACHINE or f"machine.{number}.token" in self.secrets.values:
-            number = next_free(self.secrets.values)
+            number = self._next_machine
+        self._next_machine = max(self._next_machine, number + 1)
         self.secrets.add(f"machine.{number}.token", token)
         name = self.secrets.names[token].removesuffix(".token")
         worker_id, owner_id = str(machine.get("id", "")), str(machine.get("owner_id", ""))
@@ -107,8 +111,8 @@ class Principals:
 
     def _add_other(self, secret: str) -> None:
         if len(secret) >= OTHER_MIN and not references(self.secrets.hide_credential(secret)):
-            number = 1 + sum(name.startswith("secret.") for name in self.secrets.values)
-            self.secrets.add(f"secret.{number}", secret)
+            self._others += 1
+            self.secrets.add(f"secret.{self._others}", secret)
 
 
 def credentials_of(request: bytes) -> list[str]:
@@ -116,7 +120,8 @@ def credentials_of(request: bytes) -> list[str]:
     found = []
     for name, value in _headers_of(request):
         if name == b"cookie":
-            found += [_text(part) for part in _COOKIE.findall(value)]
+            pairs = (part.partition(b"=") for part in value.split(b";"))
+            found += [_text(content) for cookie, equals, content in pairs if cookie.strip() and equals]
         else:
             found.append(_text(_without_scheme(value)))
     return found

@@ -65,7 +65,7 @@ class Secrets:
             re.escape(one) if len(one) >= ANYWHERE_MIN else rf"(?<![A-Za-z0-9_-]){re.escape(one)}(?![A-Za-z0-9_-])"
             for one in self._few
         )
-        self._few_pattern = re.compile("|".join(words))
+        self._few_pattern = re.compile("|".join(words))  # backtracking: words without a loop
 
     def add_signatures(self, signatures: Iterable[str]) -> None:
         """Hide these signatures too: those made with a secret that people choose, as an owner's token.
@@ -122,17 +122,26 @@ class Secrets:
         return hidden
 
     def _search(self, run: str) -> str:
-        """Hide what is in a run of word characters, and look again at what is beside it."""
-        best = self._best(run)
-        if best is None:
+        """Hide what is in a run of word characters, the most of a secret first, and look again at what is beside it."""
+        found = self._found(run)
+        taken = bytearray(len(run))
+        chosen: dict[int, tuple[int, Reference]] = {}
+        for _, start, end, reference in sorted(found, key=lambda one: -one[0]):
+            if not any(taken[start:end]):
+                taken[start:end] = b"\1" * (end - start)
+                chosen[start] = (end, reference)
+        written = []
+        at = 0
+        for start, (end, reference) in sorted(chosen.items()):
+            written += [self._search(run[at:start]) if at < start else "", str(reference)]
+            at = end
+        if not chosen:
             return run
-        start, end, reference = best
-        left, right = run[:start], run[end:]
-        return (self._search(left) if left else "") + str(reference) + (self._search(right) if right else "")
+        return "".join(written) + (self._search(run[at:]) if at < len(run) else "")
 
-    def _best(self, run: str) -> tuple[int, int, Reference] | None:
-        """Find where in a run a secret is most of all: from, to, and what to write there."""
-        best: tuple[int, int, int, Reference] | None = None
+    def _found(self, run: str) -> list[tuple[int, int, int, Reference]]:
+        """Find where in a run secrets may be: how much of one is there, from, to, and what to write there."""
+        found = []
         tried = set()
         lower = run.lower()
         for at in range(len(run) - BLOCK + 1):
@@ -140,12 +149,11 @@ class Secrets:
                 place = (secret, at - block_at)
                 if place not in tried:
                     tried.add(place)
-                    found = self._compare(run, *place)
-                    if found is not None and (best is None or found[0] > best[0]):
-                        best = found
-        if best is None:
-            best = self._best_of_few(run)
-        return None if best is None else best[1:]
+                    one = self._compare(run, *place)
+                    if one is not None:
+                        found.append(one)
+        few = None if found else self._best_of_few(run)
+        return found if few is None else [few]
 
     def _compare(self, run: str, secret: str, offset: int) -> tuple[int, int, int, Reference] | None:
         """Compare a run with a secret that would begin at an offset in it: likeness, from, to, reference."""

@@ -40,7 +40,7 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 
 class _Collector:
     def __init__(self) -> None:
-        self.body = b""
+        self.parts: list[bytes] = []
         self.begun = 0
         self.complete = False
         self.keep = False
@@ -50,84 +50,112 @@ class _Collector:
         self.begun += 1
 
     def on_body(self, part: bytes) -> None:
-        self.body += part
+        self.parts.append(part)
 
     def on_message_complete(self) -> None:
         self.complete = True
         self.keep = bool(self.parser.should_keep_alive())  # once the message has ended, the parser no longer knows
 
+    def feed(self, data: bytes) -> None:
+        """Take what came. Raises GarbageError."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            raise GarbageError(str(error)) from None
+        if self.begun > 1:
+            raise GarbageError("more than one answer")
 
-def read_answer(data: bytes, *, most: int = ANSWER_MAX_BYTES, ended: bool = False) -> HttpAnswer | None:
-    """Read one answer of at most so many bytes; None when more are needed. Raises GarbageError.
 
-    `ended` says that the connection was closed behind the data, which ends an answer that says no length (RFC 9112
-    §6.3).
+class AnswerReader:
+    """Reads one answer of at most so many bytes as it comes, and goes over each byte once however they were cut.
+
+    One `to_head`, the method, ends with its head whatever length it says (RFC 9110 §9.3.2). What came with it all the
+    same is shown as its body, and the connection is of no more use.
     """
-    start = 0
-    while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
-        start = end + 4
-    if start:
-        if len(data) > most:
+
+    def __init__(self, most: int = ANSWER_MAX_BYTES, *, to_head: bool = False) -> None:
+        self._most = most
+        self._to_head = to_head
+        self._data = bytearray()
+        self._searched = 0  # of the data: there is no end of a head in it
+        self._interim_bytes = 0
+        self._head: bytes | None = None
+        self._status = 0
+        self._end = 0
+        self._collector: _Collector | None = None
+        self._fed = 0  # of the data: the collector has it
+
+    def feed(self, part: bytes, *, ended: bool = False) -> HttpAnswer | None:
+        """Take the next part; gives the answer once it is whole, None before. Raises GarbageError.
+
+        `ended` says that the connection was closed behind the part, which ends an answer that says no length (RFC 9112
+        §6.3).
+        """
+        data = self._data
+        data += part
+        if self._head is None and not self._take_head():
+            return None
+        head = self._head or b""
+        if self._to_head:
+            rest = bytes(data[len(head) + 4 :])
+            return HttpAnswer(self._status, head, rest, keep=not rest and _CLOSING.search(head) is None)
+        if self._collector is not None:
+            return self._read_any(self._collector, head, ended=ended)
+        if len(data) < self._end:
+            if self._end > self._most:
+                raise GarbageError("an answer too long")
+            return None
+        if len(data) > self._end:
+            raise GarbageError("more than one answer")
+        return HttpAnswer(self._status, head, bytes(data[len(head) + 4 :]), keep=True)
+
+    def _take_head(self) -> bool:
+        """Find the head behind interim answers, and what tells where the answer ends; false when it is not whole."""
+        data = self._data
+        while (end := data.find(_HEAD_END, self._searched)) >= 0 and data.startswith(_INTERIM):
+            del data[: end + 4]
+            self._searched = 0
+            self._interim_bytes += end + 4
+        if self._interim_bytes and self._interim_bytes + len(data) > self._most:
             raise GarbageError("interim answers without end")
-        return read_answer(data[start:], most=most, ended=ended)
-    if end < 0:
-        if not b"HTTP/1.1 ".startswith(data[:9]) and not data.startswith(b"HTTP/1."):
-            raise GarbageError("it speaks TLS" if _TLS_RECORD.match(data) else "not HTTP")
-        if len(data) > ANSWER_HEAD_MAX_BYTES:
-            raise GarbageError("a head without end")
-        return None
-    head = data[:end]
-    at = head.find(_LENGTH)
-    if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
-        return _read_any(data, head, most, ended=ended)
-    line_end = head.find(b"\r\n", at + 18)
-    digits = head[at + 18 : line_end if line_end >= 0 else end]
-    status = head[9:12]
-    if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past any bound
-        raise GarbageError("no status or no length")
-    body_end = end + 4 + int(digits)
-    if len(data) < body_end:
-        if body_end > most:
-            raise GarbageError("an answer too long")
-        return None
-    if len(data) > body_end:
-        raise GarbageError("more than one answer")
-    return HttpAnswer(int(status), head, data[end + 4 :], keep=True)
+        if end < 0:
+            if not b"HTTP/1.1 ".startswith(data[:9]) and not data.startswith(b"HTTP/1."):
+                raise GarbageError("it speaks TLS" if _TLS_RECORD.match(data) else "not HTTP")
+            if len(data) > ANSWER_HEAD_MAX_BYTES:
+                raise GarbageError("a head without end")
+            self._searched = max(0, len(data) - 3)
+            return False
+        head = self._head = bytes(data[:end])
+        if self._to_head:
+            if not head[9:12].isdigit():
+                raise GarbageError("no status")
+            self._status = int(head[9:12])
+            return True
+        at = head.find(_LENGTH)
+        if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
+            self._collector = _Collector()
+            return True
+        line_end = head.find(b"\r\n", at + 18)
+        digits = head[at + 18 : line_end if line_end >= 0 else end]
+        status = head[9:12]
+        if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past bounds
+            raise GarbageError("no status or no length")
+        self._status, self._end = int(status), end + 4 + int(digits)
+        return True
 
-
-def read_head(data: bytes) -> HttpAnswer | None:
-    """Read one answer to `HEAD`, which ends with its head whatever length it says (RFC 9110 §9.3.2); None as above.
-
-    What came with it all the same is shown as its body, and the connection is of no more use. Raises GarbageError.
-    """
-    start = 0
-    while (end := data.find(_HEAD_END, start)) >= 0 and data.startswith(_INTERIM, start):
-        start = end + 4
-    if end < 0:
-        return read_answer(data)
-    head, rest = data[start:end], data[end + 4 :]
-    status = head[9:12]
-    if not (head.startswith(b"HTTP/1.") and status.isdigit()):
-        raise GarbageError("no status")
-    return HttpAnswer(int(status), head, rest, keep=not rest and _CLOSING.search(head) is None)
-
-
-def _read_any(data: bytes, head: bytes, most: int, *, ended: bool) -> HttpAnswer | None:
-    collector = _Collector()
-    parser = collector.parser
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserError as error:
-        raise GarbageError(str(error)) from None
-    if collector.begun > 1:
-        raise GarbageError("more than one answer")
-    if not collector.complete:
-        if len(data) > most:
+    def _read_any(self, collector: _Collector, head: bytes, *, ended: bool) -> HttpAnswer | None:
+        """Read an answer of any other shape; all of it is kept, as its connection's close may end it."""
+        data = self._data
+        collector.feed(bytes(memoryview(data)[self._fed :]))
+        self._fed = len(data)
+        status = collector.parser.get_status_code()
+        if collector.complete:
+            return HttpAnswer(status, head, b"".join(collector.parts), collector.keep)
+        if len(data) > self._most:
             raise GarbageError("an answer without end")
         if ended and not _FRAMED.search(head):
-            return HttpAnswer(parser.get_status_code(), head, data[len(head) + 4 :], keep=False)
+            return HttpAnswer(status, head, bytes(data[len(head) + 4 :]), keep=False)
         return None
-    return HttpAnswer(parser.get_status_code(), head, collector.body, collector.keep)
 
 
 def retry_after_ns(head: bytes) -> int:

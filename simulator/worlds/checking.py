@@ -14,7 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from simulator.checkers.alerts import COUNTERS, PUBLISHED
 from simulator.fleet.clocks import TOLERANCE_NS, ClockBounds, clock_bounds
 from simulator.fleet.requests import ANY_OWNER, owner_headers
-from simulator.limits import DURATION_MAX_SECONDS, METRICS_MAX_BYTES, METRICS_SAMPLES_MAX
+from simulator.limits import (
+    DURATION_MAX_SECONDS,
+    METRICS_LINE_MAX_CHARACTERS,
+    METRICS_MAX_BYTES,
+    METRICS_SAMPLES_MAX,
+)
 from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 
@@ -39,6 +44,8 @@ class MalformedError(TargetError):
 def parse_metrics(text: str) -> dict[str, float]:
     """Read the HatchFarm samples of a metrics page: name with labels, as exposed, to value. Raises ValueError."""
     samples: dict[str, float] = {}
+    if any(len(line) > METRICS_LINE_MAX_CHARACTERS for line in text.splitlines()):
+        raise ValueError(f"a line of more than {METRICS_LINE_MAX_CHARACTERS} characters")
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -52,6 +59,8 @@ def parse_metrics(text: str) -> dict[str, float]:
                     samples[shown] = float(sample.value)
     except IndexError:  # the parser's own, for some lines that end too early
         raise ValueError("a line that ends too early") from None
+    except OverflowError:
+        raise ValueError("a number past any") from None
     return samples
 
 

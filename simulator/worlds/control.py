@@ -11,7 +11,7 @@ import trio
 from simulator.fleet.requests import ApiCall
 from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.answers import GarbageError, HttpAnswer, read_answer, read_head
+from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.worlds.target import Target, bound_socket, port_of, source_number
 
 if TYPE_CHECKING:
@@ -138,11 +138,10 @@ class ControlConnection:
 
     @staticmethod
     async def _read(stream: trio.abc.Stream, *, to_head: bool) -> HttpAnswer:
-        data = b""
+        reader = AnswerReader(to_head=to_head)
         while True:
             part = await stream.receive_some(65_536)
-            data += part
-            answer = read_head(data) if to_head else read_answer(data, ended=not part)
+            answer = reader.feed(bytes(part), ended=not part)
             if answer is not None:
                 return answer
             if not part:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import socket
 
     from simulator.fleet.machine import Machine
+    from simulator.worlds.answers import AnswerReader
 
 
 class LinkState(Enum):
@@ -38,7 +39,7 @@ class Link:
 
     __slots__ = (
         "answers", "campaign", "certificate", "consent", "expected", "machine", "made_ns", "nonce", "number",
-        "planned_ns", "received", "request", "sent_ns", "sock", "source", "state", "subject", "turn",
+        "planned_ns", "reader", "request", "sent_ns", "sock", "source", "state", "subject", "turn",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -48,7 +49,7 @@ class Link:
         self.campaign = campaign
         self.sock: socket.socket | None = None
         self.state = LinkState.CLOSED
-        self.received = b""
+        self.reader: AnswerReader | None = None
         self.request = b""
         self.nonce = b""
         self.planned_ns = 0

@@ -21,7 +21,7 @@ from simulator.attacks.catalogue import NONCE_BYTES, Moment, ShotAttack
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
-from simulator.worlds.answers import GarbageError, HttpAnswer, classify_heartbeat, read_answer, retry_after_ns
+from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.control import cause_of
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
@@ -287,9 +287,9 @@ class Shard:
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
-        data = link.received + data if link.received else data
+        reader, link.reader = link.reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES), None
         try:
-            answer = read_answer(data, most=HEARTBEAT_ANSWER_MAX_BYTES, ended=ended) if data else None
+            answer = reader.feed(data, ended=ended)
         except GarbageError as error:
             self._lost(link, cause_of(error, self._target))
             return
@@ -297,9 +297,8 @@ class Shard:
             if ended:
                 self._lost(link, "no HTTP answer: closed before the answer was whole")
             else:
-                link.received = data
+                link.reader = reader
             return
-        link.received = b""
         self._answered(link, answer)
 
     def _connected(self, link: Link, sock: socket.socket) -> None:
@@ -384,7 +383,7 @@ class Shard:
 
     def _drop(self, link: Link) -> None:
         sock, link.sock = link.sock, None
-        link.received = b""
+        link.reader = None
         if sock is not None:
             try:
                 self._selector.unregister(sock)

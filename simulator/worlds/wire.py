@@ -40,6 +40,8 @@ class Answers:
         self._buffer = bytearray()
         self._now = now
         self._broken = False
+        self._searched = 0  # of the buffer: there is no end of a head, or of a line, in it
+        self._head: _Head | None = None
 
     @property
     def rest(self) -> bytes:
@@ -60,51 +62,91 @@ class Answers:
     def _cut(self, *, ended: bool) -> bool:
         """Take one answer, interim ones left out. False when it is not whole."""
         buffer = self._buffer
-        head_end = buffer.find(b"\r\n\r\n")
-        head = bytes(buffer[: max(0, head_end)])
-        line = _STATUS_LINE.fullmatch(head.partition(b"\r\n")[0])
-        if head_end < 0 or line is None:
-            self._broken = head_end >= 0
+        head = self._head or self._take_head()
+        if head is None:
             return False
-        status = int(line[1])
-        if status <= INTERIM_MAX and status != SWITCHING_PROTOCOLS:
-            del buffer[: head_end + 4]
-            return True
-        body = self._body(head, head_end + 4, bodiless=status in BODILESS, ended=ended)
-        if body is None:
-            return False
-        content, end = body
-        del buffer[:end]
-        self.whole.append(WireAnswer(status, head, content, self._now()))
+        if head.interim:
+            del buffer[: head.end]
+        else:
+            body = self._body(head, ended=ended)
+            if body is None:
+                return False
+            content, end = body
+            del buffer[:end]
+            self.whole.append(WireAnswer(head.status, head.text, content, self._now()))
+        self._head, self._searched = None, 0
         return True
 
-    def _body(self, head: bytes, start: int, *, bodiless: bool, ended: bool) -> tuple[bytes, int] | None:
-        """Give an answer's body and where it ends, None while it is not whole (RFC 9112 §6.3)."""
+    def _take_head(self) -> _Head | None:
+        """Read the head of the next answer, once it is whole."""
         buffer = self._buffer
-        if _CHUNKED.search(head):
-            return self._chunks(start)
-        length = _LENGTH.search(head)
-        if length is None:
-            end = start if bodiless else len(buffer)
-            return (bytes(buffer[start:end]), end) if bodiless or ended else None
-        end = start + int(length[1])
+        end = buffer.find(b"\r\n\r\n", self._searched)
+        if end < 0:
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        text = bytes(buffer[:end])
+        line = _STATUS_LINE.fullmatch(text.partition(b"\r\n")[0])
+        if line is None:
+            self._broken = True
+            return None
+        self._head = _Head(int(line[1]), text)
+        self._searched = end + 4
+        return self._head
+
+    def _body(self, head: _Head, *, ended: bool) -> tuple[bytes, int] | None:
+        """Give an answer's body and where it ends, None while it is not whole (RFC 9112 §6.3)."""
+        buffer, start = self._buffer, head.end
+        if head.chunked:
+            return self._chunks(head)
+        if head.length is None:
+            end = start if head.status in BODILESS else len(buffer)
+            return (bytes(buffer[start:end]), end) if head.status in BODILESS or ended else None
+        end = start + head.length
         return (bytes(buffer[start:end]), end) if end <= len(buffer) else None
 
-    def _chunks(self, at: int) -> tuple[bytes, int] | None:
-        buffer, body = self._buffer, b""
-        while (line_end := buffer.find(b"\r\n", at)) >= 0:
-            size = _CHUNK_SIZE.fullmatch(buffer[at:line_end])
-            if size is None:
-                self._broken = True
+    def _chunks(self, head: _Head) -> tuple[bytes, int] | None:
+        """Go on from the last whole chunk."""
+        buffer = self._buffer
+        while True:
+            if head.last_chunk:
+                end = buffer.find(b"\r\n\r\n", max(head.at - 2, self._searched - 3))
+                self._searched = len(buffer)
+                return None if end < 0 else (b"".join(head.chunks), end + 4)
+            if head.chunk_bytes is None:
+                line_end = buffer.find(b"\r\n", max(head.at, self._searched - 1))
+                if line_end < 0:
+                    self._searched = len(buffer)
+                    return None
+                size = _CHUNK_SIZE.fullmatch(buffer[head.at : line_end])
+                if size is None:
+                    self._broken = True
+                    return None
+                head.at = self._searched = line_end + 2
+                head.chunk_bytes = int(size[1], 16)
+                head.last_chunk = head.chunk_bytes == 0
+                continue
+            if len(buffer) < head.at + head.chunk_bytes + 2:
                 return None
-            at = line_end + 2
-            length = int(size[1], 16)
-            if length == 0:
-                end = buffer.find(b"\r\n\r\n", at - 2)
-                return None if end < 0 else (body, end + 4)
-            body += buffer[at : at + length]
-            at += length + 2
-        return None
+            head.chunks.append(bytes(buffer[head.at : head.at + head.chunk_bytes]))
+            head.at += head.chunk_bytes + 2
+            head.chunk_bytes = None
+            self._searched = head.at
+
+
+class _Head:
+    """The head of an answer that is being read, and how far its chunks were read."""
+
+    def __init__(self, status: int, text: bytes) -> None:
+        self.status = status
+        self.text = text
+        self.end = self.at = len(text) + 4
+        self.interim = status <= INTERIM_MAX and status != SWITCHING_PROTOCOLS
+        self.chunked = _CHUNKED.search(text) is not None
+        length = _LENGTH.search(text)
+        self.length = None if length is None else int(length[1])
+        self.chunks: list[bytes] = []
+        self.chunk_bytes: int | None = None
+        self.last_chunk = False
 
 
 class _Exchange:

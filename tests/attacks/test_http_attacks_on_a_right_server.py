@@ -74,7 +74,7 @@ async def test_what_may_have_been_registered_or_made_is_told(name: str) -> None:
         noted = [one for one in played.history.effects if one.type == event]
         for owner_id in played.history.owners:
             owner = api.state.owners.get(owner_id)
-            types = [] if owner is None else [owner.notable.type_of(at) for at in range(len(owner.notable))]
+            types = [] if owner is None else [one.type for one in owner.notable.kept()]
             there = types.count(event)
             mine = [one for one in noted if owner_id in one.owners]
             assert sum(one.sure for one in mine) <= there <= len(mine)

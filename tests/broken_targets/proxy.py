@@ -14,7 +14,7 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.http.serve import serve_until
-from simulator.worlds.answers import GarbageError, read_answer
+from simulator.worlds.answers import AnswerReader, GarbageError
 from tests.simulator.conftest import WatchedApi
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ class Upstream:
             fresh = self._stream is None
             if self._stream is None:
                 self._stream = await trio.open_tcp_stream(host, port, local_address=client)
-            data = b""
+            data, reader = b"", AnswerReader()
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._stream.send_all(message)
                 while part := await self._stream.receive_some(READ_BYTES):
                     data += part
-                    answer = read_answer(data)
+                    answer = reader.feed(part)
                     if answer is not None:
                         if not answer.keep:
                             await self.close()

@@ -64,6 +64,12 @@ def test_an_offset_that_is_no_whole_number_from_zero_is_refused(server: Server, 
 
 
 @pytest.mark.parametrize("path", LISTS)
+def test_a_query_of_more_fields_than_any_call_has_is_refused(server: Server, path: str) -> None:
+    assert read(server, path, "limit=1" + "&x=1" * 99).data["limit"] == 1
+    assert read(server, path, "limit=1" + "&x=1" * 100).error == (400, "invalid request")
+
+
+@pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("offset", [3, 2**63 - 1, 2**63, 10**30])
 def test_a_page_past_the_end_of_a_list_that_has_entries_is_empty(server: Server, path: str, offset: int) -> None:
     """However far: an offset may be longer than any integer that a machine counts with."""

@@ -154,7 +154,8 @@ def test_cuts_at_the_head_limit_change_nothing(excess: int, spoilt: int | None) 
     if spoilt is None:
         assert status == (b"431" if excess > 0 else None)
     elif spoilt < min(0, excess):
-        assert status == b"400"
+        # A line that is not whole where the head is too large was never looked at.
+        assert status in ({b"400", b"431"} if excess > 0 else {b"400"})
 
 
 SPECIAL = {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "http2-settings"}
@@ -227,12 +228,13 @@ def test_well_formed_requests_come_out_as_exactly_what_they_mean(sent: list[Sent
 
 
 def hopeless(data: bytes) -> bool:
-    """Say with a fresh parser whether a head that begins so is refused at once."""
+    """Say with a fresh parser whether a head that begins so is refused at once: each header once its line is whole."""
     if re.search(rb"(?<!\r)\n|\r(?!\n|\Z)", data):
         return True  # ends of lines that llhttp would let pass
     parser = httptools.HttpRequestParser(Head())
+    begun, separator, headers = data.partition(b"\r\n")
     try:
-        parser.feed_data(data)
+        parser.feed_data(begun + separator + headers[: headers.rfind(b"\n") + 1])
     except httptools.HttpParserUpgrade:
         return False
     except httptools.HttpParserError:
@@ -273,7 +275,7 @@ def test_a_dripped_head_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(httptools, "HttpRequestParser", CountingParser)
     monkeypatch.setattr(CountingParser, "fed_bytes", 0)
     guard = FramingGuard(MARK)
-    data = HEALTH_START + b"A: " + b"x" * 10_000
+    data = HEALTH_START + b"A: " + b"x" * 10_000 + b"\r\n"
     for byte in singly(data):
         assert guard.receive(byte) == b""
     assert CountingParser.fed_bytes == len(data)

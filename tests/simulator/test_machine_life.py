@@ -210,7 +210,7 @@ def new_life(machines: list[Machine], **options: Any) -> Life:
 
 def audit_types(api: WatchedApi) -> Counter[str]:
     streams = [owner.notable for owner in api.state.owners.values()]
-    return Counter(stream.type_of(at) for stream in streams for at in range(len(stream)))
+    return Counter(event.type for stream in streams for event in stream.kept())
 
 
 def test_a_fleet_lives_for_an_hour_and_every_heartbeat_is_accepted() -> None:

@@ -135,6 +135,13 @@ def test_depth_is_counted_as_json_nests(value: Any) -> None:
     assert nesting_depth(json.dumps(value)) == depth(value)
 
 
+@given(values, st.text('"\\\\[{', max_size=20))
+def test_what_is_never_closed_is_counted_up_to_there(value: Any, rest: str) -> None:
+    """What is no JSON is refused later, and must not take long to be counted (`tests/growth`)."""
+    assert nesting_depth(f"[{json.dumps(value)}") == 1 + depth(value)
+    assert nesting_depth(f'[{json.dumps(value)},"' + rest.replace('"', "")) == 1 + depth(value)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -1,0 +1,84 @@
+"""Work in proportion to what was sent: four times as much of anything foreign costs less than six times the work.
+
+What is counted, and what the count cannot see, stands in `metering`; what is fed in `entries_server` and
+`entries_simulator`. Each is measured in a process of its own, whose modules count.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.growth import entries_server, entries_simulator
+from tests.growth.measure import GROWTH_MAX
+
+ROOT = Path(__file__).parents[2]
+NAMES = [*entries_server.entries(), *entries_simulator.entries()]
+
+
+class Measured(NamedTuple):
+    small: int
+    large: int
+    fault: str
+
+    @property
+    def grows_as_its_input(self) -> bool:
+        return not self.fault and self.small > 0 and 0 < self.large <= GROWTH_MAX * self.small
+
+
+def measured(names: list[str], edits: dict[str, list[tuple[str, str]]]) -> dict[str, Measured]:
+    """Measure the entries that hold one of these texts in their names, with these edits of the source."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.growth.measure"],
+        input=json.dumps({"names": names, "edits": edits}).encode(),
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {name: Measured(*figures) for name, *figures in lines}
+
+
+@lru_cache
+def as_shipped() -> dict[str, Measured]:
+    return measured([""], {})
+
+
+def test_every_entry_is_measured() -> None:
+    assert sorted(as_shipped()) == sorted(NAMES)
+
+
+def test_four_times_the_input_costs_less_than_six_times_the_work() -> None:
+    grew = {name: one for name, one in as_shipped().items() if not one.grows_as_its_input}
+    assert grew == {}
+
+
+ROUTING = (
+    "reference_server.operations.routing",
+    'path.split("/", self._parts_max)\n        if len(parts) > self._parts_max:',
+    'path.split("/")\n        if not parts:',
+)
+DEPTH = ("reference_server.wire.canonical_json", r'\\.)*+"?|', r'\\.)*"|')
+INTEGER = ("reference_server.core.calls", 'r"([+-]?)([0-9]+)"', 'r"([+-]?)(?=[0-9])0*([0-9]*)"')
+HEAD = ("simulator.worlds.wire", "self._searched = max(0, len(buffer) - 3)", "self._searched = 0")
+
+
+FOUND_BY = {
+    ROUTING: {"path of slashes", "path of segments"},
+    DEPTH: {"POST /policies with strings never closed"},
+    INTEGER: {"GET /workers/statuses?limit=zeros", "GET /audit/events?offset=zeros"},
+    HEAD: {"raw answers, a head without end, byte by byte"},
+}
+
+
+def test_what_grew_once_is_found_again() -> None:
+    """The meter sees Python's loops, what C goes over, and the steps of a regular expression."""
+    names = sorted(set().union(*FOUND_BY.values()))
+    figures = measured(names, {module: [(shipped, faulty)] for module, shipped, faulty in FOUND_BY})
+    grew = {name for name, one in figures.items() if not one.grows_as_its_input}
+    found = {fault: found_by & grew for fault, found_by in FOUND_BY.items()}
+    assert found == FOUND_BY
