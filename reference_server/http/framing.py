@@ -133,6 +133,11 @@ class FramingGuard:
         # Half an empty line begins no request: empty lines in single bytes must not pass for progress.
         return Waiting.HEAD if self._buffer and self._buffer != b"\r" else Waiting.REQUEST
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes wait for the rest of their request."""
+        return len(self._buffer) + len(self._body)
+
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the client; give the requests that are complete now."""
         if self.ended:

@@ -1,4 +1,4 @@
-"""Serving one connection by Hypercorn's own TCP server, behind the framing guard and its deadlines."""
+"""Serving one connection: HTTP/1.1 by Hypercorn's own TCP server behind the framing guard, HTTP/2 by its own front."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 import math
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
 from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.http.http2_front import Http2Session
 from reference_server.limits import BODY_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hypercorn.trio.worker_context import WorkerContext
     from hypercorn.typing import AppWrapper
 
+    from reference_server.http.answers import Answerer
     from reference_server.settings import Settings
 
 READ_BYTES = 65_536
@@ -55,6 +57,7 @@ class GuardedStream(trio.abc.Stream):
         self._send_by = math.inf
         self._since = trio.current_time()
         self._answered = 0
+        self._handed_bytes = self._sending_bytes = 0
         self._progress = trio.Event()
         self._sent_all = False
         self._stopping = False
@@ -65,6 +68,12 @@ class GuardedStream(trio.abc.Stream):
     def socket(self) -> Any:
         """Let Hypercorn ask for the addresses."""
         return self._stream.socket  # type: ignore[attr-defined]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes wait in it: requests that are not whole or not answered, and an answer being sent."""
+        handed_bytes = self._handed_bytes if self._owing else 0
+        return len(self._unread) + self._guard.waiting_bytes + handed_bytes + self._sending_bytes
 
     @property
     def _owing(self) -> bool:
@@ -108,6 +117,7 @@ class GuardedStream(trio.abc.Stream):
                 if guard.waiting is Waiting.HEAD and not ready:
                     self._since -= waited_seconds
             if ready:
+                self._handed_bytes = len(ready)
                 return ready
         await self._until_answered()
         parting = self._stopping and trio.current_time() - self._since < LINGER_SECONDS
@@ -151,6 +161,7 @@ class GuardedStream(trio.abc.Stream):
 
     async def _send_in_time(self, data: bytes | bytearray | memoryview) -> None:
         sent = False
+        self._sending_bytes = len(data)
         try:
             with trio.move_on_at(min(trio.current_time() + self._send_timeout_seconds, self._send_by)) as self._sending:
                 await self._stream.send_all(data)
@@ -159,6 +170,7 @@ class GuardedStream(trio.abc.Stream):
                 raise trio.BrokenResourceError("the client does not read its answer")
         finally:
             self._since = trio.current_time()
+            self._sending_bytes = 0
             if not sent:
                 # Part of it may be out, so nothing can follow; and Hypercorn would wait for ever to answer the rest.
                 self._sent_all = True
@@ -194,7 +206,7 @@ class GuardedStream(trio.abc.Stream):
 
 
 class GuardedTlsStream(GuardedStream):
-    """The same inside TLS. HTTP/2 has framing of its own, so it passes unguarded."""
+    """The same inside TLS."""
 
     _tls: trio.SSLStream[trio.SocketStream]
 
@@ -207,37 +219,43 @@ class GuardedTlsStream(GuardedStream):
         """Pass through."""
         await self._tls.do_handshake()
 
-    def selected_alpn_protocol(self) -> str | None:
-        """Pass through."""
-        protocol: str | None = self._tls.selected_alpn_protocol()
-        return protocol
+    def selected_alpn_protocol(self) -> str:
+        """Name the only protocol that is served through this stream."""
+        return "http/1.1"
+
+
+class _Handshake:
+    """A TLS connection of which it is not known yet what it speaks; nothing of it waits."""
+
+    waiting_bytes = 0
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self.lifetime = trio.CancelScope()
+        self._stream = stream
+
+    def stop(self, _deadline: float) -> None:
+        """End at once."""
+        self.lifetime.cancel()
+
+    async def abort(self) -> None:
+        """Close the socket at once."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class Served(Protocol):
+    """A connection while it is served. `lifetime` bounds it, `waiting_bytes` counts what waits in it."""
+
+    lifetime: trio.CancelScope
 
     @property
-    def _speaks_http2(self) -> bool:
-        return self.selected_alpn_protocol() == "h2"
+    def waiting_bytes(self) -> int:
+        """Return how many bytes wait in it."""
 
-    @property
-    def _expecting(self) -> bool:
-        return not self._sent_all if self._speaks_http2 else super()._expecting
+    def stop(self, deadline: float, /) -> None:
+        """Take no further request, and end by the deadline."""
 
-    def stop(self, deadline: float) -> None:
-        """Do the same; for HTTP/2, where streams rest and not requests, leave it a moment to answer what it has."""
-        try:
-            super().stop(deadline)
-            if self._speaks_http2:
-                self.lifetime.deadline = min(deadline, trio.current_time() + LINGER_SECONDS)
-        except trio.NeedHandshakeError:
-            self.lifetime.cancel()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give requests for HTTP/1.1, bytes for HTTP/2."""
-        if not self._speaks_http2:
-            return await super().receive_some(max_bytes)
-        data = await self._receive_in_time()
-        self._since = trio.current_time()
-        if not data:
-            await self.aclose()
-        return data
+    async def abort(self) -> None:
+        """Close the socket at once."""
 
 
 class _Server(TCPServer):
@@ -256,7 +274,7 @@ class _Server(TCPServer):
 
 
 class HypercornFront:
-    """Everything Hypercorn needs to serve connections of one application."""
+    """Everything that is needed to serve connections of one application."""
 
     def __init__(
         self,
@@ -265,37 +283,67 @@ class HypercornFront:
         context: WorkerContext,
         settings: Settings,
         mark: bytes,
+        answerer: Answerer,
     ) -> None:
-        self._server: Callable[..., Awaitable[None]] = partial(_Server, app, config, context)
+        config.errorlog = _log  # Hypercorn's own handler would write what ours bounds
+        self._server: Callable[..., _Server] = partial(_Server, app, config, context)
         self._settings = settings
         self._mark = mark
-        self._streams: set[GuardedStream] = set()
+        self._answerer = answerer
+        self._served: set[Served] = set()
         self._stop_by: float | None = None
 
     def stop(self, deadline: float) -> None:
         """Close connections at rest, and let no other answer take longer than until the deadline."""
         self._stop_by = deadline
-        for stream in self._streams:
-            stream.stop(deadline)
+        for served in list(self._served):
+            served.stop(deadline)
 
     async def serve_stream(self, stream: trio.SocketStream, unread: bytes = b"", waited_seconds: float = 0.0) -> None:
         """Serve a plain stream to its end; `unread` has come already, and its rest has been waited for so long."""
-        await self._run(GuardedStream(stream, self._settings, self._mark, unread, waited_seconds))
+        guarded = GuardedStream(stream, self._settings, self._mark, unread, waited_seconds)
+        await self._run(guarded, partial(self._serve_by_hypercorn, guarded))
 
     async def serve_tls(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         """Serve a TLS stream to its end."""
-        await self._run(GuardedTlsStream(stream, self._settings, self._mark))
+        agreed = False
 
-    async def _run(self, stream: GuardedStream) -> None:
-        self._streams.add(stream)
-        if self._stop_by is not None:
-            stream.stop(self._stop_by)
+        async def shake_hands() -> None:
+            nonlocal agreed
+            with trio.move_on_after(self._settings.header_timeout_seconds), suppress(trio.BrokenResourceError):
+                await stream.do_handshake()
+                agreed = True
+
+        handshake = _Handshake(stream)
+        await self._run(handshake, shake_hands, closes=False)
+        if not agreed:
+            await handshake.abort()
+        elif stream.selected_alpn_protocol() == "h2":
+            session = Http2Session(stream, self._settings, self._answerer)
+            await self._run(session, session.run)
+        else:
+            guarded = GuardedTlsStream(stream, self._settings, self._mark)
+            await self._run(guarded, partial(self._serve_by_hypercorn, guarded))
+
+    async def _serve_by_hypercorn(self, stream: GuardedStream) -> None:
+        server = self._server(ConnectionState({}), stream)
         try:
-            with stream.lifetime:
-                await self._server(ConnectionState({}), stream)
+            await server.run()
+        finally:
+            # Server, protocol and stream refer to each other in circles, with the bodies that they hold.
+            vars(server).clear()
+
+    async def _run(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:
+        self._served.add(served)
+        if self._stop_by is not None:
+            served.stop(self._stop_by)
+        try:
+            with served.lifetime:
+                await serve()
         except* Exception:  # noqa: BLE001 - one connection's fault must not end the others
             _log.exception("A fault while serving a connection: it is closed, the others are not")
         finally:
-            self._streams.discard(stream)
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
-                await stream.abort()
+            self._served.discard(served)
+            if closes:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER_SECONDS):
+                    await served.abort()

@@ -17,6 +17,7 @@ from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 
+from reference_server.http.answers import Answerer
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.http.quart_app import create_app
@@ -105,7 +106,7 @@ async def serve_until(
     app = ASGIWrapper(create_app(api, clock, settler, mark))
     lifespan = Lifespan(app, config, {})
     context = WorkerContext(None)
-    front = HypercornFront(app, config, context, settings, mark.encode())
+    front = HypercornFront(app, config, context, settings, mark.encode(), Answerer(api, clock, settler))
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
