@@ -214,6 +214,7 @@ class Http2Connection:
             self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._streams[stream_id] = _Stream(stream_id, now)
+        stream.ended = whole
         if oversized or size_of(fields) > limits.HEAD_MAX_BYTES:
             self._stopping |= oversized
             self._answer(stream, self._answerer.refuse(431, self._client), now)
