@@ -24,7 +24,9 @@ LINGER_SECONDS = 2.0
 class Http2Session:
     """A connection that speaks HTTP/2, from the end of its handshake. `lifetime` bounds it from outside."""
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream], settings: Settings, answerer: Answerer) -> None:
+    def __init__(
+        self, stream: trio.SSLStream[trio.SocketStream], client: str, settings: Settings, answerer: Answerer
+    ) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._answerer = answerer
@@ -33,7 +35,6 @@ class Http2Session:
         self._changed = trio.Event()
         self._sent = trio.Event()
         self._gone = False
-        client = stream.transport_stream.socket.getpeername()[0]
         self._connection = Http2Connection(answerer, self._hold, client, settings, trio.current_time())
 
     @property

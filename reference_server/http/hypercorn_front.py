@@ -306,6 +306,13 @@ class HypercornFront:
 
     async def serve_tls(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         """Serve a TLS stream to its end."""
+        try:
+            await self._serve_tls(stream)
+        finally:
+            # It refers to itself by what it would shake hands with, and OpenSSL's part of it is large.
+            vars(stream).pop("_handshook", None)
+
+    async def _serve_tls(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
         agreed = False
 
         async def shake_hands() -> None:
@@ -316,10 +323,13 @@ class HypercornFront:
 
         handshake = _Handshake(stream)
         await self._run(handshake, shake_hands, closes=False)
-        if not agreed:
+        client = ""
+        with suppress(OSError):  # a client that has reset the connection has no address any more
+            client = stream.transport_stream.socket.getpeername()[0]
+        if not (agreed and client):
             await handshake.abort()
         elif stream.selected_alpn_protocol() == "h2":
-            session = Http2Session(stream, self._settings, self._answerer)
+            session = Http2Session(stream, client, self._settings, self._answerer)
             await self._run(session, session.run)
         else:
             guarded = GuardedTlsStream(stream, self._settings, self._mark)

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from reference_server.http.answers import Answerer
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
-from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import Reply, Request
 
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}
+"""What Quart is shown of a request, whatever it says: Werkzeug fails on hosts and paths that are none."""
 DIGITS_MAX = 19
 """Python reads no more than some thousand digits; so many are too long a body already."""
 ORIGINAL = "hatchfarm.scope"
@@ -63,25 +63,47 @@ def _is_too_long(header: tuple[bytes, bytes]) -> bool:
     return name == b"content-length" and value.isdigit() and (len(value) > DIGITS_MAX or int(value) > BODY_MAX_BYTES)
 
 
-def _plain(scope: Any) -> Any:
-    """Return a scope that Quart can route, whatever a client says of itself: the table judges all but method and path.
-
-    Werkzeug would fail on names of hosts that are none, and on paths that are none.
-    """
-    path = scope["path"] if scope["path"].startswith("/") else "/" + scope["path"]
-    return {**scope, "path": path, "query_string": b"", "headers": [(b"host", b"server")], ORIGINAL: scope}
+async def _with_body(answerer: Answerer, admitted: Admitted, *, guarded: bool) -> Reply:
+    """Answer a request that its head does not answer. `guarded` says that the guard has kept the body's deadline."""
+    if guarded:
+        request.body_timeout = None  # the body is whole: it is late only where this server is busy
+    try:
+        body = await request.get_data(cache=False, as_text=False)
+    except RequestEntityTooLarge:
+        return answerer.give_up(admitted, BODY_TOO_LARGE)
+    except RequestTimeout:
+        return answerer.give_up(admitted, INVALID_REQUEST)  # half of a request: only without the guard
+    return answerer.complete(admitted, body if isinstance(body, bytes) else body.encode())
 
 
 class _Application(QuartTrio):
-    """Quart behind a front that lets nothing odd through to it."""
+    """Quart without routes of its own: the table's are the only ones. It lets nothing odd through to Quart."""
 
     answerer: Answerer
+    mark: bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
             await self._answer_websocket(scope, receive, send)
         else:
-            await super().__call__(_plain(scope) if scope["type"] == "http" else scope, receive, send)
+            if scope["type"] == "http":
+                scope = {**scope, **PLAIN, ORIGINAL: scope}
+            await super().__call__(scope, receive, send)
+
+    def create_url_adapter(self, _request: Any) -> None:
+        """Route nothing."""
+
+    async def dispatch_request(self, _request_context: Any = None) -> Response:
+        """Answer the request at hand."""
+        answerer = self.answerer
+        head, refused = _read_head(dict(request.scope)[ORIGINAL], self.mark)
+        await answerer.room()
+        if refused:
+            return _response(await answerer.settled(answerer.refuse(refused, head.client)))
+        outcome = answerer.admit(head)
+        if isinstance(outcome, Admitted):
+            outcome = await _with_body(answerer, outcome, guarded=bool(self.mark))
+        return _response(await answerer.settled(outcome))
 
     async def _answer_websocket(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer as if it were asked without a change of protocol, which may be ignored (RFC 9110 §7.8)."""
@@ -113,51 +135,15 @@ def _run_beside(app: QuartTrio, settler: Settler) -> None:
     app.after_serving(settler.stop)
 
 
-async def _with_body(answerer: Answerer, admitted: Admitted, *, guarded: bool) -> Reply:
-    """Answer a request that its head does not answer. `guarded` says that the guard has kept the body's deadline."""
-    if guarded:
-        request.body_timeout = None  # the body is whole: it is late only where this server is busy
-    try:
-        body = await request.get_data(cache=False, as_text=False)
-    except RequestEntityTooLarge:
-        return answerer.give_up(admitted, BODY_TOO_LARGE)
-    except RequestTimeout:
-        return answerer.give_up(admitted, INVALID_REQUEST)  # half of a request: only without the guard
-    return answerer.complete(admitted, body if isinstance(body, bytes) else body.encode())
-
-
 def create_app(api: Api, clock: Clock, settler: Settler, mark: str = "") -> QuartTrio:
     """Make the application. `mark` is the header with which the framing guard hands over what it refuses.
 
     `settler` gives out the answers that the API holds back, and runs as long as the application does.
     """
     app = _Application(__name__, static_folder=None)
-    app.answerer = answerer = Answerer(api, clock, settler)
+    app.answerer = Answerer(api, clock, settler)
+    app.mark = mark.encode()
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = api.settings.body_timeout_seconds
     _run_beside(app, settler)
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
-
-    async def answer(**_ids: str) -> Response:
-        head, refused = _read_head(dict(request.scope)[ORIGINAL], mark.encode())
-        await answerer.room()
-        if refused:
-            return _response(await answerer.settled(answerer.refuse(refused, head.client)))
-        outcome = answerer.admit(head)
-        if isinstance(outcome, Admitted):
-            outcome = await _with_body(answerer, outcome, guarded=bool(mark))
-        return _response(await answerer.settled(outcome))
-
-    async def unrouted(_error: HTTPException) -> Response:
-        return await answer()
-
-    paths = {
-        prefix + operation.path.replace("{id}", "<id>")
-        for operation in OPERATIONS
-        for prefix in (("",) if operation.rooted else PREFIXES)
-    }
-    for path in sorted(paths):
-        app.add_url_rule(path, path, answer, methods=METHODS, provide_automatic_options=False)
-    app.register_error_handler(HTTPException, unrouted)
     return app

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket as stdlib_socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +125,16 @@ async def leave_without_reading(client: Http2Client) -> None:
         await client.begin([*GET, (b":path", b"/health")], ended=True)
 
 
+async def leave_abruptly(client: Http2Client) -> None:
+    reset = b"\1\0\0\0\0\0\0\0"
+    client.stream.transport_stream.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, reset)
+    await trio.aclose_forcefully(client.stream)
+
+
 @pytest.mark.parametrize(
     "attack",
     [
+        leave_abruptly,
         ask_for_a_path_beyond_ascii,
         connect_to_somewhere,
         send_a_body_after_its_answer,
