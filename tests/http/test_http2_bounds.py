@@ -217,6 +217,17 @@ def test_an_answer_that_is_read_a_little_is_late_all_the_same() -> None:
     assert not alive(connection)
 
 
+def test_an_answer_has_its_own_time_however_late_the_body_came() -> None:
+    connection = InMemory(make_api(**DEADLINES), settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    stream_id = connection.begin(POST, ended=False)
+    connection.wait(BODY - 1)
+    connection.data(stream_id, b"{}", ended=True)
+    connection.wait(BODY - 1)
+    assert alive(connection)
+    connection.wait(1)
+    assert not alive(connection)
+
+
 def test_an_answer_that_is_read_in_time_is_whole() -> None:
     """In pieces of every window, and the window may shrink meanwhile."""
     connection = InMemory(with_much_to_read(), settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
