@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from reference_server.adapters import bounded_log
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.state_files import StateFiles
@@ -183,7 +184,7 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    bounded_log.install(sys.stderr.write, SystemClock())
     entropy = SystemEntropy()
     try:
         api = make_api(environ, entropy)

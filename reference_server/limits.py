@@ -119,3 +119,38 @@ SHARED_COMPACTION_SECONDS = 10
 """How long no other snapshot is begun after one was: no two instances write the same, nor one in vain all the time."""
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""
+
+HTTP2_STREAMS_MAX = 100
+"""Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 calls the least that is of use."""
+HTTP2_FRAME_MAX_BYTES = 16_384
+"""The payload of a frame, as every HTTP/2 connection begins with; a longer one is refused before it is read."""
+HTTP2_HEADERS_MAX_BYTES = 4 * HEAD_MAX_BYTES
+"""Headers of one request, coded or not, past which the connection ends; from 64 KiB to here they are answered 431."""
+HTTP2_BODIES_MAX_BYTES = 4 * BODY_MAX_BYTES
+"""Bodies that wait on one HTTP/2 connection: four of the longest, or forty heartbeats' metrics a stream."""
+HTTP2_UNSENT_MAX_BYTES = BODY_MAX_BYTES
+"""Answers that wait on one HTTP/2 connection; past it further requests wait to be decided until these are read."""
+HTTP2_OUTPUT_MAX_BYTES = 64 * 1024
+"""Frames made ready to be sent: one write's worth. Past it nothing more is read until they are out."""
+HTTP2_RESETS_MAX = 100
+HTTP2_ANSWERS_A_RESET = 10
+"""Streams a client may reset on one connection: a hundred, and one more for ten answers. Rapid resets end there."""
+HTTP2_IDLE_FRAMES_MAX = 1_000
+HTTP2_IDLE_FRAMES_AN_ANSWER = 64
+"""Frames that bring nothing (PING, SETTINGS, window updates, crumbs of bodies): a thousand, and 64 more an answer,
+twice what a client needs to read the longest one."""
+HTTP2_CRUMB_BYTES = 64
+"""A piece of a body below this brings nothing: it costs as much as a piece of 16 KiB."""
+HTTP2_ENCODER_TABLE_MAX_BYTES = 4_096
+"""What a client may have us remember of our answers' headers: the default. It is searched through for each answer."""
+HTTP2_CLOSED_STREAMS_MAX = 1_000
+"""Streams whose end is remembered, to tell a late frame from a wrong one."""
+HTTP2_FRAMES_AT_ONCE = 32
+"""Frames of one connection before the others have their turn: about 5 ms of work."""
+
+LOG_LINES_PER_SECOND = 5
+"""Lines that one place in the code may log a second: whoever provokes it floods nothing, and drowns no other's line."""
+LOG_LINE_MAX_CHARACTERS = 500
+"""A line of the log; the rest of a longer one is cut."""
+LOG_TRACE_MAX_CHARACTERS = 4_000
+"""The traceback of a fault of ours, from its end, where the fault is."""

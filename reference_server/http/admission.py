@@ -9,7 +9,14 @@ once, as a machine does, is hardly ever among them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONNECTION: ContextVar[Callable[[], None] | None] = ContextVar("CONNECTION", default=None)
+"""What notes that somebody has proven who they are on the connection whose request is being answered."""
 
 
 class Guest(Protocol):

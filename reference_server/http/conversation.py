@@ -6,28 +6,17 @@ is read past, not kept; so nobody without a credential can leave an owner's body
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_server.http.answers import internal_error
+from reference_server.http.answers import REFUSALS
 from reference_server.http.framing import Refusal, RequestReader, Waiting
 from reference_server.http.heads import Head
-from reference_server.operations.callers import Principal
-from reference_server.operations.outcomes import BODY_TOO_LARGE, HEADERS_TOO_LARGE, Admitted
-from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.operations.outcomes import Admitted
 from reference_server.wire.values import Request
 
 if TYPE_CHECKING:
-    from reference_server.operations.api import Api
-    from reference_server.ports import Clock
+    from reference_server.http.answers import Answerer
     from reference_server.wire.values import Reply
-
-
-REFUSALS = {
-    HTTPStatus.BAD_REQUEST: INVALID_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BODY_TOO_LARGE,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: HEADERS_TOO_LARGE,
-}
 
 
 class Answer(NamedTuple):
@@ -42,11 +31,10 @@ class Answer(NamedTuple):
 class Conversation:
     """Requests of one connection, in order, and their answers. `client` is its address, `scheme` what it speaks."""
 
-    __slots__ = ("_admitted", "_answered", "_api", "_client", "_clock", "_continue_due", "_requests", "_scheme")
+    __slots__ = ("_admitted", "_answered", "_answerer", "_client", "_continue_due", "_requests", "_scheme")
 
-    def __init__(self, api: Api, clock: Clock, client: str, scheme: str) -> None:
-        self._api = api
-        self._clock = clock
+    def __init__(self, answerer: Answerer, client: str, scheme: str) -> None:
+        self._answerer = answerer
         self._client = client
         self._scheme = scheme
         self._requests = RequestReader()
@@ -98,7 +86,7 @@ class Conversation:
 
     def _begin(self, head: Head) -> Answer | None:
         request = self._request(head)
-        outcome = self._admit(request)
+        outcome = self._answerer.admit(request)
         if isinstance(outcome, Admitted):
             self._admitted = outcome
             self._continue_due = head.expects_continue
@@ -112,24 +100,14 @@ class Conversation:
             self._requests.discard_body()
         return Answer(outcome, request.method == "HEAD", closes, proves=False)
 
-    def _admit(self, request: Request) -> Reply | Admitted:
-        try:
-            return self._api.admit(request, self._clock.now())
-        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-            return self._api.fail(internal_error(f"{request.method} {request.path}"))
-
     def _complete(self, body: bytes) -> Answer | None:
         admitted, self._admitted = self._admitted, None
         self._continue_due = self._answered = False
         if admitted is None:
             return None
-        request = admitted.request
-        try:
-            reply = self._api.complete(admitted, body, self._clock.now())
-        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-            reply = self._api.fail(internal_error(f"{request.method} {request.path}"))
-        proves = admitted.operation.principal is not Principal.ANYONE
-        return Answer(reply, request.method == "HEAD", self._requests.ended, proves)
+        bodiless = admitted.request.method == "HEAD"
+        reply = self._answerer.complete(admitted, body)
+        return Answer(reply, bodiless, self._requests.ended, admitted.proves)
 
     def _refuse(self, refusal: Refusal) -> Answer | None:
         if self._answered:
@@ -139,14 +117,14 @@ class Conversation:
         bodiless = False
         if admitted is not None:  # it was counted with its head
             bodiless = admitted.request.method == "HEAD"
-            reply = self._api.fail(reply)
+            reply = self._answerer.give_up(admitted, reply)
         elif refusal.head is not None:
             request = self._request(refusal.head, too_large=True)
             bodiless = request.method == "HEAD"
-            outcome = self._admit(request)
-            reply = self._api.fail(reply) if isinstance(outcome, Admitted) else outcome
+            outcome = self._answerer.admit(request)
+            reply = self._answerer.give_up(outcome, reply) if isinstance(outcome, Admitted) else outcome
         else:
-            reply = self._api.refuse(reply, self._client, self._clock.now())
+            reply = self._answerer.refuse(refusal.status, self._client)
         return Answer(reply, bodiless, closes=True, proves=False)
 
     def _request(self, head: Head, *, too_large: bool = False) -> Request:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.http.accepting import accept
-from reference_server.http.answers import internal_error
+from reference_server.http.answers import Answerer, internal_error
 from reference_server.http.conversation import Conversation
 from reference_server.http.framing import Waiting
 from reference_server.http.lane_clients import Answers, Connection
@@ -35,6 +35,7 @@ from reference_server.limits import (
     LINGER_MAX_BYTES,
 )
 from reference_server.operations.outcomes import Held
+from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
-LIMITED, REDIRECTED = int(HTTPStatus.TOO_MANY_REQUESTS), int(HTTPStatus.MULTIPLE_CHOICES)
+LIMITED = int(HTTPStatus.TOO_MANY_REQUESTS)
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -58,6 +59,7 @@ class ExpressLane:
 
     def __init__(self, api: Api, clock: Clock, settings: Settings, admission: Admission, settler: Settler) -> None:
         self._api = api
+        self._answerer = Answerer(api, clock, settler)
         self._settler = settler
         self._clock = clock
         self._admission = admission
@@ -175,7 +177,7 @@ class ExpressLane:
             self._deliver(connection, answers)
             return 1
         if connection.conversation is None:
-            connection.conversation = Conversation(self._api, self._clock, connection.client, "http")
+            connection.conversation = Conversation(self._answerer, connection.client, "http")
         connection.conversation.receive(data[start:] if start else data)
         self._converse(connection, answers)
         return LANE_CONVERSATION_COST
@@ -258,7 +260,7 @@ class ExpressLane:
     def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
         """Note what an answer tells of who got it."""
         connection.limited = reply.status == LIMITED
-        if proves and not connection.proven and reply.status < REDIRECTED:
+        if proves and not connection.proven and succeeded(reply):
             self._admission.prove(connection)
 
     def _deliver(self, connection: Connection, answers: Answers) -> None:

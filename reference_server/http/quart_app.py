@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
-from reference_server.http.answers import internal_error
+from reference_server.http.admission import CONNECTION
+from reference_server.http.answers import Answerer
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.operations.table import OPERATIONS, PREFIXES
-from reference_server.wire.replies import INVALID_REQUEST, failure
-from reference_server.wire.values import Reply, Request
+from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
+from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.wire.values import Reply, Request, succeeded
 
 if TYPE_CHECKING:
     from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
 
-HEADERS_TOO_LARGE = failure(431, "request headers too large")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}
+"""What Quart is shown of a request, whatever it says: Werkzeug fails on hosts and paths that are none."""
+DIGITS_MAX = 19
+"""Python reads no more than some thousand digits; so many are too long a body already."""
+ORIGINAL = "hatchfarm.scope"
+"""Where the application finds the scope that the server gave."""
 
 
 def _response(reply: Reply) -> Response:
@@ -32,41 +37,100 @@ def _response(reply: Reply) -> Response:
     return response
 
 
-async def _read_request(mark: str) -> tuple[Request, int]:
-    """Translate Quart's request; the second value is the status the framing guard refuses it with, 0 for none."""
-    scope = request.scope
+def _read_head(scope: Any, mark: bytes) -> tuple[Request, int]:
+    """Translate a scope; the second value is the status the framing guard refuses it with, 0 for none."""
     headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
     refused = 0
     if headers and mark:
-        refused = next((int(value) for name, value in headers if name == mark), 0)
+        refused = next((int(value) for name, value in scope["headers"] if name == mark), 0)
         if refused:
-            headers = tuple(header for header in headers if header[0] != mark)
-    too_large = refused == RequestEntityTooLarge.code
-    body: str | bytes = b""
-    if not refused:
-        if mark and scope["http_version"] != "2":
-            # The guard has kept the deadline, and the body is whole: it is late only where this server is busy.
-            request.body_timeout = None
-        try:
-            body = await request.get_data(cache=False, as_text=False)
-        except RequestEntityTooLarge:
-            too_large = True
-        except RequestTimeout:
-            refused = INVALID_REQUEST.status  # half of a request: only without the guard, or over HTTP/2
+            headers = tuple(header for header in headers if header[0] != mark.decode())
     client = scope.get("client") or ("", 0)
-    return (
-        Request(
-            method=request.method,
-            path=scope["raw_path"].decode("ascii", "replace"),
-            query=scope["query_string"].decode("ascii", "replace"),
-            headers=headers,
-            body=bytes(body) if isinstance(body, bytes) else body.encode(),
-            client=client[0],
-            scheme=scope["scheme"],
-            body_too_large=too_large,
-        ),
-        0 if too_large else refused,
+    head = Request(
+        method=scope.get("method", "GET"),
+        path=scope["raw_path"].decode("ascii", "replace"),
+        query=scope["query_string"].decode("ascii", "replace"),
+        headers=headers,
+        client=client[0],
+        scheme={"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"]),
+        body_too_large=refused == RequestEntityTooLarge.code or any(map(_is_too_long, scope["headers"])),
     )
+    return head, 0 if head.body_too_large else refused
+
+
+def _is_too_long(header: tuple[bytes, bytes]) -> bool:
+    """Return whether a header declares a body past the limit. The guard, where there is one, has seen to that."""
+    name, value = header
+    return name == b"content-length" and value.isdigit() and (len(value) > DIGITS_MAX or int(value) > BODY_MAX_BYTES)
+
+
+async def _with_body(answerer: Answerer, admitted: Admitted, *, guarded: bool) -> Reply:
+    """Answer a request that its head does not answer. `guarded` says that the guard has kept the body's deadline."""
+    if guarded:
+        request.body_timeout = None  # the body is whole: it is late only where this server is busy
+    try:
+        body = await request.get_data(cache=False, as_text=False)
+    except RequestEntityTooLarge:
+        return answerer.give_up(admitted, BODY_TOO_LARGE)
+    except RequestTimeout:
+        return answerer.give_up(admitted, INVALID_REQUEST)  # half of a request: only without the guard
+    return answerer.complete(admitted, body if isinstance(body, bytes) else body.encode())
+
+
+class _Application(QuartTrio):
+    """Quart without routes of its own: the table's are the only ones. It lets nothing odd through to Quart."""
+
+    answerer: Answerer
+    mark: bytes
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self._answer_websocket(scope, receive, send)
+        else:
+            if scope["type"] == "http":
+                scope = {**scope, **PLAIN, ORIGINAL: scope}
+            await super().__call__(scope, receive, send)
+
+    def create_url_adapter(self, _request: Any) -> None:
+        """Route nothing."""
+
+    async def dispatch_request(self, _request_context: Any = None) -> Response:
+        """Answer the request at hand."""
+        answerer = self.answerer
+        head, refused = _read_head(dict(request.scope)[ORIGINAL], self.mark)
+        await answerer.room()
+        if refused:
+            return _response(await answerer.settled(answerer.refuse(refused, head.client)))
+        outcome = answerer.admit(head)
+        if isinstance(outcome, Admitted):
+            proves = outcome.proves
+            reply = await answerer.settled(await _with_body(answerer, outcome, guarded=bool(self.mark)))
+            recognise = CONNECTION.get()
+            if proves and recognise is not None and succeeded(reply):
+                recognise()
+            return _response(reply)
+        return _response(await answerer.settled(outcome))
+
+    async def _answer_websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer as if it were asked without a change of protocol, which may be ignored (RFC 9110 §7.8)."""
+        await receive()
+        await self.answerer.room()
+        outcome = self.answerer.admit(_read_head(scope, b"")[0])
+        if isinstance(outcome, Admitted):
+            outcome = self.answerer.complete(outcome, b"")
+        reply = await self.answerer.settled(outcome)
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close"})
+            return
+        headers = [*reply.headers, ("content-length", str(len(reply.body)))]
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        await send({"type": "websocket.http.response.start", "status": reply.status, "headers": encoded})
+        await send({"type": "websocket.http.response.body", "body": reply.body})
+
+    async def handle_exception(self, error: Exception) -> Response:
+        """Answer for a fault of Quart or of ours around it."""
+        del error  # it is being handled
+        return _response(self.answerer.fail("a request"))
 
 
 def _run_beside(app: QuartTrio, settler: Settler) -> None:
@@ -82,36 +146,10 @@ def create_app(api: Api, clock: Clock, settler: Settler, mark: str = "") -> Quar
 
     `settler` gives out the answers that the API holds back, and runs as long as the application does.
     """
-    app = QuartTrio(__name__, static_folder=None)
+    app = _Application(__name__, static_folder=None)
+    app.answerer = Answerer(api, clock, settler)
+    app.mark = mark.encode()
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
     app.config["BODY_TIMEOUT"] = api.settings.body_timeout_seconds
     _run_beside(app, settler)
-    app.url_map.strict_slashes = False
-    app.url_map.merge_slashes = False
-
-    async def answer(**_ids: str) -> Response:
-        value, refused = await _read_request(mark)
-        try:
-            await settler.room()
-            if refused:
-                refusal = HEADERS_TOO_LARGE if refused == HEADERS_TOO_LARGE.status else INVALID_REQUEST
-                reply = api.refuse(refusal, value.client, clock.now())
-            else:
-                reply = api.handle(value, clock.now())
-            reply = await settler.settled(reply)
-        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-            reply = api.fail(internal_error(f"{value.method} {value.path}"))
-        return _response(reply)
-
-    async def unrouted(_error: HTTPException) -> Response:
-        return await answer()
-
-    paths = {
-        prefix + operation.path.replace("{id}", "<id>")
-        for operation in OPERATIONS
-        for prefix in (("",) if operation.rooted else PREFIXES)
-    }
-    for path in sorted(paths):
-        app.add_url_rule(path, path, answer, methods=METHODS, provide_automatic_options=False)
-    app.register_error_handler(HTTPException, unrouted)
     return app

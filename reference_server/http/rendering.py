@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ class Renderer:
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-        self._date_second = -1
-        self._date = b""
         self.closing = False
 
     def plain(self, reply: Reply, now: Instant) -> bytes:
@@ -35,7 +34,7 @@ class Renderer:
             more,
             len(body),
             b"connection: close\r\n" if self.closing else b"",
-            self._date_of(now),
+            http_date(now.wall_ns // SECOND_NS),
             body,
         )
 
@@ -45,16 +44,15 @@ class Renderer:
             reply.status,
             _lines(reply.headers, closes=closes or self.closing),
             len(reply.body),
-            self._date_of(now),
+            http_date(now.wall_ns // SECOND_NS),
             b"" if bodiless else reply.body,
         )
 
-    def _date_of(self, now: Instant) -> bytes:
-        second = now.wall_ns // SECOND_NS
-        if second != self._date_second:
-            self._date_second = second
-            self._date = formatdate(second, usegmt=True).encode()
-        return self._date
+
+@lru_cache(maxsize=1)
+def http_date(second: int) -> bytes:
+    """Return a Unix time in whole seconds as `Date` has it."""
+    return formatdate(second, usegmt=True).encode()
 
 
 def _lines(headers: tuple[tuple[str, str], ...], *, closes: bool) -> bytes:

@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from reference_server.http.accepting import accept
 from reference_server.http.admission import Admission
+from reference_server.http.answers import Answerer
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.http.quart_app import create_app
@@ -109,7 +110,8 @@ async def serve_until(
     lifespan = Lifespan(app, config, {})
     context = WorkerContext(None)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
-    front = HypercornFront(app, config, context, settings, mark.encode(), admission)
+    answerer = Answerer(api, clock, settler)
+    front = HypercornFront(app, config, context, settings, mark.encode(), admission, answerer)
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()

@@ -216,6 +216,12 @@ class Api:
         """
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
+    def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
+        """Answer a request that was admitted, and whose body is too long or never whole. May be `Held`."""
+        if self.limiter is not None:
+            return hold(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
+        return self._finish(reply, admitted.headers)
+
     def fail(self, reply: Reply) -> Reply:
         """Dress an answer to a request that was counted already, and then met a fault of ours."""
         return self._finish(reply, {})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
+from reference_server.operations.callers import Principal
 from reference_server.wire.replies import INVALID_REQUEST, failure
 from reference_server.wire.values import Instant, Reply, Request
 
@@ -45,6 +46,11 @@ class Admitted(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
     headers: dict[str, str]
     owner_id: str
+
+    @property
+    def proves(self) -> bool:
+        """Return whether a success tells who the client is."""
+        return self.operation.principal is not Principal.ANYONE
 
 
 class Held(Reply, frozen=True):

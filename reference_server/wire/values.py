@@ -42,3 +42,8 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     headers: Headers = ()
+
+
+def succeeded(reply: Reply) -> bool:
+    """Return whether a reply gives what was asked for."""
+    return reply.status < 300  # noqa: PLR2004 - RFC 9110 §15

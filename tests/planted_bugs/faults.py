@@ -192,7 +192,7 @@ LIMIT_FAULTS = (
           (API, "Api.admit", "client = client_key(head.client)",
            'client = client_key(headers.get("x-forwarded-for", head.client))')),
     fault("one bucket a connection", "limits", "limits attacks answers", "limit",
-          ("http.quart_app", "_read_request", "client=client[0],", 'client=f"{client[0]}#{client[1]}",'),
+          ("http.quart_app", "_read_head", "client=client[0],", 'client=f"{client[0]}#{client[1]}",'),
           ("http.express_lane", "ExpressLane._accept", "Connection(socket, address[0],",
            'Connection(socket, f"{address[0]}#{address[1]}",')),
     fault("twice the burst around a window's edge", "limits", "limits attacks answers", "limit",

@@ -1,0 +1,220 @@
+"""The stream that Hypercorn reads from: whole, plain requests only, each part of them within its deadline."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.settings import Settings
+
+READ_BYTES = 65_536
+
+
+def tell_nobody() -> None:
+    """Nobody counts what waits."""
+
+
+class GuardedStream(trio.abc.Stream):
+    """A socket stream whose reads give whole, plain requests only, each part of them within its deadline.
+
+    `unread` is what came before, and `waited_seconds` how long its rest has been waited for. `lifetime` is what bounds
+    the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"", waited_seconds: float = 0.0
+    ) -> None:
+        self.lifetime = trio.CancelScope()
+        self._stream = stream
+        self._guard = FramingGuard(mark)
+        self._unread = unread
+        self._waited_seconds = waited_seconds
+        self._timeouts = {
+            Waiting.REQUEST: settings.idle_timeout_seconds,
+            Waiting.HEAD: settings.header_timeout_seconds,
+            Waiting.BODY: settings.body_timeout_seconds,
+        }
+        self._send_timeout_seconds = settings.body_timeout_seconds
+        self._send_by = math.inf
+        self._since = trio.current_time()
+        self._answered = 0
+        self._handed_bytes = self._sending_bytes = 0
+        self._progress = trio.Event()
+        self._sent_all = False
+        self._stopping = False
+        self._receiving = trio.CancelScope()
+        self._sending = trio.CancelScope()
+        self.account: Callable[[], None] = tell_nobody
+        """Called whenever `waiting_bytes` may have changed."""
+
+    @property
+    def socket(self) -> Any:
+        """Let Hypercorn ask for the addresses."""
+        return self._stream.socket  # type: ignore[attr-defined]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return how many bytes wait in it: requests that are not whole or not answered, and an answer being sent."""
+        handed_bytes = self._handed_bytes if self._owing else 0
+        return len(self._unread) + self._guard.waiting_bytes + handed_bytes + self._sending_bytes
+
+    @property
+    def _owing(self) -> bool:
+        return self._answered < self._guard.released
+
+    @property
+    def _expecting(self) -> bool:
+        return not (self._sent_all or (self._stopping and self._guard.waiting is Waiting.REQUEST))
+
+    def stop(self, deadline: float) -> None:
+        """Wait for no further request, and send nothing past the deadline, from which Hypercorn shields its sending."""
+        self._stopping = True
+        self._send_by = deadline
+        self._sending.deadline = min(self._sending.deadline, deadline)
+        if not self._expecting:
+            self._receiving.deadline = trio.current_time()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Give the next complete requests, or nothing once the client is gone, late or refused.
+
+        Each time the answers due go first: a body held back is asked for in its turn, no request waits in Hypercorn
+        when the server stops, and a client that has stopped sending still gets what Hypercorn would drop.
+        """
+        del max_bytes  # requests come out whole
+        guard = self._guard
+        while not guard.ended:
+            data, self._unread = self._unread, b""
+            waited_seconds, self._waited_seconds = self._waited_seconds, 0.0
+            if not data:
+                await self._until_answered()
+                if guard.continue_due and self._expecting:
+                    guard.continue_due = False
+                    await self._send_in_time(b"HTTP/1.1 100 Continue\r\n\r\n")
+                data = await self._receive_in_time()
+                if not data:
+                    break
+            before = guard.waiting
+            ready = guard.receive(data)
+            self._handed_bytes = len(ready)
+            self.account()
+            if guard.waiting is not before or ready:
+                self._since = trio.current_time()
+                if guard.waiting is Waiting.HEAD and not ready:
+                    self._since -= waited_seconds
+            if ready:
+                return ready
+        await self._until_answered()
+        parting = self._stopping and trio.current_time() - self._since < LINGER_SECONDS
+        if parting and not self._sent_all:
+            with suppress(trio.BrokenResourceError):
+                await self.send_eof()
+        if guard.refused or ((guard.ended or parting) and isinstance(self._stream, trio.SocketStream)):
+            await self._linger()
+        await self.aclose()
+        return b""
+
+    async def _until_answered(self) -> None:
+        with trio.move_on_after(self._send_timeout_seconds):
+            while self._owing and not self._sent_all:
+                await self._progress.wait()
+
+    async def _linger(self) -> None:
+        """Read on for a moment: closing on unread bytes would take the last answer from the client."""
+        dropped = 0
+        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
+            while dropped < LINGER_MAX_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
+                dropped += len(data)
+
+    async def _receive_in_time(self) -> bytes:
+        while self._expecting:
+            since = self._since
+            with trio.move_on_at(since + self._timeouts[self._guard.waiting]) as self._receiving:
+                try:
+                    return bytes(await self._stream.receive_some(READ_BYTES))
+                except trio.BrokenResourceError:
+                    break
+            if since == self._since:
+                break
+        return b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a part of an answer, empty at its end; a client that does not read it in time is cut off."""
+        await self._send_in_time(data)
+        self._answered += not data
+        self.account()
+        self._report_progress()
+
+    async def _send_in_time(self, data: bytes | bytearray | memoryview) -> None:
+        sent = False
+        self._sending_bytes = len(data)
+        self.account()
+        try:
+            with trio.move_on_at(min(trio.current_time() + self._send_timeout_seconds, self._send_by)) as self._sending:
+                await self._stream.send_all(data)
+                sent = True
+            if not sent:
+                raise trio.BrokenResourceError("the client does not read its answer")
+        finally:
+            self._since = trio.current_time()
+            self._sending_bytes = 0
+            self.account()
+            if not sent:
+                # Part of it may be out, so nothing can follow; and Hypercorn would wait for ever to answer the rest.
+                self._sent_all = True
+                self._report_progress()
+                self.lifetime.cancel()
+
+    def _report_progress(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Pass through."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """End the answers, as Hypercorn does before it closes; TLS has no such half-close."""
+        await self.aclose()
+        if isinstance(self._stream, trio.SocketStream):
+            with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
+                await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""
+        now = trio.current_time()
+        self._sent_all = True
+        self._report_progress()
+        self._receiving.deadline = now
+        self.lifetime.deadline = min(self.lifetime.deadline, now + LINGER_SECONDS)
+
+    async def abort(self) -> None:
+        """Close the socket at once."""
+        await trio.aclose_forcefully(self._stream)
+
+
+class GuardedTlsStream(GuardedStream):
+    """The same inside TLS."""
+
+    _tls: trio.SSLStream[trio.SocketStream]
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream], settings: Settings, mark: bytes) -> None:
+        super().__init__(stream, settings, mark)
+        self._tls = stream
+        self.transport_stream = stream.transport_stream
+
+    async def do_handshake(self) -> None:
+        """Pass through."""
+        await self._tls.do_handshake()
+
+    def selected_alpn_protocol(self) -> str:
+        """Name the only protocol that is served through this stream."""
+        return "http/1.1"
