@@ -71,7 +71,7 @@ STRAIN_BODIES_MAX = 300
 """Bodies of 1 MiB that one attempt leaves unfinished: several times what a server may hold of them."""
 STRAIN_LEAVING_MAX = 300
 """Clients that leave such a body behind: enough to show in a server's memory if it kept what they had sent."""
-STRAIN_CONNECTIONS_MAX = 1_500
+STRAIN_CONNECTIONS_MAX = 1_200
 """Silent connections of one address: more than the usual soft limit on open files, 1,024."""
 STRAIN_HEADS_MAX = 200
 """Heads of 64 KiB that one attempt leaves unfinished: 13 MB, and with the whole ones some 60 MB sent."""

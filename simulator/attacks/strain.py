@@ -134,6 +134,11 @@ def refusing(*statuses: int, because: str) -> Expect:
     return Expect(Answer.REFUSED, (0, *statuses), "", because)
 
 
+def asking(message: bytes, expect: Expect, client: int, operation: Operation = Operation.OTHER) -> Wire:
+    """Make a connection with whole requests, which waits for an answer as long as any may take."""
+    return Wire(((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=client, operation=operation)
+
+
 def heartbeat_path(stage: Stage) -> str:
     """Make up the path of a worker that never was."""
     return f"/api/v1/workers/wrk_{random_hex(stage.rng, 16)}/heartbeat"
@@ -167,8 +172,7 @@ class Slashes(Strain):
             for method in ("GET", "POST"):
                 message = http_message(method, path, stage.host, {"Connection": "close"})
                 what = expect if "?" not in path else query if method == "GET" else expect
-                parts = ((message, 0.0),)
-                wires.append(Wire(parts, what, patience_seconds=PATIENCE_SECONDS, client=HOSTILE + number))
+                wires.append(asking(message, what, HOSTILE + number))
         return wires
 
 
@@ -250,7 +254,7 @@ class Headers(Strain):
         refused = refusing(400, 431, because="more than 64 KiB of headers")
         count = self.connections // 5
         return [
-            Wire(((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=HOSTILE + 1 + number)
+            asking(message, expect, HOSTILE + 1 + number)
             for message, expect in ((within, served), (past, refused))
             for number in range(count)
         ]

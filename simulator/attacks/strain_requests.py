@@ -8,19 +8,19 @@ from simulator.attacks.acting import audit_page
 from simulator.attacks.honest import OK
 from simulator.attacks.parties import OwnerAttack, settle_party
 from simulator.attacks.routes import HEARTBEAT, send
-from simulator.attacks.script import Expect, Say, Wire, heartbeat_gets
-from simulator.attacks.strain import HOSTILE, PATIENCE_SECONDS, SECOND_NS, Strain, heartbeat_path, refusing
+from simulator.attacks.script import Expect, Say, heartbeat_gets
+from simulator.attacks.strain import HOSTILE, SECOND_NS, Strain, asking, heartbeat_path, refusing
 from simulator.fleet.requests import http_message, owner_headers
 from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
-    from simulator.attacks.script import Outcome, Script, Stage, WireOutcome
+    from simulator.attacks.script import Outcome, Script, Stage, Wire, WireOutcome
 
 TOO_MANY = 429
-FLOOD_REQUESTS = 250
-"""On each connection of a flood: 16,000 in all, a second's work or two of a server that refuses cheaply."""
+FLOOD_REQUESTS = 500
+"""On each connection of a flood: 32,000 in all, a second's work or two of a server that refuses cheaply."""
 FLOOD_CONNECTIONS = 64
 """As many as load tools open: an answer to an honest client has to come between the refusals of all of them."""
 QUOTED_PAIRS = 20_000
@@ -59,9 +59,7 @@ class Flood(Strain):
         for method, path, body, expect, operation in kinds:
             message = http_message(method, path, stage.host, {}, body) * (FLOOD_REQUESTS - 1)
             message += http_message(method, path, stage.host, close, body)
-            wire = Wire(
-                ((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=HOSTILE, operation=operation
-            )  # fmt: skip
+            wire = asking(message, expect, HOSTILE, operation)
             wires += [wire] * (FLOOD_CONNECTIONS // len(kinds))
         return wires
 
@@ -109,20 +107,11 @@ class Backtracking(Strain):
         ]
         expect = refusing(400, 413, 414, 431, because="it is no JSON, or no number")
         wires = [
-            Wire(
-                ((http_message(method, f"/api/v1{path}", stage.host, headers, body), 0.0),),
-                expect,
-                patience_seconds=PATIENCE_SECONDS,
-                client=HOSTILE + number,
-            )
+            asking(http_message(method, f"/api/v1{path}", stage.host, headers, body), expect, HOSTILE + number)
             for number, (method, path, body) in enumerate(requests)
         ]
         beat = http_message("POST", heartbeat_path(stage), stage.host, {"Connection": "close"}, text)
-        parts, client = ((beat, 0.0),), HOSTILE + len(requests)
-        wires.append(
-            Wire(parts, expect, patience_seconds=PATIENCE_SECONDS, client=client, operation=Operation.HEARTBEAT)
-        )
-        return wires
+        return [*wires, asking(beat, expect, HOSTILE + len(requests), Operation.HEARTBEAT)]
 
 
 class AuditTurn(OwnerAttack):
