@@ -3,6 +3,8 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
 RUN := $(ENVIRONMENT)/bin
+# What is sampled otherwise takes a test an hour at most (tests/conftest.py); its process has to live longer than that.
+SOAKING := --override-ini faulthandler_timeout=4000
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak check bench lock format clean
@@ -25,11 +27,11 @@ test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills and damaged files, instances that share a Redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http/test_http_leaving.py
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http/test_http_leaving.py
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.scenario.thresholds import Threshold, parse_threshold
+from simulator.scenario.thresholds import MEGABYTE, MEMORY, Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECOND_NS = 1_000_000_000
+MEGABYTE_BYTES = 1_000_000
 
 
 class Series(msgspec.Struct, frozen=True):
-    """What one metric measured: `values` in seconds for times; `count` of `total` for events."""
+    """What one metric measured: `values` in seconds for times, megabytes for memory; `count` of `total` for events."""
 
     values: NDArray[np.float64] | None = None
     count: float = 0
     total: float = 0
 
 
-def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -> dict[str, Series]:
+def measure(
+    history: History, verdicts: Sequence[Verdict], connected_max: int, memory_max_bytes: int | None = None
+) -> dict[str, Series]:
     """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait."""
     rows = history.rows()
     heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
@@ -57,6 +60,8 @@ def measure(history: History, verdicts: Sequence[Verdict], connected_max: int) -
         "generator.dropped_starts": Series(count=dropped, total=len(heartbeats) + dropped),
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
+    if memory_max_bytes is not None:
+        series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
     for metric, figure in (
         ("attacks.accepted", answers.get("attacks_accepted")),
         ("attacks.sent", answers.get("attacks")),
@@ -125,6 +130,8 @@ def _value(threshold: Threshold, series: Series) -> float | None:
 def _shown(threshold: Threshold, value: float, series: Series) -> str:
     if threshold.metric.endswith("_time"):
         return f"{value * 1000:.3f} ms"
+    if threshold.metric == MEMORY:
+        return f"{value:.1f} {MEGABYTE}"
     if threshold.aggregate == "rate":
         return f"{value:.5g} ({series.count:.15g} of {series.total:.15g})"
     return f"{value:.15g}"

@@ -69,6 +69,18 @@ SLOW_CONNECTIONS_MAX = 500
 """Connections that one attempt of a slow attack holds: what exhausts a server with a thread or a place for each."""
 SLOW_READERS_MAX = 32
 """Clients that do not read: each costs a server several large answers, so that more would be load, not attack."""
+STRAIN_BODIES_MAX = 300
+"""Bodies of 1 MiB that one attempt leaves unfinished: several times what a server may hold of them."""
+STRAIN_LEAVING_MAX = 300
+"""Clients that leave such a body behind: enough to show in a server's memory if it kept what they had sent."""
+STRAIN_CONNECTIONS_MAX = 1_200
+"""Silent connections of one address: more than the usual soft limit on open files, 1,024."""
+STRAIN_HEADS_MAX = 200
+"""Heads of 64 KiB that one attempt leaves unfinished: 13 MB, and with the whole ones some 60 MB sent."""
+STRAIN_READERS_MAX = 32
+"""Clients that ask for megabytes of answers and do not read: as many as of large answers (`SLOW_READERS_MAX`)."""
+RESET_STREAMS_MAX = 5_000
+"""Streams that are opened and reset on one connection: far more than a client that changes its mind."""
 PEERS_MAX = 64
 """Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
 STAGED_MAX_CONCURRENT = 4

@@ -322,7 +322,12 @@ async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: t
 
 
 async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
-    while server.exit_code is None:  # noqa: ASYNC110 - another process sets no event
+    """Note how much memory a server takes, until it dies, which ends the run."""
+    progress = outcome.progress
+    while server.exit_code is None:
+        peak_bytes = server.memory_peak_bytes
+        if peak_bytes is not None:
+            progress.memory_max_bytes = max(progress.memory_max_bytes or 0, peak_bytes)
         await trio.sleep(POLL_SECONDS)
     said = server.errors.decode("utf-8", "replace").strip().splitlines()
     last = f"; its last words: {said[-1]}" if said else ""
@@ -349,6 +354,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),
         elapsed_ns=outcome.progress.elapsed_ns,
         connected_max=outcome.progress.connected_max,
+        memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
         options=() if request.conduct is None else request.conduct.options,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.checkers.facts import ClockFacts, Facts
 from simulator.fleet.clocks import TOLERANCE_NS
+from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
     from simulator.fleet.clocks import ClockBounds
@@ -53,6 +54,8 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[s
     if unseen:
         shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
         warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
+    if MEMORY in scenario.thresholds:
+        warnings.append(f"{MEMORY} is not judged: only of a server that the run starts itself can it be seen")
     return warnings
 
 

@@ -12,6 +12,7 @@ from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, wor
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
 from simulator.report.verdict_file import RunVerdict
+from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
     from simulator.bundle.record import RunRecord
@@ -25,7 +26,10 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
-    thresholds = judge_thresholds(record.thresholds, measure(history, checkers, record.connected_max))
+    # Of a server that somebody else has started nobody here sees the memory.
+    wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
+    measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
+    thresholds = judge_thresholds(wanted, measured)
     if record.interrupted:
         # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
         thresholds = [_undecided(one) for one in thresholds]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
 ERROR_BYTES_KEPT = 8192
+KIB = 1024
+PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
+"""The high-water mark of the resident set, as Linux tells it (proc(5)); a process that has ended has none."""
 START_TRIES = 3
 """How often a server is started again on its port, which somebody else may hold for a moment."""
 
@@ -53,6 +58,16 @@ class ServerProcess:
     def pid(self) -> int:
         """Give the process's id. Raises ServerError before the first start."""
         return self._running().pid
+
+    @property
+    def memory_peak_bytes(self) -> int | None:
+        """Return the most memory it has taken since its start; None while it is down, or where the system is silent."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        peak = PEAK.search(status)
+        return None if peak is None else int(peak[1]) * KIB
 
     @property
     def exit_code(self) -> int | None:

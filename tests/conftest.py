@@ -18,7 +18,34 @@ pytest.register_assert_rewrite(
 )
 """Modules that are no tests but assert for some. Here, before any of them can be imported: folders share them."""
 
+WHOLE_RUNS = frozenset(
+    {
+        "broken_targets",
+        "capacity",
+        "cli",
+        "durability",
+        "false_alarms",
+        "faults",
+        "load",
+        "planted_bugs",
+        "prometheus",
+        "traces",
+    }
+)
+"""Folders in which a fixture makes whole runs, or a test starts servers again and again; each ends by itself."""
+WHOLE_RUNS_SECONDS = 900
+SOAK_SECONDS = 3600
+"""How long a test may take that makes in full what is sampled otherwise."""
+
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests longer than `timeout` of pyproject.toml where what they do takes longer."""
+    soak = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
+    for item in items:
+        if soak or item.path.parent.name in WHOLE_RUNS:
+            item.add_marker(pytest.mark.timeout(SOAK_SECONDS if soak else WHOLE_RUNS_SECONDS))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

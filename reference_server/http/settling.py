@@ -87,6 +87,7 @@ class Settler:
                 await nursery.start(self._committer.run)
             if self._sharer is not None:
                 await nursery.start(self._sharer.run)
+            nursery.start_soon(self._end_when_cancelled)
             task_status.started()
             with trio.CancelScope(shield=True):
                 while not (self._stopping and not self._waiting):
@@ -97,6 +98,14 @@ class Settler:
                     await self._committer.close()
             nursery.cancel_scope.cancel()
         self._stopped.set()
+
+    async def _end_when_cancelled(self) -> None:
+        """Have `run` end when all around it is cancelled: nobody calls `stop` then, and no more requests come."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._stopping = True
+            self._wanted.set()
 
     def _take(self) -> list[tuple[Held, Callable[[Reply], None]]]:
         batch, self._waiting = self._waiting, []

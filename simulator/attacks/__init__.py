@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks import audit, metrics
+from simulator.attacks import audit, metrics, strain, strain_requests
 from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
@@ -43,6 +43,7 @@ from simulator.attacks.revocation import Race, Twice
 from simulator.attacks.rotate import NoToken, WrongOwner, WrongRotationToken
 from simulator.attacks.signature import ForgedSignature, ReusedKind, SignatureEncoding
 from simulator.attacks.skew import SkewAhead, SkewBehind, SkewEdge, SkewForms
+from simulator.attacks.strain_http2 import RapidReset
 from simulator.attacks.transport import SpoofedProto
 from simulator.attacks.weakness import UnsignedMetrics
 
@@ -68,6 +69,9 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(LengthAndCoding, TwoLengths, BadLength, BareLineFeed, FoldedHeader, SpaceBeforeColon, NulByte),
     *(LargeHeaders, HugeBody, Slowloris, SlowBody, SlowRead, Pipeline, HalfClose, Reset),
     *(Burst, WindowEdge, SpoofedAddress, RotatedAddress, SpoofedProto),
+    # what costs a server more than its sender
+    *(strain.Slashes, strain.Bodies, strain.Connects, strain.Headers, strain.SlowRead),
+    *(strain_requests.Flood, strain_requests.Backtracking, strain_requests.AuditTurn, RapidReset),
 )
 CATALOGUE: dict[str, type[Attack]] = {attack.name: attack for attack in _ATTACKS}
 """Every attack by its stable name."""

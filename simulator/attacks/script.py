@@ -110,6 +110,8 @@ class Wire(msgspec.Struct, frozen=True):
     reset_after_bytes: int = 0
     operation: Operation = Operation.OTHER
     leaves: tuple[Leaves, ...] = ()
+    http2: bool = False
+    """Whether to agree on HTTP/2 while the TLS connection is made; what it answers is no HTTP/1.1 then."""
 
 
 class Together(msgspec.Struct, frozen=True):
@@ -352,6 +354,8 @@ class ScriptAttack(Attack):
     """What is started for each attempt, one attempt at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0
     """How many connections an attempt holds open at once, where it is more than a few."""
+    needs_http2: ClassVar[bool] = False
+    """Whether it can only be tried on a target that speaks HTTP/2."""
 
     def obstacle(self, stage: Stage) -> str:
         """Say why this attack cannot be tried on this target; nothing when it can."""

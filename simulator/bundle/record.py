@@ -25,7 +25,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Times are nanoseconds from the start of the run, but for `started_at`, which is ISO 8601. `scenario_file` is the
     path as it was given, `attacks` names the campaigns' attacks in order, `given_target` says whether the target was
-    given or a server of the run's own, and `options` are the flags that spread it over processes.
+    given or a server of the run's own, and `options` are the flags that spread it over processes. `memory_max_bytes` is
+    the largest peak resident set of such a server, None where there is none or the system does not tell.
     """
 
     format: int = FORMAT
@@ -45,6 +46,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     interrupted: str | None
     warnings: tuple[str, ...]
     options: tuple[str, ...] = ()
+    memory_max_bytes: int | None = None
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

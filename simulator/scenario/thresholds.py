@@ -1,4 +1,4 @@
-"""Threshold expressions, as k6 writes them: `p(99)<250ms`, `rate>0.999`, `count==0`."""
+"""Threshold expressions, as k6 writes them: `p(99)<250ms`, `rate>0.999`, `count==0`, `max<256MB`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMES = ("p", "min", "max", "med", "avg")
+MEMORY = "server.memory"
+"""The most memory that a server of the run's own has taken, its peak resident set."""
+MEGABYTE = "MB"
+"""A million bytes: the unit of a bound on memory."""
 METRICS: dict[str, tuple[str, ...]] = {
     "heartbeat.response_time": TIMES,
     "heartbeat.service_time": TIMES,
@@ -40,11 +44,12 @@ METRICS: dict[str, tuple[str, ...]] = {
     "nonces.violations": ("count",),
     "generator.dropped_starts": ("count", "rate"),
     "machines.connected": ("max",),
+    MEMORY: ("max",),
 }
 """Every metric a threshold may name, with what may be asked of it."""
 
 _EXPRESSION = re.compile(
-    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)(?:\s*(ms|s|m|h))?\s*",
+    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)(?:\s*(ms|s|m|h|MB))?\s*",
 )
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -62,7 +67,10 @@ class ThresholdError(ValueError):
 
 
 class Threshold(msgspec.Struct, frozen=True):
-    """One expression. `bound` is in seconds for times; `percentile` is from 0 to 100 for `p`, else None."""
+    """One expression. `bound` is in seconds for times, in megabytes for memory.
+
+    `percentile` is from 0 to 100 for `p`, else None.
+    """
 
     metric: str
     aggregate: str
@@ -92,15 +100,22 @@ def parse_threshold(metric: str, expression: str) -> Threshold:
         raise ThresholdError(f"{expression!r}: only p takes a percentile, and it needs one, like 'p(99)'")
     if percentile is not None and not 0 <= float(percentile) <= PERCENT_MAX:
         raise ThresholdError(f"{expression!r}: a percentile is from 0 to 100")
-    is_time = METRICS[metric] is TIMES
-    if is_time != (unit is not None):
+    is_time, is_memory = METRICS[metric] is TIMES, metric == MEMORY
+    if is_memory != (unit == MEGABYTE) or is_time != (unit not in {None, MEGABYTE}):
         raise ThresholdError(
-            f"{expression!r}: " + ("write a time with its unit, like '250ms'" if is_time else "takes no unit"),
+            f"{expression!r}: "
+            + (
+                "write a time with its unit, like '250ms'"
+                if is_time
+                else "write it in megabytes, like '256MB'"
+                if is_memory
+                else "takes no unit"
+            ),
         )
     try:
-        bound = parse_duration(number + unit) / SECOND_NS if unit else float(number)
+        bound = parse_duration(number + unit) / SECOND_NS if is_time and unit else float(number)
     except ValueError as error:
-        raise ThresholdError(f"{expression!r}: {error if unit else f'{number!r} is no number'}") from None
+        raise ThresholdError(f"{expression!r}: {error if is_time else f'{number!r} is no number'}") from None
     return Threshold(
         metric, aggregate, None if percentile is None else float(percentile), comparison, bound, expression
     )

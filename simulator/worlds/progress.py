@@ -15,6 +15,7 @@ class Progress:
         self.machines_running = 0
         self.connected = 0
         self.connected_max = 0
+        self.memory_max_bytes: int | None = None
         self.sent = 0
         self.in_flight = 0
         self.accepted = 0

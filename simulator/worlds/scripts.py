@@ -38,7 +38,7 @@ from simulator.worlds.backstage import obstacle_to, staged
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.recording import classify, elsewhere, record_send, record_wire
 from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
-from simulator.worlds.wire import exchange_raw
+from simulator.worlds.wire import exchange_raw, speaks_http2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,6 +100,9 @@ class ScriptPlayer:
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
+            return
+        if attack.needs_http2 and not await speaks_http2(self.sides.get(attack.name, self.target)):
+            campaign.not_tried = "it needs a target that speaks HTTP/2, over TLS"
             return
         async with trio.open_nursery() as nursery:
             while True:

@@ -13,16 +13,17 @@ import socket
 import ssl
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.catalogue import NONCE_BYTES, Moment, ShotAttack
+from simulator.attacks.catalogue import Moment, ShotAttack
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.control import cause_of
+from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
@@ -40,10 +41,8 @@ READ_BYTES = 65_536
 IDLE_WAKE_SECONDS = 0.05
 SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
-RANDOM_POOL = 4096
-JITTER_DIGITS = 8192
 MOVE_AFTER_ANSWERS = 5
-"""How often a machine is answered before it moves on to another of several instances."""
+"""Answers after which a machine moves on to another of several instances."""
 
 
 def shots_of(campaign: Campaign) -> ShotAttack:
@@ -79,6 +78,7 @@ class Shard:
         self._history = history
         self._progress = progress
         self._rng = rng
+        self._draws = Draws(rng)
         self._now = now
         self._wall = wall
         self._metrics_of = metrics_of
@@ -90,8 +90,6 @@ class Shard:
         self._order = 0
         self._links: dict[int, Link] = {}
         self._attackers: list[Link] = []
-        self._nonces: list[bytes] = []
-        self._spread: list[float] = []
         self._next_sweep_ns = 0
         self._stopping = False
 
@@ -193,11 +191,7 @@ class Shard:
         if late > 0:
             self._progress.dropped_starts += late
             planned_ns += late * machine.interval_ns
-        if not self._nonces:
-            pool = self._rng.bytes(NONCE_BYTES * RANDOM_POOL)
-            self._nonces = [pool[at : at + NONCE_BYTES] for at in range(0, len(pool), NONCE_BYTES)]
-        nonce = self._nonces.pop()
-        link.nonce = nonce
+        link.nonce = nonce = self._draws.nonce()
         link.planned_ns = planned_ns
         link.made_ns = now_ns
         link.certificate, link.consent = machine.certificate_number, machine.consent_number
@@ -352,13 +346,15 @@ class Shard:
         if got is Answer.ACCEPTED:
             machine.last_accepted = link.request
             machine.last_accepted_ns = now_ns
-            machine.accepted(link.planned_ns, round(machine.interval_ns * (1 + self._jitter * self._signed_random())))
+            machine.accepted(
+                link.planned_ns, round(machine.interval_ns * (1 + self._jitter * (2 * self._draws.fraction() - 1)))
+            )
             missed = (now_ns - machine.due_ns) // machine.interval_ns if machine.interval_ns else 0
             if missed > 0:  # the target owed this answer while they were due
                 progress.held_up += missed
                 machine.due_ns += missed * machine.interval_ns
         else:
-            machine.refused(answer.status, now_ns, self._random(), retry_after_ns(answer.head))
+            machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
     def _lost(self, link: Link, why: str) -> None:
@@ -378,7 +374,7 @@ class Shard:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
             self._history.trouble(now_ns, what, why)
         if machine is not None and not machine.stopped:
-            machine.refused(0, now_ns, self._random())
+            machine.refused(0, now_ns, self._draws.fraction())
             self._at(machine.due_ns, machine)
 
     def _drop(self, link: Link) -> None:
@@ -398,16 +394,6 @@ class Shard:
     def _sweep(self, now_ns: int) -> None:
         """Give up on answers that are too late."""
         self._next_sweep_ns = now_ns + SWEEP_NS
-        oldest_ns = now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9)
         for link in self._all_links():
-            if link.state in BUSY and link.sent_ns < oldest_ns:
+            if link.state in BUSY and link.sent_ns < now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9):
                 self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s")
-
-    def _random(self) -> float:
-        if not self._spread:
-            numbers: Any = self._rng.random(JITTER_DIGITS)
-            self._spread = numbers.tolist()
-        return self._spread.pop()
-
-    def _signed_random(self) -> float:
-        return 2 * self._random() - 1

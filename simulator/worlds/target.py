@@ -31,6 +31,8 @@ NETWORK_ADDRESSES = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
 
+HTTP2 = "h2"
+"""The name by which TLS agrees on HTTP/2 (RFC 9113 §3.2)."""
 IPV6_ADDRESSES_FILE = Path("/proc/net/if_inet6")
 
 
@@ -48,6 +50,8 @@ class Target(msgspec.Struct, frozen=True):
     token: str
     own_addresses: bool
     tls: ssl.SSLContext | None = None
+    http2: ssl.SSLContext | None = None
+    """As `tls`, but offering HTTP/2 and nothing else."""
     others: tuple[int, ...] = ()
     """Ports of further instances at the same address, which are the same server to all who ask."""
 
@@ -87,8 +91,11 @@ def parse_target(url: str, token: str) -> Target:
         raise TargetError(f"--target {url}: the host is not known ({error.strerror})") from None
     address = str(found[0][4][0])
     own = ipaddress.ip_address(address).is_loopback and ":" not in address and can_bind("127.16.0.1")
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    return Target(parts.scheme, parts.hostname, port, address, token, own, tls)
+    tls = http2 = None
+    if parts.scheme == "https":
+        tls, http2 = ssl.create_default_context(), ssl.create_default_context()
+        http2.set_alpn_protocols([HTTP2])
+    return Target(parts.scheme, parts.hostname, port, address, token, own, tls, http2)
 
 
 def can_bind(address: str) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.script import Wire, WireAnswer, WireOutcome
-from simulator.limits import ANSWER_MAX_BYTES
-from simulator.worlds.target import Target, bound_socket
+from simulator.attacks.script import Expect, Wire, WireAnswer, WireOutcome
+from simulator.history import Answer
+from simulator.limits import ANSWER_MAX_BYTES, ANSWER_TIMEOUT_SECONDS
+from simulator.worlds.target import HTTP2, Target, bound_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,9 +170,13 @@ class _Exchange:
         target, step = self._target, self._step
         await sock.connect((target.address, target.port))
         stream: trio.abc.Stream = trio.SocketStream(sock)
-        if target.tls is not None:
-            stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
-            await stream.do_handshake()
+        context = target.http2 if step.http2 else target.tls
+        if context is not None:
+            secure = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
+            await secure.do_handshake()
+            if step.http2 and secure.selected_alpn_protocol() != HTTP2:
+                return  # its bytes would mean something else
+            stream = secure
         self.connected = True
         self.sent_ns = self._now()
         # Both at once: a server may answer and close before all is written.
@@ -246,3 +251,10 @@ async def exchange_raw(target: Target, source: str | None, step: Wire, now: Call
         closed_ns=now(),
         parts_ns=tuple(exchange.parts_ns),
     )
+
+
+async def speaks_http2(target: Target) -> bool:
+    """Return whether a target agrees on HTTP/2 when nothing else is offered."""
+    expect = Expect(Answer.REFUSED, (0,))
+    offer = Wire(((b"", 0.0),), expect, "reset", ANSWER_TIMEOUT_SECONDS, http2=True)
+    return target.http2 is not None and (await exchange_raw(target, None, offer, lambda: 0)).connected

@@ -175,8 +175,8 @@ def eventful(story: Story) -> None:
     story.healthy_second(1, dropped=3)
 
 
-def measured(story: Story, connected_max: int = 0) -> dict[str, Series]:
-    return measure(story.history, run_checkers(story.history, story.facts), connected_max)
+def measured(story: Story, connected_max: int = 0, memory_max_bytes: int | None = None) -> dict[str, Series]:
+    return measure(story.history, run_checkers(story.history, story.facts), connected_max, memory_max_bytes)
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,13 @@ def test_a_run_with_everything_measures_every_metric_there_is(new_story: type[St
     story = new_story(rate_limit_refill_per_second=5.0, rate_limit_burst=20)
     eventful(story)
     story.scrape(20)
-    series = measured(story, connected_max=7)
+    series = measured(story, connected_max=7, memory_max_bytes=2_500_000)
     assert set(series) == set(METRICS)
     assert judged("max==7", series["machines.connected"], "machines.connected").status is Status.PASS
     assert judged("max>7", series["machines.connected"], "machines.connected").status is Status.FAIL
+    assert judged("max<=2.5MB", series["server.memory"], "server.memory").status is Status.PASS
+    exceeded = judged("max<2.5MB", series["server.memory"], "server.memory")
+    assert (exceeded.status, exceeded.summary) == (Status.FAIL, "2.5 MB")
 
 
 def test_what_a_crashed_checker_would_have_counted_is_not_measured(story: Story) -> None:

@@ -7,14 +7,18 @@ import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
+from simulator.checkers.verdict import Status
 from simulator.history import History
 from simulator.run import _Outcome, _warn
 from simulator.run_facts import settings_warnings
+from simulator.run_judgement import judge_run
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target
+from tests.report.runs import uneventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,3 +157,18 @@ def test_a_target_is_asked_to_have_the_alert_settings_that_the_api_does_not_show
     settings = "[server]\nsettings = { WORKER_AUTH_FAIL_ALERT_THRESHOLD = 12, AUDIT_EVENTS_PER_STREAM = 50 }\n"
     (warning,) = settings_warnings(parse_scenario(SCENARIO + settings), 60.0)
     assert "as if started with WORKER_AUTH_FAIL_ALERT_THRESHOLD=12, AUDIT_EVENTS_PER_STREAM=50:" in warning
+
+
+def test_a_bound_on_memory_is_judged_of_a_server_of_the_runs_own_alone() -> None:
+    """Of a target nobody sees it: that says so, and makes no run inconclusive."""
+    scenario = parse_scenario(SCENARIO + '[thresholds]\n"server.memory" = ["max<1MB"]\n')
+    (warning,) = settings_warnings(scenario, 60.0)
+    assert warning.startswith("server.memory is not judged: ")
+    record, history = uneventful()
+    bounded = msgspec.structs.replace(record, thresholds={"server.memory": ("max<1MB",)}, memory_max_bytes=2_000_000)
+    own = msgspec.structs.replace(bounded, given_target=False)
+    assert [one.status for one in judge_run(own, history).thresholds] == [Status.FAIL]
+    silent = msgspec.structs.replace(own, memory_max_bytes=None)
+    assert [one.status for one in judge_run(silent, history).thresholds] == [Status.INCONCLUSIVE]
+    other = msgspec.structs.replace(bounded, given_target=True, memory_max_bytes=None)
+    assert judge_run(other, history).thresholds == []

@@ -239,3 +239,16 @@ async def test_one_connection_may_ask_as_often_as_it_likes(monkeypatch: pytest.M
         for _ in range(20):
             assert (await client.answer()).header("connection") is None
         assert await client.end() == b""
+
+
+@LANES
+@pytest.mark.parametrize("asked", [False, True], ids=["idle", "asked"])
+async def test_a_server_ends_when_what_runs_it_fails(*, express_lane: bool, asked: bool) -> None:
+    """It is cancelled then, not told to stop. One that went on waiting would neither serve nor end."""
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with serving(make_api(), LoopClock(), express_lane=express_lane) as server, server.client() as client:
+            await client.send(written(HEALTH)[:-9])
+            if asked:
+                await client.send(written(HEALTH)[-9:])
+                await client.answer()
+            raise ZeroDivisionError

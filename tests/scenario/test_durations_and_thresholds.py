@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.scenario.thresholds import METRICS, Threshold, ThresholdError, parse_threshold
+from simulator.scenario.thresholds import MEMORY, METRICS, Threshold, ThresholdError, parse_threshold
 from simulator.scenario.values import parse_duration, parse_offset
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -23,7 +23,7 @@ OPERATORS = {
     ">": operator.gt,
 }
 DIGITS = frozenset("0123456789")
-ASKED = ("heartbeat.response_time", "heartbeat.service_time", "machines.connected")
+ASKED = ("heartbeat.response_time", "heartbeat.service_time", "machines.connected", MEMORY)
 
 quick = settings(deadline=None, max_examples=200)
 numbers = st.builds(
@@ -92,14 +92,15 @@ def test_a_threshold_is_what_its_parts_say(data: st.DataObject, metric: str, com
     aggregate = data.draw(st.sampled_from(METRICS[metric]))
     percentile = data.draw(st.integers(0, 1000)) / 10 if aggregate == "p" else None
     number = data.draw(numbers)
-    unit = data.draw(st.sampled_from(["ms", "s"])) if metric.endswith("_time") else ""
+    time_unit = data.draw(st.sampled_from(["ms", "s"])) if metric.endswith("_time") else ""
+    unit = time_unit or ("MB" if metric == MEMORY else "")
     space = data.draw(st.sampled_from(["", " ", "  "]))
     called = aggregate if percentile is None else f"{aggregate}({space}{percentile}{space})"
     expression = f"{space}{called}{space}{comparison}{space}{number}{space}{unit}{space}"
     exact = plain_number(number)
     assert exact is not None
-    bound = float(exact * UNITS_NS[unit] / 10**9) if unit else float(exact)
-    if unit and plain_duration(number + unit) is None:
+    bound = float(exact * UNITS_NS[unit] / 10**9) if time_unit else float(exact)
+    if time_unit and plain_duration(number + unit) is None:
         with pytest.raises(ThresholdError, match="longer than a week"):
             parse_threshold(metric, expression)
         return
@@ -111,18 +112,19 @@ def test_a_threshold_is_what_its_parts_say(data: st.DataObject, metric: str, com
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_metric_takes_its_own_aggregates_and_unit_and_no_other(metric: str) -> None:
-    bound = "1s" if metric.endswith("_time") else "1"
+    bound = "1s" if metric.endswith("_time") else "1MB" if metric == MEMORY else "1"
     for aggregate in ("p(50)", "min", "max", "med", "avg", "rate", "count", "sum"):
         if aggregate.removesuffix("(50)") in METRICS[metric]:
             parse_threshold(metric, f"{aggregate}<{bound}")
-            with pytest.raises(ThresholdError, match="unit"):
-                parse_threshold(metric, f"{aggregate}<{'1' if bound == '1s' else '1s'}")
+            for other in {"1", "1s", "1MB"} - {bound}:
+                with pytest.raises(ThresholdError, match=r"unit|megabytes"):
+                    parse_threshold(metric, f"{aggregate}<{other}")
         else:
             with pytest.raises(ThresholdError, match=f"{metric} has "):
                 parse_threshold(metric, f"{aggregate}<{bound}")
 
 
-@given(text=st.text(st.sampled_from("pratecoun()<>=!.0159ms e-%"), max_size=14) | st.text(max_size=14))
+@given(text=st.text(st.sampled_from("pratecoun()<>=!.0159msMB e-%"), max_size=14) | st.text(max_size=14))
 @quick
 def test_no_text_crashes_the_reader_of_thresholds(text: str) -> None:
     for metric in ASKED:

@@ -85,3 +85,15 @@ def test_the_schema_takes_every_key_of_the_format_and_nothing_else(whole: str) -
     jsonschema.validate(document, SCHEMA)
     assert set(document) == set(SCHEMA["$defs"]["Scenario"]["properties"])
     assert all(definition["additionalProperties"] is False for definition in SCHEMA["$defs"].values())
+
+
+def attacks_of(name: str) -> set[str]:
+    """Name the attacks of a shipped scenario."""
+    document = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    return {attack["name"] for attack in document["attacks"]}
+
+
+def test_two_scenarios_have_the_whole_catalogue_between_them() -> None:
+    straining = {name for name in CATALOGUE if name.startswith("strain.")}
+    assert attacks_of("strain") == straining
+    assert attacks_of("attack-all") == set(CATALOGUE) - straining

@@ -285,7 +285,7 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[WatchedApi, Target]]:
 
 
 class ShardUnderTest:
-    """A shard aimed at a server, and all it is given. `shift_ns` moves its clock on."""
+    """A shard aimed at a server, and all it is given. `shift_ns` moves its clock on; a clock that is stopped, alone."""
 
     def __init__(self, target: Target, jitter: float = 0.0) -> None:
         self.target = target
@@ -293,6 +293,7 @@ class ShardUnderTest:
         self.progress = Progress()
         self.calls: list[Machine] = []
         self.shift_ns = 0
+        self._stopped_ns: int | None = None
         self.on_wall: Callable[[], None] = lambda: None
         self._start_ns = time.monotonic_ns()
         self._wall_ns = SystemClock().now().wall_ns
@@ -302,9 +303,14 @@ class ShardUnderTest:
             jitter,
         )  # fmt: skip
 
+    def stop_clock(self) -> None:
+        """Let time pass only as the test says, however long the machine takes."""
+        self._stopped_ns = time.monotonic_ns() - self._start_ns
+
     def now(self) -> int:
         """Nanoseconds since the start, and what the test has added."""
-        return time.monotonic_ns() - self._start_ns + self.shift_ns
+        passed_ns = time.monotonic_ns() - self._start_ns if self._stopped_ns is None else self._stopped_ns
+        return passed_ns + self.shift_ns
 
     def wall(self) -> int:
         """Unix nanoseconds, in step with `now`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 import trio
 
@@ -175,3 +177,17 @@ async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
                 await parent.wait()
                 await trio.lowlevel.wait_readable(ended)
     assert parent.returncode == -signal.SIGKILL
+
+
+async def test_its_peak_of_memory_is_told_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says of the process, in bytes; nothing where it says nothing, or of a process that has ended."""
+    async with own_server({}, API_TOKEN) as server:
+        peak_bytes = server.memory_peak_bytes
+        resident_bytes = psutil.Process(server.pid).memory_info().rss
+        assert peak_bytes is not None
+        assert resident_bytes / 2 < peak_bytes < 2 * resident_bytes
+        with monkeypatch.context() as patched:
+            patched.setattr(server_process, "PEAK", re.compile("nothing"))
+            assert server.memory_peak_bytes is None
+        await server.kill()
+        assert server.memory_peak_bytes is None

@@ -1,0 +1,279 @@
+"""Requests that cost a server more than they cost their sender: what they hold or burn must be bounded.
+
+Each attempt is over within seconds, sends a bounded number of bytes, and watches two honest clients meanwhile: one that
+was there before, and one that comes in the middle. A refused, limited or closed connection is right; one that is kept
+open is right as well, until its deadline. What is wrong is a server that leaves honest clients, or whole requests,
+without an answer. Response times and memory are judged by thresholds, for they depend on what a server is promised.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
+from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire
+from simulator.fleet.requests import http_message
+from simulator.history import Answer, Operation
+from simulator.limits import (
+    STRAIN_BODIES_MAX,
+    STRAIN_CONNECTIONS_MAX,
+    STRAIN_HEADS_MAX,
+    STRAIN_LEAVING_MAX,
+    STRAIN_READERS_MAX,
+)
+
+if TYPE_CHECKING:
+    from simulator.attacks.script import Script, Stage, WireOutcome
+
+SECOND_NS = 1_000_000_000
+MIB = 1 << 20
+PROBE_SECONDS = 0.5
+"""How often an honest client asks: it stays within a rate limit of a few requests a second."""
+PROBE_MAX_SECONDS = 5.0
+"""How long an honest request may take meanwhile. Far more than a busy machine needs, so that only stalling is found."""
+NEWCOMER_AFTER_SECONDS = 1.0
+SPREAD_SECONDS = 1.5
+"""Within which all hostile connections of an attempt are opened."""
+PATIENCE_SECONDS = 8.0
+"""How long a whole request may wait for its answer, or its close."""
+STAYING, NEWCOMER, HOSTILE = 0, 1, 2
+"""Numbers of the script's addresses: of both honest clients, and the first hostile one."""
+SILENCE = (0, 408, 413, 429, 431, 503)
+"""What may happen to a connection that asks for nothing yet: it may be closed, with or without saying why."""
+SLASHES = 65_000
+"""A path as long as a head may be (contract §6: 64 KiB)."""
+HEAD_MAX_BYTES = 64 << 10
+PIPELINED = 20_000
+"""Requests of one reader: 1 MB, whose answers come to several."""
+SMALL_HEADERS = 6_000
+"""As many headers as a head of 64 KiB has room for."""
+
+
+class Strain(ScriptAttack):
+    """Strains a server for some seconds beside two honest clients."""
+
+    anchor = "OWASP API4:2023; contract §6: bounded memory, and work in proportion to what was sent"
+    verdict = "answered, refused, limited or closed"
+    effect = "none: honest clients are served meanwhile"
+    severity = 7.5
+    seconds: ClassVar[float] = 4.0
+    """How long the strain is held, and honest clients ask beside it."""
+
+    def whole(self, stage: Stage) -> list[Wire]:
+        """Make connections with whole requests, each of which must be answered or closed."""
+        del stage
+        return []
+
+    def held(self, stage: Stage) -> list[Wire]:
+        """Make connections that the attacker holds, or leaves: nothing has to happen to them."""
+        del stage
+        return []
+
+    def more_claims(self, stage: Stage, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Say]:
+        """Claim what else the whole requests have shown."""
+        del stage, whole, outcomes
+        return []
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Do it all, and see what became of the honest clients and of whole requests."""
+        whole, held = spread(self.whole(stage)), spread(self.held(stage))
+        staying = honest_client(stage, self.seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, STAYING)
+        seconds = self.seconds - NEWCOMER_AFTER_SECONDS
+        newcomer = honest_client(stage, seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, NEWCOMER)
+        newcomer = msgspec.structs.replace(newcomer, after_seconds=NEWCOMER_AFTER_SECONDS)
+        honest = (staying, newcomer)
+        since_ns = stage.now()
+        outcomes: list[WireOutcome] = yield Together((*honest, *whole, *held))
+        lag_ns = stage.worst_lag_ns(since_ns, stage.now())
+        punctual = lag_ns <= LAG_ACCUSING_MAX_NS
+        slowest = max(longest_wait_seconds(*one) for one in zip(honest, outcomes, strict=False))
+        answered = outcomes[len(honest) : len(honest) + len(whole)]
+        yield _honest_served(
+            honest, outcomes, slowest, known=stage.own_addresses and lag_ns <= LAG_MAX_NS, sure=punctual
+        )
+        if whole:
+            sure = punctual and slowest <= BUSY_SECONDS
+            yield _all_answered(answered, known=lag_ns <= LAG_MAX_NS, sure=sure)
+        yield from self.more_claims(stage, whole, answered)
+
+
+def spread(wires: list[Wire]) -> list[Wire]:
+    """Let connections begin one after the other: a harness that opens a thousand at once is late itself."""
+    return [
+        msgspec.structs.replace(wire, after_seconds=wire.after_seconds + SPREAD_SECONDS * number / len(wires))
+        for number, wire in enumerate(wires)
+    ]
+
+
+def _honest_served(
+    honest: tuple[Wire, ...], outcomes: list[WireOutcome], slowest: float, *, known: bool, sure: bool
+) -> Say:
+    """Claim that honest clients were served. Where they share the attacker's address, its limits are theirs too."""
+    answered = sum(one.status == OK for outcome in outcomes[: len(honest)] for one in outcome.answers)
+    asked = sum(len(one.parts) for one in honest)
+    right = slowest <= PROBE_MAX_SECONDS
+    message = f"{answered} of {asked} honest requests were answered meanwhile"
+    message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
+    return Say("honest-served", right if known and (right or sure) else None, message)
+
+
+def _all_answered(outcomes: list[WireOutcome], *, known: bool, sure: bool) -> Say:
+    """Claim that each whole request was answered or closed; a connection that is refused is an answer as well."""
+    waiting = sum(one.connected and not one.answers and not one.closed for one in outcomes)
+    message = f"{waiting} of {len(outcomes)} whole requests had neither an answer nor a close in {PATIENCE_SECONDS:g}s"
+    return Say("all-answered", not waiting if known and (not waiting or sure) else None, message)
+
+
+def refusing(*statuses: int, because: str) -> Expect:
+    """Expect one of some refusals, or a close without a word."""
+    return Expect(Answer.REFUSED, (0, *statuses), "", because)
+
+
+def asking(message: bytes, expect: Expect, client: int, operation: Operation = Operation.OTHER) -> Wire:
+    """Make a connection with whole requests, which waits for an answer as long as any may take."""
+    return Wire(((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=client, operation=operation)
+
+
+def heartbeat_path(stage: Stage) -> str:
+    """Make up the path of a worker that never was."""
+    return f"/api/v1/workers/wrk_{random_hex(stage.rng, 16)}/heartbeat"
+
+
+class Slashes(Strain):
+    """Paths that are nothing but separators."""
+
+    name = "strain.slashes"
+    shape = f"paths of up to {SLASHES:,} slashes, dots and escapes, without a credential, on many routes"
+    verdict = "404, 400, 401, 405 or 431 at once"
+    anchor = "CWE-407; contract §6: work in proportion to what was sent"
+
+    def whole(self, stage: Stage) -> list[Wire]:
+        """Put them in place of a path, before it, behind it and within it."""
+        many = "/" * SLASHES
+        paths = (
+            many,
+            f"/api/v1{many}",
+            f"{many}api/v1/health",
+            f"/api/v1/workers{many}heartbeat",
+            "/." * (SLASHES // 2),
+            "/a/.." * (SLASHES // 5),
+            "/%2f" * (SLASHES // 4),
+            "/health?" + "&" * SLASHES,
+        )
+        expect = refusing(400, 401, 404, 405, 414, 431, because="there is no such path")
+        query = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is a long query")
+        wires = []
+        for number, path in enumerate(paths):
+            for method in ("GET", "POST"):
+                message = http_message(method, path, stage.host, {"Connection": "close"})
+                what = expect if "?" not in path else query if method == "GET" else expect
+                wires.append(asking(message, what, HOSTILE + number))
+        return wires
+
+
+class Bodies(Strain):
+    """Bodies that lack their last byte, by clients that wait and by clients that leave."""
+
+    name = "strain.bodies"
+    shape = (
+        f"{STRAIN_BODIES_MAX} connections of one address that each send 1 MiB less a byte of a body and wait, and "
+        f"{STRAIN_LEAVING_MAX} that send as much and leave"
+    )
+    anchor = "OWASP API4:2023; contract §6: bounded memory, whoever asks and however they leave"
+    connections = STRAIN_BODIES_MAX + STRAIN_LEAVING_MAX
+
+    def held(self, stage: Stage) -> list[Wire]:
+        """Ask for the busiest route and for owners', with no credential."""
+        body = bytes(MIB - 1)
+        wires = []
+        for number in range(self.connections):
+            beat = number % 2 == 0
+            path = heartbeat_path(stage) if beat else "/api/v1/machines/register"
+            head = f"POST {path} HTTP/1.1\r\nHost: {stage.host}\r\nContent-Length: {MIB}\r\n\r\n".encode()
+            expect = Expect(Answer.REFUSED, (*SILENCE, 400, 401), "", "its body never ends")
+            operation = Operation.HEARTBEAT if beat else Operation.OTHER
+            wire = Wire(
+                ((head, 0.0), (body, 0.0)), expect, patience_seconds=self.seconds, client=HOSTILE, operation=operation
+            )
+            if number >= STRAIN_BODIES_MAX:
+                how = "reset" if number % 4 < 2 else "half-close"  # noqa: PLR2004 - half of them each
+                wire = msgspec.structs.replace(wire, then=how, patience_seconds=self.seconds / 2)
+            wires.append(wire)
+        return wires
+
+
+class Connects(Strain):
+    """Connections that ask for nothing, and stay."""
+
+    name = "strain.connects"
+    shape = f"{STRAIN_CONNECTIONS_MAX:,} connections of one address that send nothing, or the first byte of a head"
+    anchor = "OWASP API4:2023; contract §6: connections are bounded by client address"
+    connections = STRAIN_CONNECTIONS_MAX
+
+    def held(self, stage: Stage) -> list[Wire]:
+        """Say nothing, or hardly anything."""
+        del stage
+        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "it asks for nothing")
+        return [
+            Wire(((b"P" if number % 2 else b"", 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE)
+            for number in range(self.connections)
+        ]
+
+
+class Headers(Strain):
+    """Heads as large as may be, and larger ones."""
+
+    name = "strain.headers"
+    shape = (
+        f"{STRAIN_HEADS_MAX} heads of nearly 64 KiB that never end, a fifth as many whole ones of {SMALL_HEADERS:,} "
+        "headers, and as many of a megabyte"
+    )
+    verdict = "431, 400, limited or closed; a whole head within 64 KiB may be served"
+    connections = STRAIN_HEADS_MAX
+
+    def held(self, stage: Stage) -> list[Wire]:
+        """Stop before the end of a head that a server has to hold."""
+        head = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\nA: ".encode()
+        head += b"a" * (HEAD_MAX_BYTES - len(head) - 1)
+        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "its head never ends")
+        return [
+            Wire(((head, 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE) for _ in range(self.connections)
+        ]
+
+    def whole(self, stage: Stage) -> list[Wire]:
+        """Send many small headers, within the bound, and far past it."""
+        start = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\nConnection: close\r\n".encode()
+        within = start + b"A: b\r\n" * SMALL_HEADERS + b"\r\n"
+        past = start + b"A: b\r\n" * (MIB // 6) + b"\r\n"
+        served = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is within what a head may have")
+        refused = refusing(400, 431, because="more than 64 KiB of headers")
+        count = self.connections // 5
+        return [
+            asking(message, expect, HOSTILE + 1 + number)
+            for message, expect in ((within, served), (past, refused))
+            for number in range(count)
+        ]
+
+
+class SlowRead(Strain):
+    """Clients that ask without end, and read nothing."""
+
+    name = "strain.slow-read"
+    shape = f"{STRAIN_READERS_MAX} connections that ask {PIPELINED:,} times in one write and read a byte a second"
+    connections = STRAIN_READERS_MAX
+
+    def held(self, stage: Stage) -> list[Wire]:
+        """Ask without a credential; whoever answers unread requests one after the other fills its memory."""
+        message = http_message("GET", "/health", stage.host, {}) * PIPELINED
+        expect = Expect(Answer.WITHIN_LIMIT, (0, OK), "", "it is answered, as far as it reads")
+        return [
+            Wire(
+                ((message, 0.0),), expect, "read-slowly", self.seconds, 1, HOSTILE + number, slow_seconds=math.inf
+            )
+            for number in range(self.connections)
+        ]  # fmt: skip

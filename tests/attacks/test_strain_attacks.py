@@ -1,0 +1,349 @@
+"""Attacks that strain a server find nothing on a right one, and each finds the server that it is there to find."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+import trio
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived, StreamReset
+
+from simulator.attacks import CATALOGUE, strain, strain_http2, strain_requests
+from simulator.attacks.script import Defences
+from simulator.history import Answer, History, Operation
+from simulator.records import GeneratorSample
+from simulator.worlds.target import parse_target
+from simulator.worlds.wire import speaks_http2
+from tests.attacks.live import play_live, well_behaved, written, wrong_server
+from tests.attacks.playing import World
+from tests.http.certificates import make_pair
+from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from reference_server.operations.api import Api
+    from reference_server.wire.values import Instant, Reply, Request
+    from simulator.worlds.target import Target
+    from tests.attacks.live import Connection, Talk
+    from tests.http.certificates import Pair
+
+WHOLE = ["strain.slashes", "strain.regex", "strain.flood", "strain.headers"]
+"""Attacks with whole requests, each of which must be answered or closed."""
+HELD = ["strain.bodies", "strain.connects", "strain.slow-read"]
+LIMITS = {"rate_limit_burst": 20, "rate_limit_refill_per_second": 5.0}
+STALL_SECONDS = 0.6
+PLAIN_MAX_BYTES = 1_000
+PLAIN_CONNECTIONS_MAX = 8
+STEP_NS = 10_000_000
+NOISE = 60
+STREAMS = 200
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do with hundreds of bytes, and in tenths of a second, what is done with thousands and in seconds."""
+    for name, value in {
+        "SLASHES": 1_200, "PIPELINED": 200, "SMALL_HEADERS": 300, "PROBE_SECONDS": 0.1, "NEWCOMER_AFTER_SECONDS": 0.1,
+        "SPREAD_SECONDS": 0.1, "STRAIN_BODIES_MAX": 6,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(strain, name, value)
+    for name, value in {"FLOOD_REQUESTS": 50, "FLOOD_CONNECTIONS": 16, "QUOTED_PAIRS": 400, "DIGITS": 1_200}.items():
+        monkeypatch.setattr(strain_requests, name, value)
+    monkeypatch.setattr(strain_requests, "AUDIT_NOISE_EVENTS", NOISE)
+    monkeypatch.setattr(strain_http2, "RESET_STREAMS_MAX", STREAMS)
+    monkeypatch.setattr(strain.Strain, "seconds", 0.6)
+    for name, connections in {"bodies": 12, "connects": 20, "headers": 10, "slow-read": 4}.items():
+        monkeypatch.setattr(CATALOGUE[f"strain.{name}"], "connections", connections)
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait only a moment for what a wrong server never does."""
+    monkeypatch.setattr(strain, "PROBE_MAX_SECONDS", STALL_SECONDS / 2)
+    monkeypatch.setattr(strain, "PATIENCE_SECONDS", STALL_SECONDS)
+
+
+def is_plain(connection: Connection) -> bool:
+    """Say whether a client is like the honest ones: few, and brief."""
+    return len(connection.unread) <= PLAIN_MAX_BYTES and connection.number <= PLAIN_CONNECTIONS_MAX
+
+
+async def answer_whole(connection: Connection) -> bool:
+    """Answer what has come whole, and wait for nothing. False once the client has had its last answer."""
+    while b"\r\n\r\n" in connection.unread and (message := await connection.message()):
+        await connection.send(connection.handle(message))
+        if b"Connection: close" in message:
+            return False
+    return True
+
+
+# --- a right server
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *HELD])
+async def test_nothing_is_found_on_a_right_server_and_no_socket_stays(name: str) -> None:
+    async with serving(**LIMITS) as (_, target), sockets_closed_after():
+        (await play_live(name, target)).see_that_all_is_well()
+
+
+# --- servers that are wrong
+
+
+def taking_long() -> Talk:
+    """Serve everybody in turn, and take long over whatever is not plain."""
+    turn = trio.Lock()
+
+    async def talk(connection: Connection) -> None:
+        while await connection.more():
+            async with turn:
+                if not is_plain(connection):
+                    await trio.sleep(STALL_SECONDS)
+                    return
+                if not await answer_whole(connection):
+                    return
+
+    return talk
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("name", [*WHOLE, *HELD])
+async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
+    async with wrong_server(taking_long()) as target:
+        played = await play_live(name, target)
+    assert "honest-served" in played.broken, played.said
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("name", ["strain.connects", "strain.bodies"])
+async def test_a_server_whose_places_are_all_taken_by_one_address_is_found(name: str) -> None:
+    """Whoever was there before is served; the honest client that comes in the middle is not."""
+    places = trio.CapacityLimiter(6)
+
+    async def crowded(connection: Connection) -> None:
+        await places.acquire_on_behalf_of(connection)
+        try:
+            while await connection.more():
+                if not is_plain(connection):
+                    await trio.sleep(STALL_SECONDS)
+                elif not await answer_whole(connection):
+                    return
+        finally:
+            places.release_on_behalf_of(connection)
+
+    async with wrong_server(crowded) as target:
+        played = await play_live(name, target)
+    assert "honest-served" in played.broken, played.said
+
+
+async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
+    """Answer what is plain, and leave the rest without an answer."""
+    while await connection.more():
+        if len(connection.unread) > PLAIN_MAX_BYTES:
+            await trio.sleep_forever()
+        await trio.sleep(late_seconds)
+        if not await answer_whole(connection):
+            return
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_server_that_leaves_whole_requests_without_an_answer_is_found(name: str) -> None:
+    async with wrong_server(deaf) as target:
+        played = await play_live(name, target)
+    assert played.broken == {"all-answered"}, played.said
+
+
+async def test_a_server_without_a_rate_limit_is_found() -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live("strain.flood", target)
+    assert "limited" in played.broken, played.said
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_server_that_finds_something_at_a_path_of_slashes_is_found() -> None:
+    async def obliging(connection: Connection) -> None:
+        while await connection.message():
+            await connection.send(written(200))
+
+    async with wrong_server(obliging) as target:
+        played = await play_live("strain.slashes", target)
+    rows = played.history.rows()
+    assert played.wrong == int(((rows["got"] == Answer.ACCEPTED) & (rows["expected"] == Answer.REFUSED)).sum()) == 15
+    assert len(played.history.exchanges) == played.wrong
+
+
+# --- who is not accused
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_clients() -> None:
+    async with wrong_server(taking_long()) as target:
+        played = await play_live(
+            "strain.slashes", msgspec.structs.replace(target, own_addresses=False), own_addresses=False
+        )
+    assert played.claims["honest-served"] == [None], played.said
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(("lag_ns", "held"), [(300_000_000, None), (200_000_000, False)])
+async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, held: bool | None) -> None:
+    history = History()
+    history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
+    async with wrong_server(taking_long()) as target:
+        played = await play_live("strain.regex", target, history=history)
+    assert played.claims["honest-served"] == [held], played.said
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(("busy_seconds", "held"), [(0.02, None), (5.0, False)])
+async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
+    busy_seconds: float, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
+) -> None:
+    monkeypatch.setattr(strain, "BUSY_SECONDS", busy_seconds)
+    monkeypatch.setattr(strain, "PROBE_MAX_SECONDS", 5.0)
+    async with wrong_server(lambda connection: deaf(connection, late_seconds=0.05)) as target:
+        played = await play_live("strain.regex", target)
+    assert played.claims == {"honest-served": [True], "all-answered": [held]}, played.said
+
+
+async def test_under_a_limit_raised_out_of_reach_nothing_is_said_about_it() -> None:
+    async with wrong_server(well_behaved) as target:
+        played = await play_live("strain.flood", target, defences=Defences(burst=100_000))
+    assert played.claims["limited"] == [None], played.said
+
+
+# --- HTTP/2
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """A certificate for `localhost`, and its key."""
+    return make_pair(tmp_path)
+
+
+def over_tls(target: Target, pair: Pair) -> Target:
+    """Trust a pair's certificate."""
+    return msgspec.structs.replace(
+        target, scheme="https", host="localhost", tls=pair.context("http/1.1"), http2=pair.context("h2")
+    )
+
+
+async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair) -> None:
+    async with serving(**LIMITS, **pair.settings) as (_, target), sockets_closed_after():
+        played = await play_live("strain.rapid-reset", over_tls(target, pair))
+        played.see_that_all_is_well()
+    sent = played.history.rows()
+    assert len(sent) == 2 + strain_http2.CONNECTIONS
+
+
+async def test_streams_are_not_reset_where_nobody_speaks_http_2() -> None:
+    async with serving(**LIMITS) as (_, target):
+        played = await play_live("strain.rapid-reset", target)
+    assert played.campaign.not_tried == "it needs a target that speaks HTTP/2, over TLS"
+    assert (played.campaign.fired, len(played.history)) == (0, 0)
+
+
+def speaking(pair: Pair, *protocols: str) -> ssl.SSLContext:
+    """Serve as a pair's owner, in these protocols."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    context.set_alpn_protocols(list(protocols))
+    return context
+
+
+@asynccontextmanager
+async def busy_with_streams(context: ssl.SSLContext) -> AsyncIterator[Target]:
+    """Serve HTTP/1.1 plainly, and nobody else while streams of HTTP/2 come."""
+    turn = trio.Lock()
+
+    async def serve(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.do_handshake()
+            http2 = stream.selected_alpn_protocol() == "h2"
+            while await stream.receive_some(65_536):
+                async with turn:
+                    if http2:
+                        await trio.sleep(STALL_SECONDS)
+                    else:
+                        await stream.send_all(written(200))
+
+    async with trio.open_nursery() as nursery:
+        serve_all = partial(trio.serve_ssl_over_tcp, serve, 0, context, host="127.0.0.1")
+        listeners = await nursery.start(serve_all)
+        port = listeners[0].transport_listener.socket.getsockname()[1]
+        yield parse_target(f"https://127.0.0.1:{port}", API_TOKEN)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_a_server_that_is_busy_with_streams_that_were_reset_is_found(pair: Pair) -> None:
+    async with busy_with_streams(speaking(pair, "h2", "http/1.1")) as target:
+        played = await play_live("strain.rapid-reset", over_tls(target, pair))
+    assert played.broken == {"honest-served"}, played.said
+
+
+async def test_a_target_with_tls_alone_does_not_speak_http_2(pair: Pair) -> None:
+    async with busy_with_streams(speaking(pair, "http/1.1")) as target:
+        assert not await speaks_http2(over_tls(target, pair))
+
+
+def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
+    """As h2 reads it, which knows the protocol better than these bytes do."""
+    world = World()
+    wires = strain_http2.RapidReset().held(world.stage)
+    assert len(wires) == strain_http2.CONNECTIONS
+    server = H2Connection(H2Configuration(client_side=False))
+    events = [event for part, _ in wires[0].parts for event in server.receive_data(part)]
+    requests = [dict(one.headers) for one in events if isinstance(one, RequestReceived)]
+    assert len(requests) == sum(isinstance(one, StreamReset) for one in events) == STREAMS
+    host = world.stage.host.encode()
+    wanted = {b":method": b"GET", b":scheme": b"https", b":path": b"/health", b":authority": host}
+    assert all(one == wanted for one in requests)
+
+
+# --- strangers who would turn an owner's audit over
+
+
+def test_what_an_owner_did_stays_beside_noise_that_its_streams_have_room_for() -> None:
+    performance = World({"audit_events_per_stream": 10 * NOISE}).play("strain.audit-turn")
+    assert [said.held for said in performance.said] == [True, True]
+    assert not performance.wrong
+    noise = [one for one in performance.outcomes if one.expect.answer is Answer.MISSING_FIELDS]
+    assert len(noise) == NOISE
+
+
+def test_a_stream_that_strangers_can_turn_over_is_found() -> None:
+    """The events of what an owner did are gone once so many others have come."""
+    heard = 0
+
+    def answer(api: Api, request: Request, now: Instant) -> Reply:
+        nonlocal heard
+        heard += request.path.endswith("/heartbeat")
+        reply = api.handle(request, now)
+        if b"consent_created" in request.query.encode() and heard >= NOISE:
+            page = msgspec.json.decode(reply.body)
+            page["data"]["total"] -= 1
+            return msgspec.structs.replace(reply, body=msgspec.json.encode(page))
+        return reply
+
+    performance = World(answer=answer).play("strain.audit-turn")
+    assert [said.rule for said in performance.broken] == ["nothing-lost"]
+
+
+def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
+    """So that the alerts and the audit are judged by it."""
+    world = World()
+    world.play("strain.audit-turn")
+    rows = world.history.rows()
+    noise = rows[rows["expected"] == Answer.MISSING_FIELDS]
+    assert set(noise["operation"]) == {Operation.HEARTBEAT}
+    assert len(set(noise["machine"])) == 1
+    assert noise["machine"][0] in world.history.machines
