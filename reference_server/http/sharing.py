@@ -17,7 +17,7 @@ import trio
 
 from reference_server.core import heartbeats
 from reference_server.core.heartbeats import Verified
-from reference_server.core.recovery import begin, encode_changes, replay, restore
+from reference_server.core.recovery import begin, encode_changes, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
 from reference_server.core.state import Kind
 from reference_server.http.answers import internal_error
@@ -357,6 +357,7 @@ class Sharer:
         def fill() -> None:
             restore(state, load_state_file(kept.snapshot), now)
             replay(state, (group.changes for group in kept.groups), now)
+            split_streams(state)
 
         try:
             await trio.to_thread.run_sync(fill)

@@ -8,7 +8,7 @@ import msgspec
 
 from simulator.attacks.acting import OK, denied
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, notable_events, rotation_denied, settle_party
+from simulator.attacks.parties import OwnerAttack, events_shown, rotation_denied, settle_party
 from simulator.attacks.routes import (
     AUDIT,
     CERTIFICATE,
@@ -61,7 +61,7 @@ class HeaderMismatch(OwnerAttack):
         """Tell one attempt."""
         mine = yield from settle_party(stage, addresses)
         theirs = yield from settle_party(stage, addresses)
-        before = len((yield from notable_events(stage, theirs.owner_id, addresses)))
+        before = len((yield from events_shown(stage, theirs.owner_id, addresses)))
         expect = refused(403, "forbidden", "the body's owner is not the header's")
         actors = (mine.owner_id, theirs.owner_id + "0", theirs.owner_id[:-1], theirs.owner_id.upper())
         tried = 0
@@ -73,7 +73,7 @@ class HeaderMismatch(OwnerAttack):
                     stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves
                 )
                 tried += outcome.right
-        events = (yield from notable_events(stage, theirs.owner_id, addresses))[before:]
+        events = (yield from events_shown(stage, theirs.owner_id, addresses))[before:]
         made = [one for one in events if one.get("type") != "owner_access_denied"]
         message = (
             f"of {tried} refused requests in their name an owner sees {len(events)} denials and {len(made)} others"
@@ -162,7 +162,7 @@ class Idor(OwnerAttack):
             held = total == 1 and shown == [mine.machine.worker_id]
             message = f"an owner of one machine is shown a summary of {total} and the statuses of {len(shown)}"
             yield Say("own-workers", held, message, {"workers": shown})
-        events = yield from notable_events(stage, theirs.owner_id, addresses)
+        events = yield from events_shown(stage, theirs.owner_id, addresses)
         actors = {f"owner:{mine.owner_id}", f"owner:{theirs.owner_id}", f"worker:{theirs.machine.worker_id}"}
         others = [one for one in events if one.get("actor") not in actors]
         changes = [

@@ -209,7 +209,7 @@ def new_life(machines: list[Machine], **options: Any) -> Life:
 
 
 def audit_types(api: WatchedApi) -> Counter[str]:
-    streams = [owner.notable for owner in api.state.owners.values()]
+    streams = [stream for owner in api.state.owners.values() for stream in (owner.notable, owner.refused)]
     return Counter(stream.type_of(at) for stream in streams for at in range(len(stream)))
 
 
