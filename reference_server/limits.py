@@ -50,10 +50,10 @@ UNATTRIBUTED_EVENTS_MAX = 5_000
 AUDIT_ROUTINE_MAX_BYTES = 1 << 30
 """Accepted heartbeats in the streams of all owners: 16 million, or what 3,300 owners keep by default."""
 AUDIT_NOTABLE_MAX_BYTES = 1 << 30
-"""Changes in the streams of all owners: 1.5 million, 7 of each of 200,000 owners. Whoever holds the owners' token may
+"""Changes in the streams of all owners: two million, ten of each of 200,000 owners. Whoever holds the owners' token may
 make owners up, so there is a bound, but one that takes as many requests as there are events to reach."""
 AUDIT_REFUSED_MAX_BYTES = 64 << 20
-"""Refusals in the streams of all owners, and in nobody's: 95,000. Strangers can fill it, and a snapshot that instances
+"""Refusals in the streams of all owners, and in nobody's: 130,000. Strangers can fill it, and a snapshot that instances
 share has to have room for all of it many times over."""
 
 RATE_LIMIT_BUCKETS_MAX = 200_000

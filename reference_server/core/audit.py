@@ -30,7 +30,7 @@ SEGMENT_EVENTS = 256
 """A ring grows by segments that never move: one growing buffer an owner would leave holes in the heap as it moves."""
 ROUTINE_EVENT_BYTES = _PACKED_BYTES + 2 * 8
 """A packed event, and where its worker and its policy are."""
-EVENT_BYTES = 560
+EVENT_BYTES = 400
 """An event beside its texts: five strings, two numbers, its record, its digest and its place in a list."""
 _WIDE_BYTES = 4
 """A character of a text that is not ASCII takes so much at most."""

@@ -146,7 +146,7 @@ AUDIT_FAULTS = (
           (STATE, "State.deny_owner", "(resource_owner_id, actor_owner_id),", "(actor_owner_id,),")),
     fault("refusals among the changes", "owners", "audit", "and in stream 'notable'",
           (STATE, "State.add_event", "owner.refused if refused else owner.notable", "owner.notable")),
-    fault("whoever is refused becomes an owner", "owners", "audit attacks", "nobody-made|nothing that was done leaves it",
+    fault("whoever is refused becomes an owner", "owners", "audit attacks", "nobody-made|nothing that was done",
           (STATE, "State.add_event", "self.owner if self.unsplit else self.owners.get", "self.owner")),
 )  # fmt: skip
 
