@@ -10,7 +10,14 @@ import msgspec
 
 from simulator.attacks.acting import CREATED, act, call, changed, denied, settle
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, chain_break, events_shown, rotation_denied, settle_party
+from simulator.attacks.parties import (
+    OwnerAttack,
+    chain_break,
+    events_shown,
+    nobody_made,
+    rotation_denied,
+    settle_party,
+)
 from simulator.attacks.routes import CERTIFICATE, CONSENT_CREATE, HEARTBEAT, POLICY_ACTIVATE, POLICY_CREATE, send
 from simulator.attacks.script import Say, granted, heartbeat_gets, refused
 from simulator.checkers.audit_expected import FAILURE_EVENT
@@ -88,9 +95,7 @@ class Evict(OwnerAttack):
         enough = True if made == AUDIT_NOISE_EVENTS else None
         held = enough if not (lost or foreign) else False
         yield Say("nothing-lost", held, message, {"lost": lost[:10], "foreign": foreign[:10]})
-        shown = yield from events_shown(stage, ghost, addresses)
-        message = f"an owner that nothing was ever granted to has {len(shown)} events"
-        yield Say("nobody-made", not shown, message, {"events": shown[:10]})
+        yield from nobody_made(stage, ghost, addresses)
 
     @staticmethod
     def _noise(stage: Stage, quiet: Party, noisy: Party, ghost: str) -> list[Send]:

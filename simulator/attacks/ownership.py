@@ -8,7 +8,7 @@ import msgspec
 
 from simulator.attacks.acting import OK, denied
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, events_shown, rotation_denied, settle_party
+from simulator.attacks.parties import OwnerAttack, events_shown, nobody_made, rotation_denied, settle_party
 from simulator.attacks.routes import (
     AUDIT,
     CERTIFICATE,
@@ -85,9 +85,9 @@ class Idor(OwnerAttack):
     """One owner, and their machine, on every route with another owner's ids."""
 
     name = "owner.idor"
-    shape = "owner A with a right token on every route with owner B's ids; A's machine on the routes of B's"
+    shape = "owner A, and one that never was, with a right token on every route with B's ids; A's machine on B's routes"
     verdict = "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine; lists without B's"
-    effect = "one owner_access_denied event for A and B each time, and nothing of B's is changed or shown"
+    effect = "one owner_access_denied event for A and B each time, nothing of B's is changed or shown, nobody is made"
     anchor = ANCHOR
     severity = 9.1
 
@@ -99,6 +99,7 @@ class Idor(OwnerAttack):
         yield from self._by_body(stage, mine, theirs, addresses)
         yield from self._as_machine(stage, mine, theirs, addresses)
         yield from self._lists(stage, mine, theirs, addresses)
+        yield from self._as_nobody(stage, theirs, addresses)
         fetch = granted(OK, "its certificate was not rotated, nor its consent revoked")
         yield send(stage, POLICY_FETCH, theirs, fetch, client=addresses.take())
 
@@ -148,6 +149,16 @@ class Idor(OwnerAttack):
         ):
             expect = heartbeat_gets(answer, "a machine proves itself for its own routes only")
             yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers)
+
+    @staticmethod
+    def _as_nobody(stage: Stage, theirs: Party, addresses: Addresses) -> Script[None]:
+        """Try it under a name that nothing was ever granted to."""
+        nobody = stage.new_owner()
+        expect = refused(403, "forbidden", "what the path names is another owner's")
+        for route in (POLICY_ACTIVATE, CONSENT_REVOKE, STATUS):
+            headers, leaves = owner_headers(stage.token, nobody), denied("", nobody, "", theirs.owner_id)
+            yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves)
+        yield from nobody_made(stage, nobody, addresses)
 
     @staticmethod
     def _lists(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:

@@ -118,6 +118,13 @@ def events_shown(stage: Stage, owner_id: str, addresses: Addresses) -> Script[li
             return events
 
 
+def nobody_made(stage: Stage, owner_id: str, addresses: Addresses) -> Script[None]:
+    """Claim that whoever was only ever refused is no owner: its list is empty (contract §3). Raises UnsettledError."""
+    events = yield from events_shown(stage, owner_id, addresses)
+    message = f"an owner that nothing was ever granted to has {len(events)} events"
+    yield Say("nobody-made", not events, message, {"events": events[:10]})
+
+
 def chain_break(events: list[dict[str, Any]]) -> str:
     """Say where the events of a stream are no chain (contract §3); nothing when each follows from the one before."""
     latest: dict[str, dict[str, Any]] = {}

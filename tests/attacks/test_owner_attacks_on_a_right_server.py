@@ -34,7 +34,7 @@ CLAIMS = {
     "rotate.wrong-owner": ["keeps-its-certificate"],
     "rotate.wrong-token": ["keeps-its-certificate"],
     "owner.header-mismatch": ["nothing-made"],
-    "owner.idor": ["own-workers", "own-events"],
+    "owner.idor": ["own-workers", "own-events", "nobody-made"],
     "owner.no-auth": ["nothing-made"],
     "owner.verbs": ["allow"],
     "page.extremes": ["limit", "walk", "past-the-end"] * 2,
