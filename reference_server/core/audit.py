@@ -27,7 +27,7 @@ _PACKED = struct.Struct("<q8s32s")
 _PACKED_BYTES = _PACKED.size
 _DIGEST_BYTES = 32
 SEGMENT_EVENTS = 256
-"""A ring grows by segments that never move: one growing buffer an owner would leave holes in the heap as it moves."""
+"""Heartbeats in one piece of memory: 16 KB, of which an owner has one that is not full, and one that is emptied."""
 ROUTINE_EVENT_BYTES = _PACKED_BYTES + 2 * 8
 """A packed event, and where its worker and its policy are."""
 EVENT_BYTES = 400
@@ -72,8 +72,9 @@ class Room:
         """Use more of it, or less; make room when it is used up."""
         self.used += size
         if size > 0 and self.used > self._bytes_max:
-            level = _level([stream.size for stream in self._streams()], self._bytes_max * _KEPT_IN_16 // 16)
-            for stream in self._streams():
+            streams = [stream for stream in self._streams() if stream.size]
+            level = _level([stream.size for stream in streams], self._bytes_max * _KEPT_IN_16 // 16)
+            for stream in streams:
                 if stream.size > level:
                     stream.cut(level)
 
@@ -89,19 +90,30 @@ def _level(sizes: list[int], total: int) -> int:
     return max(sizes, default=0)
 
 
+class _Segment:
+    """Heartbeats that are dropped from memory together. They never move, and their memory leaves no holes behind."""
+
+    __slots__ = ("packed", "policies", "workers")
+
+    def __init__(self) -> None:
+        self.packed = bytearray(SEGMENT_EVENTS * _PACKED_BYTES)
+        self.workers: list[str] = []
+        self.policies: list[str] = []
+
+
 class RoutineStream:
-    """An owner's accepted heartbeats, newest `events_max`, in a ring. 64 bytes an event."""
+    """An owner's accepted heartbeats, newest `events_max`. 64 bytes an event."""
 
     name = ROUTINE
 
     def __init__(self, events_max: int, room: Room) -> None:
         self._events_max = events_max
         self._room = room
-        self._segments: list[bytearray] = []
-        self._workers: list[str] = []
-        self._policies: list[str] = []
+        self._segments: list[_Segment] = []
+        self._dropped = 0
+        """Of the events in the first segment, how many are kept no more."""
+        self._kept = 0
         self._base_digest: bytes | bytearray = bytes(_DIGEST_BYTES)
-        self._first = 0
         self.size = 0
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
@@ -109,16 +121,15 @@ class RoutineStream:
     @property
     def base(self) -> tuple[int, str]:
         """Give the sequence and hash of the event before the oldest kept."""
-        return self.sequence - len(self), bytes(self._base_digest).hex()
+        return self.sequence - self._kept, bytes(self._base_digest).hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
         """Begin an empty stream after an event that is not kept any more."""
-        self._first = self.sequence = sequence
+        self.sequence = sequence
         self.hash, self._base_digest = digest, bytes.fromhex(digest)
 
     def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
         """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
-        slot = (self.sequence - self._first) % self._events_max
         self.sequence += 1
         digest = sha256(
             (
@@ -128,45 +139,45 @@ class RoutineStream:
             ).encode(),
         )
         self.hash = digest.hexdigest()
-        grows = self.sequence - self._first <= self._events_max
-        if grows:
-            if slot % SEGMENT_EVENTS == 0:
-                self._segments.append(bytearray(SEGMENT_EVENTS * _PACKED_BYTES))
-            self._workers.append(worker_id)
-            self._policies.append(policy_id)
+        slot = (self._dropped + self._kept) % SEGMENT_EVENTS
+        if slot == 0:
+            self._segments.append(_Segment())
+        segment = self._segments[-1]
+        _PACKED.pack_into(segment.packed, slot * _PACKED_BYTES, created_ns, bytes.fromhex(event_hex), digest.digest())
+        segment.workers.append(worker_id)
+        segment.policies.append(policy_id)
+        self._kept += 1
+        if self._kept > self._events_max:
+            self._drop(1)
         else:
-            end = (slot % SEGMENT_EVENTS + 1) * _PACKED_BYTES
-            self._base_digest = self._segments[slot // SEGMENT_EVENTS][end - _DIGEST_BYTES : end]
-            self._workers[slot] = worker_id
-            self._policies[slot] = policy_id
-        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
-        _PACKED.pack_into(segment, start, created_ns, bytes.fromhex(event_hex), digest.digest())
-        if grows:
             self.size += ROUTINE_EVENT_BYTES
             self._room.take(ROUTINE_EVENT_BYTES)
 
+    def _drop(self, count: int) -> None:
+        """Keep some of the oldest events no more, at least one."""
+        end = self._dropped + count
+        segment, slot = self._segments[(end - 1) // SEGMENT_EVENTS], (end - 1) % SEGMENT_EVENTS
+        self._base_digest = segment.packed[(slot + 1) * _PACKED_BYTES - _DIGEST_BYTES : (slot + 1) * _PACKED_BYTES]
+        whole, self._dropped = divmod(end, SEGMENT_EVENTS)
+        if whole:
+            del self._segments[:whole]
+        self._kept -= count
+
     def cut(self, size: int) -> None:
         """Drop the oldest events until the rest takes no more than so many bytes."""
-        kept = min(size // ROUTINE_EVENT_BYTES, len(self))
-        slots = [self._slot(position) for position in range(len(self) - kept, len(self))]
-        self._base_digest = self._digest_before(len(self) - kept)
-        packed = [self._unpack(slot) for slot in slots]
-        self._segments = [bytearray(SEGMENT_EVENTS * _PACKED_BYTES) for _ in range(-(-kept // SEGMENT_EVENTS))]
-        for slot, values in enumerate(packed):
-            _PACKED.pack_into(self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES, *values)
-        self._workers = [self._workers[slot] for slot in slots]
-        self._policies = [self._policies[slot] for slot in slots]
-        self._first = self.sequence - kept
-        self._room.take(kept * ROUTINE_EVENT_BYTES - self.size)
-        self.size = kept * ROUTINE_EVENT_BYTES
+        more = self._kept - size // ROUTINE_EVENT_BYTES
+        if more > 0:
+            self._drop(more)
+            self.size -= more * ROUTINE_EVENT_BYTES
+            self._room.take(-more * ROUTINE_EVENT_BYTES)
 
     def __len__(self) -> int:
-        return len(self._workers)
+        return self._kept
 
     def moments(self) -> Iterator[tuple[int, int]]:
         """Give (created_ns, position) of each event, oldest first."""
-        for position in range(len(self)):
-            yield self._unpack(self._slot(position))[0], position
+        for position in range(self._kept):
+            yield self._unpack(position)[0], position
 
     def type_of(self, _position: int) -> str:
         """Give the type of the event at a position."""
@@ -174,40 +185,38 @@ class RoutineStream:
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        slot = self._slot(position)
-        created_ns, event_id, digest = self._unpack(slot)
-        worker_id = self._workers[slot]
+        created_ns, event_id, digest = self._unpack(position)
+        worker_id, policy_id = self._ids(position)
         return {
             "id": f"aud_{event_id.hex()}",
             "type": HEARTBEAT_TYPE,
             "actor": f"worker:{worker_id}",
             "object_id": worker_id,
-            "metadata": {"policy_id": self._policies[slot]},
+            "metadata": {"policy_id": policy_id},
             "created_at": format_timestamp(created_ns),
             "stream": self.name,
-            "sequence": self.sequence - len(self) + position + 1,
-            "previous_hash": self._digest_before(position).hex(),
+            "sequence": self.sequence - self._kept + position + 1,
+            "previous_hash": (self._unpack(position - 1)[2] if position else self._base_digest).hex(),
             "hash": digest.hex(),
         }
 
     def kept(self) -> Iterator[Event]:
         """Give every event kept, oldest first."""
-        for position in range(len(self)):
-            slot = self._slot(position)
-            created_ns, event_id, _ = self._unpack(slot)
-            worker_id, metadata = self._workers[slot], f'{{"policy_id":"{self._policies[slot]}"}}'
+        for position in range(self._kept):
+            created_ns, event_id, _ = self._unpack(position)
+            worker_id, policy_id = self._ids(position)
+            metadata = f'{{"policy_id":"{policy_id}"}}'
             yield Event(f"aud_{event_id.hex()}", HEARTBEAT_TYPE, f"worker:{worker_id}", worker_id, metadata, created_ns)
 
-    def _slot(self, position: int) -> int:
-        return (self.sequence - self._first - len(self) + position) % self._events_max
+    def _ids(self, position: int) -> tuple[str, str]:
+        number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
+        segment = self._segments[number]
+        return segment.workers[slot], segment.policies[slot]
 
-    def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
-        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
-        created_ns, event_id, digest = _PACKED.unpack_from(segment, start)
+    def _unpack(self, position: int) -> tuple[int, bytes, bytes]:
+        number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
+        created_ns, event_id, digest = _PACKED.unpack_from(self._segments[number].packed, slot * _PACKED_BYTES)
         return created_ns, event_id, digest
-
-    def _digest_before(self, position: int) -> bytes | bytearray:
-        return self._unpack(self._slot(position - 1))[2] if position else self._base_digest
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

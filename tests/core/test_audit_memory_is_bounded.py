@@ -137,7 +137,7 @@ def test_what_an_event_is_said_to_take_is_no_less_than_it_takes(text: str) -> No
     gc.collect()
     tracemalloc.start()
     counted, began = refused.size, tracemalloc.get_traced_memory()[0]
-    fill(400)
+    fill(150)
     gc.collect()
     took = tracemalloc.get_traced_memory()[0] - began
     tracemalloc.stop()
