@@ -344,50 +344,6 @@ def test_a_tenant_loses_no_event_to_others() -> None:
     assert "keeps none before 4" in world.audit().summary
 
 
-def test_refusals_among_the_changes_are_found() -> None:
-    world = AuditedWorld()
-    machine = world.machine(world.owner("ada"), 0)
-    for owner in world.server.api.state.owners.values():
-        vars(owner.refused)["append"] = owner.notable.append
-    world.beat(machine, key=b"x", expected=Answer.INVALID_SIGNATURE, campaign=1)
-    world.read_all()
-    assert world.rules() == {"chain", "head", "missing"}
-    assert "is of type worker_auth_failed and in stream 'notable'" in str(world.audit().findings)
-
-
-class Founding(dict[str, Any]):
-    """Owners, of whom one is made whoever is looked for."""
-
-    def __init__(self, state: Any) -> None:
-        super().__init__(state.owners)
-        self._state = state
-
-    def get(self, owner_id: str, default: Any = None) -> Any:
-        if owner_id and owner_id not in self:
-            self[owner_id] = type(next(iter(self.values())))(owner_id, 5000, self._state._rooms)
-        return super().get(owner_id, default)
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_whoever_is_made_an_owner_by_a_refusal_is_found(*, whole: bool) -> None:
-    world = AuditedWorld()
-    machine = world.machine(world.owner("ada"), 0)
-    world.history.owners.append("nobody")
-    world.denied("nobody", machine)
-    world.rotation_denied("nobody", machine)
-    world.settle()
-    state: Any = world.server.api.state
-    for rules in (set(), {"unexplained"}):
-        world.read("ada")
-        if whole:
-            world.read("nobody")
-        world.look("nobody", AFTERWARDS)
-        assert world.rules() == rules
-        state.owners = Founding(state)
-        world.denied("nobody", machine)
-        world.settle()
-
-
 @pytest.mark.parametrize("lost", [1, 20])
 def test_events_missing_from_a_stream_that_was_evicted_are_counted_by_its_head(lost: int) -> None:
     world = AuditedWorld(audit_events_per_stream=5)
