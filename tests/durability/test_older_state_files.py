@@ -1,4 +1,4 @@
-"""State files of the version that had two audit streams an owner, `routine` and `notable`: they load, and are split.
+"""State files without a stream of refusals: of the version that had two streams an owner, and of others.
 
 `state_two_streams.json` was written by that version: a state file, what its audit lists showed then, the groups of
 changes that its journal had after it, and what the lists showed after those. It kept eight events of a stream.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
     from reference_server.operations.api import Api
 
-OLD = json.loads((Path(__file__).parent.parent / "vectors" / "state_two_streams.json").read_text(encoding="utf-8"))
+VECTORS = Path(__file__).parent.parent / "vectors"
+OLD = json.loads((VECTORS / "state_two_streams.json").read_text(encoding="utf-8"))
 FILE = OLD["state_file"].encode()
 GROUPS = [bytes.fromhex(group) for group in OLD["groups"]]
 SEGMENT = json.loads(FILE)["reference_server"]["segment"]
@@ -153,3 +154,28 @@ def test_a_server_that_starts_from_it_has_split_it_for_good(tmp_path: Path, capl
             assert api.journal is not None
             api.journal.close()
     assert "no journal" not in caplog.text
+
+
+def test_refusals_of_another_implementation_are_shared_out_and_make_no_owner() -> None:
+    """What was done makes one, for that was granted; what was refused is in `refused` of those who are."""
+    document = json.loads((VECTORS / "state_schema1.json").read_text(encoding="utf-8"))
+    machine_id, machine = next(iter(document["machines"].items()))
+    common = {"metadata": {"reason": "not_the_owner"}, "created_at": "2026-11-24T00:00:00Z"}
+    added = [
+        ("owner_access_denied", "owner:stranger", machine_id),
+        ("owner_access_denied", "owner:stranger", "pol_0000000000000000"),
+        ("worker_auth_failed", f"worker:{machine_id}", machine_id),
+        ("machine_registered", "owner:gone", "wrk_0000000000000000"),
+    ]
+    document["audit_events"] += [
+        {"id": f"aud_{number:016x}", "type": kind, "actor": actor, "object_id": object_id, **common}
+        for number, (kind, actor, object_id) in enumerate(added)
+    ]
+    state = make_api().state
+    recover(state, MemoryJournal(Storage(json.dumps(document).encode(), {})), NOW)
+    assert "stranger" not in state.owners
+    shown = lists_of(state)
+    ids = {owner_id: [event["id"] for event in streams["refused"]] for owner_id, streams in shown.items()}
+    assert ids[machine["owner_id"]] == [f"aud_{0:016x}", f"aud_{2:016x}"]
+    assert [event["id"] for event in shown["gone"]["notable"]] == [f"aud_{3:016x}"]
+    assert f"aud_{1:016x}" in [state.unattributed.event(at)["id"] for _, at in state.unattributed.moments()]
