@@ -91,7 +91,9 @@ def _keep(api: Api, entropy: Entropy) -> None:
             state.statuses_of_nobody = _legacy_statuses(settings)
         journal.start()
         if recovered.fresh:
-            journal.begin_snapshot(snapshot(state, clock.now(), journal.segment))()
+            # It names a segment of its own, for what is in the present one may be in it already.
+            journal.begin_snapshot(snapshot(state, clock.now(), journal.next_segment))()
+            journal.turn()
             journal.publish()
     except (StateFileError, JournalError) as error:
         raise SettingsError(f"HATCHFARM_STATE_FILE: {settings.state_file}: {error}") from None

@@ -57,7 +57,15 @@ TEXT_MAX_CHARACTERS = 256
 UNKNOWN_ID_MAX_CHARACTERS = 64
 """How much of an unknown worker's id is kept in the stream that no owner sees."""
 UNATTRIBUTED_EVENTS_MAX = 5_000
-"""Events that name unknown workers: kept for the operator, bounded apart from every owner's streams."""
+"""Events that concern no owner: kept for the operator, bounded apart from every owner's streams."""
+AUDIT_ROUTINE_MAX_BYTES = 1 << 30
+"""Accepted heartbeats in the streams of all owners: 16 million, or what 3,300 owners keep by default."""
+AUDIT_NOTABLE_MAX_BYTES = 1 << 30
+"""Changes in the streams of all owners: two million, ten of each of 200,000 owners. Whoever holds the owners' token may
+make owners up, so there is a bound, but one that takes as many requests as there are events to reach."""
+AUDIT_REFUSED_MAX_BYTES = 64 << 20
+"""Refusals in the streams of all owners, and in nobody's: 130,000. Strangers can fill it, and a snapshot that instances
+share has to have room for all of it many times over."""
 
 RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""

@@ -201,10 +201,14 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What a shared journal is now: `place` is its end. It is not `whole` where any of it may have been forgotten."""
+    """What a shared journal is now: `place` is its end. It is not `whole` where any of it may have been forgotten.
+
+    It is `older` where an earlier version founded it, whose instances would read these groups otherwise.
+    """
 
     place: Place
     whole: bool
+    older: bool = False
 
 
 class Election(Enum):
@@ -278,7 +282,10 @@ class SharedJournal(Protocol):
         ...
 
     async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
-        """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
+        """Found the journal anew, from a snapshot; `empty` says that it knows no machine.
+
+        After an election, or in the place of an older journal that ends at the place. SharedLost when it is not so.
+        """
         ...
 
     async def may_compact(self) -> bool:

@@ -36,6 +36,9 @@ ADDRESS_BURST_REQUESTS = 16
 """Requests from one address of a script before it takes another: inside the default burst of 20, at any speed."""
 AUDIT_NOISE_EVENTS = 6000
 """Events one attempt to evict another's audit makes: more than the 5,000 that a stream keeps by default."""
+REFUSALS_KEPT_MIN = 100_000
+"""Refusals of all owners together, from which on a server may keep fewer of one than its own bound says: what
+strangers can fill has a bound in all (contract §3)."""
 EXCHANGE_MAX_SECONDS = 60
 """From a request's first byte to its row: the longest deadline of the contract, and what a slow attack waits on top."""
 HOSTS_MAX = 127

@@ -68,6 +68,9 @@ if TYPE_CHECKING:
 
 META, GROUPS = "hf:state", "hf:state:groups"
 TURN, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
+FORM = "2"
+"""What instances make of the groups, three audit streams an owner. All must make the same of them, so it stands in what
+they must have alike; the first form, with two streams, stands nowhere."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 _LOST = {
@@ -134,7 +137,7 @@ class RedisJournal:
 
     def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, digest: str) -> None:
         self._link = link
-        self._digest = digest
+        self._digest, self._digest_before = f"{FORM}:{digest}", digest
         self._instance = entropy.hex(16)
         self._named = 0
         self._given = f"hf:state:given:{self._instance}"
@@ -222,15 +225,15 @@ class RedisJournal:
         if held[0] is None:
             return None
         founded, process, durable, position, strict, digest, epoch = (value.decode() for value in held)
-        if digest != self._digest:
+        if digest not in {self._digest, self._digest_before}:
             raise SharedMismatch(
                 "the instances that share this Redis have another HATCHFARM_API_TOKEN or another key in "
-                "MACHINE_CERT_SIGNING_KEY_FILE: give all of them the same"
+                "MACHINE_CERT_SIGNING_KEY_FILE, or are of a later version: give all of them the same"
             )
         whole = f"run_id:{process}" in info.decode() or (durable == "1" and self.nonces.durable)
         if epoch:
             self.nonces.trust(epoch)
-        return Standing(Place(founded, int(position), int(strict)), whole)
+        return Standing(Place(founded, int(position), int(strict)), whole, older=digest != self._digest)
 
     async def load(self) -> Kept:
         """Give the last snapshot, and all groups after it, though the journal be lost."""
@@ -286,7 +289,7 @@ class RedisJournal:
         return content
 
     async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
-        """Found the journal anew, after an election, from a snapshot; `empty` says that it knows no machine."""
+        """Found the journal anew, from a snapshot; `empty` says that it knows no machine."""
         founded = f"{place.generation + 1}-{self._next_name()}"
         epoch = self.nonces.epoch if empty else ""
         await self._keep(place, snapshot, founded, 0, epoch)

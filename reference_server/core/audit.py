@@ -1,4 +1,4 @@
-"""Audit streams: bounded, per owner, each a hash chain (contract §3).
+"""Audit streams: bounded, three an owner, each a hash chain (contract §3).
 
 Events are kept packed, because a fleet keeps hundreds of thousands of them; their JSON is made when somebody reads.
 """
@@ -6,9 +6,8 @@ Events are kept packed, because a fleet keeps hundreds of thousands of them; the
 from __future__ import annotations
 
 import struct
-from collections import deque
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -16,45 +15,121 @@ from reference_server.wire.canonical_json import canonical_json, canonical_strin
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 FIRST_PREVIOUS_HASH = "0" * 64
 """`previous_hash` of a stream's first event."""
+ROUTINE, NOTABLE, REFUSED = "routine", "notable", "refused"
+HEARTBEAT_TYPE = "worker_heartbeat"
+REFUSED_TYPES = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})
+"""What others than an owner can cause in its streams: each is a request that was refused."""
 _PACKED = struct.Struct("<q8s32s")
 _PACKED_BYTES = _PACKED.size
 _DIGEST_BYTES = 32
 SEGMENT_EVENTS = 256
-"""A ring grows by segments that never move: one growing buffer an owner would leave holes in the heap as it moves."""
+"""Heartbeats in one piece of memory: 16 KB, of which an owner has one that is not full, and one that is emptied."""
+ROUTINE_EVENT_BYTES = _PACKED_BYTES + 2 * 8
+"""A packed event, and where its worker and its policy are."""
+EVENT_BYTES = 400
+"""An event beside its texts: five strings, two numbers, its record, its digest and its place in a list."""
+_WIDE_BYTES = 4
+"""A character of a text that is not ASCII takes so much at most."""
+_KEPT_IN_16 = 15
+"""Of the room, in sixteenths, what is left in it when it was made: so seldom is it made that all streams are read."""
+
+
+def stream_of(kind: str) -> str:
+    """Return the name of the stream that events of a type belong to (contract §3)."""
+    if kind == HEARTBEAT_TYPE:
+        return ROUTINE
+    return REFUSED if kind in REFUSED_TYPES else NOTABLE
+
+
+class Stream(Protocol):
+    """What a room asks of each stream in it."""
+
+    size: int
+    """Bytes that its events take."""
+
+    def cut(self, size: int) -> None:
+        """Drop the oldest events until the rest takes no more than so many bytes."""
+        ...
+
+
+class Room:
+    """The memory that all streams of one kind have together, in bytes.
+
+    When it is used up, those that take most give their oldest events, all down to one level: whoever has less loses
+    nothing to the noise of others. What is dropped moves a stream's base, as its own bound does.
+    """
+
+    def __init__(self, bytes_max: int, streams: Callable[[], Iterable[Stream]]) -> None:
+        self._bytes_max = bytes_max
+        self._streams = streams
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Use more of it, or less; make room when it is used up."""
+        self.used += size
+        if size > 0 and self.used > self._bytes_max:
+            streams = [stream for stream in self._streams() if stream.size]
+            level = _level([stream.size for stream in streams], self._bytes_max * _KEPT_IN_16 // 16)
+            for stream in streams:
+                if stream.size > level:
+                    stream.cut(level)
+
+
+def _level(sizes: list[int], total: int) -> int:
+    """Return the most that each may have so that all have no more than a total together."""
+    sizes.sort()
+    for number, size in enumerate(sizes):
+        level = total // (len(sizes) - number)
+        if size > level:
+            return level
+        total -= size
+    return max(sizes, default=0)
+
+
+class _Segment:
+    """Heartbeats that are dropped from memory together. They never move, and their memory leaves no holes behind."""
+
+    __slots__ = ("packed", "policies", "workers")
+
+    def __init__(self) -> None:
+        self.packed = bytearray(SEGMENT_EVENTS * _PACKED_BYTES)
+        self.workers: list[str] = []
+        self.policies: list[str] = []
 
 
 class RoutineStream:
-    """An owner's accepted heartbeats, newest `events_max`, in a ring. 64 bytes an event."""
+    """An owner's accepted heartbeats, newest `events_max`. 64 bytes an event."""
 
-    name = "routine"
+    name = ROUTINE
 
-    def __init__(self, events_max: int) -> None:
+    def __init__(self, events_max: int, room: Room) -> None:
         self._events_max = events_max
-        self._segments: list[bytearray] = []
-        self._workers: list[str] = []
-        self._policies: list[str] = []
+        self._room = room
+        self._segments: list[_Segment] = []
+        self._dropped = 0
+        """Of the events in the first segment, how many are kept no more."""
+        self._kept = 0
         self._base_digest: bytes | bytearray = bytes(_DIGEST_BYTES)
-        self._first = 0
+        self.size = 0
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
     @property
     def base(self) -> tuple[int, str]:
         """Give the sequence and hash of the event before the oldest kept."""
-        return self.sequence - len(self), bytes(self._base_digest).hex()
+        return self.sequence - self._kept, bytes(self._base_digest).hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
         """Begin an empty stream after an event that is not kept any more."""
-        self._first = self.sequence = sequence
+        self.sequence = sequence
         self.hash, self._base_digest = digest, bytes.fromhex(digest)
 
     def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
         """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
-        slot = (self.sequence - self._first) % self._events_max
         self.sequence += 1
         digest = sha256(
             (
@@ -64,66 +139,88 @@ class RoutineStream:
             ).encode(),
         )
         self.hash = digest.hexdigest()
-        if self.sequence - self._first <= self._events_max:
-            if slot % SEGMENT_EVENTS == 0:
-                self._segments.append(bytearray(SEGMENT_EVENTS * _PACKED_BYTES))
-            self._workers.append(worker_id)
-            self._policies.append(policy_id)
+        slot = (self._dropped + self._kept) % SEGMENT_EVENTS
+        if slot == 0:
+            self._segments.append(_Segment())
+        segment = self._segments[-1]
+        _PACKED.pack_into(segment.packed, slot * _PACKED_BYTES, created_ns, bytes.fromhex(event_hex), digest.digest())
+        segment.workers.append(worker_id)
+        segment.policies.append(policy_id)
+        self._kept += 1
+        if self._kept > self._events_max:
+            self._drop(1)
         else:
-            end = (slot % SEGMENT_EVENTS + 1) * _PACKED_BYTES
-            self._base_digest = self._segments[slot // SEGMENT_EVENTS][end - _DIGEST_BYTES : end]
-            self._workers[slot] = worker_id
-            self._policies[slot] = policy_id
-        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
-        _PACKED.pack_into(segment, start, created_ns, bytes.fromhex(event_hex), digest.digest())
+            self.size += ROUTINE_EVENT_BYTES
+            self._room.take(ROUTINE_EVENT_BYTES)
+
+    def _drop(self, count: int) -> None:
+        """Keep some of the oldest events no more, at least one."""
+        end = self._dropped + count
+        segment, slot = self._segments[(end - 1) // SEGMENT_EVENTS], (end - 1) % SEGMENT_EVENTS
+        self._base_digest = segment.packed[(slot + 1) * _PACKED_BYTES - _DIGEST_BYTES : (slot + 1) * _PACKED_BYTES]
+        whole, self._dropped = divmod(end, SEGMENT_EVENTS)
+        if whole:
+            del self._segments[:whole]
+        self._kept -= count
+
+    def cut(self, size: int) -> None:
+        """Drop the oldest events until the rest takes no more than so many bytes."""
+        more = self._kept - size // ROUTINE_EVENT_BYTES
+        if more > 0:
+            self._drop(more)
+            self.size -= more * ROUTINE_EVENT_BYTES
+            self._room.take(-more * ROUTINE_EVENT_BYTES)
 
     def __len__(self) -> int:
-        return len(self._workers)
+        return self._kept
 
     def moments(self) -> Iterator[tuple[int, int]]:
         """Give (created_ns, position) of each event, oldest first."""
-        for position in range(len(self)):
-            yield self._unpack(self._slot(position))[0], position
+        for position in range(self._kept):
+            yield self._unpack(position)[0], position
+
+    def type_of(self, _position: int) -> str:
+        """Give the type of the event at a position."""
+        return HEARTBEAT_TYPE
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        slot = self._slot(position)
-        created_ns, event_id, digest = self._unpack(slot)
-        worker_id = self._workers[slot]
+        created_ns, event_id, digest = self._unpack(position)
+        worker_id, policy_id = self._ids(position)
         return {
             "id": f"aud_{event_id.hex()}",
-            "type": "worker_heartbeat",
+            "type": HEARTBEAT_TYPE,
             "actor": f"worker:{worker_id}",
             "object_id": worker_id,
-            "metadata": {"policy_id": self._policies[slot]},
+            "metadata": {"policy_id": policy_id},
             "created_at": format_timestamp(created_ns),
             "stream": self.name,
-            "sequence": self.sequence - len(self) + position + 1,
-            "previous_hash": (self._unpack(self._slot(position - 1))[2] if position else self._base_digest).hex(),
+            "sequence": self.sequence - self._kept + position + 1,
+            "previous_hash": (self._unpack(position - 1)[2] if position else self._base_digest).hex(),
             "hash": digest.hex(),
         }
 
     def kept(self) -> Iterator[Event]:
         """Give every event kept, oldest first."""
-        for position in range(len(self)):
-            slot = self._slot(position)
-            created_ns, event_id, _ = self._unpack(slot)
-            worker_id, metadata = self._workers[slot], f'{{"policy_id":"{self._policies[slot]}"}}'
-            yield Event(
-                f"aud_{event_id.hex()}", "worker_heartbeat", f"worker:{worker_id}", worker_id, metadata, created_ns
-            )
+        for position in range(self._kept):
+            created_ns, event_id, _ = self._unpack(position)
+            worker_id, policy_id = self._ids(position)
+            metadata = f'{{"policy_id":"{policy_id}"}}'
+            yield Event(f"aud_{event_id.hex()}", HEARTBEAT_TYPE, f"worker:{worker_id}", worker_id, metadata, created_ns)
 
-    def _slot(self, position: int) -> int:
-        return (self.sequence - self._first - len(self) + position) % self._events_max
+    def _ids(self, position: int) -> tuple[str, str]:
+        number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
+        segment = self._segments[number]
+        return segment.workers[slot], segment.policies[slot]
 
-    def _unpack(self, slot: int) -> tuple[int, bytes, bytes]:
-        segment, start = self._segments[slot // SEGMENT_EVENTS], slot % SEGMENT_EVENTS * _PACKED_BYTES
-        created_ns, event_id, digest = _PACKED.unpack_from(segment, start)
+    def _unpack(self, position: int) -> tuple[int, bytes, bytes]:
+        number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
+        created_ns, event_id, digest = _PACKED.unpack_from(self._segments[number].packed, slot * _PACKED_BYTES)
         return created_ns, event_id, digest
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One notable event, packed: `metadata` is canonical JSON."""
+    """One event that is no heartbeat, packed: `metadata` is canonical JSON."""
 
     id: str
     type: str
@@ -132,59 +229,94 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     metadata: str
     created_ns: int
 
+    @property
+    def size(self) -> int:
+        """Give the bytes it takes at most."""
+        size = EVENT_BYTES
+        for text in (self.actor, self.object_id, self.metadata):
+            size += len(text) if text.isascii() else _WIDE_BYTES * len(text)
+        return size
 
-class NotableStream:
-    """Everything but accepted heartbeats, newest `events_max`."""
 
-    name = "notable"
+class EventStream:
+    """Events that are no heartbeats, newest `events_max`, in a ring."""
 
-    def __init__(self, events_max: int) -> None:
+    def __init__(self, name: str, events_max: int, room: Room) -> None:
+        self.name = name
         self._events_max = events_max
-        self._events: deque[tuple[Event, str]] = deque()
-        self._base_hash = FIRST_PREVIOUS_HASH
+        self._room = room
+        self._events: list[tuple[Event, bytes]] = []
+        self._oldest = 0
+        self._base_digest = bytes(_DIGEST_BYTES)
+        self.size = 0
         self.sequence = 0
         self.hash = FIRST_PREVIOUS_HASH
 
     @property
     def base(self) -> tuple[int, str]:
         """Give the sequence and hash of the event before the oldest kept."""
-        return self.sequence - len(self), self._base_hash
+        return self.sequence - len(self), self._base_digest.hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
-        """Begin an empty stream after an event that is not kept any more."""
+        """Drop all that is kept, and go on after an event that is not kept any more."""
+        self.cut(0)
         self.sequence = sequence
-        self.hash = self._base_hash = digest
+        self.hash, self._base_digest = digest, bytes.fromhex(digest)
 
     def kept(self) -> Iterator[Event]:
         """Give every event kept, oldest first."""
-        return (event for event, _ in self._events)
+        return (event for event, _ in self._in_order())
 
     def append(self, event: Event) -> None:
         """Add one event and chain it."""
         self.sequence += 1
-        self.hash = sha256(
+        digest = sha256(
             (
                 f'{{"actor":{canonical_string(event.actor)},"created_at":"{format_timestamp(event.created_ns)}",'
                 f'"id":"{event.id}","metadata":{event.metadata},"object_id":{canonical_string(event.object_id)},'
-                f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"notable","type":{canonical_string(event.type)}}}'
+                f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"{self.name}",'
+                f'"type":{canonical_string(event.type)}}}'
             ).encode(),
-        ).hexdigest()
-        self._events.append((event, self.hash))
-        if len(self._events) > self._events_max:
-            self._base_hash = self._events.popleft()[1]
+        )
+        self.hash = digest.hexdigest()
+        kept, more = self._events, event.size
+        if len(kept) < self._events_max:
+            kept.append((event, digest.digest()))
+        else:
+            evicted, self._base_digest = kept[self._oldest]
+            more -= evicted.size
+            kept[self._oldest] = (event, digest.digest())
+            self._oldest = (self._oldest + 1) % len(kept)
+        self.size += more
+        self._room.take(more)
+
+    def cut(self, size: int) -> None:
+        """Drop the oldest events until the rest takes no more than so many bytes."""
+        events, left, dropped = self._in_order(), self.size, 0
+        while left > size:
+            event, self._base_digest = events[dropped]
+            left -= event.size
+            dropped += 1
+        # What has grown before it was emptied gives its memory back only as another list.
+        self._events, self._oldest = events[dropped:], 0
+        self._room.take(left - self.size)
+        self.size = left
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def moments(self, kind: str = "") -> Iterator[tuple[int, int]]:
-        """Give (created_ns, position) of each event, or of each of one type, oldest first."""
-        for position, (event, _) in enumerate(self._events):
-            if not kind or event.type == kind:
-                yield event.created_ns, position
+    def moments(self) -> Iterator[tuple[int, int]]:
+        """Give (created_ns, position) of each event, oldest first."""
+        for position, (event, _) in enumerate(self._in_order()):
+            yield event.created_ns, position
+
+    def type_of(self, position: int) -> str:
+        """Give the type of the event at a position."""
+        return self._at(position)[0].type
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        event, digest = self._events[position]
+        event, digest = self._at(position)
         return {
             "id": event.id,
             "type": event.type,
@@ -194,9 +326,15 @@ class NotableStream:
             "created_at": format_timestamp(event.created_ns),
             "stream": self.name,
             "sequence": self.sequence - len(self._events) + position + 1,
-            "previous_hash": self._events[position - 1][1] if position else self._base_hash,
-            "hash": digest,
+            "previous_hash": (self._at(position - 1)[1] if position else self._base_digest).hex(),
+            "hash": digest.hex(),
         }
+
+    def _at(self, position: int) -> tuple[Event, bytes]:
+        return self._events[(self._oldest + position) % len(self._events)]
+
+    def _in_order(self) -> list[tuple[Event, bytes]]:
+        return self._events[self._oldest :] + self._events[: self._oldest]
 
 
 def event_hash(event: dict[str, Any]) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reference_server.core.audit import Event
+from reference_server.core.audit import NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
 from reference_server.core.changes import certificate_at, moment_then, recover_change
 from reference_server.core.nonces import Generation, lasting_nonce_names
-from reference_server.core.state import Consent, Policy, State, Worker
+from reference_server.core.state import UNATTRIBUTED, Consent, Policy, State, Worker
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.state_file import StateFileError, is_id, kept_time
@@ -23,9 +23,9 @@ from reference_server.wire.state_file import StateFileError, is_id, kept_time
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from reference_server.core.audit import NotableStream, RoutineStream
+    from reference_server.core.audit import RoutineStream
     from reference_server.ports import Journal
-    from reference_server.wire.own_sections import LoadedFile, OwnSection, StreamSection
+    from reference_server.wire.own_sections import LoadedFile, OwnerSection, OwnSection, StreamSection
     from reference_server.wire.state_file import EventRecord, StateFile
     from reference_server.wire.values import Instant
 
@@ -45,7 +45,7 @@ def name_nonces(state: State, key: bytes) -> None:
 
 
 def restore(state: State, file: LoadedFile, now: Instant) -> None:
-    """Fill an empty state with what a state file holds.
+    """Fill an empty state with what a state file holds; it is `unsplit` where an earlier version wrote that.
 
     What was written elsewhere does not say which nonces were seen, so the horizon is raised over all that may have
     been, up to the newest heartbeat that was accepted: for so long machines are refused, and no replay is let in.
@@ -62,13 +62,19 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
             forget_nonces(state, max(heard_ns))
         return
     name_nonces(state, bytes.fromhex(own.nonce_key))
-    _restore_own(state, own, now)
+    streams = _streams_of(own)
+    _restore_own(state, own, streams, now)
     _restore_records(state, records, now)
-    for owner_id, section in own.owners.items():
+    for owner_id, section in streams.items():
         owner = state.owners[owner_id]
         _restore_routine(owner.routine, section.routine, events)
-        _restore_notable(owner.notable, section.notable, events)
-    _restore_notable(state.unattributed, own.unattributed, events)
+        _restore_stream(owner.notable, section.notable, events)
+        if section.refused is not None:
+            _restore_stream(owner.refused, section.refused, events)
+    state.unsplit = own.streams is msgspec.UNSET
+    if state.unsplit:
+        state.unattributed.name = NOTABLE
+    _restore_stream(state.unattributed, own.unattributed, events)
     if own.nonces_outside is not state.nonces_outside:
         forget_nonces(state, now.wall_ns)
 
@@ -95,7 +101,9 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     groups = journal.groups(None if file.own is None else file.own.segment)
     if groups is not None:
         replay(state, groups, now)
-        return Recovered(found=True, fresh=False)
+    fresh = split_streams(state)
+    if groups is not None:
+        return Recovered(found=True, fresh=fresh)
     if file.own is None:
         return Recovered(found=True, fresh=True)
     forget_nonces(state, max(now.wall_ns, _unix_ns(file.records.saved_at)))
@@ -129,6 +137,49 @@ def replay(state: State, groups: Iterable[bytes], now: Instant) -> None:
             ) from None
 
 
+def split_streams(state: State) -> bool:
+    """Take refusals out of the notable streams that an earlier version kept; return whether there were any such.
+
+    A chain cannot lose events and go on. So a notable stream that had any begins anew behind its last event, with what
+    else it had: whoever kept its last head finds it as the next event's `previous_hash`, and whoever kept an older one
+    that what it named is kept no more; no number is ever given to two events. The refusals begin a chain of their own,
+    behind the same event that the notable stream began behind, so it shows whether it has all there were. A stream
+    without refusals stays as it was.
+
+    Who has nothing but refusals was made an owner by them, and is none any more: they go to nobody's stream.
+    """
+    if not state.unsplit:
+        return False
+    state.unsplit = False
+    orphans: dict[str, Event] = {event.id: event for event in state.unattributed.kept()}
+    for owner in list(state.owners.values()):
+        kept = list(owner.notable.kept())
+        refused = [event for event in kept if event.type in REFUSED_TYPES]
+        if len(refused) == len(kept) and not (owner.workers or owner.policy_version):
+            orphans |= {event.id: event for event in refused}
+            owner.notable.cut(0)
+            del state.owners[owner.id]
+        elif refused:
+            owner.refused.start_after(*owner.notable.base)
+            owner.notable.start_after(owner.notable.sequence, owner.notable.hash)
+            for event in kept:
+                (owner.refused if event.type in REFUSED_TYPES else owner.notable).append(event)
+    seen = {event.id for owner in state.owners.values() for event in owner.refused.kept()}
+    state.unattributed.start_after(state.unattributed.sequence, state.unattributed.hash)
+    state.unattributed.name = UNATTRIBUTED
+    for event in sorted(orphans.values(), key=lambda event: event.created_ns):
+        if event.id not in seen:
+            state.unattributed.append(event)
+    return True
+
+
+def _streams_of(own: OwnSection) -> dict[str, OwnerSection]:
+    for streams in (own.streams, own.owners):
+        if not isinstance(streams, msgspec.UnsetType):
+            return streams
+    return {}
+
+
 def _unix_ns(text: str) -> int:
     """Read a timestamp that was checked already."""
     return kept_time(text) or 0
@@ -145,8 +196,8 @@ def _event(record: EventRecord) -> Event:
     )
 
 
-def _restore_own(state: State, own: OwnSection, now: Instant) -> None:
-    for owner_id in own.owners:
+def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], now: Instant) -> None:
+    for owner_id in owner_ids:
         state.owner(owner_id)
     generations = []
     for section in own.nonces:
@@ -249,14 +300,14 @@ def _restore_routine(stream: RoutineStream, section: StreamSection, events: list
     _require_head(stream, section)
 
 
-def _restore_notable(stream: NotableStream, section: StreamSection, events: list[Event]) -> None:
+def _restore_stream(stream: EventStream, section: StreamSection, events: list[Event]) -> None:
     stream.start_after(section.sequence, section.hash)
     for at in section.events:
         stream.append(events[at])
     _require_head(stream, section)
 
 
-def _require_head(stream: RoutineStream | NotableStream, section: StreamSection) -> None:
+def _require_head(stream: RoutineStream | EventStream, section: StreamSection) -> None:
     if stream.hash != section.head:
         raise StateFileError("an audit stream in it does not end in its head: give a whole copy of it")
 
@@ -275,7 +326,11 @@ def _share_out(state: State, events: list[Event]) -> None:
         ):
             worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
             continue
-        streams = [owner.notable for owner in map(state.owner, _concerned(state, event)) if owner is not None]
+        refused = stream_of(event.type) == REFUSED
+        # What was refused makes no owner here either, what was done does.
+        find = state.owners.get if refused else state.owner
+        owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
+        streams = [owner.refused if refused else owner.notable for owner in owners]
         for stream in streams or [state.unattributed]:
             stream.append(event)
 

@@ -28,8 +28,8 @@ from reference_server.wire.timestamps import format_timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from reference_server.core.audit import Event, NotableStream, RoutineStream
-    from reference_server.core.state import State, Worker
+    from reference_server.core.audit import Event, EventStream, RoutineStream
+    from reference_server.core.state import Owner, State, Worker
     from reference_server.wire.values import Instant
 
 RECORDS_AT_ONCE = 500
@@ -108,17 +108,21 @@ class _Places:
     """Every event once, oldest first, though it may stand in two streams; and where each is."""
 
     def __init__(self, state: State) -> None:
-        streams: list[RoutineStream | NotableStream] = [state.unattributed]
+        streams: list[RoutineStream | EventStream] = [state.unattributed]
         for owner in state.owners.values():
-            streams += (owner.routine, owner.notable)
+            streams += owner.streams
         kept = {event.id: event for stream in streams for event in stream.kept()}
         self.events = sorted(kept.values(), key=lambda event: event.created_ns)
         self._at = {event.id: at for at, event in enumerate(self.events)}
 
-    def section(self, stream: RoutineStream | NotableStream) -> StreamSection:
+    def section(self, stream: RoutineStream | EventStream) -> StreamSection:
         """Say where a stream's events are."""
         sequence, digest = stream.base
         return StreamSection(sequence, digest, stream.hash, [self._at[event.id] for event in stream.kept()])
+
+
+def _owner_section(owner: Owner, places: _Places) -> OwnerSection:
+    return OwnerSection(places.section(owner.routine), places.section(owner.notable), places.section(owner.refused))
 
 
 def _own_section(state: State, at: Instant, segment: str, places: _Places) -> OwnSection:
@@ -142,9 +146,6 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             failures["unattributed"],
             [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
         ),
-        {
-            owner.id: OwnerSection(places.section(owner.routine), places.section(owner.notable))
-            for owner in state.owners.values()
-        },
         places.section(state.unattributed),
+        {owner.id: _owner_section(owner, places) for owner in state.owners.values()},
     )

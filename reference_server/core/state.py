@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from reference_server import limits
-from reference_server.core.audit import Event, NotableStream, RoutineStream
+from reference_server.core.audit import NOTABLE, REFUSED, Event, EventStream, Room, RoutineStream, stream_of
 from reference_server.core.auth_failures import AuthFailures
 from reference_server.core.fleet import FleetIndex
 from reference_server.core.nonces import NonceMemory, nonce_key
@@ -40,6 +41,8 @@ class Kind(IntEnum):
     FAILURE = 8
 
 
+UNATTRIBUTED = "unattributed"
+"""The stream that no owner sees: of refused requests that concern none."""
 HEARTBEAT_STATUSES = (200, 400, 401, 403, 503)
 """What a decided heartbeat may be answered with (contract §4)."""
 
@@ -82,15 +85,29 @@ class Consent(msgspec.Struct, gc=False):
 class Owner:
     """An owner's machines, policies and audit streams. `workers` is sorted by id."""
 
-    __slots__ = ("fresh", "id", "notable", "policy_version", "routine", "stale", "total", "workers")
+    __slots__ = ("fresh", "id", "notable", "policy_version", "refused", "routine", "stale", "total", "workers")
 
-    def __init__(self, owner_id: str, events_max: int) -> None:
+    def __init__(self, owner_id: str, events_max: int, rooms: Rooms) -> None:
         self.id = owner_id
         self.workers: list[str] = []
         self.policy_version = 0
-        self.routine = RoutineStream(events_max)
-        self.notable = NotableStream(events_max)
+        self.routine = RoutineStream(events_max, rooms.routine)
+        self.notable = EventStream(NOTABLE, events_max, rooms.notable)
+        self.refused = EventStream(REFUSED, events_max, rooms.refused)
         self.total = self.fresh = self.stale = 0
+
+    @property
+    def streams(self) -> tuple[RoutineStream | EventStream, ...]:
+        """Give its audit streams, in the order in which events of one moment are listed."""
+        return self.routine, self.notable, self.refused
+
+
+class Rooms(NamedTuple):
+    """The memory that the streams of all owners have together, by kind."""
+
+    routine: Room
+    notable: Room
+    refused: Room
 
 
 class Worker:
@@ -179,7 +196,18 @@ class State:
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * 1_000_000_000
         self.certificate_life_ns = settings.certificate_life_seconds * 1_000_000_000
-        self.unattributed = NotableStream(limits.UNATTRIBUTED_EVENTS_MAX)
+        self._rooms = Rooms(
+            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
+            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
+            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
+        )
+        self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
+        self.unsplit = False
+        """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
+        owner of whoever was refused. `recovery.split_streams` ends it."""
+
+    def _refused_streams(self) -> Iterable[EventStream]:
+        return chain((self.unattributed,), (owner.refused for owner in self.owners.values()))
 
     def note(self, kind: Kind, at: Instant, *values: Any) -> None:
         """Note a change for the journal, before it is made. Raises Frozen where none may be."""
@@ -192,10 +220,10 @@ class State:
         return owner_id in self.owners or len(self.owners) < limits.OWNERS_MAX
 
     def owner(self, owner_id: str) -> Owner | None:
-        """Find an owner, or make its record; None when the table is full."""
+        """Find an owner, or make its record, for what it is granted; None when the table is full."""
         owner = self.owners.get(owner_id)
         if owner is None and len(self.owners) < limits.OWNERS_MAX:
-            owner = self.owners[owner_id] = Owner(owner_id, self.settings.audit_events_per_stream)
+            owner = self.owners[owner_id] = Owner(owner_id, self.settings.audit_events_per_stream, self._rooms)
         return owner
 
     def audit(
@@ -207,7 +235,7 @@ class State:
         metadata: dict[str, Any],
         owner_ids: Iterable[str],
     ) -> None:
-        """Add one notable event to the streams of all it concerns, or to nobody's stream when it concerns nobody."""
+        """Add one event to a stream of all owners that it concerns, or to nobody's where none of them has a record."""
         self.add_event(
             now, "aud_" + self.entropy.hex(16), kind, actor, object_id, canonical_json(metadata), tuple(owner_ids)
         )
@@ -226,7 +254,10 @@ class State:
         if self.changes is not None:
             self.note(Kind.EVENT, at, event_id, kind, actor, object_id, metadata, owner_ids)
         event = Event(event_id, kind, actor, object_id, metadata, at.wall_ns)
-        streams = [owner.notable for owner in map(self.owner, dict.fromkeys(owner_ids)) if owner is not None]
+        find = self.owner if self.unsplit else self.owners.get
+        owners = [owner for owner in map(find, dict.fromkeys(owner_ids)) if owner is not None]
+        refused = stream_of(kind) == REFUSED and not self.unsplit
+        streams = [owner.refused if refused else owner.notable for owner in owners]
         for stream in streams or [self.unattributed]:
             stream.append(event)
 
@@ -238,7 +269,10 @@ class State:
         object_id: str,
         resource_owner_id: str,
     ) -> None:
-        """Audit an owner's refused action for the one who tried and the one it was tried on (contract §2)."""
+        """Audit an owner's refused action for the one who tried and the one it was tried on (contract §2).
+
+        Either may be made up: a refused request makes no owner.
+        """
         self.audit(
             now,
             "owner_access_denied",

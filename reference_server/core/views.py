@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.audit import stream_of
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.calls import Call, page_of, paged
 from reference_server.core.policies import show_policy
@@ -129,7 +130,7 @@ def workers_statuses(state: State, call: Call) -> Reply:
 
 
 def audit_events(state: State, call: Call) -> Reply:
-    """`GET /audit/events`: both streams of the owner merged by time, oldest first, and their heads."""
+    """`GET /audit/events`: the streams of the owner merged by time, oldest first, and their heads."""
     if not call.owner_id:
         return FORBIDDEN
     page = page_of(call)
@@ -138,18 +139,17 @@ def audit_events(state: State, call: Call) -> Reply:
     owner = state.owners.get(call.owner_id)
     if owner is None:
         return success(paged("events", [], 0, page, heads={}))
-    routine, notable = owner.routine, owner.notable
-    routine_keys = [(when, 0, at) for when, at in routine.moments()] if page.type in ("", "worker_heartbeat") else []
-    notable_keys = [(when, 1, at) for when, at in notable.moments(page.type)]
-    total = len(routine_keys) + len(notable_keys)
+    streams = owner.streams
+    keys_of = [
+        [(when, which, at) for when, at in stream.moments() if not page.type or stream.type_of(at) == page.type]
+        for which, stream in enumerate(streams)
+        if not page.type or stream.name == stream_of(page.type)
+    ]
+    total = sum(map(len, keys_of))
     start = min(page.offset, total)  # an offset may be longer than what islice() can count
-    merged = islice(heapq.merge(routine_keys, notable_keys), start, start + page.limit)
-    events = [(routine, notable)[which].event(at) for _, which, at in merged]
-    heads = {
-        stream.name: {"sequence": stream.sequence, "hash": stream.hash}
-        for stream in (routine, notable)
-        if stream.sequence
-    }
+    merged = islice(heapq.merge(*keys_of), start, start + page.limit)
+    events = [streams[which].event(at) for _, which, at in merged]
+    heads = {stream.name: {"sequence": stream.sequence, "hash": stream.hash} for stream in streams if stream.sequence}
     return success(paged("events", events, total, page, heads=heads))
 
 

@@ -17,7 +17,7 @@ import trio
 
 from reference_server.core import heartbeats
 from reference_server.core.heartbeats import Verified
-from reference_server.core.recovery import begin, encode_changes, replay, restore
+from reference_server.core.recovery import begin, encode_changes, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
 from reference_server.core.state import Kind
 from reference_server.http.answers import internal_error
@@ -331,20 +331,28 @@ class Sharer:
             beyond = (place.generation, place.position) > (mine.generation, max(mine.position, self._reached))
             if standing.whole or beyond:
                 await self._take_over(await self._journal.load())
-            if standing.whole:
+            if standing.whole and not standing.older:
                 await self._read_on(SHARED_WAIT_SECONDS)
                 self._begin()
                 return
+            if standing.whole:
+                await self._found(self._place)
+                _log.warning("The shared state is this version's now: instances of an earlier one are refused it")
+                return
         place = msgspec.structs.replace(self._place, position=max(self._place.position, self._reached))
         if await self._journal.elect(place, clean=self._clean) is Election.ELECTED:
-            state = self._api.state
-            written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.founded))
-            content = await trio.to_thread.run_sync(written)
-            self._place = await self._journal.found(place, content, empty=not state.workers)
-            self._ahead, self._reached, self._clean = "", 0, True
-            if state.workers:
+            await self._found(place)
+            if self._api.state.workers:
                 _log.warning("The shared state was lost, and founded anew from what this instance had of it")
-            self._begin()
+
+    async def _found(self, place: Place) -> None:
+        """Found the journal anew from this instance's state, which is at a place. SharedLost when that is too late."""
+        state = self._api.state
+        written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.founded))
+        content = await trio.to_thread.run_sync(written)
+        self._place = await self._journal.found(place, content, empty=not state.workers)
+        self._ahead, self._reached, self._clean = "", 0, True
+        self._begin()
 
     def _begin(self) -> None:
         self.ready = True
@@ -357,6 +365,7 @@ class Sharer:
         def fill() -> None:
             restore(state, load_state_file(kept.snapshot), now)
             replay(state, (group.changes for group in kept.groups), now)
+            split_streams(state)
 
         try:
             await trio.to_thread.run_sync(fill)

@@ -43,10 +43,11 @@ class StreamSection(msgspec.Struct, frozen=True):
 
 
 class OwnerSection(msgspec.Struct, frozen=True):
-    """An owner's audit streams."""
+    """An owner's audit streams. Earlier versions had no `refused`: what is in it now was in `notable`."""
 
     routine: StreamSection
     notable: StreamSection
+    refused: StreamSection | None = None
 
 
 class NoncesSection(msgspec.Struct, frozen=True):
@@ -66,7 +67,11 @@ class FailuresSection(msgspec.Struct, frozen=True):
 
 
 class OwnSection(msgspec.Struct, frozen=True):
-    """What schema 1 has no place for. `segment` is the part of the journal that goes on from this snapshot."""
+    """What schema 1 has no place for. `segment` is the part of the journal that goes on from this snapshot.
+
+    Each owner's streams are in `streams`; what has them in `owners` an earlier version wrote, which had two an owner.
+    That version asks for `owners`, so it refuses what has none, rather than lose the third.
+    """
 
     segment: str
     nonce_key: str
@@ -74,8 +79,9 @@ class OwnSection(msgspec.Struct, frozen=True):
     horizon_ns: int
     nonces: list[NoncesSection]
     failures: FailuresSection
-    owners: dict[str, OwnerSection]
     unattributed: StreamSection
+    streams: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
+    owners: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         """Hide the nonces' key."""

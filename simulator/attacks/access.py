@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import OK
-from simulator.attacks.parties import OwnerAttack, notable_events, settle_party
+from simulator.attacks.parties import OwnerAttack, events_shown, settle_party
 from simulator.attacks.routes import (
     BEARER,
     HEARTBEAT,
@@ -51,7 +51,7 @@ class NoAuth(OwnerAttack):
     def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
         """Tell one attempt."""
         party = yield from settle_party(stage, addresses)
-        before = len((yield from notable_events(stage, party.owner_id, addresses)))
+        before = len((yield from events_shown(stage, party.owner_id, addresses)))
         expect = refused(401, "unauthorized", "it carries no token of the owners")
         for route in OF_OWNERS:
             right = credentials(stage, route, party)
@@ -63,7 +63,7 @@ class NoAuth(OwnerAttack):
         asked = SUMMARY.paths()[0] + f"?access_token={stage.token}&token={stage.token}"
         named = {OWNER_ID: party.owner_id}
         yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers=named)
-        events = (yield from notable_events(stage, party.owner_id, addresses))[before:]
+        events = (yield from events_shown(stage, party.owner_id, addresses))[before:]
         made = [one for one in events if not str(one.get("type")).endswith("_denied")]
         message = f"requests without a token left {len(made)} events of changes in the audit of the owner they named"
         yield Say("nothing-made", not made, message, {"events": made})

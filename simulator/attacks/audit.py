@@ -8,11 +8,20 @@ from urllib.parse import quote
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, act, call, changed, settle
+from simulator.attacks.acting import CREATED, act, call, changed, denied, settle
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, chain_break, notable_events, rotation_denied, settle_party
-from simulator.attacks.routes import CERTIFICATE, CONSENT_CREATE, HEARTBEAT, send
+from simulator.attacks.parties import (
+    OwnerAttack,
+    chain_break,
+    events_shown,
+    nobody_made,
+    rotation_denied,
+    settle_party,
+)
+from simulator.attacks.routes import CERTIFICATE, CONSENT_CREATE, HEARTBEAT, POLICY_ACTIVATE, POLICY_CREATE, send
 from simulator.attacks.script import Say, granted, heartbeat_gets, refused
+from simulator.checkers.audit_expected import FAILURE_EVENT
+from simulator.checkers.audit_lists import REFUSALS
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call, owner_headers, policy_call
 from simulator.history import Answer, Operation
@@ -24,7 +33,9 @@ if TYPE_CHECKING:
 
 WORKER_DIGITS = 16
 OWNER_SHARE = 20
-"""One in so many events of the noise is an owner's."""
+"""One in so many events of the noise is an owner's, and one of a worker that never was."""
+DRAFTS = 20
+"""Policies that the noisy owner makes meanwhile: changes, though none of the quiet one's."""
 HOSTILE_TEXTS = (
     "line\nbreak",
     "head\r\nSet-Cookie: a=b",
@@ -47,56 +58,76 @@ HOSTILE_OWNER = """"}{"type":"x" <b>\\ '"""
 
 
 class Evict(OwnerAttack):
-    """More noise than any stream keeps, from another owner and from workers that never were."""
+    """More noise than any stream keeps: without any credential, from another owner, and from one that never was."""
 
     name = "audit.evict"
-    shape = f"{AUDIT_NOISE_EVENTS:,} events an attempt, from tenant B, B's machine and unknown workers"
-    verdict = "400 and 401 for the noise; tenant A's audit list is the same before and after"
-    effect = "one event each: in B's stream, or for unknown workers in nobody's"
+    shape = (
+        f"{AUDIT_NOISE_EVENTS:,} events an attempt: heartbeats without a token that name tenant A's worker or none, "
+        "and tenant B and an owner that never was on what is A's and on what is nobody's"
+    )
+    verdict = "400, 401, 403 and 404 for the noise; what tenant A changed is in its audit list as before"
+    effect = "one event each in the streams `refused` of those it concerns; nobody is made an owner by it"
     anchor = "contract §3; ASVS 5.0 §16.4"
-    severity = 6.5
+    severity = 8.1
 
     def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
         """Tell one attempt."""
         quiet = yield from settle_party(stage, addresses)
         noisy = yield from settle_party(stage, addresses)
-        before = yield from notable_events(stage, quiet.owner_id, addresses)
+        ghost = stage.new_owner()
+        # Whatever the server calls its streams: what is no refusal is a change, or an accepted heartbeat.
+        before = yield from events_shown(stage, quiet.owner_id, addresses)
+        before = [one for one in before if one.get("type") not in REFUSALS]
         made = 0
-        for noise in self._noise(stage, noisy):
+        for noise in self._noise(stage, quiet, noisy, ghost):
             outcome: Outcome = yield msgspec.structs.replace(noise, client=addresses.take())
             made += outcome.right
-        after = yield from notable_events(stage, quiet.owner_id, addresses)
+        shown = yield from events_shown(stage, quiet.owner_id, addresses)
+        after = [one for one in shown if one.get("type") not in REFUSALS]
         lost = [one for one in before if one not in after]
+        failures = [one for one in shown if one.get("type") == FAILURE_EVENT]
         foreign = [one for one in after if one not in before]
+        foreign += [one for one in failures if one.get("object_id") != quiet.machine.worker_id]
         message = (
-            f"after {made} events of others an owner who did nothing meanwhile has {len(after)} of "
-            f"{len(before)} events, {len(lost)} of them lost or changed"
+            f"after {made} events that others caused an owner who did nothing meanwhile has {len(after)} events of "
+            f"{len(before)} changes, {len(lost)} of them lost or changed, and {len(foreign)} that are not its own"
         )
         enough = True if made == AUDIT_NOISE_EVENTS else None
-        held = enough if after == before else False
+        held = enough if not (lost or foreign) else False
         yield Say("nothing-lost", held, message, {"lost": lost[:10], "foreign": foreign[:10]})
+        yield from nobody_made(stage, ghost, addresses)
 
     @staticmethod
-    def _noise(stage: Stage, noisy: Party) -> list[Send]:
-        """Make what is sent: mostly what machines can do, for that costs an attacker least.
+    def _noise(stage: Stage, quiet: Party, noisy: Party, ghost: str) -> list[Send]:
+        """Make what is sent: mostly what needs no credential, for that costs an attacker least.
 
         What owners do comes first: a server may go on the slower way with a connection that has brought it once.
         """
         missing = heartbeat_gets(Answer.MISSING_FIELDS, "it has none of its fields")
-        own = send(stage, HEARTBEAT, noisy, missing, client=0, payload=b"{}")
+        bare = send(stage, HEARTBEAT, quiet, missing, client=0, payload=b"{}", headers={})
         path = f"/api/v1/workers/wrk_{random_hex(stage.rng, WORKER_DIGITS)}/heartbeat"
-        unknown = send(stage, HEARTBEAT, noisy, missing, client=0, payload=b"{}", path=path, known=False)
-        denied = send(
-            stage,
-            CERTIFICATE,
-            noisy,
-            refused(401, "unauthorized", "the machine's token is missing"),
-            client=0,
-            headers=owner_headers(stage.token, noisy.owner_id),
-            leaves=rotation_denied(noisy.owner_id, noisy.machine, "missing_machine_token"),
-        )
-        by_owner = AUDIT_NOISE_EVENTS // OWNER_SHARE
-        return ([denied] * by_owner + [own, unknown] * AUDIT_NOISE_EVENTS)[:AUDIT_NOISE_EVENTS]
+        unknown = send(stage, HEARTBEAT, noisy, missing, client=0, payload=b"{}", headers={}, path=path, known=False)
+        by_owners = []
+        for actor in (noisy.owner_id, ghost):
+            headers = owner_headers(stage.token, actor)
+            foreign = refused(403, "forbidden", "what the path names is another owner's")
+            leaves = denied("", actor, "", quiet.owner_id)
+            by_owners.append(send(stage, POLICY_ACTIVATE, quiet, foreign, client=0, headers=headers, leaves=leaves))
+            tokenless = refused(401, "unauthorized", "the machine's token is missing")
+            leaves = rotation_denied(actor, quiet.machine, "missing_machine_token")
+            by_owners.append(send(stage, CERTIFICATE, quiet, tokenless, client=0, headers=headers, leaves=leaves))
+            path = f"/api/v1/machines/wrk_{random_hex(stage.rng, WORKER_DIGITS)}/certificate"
+            leaves = rotation_denied(actor, None, "missing_machine_token")
+            nowhere = send(
+                stage, CERTIFICATE, noisy, tokenless, client=0, headers=headers, leaves=leaves, path=path, known=False
+            )  # fmt: skip
+            by_owners.append(nowhere)
+        drafted = changed(noisy.owner_id, Operation.POLICY_CREATE)
+        draft = send(stage, POLICY_CREATE, noisy, granted(CREATED), client=0, leaves=drafted)
+        rounds = AUDIT_NOISE_EVENTS // (OWNER_SHARE * len(by_owners))
+        first = [draft] * DRAFTS + by_owners * rounds
+        last = [unknown] * (AUDIT_NOISE_EVENTS // OWNER_SHARE)
+        return first + [bare] * (AUDIT_NOISE_EVENTS - len(first) - len(last)) + last
 
 
 class Inject(OwnerAttack):
@@ -127,7 +158,7 @@ class Inject(OwnerAttack):
             yield from settle(step, "create a policy")
             policies += 1
             yield from self._with_ids(stage, party, text, addresses)
-        events = yield from notable_events(stage, owner_id, addresses)
+        events = yield from events_shown(stage, owner_id, addresses)
         yield from self._claims(events, names, policies)
 
     @staticmethod
@@ -154,7 +185,8 @@ class Inject(OwnerAttack):
             f"{len(names)} registrations, {policies} policies and {len(HOSTILE_TEXTS)} refused rotations left "
             f"{len(registered)}, {kinds['policy_created']} and {denials} events"
         )
-        if not held and events and events[0].get("sequence", 1) != 1:
+        firsts = {str(one.get("stream")): one.get("sequence", 1) for one in reversed(events)}
+        if not held and any(first != 1 for first in firsts.values()):
             held = None
             message += ", but the oldest events are no longer kept: whether too early, the audit checker judges"
         yield Say("one-event-each", held, message, {"types": dict(kinds)})

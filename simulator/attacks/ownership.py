@@ -9,7 +9,7 @@ import msgspec
 
 from simulator.attacks.acting import OK, denied
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, notable_events, rotation_denied, settle_party
+from simulator.attacks.parties import OwnerAttack, events_shown, nobody_made, rotation_denied, settle_party
 from simulator.attacks.routes import (
     AUDIT,
     CERTIFICATE,
@@ -70,7 +70,7 @@ class HeaderMismatch(OwnerAttack):
         """Tell one attempt."""
         mine = yield from settle_party(stage, addresses)
         theirs = yield from settle_party(stage, addresses)
-        before = len((yield from notable_events(stage, theirs.owner_id, addresses)))
+        before = len((yield from events_shown(stage, theirs.owner_id, addresses)))
         expect = refused(403, "forbidden", "the body's owner is not the header's")
         actors = (mine.owner_id, theirs.owner_id + "0", theirs.owner_id[:-1], theirs.owner_id.upper())
         tried = 0
@@ -82,7 +82,7 @@ class HeaderMismatch(OwnerAttack):
                     stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves
                 )
                 tried += outcome.right
-        events = (yield from notable_events(stage, theirs.owner_id, addresses))[before:]
+        events = (yield from events_shown(stage, theirs.owner_id, addresses))[before:]
         made = [one for one in events if one.get("type") != "owner_access_denied"]
         message = (
             f"of {tried} refused requests in their name an owner sees {len(events)} denials and {len(made)} others"
@@ -107,12 +107,15 @@ class Idor(OwnerAttack):
     """One owner, and their machine, on every route with another owner's ids."""
 
     name = "owner.idor"
-    shape = "owner A with a right token on every route with owner B's ids, and naming nobody; A's machine on B's routes"
+    shape = (
+        "owner A, and one that never was, with a right token on every route with owner B's ids, and naming nobody; A's "
+        "machine on B's routes"
+    )
     verdict = (
         "403 forbidden; 400 where the body names B's worker or policy; 401 for A's machine, and for the fleet of "
         "whoever names nobody; lists without B's"
     )
-    effect = "one owner_access_denied event for A and B each time, and nothing of B's is changed or shown"
+    effect = "one owner_access_denied event for A and B each time, nothing of B's is changed or shown, nobody is made"
     anchor = ANCHOR
     severity = 9.1
 
@@ -124,6 +127,7 @@ class Idor(OwnerAttack):
         yield from self._by_body(stage, mine, theirs, addresses)
         yield from self._as_machine(stage, mine, theirs, addresses)
         yield from self._lists(stage, mine, theirs, addresses)
+        yield from self._as_nobody(stage, theirs, addresses)
         fetch = granted(OK, "its certificate was not rotated, nor its consent revoked")
         yield send(stage, POLICY_FETCH, theirs, fetch, client=addresses.take())
 
@@ -180,6 +184,16 @@ class Idor(OwnerAttack):
             yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers)
 
     @staticmethod
+    def _as_nobody(stage: Stage, theirs: Party, addresses: Addresses) -> Script[None]:
+        """Try it under a name that nothing was ever granted to."""
+        nobody = stage.new_owner()
+        expect = refused(403, "forbidden", "what the path names is another owner's")
+        for route in (POLICY_ACTIVATE, CONSENT_REVOKE, STATUS):
+            headers, leaves = owner_headers(stage.token, nobody), denied("", nobody, "", theirs.owner_id)
+            yield send(stage, route, theirs, expect, client=addresses.take(), headers=headers, leaves=leaves)
+        yield from nobody_made(stage, nobody, addresses)
+
+    @staticmethod
     def _lists(stage: Stage, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
         """See that an owner's lists hold what is theirs alone."""
         get = granted(OK, "it is what its owner may see")
@@ -192,7 +206,7 @@ class Idor(OwnerAttack):
             held = total == 1 and shown == [mine.machine.worker_id]
             message = f"an owner of one machine is shown a summary of {total} and the statuses of {len(shown)}"
             yield Say("own-workers", held, message, {"workers": shown})
-        events = yield from notable_events(stage, theirs.owner_id, addresses)
+        events = yield from events_shown(stage, theirs.owner_id, addresses)
         actors = {f"owner:{mine.owner_id}", f"owner:{theirs.owner_id}", f"worker:{theirs.machine.worker_id}"}
         others = [one for one in events if one.get("actor") not in actors]
         changes = [

@@ -103,7 +103,7 @@ def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[L
     return (Leaves("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
 
 
-def notable_events(stage: Stage, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
+def events_shown(stage: Stage, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
     """Read all that an owner's audit list shows but accepted heartbeats, oldest first. Raises UnsettledError."""
     events: list[dict[str, Any]] = []
     offset = 0
@@ -118,15 +118,23 @@ def notable_events(stage: Stage, owner_id: str, addresses: Addresses) -> Script[
             return events
 
 
+def nobody_made(stage: Stage, owner_id: str, addresses: Addresses) -> Script[None]:
+    """Claim that whoever was only ever refused is no owner: its list is empty (contract §3). Raises UnsettledError."""
+    events = yield from events_shown(stage, owner_id, addresses)
+    message = f"an owner that nothing was ever granted to has {len(events)} events"
+    yield Say("nobody-made", not events, message, {"events": events[:10]})
+
+
 def chain_break(events: list[dict[str, Any]]) -> str:
-    """Say where a stream's events are no chain (contract §3); nothing when each follows from the one before."""
-    before: dict[str, Any] | None = None
+    """Say where the events of a stream are no chain (contract §3); nothing when each follows from the one before."""
+    latest: dict[str, dict[str, Any]] = {}
     for event in events:
+        before = latest.get(str(event.get("stream")))
         if event.get("hash") != event_hash(event):
             return f"event {event.get('id')} does not have the hash {event.get('hash')}"
         if before is not None and event.get("previous_hash") != before["hash"]:
             return f"event {event.get('id')} does not follow {before.get('id')}"
         if before is not None and event.get("sequence") != before.get("sequence", 0) + 1:
             return f"between {before.get('id')} and {event.get('id')} there is a gap"
-        before = event
+        latest[str(event.get("stream"))] = event
     return ""

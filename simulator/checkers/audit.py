@@ -13,10 +13,10 @@ from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_events import check_events, check_policies, check_totals
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
-from simulator.checkers.audit_lists import NOTABLE, OK, ROUTINE, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.limits import FINDINGS_MAX
+from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from simulator.history import History
 
 NO_ROUTE = (404, 405, 501)
-STREAMS = (ROUTINE, NOTABLE)
 
 
 def check_audit(history: History, facts: Facts) -> Verdict:
@@ -91,6 +90,9 @@ class _Judged:
             for owner_id, owner in owners.items()
             if self.chained and owner_id not in self.whole and owner.looks[-1].sent_ns >= settled_ns
         }
+        latest = [owner.looks[-1].heads for owner in owners.values()]
+        refusals = sum(heads[REFUSED].sequence for heads in latest if REFUSED in heads)
+        self._bounded = STREAMS if refusals < REFUSALS_KEPT_MIN else tuple(name for name in STREAMS if name != REFUSED)
         until_ns = max(owner.looks[-1].answered_ns for owner in owners.values())
         self._expected: Expected = expect(history, [*self.whole, *self.counted], settled_ns, until_ns)
 
@@ -114,7 +116,7 @@ class _Judged:
     ) -> Iterator[Finding]:
         yield from check_list(owner)
         if self.chained:
-            yield from check_chain(owner, self._facts.audit_events_per_stream)
+            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
         most = self._facts.audit_events_per_stream
         complete = [
             stream

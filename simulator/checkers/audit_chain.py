@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.checkers.audit_lists import CHAIN_FIELDS, NOTABLE, ROUTINE
+from simulator.checkers.audit_lists import CHAIN_FIELDS, STREAMS
 from simulator.checkers.verdict import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from simulator.checkers.audit_lists import Look, OwnerAudit, Shown
 
@@ -48,11 +48,11 @@ def check_list(owner: OwnerAudit) -> Iterator[Finding]:
         yield _finding(owner, "duplicate", f"{len(twice)} events are in its list more than once, as {twice[0]!r}")
 
 
-def check_chain(owner: OwnerAudit, events_max: int | None) -> Iterator[Finding]:
+def check_chain(owner: OwnerAudit, events_max: int | None, bounded: Collection[str] = STREAMS) -> Iterator[Finding]:
     """Judge the chains of a whole list: numbers, links, hashes, the head, and what was evicted.
 
-    `events_max` is how many of its newest events each stream must keep, None when that is not known. Each kind of break
-    is told once for each stream, with how often it occurs.
+    `events_max` is how many of its newest events each of the streams `bounded` must keep, None when that is not known.
+    Each kind of break is told once for each stream, with how often it occurs.
     """
     events = owner.events or []
     for event in events:
@@ -60,11 +60,11 @@ def check_chain(owner: OwnerAudit, events_max: int | None) -> Iterator[Finding]:
         if lacks:
             yield _finding(owner, "chain", f"event {_id(event)} has no {', '.join(lacks)}", event)
             return
-    for stream in (ROUTINE, NOTABLE):
+    for stream in STREAMS:
         mine = [event for event in events if event.stream == stream]
         yield from _check_links(owner, stream, mine)
         if owner.steady:
-            yield from _check_ends(owner, stream, mine, events_max)
+            yield from _check_ends(owner, stream, mine, events_max if stream in bounded else None)
     yield from _check_merge(owner, events)
 
 
@@ -109,7 +109,7 @@ def _check_ends(owner: OwnerAudit, stream: str, events: list[Shown], events_max:
 
 
 def _check_merge(owner: OwnerAudit, events: list[Shown]) -> Iterator[Finding]:
-    """See that both streams are merged by time. Where a stream's own times go back, a clock did: nothing is judged."""
+    """See that the streams are merged by time. Where a stream's own times go back, a clock did: nothing is judged."""
     times = [parse_timestamp(str(event.raw.get("created_at"))) for event in events]
     latest: dict[str, int] = {}
     newest_ns = 0

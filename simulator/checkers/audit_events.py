@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.audit_expected import DENIALS, REASONED, TYPES, Count, Due, Expected, Key
-from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
+from simulator.checkers.audit_expected import DENIALS, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, ROUTINE, stream_of
 from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
 from simulator.checkers.verdict import Finding
@@ -32,12 +32,12 @@ def check_events(
     due_types = expected.of(owner.owner_id).types
     shown: dict[str, Counter[Key]] = {}
     for event in owner.events or ():
-        reason = event.reason if event.type in REASONED else ""
+        reason = event.reason if event.type in REFUSALS else ""
         shown.setdefault(event.type, Counter())[Key(event.actor, event.object_id, reason)] += 1
     for kind in sorted(TYPES & {*due_types, *shown}):
         due, seen = due_types.get(kind, NOTHING_DUE), shown.get(kind, Counter())
         missing: Counted = []
-        if (ROUTINE if kind == HEARTBEAT_EVENT else NOTABLE) in streams:
+        if stream_of(kind) in streams:
             missing = _missing(due, seen)
         extra = _without(_extra(due, seen), expected.spare.of(owner.owner_id, kind))
         moved = _moved(missing, extra)
@@ -173,8 +173,8 @@ def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], 
     for stream in streams:
         head = look.heads.get(stream)
         had, due = 0 if head is None else head.sequence, totals[stream]
-        most = due.high + (expected.spare.in_all(owner.owner_id) if stream == NOTABLE else 0)
-        if due.low <= had <= most or (had > most and stream == NOTABLE and not closed):
+        most = due.high + (0 if stream == ROUTINE else expected.spare.in_all(owner.owner_id, stream))
+        if due.low <= had <= most or (had > most and stream != ROUTINE and not closed):
             continue
         rule, what = ("missing", "too few") if had < due.low else ("unexplained", "too many")
         message = f"its {stream} stream has had {had} events, {what}: possible is {Range(due.low, most)}"

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.answers import judge_answers
-from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE
+from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, REFUSED, ROUTINE, STREAMS, stream_of
 from simulator.checkers.bounds import UNBOUNDED, UNSURE, may_fail_as, perhaps_replaced
 from simulator.checkers.unknown import lost_parts, perhaps_sent, unknown_from_ns
 from simulator.fleet.requests import EVENT_OF
-from simulator.history import NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,15 +28,13 @@ if TYPE_CHECKING:
 
 FAILURE_EVENT = "worker_auth_failed"
 DENIALS = ("owner_access_denied", "machine_certificate_issue_denied")
-REASONED = frozenset({FAILURE_EVENT, *DENIALS})
-"""Events whose metadata says why."""
 CREATING = frozenset({"machine_registered", "policy_created"})
 """Each request that succeeds makes another object, so each leaves an event."""
 LASTING = frozenset({"policy_activated", "consent_created", "consent_revoked"})
 """Done again to the same object they change nothing, so at least one request in all leaves an event."""
 AUDITED_AGAIN = frozenset({"policy_activated", "consent_created"})
 """Of those, the ones that a server may audit again: the contract says only of revokes that repeating is nothing."""
-TYPES = frozenset({HEARTBEAT_EVENT, "machine_certificate_issued"}) | REASONED | CREATING | LASTING
+TYPES = frozenset({HEARTBEAT_EVENT, "machine_certificate_issued"}) | REFUSALS | CREATING | LASTING
 """The audit types of contract §3."""
 
 
@@ -98,10 +96,11 @@ class Spare(msgspec.Struct):
         changes = self.changes[owner_id, kind] + self.changes["", kind]
         return changes + self.any + (self.denials if kind in DENIALS else 0)
 
-    def in_all(self, owner_id: str) -> int:
-        """Say how many notable events an owner may be shown for nothing."""
-        changes = sum(count for (whose, _), count in self.changes.items() if whose in {owner_id, ""})
-        return changes + self.any + self.denials
+    def in_all(self, owner_id: str, stream: str) -> int:
+        """Say how many events of a stream, not the heartbeats', an owner may be shown for nothing."""
+        if stream == REFUSED:
+            return self.denials + self.any
+        return self.any + sum(count for (whose, _), count in self.changes.items() if whose in {owner_id, ""})
 
 
 class Expected(msgspec.Struct):
@@ -120,7 +119,7 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
 
     What was answered before the first has surely left its event; what was sent after the second, none.
     """
-    owners = {owner_id: OwnerDue({}, {ROUTINE: Count(), NOTABLE: Count()}) for owner_id in owner_ids}
+    owners = {owner_id: OwnerDue({}, {stream: Count() for stream in STREAMS}) for owner_id in owner_ids}
     rows = history.rows()
     rows = rows[rows["sent_ns"] <= until_ns]
     by_machine = (rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)
@@ -128,20 +127,53 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
     late = named["answered_ns"] >= settled_ns
     _add_heartbeats(history, owners, named, late)
     _add_failures(history, owners, named, late, perhaps_replaced(named, np.concatenate([rows, perhaps_sent(history)])))
+    spare = _spare(history, rows[~by_machine])
     effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)
+    made = _made(history, spare)
     for one in history.effects:
         if one.sent_ns <= until_ns:
             for owner_id in one.owners:
-                if owner_id in owners:
-                    effects[owner_id, one.type].append((one, one.sure and one.answered_ns < settled_ns))
+                perhaps, surely = made[owner_id].seen_by(one)
+                if owner_id in owners and perhaps:
+                    sure = surely and one.sure and one.answered_ns < settled_ns
+                    effects[owner_id, one.type].append((one, sure))
     for (owner_id, kind), done in effects.items():
         _add_effects(owners[owner_id], kind, done)
-    spare = _spare(history, rows[~by_machine])
     if unknown_from_ns(history) <= until_ns:
         spare.any += UNBOUNDED
         for owner in owners.values():
             owner.totals[ROUTINE].high += UNBOUNDED
     return Expected(owners, spare)
+
+
+class _Made(msgspec.Struct):
+    """When an owner came to be, at the earliest and at the latest. Nobody is one before something was granted to it."""
+
+    first_ns: int = NEVER_NS
+    last_ns: int = NEVER_NS
+
+    def seen_by(self, one: Effect) -> tuple[bool, bool]:
+        """Say whether what a request leaves may have been left with this owner, and whether it surely was."""
+        if one.type not in REFUSALS:
+            return True, True
+        return self.first_ns != NEVER_NS and one.answered_ns >= self.first_ns, one.sent_ns > self.last_ns
+
+
+def _made(history: History, spare: Spare) -> dict[str, _Made]:
+    """Say since when each owner is one. What is refused to others leaves events with the owners that it concerns."""
+    made: dict[str, _Made] = defaultdict(_Made)
+    for one in history.effects:
+        if one.type in CREATING:
+            for owner_id in one.owners:
+                owner = made[owner_id]
+                owner.first_ns = min(owner.first_ns, one.sent_ns)
+                if one.sure:
+                    owner.last_ns = min(owner.last_ns, one.answered_ns)
+    unnoted = {owner_id for (owner_id, kind), count in spare.changes.items() if kind in CREATING and count}
+    for owner_id in {one for effect in history.effects for one in effect.owners}:
+        if unnoted & {owner_id, ""}:
+            made[owner_id].first_ns = 0
+    return made
 
 
 def _by_machine(rows: NDArray[Any], machines: int) -> NDArray[np.int64]:
@@ -202,17 +234,17 @@ def _add_failures(
         low = _by_machine(surely[surely["got"] == answer], machines)
         _add(history, owners, FAILURE_EVENT, reason, low, low + _by_machine(rows[perhaps], machines))
     more = rows[unsure | (failed & (late | replaced))]
-    _add_total(history, owners, NOTABLE, _by_machine(surely, machines), _by_machine(more, machines))
+    _add_total(history, owners, REFUSED, _by_machine(surely, machines), _by_machine(more, machines))
 
 
 def _add_effects(owner: OwnerDue, kind: str, done: list[tuple[Effect, bool]]) -> None:
     """Let the events of an owner's requests of one type be due."""
     due = owner.of(kind)
-    total = owner.totals[ROUTINE if kind == HEARTBEAT_EVENT else NOTABLE]
+    total = owner.totals[stream_of(kind)]
     before = _sum(due)
     for one, sure in done:
         key = Key(one.actor, one.object_id, one.reason)
-        is_open = not one.object_id or (kind in REASONED and not one.reason)
+        is_open = not one.object_id or (kind in REFUSALS and not one.reason)
         table = due.open if is_open else due.exact
         if key not in table:
             table[key] = Count()

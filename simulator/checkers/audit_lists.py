@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from simulator.records import AuditReading
 
 OK = 200
-ROUTINE, NOTABLE = "routine", "notable"
+ROUTINE, NOTABLE, REFUSED = STREAMS = ("routine", "notable", "refused")
 HEARTBEAT_EVENT = "worker_heartbeat"
+REFUSALS = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})
+"""Events of requests that were refused: what others can cause. Their metadata says why."""
 CHAIN_FIELDS = ("stream", "sequence", "previous_hash", "hash")
 
 
@@ -52,7 +54,14 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
     @property
     def stream(self) -> str:
         """Give the stream that the event's type belongs to (contract §3)."""
-        return ROUTINE if self.type == HEARTBEAT_EVENT else NOTABLE
+        return stream_of(self.type)
+
+
+def stream_of(kind: str) -> str:
+    """Give the stream that events of a type belong to (contract §3)."""
+    if kind == HEARTBEAT_EVENT:
+        return ROUTINE
+    return REFUSED if kind in REFUSALS else NOTABLE
 
 
 class OwnerAudit(msgspec.Struct):

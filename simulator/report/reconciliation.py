@@ -9,7 +9,7 @@ import msgspec
 
 from simulator.checkers.alerts import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
 from simulator.checkers.audit_expected import DENIALS, expect
-from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE, chained, gather, kept_from_the_first
+from simulator.checkers.audit_lists import NOTABLE, REFUSED, ROUTINE, chained, gather, kept_from_the_first, stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -99,7 +99,7 @@ def audit_lines(history: History, events_max: int | None, wrong: Collection[str]
     expected = expect(history, owners, settled_ns, max(owner.answered_ns for owner in owners.values()))
     is_chained = chained(owners.values())
     lines = []
-    for stream in (NOTABLE, ROUTINE):
+    for stream in (NOTABLE, REFUSED, ROUTINE):
         whole = [
             owner
             for owner in owners.values()
@@ -109,7 +109,7 @@ def audit_lines(history: History, events_max: int | None, wrong: Collection[str]
         high: Counter[str] = Counter()
         for owner in whole:
             for kind, due in expected.of(owner.owner_id).types.items():
-                if (kind == HEARTBEAT_EVENT) is (stream == ROUTINE):
+                if stream_of(kind) == stream:
                     counts = (*due.exact.values(), *due.open.values())
                     low[kind] += sum(count.low for count in counts)
                     high[kind] += sum(count.high for count in counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.history import NO_MACHINE, NONE, REASONS, Answer, Operation
 
@@ -26,6 +26,10 @@ def reasons_counted(world: World) -> dict[str, int]:
     return {reason: count for reason, count in world.api.state.failures.by_reason.items() if count}
 
 
+GRANTED = ("machine_registered", "policy_created")
+"""What makes an owner of whoever it is granted to; of others, what was refused is in no owner's stream."""
+
+
 def unattributed_rows(world: World) -> int:
     """Count the auth failures that name no machine."""
     rows = world.history.rows()
@@ -34,12 +38,13 @@ def unattributed_rows(world: World) -> int:
 
 
 def events_due(world: World, owner_id: str) -> Counter[Event]:
-    """Give the notable events that an owner's stream must show."""
+    """Give the events, but for heartbeats, that an owner's streams must show."""
     history = world.history
+    granted = {whose for one in history.effects if one.type in GRANTED for whose in one.owners}
     due: Counter[Event] = Counter(
         (one.type, one.actor, one.object_id, one.reason)
         for one in history.effects
-        if owner_id in one.owners and one.sure
+        if owner_id in one.owners and one.sure and owner_id in granted
     )
     for row in history.rows():
         machine = history.machines.get(int(row["machine"]))
@@ -52,10 +57,10 @@ def events_due(world: World, owner_id: str) -> Counter[Event]:
 def events_shown(world: World, owner_id: str, due: Counter[Event]) -> Counter[Event]:
     """Give those it does show; the object of one that fits any is left out, as it is in what is due."""
     anywhere = {(kind, actor, reason) for kind, actor, object_id, reason in due if not object_id}
-    stream = world.api.state.owners[owner_id].notable
+    owner = world.api.state.owners.get(owner_id)
+    streams = () if owner is None else (owner.notable, owner.refused)
     shown: Counter[Event] = Counter()
-    for position in range(len(stream)):
-        event: dict[str, Any] = stream.event(position)
+    for event in [stream.event(position) for stream in streams for position in range(len(stream))]:
         reason = str(event["metadata"].get("reason", ""))
         kind, actor = str(event["type"]), str(event["actor"])
         shown[kind, actor, "" if (kind, actor, reason) in anywhere else str(event["object_id"]), reason] += 1

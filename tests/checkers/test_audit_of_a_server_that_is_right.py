@@ -20,7 +20,10 @@ from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Span
 KINDS = (
     "beat", "beat", "beat", "replay", "forged", "skewed", "foreign", "rotated out", "unknown", "fetch", "rotate",
     "revoke", "denied", "rotation denied", "consent", "register", "look",
+    "newcomer denied", "newcomer's rotation denied", "newcomer registers",
 )  # fmt: skip
+NEWCOMER = "owner-new"
+"""Nobody at first, whatever it tries; an owner once it has registered a machine."""
 OWNERS, MACHINES = 2, 3
 
 spans = st.builds(
@@ -57,7 +60,7 @@ def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one 
     """Let one step happen."""
     world.wait(step.gap_ns)
     machine, other = world.machines[step.machine], world.machines[(step.machine + 1) % MACHINES]
-    stranger = next(owner_id for owner_id in world.history.owners if owner_id != machine.owner_id)
+    stranger = next(owner_id for owner_id in world.history.owners if owner_id not in {machine.owner_id, NEWCOMER})
     span = step.span
     match step.kind:
         case "beat":
@@ -93,6 +96,12 @@ def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one 
             world.denied(stranger, machine, span)
         case "rotation denied":
             world.rotation_denied(stranger, machine, span)
+        case "newcomer denied":
+            world.denied(NEWCOMER, machine, span)
+        case "newcomer's rotation denied":
+            world.rotation_denied(NEWCOMER, machine, span)
+        case "newcomer registers":
+            world.act(world.spare_machine(NEWCOMER), Action.REGISTER, span)
         case "look":
             world.look(machine.owner_id, span)
 
@@ -104,6 +113,8 @@ def test_no_checker_calls_it_wrong(played: list[Step], kept: int, whole: bool, w
     world = AuditedWorld(audit_events_per_stream=kept)
     owners = [world.owner(f"owner-{number}") for number in range(OWNERS)]
     world.machines = [world.machine(owners[index % OWNERS], index) for index in range(MACHINES)]
+    world.history.owners.append(NEWCOMER)
+    world.policies[NEWCOMER] = ""
     for step in played:
         play(world, step)
     world.settle()
@@ -113,6 +124,8 @@ def test_no_checker_calls_it_wrong(played: list[Step], kept: int, whole: bool, w
         world.look(owners[1])
     elif whole_again:
         world.read(owners[0])
+        world.read(NEWCOMER)
+    world.look(NEWCOMER, Span(before_ns=0))
     verdict = world.audit()
     assert (verdict.status, verdict.findings) == (Status.PASS, ()), verdict.summary
     for check in (check_revocation, check_credentials):

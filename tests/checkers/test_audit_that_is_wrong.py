@@ -337,9 +337,8 @@ def test_a_tenant_loses_no_event_to_others() -> None:
     world.read_all()
     assert world.rules() == set()
     notable = world.server.api.state.owners["ada"].notable
-    notable._base_hash = notable._events[2][1]
-    for _ in range(3):
-        notable._events.popleft()
+    notable._base_digest = notable._events[2][1]
+    del notable._events[:3]
     world.read_all()
     assert world.rules() == {"evicted"}
     assert "keeps none before 4" in world.audit().summary

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from reference_server.core.audit import NotableStream, RoutineStream
+from reference_server.core.audit import EventStream, Room, RoutineStream
 from simulator.checkers.audit_chain import event_hash
 from simulator.checkers.audit_lists import OwnerAudit, gather
 from simulator.checkers.verdict import Status
@@ -121,8 +121,10 @@ def test_a_full_list_without_chain_may_have_been_evicted() -> None:
 
 def test_a_server_that_started_anew_may_have_forgotten_events(world: AuditedWorld) -> None:
     """Durability is not judged here: without its restart, the same is a loss."""
+    room = Room(1 << 30, tuple)
     for owner in world.server.api.state.owners.values():
-        owner.routine, owner.notable = RoutineStream(5000), NotableStream(5000)
+        owner.routine, owner.notable = RoutineStream(5000, room), EventStream("notable", 5000, room)
+        owner.refused = EventStream("refused", 5000, room)
     world.beat(world.machines[0])
     world.read_all()
     assert world.rules() == {"head", "missing"}

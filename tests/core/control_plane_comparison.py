@@ -32,7 +32,7 @@ class Comparison:
         self.server = Server(audit_events_per_stream=EVENTS_KEPT, auth_failure_threshold=FAILURE_THRESHOLD)
         self.model = Model(STARTED.wall_ns, STARTED.monotonic_ns)
         self.hashes: dict[tuple[str, str, int], str] = {}
-        self._listed: dict[str, tuple[int, int]] = {}
+        self._listed: dict[str, tuple[int, ...]] = {}
 
     @property
     def now(self) -> Instant:
@@ -89,10 +89,19 @@ class Comparison:
 
     def check_changed_audits(self) -> None:
         for owner_id, streams in self.model.streams.items():
-            lengths = (len(streams["routine"]), len(streams["notable"]))
+            lengths = tuple(map(len, streams.values()))
             if self._listed.get(owner_id) != lengths:
                 self.check_audit(owner_id)
                 self._listed[owner_id] = lengths
+
+    def check_owners(self) -> None:
+        """Nobody is an owner but who was granted something, and what concerns none is in nobody's stream."""
+        state = self.server.api.state
+        assert set(state.owners) == set(self.model.streams)
+        shown = [state.unattributed.event(at) for at in range(len(state.unattributed))]
+        assert [(event["type"], event["actor"], event["object_id"], event["metadata"]) for event in shown] == [
+            (truth.type, truth.actor, truth.object_id[:64], truth.metadata) for truth in self.model.unattributed
+        ]
 
     def check_audit(self, owner_id: str) -> None:
         """Compare an owner's whole list, event by event, hash by hash, and its heads."""

@@ -116,8 +116,9 @@ class Model(Records):
             metadata = {"certificate_id": machine.certificate_id}
             self.act("machine_certificate_issued", caller.owner_id, machine_id, metadata)
             return Expected(200, data=certificate)
-        concerned = [machine.owner_id] if machine else []
-        self.act("machine_certificate_issue_denied", caller.owner_id, machine_id, {"reason": reason}, *concerned)
+        concerned = (*([machine.owner_id] if machine else []), caller.owner_id)
+        actor = f"owner:{caller.owner_id}"
+        self.refuse("machine_certificate_issue_denied", actor, machine_id, {"reason": reason}, *concerned)
         return answer
 
     def create_policy(

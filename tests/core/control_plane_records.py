@@ -14,6 +14,8 @@ FAILURE_STEP = FAILURE_WINDOW // 65_536
 """A failure may leave the window this much early."""
 NONCE_LIFE = 300 * SECOND
 FAILURE_THRESHOLD = 3
+STREAMS = ("routine", "notable", "refused")
+"""Of events of one moment, in the order in which they are listed."""
 EVENTS_KEPT = 6
 REASONS = (
     "missing_heartbeat_fields",
@@ -85,6 +87,7 @@ class Records:
         self.accepted: list[Acceptance] = []
         self.failures: list[tuple[int, str, bool]] = []
         self.streams: dict[str, dict[str, list[Event]]] = {}
+        self.unattributed: list[Event] = []
         self.ids: set[str] = set()
 
     # -- what the server chose
@@ -112,24 +115,31 @@ class Records:
     def policy(self, policy_id: str) -> PolicyRecord | None:
         return next((policy for policy in self.policies if policy.shown["id"] == policy_id), None)
 
-    def note(self, stream: str, event: Event, *owner_ids: str) -> None:
-        for owner_id in dict.fromkeys(owner_ids):
-            self.streams.setdefault(owner_id, {"routine": [], "notable": []})[stream].append(event)
+    def note(self, stream: str, event: Event, owner_id: str) -> None:
+        self.streams.setdefault(owner_id, {name: [] for name in STREAMS})[stream].append(event)
 
-    def act(self, kind: str, owner_id: str, object_id: str, metadata: dict[str, Any], *owner_ids: str) -> None:
-        """Note what an owner did, for that owner and for others it concerns."""
-        event = Event(kind, f"owner:{owner_id}", object_id, metadata, self.wall)
-        self.note("notable", event, *owner_ids, owner_id)
+    def act(self, kind: str, owner_id: str, object_id: str, metadata: dict[str, Any]) -> None:
+        """Note what an owner did; what was granted makes it one."""
+        self.note("notable", Event(kind, f"owner:{owner_id}", object_id, metadata, self.wall), owner_id)
+
+    def refuse(self, kind: str, actor: str, object_id: str, metadata: dict[str, Any], *owner_ids: str) -> None:
+        """Note what was refused, for those of all it concerns who are owners; for nobody who only says so."""
+        event = Event(kind, actor, object_id, metadata, self.wall)
+        concerned = [owner_id for owner_id in dict.fromkeys(owner_ids) if owner_id in self.streams]
+        for owner_id in concerned:
+            self.note("refused", event, owner_id)
+        if not concerned:
+            self.unattributed.append(event)
 
     def deny(self, reason: str, actor: str, object_id: str, owner_of_object: str) -> None:
         metadata = {"reason": reason, "actor_owner_id": actor}
-        self.act("owner_access_denied", actor, object_id, metadata, owner_of_object)
+        self.refuse("owner_access_denied", f"owner:{actor}", object_id, metadata, owner_of_object, actor)
 
     def fail(self, reason: str, worker_id: str) -> None:
         machine = self.machine(worker_id)
         self.failures.append((self.mono, reason, machine is not None))
-        event = Event("worker_auth_failed", f"worker:{worker_id}", worker_id, {"reason": reason}, self.wall)
-        self.note("notable", event, *([machine.owner_id] if machine else []))
+        owner_ids = [machine.owner_id] if machine else []
+        self.refuse("worker_auth_failed", f"worker:{worker_id}", worker_id, {"reason": reason}, *owner_ids)
 
     # -- what is read
 
@@ -167,15 +177,17 @@ class Records:
 
     def audit(self, owner_id: str, kind: str) -> list[tuple[str, int, Event]]:
         """Give (stream, sequence, event) of an owner's kept events of a type, merged by time."""
-        streams = self.streams.get(owner_id, {"routine": [], "notable": []})
-        routine, notable = (
-            [(name, at, event) for at, event in enumerate(streams[name], 1)][-EVENTS_KEPT:]
-            for name in ("routine", "notable")
-        )
-        routine = [entry for entry in routine if kind in ("", entry[2].type)]
-        notable = [entry for entry in notable if kind in ("", entry[2].type)]
+        kept = [
+            (name, at, event)
+            for name in STREAMS
+            for at, event in list(enumerate(self.streams.get(owner_id, {}).get(name, []), 1))[-EVENTS_KEPT:]
+            if kind in ("", event.type)
+        ]
         merged = []
-        while routine and notable:
-            earlier = routine if routine[0][2].created_ns <= notable[0][2].created_ns else notable
-            merged.append(earlier.pop(0))
-        return merged + routine + notable
+        while kept:
+            # The wall clock may have been set back: each stream stays in its order, and the earliest next one is first.
+            heads = [next(entry for entry in kept if entry[0] == name) for name in dict.fromkeys(e[0] for e in kept)]
+            earliest = min(heads, key=lambda entry: entry[2].created_ns)
+            merged.append(earliest)
+            kept.remove(earliest)
+        return merged

@@ -35,7 +35,7 @@ OWNERS = ("ada", "bob <&> é\u2028x")
 WHICH = st.integers(0, 5)
 BEYOND_REACH = ("a|b", "a\tb", " ada", "ada\u3000", "\u00a0")
 OWNER = st.sampled_from(OWNERS)
-CALLER = st.sampled_from(("the owner", "the owner", "the owner", "unnamed", "another", "wrong bearer"))
+CALLER = st.sampled_from(("the owner", "the owner", "the owner", "unnamed", "another", "nobody", "wrong bearer"))
 AGE = st.sampled_from((0, 0, SECOND, SKEW, SKEW + 1, -SKEW, -SKEW - 1))
 OFFSET = st.sampled_from((-1, 0, 1))
 RIGHT = st.sampled_from((True, True, True, False))
@@ -43,7 +43,8 @@ RIGHT = st.sampled_from((True, True, True, False))
 
 def caller_of(kind: str, owner_id: str) -> Caller:
     other = OWNERS[owner_id == OWNERS[0]]
-    return Caller(kind != "wrong bearer", {"unnamed": "", "another": other}.get(kind, owner_id))
+    named = {"unnamed": "", "another": other, "nobody": "nobody"}
+    return Caller(kind != "wrong bearer", named.get(kind, owner_id))
 
 
 class ControlPlane(RuleBasedStateMachine):
@@ -304,6 +305,7 @@ class ControlPlane(RuleBasedStateMachine):
     @invariant()
     def audit_is_as_the_model_tells(self) -> None:
         self.both.check_changed_audits()
+        self.both.check_owners()
 
     @invariant()
     def statuses_are_as_the_model_tells(self) -> None:

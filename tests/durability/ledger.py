@@ -122,7 +122,7 @@ class Ledger:
         self._rng = rng
         self._made = 0
         self._version = 0
-        self._heads: dict[str, tuple[int, str]] = {"routine": FIRST_HEAD, "notable": FIRST_HEAD}
+        self._heads: dict[str, tuple[int, str]] = dict.fromkeys(("routine", "notable", "refused"), FIRST_HEAD)
         self._seen: list[tuple[str, int, str]] = []
         self.owner_id = owner_id
         self.machines: dict[str, Machine] = {}

@@ -45,7 +45,8 @@ class Audit:
     def heads(self) -> dict[str, Any]:
         """Give the heads as a list shows them."""
         return {
-            stream: dict(zip(("sequence", "hash"), self.head(stream), strict=True)) for stream in ("routine", "notable")
+            stream: dict(zip(("sequence", "hash"), self.head(stream), strict=True))
+            for stream in ("routine", "notable", "refused")
         }
 
 

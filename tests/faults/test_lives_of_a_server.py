@@ -168,7 +168,7 @@ def effect(tale: Tale, at: float, reason: str = "") -> None:
 def read(tale: Tale, at: float) -> None:
     """Show the owner a list that is empty."""
     tale.history.owners.append("ada")
-    heads = {"routine": {"sequence": 0, "hash": ""}, "notable": {"sequence": 0, "hash": ""}}
+    heads = {stream: {"sequence": 0, "hash": ""} for stream in ("routine", "notable", "refused")}
     tale.history.audit_readings.append(
         AuditReading("ada", nanoseconds(at), nanoseconds(at + 0.01), 200, 0, 0, [], heads)
     )
@@ -187,9 +187,11 @@ def test_a_denial_just_before_a_kill_may_not_have_been_written_down() -> None:
     for at, missing in ((9.5, False), (3, True)):
         tale = Tale(durable=True)
         tale.fault(KILL, 10, 11)
+        effect(tale, 1)  # what makes an owner of whom the denial concerns
         effect(tale, at, "not_owner")
         read(tale, 20)
-        assert ("missing" in tale.rules("audit")) is missing
+        lost = [one.evidence["type"] for one in tale.judge()["audit"].findings if one.rule == "audit.missing"]
+        assert ("owner_access_denied" in lost) is missing
 
 
 # --- reach

@@ -168,12 +168,12 @@ async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
 async def test_a_late_request_is_not_answered_and_changes_nothing(way: str) -> None:
     api = make_api(body_timeout_seconds=SOON)
     machine = enrol(api)
-    events = len(api.state.owners["ada"].notable)
+    events = [len(stream) for stream in api.state.owners["ada"].streams]
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, late_client(server, way) as client:
         await client.send(begun(machine, "body")[0])
         assert await client.rest() == b""
     assert api.state.workers[machine.worker_id].heard_monotonic_ns is None
-    assert len(api.state.owners["ada"].notable) == events
+    assert [len(stream) for stream in api.state.owners["ada"].streams] == events
 
 
 @pytest.mark.parametrize("way", WAYS)

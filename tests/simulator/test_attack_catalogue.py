@@ -115,7 +115,7 @@ class Stage:
                 for worker in state.workers.values()
             ],
             len(state.nonces),
-            [(owner.id, owner.routine.sequence) for owner in state.owners.values()],
+            [(owner.id, owner.routine.sequence, owner.notable.sequence) for owner in state.owners.values()],
             len(state.policies),
             len(state.consents),
         )  # fmt: skip
@@ -138,7 +138,7 @@ def test_an_attack_is_refused_for_its_reason_and_changes_nothing(name: str, seed
     assert attack.ready(stage.victim, stage.moment)
     victim_before = {field: getattr(stage.victim, field) for field in Machine.__slots__}
     effects, failures = stage.effects(), dict(stage.api.state.failures.by_reason)
-    events = sum(owner.notable.sequence for owner in stage.api.state.owners.values())
+    events = sum(owner.refused.sequence for owner in stage.api.state.owners.values())
     shot = shot_of(attack, stage, seed)
     reply = stage.send(shot.request)
 
@@ -151,7 +151,7 @@ def test_an_attack_is_refused_for_its_reason_and_changes_nothing(name: str, seed
     assert shot.known is (name not in STRANGERS)
     assert stage.api.state.failures.unattributed == (not shot.known)
     assert attack.effect.startswith(f"one worker_auth_failed event, reason {reason}")
-    assert sum(owner.notable.sequence for owner in stage.api.state.owners.values()) == events + shot.known
+    assert sum(owner.refused.sequence for owner in stage.api.state.owners.values()) == events + shot.known
     assert stage.effects() == effects
     assert {field: getattr(stage.victim, field) for field in Machine.__slots__} == victim_before
 

@@ -209,8 +209,8 @@ def new_life(machines: list[Machine], **options: Any) -> Life:
 
 
 def audit_types(api: WatchedApi) -> Counter[str]:
-    streams = [owner.notable for owner in api.state.owners.values()]
-    return Counter(event.type for stream in streams for event in stream.kept())
+    streams = [stream for owner in api.state.owners.values() for stream in (owner.notable, owner.refused)]
+    return Counter(stream.type_of(at) for stream in streams for at in range(len(stream)))
 
 
 def test_a_fleet_lives_for_an_hour_and_every_heartbeat_is_accepted() -> None:
