@@ -35,6 +35,14 @@ NONCES_MAX = 8_000_000
 """Live nonces. Past it heartbeats get 503, because forgetting one early would let a replay in. About 75 bytes each."""
 NONCE_GENERATIONS = 4
 """Buckets a nonce's lifetime is cut into; each is one more look-up a heartbeat, and fewer keep nonces longer."""
+NONCES_A_MACHINE_MAX = 16_000
+"""Nonces of one machine in a quarter of their lifetime (75 s): 200 heartbeats a second, where one in five seconds is
+common. So one machine takes a hundredth of NONCES_MAX at most, and gets 429 for more."""
+NONCES_ASIDE_MAX = 1_000_000
+"""Nonces past their time to live whose stamps a wall clock that ran ahead has left in its future, 75 bytes each: an hour
+ahead of 280 heartbeats a second. Past it the stretch of time that they are stamped in is refused when it comes."""
+NONCE_STRETCHES_MAX = 8
+"""Such stretches: each is a clock that ran ahead. Past it the two nearest become one, with what is between them."""
 
 MACHINES_MAX = 1_000_000
 POLICIES_MAX = 1_000_000
@@ -73,6 +81,9 @@ REDIS_TICK_SECONDS = 1.0
 """How often Redis is looked at while nothing is asked of it: how old what is known of its settings may be."""
 REDIS_BATCH_MAX = 512
 """Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
+REDIS_CLOCK_OFF_SECONDS_MAX = 600
+"""How far an instance's wall clock may be off the one of Redis; past it its heartbeats get 503. Nonces are kept for as
+much longer as an instance's clock is ahead, and after a Redis that forgot heartbeats wait for the farthest clock."""
 REDIS_OWED_MAX = 1_000_000
 """Nonces accepted alone that are still to be written back, 300 bytes each. Past it heartbeats get 503."""
 

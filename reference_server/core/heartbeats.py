@@ -9,10 +9,10 @@ import msgspec
 
 from reference_server.core.changes import accept_heartbeat
 from reference_server.core.state import Frozen
-from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
+from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply
@@ -102,8 +102,8 @@ def verify(
         return INVALID_TIMESTAMP
     skew_ns = state.skew_ns
     # Before the horizon is read, not when the nonce is reserved: what is forgotten then could no longer be refused.
-    state.nonces.expire(now.monotonic_ns)
-    if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or timestamp_ns <= state.nonces.horizon_ns:
+    state.nonces.expire(now)
+    if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or state.nonces.may_have_forgotten(timestamp_ns):
         state.fail_worker(now, "timestamp_out_of_window", worker_id)
         return INVALID_AUTH
     worker = state.workers.get(worker_id)
@@ -123,10 +123,20 @@ def verify(
     return Verified(worker, policy_id, nonce, timestamp_ns)
 
 
+def wait_for_nonces(worker: Worker, span_ns: int, monotonic_ns: int) -> int:
+    """Return how long (ns) until one more nonce of a machine may be kept; 0 unless it has used up its share of them.
+
+    Every one that is accepted has to be kept, so a machine that sends them without end would leave no room for others.
+    """
+    if worker.nonces < NONCES_A_MACHINE_MAX:
+        return 0
+    return max(0, worker.nonces_since_ns + span_ns - monotonic_ns)
+
+
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
     """Check 10, with the local store."""
     key = state.name_nonce(verified.worker.serial, verified.nonce)
-    return state.nonces.reserve(key, verified.timestamp_ns, now.monotonic_ns)
+    return state.nonces.reserve(key, verified.timestamp_ns, now)
 
 
 def accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
@@ -181,6 +191,10 @@ def heartbeat(
     verified = verify(state, now, worker_id, token, certificate_id, body)
     if isinstance(verified, Reply):
         return _counted(state, verified)
+    wait_ns = wait_for_nonces(verified.worker, state.nonces.span_ns, now.monotonic_ns)
+    if wait_ns:
+        state.rate_limited += 1
+        return _counted(state, rate_limited(wait_ns))
     if state.nonces_outside:
         return verified
     if state.frozen:

@@ -15,7 +15,7 @@ import msgspec
 
 from reference_server.core.audit import Event
 from reference_server.core.changes import certificate_at, moment_then, recover_change
-from reference_server.core.nonces import Generation, lasting_nonce_names
+from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
 from reference_server.core.state import Consent, Policy, State, Worker
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.own_sections import load_state_file
@@ -153,11 +153,19 @@ def _restore_own(state: State, own: OwnSection, now: Instant) -> None:
     for section in own.nonces:
         packed = base64.b64decode(section.names)
         nonces = struct.unpack(f"<{len(packed) // _NAME_BYTES}Q", packed)
-        generations.append(Generation(moment_then(now, section.since_ns).monotonic_ns, section.newest_ns, nonces))
+        generations.append(
+            Generation(moment_then(now, section.since_ns).monotonic_ns, section.oldest_ns, section.newest_ns, nonces)
+        )
     if generations:
         # The youngest was still growing, so its last nonce may be of this moment.
         generations[-1] = generations[-1]._replace(since_ns=now.monotonic_ns)
-    state.nonces.load(own.horizon_ns, [generation for generation in generations if generation.nonces])
+    state.nonces.load(
+        now,
+        own.horizon_ns,
+        [generation for generation in generations if generation.nonces],
+        [Forgotten(*stretch) for stretch in own.forgotten],
+        own.clock_lag_ns,
+    )
     failures = own.failures
     recent = [(moment_then(now, since_ns).monotonic_ns, count) for since_ns, count in failures.recent]
     state.failures.load(failures.by_reason, failures.unattributed, recent)

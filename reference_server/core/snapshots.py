@@ -134,6 +134,7 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
                 generation.since_ns + ahead_ns,
                 generation.newest_ns,
                 base64.b64encode(struct.pack(f"<{len(generation.nonces)}Q", *generation.nonces)).decode(),
+                generation.oldest_ns,
             )
             for generation in state.nonces.dump()
         ],
@@ -147,4 +148,6 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             for owner in state.owners.values()
         },
         places.section(state.unattributed),
+        tuple(state.nonces.forgotten),
+        state.nonces.lag_ns(at),
     )

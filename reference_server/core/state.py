@@ -94,7 +94,10 @@ class Owner:
 
 
 class Worker:
-    """A registered machine. `consents` maps policy id to consent, oldest first."""
+    """A registered machine. `consents` maps policy id to consent, oldest first.
+
+    `nonces` counts those accepted since `nonces_since_ns` (monotonic), which is one span of the nonce memory at most.
+    """
 
     __slots__ = (
         "certificate",
@@ -105,6 +108,8 @@ class Worker:
         "heard_ns",
         "id",
         "name",
+        "nonces",
+        "nonces_since_ns",
         "owner",
         "policy_id",
         "serial",
@@ -132,6 +137,8 @@ class Worker:
         self.policy_id = ""
         self.heard_ns = 0
         self.heard_monotonic_ns: int | None = None
+        self.nonces = 0
+        self.nonces_since_ns = -(1 << 63)
         self.fresh = False
 
 
@@ -153,7 +160,9 @@ class State:
         self.policies: dict[str, Policy] = {}
         self.consents: dict[str, Consent] = {}
         self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
-        self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
+        self.nonces = NonceMemory(
+            settings.nonce_ttl_seconds * 1_000_000_000, settings.skew_seconds * 1_000_000_000, limits.NONCES_MAX
+        )
         self.nonces_outside = False
         self.more_figures: list[Callable[[], Sequence[Figure]]] = []
         self.name_nonce: Callable[[int, str], int] = nonce_key

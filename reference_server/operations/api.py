@@ -25,7 +25,7 @@ from reference_server.operations.outcomes import (
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
 from reference_server.operations.table import heartbeat
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure, rate_limited
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
@@ -261,8 +261,7 @@ class Api:
         if wait_ns == 0:
             return None
         self.state.rate_limited += 1
-        retry_after_seconds = -(-wait_ns // 1_000_000_000)
-        return failure(429, "rate limit exceeded", (("retry-after", str(retry_after_seconds)),))
+        return rate_limited(wait_ns)
 
     def _secure(self, request: Request, headers: dict[str, str]) -> bool:
         if request.scheme == "https":

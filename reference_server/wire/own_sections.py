@@ -55,6 +55,7 @@ class NoncesSection(msgspec.Struct, frozen=True):
     since_ns: int
     newest_ns: int
     names: str
+    oldest_ns: int = -(1 << 63)
 
 
 class FailuresSection(msgspec.Struct, frozen=True):
@@ -66,7 +67,10 @@ class FailuresSection(msgspec.Struct, frozen=True):
 
 
 class OwnSection(msgspec.Struct, frozen=True):
-    """What schema 1 has no place for. `segment` is the part of the journal that goes on from this snapshot."""
+    """What schema 1 has no place for. `segment` is the part of the journal that goes on from this snapshot.
+
+    `forgotten` are stretches past the horizon (Unix ns), `clock_lag_ns` how far behind the wall clock has been.
+    """
 
     segment: str
     nonce_key: str
@@ -76,6 +80,8 @@ class OwnSection(msgspec.Struct, frozen=True):
     failures: FailuresSection
     owners: dict[str, OwnerSection]
     unattributed: StreamSection
+    forgotten: tuple[tuple[int, int], ...] = ()
+    clock_lag_ns: int = 0
 
     def __repr__(self) -> str:
         """Hide the nonces' key."""
