@@ -22,6 +22,11 @@ JOURNAL_MIN_BYTES = 16 * 1024 * 1024
 """The journal may grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
 SNAPSHOT_PIECE_BYTES = 256 * 1024
 """What a snapshot is written in: a hundred machines' records or so to a system call."""
+CHILD_SILENCE_SECONDS = 60.0
+"""How long a child that writes a snapshot may not get on before it is ended: sorting ten million audit events takes
+half of it, and a server that is told to stop waits for no more than this, less than what service managers allow."""
+CHILD_END_SECONDS = 1.0
+"""How long a child may take to end once it is killed; one whose disk does not answer cannot, and is left behind."""
 COMMIT_RETRY_SECONDS_MAX = 5.0
 """How long to wait at most before storage that failed is tried again; it starts with a tenth of a second."""
 LISTEN_BACKLOG = 4096
@@ -39,8 +44,8 @@ NONCES_A_MACHINE_MAX = 16_000
 """Nonces of one machine in a quarter of their lifetime (75 s): 200 heartbeats a second, where one in five seconds is
 common. So one machine takes a hundredth of NONCES_MAX at most, and gets 429 for more."""
 NONCES_ASIDE_MAX = 1_000_000
-"""Nonces past their time to live whose stamps a wall clock that ran ahead has left in its future, 75 bytes each: an hour
-ahead of 280 heartbeats a second. Past it the stretch of time that they are stamped in is refused when it comes."""
+"""Nonces past their time to live whose stamps a wall clock that ran ahead has left in its future, 75 bytes each: 280
+heartbeats a second for an hour. Past it the stretch of time that they are stamped in is refused when it comes."""
 NONCE_STRETCHES_MAX = 8
 """Such stretches: each is a clock that ran ahead. Past it the two nearest become one, with what is between them."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile, read_state
+from reference_server.wire.own_sections import check_state_file
+from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
     if len(content) > STATE_FILE_MAX_BYTES:
         _fail(command, f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
     try:
-        return read_state(content)
+        return check_state_file(content)
     except StateFileError as error:
         _fail(command, f"{file}: {_printable(str(error))}")
 

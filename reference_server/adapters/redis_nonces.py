@@ -241,7 +241,7 @@ class RedisNonces:
             self.clock_off = off
             if off:
                 _log.warning(
-                    "This instance's wall clock is %d s off the one of Redis: heartbeats are refused until both are set",
+                    "This instance's wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
                     off_seconds,
                 )
             else:

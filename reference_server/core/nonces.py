@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
 CLOCK_STEP_NS = 1_000_000_000
-"""Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set: by a second or more
-it is another clock, and what is stamped by it is forgotten apart."""
+"""Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set. By a second or
+more it is another clock, and what is stamped by it is forgotten apart."""
 LONG_AGO_NS, FAR_AHEAD_NS = -(1 << 63), (1 << 63) - 1
 
 
@@ -124,10 +124,8 @@ class NonceMemory:
         if self.may_have_forgotten(timestamp_ns):
             return Reservation.UNAVAILABLE
         current.add(key)
-        if timestamp_ns > self._current_newest_ns:
-            self._current_newest_ns = timestamp_ns
-        if timestamp_ns < self._current_oldest_ns:
-            self._current_oldest_ns = timestamp_ns
+        self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)
+        self._current_oldest_ns = min(self._current_oldest_ns, timestamp_ns)
         return Reservation.RESERVED
 
     def lag_ns(self, now: Instant) -> int:

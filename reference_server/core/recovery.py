@@ -92,7 +92,13 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
         begin(state)
         return Recovered(found=False, fresh=True)
     file = load_state_file(content)
-    restore(state, file, now)
+    try:
+        restore(state, file, now)
+    except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+        raise StateFileError(
+            f"it cannot be used ({type(error).__name__}: {error}): give another copy of it, and keep this one to be "
+            "looked into"
+        ) from None
     groups = journal.groups(None if file.own is None else file.own.segment)
     if groups is not None:
         replay(state, groups, now)

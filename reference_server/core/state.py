@@ -171,6 +171,8 @@ class State:
         """What was changed since the journal was last given something; None where there is none."""
         self.frozen = False
         """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
+        self.compacting = True
+        """Whether the last snapshot, if any was begun, took the journal's place; else that grows and grows."""
         self.degraded = ""
         """Why what needs the state is refused now, where it is shared; nothing while it is not refused."""
         self.unknown_sections: dict[str, bytes] = {}

@@ -110,7 +110,7 @@ def test_no_heartbeat_is_accepted_twice_whatever_the_wall_clock_is_set_to(
 def test_a_clock_that_ran_ahead_and_came_back_locks_nobody_out(
     ahead: int, before: int, beats_ahead: list[int], after: list[int], aside_max: int, *, restarts: bool
 ) -> None:
-    """However long it was ahead: a machine with the right time is accepted 2 x skew after it came back, and from then on.
+    """However long it was ahead: a machine with the right time is accepted 2 x skew after it came back, and on.
 
     When the time comes that the clock ran ahead to, so it is as well if all nonces of then could be kept.
     """

@@ -1,4 +1,4 @@
-"""Instances whose wall clocks are wrong, against a real Redis: no nonce twice, and nobody locked out on their account."""
+"""Instances whose wall clocks are wrong, against a real Redis: no nonce twice, and nobody locked out for them."""
 
 from __future__ import annotations
 
