@@ -27,6 +27,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
+from reference_server.limits import OPEN_FILES_ENOUGH
 from reference_server.operations.api import Api
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
@@ -142,6 +143,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
     settings, state, clock = api.settings, api.state, SystemClock()
     state.nonces_outside = bool(settings.redis_addr)
     gc.disable()  # what is made here all stays
+    journal: StateFiles | None = None
     try:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
@@ -153,6 +155,8 @@ def _keep(api: Api, entropy: Entropy) -> None:
             journal.publish()
         journal.leave_first_segment()
     except (StateFileError, JournalError) as error:
+        if journal is not None:
+            journal.close()
         raise SettingsError(f"HATCHFARM_STATE_FILE: {settings.state_file}: {error}") from None
     finally:
         gc.enable()
@@ -261,7 +265,9 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     entropy = SystemEntropy()
-    sys.stderr.write(f"Open files allowed: {raise_open_files():,}\n")
+    open_files = raise_open_files()
+    if open_files < OPEN_FILES_ENOUGH:
+        _log.warning("Only %d files may be open, one for each connection: raise the limit (LimitNOFILE=)", open_files)
     try:
         api = make_api(environ, entropy)
         if api.settings.shared_state:

@@ -29,6 +29,8 @@ CHILD_END_SECONDS = 1.0
 """How long a child may take to end once it is killed; one whose disk does not answer cannot, and is left behind."""
 COMMIT_RETRY_SECONDS_MAX = 5.0
 """How long to wait at most before storage that failed is tried again; it starts with a tenth of a second."""
+OPEN_FILES_ENOUGH = 4096
+"""Files that may be open, one for each connection: with fewer a start warns, for a fleet of thousands finds no room."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 

@@ -241,11 +241,11 @@ class RedisNonces:
             self.clock_off = off
             if off:
                 _log.warning(
-                    "This instance's wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
+                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
                     off_seconds,
                 )
             else:
-                _log.warning("This instance's wall clock and the one of Redis agree again")
+                _log.warning("The wall clock and the one of Redis agree again")
 
     def _without_redis(
         self, asked: Sequence[NonceRequest], named: Sequence[AskedNonce], *, sent: bool

@@ -115,7 +115,6 @@ class Committer:
         except (OSError, JournalError) as error:
             _log.warning("No snapshot could be begun: %s", error)
             self._wait_after_failure()
-            self._api.state.compacting = False
             return False
         return True
 

@@ -5,9 +5,11 @@ import logging
 import re
 import socket as stdlib_socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from typer.testing import CliRunner
 
 from reference_server import app
@@ -84,7 +86,7 @@ def _restored() -> Iterator[None]:
         ("PORT", "65536", "0 to 65535"),
         ("HOST", "not.an.address.invalid", "no address of this machine"),
         ("HATCHFARM_API_TOKEN", "two words", "hidden"),
-        ("ALLOWED_ORIGINS", "*", "never \\*"),
+        ("ALLOWED_ORIGINS", "*", "without wildcard"),
         ("METRICS_PUBLIC", "maybe", "true or false"),
         ("RATE_LIMIT_REFILL_PER_SECOND", "nan", "'nan'"),
         ("HEARTBEAT_NONCE_TTL_SECONDS", "179", "180"),
@@ -137,24 +139,27 @@ async def owner_may_read(server: Server, token: str) -> bool:
     return answer.status == 200
 
 
-async def test_an_ephemeral_token_is_shown_once_and_on_the_terminal_only() -> None:
-    """It is made when none is given, warned about, and works."""
-    async with running(settings={"HATCHFARM_API_TOKEN": None}) as started:
+async def test_an_ephemeral_token_is_left_in_a_file_where_there_is_no_terminal(tmp_path: Path) -> None:
+    """It is made when none is given, warned about, and works. The file is gone with the server."""
+    async with running(settings={"HATCHFARM_API_TOKEN": None, "XDG_RUNTIME_DIR": str(tmp_path)}) as started:
         server = await started.server()
-        token = (await started.stderr.line_with("Owner token of this run: ")).split()[-1]
+        left = (await started.stderr.line_with("Owner token of this run: ")).split()[6].rstrip(",")
+        token = (await trio.Path(left).read_text()).strip()
         assert re.fullmatch("[0-9a-f]{48}", token)
         assert await owner_may_read(server, token)
         assert not await owner_may_read(server, API_TOKEN)
         assert await started.stop() == 0
     warning, shown = started.stderr.text.splitlines()
     assert re.search("WARNING .*HATCHFARM_API_TOKEN is not set", warning)
-    assert shown == f"Owner token of this run: {token}"
-    assert token not in warning + started.stdout.text
+    assert shown == f"Owner token of this run: in {left}, until the server stops"
+    assert token not in started.stderr.text + started.stdout.text
+    assert not await trio.Path(left).exists()
 
 
 def test_an_ephemeral_token_is_made_anew_each_time(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     apis = [app.make_api({}, SystemEntropy()) for _ in range(3)]
     tokens = [api.settings.api_token for api in apis]
     assert len(set(tokens)) == 3
