@@ -142,8 +142,12 @@ class Segment:
 
     def require_in_place(self) -> None:
         """Raise OSError unless it is still the file at its path: what was removed or replaced survives nothing."""
-        if not os.path.samestat(Path(self.path).stat(), os.fstat(self._file)):
-            raise FileNotFoundError(errno.ENOENT, "another file has taken the place of its journal")
+        try:
+            if os.path.samestat(Path(self.path).stat(), os.fstat(self._file)):
+                return
+        except FileNotFoundError:
+            pass
+        raise FileNotFoundError(errno.ENOENT, "its journal was removed, or another file put in its place")
 
     def trim(self) -> None:
         """Cut off what is behind the last group, durably."""
