@@ -38,7 +38,9 @@ def check(file: File) -> None:
     Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
     """
     state = _read("check", file)
-    for remark in _remarks(file, state):
+    if isinstance(state, StateFile) and stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        state.problems.insert(0, f"others may read it, and it holds the machines' tokens: chmod 600 {file}")
+    for remark in _remarks(state):
         typer.echo(f"  note   {_printable(remark)}")
     for problem in state.problems[:STATE_PROBLEMS_SHOWN_MAX]:
         typer.echo(f"  wrong  {_printable(problem)}")
@@ -87,11 +89,9 @@ def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
         _fail(command, f"{file}: {_printable(str(error))}")
 
 
-def _remarks(file: Path, state: StateFile | WorkerStatusFile) -> list[str]:
+def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
     remarks: list[str] = []
     if isinstance(state, StateFile):
-        if stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-            remarks.append(f"others may read it, and it holds the machines' tokens: chmod 600 {file}")
         remarks += [f"{name}: not a section of schema 1" for name in state.unknown]
         remarks += state.remarks
     left_out = len(remarks) - STATE_PROBLEMS_SHOWN_MAX
