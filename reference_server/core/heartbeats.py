@@ -123,16 +123,6 @@ def verify(
     return Verified(worker, policy_id, nonce, timestamp_ns)
 
 
-def wait_for_nonces(worker: Worker, span_ns: int, monotonic_ns: int) -> int:
-    """Return how long (ns) until one more nonce of a machine may be kept; 0 unless it has used up its share of them.
-
-    Every one that is accepted has to be kept, so a machine that sends them without end would leave no room for others.
-    """
-    if worker.nonces < NONCES_A_MACHINE_MAX:
-        return 0
-    return max(0, worker.nonces_since_ns + span_ns - monotonic_ns)
-
-
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
     """Check 10, with the local store."""
     key = state.name_nonce(verified.worker.serial, verified.nonce)
@@ -191,10 +181,13 @@ def heartbeat(
     verified = verify(state, now, worker_id, token, certificate_id, body)
     if isinstance(verified, Reply):
         return _counted(state, verified)
-    wait_ns = wait_for_nonces(verified.worker, state.nonces.span_ns, now.monotonic_ns)
-    if wait_ns:
-        state.rate_limited += 1
-        return _counted(state, rate_limited(wait_ns))
+    worker = verified.worker
+    if worker.nonces >= NONCES_A_MACHINE_MAX:
+        # Every one that is accepted has to be kept: a machine that sends without end would leave others no room.
+        wait_ns = worker.nonces_since_ns + state.nonces.span_ns - now.monotonic_ns
+        if wait_ns > 0:
+            state.rate_limited += 1
+            return _counted(state, rate_limited(wait_ns))
     if state.nonces_outside:
         return verified
     if state.frozen:

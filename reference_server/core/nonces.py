@@ -101,7 +101,9 @@ class NonceMemory:
         """Return whether a nonce of a heartbeat stamped then may have been forgotten: it has to be refused."""
         if timestamp_ns <= self.horizon_ns:
             return True
-        return any(oldest_ns <= timestamp_ns <= newest_ns for oldest_ns, newest_ns in self.forgotten)
+        return bool(self.forgotten) and any(
+            oldest_ns <= timestamp_ns <= newest_ns for oldest_ns, newest_ns in self.forgotten
+        )
 
     def reserve(self, key: int, timestamp_ns: int, now: Instant) -> Reservation:
         """Remember a worker's nonce (`nonce_key` names both) used by a heartbeat stamped `timestamp_ns`.

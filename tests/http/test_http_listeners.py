@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from reference_server.http.serve import ListenError, open_listeners
 from reference_server.settings import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 IPV6 = socket.has_dualstack_ipv6()
 NAME = "several.test"
 
 
 @pytest.fixture
-def two_addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a name have two addresses of this machine, one of them twice, and one of a family that is turned off."""
 
     def found(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
@@ -28,7 +25,6 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return [inet[0], inet[0], off, inet[1]]
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
-    return
 
 
 def names(listeners: list[socket.socket]) -> list[tuple[str, int]]:
