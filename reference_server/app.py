@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +18,23 @@ import trio
 from reference_server.adapters import bounded_log
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.open_files import raise_open_files
+from reference_server.adapters.private_files import exposure, sync_folder, write_new
 from reference_server.adapters.state_files import StateFiles
 from reference_server.adapters.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
+from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.operations.api import Api
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
-from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.state_file import StateFileError, StatusRecord
+from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,35 +43,88 @@ if TYPE_CHECKING:
 
     from reference_server.adapters.redis_link import RedisLink, Script
     from reference_server.ports import Entropy, RateLimiter
+    from reference_server.wire.values import Instant
 
 USAGE_ERROR = 2
+SIGNING_KEY_ENDING = ".signing-key"
 _log = logging.getLogger("hatchfarm")
 
 
 def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
     """Read the signing key, or make one. Raises SettingsError, naming the file."""
-    if not settings.signing_key_file:
-        return CertificateSigner.from_seed(bytes.fromhex(entropy.hex(64)))
+    if settings.signing_key_file:
+        return _read_signer("MACHINE_CERT_SIGNING_KEY_FILE", Path(settings.signing_key_file))
+    made = CertificateSigner.from_seed(bytes.fromhex(entropy.hex(64)))
+    if not settings.state_file:
+        return made
+    # Certificates are kept in the state, so what they are checked with has to last as long.
+    state_file = Path(settings.state_file).resolve()
+    path = state_file.with_name(state_file.name + SIGNING_KEY_ENDING)
     try:
-        return CertificateSigner.from_pem(Path(settings.signing_key_file).read_bytes())
+        write_new(path, made.pem())
+        sync_folder(path.parent)
+    except FileExistsError:
+        return _read_signer("HATCHFARM_STATE_FILE", path)
+    except OSError as error:
+        raise SettingsError(
+            f"HATCHFARM_STATE_FILE: {settings.state_file}: cannot write beside it ({error.strerror}): name a file in a "
+            "folder that this server may use"
+        ) from None
+    return made
+
+
+def _read_signer(variable: str, path: Path) -> CertificateSigner:
+    try:
+        signer = CertificateSigner.from_pem(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(
-            f"MACHINE_CERT_SIGNING_KEY_FILE: cannot use {settings.signing_key_file} ({error}): "
-            "make one with `openssl genpkey -algorithm ed25519`",
+            f"{variable}: cannot use {path} ({error}): make one with `openssl genpkey -algorithm ed25519`",
         ) from None
+    _require_private(variable, path)
+    return signer
+
+
+def _require_private(variable: str, path: Path) -> None:
+    """Refuse a file with a secret that others can get at. Raises SettingsError."""
+    problem = exposure(path)
+    if problem:
+        raise SettingsError(f"{variable}: {problem}; then make it anew, for it may be known")
+
+
+def _tell_token(token: str, entropy: Entropy) -> None:
+    """Tell this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
+
+    Standard error that is no terminal is a log, which others read and which is kept.
+    """
+    if sys.stderr.isatty():
+        sys.stderr.write(f"Owner token of this run: {token}\n")
+        return
+    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    path = Path(folder) / f"hatchfarm-owner-token-{entropy.hex(16)}"
+    try:
+        write_new(path, token.encode() + b"\n")
+    except OSError as error:
+        raise SettingsError(
+            f"HATCHFARM_API_TOKEN: is not set, and the token made for this run cannot be left in {path} "
+            f"({error.strerror}): set it"
+        ) from None
+    atexit.register(path.unlink, missing_ok=True)
+    sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
 
 
 def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     """Build the API from the environment. Raises SettingsError.
 
-    Without a token in the environment one is made, warned about, and printed once to standard error.
+    Without a token in the environment one is made, warned about, and told once (`_tell_token`).
     """
     settings = load_settings(environ)
     if not settings.api_token:
         token = entropy.hex(48)
         settings = msgspec.structs.replace(settings, api_token=token)
         _log.warning("HATCHFARM_API_TOKEN is not set: this run's owner token is lost when the server stops")
-        sys.stderr.write(f"Owner token of this run: {token}\n")
+        _tell_token(token, entropy)
+    if settings.tls_key_file:
+        _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
     api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
     if settings.state_file:
         _keep(api, entropy)
@@ -84,6 +144,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
     settings, state, clock = api.settings, api.state, SystemClock()
     state.nonces_outside = bool(settings.redis_addr)
     gc.disable()  # what is made here all stays
+    journal: StateFiles | None = None
     try:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
@@ -95,14 +156,33 @@ def _keep(api: Api, entropy: Entropy) -> None:
             journal.begin_snapshot(snapshot(state, clock.now(), journal.next_segment))()
             journal.turn()
             journal.publish()
+        journal.leave_first_segment()
     except (StateFileError, JournalError) as error:
+        if journal is not None:
+            journal.close()
         raise SettingsError(f"HATCHFARM_STATE_FILE: {settings.state_file}: {error}") from None
     finally:
         gc.enable()
     if recovered.warning:
         _log.warning("%s: %s", settings.state_file, recovered.warning)
+    _warn_of_what_lasts(api, clock.now())
     state.changes = []
     api.journal = journal
+
+
+def _warn_of_what_lasts(api: Api, now: Instant) -> None:
+    """Say what of a state that was kept does not go with this server's key and clock."""
+    state, path = api.state, api.settings.state_file
+    newest = max(state.workers.values(), key=lambda worker: worker.certificate.issued_ns, default=None)
+    if newest is not None and not verify_certificate(state.signer.jwk, show_certificate(newest.id, newest.certificate)):
+        _log.warning("%s: the certificates in it were signed with another key: only new ones can be verified", path)
+    until_ns = state.nonces.horizon_ns
+    if until_ns > now.wall_ns + state.skew_ns:
+        _log.warning(
+            "%s: heartbeats stamped up to %s are refused, for it tells of some: see that this machine's clock is right",
+            path,
+            format_timestamp(min(until_ns, NEWEST_NS)),
+        )
 
 
 def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
@@ -188,6 +268,9 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
     """
     bounded_log.install(sys.stderr.write, SystemClock())
     entropy = SystemEntropy()
+    open_files = raise_open_files()
+    if open_files < OPEN_FILES_ENOUGH:
+        _log.warning("Only %d files may be open, one for each connection: raise the limit (LimitNOFILE=)", open_files)
     try:
         api = make_api(environ, entropy)
         if api.settings.shared_state:
@@ -203,6 +286,7 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
                 SystemClock(),
                 entropy,
                 express_lane=express_lane,
+                connections_max=max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT)),
                 until_stdin_closes=until_stdin_closes,
             ),
         )

@@ -33,8 +33,15 @@ JOURNAL_MIN_BYTES = 16 * 1024 * 1024
 """The journal may grow so far at least before a snapshot takes its place: 140,000 heartbeats, read in a second."""
 SNAPSHOT_PIECE_BYTES = 256 * 1024
 """What a snapshot is written in: a hundred machines' records or so to a system call."""
+CHILD_SILENCE_SECONDS = 60.0
+"""How long a child that writes a snapshot may not get on before it is ended: sorting ten million audit events takes
+half of it, and a server that is told to stop waits for no more than this, less than what service managers allow."""
+CHILD_END_SECONDS = 1.0
+"""How long a child may take to end once it is killed; one whose disk does not answer cannot, and is left behind."""
 COMMIT_RETRY_SECONDS_MAX = 5.0
 """How long to wait at most before storage that failed is tried again; it starts with a tenth of a second."""
+OPEN_FILES_ENOUGH = 4096
+"""Files that may be open, one for each connection: with fewer a start warns, for a fleet of thousands finds no room."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 
@@ -46,6 +53,14 @@ NONCES_MAX = 8_000_000
 """Live nonces. Past it heartbeats get 503, because forgetting one early would let a replay in. About 75 bytes each."""
 NONCE_GENERATIONS = 4
 """Buckets a nonce's lifetime is cut into; each is one more look-up a heartbeat, and fewer keep nonces longer."""
+NONCES_A_MACHINE_MAX = 16_000
+"""Nonces of one machine in a quarter of their lifetime (75 s): 200 heartbeats a second, where one in five seconds is
+common. So one machine takes a hundredth of NONCES_MAX at most, and gets 429 for more."""
+NONCES_ASIDE_MAX = 1_000_000
+"""Nonces past their time to live whose stamps a wall clock that ran ahead has left in its future, 75 bytes each: 280
+heartbeats a second for an hour. Past it the stretch of time that they are stamped in is refused when it comes."""
+NONCE_STRETCHES_MAX = 8
+"""Such stretches: each is a clock that ran ahead. Past it the two nearest become one, with what is between them."""
 
 MACHINES_MAX = 1_000_000
 POLICIES_MAX = 1_000_000
@@ -94,6 +109,9 @@ REDIS_TICK_SECONDS = 1.0
 """How often Redis is looked at while nothing is asked of it: how old what is known of its settings may be."""
 REDIS_BATCH_MAX = 512
 """Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
+REDIS_CLOCK_OFF_SECONDS_MAX = 600
+"""How far an instance's wall clock may be off the one of Redis; past it its heartbeats get 503. Nonces are kept for as
+much longer as an instance's clock is ahead, and after a Redis that forgot heartbeats wait for the farthest clock."""
 REDIS_OWED_MAX = 1_000_000
 """Nonces accepted alone that are still to be written back, 300 bytes each. Past it heartbeats get 503."""
 

@@ -15,12 +15,19 @@ VERSION = "0.3.0"
 """The API version this server answers for."""
 NUMBER_MAX_CHARACTERS = 40
 """Of a whole number; to read one takes time with the square of its length."""
+TOKEN_MIN_CHARACTERS = 8
+"""Of the owners' token. It signs policies too, so whoever sees one signed can try tokens without asking the server."""
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+"""An origin as a browser sends it (RFC 6454, section 6.2)."""
 SKEW_SECONDS = 90
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
 
 
 class SettingsError(Exception):
-    """A variable whose value does not parse. The message names the variable, the value and what is allowed."""
+    """A variable whose value cannot be used.
+
+    The message names the variable, and what is allowed; and the value, unless it may hold a secret.
+    """
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -78,6 +85,8 @@ class Setting(msgspec.Struct, frozen=True):
     allowed: str
     purpose: str
     may_be_empty: bool = False
+    may_hold_a_secret: bool = False
+    """Its value is shown in no message: it is one, or people put one into it by mistake."""
 
 
 def _text(text: str) -> str:
@@ -97,7 +106,7 @@ def _shared(text: str) -> str:
 
 
 def _token(text: str) -> str:
-    if not (text.isascii() and text.isprintable() and " " not in text):
+    if not (text.isascii() and text.isprintable() and " " not in text and len(text) >= TOKEN_MIN_CHARACTERS):
         raise ValueError
     return text
 
@@ -108,7 +117,7 @@ def _boolean(text: str) -> bool:
 
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
-    if any(not origin.startswith(("http://", "https://")) for origin in origins):
+    if not all(map(_ORIGIN.fullmatch, origins)):
         raise ValueError
     return origins
 
@@ -151,8 +160,9 @@ SETTINGS: tuple[Setting, ...] = (
         "HATCHFARM_API_TOKEN",
         "api_token",
         _token,
-        "printable ASCII without spaces",
-        "the owners' bearer token; made anew at each start, and printed once, when missing",
+        f"at least {TOKEN_MIN_CHARACTERS} characters of printable ASCII, without spaces",
+        "the owners' bearer token; made anew at each start, and told once, when missing",
+        may_hold_a_secret=True,
     ),
     Setting("HOST", "host", _text, "an address of this machine", "where to listen"),
     _whole("PORT", "port", 0, 65535, "port to listen on; 0 picks a free one"),
@@ -185,14 +195,16 @@ SETTINGS: tuple[Setting, ...] = (
         "signing_key_file",
         _text,
         "a PEM file with an Ed25519 key",
-        "signs machine certificates; made at each start when missing",
+        "signs machine certificates; made when missing, and kept beside the state file if there is one",
     ),
     Setting(
         "ALLOWED_ORIGINS",
         "allowed_origins",
         _origins,
-        "http(s) origins, separated by commas, never *",
+        "origins, separated by commas, as browsers send them: http(s)://host or http(s)://host:port in lower case, "
+        "without wildcard, path, password or null, for any page could then act with an owner's login",
         "browser origins that may call (CORS)",
+        may_hold_a_secret=True,
     ),
     _flag("METRICS_PUBLIC", "metrics_public", "let anyone read the metrics"),
     _flag("REQUIRE_HTTPS", "require_https", "refuse plain HTTP with 426, health apart"),
@@ -242,8 +254,15 @@ SETTINGS: tuple[Setting, ...] = (
         "redis",
         "lets several instances act as one: shares all state through the Redis at REDIS_ADDR",
     ),
-    Setting("REDIS_ADDR", "redis_addr", _address, "host:port of a Redis", "shares nonces among instances"),
-    Setting("REDIS_PASSWORD", "redis_password", _text, "its password", "opens that Redis"),
+    Setting(
+        "REDIS_ADDR",
+        "redis_addr",
+        _address,
+        "host:port of a Redis; the password goes into REDIS_PASSWORD",
+        "shares nonces among instances",
+        may_hold_a_secret=True,
+    ),
+    Setting("REDIS_PASSWORD", "redis_password", _text, "its password", "opens that Redis", may_hold_a_secret=True),
     _flag("REDIS_NONCE_FALLBACK", "redis_nonce_fallback", "while Redis is down, accept by this instance's own memory"),
     _flag("REDIS_RATE_LIMIT_ENABLED", "redis_rate_limit_enabled", "share the rate limit through Redis, too"),
     _whole(
@@ -294,7 +313,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             try:
                 values[setting.field] = setting.parse(text)
             except (ValueError, KeyError):
-                shown = "the value given (hidden)" if setting.field == "api_token" else repr(text)
+                shown = "the value given (hidden)" if setting.may_hold_a_secret else repr(text)
                 raise SettingsError(f"{setting.variable}: {shown} is not {setting.allowed}") from None
     settings = Settings(**values)
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
-from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile, read_state
+from reference_server.wire.own_sections import check_state_file
+from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def check(file: File) -> None:
     Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
     """
     state = _read("check", file)
-    for remark in _remarks(file, state):
+    if isinstance(state, StateFile) and stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+        state.problems.insert(0, f"others may read it, and it holds the machines' tokens: chmod 600 {file}")
+    for remark in _remarks(state):
         typer.echo(f"  note   {_printable(remark)}")
     for problem in state.problems[:STATE_PROBLEMS_SHOWN_MAX]:
         typer.echo(f"  wrong  {_printable(problem)}")
@@ -81,16 +84,14 @@ def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
     if len(content) > STATE_FILE_MAX_BYTES:
         _fail(command, f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
     try:
-        return read_state(content)
+        return check_state_file(content)
     except StateFileError as error:
         _fail(command, f"{file}: {_printable(str(error))}")
 
 
-def _remarks(file: Path, state: StateFile | WorkerStatusFile) -> list[str]:
+def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
     remarks: list[str] = []
     if isinstance(state, StateFile):
-        if stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-            remarks.append(f"others may read it, and it holds the machines' tokens: chmod 600 {file}")
         remarks += [f"{name}: not a section of schema 1" for name in state.unknown]
         remarks += state.remarks
     left_out = len(remarks) - STATE_PROBLEMS_SHOWN_MAX

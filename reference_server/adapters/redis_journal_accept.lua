@@ -31,7 +31,7 @@ local landed = {}
 for at = 2, #keys do
   if redis.call('GET', keys[at]) == '*' then
     -- In the journal already, by a call whose answer was lost: whoever sends it next has it accepted.
-    redis.call('SET', keys[at], arguments[2 * at + 6], 'KEEPTTL')
+    redis.call('SET', keys[at], arguments[2 * at + 7], 'KEEPTTL')
     landed[at - 1] = true
   end
 end

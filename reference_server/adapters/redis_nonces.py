@@ -22,6 +22,7 @@ from reference_server.core.nonces import KEY_MASK, NonceMemory
 from reference_server.limits import (
     NONCES_MAX,
     REDIS_BATCH_MAX,
+    REDIS_CLOCK_OFF_SECONDS_MAX,
     REDIS_OWED_MAX,
     REDIS_TICK_SECONDS,
 )
@@ -95,18 +96,19 @@ class RedisNonces:
         self._uncertain: list[AskedNonce] = []
         self._owed: deque[_Owed] = deque()
         self._alone = False
-        self._memory = NonceMemory(self._life_seconds * SECOND_NS, NONCES_MAX)
+        self._memory = NonceMemory(self._life_seconds * SECOND_NS, self._skew_seconds * SECOND_NS, NONCES_MAX)
         if not fresh:
             # What was accepted before this start is not in this memory.
             self._memory.horizon_ns = clock.now().wall_ns + self._skew_seconds * SECOND_NS
         self.fallbacks = 0
         self.conflicts = 0
+        self.clock_off = False
         link.greetings.append(self._greet)
 
     @property
     def sharing(self) -> bool:
-        """Say whether nonces are now reserved in Redis: it is up, and has not lately forgotten."""
-        return self._link.up and not self._alone and self._wait_seconds == 0
+        """Say whether nonces are now reserved in Redis: it is up, has not lately forgotten, and the clocks agree."""
+        return self._link.up and not self._alone and self._wait_seconds == 0 and not self.clock_off
 
     @property
     def durable(self) -> bool:
@@ -184,8 +186,8 @@ class RedisNonces:
 
     def _remember(self, request: NonceRequest) -> Reservation:
         key = hash((request.worker_id, request.nonce)) & KEY_MASK
-        self._memory.expire(request.now.monotonic_ns)
-        return self._memory.reserve(key, request.timestamp_ns, request.now.monotonic_ns)
+        self._memory.expire(request.now)
+        return self._memory.reserve(key, request.timestamp_ns, request.now)
 
     async def _ask(self, exchange: Exchange, asked: Sequence[AskedNonce], *, owed: bool = False) -> list[Reservation]:
         """Run the script, and note what it says of Redis. `owed` nonces are written even where none may be reserved."""
@@ -203,6 +205,7 @@ class RedisNonces:
                 2 * self._skew_seconds,
                 self._life_seconds,
                 int(owed),
+                REDIS_CLOCK_OFF_SECONDS_MAX,
             ]
             for one in chunk:
                 head += (one.request_id, one.stamp_us)
@@ -216,8 +219,9 @@ class RedisNonces:
         return _RESERVE.call(keys, head)
 
     def _reservations(self, answer: Any, _count: int) -> list[Reservation]:
-        epoch, steps, wait, verdicts = answer.decode().split(" ")
+        epoch, steps, wait, off, verdicts = answer.decode().split(" ")
         self._note(epoch, int(steps), int(wait))
+        self._note_clock(int(off))
         return [_VERDICTS[verdict] for verdict in verdicts]
 
     def _note(self, epoch: str, steps: int, wait_seconds: int) -> None:
@@ -229,6 +233,19 @@ class RedisNonces:
             self._epoch, self._steps = epoch, steps
         self._steps = max(self._steps, steps)
         self._wait_seconds = wait_seconds
+
+    def _note_clock(self, off_seconds: int) -> None:
+        """Note how far this instance's wall clock is ahead of the one of Redis, if that is too far; said once."""
+        off = off_seconds != 0
+        if off is not self.clock_off:
+            self.clock_off = off
+            if off:
+                _log.warning(
+                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
+                    off_seconds,
+                )
+            else:
+                _log.warning("The wall clock and the one of Redis agree again")
 
     def _without_redis(
         self, asked: Sequence[NonceRequest], named: Sequence[AskedNonce], *, sent: bool

@@ -12,9 +12,12 @@ same.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import struct
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.ports import JournalError
@@ -124,13 +127,27 @@ class SegmentReader:
 
 
 class Segment:
-    """A segment that is open for more. Every method may raise OSError."""
+    """A segment that is open for more, and locked. Every method may raise OSError."""
 
     def __init__(self, path: str, name: str, mark: Mark) -> None:
         self.path = path
         self.name = name
         self.mark = mark
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise
+
+    def require_in_place(self) -> None:
+        """Raise OSError unless it is still the file at its path: what was removed or replaced survives nothing."""
+        try:
+            if os.path.samestat(Path(self.path).stat(), os.fstat(self._file)):
+                return
+        except FileNotFoundError:
+            pass
+        raise FileNotFoundError(errno.ENOENT, "its journal was removed, or another file put in its place")
 
     def trim(self) -> None:
         """Cut off what is behind the last group, durably."""
@@ -143,6 +160,7 @@ class Segment:
         number = self.mark.group + 1
         written = encode_group(self.name, number, content)
         mark = Mark(number, self.mark.end + len(written))
+        self.require_in_place()
         write_all(self._file, written, self.mark.end)
         os.fdatasync(self._file)
         write_all(self._file, encode_mark(self.name, mark), MARK_AT)

@@ -1,4 +1,4 @@
-"""The journal on disk: the state file, its segments beside it, and a lock that lets one server use them.
+"""The journal on disk: the state file, its segments beside it, and the locks that let one server use them.
 
 A journal of our own rather than SQLite's: every write and sync of it can be seen, counted and made to fail in a test;
 what is torn can be told from what was damaged, where SQLite ends its log at the first frame that is not whole, and says
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reference_server.adapters.forking import fork
+from reference_server.adapters.private_files import MODE, exposure, sync_folder, write_new
 from reference_server.adapters.segment import Header, Segment, SegmentReader, encode_header, write_all
 from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from reference_server.ports import Entropy
 
-MODE = 0o600
-"""It holds the machines' tokens."""
 NAME_DIGITS = 16
 
 
@@ -33,7 +32,7 @@ class StateFiles:
     """The journal in files (`ports.Journal`). Takes the lock at once. Raises JournalError."""
 
     def __init__(self, path: str, entropy: Entropy, journal_bytes: int) -> None:
-        self._path = Path(path).absolute()
+        self._path = Path(path).resolve()  # whatever links lead to it, there is one journal beside it
         self._entropy = entropy
         self._journal_bytes = journal_bytes
         self._snapshot_bytes = 0
@@ -41,10 +40,18 @@ class StateFiles:
         self._segment: Segment | None = None
         self._next = ""
         self._ended = False
+        self._first = False
         self._readers: list[SegmentReader] = []
         self._lock = self._take_lock()
+        self._state_lock: int | None = None
+        try:
+            self._state_lock = self._lock_what_is_there()
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def _take_lock(self) -> int:
+        """Take the lock of those that start. Whoever serves has more, which cannot be removed unnoticed."""
         path = self._beside(".lock")
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
@@ -52,14 +59,41 @@ class StateFiles:
             raise JournalError(
                 f"cannot write beside {self._path} ({error.strerror}): name a file in a folder that this server may use"
             ) from None
+        self._hold(lock)
+        return lock
+
+    def _lock_what_is_there(self) -> int | None:
+        """Lock the state file, wherever else it is linked to, and see that nobody has one of the journal's segments.
+
+        A server has both as long as it serves, so that it is found though its lock file was removed.
+        """
+        for path in self._segments():
+            lock = self._open_if_there(path)
+            if lock is not None:
+                self._hold(lock)
+                os.close(lock)
+        lock = self._open_if_there(self._path)
+        if lock is not None:
+            self._hold(lock)
+        return lock
+
+    def _open_if_there(self, path: Path) -> int | None:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise JournalError(f"cannot read {path} ({error.strerror})") from None
+
+    def _hold(self, file: int) -> None:
+        """Lock an open file, or close it. Raises JournalError when another server has it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(lock)
+            os.close(file)
             raise JournalError(
                 f"{self._path} is in use by another server: stop that one, or name another file"
             ) from None
-        return lock
 
     def _beside(self, ending: str) -> Path:
         return self._path.with_name(self._path.name + ending)
@@ -90,6 +124,7 @@ class StateFiles:
 
     def read(self) -> bytes | None:
         """Give the snapshot."""
+        self._require_private(self._path)
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
@@ -104,13 +139,22 @@ class StateFiles:
         self._snapshot_bytes = len(content)
         return content
 
+    def _require_private(self, path: Path) -> None:
+        problem = exposure(path)
+        if problem:
+            raise JournalError(f"{problem}; it holds the machines' tokens")
+
     def _require_empty(self, readers: Iterable[SegmentReader], problem: str) -> None:
-        """Pass over what a start left that was cut off before its snapshot was there, but never over a change."""
+        """Pass over what a start left that was cut off before its snapshot was there, but never over a state.
+
+        A segment that comes after another had a state file beside it, though nothing was changed since.
+        """
         for reader in readers:
-            for _ in reader.groups(None):
+            if reader.header.previous or any(True for _ in reader.groups(None)):
                 raise JournalError(f"{self._segment_path(reader.header.name)} {problem}")
 
     def _reader(self, path: Path) -> SegmentReader:
+        self._require_private(path)
         try:
             return SegmentReader(str(path), path.read_bytes())
         except OSError as error:
@@ -151,6 +195,7 @@ class StateFiles:
                 last = self._readers[-1]
                 self._segment = Segment(str(self._segment_path(last.header.name)), last.header.name, last.read)
                 self._segment.trim()
+                self._first = not last.header.previous
                 self._earlier_bytes = sum(reader.read.end for reader in self._readers[:-1])
             else:
                 self._create(Header(self._name_after(""), "", 1))
@@ -167,20 +212,26 @@ class StateFiles:
         """Make a segment, whole from the moment it is there, and let groups go to it. Raises OSError."""
         path = self._segment_path(header.name)
         unfinished = self._beside(".journal.tmp")
-        _write_new(unfinished, encode_header(header))
+        _write_anew(unfinished, encode_header(header))
         unfinished.rename(path)
         self._sync_folder()
         segment = Segment(str(path), header.name, SegmentReader(str(path), path.read_bytes()).read)
         if self._segment is not None:
             self._segment.close()
         self._segment = segment
+        self._first = not header.previous
+
+    def leave_first_segment(self) -> None:
+        """Go on in a segment that comes after another, now that the state file is there. Raises JournalError.
+
+        So a first segment that is found alone is what a start left that was cut off, and any other has lost its state
+        file.
+        """
+        if self._first:
+            self.turn()
 
     def _sync_folder(self) -> None:
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._path.parent)
 
     def append(self, group: bytes) -> None:
         """Make one group durable."""
@@ -232,13 +283,21 @@ class StateFiles:
     def publish(self) -> None:
         """Rename the snapshot into its place, and drop the segments before the present one."""
         segment = self._open_segment()
+        written = self._beside(".tmp")
+        lock: int | None = None
         try:
-            written = self._beside(".tmp")
-            size = written.stat().st_size
+            segment.require_in_place()  # else another server may have begun here
+            lock = os.open(written, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = os.fstat(lock).st_size
             written.rename(self._path)
+            lock, self._state_lock = self._state_lock, lock
             self._sync_folder()
         except OSError as error:
             raise self._failed(error) from None
+        finally:
+            if lock is not None:
+                os.close(lock)
         self._snapshot_bytes, self._earlier_bytes = size, 0
         for path in self._segments():
             if path != self._segment_path(segment.name):
@@ -246,10 +305,13 @@ class StateFiles:
                     path.unlink()  # a later start drops what stays behind
 
     def close(self) -> None:
-        """Close the segment and give the lock back."""
+        """Close the segment and give the locks back."""
         if self._segment is not None:
             self._segment.close()
             self._segment = None
+        if self._state_lock is not None:
+            os.close(self._state_lock)
+            self._state_lock = None
         os.close(self._lock)
 
 
@@ -260,18 +322,13 @@ def _glob_escaped(name: str) -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file anew, so that it is either the old one or the new one. Raises OSError."""
     written = path.with_name(path.name + ".tmp")
-    _write_new(written, content)
+    _write_anew(written, content)
     written.rename(path)
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def _write_anew(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
-    try:
-        write_all(file, content, 0)
-        os.fsync(file)
-    finally:
-        os.close(file)
+    write_new(path, content)
 
 
 def _write_as_child(path: Path, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, QUERY_FIELDS_MAX, TEXT_MAX_CHARACTERS
+from reference_server.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, QUERY_FIELDS_MAX
 from reference_server.wire.replies import INVALID_REQUEST, failure
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ INVALID_OFFSET = failure(400, "invalid offset")
 _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _DIGITS_READ = 20
 """Of a number in a query: more than any list is long, so that a longer one says nothing else."""
-_FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
 _Body = TypeVar("_Body")
 
 
@@ -44,15 +43,6 @@ def decode_body(body: bytes, kind: type[_Body]) -> _Body | None:
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError):
         return None
-
-
-def valid_owner_id(owner_id: str) -> bool:
-    """Return whether an owner can act under an id: by a signature's text, and by a header (contract §5)."""
-    return (
-        len(owner_id) <= TEXT_MAX_CHARACTERS
-        and owner_id == owner_id.strip()
-        and _FORBIDDEN_CHARACTERS.search(owner_id) is None
-    )
 
 
 class Page(msgspec.Struct, frozen=True):

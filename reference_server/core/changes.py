@@ -117,6 +117,9 @@ def accept_heartbeat(
     worker.heard_ns = at.wall_ns
     worker.policy_id = policy_id
     state.fleet.hear(worker, at.monotonic_ns)
+    if at.monotonic_ns - worker.nonces_since_ns >= state.nonces.span_ns:
+        worker.nonces_since_ns, worker.nonces = at.monotonic_ns, 0
+    worker.nonces += 1
     worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
 
 
@@ -125,7 +128,8 @@ def _recover_heartbeat(
 ) -> None:
     worker = state.workers[worker_id]
     if not state.nonces_outside:
-        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, at.monotonic_ns)
+        state.nonces.expire(at)
+        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, at)
     policy_id = worker.consents[policy_id].policy_id
     accept_heartbeat(state, at, worker.id, policy_id, nonce, timestamp_ns, event_hex)
 

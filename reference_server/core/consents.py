@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server.core import changes
-from reference_server.core.calls import Call, decode_body, valid_owner_id
+from reference_server.core.calls import Call, decode_body
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.limits import CONSENTS_MAX
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import format_timestamp
 

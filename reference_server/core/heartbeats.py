@@ -10,10 +10,10 @@ import msgspec
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import accept_heartbeat
 from reference_server.core.state import Frozen
-from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
+from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply
@@ -101,8 +101,8 @@ def verify(
         return INVALID_TIMESTAMP
     skew_ns = state.skew_ns
     # Before the horizon is read, not when the nonce is reserved: what is forgotten then could no longer be refused.
-    state.nonces.expire(now.monotonic_ns)
-    if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or timestamp_ns <= state.nonces.horizon_ns:
+    state.nonces.expire(now)
+    if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or state.nonces.may_have_forgotten(timestamp_ns):
         state.fail_worker(now, "timestamp_out_of_window", worker_id)
         return INVALID_AUTH
     worker = authenticate_machine(state, now, worker_id, token, certificate_id)
@@ -121,7 +121,7 @@ def verify(
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
     """Check 10, with the local store."""
     key = state.name_nonce(verified.worker.serial, verified.nonce)
-    return state.nonces.reserve(key, verified.timestamp_ns, now.monotonic_ns)
+    return state.nonces.reserve(key, verified.timestamp_ns, now)
 
 
 def accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
@@ -176,6 +176,13 @@ def heartbeat(
     verified = verify(state, now, worker_id, token, certificate_id, body)
     if isinstance(verified, Reply):
         return _counted(state, verified)
+    worker = verified.worker
+    if worker.nonces >= NONCES_A_MACHINE_MAX:
+        # Every one that is accepted has to be kept: a machine that sends without end would leave others no room.
+        wait_ns = worker.nonces_since_ns + state.nonces.span_ns - now.monotonic_ns
+        if wait_ns > 0:
+            state.rate_limited += 1
+            return _counted(state, rate_limited(wait_ns))
     if state.nonces_outside:
         return verified
     if state.frozen:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.core import changes
-from reference_server.core.calls import Call, decode_body, valid_owner_id
+from reference_server.core.calls import Call, decode_body
 from reference_server.limits import MACHINES_MAX, TEXT_MAX_CHARACTERS, UNKNOWN_ID_MAX_CHARACTERS
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, UNAUTHORIZED, failure, success
+from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import certificate_payload, matches
 from reference_server.wire.timestamps import format_timestamp
 

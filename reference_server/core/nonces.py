@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_server.limits import NONCE_GENERATIONS
+from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONCES_ASIDE_MAX
 from reference_server.ports import Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from reference_server.wire.values import Instant
+
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
+CLOCK_STEP_NS = 1_000_000_000
+"""Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set. By a second or
+more it is another clock, and what is stamped by it is forgotten apart."""
+LONG_AGO_NS, FAR_AHEAD_NS = -(1 << 63), (1 << 63) - 1
 
 
 def nonce_key(worker_serial: int, nonce: str) -> int:
@@ -42,11 +49,19 @@ def lasting_nonce_names(key: bytes) -> Callable[[int, str], int]:
 
 
 class Generation(NamedTuple):
-    """Nonces that are forgotten together: when that began to be counted (monotonic ns), and their newest stamp."""
+    """Nonces that are forgotten together: when that began to be counted (monotonic ns), and their outermost stamps."""
 
     since_ns: int
+    oldest_ns: int
     newest_ns: int
     nonces: Collection[int]
+
+
+class Forgotten(NamedTuple):
+    """Stamps past the horizon, both ends included, of which nonces may have been forgotten all the same (Unix ns)."""
+
+    oldest_ns: int
+    newest_ns: int
 
 
 class NonceMemory:
@@ -54,65 +69,160 @@ class NonceMemory:
 
     `horizon_ns` is the newest heartbeat timestamp (Unix ns) for which a nonce may have been forgotten: a heartbeat
     stamped at or before it must be refused whatever the clocks say.
+
+    A wall clock that ran ahead for a while leaves stamps that lie in its future once it is back. A horizon raised over
+    them would lock everybody out until then. So a generation is dropped only once its stamps have left the window by
+    the slowest that the wall clock has been seen to be; until then its nonces are kept aside, all such together. When
+    those become too many, the stretch of time that they are stamped in is `forgotten`, and not what comes before it.
     """
 
-    def __init__(self, ttl_ns: int, nonces_max: int) -> None:
-        self._ttl_ns = ttl_ns
-        self._span_ns = max(1, ttl_ns // NONCE_GENERATIONS)
+    def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int) -> None:
+        self._skew_ns = skew_ns + CLOCK_STEP_NS
+        # By then no stamp is in the window any more, unless the clock was stepped meanwhile.
+        self._ttl_ns = max(ttl_ns, skew_ns + self._skew_ns)
+        self.span_ns = max(1, self._ttl_ns // NONCE_GENERATIONS)
         self._nonces_max = nonces_max
         self._current: set[int] = set()
         self._current_since_ns: int | None = None
-        self._current_newest_ns = 0
-        self._older: deque[tuple[set[int], int, int]] = deque()
+        self._current_oldest_ns, self._current_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
+        self._older: deque[Generation] = deque()
         self._older_count = 0
-        self.horizon_ns = -(1 << 63)
+        self._aside: set[int] = set()
+        self._aside_oldest_ns, self._aside_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
+        self._ahead_least_ns, self._ahead_most_ns = FAR_AHEAD_NS, LONG_AGO_NS
+        self._slowest_ns = FAR_AHEAD_NS
+        self.horizon_ns = LONG_AGO_NS
+        self.forgotten: list[Forgotten] = []
 
     def __len__(self) -> int:
-        return self._older_count + len(self._current)
+        return self._older_count + len(self._current) + len(self._aside)
 
-    def reserve(self, key: int, timestamp_ns: int, monotonic_ns: int) -> Reservation:
-        """Remember a worker's nonce (`nonce_key` names both) used by a heartbeat stamped `timestamp_ns`."""
-        since_ns = self._current_since_ns
-        if since_ns is None or monotonic_ns - since_ns >= self._span_ns:
+    def may_have_forgotten(self, timestamp_ns: int) -> bool:
+        """Return whether a nonce of a heartbeat stamped then may have been forgotten: it has to be refused."""
+        if timestamp_ns <= self.horizon_ns:
+            return True
+        return bool(self.forgotten) and any(
+            oldest_ns <= timestamp_ns <= newest_ns for oldest_ns, newest_ns in self.forgotten
+        )
+
+    def reserve(self, key: int, timestamp_ns: int, now: Instant) -> Reservation:
+        """Remember a worker's nonce (`nonce_key` names both) used by a heartbeat stamped `timestamp_ns`.
+
+        `expire` has to be called before, for the same moment.
+        """
+        monotonic_ns, since_ns = now.monotonic_ns, self._current_since_ns
+        if since_ns is None or monotonic_ns - since_ns >= self.span_ns:
             self._turn(monotonic_ns)
         current = self._current
-        if key in current:
+        if key in current or key in self._aside:
             return Reservation.REPLAYED
-        for nonces, _, _ in self._older:
-            if key in nonces:
+        for generation in self._older:
+            if key in generation.nonces:
                 return Reservation.REPLAYED
-        if timestamp_ns <= self.horizon_ns or self._older_count + len(current) >= self._nonces_max:
+        if self._older_count + len(current) + len(self._aside) >= self._nonces_max:
+            self._forget_aside()  # what only a clock that is gone may judge gives way
+            if self._older_count + len(current) >= self._nonces_max:
+                return Reservation.UNAVAILABLE
+        if self.may_have_forgotten(timestamp_ns):
             return Reservation.UNAVAILABLE
         current.add(key)
         self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)
+        self._current_oldest_ns = min(self._current_oldest_ns, timestamp_ns)
         return Reservation.RESERVED
 
-    def dump(self) -> list[Generation]:
-        """Give what is remembered, oldest first, for `load`; the last are those that still grow."""
-        older = [Generation(since_ns, newest_ns, nonces) for nonces, since_ns, newest_ns in self._older]
-        return [*older, Generation(self._current_since_ns or 0, self._current_newest_ns, self._current)]
+    def lag_ns(self, now: Instant) -> int:
+        """Return how far the slowest that the wall clock was seen to be is behind it now."""
+        return max(0, now.wall_ns - now.monotonic_ns - self._slowest_ns)
 
-    def load(self, horizon_ns: int, generations: Iterable[Generation]) -> None:
+    def dump(self) -> list[Generation]:
+        """Return what is remembered, oldest first, for `load`; the last are those that still grow."""
+        aside = [Generation(0, self._aside_oldest_ns, self._aside_newest_ns, self._aside)] if self._aside else []
+        since_ns = self._current_since_ns or 0
+        current = Generation(since_ns, self._current_oldest_ns, self._current_newest_ns, self._current)
+        return [*aside, *self._older, current]
+
+    def load(
+        self,
+        now: Instant,
+        horizon_ns: int,
+        generations: Iterable[Generation],
+        forgotten: Iterable[Forgotten] = (),
+        lag_ns: int = 0,
+    ) -> None:
         """Remember what was remembered before."""
         self.horizon_ns = horizon_ns
-        for since_ns, newest_ns, nonces in generations:
-            self._older.append((set(nonces), since_ns, newest_ns))
-            self._older_count += len(nonces)
+        self.forgotten = list(forgotten)
+        self._slowest_ns = now.wall_ns - now.monotonic_ns - lag_ns
+        for generation in generations:
+            self._older.append(generation._replace(nonces=set(generation.nonces)))
+            self._older_count += len(generation.nonces)
 
-    def expire(self, monotonic_ns: int) -> None:
+    def expire(self, now: Instant) -> None:
         """Forget generations whose newest nonce is past its time to live, and raise the horizon over them."""
+        monotonic_ns = now.monotonic_ns
+        if not self._ahead_least_ns <= now.wall_ns - monotonic_ns <= self._ahead_most_ns:
+            self._step(now)
         older = self._older
-        while older and monotonic_ns - older[0][1] > self._ttl_ns:
-            nonces, _, newest_ns = older.popleft()
-            self._older_count -= len(nonces)
-            self.horizon_ns = max(self.horizon_ns, newest_ns)
+        while older and monotonic_ns - older[0].since_ns > self._ttl_ns:
+            generation = older.popleft()
+            self._older_count -= len(generation.nonces)
+            if self._out_of_every_window(generation.newest_ns, monotonic_ns):
+                self.horizon_ns = max(self.horizon_ns, generation.newest_ns)
+            else:
+                self._put_aside(generation)
+
+    def _out_of_every_window(self, newest_ns: int, monotonic_ns: int) -> bool:
+        return newest_ns + self._skew_ns < self._slowest_ns + monotonic_ns
+
+    def _step(self, now: Instant) -> None:
+        """Note that the wall clock was set, so that what it stamps now is forgotten apart from what it stamped."""
+        ahead_ns = now.wall_ns - now.monotonic_ns
+        self._ahead_least_ns, self._ahead_most_ns = ahead_ns - CLOCK_STEP_NS, ahead_ns + CLOCK_STEP_NS
+        self._slowest_ns = min(self._slowest_ns, ahead_ns)
+        if (
+            self._current and len(self._older) < 2 * NONCE_GENERATIONS
+        ):  # one that is set all the time would make look-ups slow
+            self._turn(now.monotonic_ns)
+
+    def _put_aside(self, generation: Generation) -> None:
+        self._aside.update(generation.nonces)
+        self._aside_oldest_ns = min(self._aside_oldest_ns, generation.oldest_ns)
+        self._aside_newest_ns = max(self._aside_newest_ns, generation.newest_ns)
+        if len(self._aside) > NONCES_ASIDE_MAX:
+            self._forget_aside()
+
+    def _forget_aside(self) -> None:
+        """Forget what is aside, and refuse from now on what is stamped in that stretch of time."""
+        if not self._aside:
+            return
+        stretches = sorted([*self.forgotten, Forgotten(self._aside_oldest_ns, self._aside_newest_ns)])
+        while len(stretches) > NONCE_STRETCHES_MAX:
+            # The two that are nearest become one, and what is between them is refused with them.
+            gaps = [after.oldest_ns - before.newest_ns for before, after in pairwise(stretches)]
+            at = gaps.index(min(gaps))
+            before, after = stretches[at : at + 2]
+            stretches[at : at + 2] = [Forgotten(before.oldest_ns, max(before.newest_ns, after.newest_ns))]
+        self.forgotten = stretches
+        self._drop_aside()
+
+    def _drop_aside(self) -> None:
+        self._aside = set()
+        self._aside_oldest_ns, self._aside_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
 
     def _turn(self, monotonic_ns: int) -> None:
         if self._current:
             # Stamped with the end of its span, so that even its last nonce lives the whole time to live.
-            self._older.append((self._current, monotonic_ns, self._current_newest_ns))
+            self._older.append(
+                Generation(monotonic_ns, self._current_oldest_ns, self._current_newest_ns, self._current)
+            )
             self._older_count += len(self._current)
         self._current = set()
         self._current_since_ns = monotonic_ns
-        self._current_newest_ns = 0
-        self.expire(monotonic_ns)
+        self._current_oldest_ns, self._current_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
+        if self._aside and self._out_of_every_window(self._aside_newest_ns, monotonic_ns):
+            self.horizon_ns = max(self.horizon_ns, self._aside_newest_ns)
+            self._drop_aside()
+        for stretch in self.forgotten[:1]:
+            if self._out_of_every_window(stretch.newest_ns, monotonic_ns):
+                self.horizon_ns = max(self.horizon_ns, stretch.newest_ns)
+                self.forgotten = self.forgotten[1:]

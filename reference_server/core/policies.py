@@ -7,25 +7,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server.core import changes
-from reference_server.core.calls import Call, valid_owner_id
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.limits import JSON_MAX_DEPTH, POLICIES_MAX, TEXT_MAX_CHARACTERS
+from reference_server.limits import JSON_MAX_DEPTH, POLICIES_MAX
 from reference_server.wire.canonical_json import canonical_json, decode_strict
 from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.rules import rules_error, valid_owner_id
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
+    from reference_server.core.calls import Call
     from reference_server.core.state import Policy, State
     from reference_server.wire.values import Reply
 
 OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
 INVALID_SIGNATURE = failure(401, "invalid policy signature")
 POLICY_NOT_FOUND = failure(404, "policy not found")
-
-PERCENT_FIELDS = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
-PERCENT_MAX = 100
-HOURS_MAX = 24
 
 
 def show_policy(policy: Policy) -> dict[str, Any]:
@@ -40,35 +37,6 @@ def show_policy(policy: Policy) -> dict[str, Any]:
         "created_at": format_timestamp(policy.created_ns),
         "updated_at": format_timestamp(policy.updated_ns),
     }
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _hour(value: Any) -> bool:
-    return _number(value) and 0 <= value < HOURS_MAX and value == int(value)
-
-
-def rules_error(rules: dict[str, Any]) -> str | None:
-    """Name what is wrong with a policy's rules, or None when they are within the allowlist and its bounds."""
-    allowed = {*PERCENT_FIELDS, "timezone", "allowed_hours"}
-    for name in sorted(rules):
-        if name not in allowed:
-            shown = name.encode("utf-8", "replace").decode()[:TEXT_MAX_CHARACTERS]
-            return f"unsupported policy field: {shown}"
-    if "max_cpu_percent" not in rules:
-        return "max_cpu_percent is required"
-    for name in PERCENT_FIELDS:
-        if name in rules and not (_number(rules[name]) and 1 <= rules[name] <= PERCENT_MAX):
-            return f"{name} must be a number from 1 to {PERCENT_MAX}"
-    zone = rules.get("timezone", "UTC")  # one that is no time zone is taken, and counts as UTC (contract §5)
-    if not (isinstance(zone, str) and zone.strip() and len(zone) <= TEXT_MAX_CHARACTERS):
-        return f"timezone must be a string of at most {TEXT_MAX_CHARACTERS} characters that is not blank"
-    hours = rules.get("allowed_hours", [0])
-    if not (isinstance(hours, list) and 0 < len(hours) <= HOURS_MAX and all(map(_hour, hours))):
-        return "allowed_hours must be a non-empty array of at most 24 integers from 0 to 23"
-    return None
 
 
 def _text(body: dict[str, Any], name: str) -> str | None:

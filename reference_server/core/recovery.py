@@ -14,7 +14,7 @@ import msgspec
 
 from reference_server.core.audit import NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
 from reference_server.core.changes import certificate_at, moment_then, recover_change
-from reference_server.core.nonces import Generation, lasting_nonce_names
+from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
 from reference_server.core.state import UNATTRIBUTED, Consent, Policy, State, Worker
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.own_sections import load_state_file
@@ -97,7 +97,13 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
         begin(state)
         return Recovered(found=False, fresh=True)
     file = load_state_file(content)
-    restore(state, file, now)
+    try:
+        restore(state, file, now)
+    except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
+        raise StateFileError(
+            f"it cannot be used ({type(error).__name__}: {error}): give another copy of it, and keep this one to be "
+            "looked into"
+        ) from None
     groups = journal.groups(None if file.own is None else file.own.segment)
     if groups is not None:
         replay(state, groups, now)
@@ -203,11 +209,19 @@ def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], now: I
     for section in own.nonces:
         packed = base64.b64decode(section.names)
         nonces = struct.unpack(f"<{len(packed) // _NAME_BYTES}Q", packed)
-        generations.append(Generation(moment_then(now, section.since_ns).monotonic_ns, section.newest_ns, nonces))
+        generations.append(
+            Generation(moment_then(now, section.since_ns).monotonic_ns, section.oldest_ns, section.newest_ns, nonces)
+        )
     if generations:
         # The youngest was still growing, so its last nonce may be of this moment.
         generations[-1] = generations[-1]._replace(since_ns=now.monotonic_ns)
-    state.nonces.load(own.horizon_ns, [generation for generation in generations if generation.nonces])
+    state.nonces.load(
+        now,
+        own.horizon_ns,
+        [generation for generation in generations if generation.nonces],
+        [Forgotten(*stretch) for stretch in own.forgotten],
+        own.clock_lag_ns,
+    )
     failures = own.failures
     recent = [(moment_then(now, since_ns).monotonic_ns, count) for since_ns, count in failures.recent]
     state.failures.load(failures.by_reason, failures.unattributed, recent)

@@ -138,6 +138,7 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
                 generation.since_ns + ahead_ns,
                 generation.newest_ns,
                 base64.b64encode(struct.pack(f"<{len(generation.nonces)}Q", *generation.nonces)).decode(),
+                generation.oldest_ns,
             )
             for generation in state.nonces.dump()
         ],
@@ -147,5 +148,7 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
         ),
         places.section(state.unattributed),
-        {owner.id: _owner_section(owner, places) for owner in state.owners.values()},
+        streams={owner.id: _owner_section(owner, places) for owner in state.owners.values()},
+        forgotten=tuple(state.nonces.forgotten),
+        clock_lag_ns=state.nonces.lag_ns(at),
     )

@@ -111,7 +111,10 @@ class Rooms(NamedTuple):
 
 
 class Worker:
-    """A registered machine. `consents` maps policy id to consent, oldest first."""
+    """A registered machine. `consents` maps policy id to consent, oldest first.
+
+    `nonces` counts those accepted since `nonces_since_ns` (monotonic), which is one span of the nonce memory at most.
+    """
 
     __slots__ = (
         "certificate",
@@ -122,6 +125,8 @@ class Worker:
         "heard_ns",
         "id",
         "name",
+        "nonces",
+        "nonces_since_ns",
         "owner",
         "policy_id",
         "serial",
@@ -149,6 +154,8 @@ class Worker:
         self.policy_id = ""
         self.heard_ns = 0
         self.heard_monotonic_ns: int | None = None
+        self.nonces = 0
+        self.nonces_since_ns = -(1 << 63)
         self.fresh = False
 
 
@@ -170,7 +177,9 @@ class State:
         self.policies: dict[str, Policy] = {}
         self.consents: dict[str, Consent] = {}
         self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
-        self.nonces = NonceMemory(settings.nonce_ttl_seconds * 1_000_000_000, limits.NONCES_MAX)
+        self.nonces = NonceMemory(
+            settings.nonce_ttl_seconds * 1_000_000_000, settings.skew_seconds * 1_000_000_000, limits.NONCES_MAX
+        )
         self.nonces_outside = False
         self.more_figures: list[Callable[[], Sequence[Figure]]] = []
         self.name_nonce: Callable[[int, str], int] = nonce_key
@@ -179,6 +188,8 @@ class State:
         """What was changed since the journal was last given something; None where there is none."""
         self.frozen = False
         """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
+        self.compacting = True
+        """Whether the last snapshot, if any was begun, took the journal's place; else that grows and grows."""
         self.degraded = ""
         """Why what needs the state is refused now, where it is shared; nothing while it is not refused."""
         self.unknown_sections: dict[str, bytes] = {}

@@ -159,9 +159,11 @@ def keys(state: State, _call: Call) -> Reply:
 
 
 def health(state: State, call: Call) -> Reply:
-    """`GET /health`, bare. Degraded while nothing can be made durable, or what is shared cannot be reached."""
+    """`GET /health`, bare. Degraded while nothing or no snapshot can be written, or what is shared is not reached."""
     timestamp = format_timestamp(call.now.wall_ns)
     reason = "state persistence failed" if state.frozen else state.degraded
+    if not (reason or state.compacting):
+        reason = "snapshot failed"
     status = f'"degraded","reason":"{reason}"' if reason else '"healthy"'
     body = f'{{"status":{status},"timestamp":"{timestamp}","version":"{state.settings.version}"}}'
     return Reply(200, body.encode(), (("content-type", "application/json"),))

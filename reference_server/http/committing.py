@@ -140,8 +140,10 @@ class Committer:
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
             self._wait_after_failure()
+            self._api.state.compacting = False
             return False
         self._snapshots += publish
+        self._api.state.compacting = self._api.state.compacting or publish
         return publish
 
     async def _mend(self) -> None:
@@ -179,6 +181,7 @@ class Committer:
         """Leave a snapshot of all there is, where that is possible; without it the journal holds what it lacks."""
         if not self._failed:
             await self._rest.wait()
-            if self._begin_snapshot():
+            # Where the last one failed this one may hang as long, and whoever stops the server waits.
+            if self._api.state.compacting and self._begin_snapshot():
                 await self._turn_and_publish()
         self._journal.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Entropy
     from reference_server.settings import Settings
 
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -45,22 +47,39 @@ def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
     """Bind the listening sockets. Raises ListenError, saying what to do."""
     where = f"{settings.host}:{settings.port}"
     try:
-        addresses = stdlib_socket.getaddrinfo(
+        found = stdlib_socket.getaddrinfo(
             settings.host,
             settings.port,
             type=stdlib_socket.SOCK_STREAM,
             flags=stdlib_socket.AI_PASSIVE,
         )
-        family, _, _, _, address = addresses[0]
-        listener = stdlib_socket.create_server(address[:2], family=family, backlog=LISTEN_BACKLOG)
     except stdlib_socket.gaierror as error:
         raise ListenError(f"HOST: {settings.host!r} is no address of this machine ({error.strerror})") from None
-    except OSError as error:
+    listeners: list[stdlib_socket.socket] = []
+    problem: OSError | None = None
+    for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        # One port for all: where it is to be a free one, the first picks it.
+        port = listeners[0].getsockname()[1] if listeners else settings.port
+        both = family == stdlib_socket.AF_INET6 and address[0] == "::" and stdlib_socket.has_dualstack_ipv6()
+        try:
+            listener = stdlib_socket.create_server(
+                (address[0], port, *address[2:]), family=family, backlog=LISTEN_BACKLOG, dualstack_ipv6=both
+            )
+        except OSError as error:
+            if error.errno in _NO_SUCH_ADDRESS:
+                problem = error  # a name may well have an address of a family that is turned off here
+                continue
+            for listener in listeners:
+                listener.close()
+            listeners, problem = [], error
+            break
+        listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+        listeners.append(listener)
+    if not listeners and problem is not None:
         raise ListenError(
-            f"cannot listen on {where} ({error.strerror}): free the port, or set PORT to another (0 picks a free one)",
+            f"cannot listen on {where} ({problem.strerror}): free the port, or set PORT to another (0 picks one)",
         ) from None
-    listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
-    return [listener]
+    return listeners
 
 
 def make_config(settings: Settings) -> tuple[Config, SSLContext | None]:
@@ -182,7 +201,7 @@ async def serve_until_signal(
     connections_max: int = CONNECTIONS_MAX,
     until_stdin_closes: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and say on standard output where."""
+    """Serve until SIGINT or SIGTERM, and say on standard output where, and to how many at once."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
@@ -191,4 +210,6 @@ async def serve_until_signal(
             )
             for url in await nursery.start(serve):
                 with suppress(BrokenPipeError):
-                    print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output
+                    print(f"Listening on {url}", flush=True)  # noqa: T201 - these lines are the program's output
+            with suppress(BrokenPipeError):
+                print(f"Up to {connections_max:,} connections at once", flush=True)  # noqa: T201 - the same

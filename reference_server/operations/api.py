@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats, machines
-from reference_server.core.calls import Call, valid_owner_id
+from reference_server.core.calls import Call
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import Frozen, State
 from reference_server.operations.callers import SINGLE_HEADERS, Principal, as_utf8, is_owner
@@ -24,7 +24,8 @@ from reference_server.operations.outcomes import (
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
 from reference_server.operations.table import heartbeat
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure, rate_limited
+from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
@@ -273,8 +274,7 @@ class Api:
         if wait_ns == 0:
             return None
         self.state.rate_limited += 1
-        retry_after_seconds = -(-wait_ns // 1_000_000_000)
-        return failure(429, "rate limit exceeded", (("retry-after", str(retry_after_seconds)),))
+        return rate_limited(wait_ns)
 
     def _secure(self, request: Request, headers: dict[str, str]) -> bool:
         if request.scheme == "https":

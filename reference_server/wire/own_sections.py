@@ -56,6 +56,7 @@ class NoncesSection(msgspec.Struct, frozen=True):
     since_ns: int
     newest_ns: int
     names: str
+    oldest_ns: int = -(1 << 63)
 
 
 class FailuresSection(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class OwnSection(msgspec.Struct, frozen=True):
 
     Each owner's streams are in `streams`; what has them in `owners` an earlier version wrote, which had two an owner.
     That version asks for `owners`, so it refuses what has none, rather than lose the third.
+    `forgotten` are stretches past the horizon (Unix ns), `clock_lag_ns` how far behind the wall clock has been.
     """
 
     segment: str
@@ -82,6 +84,8 @@ class OwnSection(msgspec.Struct, frozen=True):
     unattributed: StreamSection
     streams: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
     owners: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
+    forgotten: tuple[tuple[int, int], ...] = ()
+    clock_lag_ns: int = 0
 
     def __repr__(self) -> str:
         """Hide the nonces' key."""
@@ -121,10 +125,39 @@ def load_state_file(content: bytes) -> LoadedFile:
     Raises:
         StateFileError: unless every byte of it is known to be right, or every record of a file from elsewhere is.
     """
-    match = _TRAILER.search(content, max(0, len(content) - _TRAILER_BYTES))
     sections = _sections(content)
-    if match is None and OWN not in sections and CHECKSUM not in sections:
+    if not _is_own(content, sections):
         return LoadedFile(_from_elsewhere(content), None, _unknown(sections))
+    return _load_own(content, sections)
+
+
+def check_state_file(content: bytes) -> StateFile | WorkerStatusFile:
+    """Read a state file as `load_state_file` does, or a legacy one; `problems` says all for which it would be refused.
+
+    Raises StateFileError for what is neither.
+    """
+    state = read_state(content)
+    sections = _sections(content)
+    if isinstance(state, StateFile) and _is_own(content, sections):
+        try:
+            _load_own(content, sections)
+        except StateFileError as error:
+            state.problems.insert(0, str(error))
+        else:
+            state.problems.clear()  # what it holds was checked when it came to be
+    return state
+
+
+def _trailer_of(content: bytes) -> re.Match[bytes] | None:
+    return _TRAILER.search(content, max(0, len(content) - _TRAILER_BYTES))
+
+
+def _is_own(content: bytes, sections: dict[str, msgspec.Raw]) -> bool:
+    return _trailer_of(content) is not None or OWN in sections or CHECKSUM in sections
+
+
+def _load_own(content: bytes, sections: dict[str, msgspec.Raw]) -> LoadedFile:
+    match = _trailer_of(content)
     if match is None or sha256(memoryview(content)[: match.start()]).hexdigest().encode() != match[1]:
         raise StateFileError(
             "it was damaged, or changed by another program, since this server wrote it: give a whole copy of it; or, "

@@ -21,6 +21,11 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
     return Reply(status, msgspec.json.encode({"success": False, "error": message}), JSON_HEADERS + extra)
 
 
+def rate_limited(wait_ns: int) -> Reply:
+    """Say that one may come again after so long, in whole seconds that have not passed before."""
+    return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // 1_000_000_000))),))
+
+
 INVALID_REQUEST = failure(400, "invalid request")
 UNAUTHORIZED = failure(401, "unauthorized")
 FORBIDDEN = failure(403, "forbidden")

@@ -1,7 +1,8 @@
 """The state file of schema 1 and the legacy worker-status file (contract §7), from bytes to records.
 
 Strict, because a file that is half understood would be a silent wrong state: each record must be exactly what the API
-shows, must stand under its own id, and may only name what is there.
+shows, must stand under its own id, and may only name what is there. And total: a file without a problem can be served,
+and written again, so that whoever looks into one beforehand learns what a start would say.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from reference_server.wire.timestamps import parse_timestamp
+from reference_server.limits import CONSENTS_MAX, MACHINES_MAX, OWNERS_MAX, POLICIES_MAX
+from reference_server.wire.rules import rules_error, valid_owner_id, writable
+from reference_server.wire.timestamps import NEWEST_NS, OLDEST_NS, parse_timestamp
 
 SCHEMA_VERSION = 1
+VERSION_MAX = (1 << 53) - 1
+"""A policy's version: JSON numbers are exact up to here."""
+_EVENT_NS = range(-(1 << 63), 1 << 63)
+"""When events may have been: audit streams keep Unix nanoseconds in 8 bytes, years 1678 to 2261."""
 kept_time = lru_cache(maxsize=4096)(parse_timestamp)
 """`parse_timestamp` for the times of records, of which most stand there twice or more: a large file is read faster."""
 _WAY_OUT = "give a whole copy of it, or the file that was meant"
@@ -187,6 +194,7 @@ class _Reading:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+        self.owners: set[str] = set()
 
     def records(self, document: dict[str, Any], section: str, kind: type[_Record]) -> dict[str, _Record]:
         """Read a section that maps ids to records. An empty one is null in files of some implementations."""
@@ -237,7 +245,24 @@ class _Reading:
     def times(self, place: str, **times: str) -> None:
         """Hold times against the contract's form (§1)."""
         for name, text in times.items():
-            self.require(place, f"{name} is no timestamp", right=kept_time(text) is not None)
+            unix_ns = kept_time(text)
+            self.require(place, f"{name} is no timestamp", right=unix_ns is not None)
+            if unix_ns is not None and not OLDEST_NS <= unix_ns <= NEWEST_NS:
+                self.problems.append(f"{place}: {name} is in no year from 1 to 9999, in UTC")
+
+    def owner(self, place: str, owner_id: str) -> None:
+        """Hold an owner's id against what one can act under (contract §5)."""
+        self.require(place, "it has no owner", right=owner_id != "")
+        self.require(
+            place,
+            "its owner_id is longer than 256 characters, has | or control characters in it, or white space around it",
+            right=valid_owner_id(owner_id),
+        )
+        self.owners.add(owner_id)
+
+    def room(self, section: str, count: int, most: int) -> None:
+        """Hold the number of records against what this server has room for."""
+        self.require(section, f"there are {count}, and this server has room for {most}", right=count <= most)
 
 
 def is_id(prefix: str, text: str) -> bool:
@@ -278,6 +303,13 @@ def _state(document: dict[str, Any]) -> StateFile:
     _check_policies(reading, state.policies)
     _check_consents(reading, state)
     _check_events(reading, state.audit_events)
+    for section, records, most in (
+        ("machines", state.machines, MACHINES_MAX),
+        ("policies", state.policies, POLICIES_MAX),
+        ("consents", state.consents, CONSENTS_MAX),
+        ("owners", reading.owners, OWNERS_MAX),
+    ):
+        reading.room(section, len(records), most)
     # A server that took over a legacy file keeps statuses of machines it never knew.
     state.remarks = [
         f"worker_status.{key}: no such machine" for key in state.worker_status if key not in state.machines
@@ -289,7 +321,7 @@ def _check_machines(reading: _Reading, state: StateFile) -> None:
     for key, machine in state.machines.items():
         place = f"machines.{key}"
         reading.identity(place, "wrk", key, machine.id)
-        reading.require(place, "it has no owner", right=machine.owner_id != "")
+        reading.owner(place, machine.owner_id)
         reading.require(place, "its secret is not 48 hex digits", right=_TOKEN.fullmatch(machine.secret) is not None)
         reading.times(place, created_at=machine.created_at)
         reading.require(place, "it has no certificate", right=key in state.machine_certs)
@@ -322,7 +354,10 @@ def _check_policies(reading: _Reading, policies: dict[str, PolicyRecord]) -> Non
         place = f"policies.{key}"
         reading.identity(place, "pol", key, policy.id)
         reading.require(place, "its state is neither draft nor active", right=policy.state in {"draft", "active"})
-        reading.require(place, "its version is below 1", right=policy.version >= 1)
+        reading.owner(place, policy.owner_id)
+        problem = rules_error(policy.rules)
+        reading.require(place, f"its rules are none: {problem}", right=problem is None)
+        reading.require(place, f"its version is not from 1 to {VERSION_MAX}", right=1 <= policy.version <= VERSION_MAX)
         version = (policy.owner_id, policy.version)
         reading.require(place, "another policy of its owner has the same version", right=version not in versions)
         versions.add(version)
@@ -352,4 +387,13 @@ def _check_events(reading: _Reading, events: list[EventRecord]) -> None:
         reading.require(place, "aud_ and 16 hex digits expected", right=is_id("aud", event.id))
         reading.require(place, "it is there twice", right=event.id not in seen)
         seen.add(event.id)
+        reading.require(
+            place,
+            "its metadata has a number that is too large, or is nested too deeply",
+            right=writable(event.metadata),
+        )
         reading.times(place, created_at=event.created_at)
+        created_ns = kept_time(event.created_at)
+        reading.require(
+            place, "created_at is before 1678 or after 2261", right=created_ns is None or created_ns in _EVENT_NS
+        )

@@ -9,6 +9,8 @@ from functools import lru_cache
 SECOND_NS = 1_000_000_000
 _HOUR_NS = 3600 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
+OLDEST_NS, NEWEST_NS = -62_135_596_800 * SECOND_NS, 253_402_300_800 * SECOND_NS - 1
+"""What can be written, years 1 to 9999; an offset may lead outside of it."""
 _MINUTE_SECONDS = 60
 _DAY_HOURS = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

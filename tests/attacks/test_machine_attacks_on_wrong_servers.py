@@ -117,7 +117,7 @@ def test_a_nonce_that_a_forger_can_burn_is_found(monkeypatch: pytest.MonkeyPatch
         if isinstance(verified, Reply) and worker_id in state.workers:
             nonce = json.loads(rest[-1])["nonce"]
             key = nonce_key(state.workers[worker_id].serial, nonce)
-            state.nonces.reserve(key, now.wall_ns, now.monotonic_ns)
+            state.nonces.reserve(key, now.wall_ns, now)
         return verified
 
     monkeypatch.setattr(heartbeats, "verify", hasty)

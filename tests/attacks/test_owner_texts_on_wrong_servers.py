@@ -13,6 +13,7 @@ from reference_server.core import policies, state
 from reference_server.core.audit import EventStream, Room
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.replies import failure
+from reference_server.wire.rules import rules_error
 from reference_server.wire.signing import matches, sign_text
 from simulator.history import Answer
 from tests.attacks.playing import TOKEN, World
@@ -89,7 +90,7 @@ def test_rules_that_are_kept_as_others_are_found(monkeypatch: pytest.MonkeyPatch
 def test_a_bound_that_is_not_kept_is_found(
     field: str, passing: Callable[[Any], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = policies.rules_error
+    judge = rules_error
 
     def lenient(rules: dict[str, Any]) -> str | None:
         kept = {name: value for name, value in rules.items() if name != field or not passing(value)}
@@ -100,7 +101,7 @@ def test_a_bound_that_is_not_kept_is_found(
 
 
 def test_a_refusal_that_names_no_field_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = policies.rules_error
+    judge = rules_error
     monkeypatch.setattr(policies, "rules_error", lambda rules: judge(rules) and "out of bounds")
     performance = World().play("policy.rules")
     assert len(performance.wrong) > 40
@@ -108,7 +109,7 @@ def test_a_refusal_that_names_no_field_is_found(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_rules_that_are_refused_at_their_bounds_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = policies.rules_error
+    judge = rules_error
     monkeypatch.setattr(policies, "rules_error", lambda rules: "no" if 100 in rules.values() else judge(rules))
     assert len(World().play("policy.rules").wrong) == 2
 

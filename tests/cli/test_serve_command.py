@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.cli.conftest import Hatchfarm
 
@@ -35,7 +36,7 @@ WAIT_SECONDS = 30
 def test_what_it_cannot_use_is_one_message_and_exit_code_2(
     hatchfarm: Hatchfarm, env: dict[str, str], says: str
 ) -> None:
-    refused = hatchfarm.run("serve", env={"PORT": "0", "HATCHFARM_API_TOKEN": "t", **env})
+    refused = hatchfarm.run("serve", env={"PORT": "0", "HATCHFARM_API_TOKEN": "the-token", **env})
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith(f"hatchfarm serve: {says}")
     assert refused.err.count("\n") == 1
@@ -44,21 +45,24 @@ def test_what_it_cannot_use_is_one_message_and_exit_code_2(
 def test_a_taken_port_is_one_message_with_the_way_out(hatchfarm: Hatchfarm) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refused = hatchfarm.run("serve", env={"PORT": str(port), "HATCHFARM_API_TOKEN": "t"})
+        refused = hatchfarm.run("serve", env={"PORT": str(port), "HATCHFARM_API_TOKEN": "the-token"})
     assert refused.code == 2
     assert refused.err.startswith(f"hatchfarm serve: cannot listen on 127.0.0.1:{port} (")
-    assert refused.err.endswith("): free the port, or set PORT to another (0 picks a free one)\n")
+    assert refused.err.endswith("): free the port, or set PORT to another (0 picks one)\n")
 
 
-def test_without_a_token_one_is_made_and_shown_once_on_the_terminal_only(
-    serving: Serving,
+def test_without_a_token_one_is_made_and_left_in_a_file_where_there_is_no_terminal(
+    serving: Serving, tmp_path: Path
 ) -> None:
-    with serving({"HATCHFARM_API_TOKEN": ""}) as (process, _):
+    with serving({"HATCHFARM_API_TOKEN": "", "XDG_RUNTIME_DIR": str(tmp_path)}) as (process, _):
+        (left,) = tmp_path.glob("hatchfarm-owner-token-*")
+        token = left.read_text().strip()
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
-    (token,) = re.findall(r"^Owner token of this run: ([0-9a-f]{48})$", err, re.MULTILINE)
-    assert err.count(token) == 1
+    assert re.fullmatch("[0-9a-f]{48}", token)
+    assert f"Owner token of this run: in {left}, " in err
+    assert token not in err
     assert "HATCHFARM_API_TOKEN is not set" in err
 
 
@@ -67,7 +71,7 @@ def test_a_client_that_left_before_its_answer_holds_up_no_shutdown(
 ) -> None:
     """Every deadline is an hour, so that only the client's having left can end its connection."""
     hour = dict.fromkeys(("SHUTDOWN_GRACE_SECONDS", "HTTP_BODY_TIMEOUT_SECONDS", "HTTP_IDLE_TIMEOUT_SECONDS"), "3600")
-    with serving({**hour, "METRICS_PUBLIC": "true", "HATCHFARM_API_TOKEN": "t"}) as (process, url):
+    with serving({**hour, "METRICS_PUBLIC": "true", "HATCHFARM_API_TOKEN": "the-token"}) as (process, url):
         port = int(url.rpartition(":")[2])
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", port)) as client:
@@ -82,7 +86,7 @@ def test_a_client_that_left_before_its_answer_holds_up_no_shutdown(
 def test_it_stops_when_standard_input_closes_if_asked_to(
     serving: Serving,
 ) -> None:
-    with serving({"HATCHFARM_UNTIL_STDIN_CLOSES": "true", "HATCHFARM_API_TOKEN": "t"}) as (process, _):
+    with serving({"HATCHFARM_UNTIL_STDIN_CLOSES": "true", "HATCHFARM_API_TOKEN": "the-token"}) as (process, _):
         assert process.poll() is None
         assert process.stdin is not None
         process.stdin.close()

@@ -79,11 +79,12 @@ def test_of_very_many_notes_the_first_are_given_and_the_rest_counted(hatchfarm: 
     assert len(lines) == 22
 
 
-def test_a_file_that_others_may_read_is_noted_with_the_way_out(hatchfarm: Hatchfarm) -> None:
+def test_a_file_that_others_may_read_is_wrong_as_a_start_finds_it_with_the_way_out(hatchfarm: Hatchfarm) -> None:
     put(hatchfarm, WHOLE)
     (hatchfarm.folder / "state.json").chmod(0o640)
     checked = hatchfarm.invoke("state", "check", "state.json")
-    assert checked.code == 0
+    assert checked.code == 1
+    assert checked.lines[0].startswith("  wrong  others may read it")
     assert checked.lines[0].endswith("it holds the machines' tokens: chmod 600 state.json")
 
 

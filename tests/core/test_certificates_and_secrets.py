@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -178,16 +179,30 @@ def test_a_fault_is_logged_without_the_request(caplog: pytest.LogCaptureFixture)
     assert TOKEN not in caplog.text
 
 
-def test_an_ephemeral_token_is_printed_once_and_never_logged(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_ephemeral_token_is_told_once_and_never_logged(
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    terminal: bool,
 ) -> None:
+    """To a terminal; else it is left in a file for its owner only, for standard error is a log then."""
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     api = make_api({}, SeededEntropy())
     token = api.settings.api_token
     assert re.fullmatch("[0-9a-f]{48}", token)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.count(token) == 1
+    if terminal:
+        assert printed.err == f"Owner token of this run: {token}\n"
+    else:
+        (left,) = tmp_path.iterdir()
+        assert printed.err == f"Owner token of this run: in {left}, until the server stops\n"
+        assert (left.read_text(), left.stat().st_mode & 0o777) == (f"{token}\n", 0o600)
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "HATCHFARM_API_TOKEN" in record.message
@@ -209,6 +224,7 @@ def test_a_signing_key_file_is_used(tmp_path: Path) -> None:
     seed = b"s" * 32
     key = Ed25519PrivateKey.from_private_bytes(seed)
     file = tmp_path / "key.pem"
+    file.touch(0o600)
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     environ = {"HATCHFARM_API_TOKEN": TOKEN, "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}
     signer = make_api(environ, SeededEntropy()).state.signer

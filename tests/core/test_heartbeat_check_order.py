@@ -288,7 +288,7 @@ def test_a_full_nonce_store_refuses_with_503_and_counts_no_failure(server: Serve
     machine = server.register()
     policy_id = server.policy()
     server.consent(machine, policy_id)
-    server.api.state.nonces = NonceMemory(300_000_000_000, 1)
+    server.api.state.nonces = NonceMemory(300_000_000_000, 90_000_000_000, 1)
     assert server.beat(machine, policy_id, "first").status == 200
     assert server.beat(machine, policy_id, "second").error == (503, "nonce backend unavailable")
     assert server.beat(machine, policy_id, "first").error == (401, "invalid heartbeat auth")

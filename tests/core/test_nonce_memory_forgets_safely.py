@@ -8,104 +8,205 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from reference_server.core import heartbeats
+from reference_server.core import nonces as nonces_module
 from reference_server.core.nonces import NonceMemory, nonce_key
+from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONCES_A_MACHINE_MAX, NONCES_MAX
 from reference_server.ports import Reservation
+from reference_server.wire.values import Instant
 from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, Machine, Server, owner_headers
 
-TTL = 100
+TTL, SKEW = 300 * SECOND, 90 * SECOND
+START = Instant(1_790_000_000 * SECOND, 5_000 * SECOND)
+DAY_SECONDS = 86_400
 NEVER = -(1 << 63)
 
 
 class Use(NamedTuple):
-    """A nonce is used: after a wait, by a heartbeat stamped so much off the monotonic clock."""
+    """A nonce is used: after a wait, and after the wall clock was set, by a machine that is so much off that clock."""
 
     wait: int
+    step: int
     key: int
     stamp_offset: int
 
 
-USES = st.lists(
-    st.builds(
-        Use,
-        st.one_of(st.integers(0, 5), st.sampled_from([24, 25, 26, 50, 75, 99, 100, 101, 125, 126, 500])),
-        st.integers(0, 5),
-        st.one_of(st.integers(-20, 20), st.sampled_from([-200, -1000, 1000])),
-    ),
-    max_size=60,
-)
+WAITS = st.one_of(st.integers(0, 20), st.sampled_from([74, 75, 76, 150, 225, 299, 300, 301, 375, 376, 1500]))
+STEPS = st.one_of(st.just(0), st.sampled_from([-2, 2, -60, 60, -200, 200, -3600, 3600, -DAY_SECONDS, DAY_SECONDS]))
+USES = st.lists(st.builds(Use, WAITS, STEPS, st.integers(0, 5), st.integers(-90, 90)), max_size=30)
 
 
-@settings(max_examples=400, deadline=None)
-@example(uses=[Use(0, 1, 0), Use(25, 2, 0), Use(101, 1, -126)])
-@given(uses=USES)
-def test_no_nonce_is_reserved_twice_for_heartbeats_it_could_replay(uses: list[Use]) -> None:
-    """A replay has the stamp it had: it is known, or at or before the horizon; whatever the wall clock did."""
-    memory = NonceMemory(TTL, 1_000)
-    now = 1_000
-    reserved: list[tuple[int, int, int]] = []
-    for use in uses:
-        now += use.wait
-        stamp = now + use.stamp_offset
-        horizon_before = memory.horizon_ns
-        outcome = memory.reserve(use.key, stamp, now)
-        earlier = [(at, stamped) for key, at, stamped in reserved if key == use.key]
-        forgettable = [stamped for _, at, stamped in reserved if now - at > TTL]
+class World:
+    """A nonce memory behind the check of the window, as a heartbeat meets it, and a list of all it has accepted."""
 
-        assert memory.horizon_ns >= horizon_before
-        assert memory.horizon_ns in {NEVER, *forgettable}
-        if any(now - at <= TTL for at, _ in earlier):
-            assert outcome is Reservation.REPLAYED
-        if any(stamp <= stamped for _, stamped in earlier):
-            assert outcome is not Reservation.RESERVED
-        if outcome is Reservation.UNAVAILABLE:
-            assert stamp <= memory.horizon_ns
-        if outcome is Reservation.REPLAYED:
-            assert earlier
+    def __init__(self, nonces_max: int = 1_000) -> None:
+        self.memory = NonceMemory(TTL, SKEW, nonces_max)
+        self.now = START
+        self.accepted: list[tuple[int, int, int]] = []
+
+    def wait(self, seconds: int, step: int = 0) -> None:
+        """Let time pass, and then set the wall clock."""
+        passed = seconds * SECOND
+        self.now = Instant(self.now.wall_ns + passed + step * SECOND, self.now.monotonic_ns + passed)
+
+    def send(self, key: int, stamp_ns: int) -> Reservation | None:
+        """Send a heartbeat; None where it is stamped outside of the window."""
+        self.memory.expire(self.now)
+        if abs(self.now.wall_ns - stamp_ns) > SKEW or self.memory.may_have_forgotten(stamp_ns):
+            return None
+        outcome = self.memory.reserve(key, stamp_ns, self.now)
         if outcome is Reservation.RESERVED:
-            assert stamp > memory.horizon_ns
-            reserved.append((use.key, now, stamp))
-        assert sum(now - at <= TTL for _, at, _ in reserved) <= len(memory) <= len(reserved)
+            self.accepted.append((key, stamp_ns, self.now.monotonic_ns))
+        return outcome
+
+    def restart(self) -> None:
+        """Take what is kept over into a new memory, by way of the wall clock, as a state file does."""
+        old, shift = self.memory, self.now.wall_ns - self.now.monotonic_ns
+        kept = [one._replace(since_ns=one.since_ns + shift) for one in old.dump() if one.nonces]
+        lag_ns = old.lag_ns(self.now)
+        self.now = Instant(self.now.wall_ns + 5 * SECOND, 7 * SECOND)
+        self.memory = NonceMemory(TTL, SKEW, 1_000)
+        back = self.now.wall_ns - self.now.monotonic_ns
+        again = [one._replace(since_ns=one.since_ns - back) for one in kept]
+        self.memory.load(self.now, old.horizon_ns, again, old.forgotten, lag_ns)
+        self.accepted = [(key, stamp_ns, 0) for key, stamp_ns, _ in self.accepted]
+
+
+@settings(max_examples=150, deadline=None)
+@example(uses=[Use(0, 0, 1, 0), Use(75, 0, 2, 0), Use(301, -376, 1, 0)], aside_max=3, restart_at=30)
+@example(uses=[Use(0, DAY_SECONDS, 1, 0), Use(10, -DAY_SECONDS, 2, 0), Use(1500, 0, 3, 0)], aside_max=3, restart_at=30)
+@given(uses=USES, aside_max=st.integers(0, 3), restart_at=st.integers(0, 30))
+def test_no_heartbeat_is_accepted_twice_whatever_the_wall_clock_is_set_to(
+    uses: list[Use], aside_max: int, restart_at: int
+) -> None:
+    """Each that was ever accepted is sent again and again; over a restart, and when few may be kept aside."""
+    world = World()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nonces_module, "NONCES_ASIDE_MAX", aside_max)
+        for at, use in enumerate(uses):
+            if at == restart_at:
+                world.restart()
+            world.wait(use.wait, use.step)
+            horizon_before = world.memory.horizon_ns
+            for key, stamp_ns, _ in [*world.accepted]:
+                assert world.send(key, stamp_ns) is not Reservation.RESERVED
+            assert world.send(use.key, world.now.wall_ns + use.stamp_offset * SECOND) is not Reservation.UNAVAILABLE
+            assert world.memory.horizon_ns >= horizon_before
+            assert world.memory.horizon_ns in {NEVER, *(stamp_ns for _, stamp_ns, _ in world.accepted)}
+            for key, stamp_ns, accepted_ns in world.accepted:
+                if world.now.monotonic_ns - accepted_ns <= TTL and abs(world.now.wall_ns - stamp_ns) <= SKEW:
+                    assert world.send(key, stamp_ns) is Reservation.REPLAYED or restart_at <= at
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    ahead=st.sampled_from([200, 3600, DAY_SECONDS, 30 * DAY_SECONDS]),
+    before=st.integers(0, 1000),
+    beats_ahead=st.lists(st.integers(0, 400), min_size=1, max_size=30),
+    after=st.lists(st.integers(0, 400), max_size=30),
+    aside_max=st.sampled_from([0, 3, 1000]),
+    restarts=st.booleans(),
+)
+def test_a_clock_that_ran_ahead_and_came_back_locks_nobody_out(
+    ahead: int, before: int, beats_ahead: list[int], after: list[int], aside_max: int, *, restarts: bool
+) -> None:
+    """However long it was ahead: a machine with the right time is accepted 2 x skew after it came back, and on.
+
+    When the time comes that the clock ran ahead to, so it is as well if all nonces of then could be kept.
+    """
+    world = World()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nonces_module, "NONCES_ASIDE_MAX", aside_max)
+        assert world.send(0, world.now.wall_ns) is Reservation.RESERVED
+        world.wait(before, ahead)
+        for key, wait in enumerate(beats_ahead, 1):
+            world.wait(wait)
+            world.send(key, world.now.wall_ns)
+        if restarts:
+            world.restart()
+        world.wait(0, -ahead)
+        world.wait(180)
+        for key, wait in enumerate(after, 1_000):
+            world.wait(wait)
+            kept = aside_max == 1000
+            if kept or world.now.wall_ns < START.wall_ns + before * SECOND + (ahead - 90) * SECOND:
+                assert world.send(key, world.now.wall_ns) is Reservation.RESERVED
+        world.wait(ahead)
+        if aside_max == 1000:
+            assert world.send(5_000, world.now.wall_ns) is Reservation.RESERVED
+        for key, stamp_ns, _ in [*world.accepted]:
+            assert world.send(key, stamp_ns) is not Reservation.RESERVED
+
+
+def test_what_a_clock_that_ran_ahead_left_behind_gives_way_to_what_is_accepted_now() -> None:
+    """The memory's bound is never reached on account of stamps that only a clock which is gone may judge."""
+    world = World(nonces_max=10)
+    world.wait(0, DAY_SECONDS)
+    assert [world.send(key, world.now.wall_ns) for key in range(10)] == [Reservation.RESERVED] * 10
+    world.wait(10, -DAY_SECONDS)
+    assert world.send(11, world.now.wall_ns) is Reservation.UNAVAILABLE
+    world.wait(400)
+    assert [world.send(key, world.now.wall_ns) for key in range(20, 30)] == [Reservation.RESERVED] * 10
+    world.wait(DAY_SECONDS - 410)
+    assert world.send(40, world.now.wall_ns) is None
+
+
+def test_stretches_of_time_that_are_refused_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two that are nearest become one; none of what was accepted is accepted again."""
+    monkeypatch.setattr(nonces_module, "NONCES_ASIDE_MAX", 0)
+    world = World()
+    world.send(0, world.now.wall_ns)
+    for number in range(1, 4 * NONCE_STRETCHES_MAX):
+        ahead = number * number * DAY_SECONDS
+        world.wait(0, ahead)
+        assert world.send(number, world.now.wall_ns) is Reservation.RESERVED
+        world.wait(400, -ahead)
+        assert world.send(100 + number, world.now.wall_ns) is Reservation.RESERVED
+        assert len(world.memory.forgotten) <= NONCE_STRETCHES_MAX
+    for key, stamp_ns, _ in [*world.accepted]:
+        world.now = Instant(stamp_ns, world.now.monotonic_ns)
+        assert world.send(key, stamp_ns) is not Reservation.RESERVED
 
 
 @settings(max_examples=200, deadline=None)
 @given(uses=USES, nonces_max=st.integers(1, 5))
 def test_a_full_store_says_so_rather_than_forget(uses: list[Use], nonces_max: int) -> None:
-    memory = NonceMemory(TTL, nonces_max)
-    now = 0
+    world = World(nonces_max)
     reserved: dict[int, int] = {}
     for use in uses:
-        now += use.wait
-        outcome = memory.reserve(use.key, now, now)
-        assert len(memory) <= nonces_max
-        live = {key for key, at in reserved.items() if now - at <= TTL}
+        world.wait(use.wait)
+        outcome = world.send(use.key, world.now.wall_ns)
+        assert len(world.memory) <= nonces_max
+        live = {key for key, at in reserved.items() if world.now.monotonic_ns - at <= TTL}
         assert (use.key not in live) or outcome is Reservation.REPLAYED
         if len(live) == nonces_max and use.key not in live:
             assert outcome is Reservation.UNAVAILABLE
         if outcome is Reservation.RESERVED:
-            reserved[use.key] = now
+            reserved[use.key] = world.now.monotonic_ns
 
 
 def test_a_full_store_heals_when_its_nonces_have_lived() -> None:
-    memory = NonceMemory(TTL, 2)
-    assert [memory.reserve(key, 0, 0) for key in (1, 2)] == [Reservation.RESERVED] * 2
-    assert memory.reserve(3, 1, 1) is Reservation.UNAVAILABLE
+    world = World(2)
+    assert [world.send(key, START.wall_ns) for key in (1, 2)] == [Reservation.RESERVED] * 2
+    world.wait(1)
+    assert world.send(3, world.now.wall_ns) is Reservation.UNAVAILABLE
     # A generation is closed a quarter of the time to live after it began, and lives the whole of it from then on.
-    assert memory.reserve(3, 25, 25) is Reservation.UNAVAILABLE
-    assert memory.reserve(3, 126, 126) is Reservation.RESERVED
-    assert (len(memory), memory.horizon_ns) == (1, 0)
+    world.wait(74)
+    assert world.send(3, world.now.wall_ns) is Reservation.UNAVAILABLE
+    world.wait(301)
+    assert world.send(3, world.now.wall_ns) is Reservation.RESERVED
+    assert (len(world.memory), world.memory.horizon_ns) == (1, START.wall_ns)
 
 
 @settings(max_examples=100, deadline=None)
-@given(waits=st.lists(st.integers(1, TTL // 4), min_size=1, max_size=60))
+@given(waits=st.lists(st.integers(1, 75), min_size=1, max_size=60))
 def test_under_traffic_a_nonce_is_forgotten_within_twice_its_life(waits: list[int]) -> None:
-    memory = NonceMemory(TTL, 10_000)
-    now = 0
-    used = []
+    world = World(10_000)
     for key, wait in enumerate(waits):
-        now += wait
-        memory.reserve(key, now, now)
-        used.append(now)
-        assert len(memory) <= sum(now - when <= 2 * TTL for when in used)
+        world.wait(wait)
+        world.send(key, world.now.wall_ns)
+        accepted = [at for _, _, at in world.accepted]
+        assert len(world.memory) <= sum(world.now.monotonic_ns - at <= 2 * TTL for at in accepted)
 
 
 @given(first=st.tuples(st.integers(0, 10**6), st.text()), second=st.tuples(st.integers(0, 10**6), st.text()))
@@ -115,13 +216,16 @@ def test_the_name_of_a_nonce_is_its_own_and_its_workers(first: tuple[int, str], 
 
 
 def test_expiring_raises_the_horizon_without_a_new_nonce() -> None:
-    memory = NonceMemory(TTL, 10)
-    memory.reserve(1, 7, 0)
-    memory.reserve(2, 9, 30)
-    memory.expire(130)
-    assert (memory.horizon_ns, len(memory)) == (NEVER, 2)
-    memory.expire(131)
-    assert (memory.horizon_ns, len(memory)) == (7, 1)
+    world = World()
+    world.send(1, first := START.wall_ns)
+    world.wait(80)
+    world.send(2, world.now.wall_ns)
+    world.wait(300)
+    world.memory.expire(world.now)
+    assert (world.memory.horizon_ns, len(world.memory)) == (NEVER, 2)
+    world.wait(1)
+    world.memory.expire(world.now)
+    assert (world.memory.horizon_ns, len(world.memory)) == (first, 1)
 
 
 # -- through the API
@@ -177,3 +281,32 @@ def test_a_nonce_stays_used_after_a_rotation_and_a_new_policy(server: Server) ->
     assert server.beat(machine, first, "nonce").error == (401, "invalid heartbeat auth")
     assert server.beat(machine, second, "nonce").error == (401, "invalid heartbeat auth")
     assert server.api.state.failures.by_reason["nonce_replayed"] == 2
+
+
+# -- one machine that sends without end
+
+
+def test_a_machine_that_uses_up_its_share_is_told_to_wait_and_others_are_not(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is kept then, and it is accepted again when the time has passed that it was told."""
+    monkeypatch.setattr(heartbeats, "NONCES_A_MACHINE_MAX", 3)
+    policy_id = server.policy()
+    greedy, honest = server.register(), server.register()
+    for machine in (greedy, honest):
+        server.consent(machine, policy_id)
+    assert [server.beat(greedy, policy_id, f"{number}").status for number in range(3)] == [200] * 3
+    server.pass_time(10 * SECOND)
+    kept = len(server.api.state.nonces)
+    answer = server.beat(greedy, policy_id, "4")
+    assert answer.error == (429, "rate limit exceeded")
+    assert dict(answer.headers)["retry-after"] == "65"
+    assert len(server.api.state.nonces) == kept
+    assert server.beat(honest, policy_id, "4").status == 200
+    server.pass_time(65 * SECOND)
+    assert server.beat(greedy, policy_id, "4").status == 200
+
+
+def test_one_machine_has_a_hundredth_of_the_whole_memory_at_most() -> None:
+    generations_that_live_together = NONCE_GENERATIONS + 2
+    assert generations_that_live_together * NONCES_A_MACHINE_MAX <= NONCES_MAX // 80

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -13,25 +14,42 @@ from hypothesis import strategies as st
 
 from reference_server.app import make_api, settings_help
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
+from reference_server.wire.signing import CertificateSigner
 from tests.core.server_under_test import SeededEntropy
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+VECTORS = Path(__file__).parent.parent / "vectors"
 NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1.5", "1e3", "inf", "-inf"]
 NO_FLAGS = ["yes", "no", "2", "-1", "on", "off", "t", "truee", " true", "None"]
 
 # Variable: (field, a value, what it means, values that are too small or too large, values that are none).
 TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
-    "HATCHFARM_API_TOKEN": ("api_token", "s3cret", "s3cret", [], ["two words", "tök", "a\tb", "a\nb", " a", "\x7f"]),
+    "HATCHFARM_API_TOKEN": (
+        "api_token",
+        "8letters",
+        "8letters",
+        [],
+        ["t", "7letter", "two words", "tök-tök-tök", "seven\tmany", "seven\nmany", " spaced-out", "eleven-odd\x7f"],
+    ),
     "PORT": ("port", "0", 0, ["-1", "65536"], NO_WHOLE_NUMBERS),
     "ALLOWED_ORIGINS": (
         "allowed_origins",
         "http://a.test, https://b.test",
         ("http://a.test", "https://b.test"),
         [],
-        ["*", "http://a.test,*", "a.test", "ftp://a.test", "null", "http://a.test http://b.test,*"],
+        [
+            *("*", "http://a.test,*", "a.test", "ftp://a.test", "null", "http://a.test http://b.test,*"),
+            *(
+                "http://*",
+                "https://*.a.test",
+                "http://a.test/",
+                "http://a.test/path",
+                "http://a.test?q",
+                "http://a.test#f",
+            ),
+            *("http://user:password@a.test", "http://user@a.test", "HTTP://a.test", "http://A.test", "http://"),
+            *("http://a.test:", "http://a.test:port", "file://a", "http://[::1", "http://a.test:8080/"),
+        ],
     ),
     "METRICS_PUBLIC": ("metrics_public", "true", True, [], NO_FLAGS),
     "REQUIRE_HTTPS": ("require_https", "1", True, [], NO_FLAGS),
@@ -127,6 +145,9 @@ DEFAULTS = {
 }
 
 
+MAY_HOLD_A_SECRET = {"HATCHFARM_API_TOKEN", "ALLOWED_ORIGINS", "REDIS_ADDR", "REDIS_PASSWORD"}
+
+
 def refusal(environ: dict[str, str]) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings(environ)
@@ -168,7 +189,7 @@ BAD = [(variable, text) for variable, row in TABLE.items() for text in (*row[3],
 def test_a_bad_value_is_refused_by_name_value_and_what_is_allowed(variable: str, text: str) -> None:
     message = refusal({variable: text})
     allowed = next(setting.allowed for setting in SETTINGS if setting.variable == variable)
-    shown = "the value given (hidden)" if variable == "HATCHFARM_API_TOKEN" else repr(text)
+    shown = "the value given (hidden)" if variable in MAY_HOLD_A_SECRET else repr(text)
     assert message == f"{variable}: {shown} is not {allowed}"
 
 
@@ -196,7 +217,7 @@ def test_an_empty_variable_turns_the_legacy_file_off() -> None:
 SHARED = {
     "HATCHFARM_SHARED_STATE": "redis",
     "REDIS_ADDR": "redis.test:6379",
-    "HATCHFARM_API_TOKEN": "token",
+    "HATCHFARM_API_TOKEN": "the-token",
     "MACHINE_CERT_SIGNING_KEY_FILE": "key.pem",
 }
 
@@ -242,10 +263,36 @@ def test_a_signing_key_that_cannot_be_used_is_refused_with_the_way_out(tmp_path:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
-        make_api({"HATCHFARM_API_TOKEN": "token", "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}, SeededEntropy())
+        make_api({"HATCHFARM_API_TOKEN": "the-token", "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}, SeededEntropy())
     message = str(caught.value)
     assert message.startswith(f"MACHINE_CERT_SIGNING_KEY_FILE: cannot use {file}")
     assert "openssl genpkey -algorithm ed25519" in message
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o620])
+@pytest.mark.parametrize("variable", ["MACHINE_CERT_SIGNING_KEY_FILE", "TLS_KEY_FILE", "HATCHFARM_STATE_FILE"])
+def test_a_file_with_a_secret_that_others_can_get_at_is_refused_with_the_way_out(
+    tmp_path: Path, variable: str, mode: int
+) -> None:
+    """It is left as it is: chmod, and it is taken."""
+    file = tmp_path / "secret"
+    if variable == "HATCHFARM_STATE_FILE":
+        file.write_bytes((VECTORS / "state_schema1.json").read_bytes())
+    else:
+        file.write_bytes(CertificateSigner.from_seed(bytes(range(32))).pem())
+    file.chmod(mode)
+    before = file.read_bytes()
+    environ = {"HATCHFARM_API_TOKEN": "the-token", variable: str(file)}
+    if variable == "TLS_KEY_FILE":
+        environ["TLS_CERT_FILE"] = "certificate.pem"
+    with pytest.raises(SettingsError) as caught:
+        make_api(environ, SeededEntropy())
+    message = str(caught.value)
+    assert message.startswith(f"{variable}: ")
+    assert f"(mode {mode:04o}): `chmod 600 {file}`" in message
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (before, mode)
+    file.chmod(0o600)
+    make_api(environ, SeededEntropy())
 
 
 def test_unknown_variables_are_nobodys_business() -> None:

@@ -39,6 +39,7 @@ def place(folder: Path, files: dict[str, bytes]) -> None:
     for path in folder.iterdir():
         path.unlink()
     for name, content in files.items():
+        (folder / name).touch(0o600)
         (folder / name).write_bytes(content)
 
 

@@ -12,6 +12,7 @@ import trio
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
 from reference_server.http import committing
+from reference_server.ports import JournalError
 from reference_server.wire.values import Request
 from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.http.serving import Answer, Server, serving
@@ -250,6 +251,30 @@ async def test_a_snapshot_that_fails_costs_no_answer() -> None:
         assert len(tried) == 2, "but again"
         assert msgspec.json.decode((await ask(server, HEALTH)).body)["status"] == "healthy"
         shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+    assert kept.durable() == shown
+
+
+async def test_a_snapshot_that_hangs_is_said_costs_no_answer_and_holds_up_no_stop() -> None:
+    """The one that stopping leaves is not tried then: it could hang as long. The journal has all of it."""
+    kept = Kept(due_after=1)
+    begun: list[object] = []
+
+    def hanging_snapshot(pieces: object) -> Any:
+        begun.append(pieces)
+
+        def wait() -> None:
+            raise JournalError("cannot write a snapshot (it hung for 60 s, and was ended)")
+
+        return wait
+
+    kept.journal.begin_snapshot = hanging_snapshot  # type: ignore[method-assign]
+    async with serving(kept.api, SetClock(), express_lane=True) as server:
+        for number in range(3):
+            assert (await ask(server, kept.machine.heartbeat(str(number)))).status == 200
+        health = msgspec.json.decode((await ask(server, HEALTH)).body)
+        assert (health["status"], health["reason"]) == ("degraded", "snapshot failed")
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+    assert len(begun) == 1
     assert kept.durable() == shown
 
 

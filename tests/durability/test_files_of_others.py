@@ -57,6 +57,7 @@ class Asking:
 async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
     """Start a server from a copy of the published state file."""
     path = tmp_path / "state.json"
+    path.touch(0o600)
     path.write_bytes((VECTORS / "state_schema1.json").read_bytes())
     async with (
         own_server({**FREELY, "HATCHFARM_STATE_FILE": str(path)}, TOKEN) as server,
@@ -106,6 +107,7 @@ async def test_all_that_another_implementation_wrote_is_written_again(tmp_path: 
     """Its later sections too, word for word; and what concerns no owner, which no list shows."""
     path = tmp_path / "state.json"
     document = WHOLE | {"wallet": {"accounts": [{"balance": "1.50"}], "deep": {"null": None}}, "jobs": []}
+    path.touch(0o600)
     path.write_text(json.dumps(document), encoding="utf-8")
     async with own_server({**FREELY, "HATCHFARM_STATE_FILE": str(path)}, TOKEN) as server:
         assert server.exit_code is None
@@ -174,6 +176,7 @@ async def test_a_legacy_file_is_kept_up_without_a_state_file(tmp_path: Path) -> 
 async def test_a_file_of_another_schema_is_refused_and_left_as_it_is(tmp_path: Path, version: int) -> None:
     path = tmp_path / "state.json"
     content = json.dumps(WHOLE | {"schema_version": version})
+    path.touch(0o600)
     path.write_text(content, encoding="utf-8")
     with pytest.raises(BaseExceptionGroup) as caught:
         async with own_server({**FREELY, "HATCHFARM_STATE_FILE": str(path)}, TOKEN):

@@ -155,7 +155,7 @@ def steps_of(story: Story, data: st.DataObject) -> None:
 
 def dump(state: State, now: Instant) -> bytes:
     """Say all there is to say of a state at a moment, with what is over by then left out."""
-    state.nonces.expire(now.monotonic_ns)
+    state.nonces.expire(now)
     state.failures.recent(now.monotonic_ns)
     return b"".join(snapshot(state, now, SEGMENT))
 

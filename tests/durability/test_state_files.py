@@ -173,7 +173,10 @@ DAMAGE: dict[str, tuple[Callable[[Any], None], list[str]]] = {
         put("policies", POLICY, state="Active"),
         [f"policies.{POLICY}: its state is neither draft nor active"],
     ),
-    "policy version": (put("policies", POLICY, version=0), [f"policies.{POLICY}: its version is below 1"]),
+    "policy version": (
+        put("policies", POLICY, version=0),
+        [f"policies.{POLICY}: its version is not from 1 to 9007199254740991"],
+    ),
     "version that is no number": (
         put("policies", "pol_00112233445566bb", version="2"),
         ["policies.pol_00112233445566bb: Expected `int`, got `str` - at `$.version`"],

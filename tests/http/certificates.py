@@ -48,6 +48,7 @@ def make_pair(folder: Path) -> Pair:
     )
     made = Pair(folder / "certificate.pem", folder / "key.pem")
     made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.touch(0o600)
     made.key.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,

@@ -3,15 +3,19 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import resource
 import socket as stdlib_socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 from typer.testing import CliRunner
 
 from reference_server import app
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT
 from reference_server.settings import SETTINGS as EVERY_SETTING
 from simulator.cli import app as cli
 from tests.http.certificates import make_pair
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 SUMMARY_PATH = "/api/v1/workers/summary"
 
 
-async def test_it_says_where_it_listens_and_nothing_else() -> None:
+async def test_it_says_where_it_listens_to_how_many_and_nothing_else() -> None:
     """No token that was given, nothing about requests; and a standard input at its end means nothing."""
     async with running(stdin=subprocess.DEVNULL) as started:
         server = await started.server()
@@ -41,7 +45,9 @@ async def test_it_says_where_it_listens_and_nothing_else() -> None:
         assert await started.stop() == 0
         host, port = server.address
         assert host == "127.0.0.1"
-        assert started.stdout.text == f"Listening on http://{host}:{port}\n"
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        allowed = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files - FILES_KEPT)
+        assert started.stdout.text == f"Listening on http://{host}:{port}\nUp to {allowed:,} connections at once\n"
         assert started.stderr.text == ""
 
 
@@ -84,7 +90,7 @@ def _restored() -> Iterator[None]:
         ("PORT", "65536", "0 to 65535"),
         ("HOST", "not.an.address.invalid", "no address of this machine"),
         ("HATCHFARM_API_TOKEN", "two words", "hidden"),
-        ("ALLOWED_ORIGINS", "*", "never \\*"),
+        ("ALLOWED_ORIGINS", "*", "without wildcard"),
         ("METRICS_PUBLIC", "maybe", "true or false"),
         ("RATE_LIMIT_REFILL_PER_SECOND", "nan", "'nan'"),
         ("HEARTBEAT_NONCE_TTL_SECONDS", "179", "180"),
@@ -137,24 +143,27 @@ async def owner_may_read(server: Server, token: str) -> bool:
     return answer.status == 200
 
 
-async def test_an_ephemeral_token_is_shown_once_and_on_the_terminal_only() -> None:
-    """It is made when none is given, warned about, and works."""
-    async with running(settings={"HATCHFARM_API_TOKEN": None}) as started:
+async def test_an_ephemeral_token_is_left_in_a_file_where_there_is_no_terminal(tmp_path: Path) -> None:
+    """It is made when none is given, warned about, and works. The file is gone with the server."""
+    async with running(settings={"HATCHFARM_API_TOKEN": None, "XDG_RUNTIME_DIR": str(tmp_path)}) as started:
         server = await started.server()
-        token = (await started.stderr.line_with("Owner token of this run: ")).split()[-1]
+        left = (await started.stderr.line_with("Owner token of this run: ")).split()[6].rstrip(",")
+        token = (await trio.Path(left).read_text()).strip()
         assert re.fullmatch("[0-9a-f]{48}", token)
         assert await owner_may_read(server, token)
         assert not await owner_may_read(server, API_TOKEN)
         assert await started.stop() == 0
     warning, shown = started.stderr.text.splitlines()
     assert re.search("WARNING .*HATCHFARM_API_TOKEN is not set", warning)
-    assert shown == f"Owner token of this run: {token}"
-    assert token not in warning + started.stdout.text
+    assert shown == f"Owner token of this run: in {left}, until the server stops"
+    assert token not in started.stderr.text + started.stdout.text
+    assert not await trio.Path(left).exists()
 
 
 def test_an_ephemeral_token_is_made_anew_each_time(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     apis = [app.make_api({}, SystemEntropy()) for _ in range(3)]
     tokens = [api.settings.api_token for api in apis]
     assert len(set(tokens)) == 3

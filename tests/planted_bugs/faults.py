@@ -38,11 +38,11 @@ HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "c
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
 AUTHENTICATION = "core.authentication"
-API, CALLERS, TABLE = "operations.api", "operations.callers", "operations.table"
+API, CALLERS, TABLE, REPLIES = "operations.api", "operations.callers", "operations.table", "wire.replies"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= worker.certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
-BURN = "\n        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now.monotonic_ns)"
+BURN = "\n        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now)"
 FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     seen = self._full_at[key, window] = self._full_at.get((key, window), 0) + 1
     if window:
@@ -56,7 +56,7 @@ HEARTBEAT_FAULTS = (
     fault("any time ahead allowed", "heartbeats", "answers", "skew.ahead",
           (HEARTBEATS, "verify", SKEW, "if now.wall_ns - timestamp_ns > skew_ns or")),
     fault("nonces kept for a second", "heartbeats", "replay", "accepted 2 times",
-          (NONCES, "NonceMemory.reserve", ">= self._span_ns:\n        self._turn(monotonic_ns)",
+          (NONCES, "NonceMemory.reserve", ">= self.span_ns:\n        self._turn(monotonic_ns)",
            ">= 1_000_000_000:\n        self._current, self._current_since_ns = set(), monotonic_ns")),
     fault("nonce remembered by its first half", "heartbeats", "answers", "nonce",
           (NONCES, "nonce_key", "hash((worker_serial, nonce))", "hash((worker_serial, nonce[:1]))")),
@@ -202,7 +202,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "attacks", "[Rr]etry-[Aa]fter",
-          (API, "Api._limited", '(("retry-after", str(retry_after_seconds)),)', "()")),
+          (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // 1_000_000_000))),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.redis_link import RedisLink
 from reference_server.adapters.redis_nonces import CANARY, SCRIPTS, RedisNonces
 from reference_server.ports import NonceRequest, Reservation
@@ -55,7 +56,7 @@ async def instance(
 ) -> AsyncIterator[Instance]:
     """Run one instance against the Redis at a port; it is connected when this begins, or has tried once."""
     link = RedisLink("127.0.0.1", port, password, SCRIPTS, wait_seconds=wait_seconds)
-    clock = SetClock()
+    clock = SetClock(SystemClock().now())  # Redis has the time of this machine
     nonces = RedisNonces(link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh)
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)

@@ -34,6 +34,7 @@ def make_key(folder: Path) -> Path:
     """Write a signing key that is the same each time."""
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     path = folder / "key.pem"
+    path.touch(0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return path
 

@@ -95,7 +95,7 @@ async def test_a_server_with_another_owner_token_refuses_to_start(tmp_path: Path
         settings = shared_settings(redis.port, tmp_path)
         async with (
             instances(settings, 1),
-            running(settings={**settings, "HATCHFARM_API_TOKEN": "another"}) as other,
+            running(settings={**settings, "HATCHFARM_API_TOKEN": "another-token"}) as other,
         ):
             assert await other.ended() == 2
             assert "HATCHFARM_SHARED_STATE: the instances that share this Redis have another" in other.stderr.text

@@ -377,7 +377,7 @@ async def test_an_instance_with_another_owner_token_is_refused_the_state(
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
         await group.join()
-        other = await group.join(HATCHFARM_API_TOKEN="another")
+        other = await group.join(HATCHFARM_API_TOKEN="another-token")
         assert (await other.ask(SUMMARY)).status == 401
         headers: Any = (("authorization", "Bearer another"), ("x-owner-id", "ada"))
         assert (await other.ask(msgspec.structs.replace(SUMMARY, headers=headers))).status == 503

@@ -151,6 +151,7 @@ def pem(tmp_path: Path) -> tuple[Path, Path]:
     )
     chain, private = tmp_path / "chain.pem", tmp_path / "key.pem"
     chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.touch(0o600)
     private.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
