@@ -72,6 +72,14 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         ["0", "-1", "0.0009", "1e10"],
         [*NO_NUMBERS, "inf", "-inf"],
     ),
+    "HTTP_WAITING_BYTES": ("waiting_bytes_max", "4194304", 4194304, ["0", "4194303", "1e9"], NO_WHOLE_NUMBERS),
+    "HTTP_UNPROVEN_CONNECTIONS_PER_ADDRESS": (
+        "unproven_connections_per_address",
+        "1",
+        1,
+        ["0", "1000001"],
+        NO_WHOLE_NUMBERS,
+    ),
     "RATE_LIMIT_BURST": ("rate_limit_burst", "1", 1, ["0", "-20", "1000000001"], NO_WHOLE_NUMBERS),
     "AUDIT_EVENTS_PER_STREAM": ("audit_events_per_stream", "1", 1, ["0", "1000001"], NO_WHOLE_NUMBERS),
     "REDIS_ADDR": (
@@ -127,6 +135,8 @@ DEFAULTS = {
     "HEARTBEAT_NONCE_TTL_SECONDS": "300",
     "MACHINE_CERT_TTL_SECONDS": "900",
     "RATE_LIMIT_REFILL_PER_SECOND": "5.0",
+    "HTTP_WAITING_BYTES": "67108864",
+    "HTTP_UNPROVEN_CONNECTIONS_PER_ADDRESS": "256",
     "RATE_LIMIT_BURST": "20",
     "AUDIT_EVENTS_PER_STREAM": "5000",
     "HATCHFARM_STATE_FILE": "",
