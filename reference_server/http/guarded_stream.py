@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.http.rendering import CONTINUE
 from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
 
 if TYPE_CHECKING:
@@ -26,18 +27,13 @@ def tell_nobody() -> None:
 class GuardedStream(trio.abc.Stream):
     """A socket stream whose reads give whole, plain requests only, each part of them within its deadline.
 
-    `unread` is what came before, and `waited_seconds` how long its rest has been waited for. `lifetime` is what bounds
-    the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
+    `lifetime` is what bounds the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"", waited_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, settings: Settings, mark: bytes) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._guard = FramingGuard(mark)
-        self._unread = unread
-        self._waited_seconds = waited_seconds
         self._timeouts = {
             Waiting.REQUEST: settings.idle_timeout_seconds,
             Waiting.HEAD: settings.header_timeout_seconds,
@@ -65,7 +61,7 @@ class GuardedStream(trio.abc.Stream):
     def waiting_bytes(self) -> int:
         """Return how many bytes wait in it: requests that are not whole or not answered, and an answer being sent."""
         handed_bytes = self._handed_bytes if self._owing else 0
-        return len(self._unread) + self._guard.waiting_bytes + handed_bytes + self._sending_bytes
+        return self._guard.waiting_bytes + handed_bytes + self._sending_bytes
 
     @property
     def _owing(self) -> bool:
@@ -92,24 +88,19 @@ class GuardedStream(trio.abc.Stream):
         del max_bytes  # requests come out whole
         guard = self._guard
         while not guard.ended:
-            data, self._unread = self._unread, b""
-            waited_seconds, self._waited_seconds = self._waited_seconds, 0.0
+            await self._until_answered()
+            if guard.continue_due and self._expecting:
+                guard.continue_due = False
+                await self._send_in_time(CONTINUE)
+            data = await self._receive_in_time()
             if not data:
-                await self._until_answered()
-                if guard.continue_due and self._expecting:
-                    guard.continue_due = False
-                    await self._send_in_time(b"HTTP/1.1 100 Continue\r\n\r\n")
-                data = await self._receive_in_time()
-                if not data:
-                    break
+                break
             before = guard.waiting
             ready = guard.receive(data)
             self._handed_bytes = len(ready)
             self.account()
             if guard.waiting is not before or ready:
                 self._since = trio.current_time()
-                if guard.waiting is Waiting.HEAD and not ready:
-                    self._since -= waited_seconds
             if ready:
                 return ready
         await self._until_answered()
