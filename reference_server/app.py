@@ -279,7 +279,6 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
         return _fail(str(error))
     problem = ""
     connections_max = max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT))
-    sys.stderr.write(f"hatchfarm serve: up to {connections_max:,} connections at once\n")
     try:
         trio.run(
             partial(

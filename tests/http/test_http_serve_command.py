@@ -48,7 +48,7 @@ async def test_it_says_where_it_listens_to_how_many_and_nothing_else() -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         allowed = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files - FILES_KEPT)
         assert started.stdout.text == f"Listening on http://{host}:{port}\n"
-        assert started.stderr.text == f"hatchfarm serve: up to {allowed:,} connections at once\n"
+        assert started.stderr.text == f"Up to {allowed:,} connections at once\n"
 
 
 async def test_a_port_in_use_is_one_message() -> None:
@@ -184,7 +184,8 @@ async def test_the_end_of_standard_input_stops_it_where_asked() -> None:
             await stdin.aclose()
             assert await client.rest() == b""
         assert await started.ended() == 0
-    assert started.stderr.text == ""
+    assert started.stderr.text.endswith(" connections at once\n")
+    assert started.stderr.text.count("\n") == 1
 
 
 def test_help_lists_every_setting() -> None:
