@@ -61,7 +61,11 @@ def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
     state_file = Path(settings.state_file).resolve()
     path = state_file.with_name(state_file.name + SIGNING_KEY_ENDING)
     try:
-        write_new(path, made.pem())
+        begun = path.with_name(path.name + ".tmp")
+        begun.unlink(missing_ok=True)  # left by a start that was cut off
+        write_new(begun, made.pem())
+        os.link(begun, path)  # whole, or not there; and never over another
+        begun.unlink()
         sync_folder(path.parent)
     except FileExistsError:
         return _read_signer("HATCHFARM_STATE_FILE", path)

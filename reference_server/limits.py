@@ -6,6 +6,12 @@ BODY_MAX_BYTES = 1 << 20
 """A request body (contract §1). Nothing more than this is ever buffered."""
 HEAD_MAX_BYTES = 64 * 1024
 """A request line with all its headers (contract §6)."""
+CHUNKS_AT_ONCE = 128
+"""Chunks and trailers of a body that are read before others have their turn: a third of a millisecond's work."""
+HEADER_FIELDS_MAX = 100
+"""Headers of a request; more cost memory out of proportion to their bytes, and no client of this API has a dozen."""
+HEAD_COPIES, HEADER_FIELD_BYTES = 4, 300
+"""What a head that was read costs while its body is awaited: as bytes, as text and by name, and objects a header."""
 LANE_HEAD_MAX_BYTES = 4 * 1024
 """The head of a plain heartbeat is a tenth of this; larger ones are read as any other request is."""
 LANE_BODY_MAX_BYTES = 32 * 1024

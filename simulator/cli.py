@@ -95,7 +95,7 @@ def serve(
         bool,
         typer.Option(
             "--express-lane/--no-express-lane",
-            help="Answer heartbeats in front of Hypercorn.",
+            help="Answer plain HTTP/1.1 without Hypercorn and Quart.",
             envvar="HATCHFARM_EXPRESS_LANE",
         ),
     ] = True,

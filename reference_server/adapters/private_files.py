@@ -22,7 +22,7 @@ def exposure(path: Path) -> str:
     """
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:  # whoever opens it says what is wrong with it
         return ""
     mode = stat.S_IMODE(found.st_mode) & _OTHERS
     if found.st_uid == 0 and os.geteuid() != 0:

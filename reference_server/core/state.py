@@ -43,7 +43,7 @@ class Kind(IntEnum):
 
 UNATTRIBUTED = "unattributed"
 """The stream that no owner sees: of refused requests that concern none."""
-HEARTBEAT_STATUSES = (200, 400, 401, 403, 503)
+HEARTBEAT_STATUSES = (200, 400, 401, 403, 429, 503)
 """What a decided heartbeat may be answered with (contract §4)."""
 
 

@@ -44,7 +44,6 @@ class Admission:
         self._holding_proven: OrderedDict[Guest, None] = OrderedDict()
         self.connections = 0
         self.waiting_bytes = 0
-        self.evicted = 0
 
     @property
     def full(self) -> bool:
@@ -98,7 +97,6 @@ class Admission:
             self._evict(self._holding_unproven or self._holding_proven)
 
     def _evict(self, among: OrderedDict[Guest, None]) -> None:
-        self.evicted += 1
         next(iter(among)).evict()
 
     def _drop_unproven(self, guest: Guest) -> None:

@@ -62,6 +62,11 @@ class Conversation:
         return self._requests.at_rest
 
     @property
+    def busy(self) -> bool:
+        """Return whether `next` has more to do with what has come, in another turn."""
+        return self._requests.busy
+
+    @property
     def ended(self) -> bool:
         """Return whether the last answer was given: nothing more is read."""
         return self._requests.ended

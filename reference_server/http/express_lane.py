@@ -115,7 +115,7 @@ class ExpressLane:
         if not connection.open or connection.owed or connection.unsent is not None:
             return 0
         self._turns.watch(connection, READ)
-        if connection.conversation is not None and connection.conversation.waiting_bytes:
+        if connection.more:
             return self._converse(connection, Answers())
         data = self._read(connection)
         return self._serve(connection, data) if data else 1
@@ -202,9 +202,14 @@ class ExpressLane:
 
     def _converse(self, connection: Connection, answers: Answers) -> int:
         """Put a conversation's next answers behind these, and deliver them. Return how many they are, at least one."""
-        more = self._answer_on(connection, answers)
+        connection.more = self._answer_on(connection, answers)
         self._deliver(connection, answers)
-        if more and connection.open and connection.unsent is None and not (connection.owed or connection.lingering):
+        if (
+            connection.more
+            and connection.open
+            and connection.unsent is None
+            and not (connection.owed or connection.lingering)
+        ):
             self._turns.put_off(connection)
         return max(1, len(answers.parts))
 
@@ -232,6 +237,8 @@ class ExpressLane:
             if answer.closes or self._renderer.closing:
                 answers.closes = True
                 return False
+        if conversation.busy:
+            return True
         if conversation.take_continue():
             answers.parts.append(CONTINUE)
         answers.closes = conversation.ended

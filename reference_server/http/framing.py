@@ -16,7 +16,7 @@ from http import HTTPStatus
 import msgspec
 
 from reference_server.http.heads import Head, HeadReader
-from reference_server.limits import BODY_MAX_BYTES, HEAD_MAX_BYTES
+from reference_server.limits import BODY_MAX_BYTES, CHUNKS_AT_ONCE, HEAD_COPIES, HEAD_MAX_BYTES, HEADER_FIELD_BYTES
 
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n\x00]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
@@ -38,6 +38,11 @@ class Refusal(msgspec.Struct, frozen=True):
     head: Head | None = None
 
 
+def head_cost(size: int, fields: int) -> int:
+    """Return about how many bytes of memory a head of that size costs: its copies, and the objects of its headers."""
+    return HEAD_COPIES * size + HEADER_FIELD_BYTES * fields
+
+
 class RequestReader:
     """Turns a connection's bytes into heads, each followed by its body.
 
@@ -52,11 +57,13 @@ class RequestReader:
         "_chunked",
         "_closes",
         "_discarding",
+        "_head_cost",
         "_in_body",
         "_length",
         "_reader",
         "_seen_bytes",
         "_trailers",
+        "busy",
         "ended",
     )
 
@@ -68,10 +75,13 @@ class RequestReader:
         self._in_body = False
         self._discarding = False
         self._closes = False
+        self._head_cost = 0
         self._length = 0
         self._chunked = False
         self._chunk_left: int | None = None
         self._trailers = False
+        self.busy = False
+        """`next` has stopped for others to have their turn, and goes on where it was."""
         self.ended = False
 
     @property
@@ -89,8 +99,8 @@ class RequestReader:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return how many bytes wait in here."""
-        return len(self._buffer) + len(self._body)
+        """Return how many bytes wait in here, a head with what it costs to have been read."""
+        return len(self._buffer) + len(self._body) + self._head_cost + head_cost(self._seen_bytes, self._reader.lines)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -98,7 +108,11 @@ class RequestReader:
             self._buffer += data
 
     def next(self) -> Head | bytes | Refusal | None:
-        """Return the next head, its whole body (empty where there is none), or a refusal; None until more has come."""
+        """Return the next head, its whole body (empty where there is none), or a refusal; None until more has come.
+
+        Also None while it is `busy`: a body in crumbs is read a part at a time.
+        """
+        self.busy = False
         if self.ended:
             return None
         if not self._in_body:
@@ -108,11 +122,14 @@ class RequestReader:
     def discard_body(self) -> None:
         """Keep nothing of the body that follows: its request is answered already. It still comes out, empty."""
         self._discarding = True
+        self._head_cost = 0
 
     def end(self) -> None:
         """Drop what is there, and everything that still comes."""
         self.ended = True
         self._in_body = False
+        self._head_cost = self._seen_bytes = 0
+        self._reader = HeadReader()
         self._buffer = bytearray()
         self._body = bytearray()
 
@@ -136,15 +153,16 @@ class RequestReader:
         if not self._reader.feed(bytes(buffer[self._seen_bytes : readable])):
             return self._refuse(HTTPStatus.BAD_REQUEST)
         self._seen_bytes = readable
-        if size > HEAD_MAX_BYTES:
+        if self._reader.too_many or size > HEAD_MAX_BYTES:
             return self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if end < 0:
             return None
         head = self._reader.finish(bytes(buffer[:size]))
         if head is None:
             return self._refuse(HTTPStatus.BAD_REQUEST)
+        self._head_cost = head_cost(size, self._reader.lines)
         self._reader = HeadReader()
-        self._take(size)
+        self._drop(size)
         return self._begin_body(head)
 
     def _begin_body(self, head: Head) -> Head | Refusal:
@@ -170,6 +188,7 @@ class RequestReader:
             self.end()
             return body
         self._in_body = self._discarding = self._trailers = False
+        self._head_cost = 0
         self._chunk_left = None
         if self._body:
             self._body = bytearray()
@@ -195,7 +214,7 @@ class RequestReader:
         return None
 
     def _take_chunks(self) -> bytes | Refusal | None:
-        while True:
+        for _ in range(CHUNKS_AT_ONCE):
             if self._chunk_left is None:
                 line = self._take_line()
                 if line is None:
@@ -213,6 +232,8 @@ class RequestReader:
             if self._take(2) != b"\r\n":
                 return self._refuse(HTTPStatus.BAD_REQUEST)
             self._chunk_left = None
+        self.busy = True
+        return None
 
     def _take_chunk(self, left: int) -> bool:
         """Take what there is of a chunk. Return whether that is the end of it."""
@@ -271,15 +292,13 @@ class FramingGuard:
         """Return how many bytes wait in here."""
         return self._requests.waiting_bytes
 
-    def end(self) -> None:
-        """Drop what is there, and everything that still comes."""
-        self._requests.end()
-
     def receive(self, data: bytes) -> bytes:
         """Take bytes from the client; return the requests that are complete now."""
         self._requests.receive(data)
         ready: list[bytes] = []
-        while (read := self._requests.next()) is not None:
+        while (read := self._requests.next()) is not None or self._requests.busy:
+            if read is None:
+                continue  # this guard has no turns to give
             if isinstance(read, Head):
                 self._head = read
                 self.continue_due = read.expects_continue

@@ -9,6 +9,8 @@ import re
 
 import httptools
 
+from reference_server.limits import HEADER_FIELDS_MAX
+
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e\x80-\xff]+ HTTP/1\.[01]")
 _AUTHORITY = re.compile(
     rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[^\]\s]+\])(?::[0-9]*)?"
@@ -17,6 +19,8 @@ _AUTHORITY = re.compile(
 _AUTHORITY_END = re.compile(rb"[/?#]")
 AUTHORITY_MAX_BYTES = 1024
 """A host name has 255 bytes at most, a bracketed address fewer; there is no reason for more."""
+_LINES_MAX = HEADER_FIELDS_MAX + 2
+"""The request line, the headers, and the empty line."""
 _LENGTH_DIGITS_MAX = 15
 """Digits of a length that is read as a number; more of them mean one that no body may have."""
 
@@ -77,7 +81,7 @@ class HeadReader:
     would join the parts of a header anew with every byte.
     """
 
-    __slots__ = ("_after_return", "_head", "_in_headers", "_line", "_parser")
+    __slots__ = ("_after_return", "_head", "_in_headers", "_line", "_parser", "lines", "too_many")
 
     def __init__(self) -> None:
         self._head = Head()
@@ -85,9 +89,13 @@ class HeadReader:
         self._after_return = False
         self._in_headers = False
         self._line = bytearray()
+        self.lines = 0
+        self.too_many = False
+        """It has more headers than a request may have; nothing behind them was looked at."""
 
     def feed(self, data: bytes) -> bool:
         """Take the next bytes, none past the head's empty line. Return False once nothing could make them a head."""
+        data = self._within_bounds(data)
         joined = b"\r" + data if self._after_return else data
         self._after_return = joined.endswith(b"\r")
         pairs = joined.count(b"\r\n")
@@ -108,6 +116,18 @@ class HeadReader:
         lines = bytes(self._line) + data[:end]
         self._line = bytearray(data[end:])
         return self._parse(lines)
+
+    def _within_bounds(self, data: bytes) -> bytes:
+        """Cut off what comes behind the first header too many."""
+        room = _LINES_MAX - self.lines
+        self.lines += data.count(b"\n")
+        if self.lines <= _LINES_MAX:
+            return data
+        self.too_many = True
+        end = -1
+        for _ in range(room + 1):
+            end = data.find(b"\n", end + 1)
+        return data[: end + 1]
 
     def _parse(self, data: bytes) -> bool:
         try:

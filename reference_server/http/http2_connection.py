@@ -24,6 +24,7 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from reference_server import limits
+from reference_server.http.framing import head_cost
 from reference_server.http.guarded_stream import tell_nobody
 from reference_server.http.http2_fields import read_head, size_of
 from reference_server.http.http2_frames import Allowance, FrameCutter, Http2Error
@@ -77,7 +78,7 @@ class Http2Connection:
         self._bodies: dict[int, Stream] = {}
         self._ready: dict[int, Stream] = {}
         self._unsent: dict[int, Stream] = {}
-        self._held_bytes = self._unsent_bytes = 0
+        self._held_bytes = self._kept_bytes = self._unsent_bytes = 0
         self._rest_since = now
         self._head_since = math.inf
         self._stopping = False
@@ -85,8 +86,9 @@ class Http2Connection:
 
     @property
     def waiting_bytes(self) -> int:
-        """Return how many bytes wait in it: frames and bodies that are not whole, and answers that are not sent."""
-        return len(self._cutter) + self._held_bytes + self._unsent_bytes + len(self._output)
+        """Return how many bytes wait in it: what is not whole, what is not answered, and answers that are not sent."""
+        waiting = len(self._cutter) + self._cutter.block_bytes + self._held_bytes + self._kept_bytes
+        return waiting + self._unsent_bytes + len(self._output)
 
     @property
     def choked(self) -> bool:
@@ -155,7 +157,7 @@ class Http2Connection:
         self._cutter.clear()
         for waiting in (self._streams, self._bodies, self._ready, self._unsent):
             waiting.clear()
-        self._held_bytes = self._unsent_bytes = 0
+        self._held_bytes = self._kept_bytes = self._unsent_bytes = 0
         self._head_since = math.inf
         self._output.clear()
         self._h2.cut()
@@ -204,7 +206,9 @@ class Http2Connection:
             return
         stream = self._streams[stream_id] = Stream(stream_id, now)
         stream.ended = whole
-        if oversized or size_of(fields) > limits.HEAD_MAX_BYTES:
+        stream.bare = (b":method", b"HEAD") in fields
+        size = size_of(fields)
+        if oversized or size > limits.HEAD_MAX_BYTES or len(fields) > limits.HEADER_FIELDS_MAX:
             self._stopping |= oversized
             self._answer(stream, self._answerer.refuse(431, self._client), now)
             return
@@ -212,15 +216,20 @@ class Http2Connection:
         if head is None:
             self._answer(stream, self._answerer.refuse(400, self._client), now)
             return
-        stream.bare = head.request.method == "HEAD"
         outcome = self._answerer.admit(head.request)
         if not isinstance(outcome, Admitted):
             self._answer(stream, outcome, now)
             return
         stream.admitted, stream.body_bytes = outcome, head.body_bytes
+        self._keep(stream, head_cost(size, len(fields)))
         self._bodies[stream_id] = stream
         if head.expects_continue and not whole:
             self._h2.send_headers(stream_id, [(b":status", b"100")])
+
+    def _keep(self, stream: Stream, size: int) -> None:
+        """Count what a request costs until it is answered."""
+        stream.kept_bytes += size
+        self._kept_bytes += size
 
     def _receive_body(self, event: DataReceived, now: float) -> None:
         if event.flow_controlled_length:
@@ -261,6 +270,7 @@ class Http2Connection:
             self._held_bytes -= len(body)
             if admitted is not None:
                 stream.proves = admitted.proves
+                self._keep(stream, len(body))
                 self._answer(stream, self._answerer.complete(admitted, body), now)
 
     def _give_up(self, stream: Stream, reply: Reply, now: float) -> None:
@@ -300,7 +310,7 @@ class Http2Connection:
         if bare:
             self._finish(stream, now)
             return
-        stream.unsent = reply.body
+        stream.unsent = memoryview(reply.body)
         self._unsent[stream.id] = stream
         self._unsent_bytes += len(reply.body)
         self._pump(now)
@@ -315,7 +325,7 @@ class Http2Connection:
                     break
                 part, stream.unsent = stream.unsent[:size], stream.unsent[size:]
                 self._unsent_bytes -= len(part)
-                self._h2.send_data(stream.id, part, end_stream=not stream.unsent)
+                self._h2.send_data(stream.id, bytes(part), end_stream=not stream.unsent)
                 self._collect()
             if not stream.unsent:
                 del self._unsent[stream.id]
@@ -345,7 +355,7 @@ class Http2Connection:
         self._leave(stream_id, now)
 
     def _leave(self, stream_id: int, now: float) -> None:
-        del self._streams[stream_id]
+        self._kept_bytes -= self._streams.pop(stream_id).kept_bytes
         if not self._streams:
             self._rest_since = now
             if self._stopping:

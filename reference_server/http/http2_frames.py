@@ -85,6 +85,11 @@ class FrameCutter:
         self.in_headers = False
         """A header block has begun and not ended."""
 
+    @property
+    def block_bytes(self) -> int:
+        """Return how large the part of a header block is that has come so far, while it is not whole."""
+        return self._block_bytes if self.in_headers else 0
+
     def __len__(self) -> int:
         return len(self._buffer)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Stream:
     """One request, until its answer is out."""
 
-    __slots__ = ("admitted", "bare", "body", "body_bytes", "ended", "id", "proves", "since", "unsent")
+    __slots__ = ("admitted", "bare", "body", "body_bytes", "ended", "id", "kept_bytes", "proves", "since", "unsent")
 
     def __init__(self, stream_id: int, now: float) -> None:
         self.id = stream_id
@@ -27,4 +27,6 @@ class Stream:
         """The client has sent all of it."""
         self.proves = False
         """A success tells who the client is."""
-        self.unsent = b""
+        self.kept_bytes = 0
+        """What its head, and a body whose answer is held, cost until it is answered."""
+        self.unsent = memoryview(b"")

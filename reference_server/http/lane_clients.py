@@ -105,8 +105,9 @@ class Connection:
     It has a `conversation` while anything but plain heartbeats is under way. `owed` are answers of which some are held
     back, in order; `held` counts those, and `held_bytes` what their requests keep. `unsent` is what the client has not
     taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the last time,
-    `put_off` that it waits for another turn. `events` is what the lane waits for on its socket. `closing` says that
-    nothing follows what is owed or unsent; `lingering` counts the bytes dropped since, from 1.
+    `put_off` that it waits for another turn, and `more` that there is more to be answered then. `events` is what the
+    lane waits for on its socket. `closing` says that nothing follows what is owed or unsent; `lingering` counts the
+    bytes dropped since, from 1.
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class Connection:
         "lane",
         "limited",
         "lingering",
+        "more",
         "open",
         "owed",
         "proven",
@@ -142,7 +144,7 @@ class Connection:
         self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
-        self.limited = self.put_off = False
+        self.limited = self.put_off = self.more = False
         self.proven = False
         self.waiting_bytes = 0
         self.owed: list[bytes] = []

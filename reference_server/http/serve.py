@@ -53,8 +53,9 @@ def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
             type=stdlib_socket.SOCK_STREAM,
             flags=stdlib_socket.AI_PASSIVE,
         )
-    except stdlib_socket.gaierror as error:
-        raise ListenError(f"HOST: {settings.host!r} is no address of this machine ({error.strerror})") from None
+    except (stdlib_socket.gaierror, UnicodeError) as error:  # the latter for what is no host name at all
+        reason = getattr(error, "strerror", None) or "no host name is like that"
+        raise ListenError(f"HOST: {settings.host!r} is no address of this machine ({reason})") from None
     listeners: list[stdlib_socket.socket] = []
     problem: OSError | None = None
     for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):

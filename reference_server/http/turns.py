@@ -64,6 +64,7 @@ class Turns:
         Both return how many answers they gave, at least one for a look.
         """
         served = 0
+        put_off = len(self._put_off)  # who is put off in this round goes on in the next
         strangers: list[tuple[Connection, int]] = []
         for key, events in self._selector.select(0):
             if key.data.proven:
@@ -72,7 +73,7 @@ class Turns:
                 strangers.append((key.data, events))
         for connection, events in strangers:
             served = await self._pause(served + go_on(connection, events))
-        for waiting, most in ((self._put_off, len(self._put_off)), (self._limited, LANE_LIMITED_AT_ONCE)):
+        for waiting, most in ((self._put_off, put_off), (self._limited, LANE_LIMITED_AT_ONCE)):
             for _ in range(min(most, len(waiting))):
                 connection = waiting.popleft()
                 connection.put_off = False

@@ -249,7 +249,9 @@ class Api:
                 return UNAUTHORIZED
             if owner_id is None or not valid_owner_id(owner_id):
                 return machines.INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
-        return Admitted(head, operation, ids, headers, owner_id or "")
+        # Whoever shows the owners' token is known, also where anybody may ask.
+        proves = operation.principal is not Principal.ANYONE or is_owner(self.state, headers)
+        return Admitted(head, operation, ids, headers, owner_id or "", proves)
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
         operation = admitted.operation

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
-from reference_server.operations.callers import Principal
 from reference_server.wire.replies import INVALID_REQUEST, failure
 from reference_server.wire.values import Instant, Reply, Request
 
@@ -38,7 +37,7 @@ class Undecided(msgspec.Struct, frozen=True):
 class Admitted(msgspec.Struct, frozen=True):
     """A request whose head was looked through and counted: its operation needs the body now.
 
-    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty.
+    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty; `proves` says that a success tells who calls.
     """
 
     request: Request
@@ -46,11 +45,7 @@ class Admitted(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
     headers: dict[str, str]
     owner_id: str
-
-    @property
-    def proves(self) -> bool:
-        """Return whether a success tells who the client is."""
-        return self.operation.principal is not Principal.ANYONE
+    proves: bool
 
 
 class Held(Reply, frozen=True):
