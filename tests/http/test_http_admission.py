@@ -375,6 +375,9 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
         client.send(written(HEALTH))
         await lane.play()
     assert [statuses(client) for client in over] == [[200]] + [[429]] * (len(over) - 1)
+    over[0].send(written(HEALTH))
+    await lane.play()
+    assert statuses(over[0]) == [429]
     told = dict.fromkeys(over, 0)
     for turn in range(6):
         within = lane.connect(f"192.0.2.{turn + 2}")
