@@ -46,6 +46,8 @@ _CHOSEN_BY_THE_RUN = {
     "HOST": "the run chooses it: remove it",
     "PORT": "the run chooses it: remove it",
     "HATCHFARM_STATE_FILE": "the run chooses the file: write `durable = true` in [server] in its place",
+    "TLS_CERT_FILE": "the run makes a certificate of its own: write `tls = true` in [server] in its place",
+    "TLS_KEY_FILE": "the run makes a key of its own: write `tls = true` in [server] in its place",
     "REDIS_ADDR": "the run starts a Redis of its own: write `redis = true` in [server] in its place",
 }
 
