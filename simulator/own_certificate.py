@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from simulator.limits import OWN_CERTIFICATE_DAYS
 
@@ -42,7 +43,7 @@ def make_certificate(folder: Path, now: dt.datetime) -> OwnCertificate:
         .add_extension(names, critical=False)
         # Nobody's authority: whoever had its key could be this server, and no other.
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = certificate.public_bytes(Encoding.PEM)

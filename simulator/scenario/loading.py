@@ -46,8 +46,6 @@ _CHOSEN_BY_THE_RUN = {
     "HOST": "the run chooses it: remove it",
     "PORT": "the run chooses it: remove it",
     "HATCHFARM_STATE_FILE": "the run chooses the file: write `durable = true` in [server] in its place",
-    "TLS_CERT_FILE": "the run makes a certificate of its own: write `tls = true` in [server] in its place",
-    "TLS_KEY_FILE": "the run makes a key of its own: write `tls = true` in [server] in its place",
     "REDIS_ADDR": "the run starts a Redis of its own: write `redis = true` in [server] in its place",
 }
 
@@ -217,6 +215,9 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
         if scenario.server.durable:
             yield "server.durable", "several instances keep their state in Redis: remove it"
+    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE") if scenario.server.tls else ():
+        if name in scenario.server.settings:
+            yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
     for metric, expressions in scenario.thresholds.items():
         for expression in expressions:
             try:
