@@ -38,11 +38,6 @@ class Deployment(msgspec.Struct, frozen=True):
         return "" if self.certificate is None else self.certificate.pem
 
     @property
-    def tls_settings(self) -> dict[str, str]:
-        """Give the settings by which a server speaks TLS as they do; none where they speak plain HTTP."""
-        return {} if self.certificate is None else self.certificate.settings
-
-    @property
     def server(self) -> ServerProcess:
         """Give the first instance, which scrapes read and URLs name."""
         return self.servers[0]

@@ -281,21 +281,21 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
 
 async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Deployment) -> dict[str, Target]:
     """Start the servers of attacks that need settings of their own, one for each set of settings."""
-    settings = request.scenario.server.environ() | deployment.tls_settings
-    own, trusted = request.server_settings, deployment.trusted
+    settings, own = request.scenario.server.environ(), request.server_settings
     started: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
     for options in request.scenario.attacks:
         attack = CATALOGUE[options.name]
         if issubclass(attack, ScriptAttack) and attack.staging is not None:
             # Beside which it may stage what it needs.
-            sides[attack.name] = parse_target(deployment.server.url, request.token, trusted)
+            sides[attack.name] = parse_target(deployment.server.url, request.token, deployment.trusted)
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
         needed = frozenset(attack.needs_settings.items())
         if needed not in started:
+            # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
             side = own_server({**settings, **attack.needs_settings}, request.token, own)
-            started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token, trusted)
+            started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token)
         sides[attack.name] = started[needed]
     return sides
 

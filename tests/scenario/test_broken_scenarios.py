@@ -187,7 +187,7 @@ BROKEN = (
     Broken("half a pair of settings",
            "line 7: server.settings: TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither",
            add=settings('TLS_KEY_FILE = "key.pem"')),
-    Broken("a certificate beside the run's own", "line 10: server.settings.TLS_CERT_FILE: with `tls = true` the run makes "
+    Broken("a certificate beside the run's", "line 10: server.settings.TLS_CERT_FILE: with `tls = true` the run makes "
            "the certificate: remove it; line 11: server.settings.TLS_KEY_FILE: with `tls = true` the run makes the "
            "certificate: remove it",
            add='[server]\ntls = true\n[server.settings]\nTLS_CERT_FILE = "chain.pem"\nTLS_KEY_FILE = "key.pem"\n'),
