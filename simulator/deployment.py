@@ -1,4 +1,4 @@
-"""What a run starts for itself: a server, the folder its state is kept in, and the Redis it shares things through."""
+"""What a run starts for itself: a server, the folder its files are kept in, and the Redis it shares things through."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from simulator.own_certificate import OwnCertificate, make_certificate
 from simulator.redis_process import RedisError, RedisProcess, own_redis
 from simulator.server_process import ServerProcess, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+    from datetime import datetime
 
     from simulator.scenario.values import ServerOptions
 
@@ -27,6 +29,13 @@ class Deployment(msgspec.Struct, frozen=True):
 
     servers: tuple[ServerProcess, ...]
     redis: RedisProcess | None = None
+    certificate: OwnCertificate | None = None
+    """By which they speak TLS; None where they speak plain HTTP."""
+
+    @property
+    def trusted(self) -> str:
+        """Give the certificate to trust them by, as PEM; nothing where they speak plain HTTP."""
+        return "" if self.certificate is None else self.certificate.pem
 
     @property
     def server(self) -> ServerProcess:
@@ -83,15 +92,20 @@ def _redis_of(deployment: Deployment) -> RedisProcess:
 
 @asynccontextmanager
 async def own_deployment(
-    options: ServerOptions, token: str, not_inherited: Collection[str]
+    options: ServerOptions, token: str, not_inherited: Collection[str], now: datetime
 ) -> AsyncIterator[Deployment]:
     """Start what a scenario's `[server]` asks for, and end it at the end. Raises ServerError.
 
-    `not_inherited` are variables of this process's environment that are kept from the server.
+    `not_inherited` are variables of this process's environment that are kept from the server. A certificate is good
+    around `now`.
     """
     async with AsyncExitStack() as stack:
         settings = options.environ()
-        redis = None
+        redis = certificate = None
+        if options.tls:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-tls-")))
+            certificate = make_certificate(folder, now)
+            settings |= certificate.settings
         if options.redis:
             redis = await stack.enter_async_context(own_redis())
             settings["REDIS_ADDR"] = redis.address
@@ -102,7 +116,7 @@ async def own_deployment(
             await stack.enter_async_context(own_server(settings, token, not_inherited))
             for _ in range(options.instances)
         ]
-        yield Deployment(tuple(servers), redis)
+        yield Deployment(tuple(servers), redis, certificate)
 
 
 def _shared(folder: Path) -> dict[str, str]:

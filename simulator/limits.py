@@ -7,6 +7,8 @@ MACHINES_MAX = 1_000_000
 OWNERS_MAX = 10_000
 DURATION_MAX_SECONDS = 7 * 86_400
 """A week: what a history of 64 bytes a request still fits in memory at a modest rate."""
+OWN_CERTIFICATE_DAYS = 30
+"""From a run's start, both ways, that its own certificate is good for: longer than any run, and than a clock steps."""
 SEED_MAX = (1 << 63) - 1
 """What a signed 64-bit integer holds: TOML promises no more, and no reader of verdict.json is surprised."""
 ATTACK_RATE_MAX = 10_000

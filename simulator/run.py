@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
+    from simulator.deployment import Deployment
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
@@ -207,11 +208,11 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         url = request.target
         if url is None:
             deployment = await stack.enter_async_context(
-                own_deployment(scenario.server, request.token, request.server_settings)
+                own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
             server, url = deployment.server, deployment.server.url
-            sides = await _side_servers(request, stack, url)
-        target = parse_target(url, request.token)
+            sides = await _side_servers(request, stack, deployment)
+        target = parse_target(url, request.token, "" if deployment is None else deployment.trusted)
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
@@ -278,7 +279,7 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
         outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _side_servers(request: Request, stack: AsyncExitStack, own_url: str) -> dict[str, Target]:
+async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Deployment) -> dict[str, Target]:
     """Start the servers of attacks that need settings of their own, one for each set of settings."""
     settings, own = request.scenario.server.environ(), request.server_settings
     started: dict[frozenset[tuple[str, str]], Target] = {}
@@ -286,11 +287,13 @@ async def _side_servers(request: Request, stack: AsyncExitStack, own_url: str) -
     for options in request.scenario.attacks:
         attack = CATALOGUE[options.name]
         if issubclass(attack, ScriptAttack) and attack.staging is not None:
-            sides[attack.name] = parse_target(own_url, request.token)  # beside which it may stage what it needs
+            # Beside which it may stage what it needs.
+            sides[attack.name] = parse_target(deployment.server.url, request.token, deployment.trusted)
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
         needed = frozenset(attack.needs_settings.items())
         if needed not in started:
+            # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
             side = own_server({**settings, **attack.needs_settings}, request.token, own)
             started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token)
         sides[attack.name] = started[needed]

@@ -301,6 +301,7 @@ class Conductor:
             self._clock_offset_ns,
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
+            trusted=self._target.trusted,
         )
 
 

@@ -24,7 +24,8 @@ class Order(msgspec.Struct, frozen=True, tag=True):
 
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
-    own, by the attack's name; `others` the ports of further instances of the target.
+    own, by the attack's name; `others` the ports of further instances of the target. `trusted` is the certificate (PEM)
+    to trust them by, where whatever a host trusts is not meant.
     """
 
     scenario: str
@@ -36,6 +37,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     keep_history: bool = True
     sides: dict[str, str] = {}
     others: tuple[int, ...] = ()
+    trusted: str = ""
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

@@ -71,11 +71,11 @@ class ShardProcess:
         self._player = FleetPlayer(
             scenario,
             order.seed,
-            msgspec.structs.replace(parse_target(order.target, token), others=order.others),
+            msgspec.structs.replace(parse_target(order.target, token, order.trusted), others=order.others),
             self._history,
             self._progress,
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
-            sides={name: parse_target(url, token) for name, url in order.sides.items()},
+            sides={name: parse_target(url, token, order.trusted) for name, url in order.sides.items()},
             clock_offset_ns=order.clock_offset_ns,
             place=Place(begin.shard, begin.first_machine, begin.machines),
         )

@@ -105,7 +105,7 @@ class WorkerNode:
         prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"
         owners = self._owners = OwnersPart(
             begin,
-            parse_target(order.target, self._token),
+            parse_target(order.target, self._token, order.trusted),
             begin.first_machine + options.machines + SHARD_OTHER_MACHINES_MAX,
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],

@@ -215,6 +215,9 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
         if scenario.server.durable:
             yield "server.durable", "several instances keep their state in Redis: remove it"
+    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE") if scenario.server.tls else ():
+        if name in scenario.server.settings:
+            yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
     for metric, expressions in scenario.thresholds.items():
         for expression in expressions:
             try:

@@ -82,6 +82,10 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
     durable: Annotated[
         bool, Meta(description="Let it keep its state in a file of the run's own, so that a restart forgets nothing.")
     ] = False
+    tls: Annotated[
+        bool,
+        Meta(description="Let it speak TLS, and so HTTP/2 as well, by a certificate that the run makes and trusts."),
+    ] = False
     settings: Annotated[
         SettingValues,
         Meta(description="The server's environment variables; `hatchfarm serve --help` lists them."),

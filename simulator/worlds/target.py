@@ -54,6 +54,8 @@ class Target(msgspec.Struct, frozen=True):
     """As `tls`, but offering HTTP/2 and nothing else."""
     others: tuple[int, ...] = ()
     """Ports of further instances at the same address, which are the same server to all who ask."""
+    trusted: str = ""
+    """The one certificate that is trusted, as PEM; without it whatever this machine trusts is."""
 
     def __repr__(self) -> str:
         """Hide the token."""
@@ -75,8 +77,8 @@ def port_of(target: Target, turn: int) -> int:
     return (target.port, *target.others)[turn % (1 + len(target.others))]
 
 
-def parse_target(url: str, token: str) -> Target:
-    """Read a target's URL. Raises TargetError."""
+def parse_target(url: str, token: str, trusted: str = "") -> Target:
+    """Read a target's URL, to be trusted by that certificate (PEM), if one is given. Raises TargetError."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -93,9 +95,9 @@ def parse_target(url: str, token: str) -> Target:
     own = ipaddress.ip_address(address).is_loopback and ":" not in address and can_bind("127.16.0.1")
     tls = http2 = None
     if parts.scheme == "https":
-        tls, http2 = ssl.create_default_context(), ssl.create_default_context()
+        tls, http2 = (ssl.create_default_context(cadata=trusted or None) for _ in range(2))
         http2.set_alpn_protocols([HTTP2])
-    return Target(parts.scheme, parts.hostname, port, address, token, own, tls, http2)
+    return Target(parts.scheme, parts.hostname, port, address, token, own, tls, http2, trusted=trusted)
 
 
 def can_bind(address: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from simulator.deployment import Deployment
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
 from simulator.run import Request, _connections_held, _side_servers
 from simulator.scenario.values import Scenario, decode_value
@@ -30,8 +31,8 @@ def request_for(*names: str) -> Request:
     return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
 
 
-OWN = "http://127.0.0.1:1"
-"""Where the run's own server would be: nobody asks it here."""
+OWN = Deployment(())
+"""The run's own servers: nobody asks them here."""
 
 
 async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> None:

@@ -28,6 +28,7 @@ metrics_interval = "500ms"
 instances = 1
 redis = false
 durable = true
+tls = true
 
 [server.settings]
 WORKER_STATUS_STALE_SECONDS = 8

@@ -54,6 +54,7 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
             instances=1,
             redis=False,
             durable=True,
+            tls=True,
             settings={
                 "WORKER_STATUS_STALE_SECONDS": 8,
                 "METRICS_PUBLIC": True,

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
 from simulator.cli import app
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.loading import load_scenario
@@ -97,3 +98,11 @@ def test_two_scenarios_have_the_whole_catalogue_between_them() -> None:
     straining = {name for name in CATALOGUE if name.startswith("strain.")}
     assert attacks_of("strain") == straining
     assert attacks_of("attack-all") == set(CATALOGUE) - straining
+
+
+def test_what_needs_http_2_is_tried_where_a_run_speaks_it() -> None:
+    """Beside a server that speaks plain HTTP it is named, and not tried."""
+    speaking = {path.stem for path in SCENARIOS if load_scenario(path).server.tls}
+    needing = {name for name, attack in CATALOGUE.items() if issubclass(attack, ScriptAttack) and attack.needs_http2}
+    assert needing == {"strain.rapid-reset"}
+    assert needing <= set().union(*map(attacks_of, speaking))

@@ -123,6 +123,15 @@ async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path, mo
             pytest.fail("it must not start")
 
 
+async def test_its_address_is_on_its_first_line_however_many_come_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Listening on http://x\\nUp to 7 connections at once\\n"
+    stand_in(tmp_path, monkeypatch, f'sys.stdout.write("{said}")\nsys.stdout.flush()\nsys.stdin.read()')
+    async with own_server({}, API_TOKEN) as server:
+        assert server.url == "http://x"
+
+
 async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(
         tmp_path,
