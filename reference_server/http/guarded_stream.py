@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.http.parting import READ_BYTES
 from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.settings import Settings
-
-READ_BYTES = 65_536
 
 
 def tell_nobody() -> None:
@@ -199,22 +198,3 @@ class GuardedStream(trio.abc.Stream):
     async def abort(self) -> None:
         """Close the socket at once."""
         await trio.aclose_forcefully(self._stream)
-
-
-class GuardedTlsStream(GuardedStream):
-    """The same inside TLS."""
-
-    _tls: trio.SSLStream[trio.SocketStream]
-
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream], settings: Settings, mark: bytes) -> None:
-        super().__init__(stream, settings, mark)
-        self._tls = stream
-        self.transport_stream = stream.transport_stream
-
-    async def do_handshake(self) -> None:
-        """Pass through."""
-        await self._tls.do_handshake()
-
-    def selected_alpn_protocol(self) -> str:
-        """Name the only protocol that is served through this stream."""
-        return "http/1.1"
