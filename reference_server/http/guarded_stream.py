@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.http.framing import FramingGuard, Waiting
-from reference_server.http.parting import READ_BYTES
-from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
+from reference_server.http.parting import READ_BYTES, linger
+from reference_server.limits import LINGER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,18 +25,13 @@ def tell_nobody() -> None:
 class GuardedStream(trio.abc.Stream):
     """A socket stream whose reads give whole, plain requests only, each part of them within its deadline.
 
-    `unread` is what came before, and `waited_seconds` how long its rest has been waited for. `lifetime` is what bounds
-    the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
+    `lifetime` is what bounds the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, settings: Settings, mark: bytes, unread: bytes = b"", waited_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, stream: trio.SocketStream, settings: Settings, mark: bytes) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._guard = FramingGuard(mark)
-        self._unread = unread
-        self._waited_seconds = waited_seconds
         self._timeouts = {
             Waiting.REQUEST: settings.idle_timeout_seconds,
             Waiting.HEAD: settings.header_timeout_seconds,
@@ -56,15 +51,15 @@ class GuardedStream(trio.abc.Stream):
         """Called whenever `waiting_bytes` may have changed."""
 
     @property
-    def socket(self) -> Any:
+    def socket(self) -> trio.socket.SocketType:
         """Let Hypercorn ask for the addresses."""
-        return self._stream.socket  # type: ignore[attr-defined]
+        return self._stream.socket
 
     @property
     def waiting_bytes(self) -> int:
         """Return how many bytes wait in it: requests that are not whole or not answered, and an answer being sent."""
         handed_bytes = self._handed_bytes if self._owing else 0
-        return len(self._unread) + self._guard.waiting_bytes + handed_bytes + self._sending_bytes
+        return self._guard.waiting_bytes + handed_bytes + self._sending_bytes
 
     @property
     def _owing(self) -> bool:
@@ -91,24 +86,19 @@ class GuardedStream(trio.abc.Stream):
         del max_bytes  # requests come out whole
         guard = self._guard
         while not guard.ended:
-            data, self._unread = self._unread, b""
-            waited_seconds, self._waited_seconds = self._waited_seconds, 0.0
+            await self._until_answered()
+            if guard.continue_due and self._expecting:
+                guard.continue_due = False
+                await self._send_in_time(b"HTTP/1.1 100 Continue\r\n\r\n")
+            data = await self._receive_in_time()
             if not data:
-                await self._until_answered()
-                if guard.continue_due and self._expecting:
-                    guard.continue_due = False
-                    await self._send_in_time(b"HTTP/1.1 100 Continue\r\n\r\n")
-                data = await self._receive_in_time()
-                if not data:
-                    break
+                break
             before = guard.waiting
             ready = guard.receive(data)
             self._handed_bytes = len(ready)
             self.account()
             if guard.waiting is not before or ready:
                 self._since = trio.current_time()
-                if guard.waiting is Waiting.HEAD and not ready:
-                    self._since -= waited_seconds
             if ready:
                 return ready
         await self._until_answered()
@@ -116,8 +106,8 @@ class GuardedStream(trio.abc.Stream):
         if parting and not self._sent_all:
             with suppress(trio.BrokenResourceError):
                 await self.send_eof()
-        if guard.refused or ((guard.ended or parting) and isinstance(self._stream, trio.SocketStream)):
-            await self._linger()
+        if guard.ended or parting:
+            await linger(self._stream)
         await self.aclose()
         return b""
 
@@ -125,13 +115,6 @@ class GuardedStream(trio.abc.Stream):
         with trio.move_on_after(self._send_timeout_seconds):
             while self._owing and not self._sent_all:
                 await self._progress.wait()
-
-    async def _linger(self) -> None:
-        """Read on for a moment: closing on unread bytes would take the last answer from the client."""
-        dropped = 0
-        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
-            while dropped < LINGER_MAX_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
-                dropped += len(data)
 
     async def _receive_in_time(self) -> bytes:
         while self._expecting:
@@ -181,11 +164,10 @@ class GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """End the answers, as Hypercorn does before it closes; TLS has no such half-close."""
+        """End the answers, as Hypercorn does before it closes."""
         await self.aclose()
-        if isinstance(self._stream, trio.SocketStream):
-            with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
-                await self._stream.send_eof()
+        with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""

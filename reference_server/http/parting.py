@@ -16,9 +16,15 @@ READ_BYTES = 65_536
 
 
 async def part(stream: SocketStream) -> None:
-    """End the answers, and read on for a moment: closing on unread bytes would take the last from the client."""
-    dropped = 0
-    with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+    """End the answers, and read on for a moment."""
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await stream.send_eof()
+        await linger(stream)
+
+
+async def linger(stream: SocketStream) -> None:
+    """Read on for a moment: closing on unread bytes would take the last answer from the client."""
+    dropped = 0
+    with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
         while dropped < LINGER_MAX_BYTES and (data := await stream.receive_some(READ_BYTES)):
             dropped += len(data)

@@ -16,6 +16,8 @@ from tests.http.twins import SetClock
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.http.certificates import Pair
+
 CASES = [*ROUTE_CASES, *FRAMING_CASES]
 BEFORE = plain("before", 200, WORLD.machine.heartbeat("before"))
 AFTER = plain("after", 200, WORLD.machine.heartbeat("after")).then(plain("last", 200, get("/api/v1/status")))
@@ -56,12 +58,12 @@ def test_corpus_answers_every_route_with_success() -> None:
     assert routes - succeeded(CASES) == set()
 
 
-@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+@pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_transport_answers_as_the_table_does(case: Case, *, express_lane: bool) -> None:
+async def test_transport_answers_as_the_table_does(case: Case, way: str, pair: Pair) -> None:
     """Alone on its connection, and pipelined among others, each case gets the table's status, headers and body."""
-    api, twin = make_world()[0], make_world()[0]
-    async with serving(api, SetClock(), express_lane=express_lane) as server:
+    api, twin = make_world(**pair.settings_of(way))[0], make_world()[0]
+    async with serving(api, SetClock(), express_lane=way != "hypercorn") as server:
         for sent in (case, BEFORE.then(case).then(AFTER)):
             assert await exchange(server, sent) == sent.direct(twin)
 

@@ -109,7 +109,7 @@ async def outstay(server: Server, pair: Pair | None, beginning: bytes) -> None:
             await Client(stream).rest()
 
 
-@pytest.mark.parametrize("way", ["handed over", "hypercorn", "tls"])
+@pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 async def test_http_1_connections_leave_nothing(way: str, pair: Pair) -> None:
     """Wherever the client was, and however it left; `closing` and refusals end before the client does."""
     timeouts = {f"{name}_timeout_seconds": NEVER for name in ("header", "body", "idle")}
