@@ -230,7 +230,7 @@ async def test_a_stopping_server_accepts_no_connection(way: str, pair: Pair) -> 
         assert (await client.answer()).status == 200
         assert await client.rest() == b""
         for _ in range(2):  # what is still under way meets a server that reads on, not a reset
-            await client.send(written(HEALTH))
+            await client.socket_stream.send_all(written(HEALTH))
             await wait_all_tasks_blocked()
 
 
