@@ -75,7 +75,7 @@ class Http11Session:
         """Take no further request, and let what has begun or arrived take no longer than until the deadline."""
         self.lifetime.deadline = min(self.lifetime.deadline, deadline)
         self._stopping = True
-        if self._over and not self._stream.transport_stream.socket.is_readable():
+        if self._over:  # what has arrived is still read: Trio looks at sockets before it looks at deadlines
             self._receiving.deadline = trio.current_time()
 
     async def abort(self) -> None:
