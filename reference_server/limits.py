@@ -152,6 +152,8 @@ SHARED_COMPACTION_SECONDS = 10
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""
 
+HTTP11_ANSWERS_AT_ONCE = 8
+"""Answers on one HTTP/1.1 connection over TLS before the others have their turn: lists take a millisecond each."""
 HTTP2_STREAMS_MAX = 100
 """Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 calls the least that is of use."""
 HTTP2_FRAME_MAX_BYTES = 16_384

@@ -274,7 +274,6 @@ class FramingGuard:
         self._requests = RequestReader()
         self._head: Head | None = None
         self.continue_due = False
-        self.refused = False
         self.released = 0
 
     @property
@@ -309,7 +308,6 @@ class FramingGuard:
         return b"".join(ready)
 
     def _refuse(self, refusal: Refusal) -> bytes:
-        self.refused = True
         self.released += 1
         self.continue_due = False
         head = refusal.head or self._head

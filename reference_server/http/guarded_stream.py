@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.http.framing import FramingGuard, Waiting
+from reference_server.http.parting import READ_BYTES, linger
 from reference_server.http.rendering import CONTINUE
-from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
+from reference_server.limits import LINGER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.settings import Settings
-
-READ_BYTES = 65_536
 
 
 def tell_nobody() -> None:
@@ -30,7 +29,7 @@ class GuardedStream(trio.abc.Stream):
     `lifetime` is what bounds the connection once Hypercorn means to close it: Quart-Trio cancels Hypercorn on the way.
     """
 
-    def __init__(self, stream: trio.abc.Stream, settings: Settings, mark: bytes) -> None:
+    def __init__(self, stream: trio.SocketStream, settings: Settings, mark: bytes) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._guard = FramingGuard(mark)
@@ -53,9 +52,9 @@ class GuardedStream(trio.abc.Stream):
         """Called whenever `waiting_bytes` may have changed."""
 
     @property
-    def socket(self) -> Any:
+    def socket(self) -> trio.socket.SocketType:
         """Let Hypercorn ask for the addresses."""
-        return self._stream.socket  # type: ignore[attr-defined]
+        return self._stream.socket
 
     @property
     def waiting_bytes(self) -> int:
@@ -108,8 +107,8 @@ class GuardedStream(trio.abc.Stream):
         if parting and not self._sent_all:
             with suppress(trio.BrokenResourceError):
                 await self.send_eof()
-        if guard.refused or ((guard.ended or parting) and isinstance(self._stream, trio.SocketStream)):
-            await self._linger()
+        if guard.ended or parting:
+            await linger(self._stream)
         await self.aclose()
         return b""
 
@@ -117,13 +116,6 @@ class GuardedStream(trio.abc.Stream):
         with trio.move_on_after(self._send_timeout_seconds):
             while self._owing and not self._sent_all:
                 await self._progress.wait()
-
-    async def _linger(self) -> None:
-        """Read on for a moment: closing on unread bytes would take the last answer from the client."""
-        dropped = 0
-        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):
-            while dropped < LINGER_MAX_BYTES and (data := await self._stream.receive_some(READ_BYTES)):
-                dropped += len(data)
 
     async def _receive_in_time(self) -> bytes:
         while self._expecting:
@@ -173,11 +165,10 @@ class GuardedStream(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """End the answers, as Hypercorn does before it closes; TLS has no such half-close."""
+        """End the answers, as Hypercorn does before it closes."""
         await self.aclose()
-        if isinstance(self._stream, trio.SocketStream):
-            with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
-                await self._stream.send_eof()
+        with trio.CancelScope(shield=True, deadline=self.lifetime.deadline):
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""
@@ -190,22 +181,3 @@ class GuardedStream(trio.abc.Stream):
     async def abort(self) -> None:
         """Close the socket at once."""
         await trio.aclose_forcefully(self._stream)
-
-
-class GuardedTlsStream(GuardedStream):
-    """The same inside TLS."""
-
-    _tls: trio.SSLStream[trio.SocketStream]
-
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream], settings: Settings, mark: bytes) -> None:
-        super().__init__(stream, settings, mark)
-        self._tls = stream
-        self.transport_stream = stream.transport_stream
-
-    async def do_handshake(self) -> None:
-        """Pass through."""
-        await self._tls.do_handshake()
-
-    def selected_alpn_protocol(self) -> str:
-        """Name the only protocol that is served through this stream."""
-        return "http/1.1"

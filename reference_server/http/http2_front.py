@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.http.guarded_stream import READ_BYTES, tell_nobody
+from reference_server.http.guarded_stream import tell_nobody
 from reference_server.http.http2_connection import Http2Connection
-from reference_server.limits import LINGER_SECONDS
+from reference_server.http.parting import READ_BYTES, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,7 @@ class Http2Session:
                 if self._gone:
                     nursery.cancel_scope.cancel()
             if not self._gone:
-                await self._part()
+                await part(self._stream.transport_stream)
         finally:
             self._connection.abandon()
 
@@ -136,11 +136,3 @@ class Http2Session:
     def _leave(self) -> None:
         self._gone = True
         self._connection.abandon()
-
-    async def _part(self) -> None:
-        """Read on for a moment: closing on unread bytes would take the last answers from the client."""
-        transport = self._stream.transport_stream
-        with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await transport.send_eof()
-            while await transport.receive_some(READ_BYTES):
-                pass

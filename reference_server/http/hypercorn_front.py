@@ -1,4 +1,4 @@
-"""Serving one connection: HTTP/1.1 by Hypercorn's own TCP server behind the framing guard, HTTP/2 by its own front."""
+"""Serving connections by a task each: TLS by a session of its protocol, plain HTTP/1.1 by Hypercorn behind a guard."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypercorn.typing import ConnectionState
 
 from reference_server.core.rate_limit import client_key
 from reference_server.http.admission import CONNECTION
-from reference_server.http.guarded_stream import GuardedStream, GuardedTlsStream, tell_nobody
+from reference_server.http.guarded_stream import GuardedStream, tell_nobody
 from reference_server.http.http2_front import Http2Session
+from reference_server.http.http11_session import Http11Session
 from reference_server.limits import LINGER_SECONDS
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from reference_server.http.admission import Admission
     from reference_server.http.answers import Answerer
+    from reference_server.http.rendering import Renderer
     from reference_server.settings import Settings
 
 _log = logging.getLogger("hatchfarm")
@@ -122,6 +124,7 @@ class HypercornFront:
         mark: bytes,
         admission: Admission,
         answerer: Answerer,
+        renderer: Renderer,
     ) -> None:
         config.errorlog = _log  # Hypercorn's own handler would write what ours bounds
         self._admission = admission
@@ -129,6 +132,7 @@ class HypercornFront:
         self._settings = settings
         self._mark = mark
         self._answerer = answerer
+        self._renderer = renderer
         self._served: set[Served] = set()
         self._stop_by: float | None = None
 
@@ -179,15 +183,19 @@ class HypercornFront:
         await self._run(handshake, shake_hands, closes=False)
         if not agreed:
             await handshake.abort()
-        elif stream.selected_alpn_protocol() == "h2":
-            session = Http2Session(stream, guest.client, self._settings, self._answerer, guest.recognise)
+        else:
+            session = self._session(guest, stream)
             session.account = partial(guest.account, session)
             try:
                 await self._run(session, session.run)
             finally:
                 session.account = tell_nobody
-        else:
-            await self._serve_by_hypercorn(guest, GuardedTlsStream(stream, self._settings, self._mark))
+
+    def _session(self, guest: _Guest, stream: trio.SSLStream[trio.SocketStream]) -> Http11Session | Http2Session:
+        """Begin what serves a connection by the protocol that it agreed on; HTTP/1.1 where it named none."""
+        if stream.selected_alpn_protocol() == "h2":
+            return Http2Session(stream, guest.client, self._settings, self._answerer, guest.recognise)
+        return Http11Session(stream, guest.client, self._settings, self._answerer, self._renderer, guest.recognise)
 
     async def _serve_by_hypercorn(self, guest: _Guest, stream: GuardedStream) -> None:
         stream.account = partial(guest.account, stream)

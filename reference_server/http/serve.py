@@ -24,6 +24,7 @@ from reference_server.http.answers import Answerer
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.http.quart_app import create_app
+from reference_server.http.rendering import Renderer
 from reference_server.http.settling import Settler
 from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG
 
@@ -90,9 +91,7 @@ def make_config(settings: Settings) -> tuple[Config, SSLContext | None]:
     config.accesslog = None
     config.certfile = settings.tls_cert_file or None
     config.keyfile = settings.tls_key_file or None
-    config.alpn_protocols = ["h2", "http/1.1"]
     config.keep_alive_max_requests = sys.maxsize
-    config.ssl_handshake_timeout = settings.header_timeout_seconds
     # The guarded stream keeps the deadlines; Hypercorn's own must never come first.
     config.keep_alive_timeout = (
         settings.idle_timeout_seconds + settings.header_timeout_seconds + settings.body_timeout_seconds
@@ -131,7 +130,7 @@ async def serve_until(
     context = WorkerContext(None)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
     answerer = Answerer(api, clock, settler)
-    front = HypercornFront(app, config, context, settings, mark.encode(), admission, answerer)
+    front = HypercornFront(app, config, context, settings, mark.encode(), admission, answerer, Renderer(entropy))
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()

@@ -27,6 +27,10 @@ class Pair(NamedTuple):
         """Name them for the server."""
         return {"tls_cert_file": str(self.certificate), "tls_key_file": str(self.key)}
 
+    def settings_of(self, way: str) -> dict[str, Any]:
+        """Name them for the server if the way to it is inside TLS."""
+        return self.settings if way == "tls" else {}
+
     def context(self, *protocols: str) -> ssl.SSLContext:
         """Trust it, and offer protocols."""
         context = ssl.create_default_context(cafile=str(self.certificate))

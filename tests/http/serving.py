@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from reference_server.http.serve import serve_until
+from tests.http.certificates import AUTHORITY
 from tests.http.twins import LoopClock, SeededEntropy, SetClock, written
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ class Client:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.unread = b""
+
+    @property
+    def socket_stream(self) -> trio.SocketStream:
+        """Give what is below TLS, if there is TLS."""
+        stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
+        assert isinstance(stream, trio.SocketStream)
+        return stream
 
     async def send(self, data: bytes) -> None:
         """Send bytes."""
@@ -122,23 +131,32 @@ class Client:
 
     async def end(self) -> bytes:
         """Stop sending, and give whatever still comes until the server closes."""
-        assert isinstance(self.stream, trio.SocketStream)
-        await self.stream.send_eof()
+        await self.socket_stream.send_eof()
         return await self.rest()
 
 
 class Server:
-    """Where a server is, and how one in the test's own loop is stopped."""
+    """Where a server is, whom its clients trust where it speaks TLS, and how one in the test's own loop is stopped."""
 
-    def __init__(self, url: str, stop: trio.Event | None = None) -> None:
+    def __init__(self, url: str, stop: trio.Event | None = None, authority: str = "") -> None:
         self.url = url
         host, _, port = url.rpartition("/")[2].rpartition(":")
         self.address = (host, int(port))
         self.stop = trio.Event() if stop is None else stop
+        self._tls = ssl.create_default_context(cafile=authority) if authority else None
 
     async def connect(self) -> Client:
-        """Open a connection; the caller closes it."""
-        return Client(await trio.open_tcp_stream(*self.address))
+        """Open a connection, and speak HTTP/1.1 on it; the caller closes it."""
+        return await self.converse(await trio.open_tcp_stream(*self.address))
+
+    async def converse(self, stream: trio.SocketStream) -> Client:
+        """Speak HTTP/1.1 on a connection, inside TLS where the server does."""
+        if self._tls is None:
+            return Client(stream)
+        secure = trio.SSLStream(stream, self._tls, server_hostname=AUTHORITY, https_compatible=True)
+        with trio.fail_after(PATIENCE_SECONDS):
+            await secure.do_handshake()
+        return Client(secure)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -156,7 +174,7 @@ async def serving(api: Api, clock: SetClock | LoopClock, *, express_lane: bool) 
         serve = partial(serve_until, api, clock, SeededEntropy("mark"), stop.wait, express_lane=express_lane)
         (url,) = await nursery.start(serve)
         try:
-            yield Server(url, stop)
+            yield Server(url, stop, api.settings.tls_cert_file)
         finally:
             stop.set()
             nursery.cancel_scope.deadline = trio.current_time() + PATIENCE_SECONDS

@@ -31,7 +31,10 @@ from tests.http.twins import OWNER, LoopClock, SetClock, enrol, make_api, writte
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-TRANSPORTS = pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+    from tests.http.certificates import Pair
+
+TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
+BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])
 HEALTH = get("/health")
 MEBIBYTE = 1024 * 1024
 ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
@@ -163,11 +166,11 @@ async def is_closed(client: Client) -> bool:
 
 
 @TRANSPORTS
-async def test_bytes_that_wait_are_bounded_and_a_fleet_goes_on(*, express_lane: bool) -> None:
+async def test_bytes_that_wait_are_bounded_and_a_fleet_goes_on(way: str, pair: Pair) -> None:
     """Strangers who leave bodies half-sent drive each other out, the longest-waiting first; a machine stays."""
-    api = make_api(waiting_bytes_max=4 * MEBIBYTE)
+    api = make_api(waiting_bytes_max=4 * MEBIBYTE, **pair.settings_of(way))
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as honest:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, server.client() as honest:
         assert (await honest.ask(machine.heartbeat("first"))).status == 200
         strangers = [await server.connect() for _ in range(8)]
         for stranger in strangers:
@@ -195,9 +198,12 @@ def admissions(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     return made
 
 
-async def test_a_body_whose_head_suffices_is_read_past_and_never_kept(admissions: list[Admission]) -> None:
+@BY_HEAD
+async def test_a_body_whose_head_suffices_is_read_past_and_never_kept(
+    admissions: list[Admission], way: str, pair: Pair
+) -> None:
     """However many owners' requests without the token wait with their bodies half-sent, no byte of them stays."""
-    api = make_api()
+    api = make_api(**pair.settings_of(way))
     async with serving(api, LoopClock(), express_lane=True) as server:
         strangers = [await server.connect() for _ in range(4)]
         for stranger in strangers:
@@ -218,9 +224,11 @@ async def test_a_body_whose_head_suffices_is_read_past_and_never_kept(admissions
             await client.stream.aclose()
 
 
-async def test_a_body_that_is_not_wanted_is_not_asked_for() -> None:
+@BY_HEAD
+async def test_a_body_that_is_not_wanted_is_not_asked_for(way: str, pair: Pair) -> None:
     """Whoever waits for consent to send gets the refusal instead, and the connection ends: nothing is ambiguous."""
-    async with serving(make_api(), LoopClock(), express_lane=True) as server, server.client() as client:
+    api = make_api(**pair.settings_of(way))
+    async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
         head = written(Request("POST", "/api/v1/policies", body=b"x"), "Expect: 100-continue")[:-1]
         await client.send(head)
         answer = await client.next_response("POST")
@@ -229,11 +237,11 @@ async def test_a_body_that_is_not_wanted_is_not_asked_for() -> None:
 
 
 @TRANSPORTS
-async def test_connections_of_one_address_that_prove_nothing_are_bounded(*, express_lane: bool) -> None:
+async def test_connections_of_one_address_that_prove_nothing_are_bounded(way: str, pair: Pair) -> None:
     """The oldest goes; those on which a machine or an owner was recognised do not count, and stay."""
-    api = make_api(unproven_connections_per_address=3)
+    api = make_api(unproven_connections_per_address=3, **pair.settings_of(way))
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         fleet = [await server.connect() for _ in range(3)]
         for number, client in enumerate(fleet):
             asked = machine.heartbeat(f"n{number}") if number else get("/api/v1/workers/summary", OWNER)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,11 @@ from tests.http.twins import SetClock
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tests.http.certificates import Pair
+
+SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 CASES = [*ROUTE_CASES, *FRAMING_CASES]
+WAYS = {"lane": CASES, "hypercorn": CASES, "tls": CASES if SOAK else CASES[::5]}
 BEFORE = plain("before", 200, WORLD.machine.heartbeat("before"))
 AFTER = plain("after", 200, WORLD.machine.heartbeat("after")).then(plain("last", 200, get("/api/v1/status")))
 
@@ -56,12 +61,15 @@ def test_corpus_answers_every_route_with_success() -> None:
     assert routes - succeeded(CASES) == set()
 
 
-@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_transport_answers_as_the_table_does(case: Case, *, express_lane: bool) -> None:
+@pytest.mark.parametrize(
+    ("case", "way"),
+    [(case, way) for way, cases in WAYS.items() for case in cases],
+    ids=lambda part: part.name if isinstance(part, Case) else part,
+)
+async def test_transport_answers_as_the_table_does(case: Case, way: str, pair: Pair) -> None:
     """Alone on its connection, and pipelined among others, each case gets the table's status, headers and body."""
-    api, twin = make_world()[0], make_world()[0]
-    async with serving(api, SetClock(), express_lane=express_lane) as server:
+    api, twin = make_world(**pair.settings_of(way))[0], make_world()[0]
+    async with serving(api, SetClock(), express_lane=way != "hypercorn") as server:
         for sent in (case, BEFORE.then(case).then(AFTER)):
             assert await exchange(server, sent) == sent.direct(twin)
 

@@ -15,19 +15,20 @@ from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.http.certificates import Pair
     from tests.http.twins import Machine
 
 SOON, NEVER = 0.1, 3600.0
 HEALTH = get("/health")
-WAYS = ["lane", "hypercorn", "lane again"]
-"""Where a connection is while it is late: in the lane, in Hypercorn, in the lane after another kind of request."""
+WAYS = ["lane", "hypercorn", "lane again", "tls"]
+"""Where a connection is while it is late: in the lane, there after another request, in Hypercorn, inside TLS."""
 
 
 @asynccontextmanager
-async def server_with(way: str, **deadlines: float) -> AsyncIterator[tuple[Server, Machine]]:
+async def server_with(way: str, pair: Pair, **deadlines: float) -> AsyncIterator[tuple[Server, Machine]]:
     """Serve with the deadlines given; the others never come."""
     named = {f"{name}_timeout_seconds": deadlines.get(name, NEVER) for name in ("header", "body", "idle")}
-    api = make_api(**named)
+    api = make_api(**named, **pair.settings_of(way))
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         yield server, machine
@@ -50,8 +51,10 @@ def begun(machine: Machine, part: str) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("part", ["header", "body", "idle"])
-async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes(part: str, way: str) -> None:
-    async with server_with(way, **{part: SOON}) as (server, machine), late_client(server, way) as client:
+async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes(
+    part: str, way: str, pair: Pair
+) -> None:
+    async with server_with(way, pair, **{part: SOON}) as (server, machine), late_client(server, way) as client:
         started = trio.current_time()
         await client.send(begun(machine, part)[0])
         assert await client.rest() == b""
@@ -62,10 +65,10 @@ async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes
 @pytest.mark.parametrize(
     ("part", "other"), [("header", "body"), ("body", "header"), ("body", "idle"), ("header", "idle")]
 )
-async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: str) -> None:
+async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: str, pair: Pair) -> None:
     """What is half-sent may still be completed after the deadlines of other things have passed."""
     async with (
-        server_with(way, **{other: SOON}) as (server, machine),
+        server_with(way, pair, **{other: SOON}) as (server, machine),
         server.client() as patient,
         late_client(server, way) as late,
     ):
@@ -85,9 +88,9 @@ async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: 
     [("header", b"POST /api/v1/workers/w/heartbeat HTTP/1.1\r\nA: " + b"x" * 60_000), ("idle", b"\r\n" * 30_000)],
     ids=["head", "empty lines"],
 )
-async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str) -> None:
+async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str, pair: Pair) -> None:
     """The deadline counts from the first byte, or from rest for empty lines, however often another byte comes."""
-    async with server_with(way, **{part: SOON}) as (server, _), late_client(server, way) as client:
+    async with server_with(way, pair, **{part: SOON}) as (server, _), late_client(server, way) as client:
 
         async def drip() -> None:
             for byte in dripped:
@@ -114,10 +117,10 @@ async def test_a_head_that_outgrows_a_plain_one_gains_no_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_heartbeats_keep_a_connection_from_resting(way: str) -> None:
+async def test_heartbeats_keep_a_connection_from_resting(way: str, pair: Pair) -> None:
     """A connection that asks again within the idle deadline outlives one that does not."""
     async with (
-        server_with(way, idle=4 * SOON) as (server, machine),
+        server_with(way, pair, idle=4 * SOON) as (server, machine),
         late_client(server, way) as resting,
         late_client(server, way) as busy,
         trio.open_nursery() as nursery,
@@ -165,8 +168,8 @@ async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_late_request_is_not_answered_and_changes_nothing(way: str) -> None:
-    api = make_api(body_timeout_seconds=SOON)
+async def test_a_late_request_is_not_answered_and_changes_nothing(way: str, pair: Pair) -> None:
+    api = make_api(body_timeout_seconds=SOON, **pair.settings_of(way))
     machine = enrol(api)
     events = [len(stream) for stream in api.state.owners["ada"].streams]
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, late_client(server, way) as client:
@@ -177,9 +180,9 @@ async def test_a_late_request_is_not_answered_and_changes_nothing(way: str) -> N
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str) -> None:
+async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str, pair: Pair) -> None:
     """`100 Continue` comes after the answers to what came before, once, and then the body's deadline runs."""
-    async with server_with(way, body=3 * SOON) as (server, machine), late_client(server, way) as client:
+    async with server_with(way, pair, body=3 * SOON) as (server, machine), late_client(server, way) as client:
         beat = machine.heartbeat("n")
         head, _, body = written(beat, "Expect: 100-continue").partition(b"\r\n\r\n")
         await client.send(written(HEALTH) + head + b"\r\n\r\n")
@@ -193,9 +196,9 @@ async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str) -
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("refused", [True, False], ids=["refused", "closing"])
-async def test_a_client_that_still_sends_sees_its_last_answer(way: str, *, refused: bool) -> None:
+async def test_a_client_that_still_sends_sees_its_last_answer(way: str, pair: Pair, *, refused: bool) -> None:
     """The server ends its own half at once, and reads on for a moment rather than reset what it answered."""
-    async with server_with(way) as (server, machine), late_client(server, way) as client:
+    async with server_with(way, pair) as (server, machine), late_client(server, way) as client:
         head, _, body = written(machine.heartbeat("n"), "Connection: close").partition(b"\r\n\r\n")
         if refused:
             head, body = head.replace(b"Content-Length: ", b"Content-Length: 9999"), b""
@@ -203,5 +206,5 @@ async def test_a_client_that_still_sends_sees_its_last_answer(way: str, *, refus
         assert (await client.answer("POST")).status == (413 if refused else 200)
         assert await client.rest() == b""
         for _ in range(8):
-            await client.send(b"x" * 65_536)
+            await client.socket_stream.send_all(b"x" * 65_536)
             await wait_all_tasks_blocked()

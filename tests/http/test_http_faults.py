@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from tests.http.certificates import Pair
     from tests.http.corpus import World
     from tests.http.serving import Answer
 
-LANES = pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+WAYS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 REGISTRATION = {"owner_id": "ada", "name": "secret-name"}
 
 
@@ -55,16 +56,16 @@ def assert_fault(answer: Answer, caplog: pytest.LogCaptureFixture, secrets: list
     assert [secret for secret in secrets if secret in caplog.text] == []
 
 
-@LANES
+@WAYS
 async def test_a_fault_in_a_heartbeat_is_a_500_and_the_next_is_served(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    *,
-    express_lane: bool,
+    way: str,
+    pair: Pair,
 ) -> None:
     """Also among pipelined ones, in its place; and the heartbeat that met it may be sent again."""
-    api, world = make_world()
-    async with serving(api, SetClock(), express_lane=express_lane) as server, server.client() as client:
+    api, world = make_world(**pair.settings_of(way))
+    async with serving(api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         break_once(monkeypatch, heartbeats, "heartbeat")
         nonces = ["secret-nonce", "b", "secret-nonce"]
         await client.send(b"".join(written(world.machine.heartbeat(nonce)) for nonce in nonces))
@@ -73,26 +74,26 @@ async def test_a_fault_in_a_heartbeat_is_a_500_and_the_next_is_served(
         assert await client.end() == b""
 
 
-@LANES
+@WAYS
 async def test_a_fault_in_another_route_is_a_500_and_the_next_is_served(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    *,
-    express_lane: bool,
+    way: str,
+    pair: Pair,
 ) -> None:
-    api, world = make_world()
+    api, world = make_world(**pair.settings_of(way))
     register = msgspec.structs.replace(post("/api/v1/machines/register", REGISTRATION), query="key=secret-query")
-    async with serving(api, SetClock(), express_lane=express_lane) as server, server.client() as client:
+    async with serving(api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         break_once(monkeypatch, machines, "decode_body")
         assert_fault(await client.ask(register), caplog, secrets_of(world))
         assert (await client.ask(register)).status == 201
         assert (await client.ask(world.machine.heartbeat("n"))).status == 200
 
 
-@LANES
-async def test_refusals_are_not_logged(caplog: pytest.LogCaptureFixture, *, express_lane: bool) -> None:
+@WAYS
+async def test_refusals_are_not_logged(caplog: pytest.LogCaptureFixture, way: str, pair: Pair) -> None:
     """What a client gets wrong is the client's own affair, and may hold its secrets."""
-    api, world = make_world()
+    api, world = make_world(**pair.settings_of(way))
     caplog.set_level(logging.INFO)
     wrong = [
         framed("replayed", 2 * written(world.machine.heartbeat("n"))),
@@ -100,7 +101,7 @@ async def test_refusals_are_not_logged(caplog: pytest.LogCaptureFixture, *, expr
         framed("not JSON", written(post("/api/v1/policies", b"{"))),
         *MALFORMED[:20],
     ]
-    async with serving(api, SetClock(), express_lane=express_lane) as server:
+    async with serving(api, SetClock(), express_lane=way != "hypercorn") as server:
         for case in wrong:
             async with server.client() as client:
                 await client.send_what_it_takes(case.sent)

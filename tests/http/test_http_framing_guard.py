@@ -51,7 +51,7 @@ class Fed(NamedTuple):
 def fed(pieces: Iterable[bytes]) -> Fed:
     guard = FramingGuard(MARK)
     out = b"".join(guard.receive(piece) for piece in pieces)
-    return Fed(out, guard.released, guard.refused, guard.ended, guard.waiting)
+    return Fed(out, guard.released, MARK in out, guard.ended, guard.waiting)
 
 
 def held_by(guard: FramingGuard) -> int:

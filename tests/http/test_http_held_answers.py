@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -19,6 +19,8 @@ from tests.http.twins import API_TOKEN, START, Machine, SeededEntropy, SetClock,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from tests.http.certificates import Pair
 
 HEALTH = Request("GET", "/health")
 
@@ -51,9 +53,9 @@ class GatedNonces:
 class Held:
     """A server whose nonces are kept outside, and one enrolled machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings_more: Any) -> None:
         self.nonces = GatedNonces()
-        settings = Settings(api_token=API_TOKEN, port=0, rate_limit_burst=1_000_000)
+        settings = Settings(api_token=API_TOKEN, port=0, rate_limit_burst=1_000_000, **settings_more)
         signer = CertificateSigner.from_seed(bytes(range(32)))
         self.api = Api(settings, SeededEntropy("api"), signer, START)
         self.api.share(self.nonces)
@@ -72,11 +74,10 @@ async def answers_of(client: Client, count: int) -> list[int]:
     return [(await client.answer()).status for _ in range(count)]
 
 
-@pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
-async def test_pipelined_heartbeats_are_answered_in_order_once_their_nonces_are_reserved(
-    held: Held, *, express_lane: bool
-) -> None:
-    async with serving(held.api, SetClock(), express_lane=express_lane) as server, server.client() as client:
+@pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
+async def test_pipelined_heartbeats_are_answered_in_order_once_their_nonces_are_reserved(way: str, pair: Pair) -> None:
+    held = Held(**pair.settings_of(way))
+    async with serving(held.api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         await client.send(held.beat("a") + held.beat("a") + held.beat("b") + written(HEALTH) + held.beat("b"))
         await held.nonces.asked.wait()
         assert not client.unread

@@ -17,11 +17,13 @@ from quart.wrappers import Request as QuartRequest
 from quart.wrappers import Response as QuartResponse
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.http.conversation import Conversation
 from reference_server.http.framing import FramingGuard
 from reference_server.http.guarded_stream import GuardedStream
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.http2_front import Http2Session
 from reference_server.http.http2_protocol import BoundedH2
+from reference_server.http.http11_session import Http11Session
 from tests.http.corpus import get
 from tests.http.http2_client import Http2Client
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
@@ -38,7 +40,7 @@ NEVER = 3600.0
 HEALTH = get("/health")
 OF_A_CONNECTION = (
     TCPServer, H11Protocol, HTTPStream, h11.Connection, QuartRequest, QuartResponse, FramingGuard, GuardedStream,
-    Http2Connection, Http2Session, BoundedH2,
+    Http2Connection, Http2Session, BoundedH2, Http11Session, Conversation,
 )  # fmt: skip
 HALF_A_BODY = (
     b"POST /api/v1/policies HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\nContent-Length: 1048576\r\n\r\n"
@@ -109,7 +111,7 @@ async def outstay(server: Server, pair: Pair | None, beginning: bytes) -> None:
             await Client(stream).rest()
 
 
-@pytest.mark.parametrize("way", ["handed over", "hypercorn", "tls"])
+@pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 async def test_http_1_connections_leave_nothing(way: str, pair: Pair) -> None:
     """Wherever the client was, and however it left; `closing` and refusals end before the client does."""
     timeouts = {f"{name}_timeout_seconds": NEVER for name in ("header", "body", "idle")}

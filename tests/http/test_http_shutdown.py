@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from reference_server.wire.values import Request
+    from tests.http.certificates import Pair
 
 NEVER = 3600.0
 LONG = 40.0
 """A deadline that a test which passes never meets, and one that fails does not wait for long."""
 HEALTH = get("/health")
-LANES = pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
+WAYS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 
 
 async def ask_until_it_closes(server: Server, make_request: Callable[[int], Request], answered: list[int]) -> None:
@@ -39,12 +40,12 @@ async def ask_until_it_closes(server: Server, make_request: Callable[[int], Requ
             answered[0] += 1
 
 
-@LANES
-async def test_no_answer_is_cut_when_the_server_stops_under_load(*, express_lane: bool) -> None:
-    api = make_api(shutdown_grace_seconds=NEVER)
+@WAYS
+async def test_no_answer_is_cut_when_the_server_stops_under_load(way: str, pair: Pair) -> None:
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings_of(way))
     machines = [enrol(api, f"rack {number}") for number in range(4)]
     answered = [0]
-    async with trio.open_nursery() as clients, serving(api, LoopClock(), express_lane=express_lane) as server:
+    async with trio.open_nursery() as clients, serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         for number, machine in enumerate(machines):
             beat = partial(lambda number, machine: machine.heartbeat(f"n{number}"), machine=machine)
             clients.start_soon(ask_until_it_closes, server, beat if number % 2 else lambda _: HEALTH, answered)
@@ -75,18 +76,18 @@ async def have_many_answered(client: Client, _machine: Machine) -> None:
     await client.answer()
 
 
-@LANES
+@WAYS
 @pytest.mark.parametrize(
     "begin",
     [rest, rest_after_a_heartbeat, rest_after_a_read, rest_after_an_empty_line, have_many_answered],
 )
 async def test_connections_at_rest_do_not_keep_the_server(
-    begin: Callable[[Client, Machine], Awaitable[None]], *, express_lane: bool
+    begin: Callable[[Client, Machine], Awaitable[None]], way: str, pair: Pair
 ) -> None:
     """With nothing left to answer the server stops at once, however long the grace period."""
-    api = make_api(shutdown_grace_seconds=NEVER)
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings_of(way))
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         client = await server.connect()
         await begin(client, machine)
         await wait_all_tasks_blocked()
@@ -95,11 +96,11 @@ async def test_connections_at_rest_do_not_keep_the_server(
         await client.stream.aclose()
 
 
-@LANES
-async def test_a_pipeline_that_the_stop_interrupts_ends_after_a_whole_answer(*, express_lane: bool) -> None:
+@WAYS
+async def test_a_pipeline_that_the_stop_interrupts_ends_after_a_whole_answer(way: str, pair: Pair) -> None:
     """What Hypercorn has read and will not answer any more must not keep the connection."""
-    api = make_api(shutdown_grace_seconds=NEVER)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings_of(way))
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         await client.send(200 * written(HEALTH))
         assert (await client.answer()).status == 200
         server.stop.set()
@@ -107,7 +108,7 @@ async def test_a_pipeline_that_the_stop_interrupts_ends_after_a_whole_answer(*, 
         while await client.has_begun_an_answer():
             assert (await client.answer()).status == 200
             answered += 1
-        assert answered < 200 or express_lane  # the lane had answered all of them by then
+        assert answered < 200 or way == "lane"  # the lane had answered all of them by then
 
 
 async def stick_in_a_head(client: Client, machine: Machine) -> None:
@@ -148,7 +149,7 @@ async def pipeline_until_stuck(client: Client, request: Request) -> None:
         nursery.cancel_scope.cancel()
 
 
-@LANES
+@WAYS
 @pytest.mark.parametrize(
     "begin",
     [
@@ -160,22 +161,24 @@ async def pipeline_until_stuck(client: Client, request: Request) -> None:
     ],
 )
 async def test_stuck_connections_keep_the_server_for_the_grace_period_only(
-    begin: Callable[[Client, Machine], Awaitable[None]], *, express_lane: bool
+    begin: Callable[[Client, Machine], Awaitable[None]], way: str, pair: Pair
 ) -> None:
-    api = make_api(shutdown_grace_seconds=0.2, header_timeout_seconds=LONG, body_timeout_seconds=LONG)
+    api = make_api(
+        **pair.settings_of(way), shutdown_grace_seconds=0.2, header_timeout_seconds=LONG, body_timeout_seconds=LONG
+    )
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         client = await server.connect()
         await begin(client, machine)
     await client.stream.aclose()
 
 
-@LANES
+@WAYS
 @pytest.mark.parametrize("cut", [20, -1])
-async def test_a_half_sent_heartbeat_may_end_after_the_server_was_told_to_stop(cut: int, *, express_lane: bool) -> None:
-    api = make_api(shutdown_grace_seconds=NEVER)
+async def test_a_half_sent_heartbeat_may_end_after_the_server_was_told_to_stop(cut: int, way: str, pair: Pair) -> None:
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings_of(way))
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         data = written(machine.heartbeat("n"))
         await client.send(data[:cut])
         await wait_all_tasks_blocked()
@@ -184,7 +187,7 @@ async def test_a_half_sent_heartbeat_may_end_after_the_server_was_told_to_stop(c
         await client.send(data[cut:])
         answer = await client.answer("POST")
         assert answer.status == 200
-        assert answer.header("connection") == ("close" if express_lane else None)
+        assert answer.header("connection") == (None if way == "hypercorn" else "close")
         assert await client.rest() == b""
 
 
@@ -211,11 +214,11 @@ async def test_a_heartbeat_that_arrives_while_the_lane_stops_is_answered(monkeyp
             assert await client.rest() == b""
 
 
-@LANES
-async def test_a_stopping_server_accepts_no_connection(*, express_lane: bool) -> None:
-    api = make_api(shutdown_grace_seconds=NEVER)
+@WAYS
+async def test_a_stopping_server_accepts_no_connection(way: str, pair: Pair) -> None:
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings_of(way))
     machine = enrol(api)
-    async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
+    async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, server.client() as client:
         await rest_after_a_read(client, machine)
         await client.send(written(HEALTH)[:-1])
         await wait_all_tasks_blocked()
@@ -227,7 +230,7 @@ async def test_a_stopping_server_accepts_no_connection(*, express_lane: bool) ->
         assert (await client.answer()).status == 200
         assert await client.rest() == b""
         for _ in range(2):  # what is still under way meets a server that reads on, not a reset
-            await client.send(written(HEALTH))
+            await client.socket_stream.send_all(written(HEALTH))
             await wait_all_tasks_blocked()
 
 
@@ -241,12 +244,15 @@ async def test_one_connection_may_ask_as_often_as_it_likes(monkeypatch: pytest.M
         assert await client.end() == b""
 
 
-@LANES
+@WAYS
 @pytest.mark.parametrize("asked", [False, True], ids=["idle", "asked"])
-async def test_a_server_ends_when_what_runs_it_fails(*, express_lane: bool, asked: bool) -> None:
+async def test_a_server_ends_when_what_runs_it_fails(way: str, pair: Pair, *, asked: bool) -> None:
     """It is cancelled then, not told to stop. One that went on waiting would neither serve nor end."""
     with pytest.RaisesGroup(ZeroDivisionError):
-        async with serving(make_api(), LoopClock(), express_lane=express_lane) as server, server.client() as client:
+        async with (
+            serving(make_api(**pair.settings_of(way)), LoopClock(), express_lane=way != "hypercorn") as server,
+            server.client() as client,
+        ):
             await client.send(written(HEALTH)[:-9])
             if asked:
                 await client.send(written(HEALTH)[-9:])

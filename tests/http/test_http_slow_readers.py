@@ -17,6 +17,7 @@ from tests.http.twins import OWNER, LoopClock, Machine, as_owner, ask, enrol, ma
 if TYPE_CHECKING:
     from reference_server.settings import Settings
     from reference_server.wire.values import Request
+    from tests.http.certificates import Pair
 
 SOON, LONG, NEVER = 0.2, 40.0, 3600.0
 SENT_BYTES, RECEIVED_BYTES = 4_096, 16_384
@@ -24,7 +25,7 @@ SENT_BYTES, RECEIVED_BYTES = 4_096, 16_384
 TAKEN_MAX_BYTES = 1 << 20
 HEALTH = get("/health")
 AUDIT = get("/api/v1/audit/events", OWNER)
-WAYS = ["lane", "hypercorn", "handed over"]
+WAYS = ["lane", "hypercorn", "conversation", "tls"]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ async def slow_client(server: Server) -> Client:
     socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, SENT_BYTES)
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
     await stream.socket.connect(server.address)
-    return Client(stream)
+    return await server.converse(stream)
 
 
 def flood_of(way: str, machine: Machine) -> list[tuple[Request, int]]:
@@ -81,8 +82,8 @@ async def until_stuck(taken: list[int]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_client_that_never_reads_is_dropped_in_time_and_others_are_served(way: str) -> None:
-    api = make_api(body_timeout_seconds=SOON)
+async def test_a_client_that_never_reads_is_dropped_in_time_and_others_are_served(way: str, pair: Pair) -> None:
+    api = make_api(body_timeout_seconds=SOON, **pair.settings_of(way))
     machine = enrol(api)
     async with (
         serving(api, LoopClock(), express_lane=way != "hypercorn") as server,
@@ -107,9 +108,9 @@ async def test_a_client_that_never_reads_is_dropped_in_time_and_others_are_serve
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_reader_that_was_slow_gets_every_answer_in_order(way: str) -> None:
+async def test_a_reader_that_was_slow_gets_every_answer_in_order(way: str, pair: Pair) -> None:
     """The server stops reading while its answers are not read, and goes on where it stopped."""
-    api = make_api(body_timeout_seconds=NEVER)
+    api = make_api(body_timeout_seconds=NEVER, **pair.settings_of(way))
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         async with server.client() as quick:
@@ -165,9 +166,10 @@ async def test_an_answer_begun_while_the_server_stops_keeps_it_for_the_grace_per
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_clients_that_vanish_leave_nothing_behind(way: str) -> None:
+async def test_clients_that_vanish_leave_nothing_behind(way: str, pair: Pair) -> None:
     """Whatever a client was in the middle of, its tasks end with it."""
-    api = make_api(body_timeout_seconds=NEVER, header_timeout_seconds=NEVER, idle_timeout_seconds=NEVER)
+    timeouts = {f"{name}_timeout_seconds": NEVER for name in ("header", "body", "idle")}
+    api = make_api(**timeouts, **pair.settings_of(way))
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         await wait_all_tasks_blocked()
@@ -194,8 +196,7 @@ async def test_clients_that_vanish_leave_nothing_behind(way: str) -> None:
 
 async def hang_up(client: Client, *, abruptly: bool) -> None:
     """Close, or reset."""
-    assert isinstance(client.stream, trio.SocketStream)
     if abruptly:
         reset = b"\1\0\0\0\0\0\0\0"
-        client.stream.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, reset)
-    await client.stream.aclose()
+        client.socket_stream.socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, reset)
+    await trio.aclose_forcefully(client.stream)

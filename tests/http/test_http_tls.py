@@ -216,8 +216,11 @@ async def test_a_late_client_inside_tls_is_closed_in_time(pair: Pair, part: str)
 
 async def test_a_handshake_that_never_comes_is_not_awaited_for_ever(pair: Pair) -> None:
     api, _ = make_world(header_timeout_seconds=SOON, **pair.settings)
-    async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
-        assert await client.rest() == b""
+    async with (
+        serving(api, LoopClock(), express_lane=True) as server,
+        await trio.open_tcp_stream(*server.address) as stream,
+    ):
+        assert await Client(stream).rest() == b""
 
 
 @pytest.mark.parametrize("begin", ["handshake", "http/1.1", "h2"])
@@ -227,9 +230,9 @@ async def test_a_server_with_tls_stops_though_clients_rest(pair: Pair, begin: st
 
     async def rest(server: Server) -> None:
         if begin == "handshake":
-            async with server.client() as client:
+            async with await trio.open_tcp_stream(*server.address) as stream:
                 asked.set()
-                await client.rest()
+                await Client(stream).rest()
         elif begin == "h2":
             async with http2(server, pair) as http2_client:
                 assert (await http2_client.ask(HEALTH)).status == 200

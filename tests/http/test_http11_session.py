@@ -1,0 +1,106 @@
+"""HTTP/1.1 over TLS: what its session has beyond the conversation that it shares with the lane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from reference_server.http.hypercorn_front import HypercornFront
+from reference_server.limits import HTTP11_ANSWERS_AT_ONCE
+from tests.http.corpus import get
+from tests.http.serving import PATIENCE_SECONDS, serving
+from tests.http.twins import LoopClock, enrol, make_api, written
+
+if TYPE_CHECKING:
+    from tests.http.certificates import Pair
+
+HEALTH = get("/health")
+NEVER = 3600.0
+
+
+async def test_a_client_that_pipelines_lets_all_others_run_after_a_few_answers(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that is always ready has its turn after each batch: never more than the two around it are decided."""
+    api = make_api(**pair.settings)
+    decided = seen = most = 0
+    complete = api.complete
+
+    def counting(*given: Any) -> Any:
+        nonlocal decided
+        decided += 1
+        return complete(*given)
+
+    monkeypatch.setattr(api, "complete", counting)
+    many = 40 * HTTP11_ANSWERS_AT_ONCE
+    async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
+        await client.send(many * written(HEALTH))
+        with trio.fail_after(PATIENCE_SECONDS):
+            while decided < many:
+                await trio.lowlevel.checkpoint()
+                most, seen = max(most, decided - seen), decided
+        assert [(await client.answer()).status for _ in range(many)] == [200] * many
+    assert 0 < most <= 2 * HTTP11_ANSWERS_AT_ONCE
+
+
+@pytest.mark.parametrize("express_lane", [True, False])
+async def test_tls_is_never_served_by_hypercorn(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, *, express_lane: bool
+) -> None:
+    monkeypatch.delattr(HypercornFront, "_serve_by_hypercorn")
+    api = make_api(require_https=True, **pair.settings)
+    async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
+        assert (await client.ask(get("/api/v1/status"))).status == 200
+
+
+async def test_a_request_that_arrives_as_the_server_stops_is_answered(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there to be read when the stop comes has begun."""
+    api = make_api(shutdown_grace_seconds=NEVER, **pair.settings)
+    machine = enrol(api)
+    stop_front = HypercornFront.stop
+    async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
+        await wait_all_tasks_blocked()
+        socket = client.socket_stream.socket
+        sent: list[bytes] = []
+
+        async def keep(_stream: trio.SocketStream, data: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            sent.append(bytes(data))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(trio.SocketStream, "send_all", keep)  # what TLS makes of it, to be sent at a moment
+            await client.send(written(machine.heartbeat("n")))
+
+        def send_at_the_last_moment(front: HypercornFront, deadline: float) -> None:
+            socket._sock.send(b"".join(sent))  # type: ignore[attr-defined]
+            stop_front(front, deadline)
+
+        monkeypatch.setattr(HypercornFront, "stop", send_at_the_last_moment)
+        server.stop.set()
+        answer = await client.answer("POST")
+        assert (answer.status, answer.header("connection")) == (200, "close")
+        assert await client.rest() == b""
+
+
+async def test_a_machine_is_recognised_by_what_it_proves_only(pair: Pair) -> None:
+    """A right heartbeat keeps its connection when strangers crowd in; a wrong one does not."""
+    api = make_api(unproven_connections_per_address=1, **pair.settings)
+    machine = enrol(api)
+    wrong = msgspec.structs.replace(machine.heartbeat("m"), body=b"{")
+    async with (
+        serving(api, LoopClock(), express_lane=True) as server,
+        server.client() as honest,
+    ):
+        assert (await honest.ask(machine.heartbeat("n"))).status == 200
+        async with server.client() as stranger:
+            assert (await stranger.ask(wrong)).status == 400
+            async with server.client() as newcomer:
+                assert await stranger.rest() == b""
+                assert (await newcomer.ask(HEALTH)).status == 200
+        assert (await honest.ask(machine.heartbeat("o"))).status == 200
