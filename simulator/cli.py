@@ -161,11 +161,14 @@ def run(
     from simulator.load.conduct import conduct_of  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
+    from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
     try:
         loaded = _load(scenario)
     except ScenarioError as error:
         _fail("run", str(error))
+    for remark in remarks(loaded):
+        typer.echo(f"hatchfarm run: beware: {scenario}: {remark}", err=True)
     if target is not None and token is None:
         _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
     if target is None and master is not None:
@@ -202,11 +205,13 @@ def validate(
 ) -> None:
     """Check scenario files offline, and say what is wrong where."""
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415 - as above
+    from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
     wrong = 0
     for path in scenarios:
         try:
-            _load(path)
+            for remark in remarks(_load(path)):
+                typer.echo(f"{path}: beware: {remark}")
             typer.echo(f"{path}: right")
         except ScenarioError as error:
             wrong += 1

@@ -12,6 +12,7 @@ import msgspec
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.scenario.mending import comes_of, known_keys, mend
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import (
     FAULTS,
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
+_SYNTAX = re.compile(r"(.*) \(at line ([0-9]+), column ([0-9]+)\)", re.DOTALL)
 _HEADER = re.compile(r"\s*(\[\[?)([\w.\s-]+)\]")
 _KEY = re.compile(r'\s*("[^"]*"|[\w.-]+)\s*=')
 PLACE_MAX_CHARACTERS = 1000
 """Of a place whose line is looked for; each part of it may be looked up."""
+SHARE_ROUNDING = 1e-9
+"""What adding up shares in binary may be off by: ten tenths are one."""
 _HINTS = {
     "name": "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most",
     "version": "this program reads version 1",
@@ -50,8 +54,25 @@ _CHOSEN_BY_THE_RUN = {
 }
 
 
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is wrong. `line` counts from 1, and is 0 where it is nobody's."""
+
+    line: int
+    what: str
+
+    def at(self, path: Path | None) -> str:
+        """Write it as compilers do, so that terminals and editors lead to the line."""
+        if path is None:
+            return f"line {self.line}: {self.what}" if self.line else self.what
+        return f"{path}:{self.line}: {self.what}" if self.line else f"{path}: {self.what}"
+
+
 class ScenarioError(Exception):
-    """A scenario file that cannot be run; the message is for people and names the place."""
+    """A scenario file that cannot be run; the message is for people, a line for each problem, and names the place."""
+
+    def __init__(self, *problems: Problem, path: Path | None = None) -> None:
+        super().__init__("\n".join(problem.at(path) for problem in problems))
+        self.problems = problems
 
 
 class ServerSettings(msgspec.Struct, frozen=True):
@@ -67,61 +88,70 @@ def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
         with path.open("rb") as file:
             raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
     except OSError as error:
-        raise ScenarioError(
-            f"{path}: cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
-        ) from None
+        what = f"cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
+        raise ScenarioError(Problem(0, what), path=path) from None
     if len(raw) > limits.SCENARIO_MAX_BYTES:
-        raise ScenarioError(f"{path}: larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario")
+        what = f"larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario"
+        raise ScenarioError(Problem(0, what), path=path)
     try:
         return parse_scenario(raw.decode("utf-8"), known)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ScenarioError(f"{path}: line {line}: not UTF-8 text: save it as UTF-8") from None
+        raise ScenarioError(Problem(line, "not UTF-8 text: save it as UTF-8"), path=path) from None
     except ScenarioError as error:
-        raise ScenarioError(f"{path}: {error}") from None
+        raise ScenarioError(*error.problems, path=path) from None
 
 
 def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
-    """Read a scenario's text. Raises ScenarioError."""
+    """Read a scenario's text. Raises ScenarioError, with every problem that can be seen, in the order of lines."""
+    text = text.removeprefix("\ufeff")  # the mark that some editors write in front of UTF-8
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"not TOML: {error}") from None
+        match = _SYNTAX.fullmatch(str(error))
+        line = text.count("\n") + 1 if match is None else int(match[2])
+        what = str(error) if match is None else f"{match[1]} (column {match[3]})"
+        raise ScenarioError(Problem(line, f"not TOML: {what}")) from None
     except (ValueError, RecursionError):  # what tomllib lets through of numbers too long and nests too deep
-        raise ScenarioError(
-            "not TOML that can be read: a number is too long, or brackets are nested too deep"
-        ) from None
-    try:
-        scenario = msgspec.convert(table, Scenario, dec_hook=decode_value)
-    except msgspec.ValidationError as error:
-        raise ScenarioError(_explain(str(error), table, text)) from None
-    problems = [*_problems(scenario), *_settings_problems(scenario, known)]
-    if problems:
-        lines = _lines(text)
-        raise ScenarioError("; ".join(f"{_line(lines, place)}{place}: {problem}" for place, problem in problems))
+        what = "not TOML that can be read: a number is too long, or brackets are nested too deep"
+        raise ScenarioError(Problem(0, what)) from None
+    lines = _lines(text)
+    scenario, problems, mended = _shaped(table, lines)
+    if scenario is not None:
+        found = [*_problems(scenario), *_settings_problems(scenario, known)]
+        problems += [
+            Problem(_line(lines, place), f"{place}: {problem}")
+            for place, problem in found
+            if not any(comes_of(place, other) for other in mended)
+        ]
+    if scenario is None or problems:
+        raise ScenarioError(*sorted(problems, key=lambda one: one.line))
     return scenario
+
+
+def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | None, list[Problem], list[str]]:
+    """Give a table as a scenario, what is wrong with its shape, and the places where that was mended to look further.
+
+    The type checker stops at the first fault. So each is put right in the table as far as its shape goes, and it looks
+    again: what else is wrong is found, and what only comes of the mending is told apart by its place.
+    """
+    problems: list[Problem] = []
+    mended: list[str] = []
+    while True:
+        try:
+            return msgspec.convert(table, Scenario, dec_hook=decode_value), problems, mended
+        except msgspec.ValidationError as error:
+            problem, place = _explain(str(error), table, lines)
+            problems.append(problem)
+            mended.append(place)
+        if len(problems) >= limits.SCENARIO_PROBLEMS_MAX or not mend(table, place):
+            return None, problems, mended
 
 
 def _nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
     options = sorted(names)
     close = difflib.get_close_matches(name, options, 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else otherwise or f"one of {', '.join(options)}"
-
-
-def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
-    """Find the struct within a field's type: itself, or that of its items."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return kind
-    return next(filter(None, map(_struct_in, getattr(kind, "__args__", ()))), None)
-
-
-def _known_keys(place: str) -> list[str]:
-    """Name the keys a table of the file may have, by asking the struct behind it."""
-    kind: type[msgspec.Struct] | None = Scenario
-    for part in filter(None, re.sub(r"\[[0-9]+\]", "", place).split(".")):
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)} if kind else {}
-        kind = _struct_in(fields.get(part))
-    return [field.encode_name for field in msgspec.structs.fields(kind)] if kind else []
 
 
 def _named(place: str, table: dict[str, Any]) -> str:
@@ -139,20 +169,20 @@ def _named(place: str, table: dict[str, Any]) -> str:
     return place
 
 
-def _explain(message: str, table: dict[str, Any], text: str) -> str:
-    """Turn msgspec's message into one that names the key, its line, and the way out."""
+def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tuple[Problem, str]:
+    """Turn msgspec's message into one that names the key, its line, and the way out; and give the key's place."""
     match = _PLACE.fullmatch(message)
     what, place = (match[1], _named(match[2] or "", table)) if match else (message, "")
-    lines = _lines(text)
     unknown, missing = _UNKNOWN.match(what), _MISSING.match(what)
     if unknown:
-        keys = _known_keys(place)
+        keys = known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
-        return f"{_line(lines, where)}{where}: unknown key; {_nearest(unknown[1], keys)}"
+        return Problem(_line(lines, where), f"{where}: unknown key; {_nearest(unknown[1], keys)}"), where
     if missing:
         if not place:
-            return f"{missing[1]}: missing; every scenario needs it"
-        return f"{_line(lines, place)}{place}.{missing[1]}: missing; add it to [{place}]"
+            return Problem(0, f"{missing[1]}: missing; every scenario needs it"), missing[1]
+        where = f"{place}.{missing[1]}"
+        return Problem(_line(lines, where), f"{where}: missing; add it to [{place}]"), where
     value: Any = table
     for part in filter(None, re.split(r"[.\[\]]+", place)):
         if isinstance(value, list):
@@ -163,15 +193,15 @@ def _explain(message: str, table: dict[str, Any], text: str) -> str:
     what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
     said = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
     shown = "" if said else f" (it is {value!r})"
-    return f"{_line(lines, place)}{place or 'the file'}: {what}{shown}"
+    return Problem(_line(lines, place), f"{place or 'the file'}: {what}{shown}"), place
 
 
-def _line(lines: dict[str, int], place: str) -> str:
-    """Name the line of a key; of what it stands in, where it has no line of its own; or none."""
+def _line(lines: dict[str, int], place: str) -> int:
+    """Give the line of a key; of what it stands in, where it has no line of its own; or 0."""
     place = place.replace('"', "")[:PLACE_MAX_CHARACTERS]
     while place and place not in lines:
         place = place[: max(place.rfind("."), place.rfind("["), 0)]
-    return f"line {lines[place]}: " if place else ""
+    return lines[place] if place else 0
 
 
 def _lines(text: str) -> dict[str, int]:
@@ -219,9 +249,13 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if name in scenario.server.settings:
             yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
     for metric, expressions in scenario.thresholds.items():
+        if not expressions:
+            yield f'thresholds."{metric}"', "an empty list checks nothing: add an expression, or remove it"
         for expression in expressions:
             try:
-                parse_threshold(metric, expression)
+                threshold = parse_threshold(metric, expression)
+                if threshold.checks_nothing():
+                    yield f'thresholds."{metric}"', f"{expression!r} checks nothing: it holds whatever happens"
             except ThresholdError as error:
                 yield f'thresholds."{metric}"', str(error)
 
@@ -288,14 +322,29 @@ def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"fleet.stages[{number}].target", f"{stage.target} is more than fleet.machines ({fleet.machines})"
     if sum(clock.share for clock in fleet.clocks) > 1:
         yield "fleet.clocks", "the shares add up to more than 1"
+    yield from _silence_problems(scenario)
+    for number, clock in enumerate(fleet.clocks):
+        if clock.step is not None and clock.step.at_ns >= scenario.duration_ns:
+            yield f"fleet.clocks[{number}].step.at", "happens after the run has ended"
+
+
+def _silence_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    fleet = scenario.fleet
     for number, silence in enumerate(fleet.silence):
         if silence.at_ns >= scenario.duration_ns:
             yield f"fleet.silence[{number}].at", "begins after the run has ended"
         if silence.duration_ns <= 0:
             yield f"fleet.silence[{number}].duration", "must be longer than nothing"
-    for number, clock in enumerate(fleet.clocks):
-        if clock.step is not None and clock.step.at_ns >= scenario.duration_ns:
-            yield f"fleet.clocks[{number}].step.at", "happens after the run has ended"
+    silent = 0.0
+    for _, change in sorted(
+        moment
+        for silence in fleet.silence
+        for moment in ((silence.at_ns, silence.share), (silence.at_ns + silence.duration_ns, -silence.share))
+    ):
+        silent += change
+        if silent > 1 + SHARE_ROUNDING:
+            yield "fleet.silence", "the shares of those that are silent at one time add up to more than 1"
+            break
 
 
 def _settings_problems(scenario: Scenario, known: ServerSettings | None) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import operator
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +49,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 """Every metric a threshold may name, with what may be asked of it."""
 
+SHARES = frozenset({"heartbeat.accepted", "heartbeat.refused", "requests.lost", "generator.dropped_starts"})
+"""Whose rates are shares of something; that of all requests counts them a second."""
+
 _EXPRESSION = re.compile(
     r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)(?:\s*(ms|s|m|h|MB))?\s*",
 )
@@ -82,6 +86,14 @@ class Threshold(msgspec.Struct, frozen=True):
     def holds(self, value: float) -> bool:
         """Compare a measured value."""
         return _OPERATORS[self.comparison](value, self.bound)
+
+    def checks_nothing(self) -> bool:
+        """Say whether it holds for every value there can be: none is negative or endless, and shares are 1 at most."""
+        most = 1.0 if self.aggregate == "rate" and self.metric in SHARES else sys.float_info.max
+        if self.comparison == "!=":
+            return not 0 <= self.bound <= most
+        # Each comparison holds for all of a range if it holds at both of its ends; `==` for no range at all.
+        return self.comparison != "==" and self.holds(0.0) and self.holds(most)
 
 
 def parse_threshold(metric: str, expression: str) -> Threshold:

@@ -76,6 +76,13 @@ def replay(
             envvar="HATCHFARM_REPLAY_VERBATIM",
         ),
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Play only this attack, `honest` or `machine.3`, and what it builds on; may be given several times.",
+            envvar="HATCHFARM_REPLAY_ONLY",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
 ) -> None:
     """Send a trace again, at its recorded moments and from its addresses, and judge what the server did.
@@ -89,7 +96,9 @@ def replay(
     if target is not None and token is None:
         _fail("replay", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
     own_token = token if target is not None and token is not None else token_hex(24)
-    request = ReplayRequest(trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()))
+    request = ReplayRequest(
+        trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ())
+    )
     problem = ""
     code = 0
     try:
@@ -147,6 +156,59 @@ def trace_redact(trace: TraceFile, out: Output) -> None:
         _fail("trace redact", f"{out}: cannot be written ({error.strerror})")
 
 
+@trace_app.command("filter")
+def trace_filter(
+    trace: TraceFile,
+    out: Output,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="An attack's exchanges, or `honest` traffic.", envvar="HATCHFARM_TRACE_ATTACK"),
+    ] = None,
+    machine: Annotated[
+        list[int] | None, typer.Option(help="A machine's, by its number.", envvar="HATCHFARM_TRACE_MACHINE")
+    ] = None,
+    principal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Those that name an owner, a worker's id, or `machine.3`.", envvar="HATCHFARM_TRACE_PRINCIPAL"
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="Sent at or after this, as 10s.", envvar="HATCHFARM_TRACE_FROM")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="Sent before this, as 1m.", envvar="HATCHFARM_TRACE_TO")
+    ] = None,
+) -> None:
+    """Write the part of a trace that is of an attack, machine, principal and time, and what it builds on.
+
+    Each option but the times may be given several times. Times count from the start of the run.
+    """
+    from simulator.scenario.values import parse_offset  # noqa: PLC0415 - as above
+    from simulator.traces.choosing import Chosen, choose  # noqa: PLC0415
+    from simulator.traces.errors import TraceError  # noqa: PLC0415
+    from simulator.traces.format import read_trace  # noqa: PLC0415
+    from simulator.traces.writing import write_lines  # noqa: PLC0415
+
+    try:
+        times = [None if text is None else int(parse_offset(text)) for text in (since, until)]
+    except ValueError as error:
+        _fail("trace filter", str(error))
+    chosen = Chosen(tuple(attack or ()), tuple(machine or ()), tuple(principal or ()), *times)
+    if chosen == Chosen():
+        _fail("trace filter", "nothing to go by: give --attack, --machine, --principal, --from or --to")
+    try:
+        part = choose(read_trace(trace), chosen)
+        header = part.trace.header
+        write_lines(out, iter((header, *part.trace.exchanges)), private=not header.redacted)
+    except TraceError as error:
+        _fail("trace filter", str(error))
+    except OSError as error:
+        _fail("trace filter", f"{out}: cannot be written ({error.strerror})")
+    built_on = header.exchanges - part.chosen
+    typer.echo(f"{out}: exchanges: {part.chosen:,}, and what they build on: {built_on:,}")
+
+
 @trace_app.command("export")
 def trace_export(
     trace: TraceFile,
@@ -176,12 +238,26 @@ def trace_import(
     out: Output,
     *,
     with_secrets: WithSecrets = False,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="The server whose entries to take, as host or host:port; else the one that the API's went to.",
+            envvar="HATCHFARM_HAR_HOST",
+        ),
+    ] = "",
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Take only paths like this, as '/api/*'.", envvar="HATCHFARM_HAR_INCLUDE"),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave out paths like this.", envvar="HATCHFARM_HAR_EXCLUDE")
+    ] = None,
 ) -> None:
-    """Make a trace of a HAR, from this program, a browser or a proxy."""
+    """Make a trace of a HAR, from this program, a browser or a proxy, and say what of it was left out and why."""
     from simulator.limits import HAR_MAX_BYTES  # noqa: PLC0415 - as above
     from simulator.traces.errors import TraceError  # noqa: PLC0415
     from simulator.traces.format import Header  # noqa: PLC0415
-    from simulator.traces.har_import import from_har  # noqa: PLC0415
+    from simulator.traces.har_import import Choice, from_har, told  # noqa: PLC0415
     from simulator.traces.writing import write_lines  # noqa: PLC0415
 
     try:
@@ -192,13 +268,20 @@ def trace_import(
     if len(data) > HAR_MAX_BYTES:
         _fail("trace import", f"{har}: larger than {HAR_MAX_BYTES} bytes: take it apart first")
     try:
-        lines = list(from_har(data, har.stem, redact=not with_secrets))
+        choice = Choice(host, tuple(include or ()), tuple(exclude or ()))
+        imported = from_har(data, har.stem, redact=not with_secrets, choice=choice)
+        lines = list(imported.lines)
         private = any(isinstance(line, Header) and not line.redacted for line in lines)
         write_lines(out, iter(lines), private=private)
     except TraceError as error:
         _fail("trace import", f"{har}: {error}")
     except OSError as error:
         _fail("trace import", f"{out}: cannot be written ({error.strerror})")
+    of_server = f" of requests to {imported.server}" if imported.server else ""
+    typer.echo(f"{out}: exchanges{of_server}: {imported.taken:,}")
+    for what, counts in (("left out", imported.left_out), ("mended", imported.bent)):
+        if counts:
+            typer.echo(f"{what}: {told(counts)}")
 
 
 def _fail(command: str, message: str) -> NoReturn:

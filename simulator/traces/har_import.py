@@ -2,51 +2,63 @@
 
 A HAR of another program says nothing of machines or expectations. What a request got is what it is expected to get, the
 machines are those whose registration it holds, and the owners' token is the one that was let in where owners register.
+Browsers write down every page and tab: entries that are no requests to the one server are left out, and counted.
 """
 
 from __future__ import annotations
 
-import base64
-import re
+from collections import Counter
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from reference_server.wire.timestamps import parse_timestamp
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, Operation
 from simulator.traces.errors import TraceError
 from simulator.traces.format import Exchange, Header
-from simulator.traces.har_export import MILLISECOND_NS
-from simulator.traces.messages import LENGTH, HttpText, join_request
+from simulator.traces.har_entries import LOST, Entry, LeftOutError, read_entry, server_of
+from simulator.traces.messages import LENGTH
+from simulator.traces.principals import OTHER_MIN
 from simulator.traces.tape import Taken
 from simulator.traces.writing import Origin, TraceWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_OPERATIONS: tuple[tuple[str, re.Pattern[str], Operation], ...] = (
-    ("POST", re.compile(r"/workers/[^/]+/heartbeat"), Operation.HEARTBEAT),
-    ("GET", re.compile(r"/workers/[^/]+/policy"), Operation.POLICY_FETCH),
-    ("POST", re.compile(r"/machines/register"), Operation.REGISTER),
-    ("POST", re.compile(r"/machines/[^/]+/certificate"), Operation.CERTIFICATE),
-    ("POST", re.compile(r"/policies"), Operation.POLICY_CREATE),
-    ("POST", re.compile(r"/policies/[^/]+/activate"), Operation.POLICY_ACTIVATE),
-    ("POST", re.compile(r"/consents"), Operation.CONSENT_CREATE),
-    ("POST", re.compile(r"/consents/[^/]+/revoke"), Operation.CONSENT_REVOKE),
-    ("GET", re.compile(r"/metrics"), Operation.METRICS),
-)
-TOOK_MAX_MS = 86_400_000
-"""A day: what takes longer was not one exchange."""
-_PREFIX = re.compile(r"(?:/api)?/v1(?=/)")
-_FRAMING = {"connection", "content-length", "transfer-encoding", "host", "keep-alive", "te", "upgrade", "expect"}
-_BREAKS = {"\r", "\n", "\0"}
 _NOT_THERE = (KeyError, TypeError, ValueError, AttributeError, IndexError, msgspec.ValidationError)
+REASONS_SHOWN_MAX = 12
+"""Kinds of entries that are named; a HAR of hostile reasons is told by the most frequent."""
 _TOO_MANY, _BAD_REQUEST, _SERVER_ERROR = 429, 400, 500
 
 
-def from_har(data: bytes, name: str, *, redact: bool) -> Iterator[Header | Exchange]:
-    """Read a HAR as the lines of a trace; `name` is what the trace is called. Raises TraceError, naming the entry."""
+class Choice(msgspec.Struct, frozen=True):
+    """Which entries to take: those of `host`, whose path is like one of `include` and like none of `exclude`.
+
+    A host is `name` or `name:port`; without one it is the server that most of the API's requests went to. Paths are
+    compared as file names are, with `*` and `?`; without `include` each one is like it.
+    """
+
+    host: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+ALL = Choice()
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """A HAR as the lines of a trace. `left_out` counts entries by reason, `bent` those that were built otherwise."""
+
+    lines: Iterator[Header | Exchange]
+    server: str
+    taken: int
+    left_out: Mapping[str, int] = {}
+    bent: Mapping[str, int] = {}
+
+
+def from_har(data: bytes, name: str, *, redact: bool, choice: Choice = ALL) -> Imported:
+    """Read a HAR; `name` is what the trace is called. Raises TraceError where nothing of it can be taken."""
     try:
         log = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))["log"]
         entries, own = log["entries"], log.get("_hatchfarm")
@@ -57,11 +69,13 @@ def from_har(data: bytes, name: str, *, redact: bool) -> Iterator[Header | Excha
     if not isinstance(entries, list):
         raise TraceError('no HAR: "log.entries" is no list')
     if isinstance(own, dict):
-        return iter(_own(entries, own))
+        if choice != ALL:
+            raise TraceError("this program wrote it: import it whole, and choose with `hatchfarm trace filter`")
+        lines = _own(entries, own)
+        return Imported(iter(lines), "", len(lines) - 1)
     if not entries:
         raise TraceError("a HAR without entries: there is nothing to import")
-    taken, origin = _foreign(entries, name)
-    return TraceWriter(taken, origin, "", redact=redact).lines()
+    return _foreign(entries, name, choice, redact=redact)
 
 
 # --- this program's own
@@ -110,74 +124,72 @@ def _own_response(response: Mapping[str, Any]) -> dict[str, Any] | None:
 # --- any other
 
 
-def _foreign(entries: list[Any], name: str) -> tuple[list[Taken], Origin]:
+def _foreign(entries: list[Any], name: str, choice: Choice, *, redact: bool) -> Imported:
+    left_out: Counter[str] = Counter()
     read = []
-    for index, entry in enumerate(entries):
+    for entry in entries:
         try:
-            read.append(_read(entry))
-        except _NOT_THERE as error:
-            raise TraceError(f"log.entries[{index}]: {_reason(error)}") from None
-    authorities = {one.authority for one in read}
-    if len(authorities) > 1:
-        raise TraceError(f"entries of several servers ({', '.join(sorted(authorities))}): keep those of one")
-    read.sort(key=lambda one: one.started_ns)
-    origin = Origin(name, 0, read[0].authority, read[0].authority, read[0].started_ns, imported=True)
-    return [_taken(one, origin.started_unix_ns) for one in read], origin
+            read.append(read_entry(entry))
+        except LeftOutError as error:
+            left_out[error.reason] += 1
+    server = _server(read, choice.host)
+    taken = []
+    for one in read:
+        reason = _unwanted(one, server, choice)
+        if reason:
+            left_out[reason] += 1
+        else:
+            taken.append(one)
+    if not taken:
+        raise TraceError(f"nothing to import of {len(entries)} entries: {told(left_out)}")
+    taken.sort(key=lambda one: one.started_ns)
+    bent = Counter(note for one in taken for note in one.notes)
+    authority = taken[0].authority
+    origin = Origin(name, 0, authority, authority, taken[0].started_ns, imported=True)
+    # What a URL hides as its password is one wherever else it stands.
+    passwords = dict.fromkeys(secret for one in taken for secret in one.credentials if len(secret) >= OTHER_MIN)
+    known = {f"secret.{number}": secret for number, secret in enumerate(passwords, 1)}
+    exchanges = [_taken(one, authority, origin.started_unix_ns) for one in taken]
+    lines = TraceWriter(exchanges, origin, "", redact=redact, known=known).lines()
+    return Imported(lines, server, len(taken), left_out, bent)
 
 
-class _Read(msgspec.Struct):
-    started_ns: int
-    took_ns: int
-    authority: str
-    request: bytes
-    status: int
-    answer: bytes
-    operation: Operation
+def told(counts: Mapping[str, int]) -> str:
+    """Say reasons with their numbers, the most frequent first; the many last ones together."""
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    words = [f"{number:,} {reason}" for reason, number in ordered[:REASONS_SHOWN_MAX]]
+    rest = sum(number for _, number in ordered[REASONS_SHOWN_MAX:])
+    return "; ".join([*words, f"{rest:,} for other reasons"] if rest else words)
 
 
-def _read(entry: Mapping[str, Any]) -> _Read:
-    request, response = entry["request"], entry["response"]
-    started_ns = parse_timestamp(str(entry["startedDateTime"]))
-    if started_ns is None:
-        raise ValueError(f"startedDateTime {str(entry['startedDateTime'])[:40]!r} is no RFC 3339 timestamp")
-    url = urlsplit(str(request["url"]))
-    method = str(request["method"]).upper()
-    if not url.netloc or not method.isascii() or not method.isalpha():
-        raise ValueError(f"{method[:20]} {str(request['url'])[:80]!r} is no request to a server")
-    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    body = str((request.get("postData") or {}).get("text") or "")
-    headers = [(header, value) for header, value in _pairs(request["headers"]) if header.lower() not in _FRAMING]
-    headers = [(header, value) for header, value in headers if not header.startswith(":")]
-    if any(set(text) & _BREAKS for pair in [*headers, (path, url.netloc)] for text in pair):
-        raise ValueError("a line break in a header or path")
-    sized = [("Content-Length", LENGTH)] if body or method == "POST" else []
-    message = join_request(HttpText(method, path, (("Host", url.netloc), *headers, *sized), body))
-    status = int(response["status"])
-    took_ns = round(min(max(0.0, float(entry.get("time") or 0)), TOOK_MAX_MS) * MILLISECOND_NS)
-    answer = _answer(response, status)
-    return _Read(started_ns, took_ns, url.netloc, message, status, answer, _operation_of(method, url.path))
+def _server(read: Sequence[Entry], host: str) -> str:
+    """Say which server is meant: the chosen one, or that with most of the API's requests, then with most of all."""
+    if host:
+        try:
+            parts = urlsplit(f"//{host}")
+            return server_of(parts.hostname or "", parts.port)
+        except ValueError as error:
+            raise TraceError(f"--host {host}: {error}") from None
+    calls = Counter(one.server for one in read if one.operation is not Operation.OTHER)
+    alls = Counter(one.server for one in read)
+    return max(alls, key=lambda server: (calls[server], alls[server]), default="")
 
 
-def _answer(response: Mapping[str, Any], status: int) -> bytes:
-    content = response.get("content") or {}
-    text = str(content.get("text") or "")
-    body = base64.b64decode(text) if content.get("encoding") == "base64" else text.encode("utf-8", "replace")
-    lines = [f"HTTP/1.1 {status:03}", *(f"{name}: {value}" for name, value in _pairs(response["headers"]))]
-    head = "\r\n".join(line.replace("\r", " ").replace("\n", " ") for line in lines)
-    return head.encode("utf-8", "replace") + b"\r\n\r\n" + body
+def _unwanted(one: Entry, server: str, choice: Choice) -> str:
+    """Say why an entry is not taken; empty where it is."""
+    if server not in {one.server, one.server.rpartition(":")[0]}:
+        return "of another server"
+    path = one.path.partition("?")[0]
+    if choice.include and not any(fnmatchcase(path, pattern) for pattern in choice.include):
+        return "not like --include"
+    return "like --exclude" if any(fnmatchcase(path, pattern) for pattern in choice.exclude) else ""
 
 
-def _operation_of(method: str, path: str) -> Operation:
-    rest = _PREFIX.sub("", path, count=1)
-    for wanted, pattern, operation in _OPERATIONS:
-        if method == wanted and pattern.fullmatch(rest):
-            return operation
-    return Operation.OTHER
-
-
-def _taken(one: _Read, start_ns: int) -> Taken:
+def _taken(one: Entry, authority: str, start_ns: int) -> Taken:
+    # One server, one name: a replay puts its target's in place of the header's.
+    request = one.request.replace(f"\r\nHost: {one.authority}\r\n".encode(), f"\r\nHost: {authority}\r\n".encode(), 1)
     sent_ns = one.started_ns - start_ns
-    lost = one.status == 0
+    lost = one.status == LOST
     got = _got_of(one.status)
     return Taken(
         planned_ns=sent_ns,
@@ -187,7 +199,7 @@ def _taken(one: _Read, start_ns: int) -> Taken:
         campaign=HONEST,
         machine=NO_MACHINE,
         operation=one.operation,
-        request=one.request,
+        request=request,
         answer=None if lost else one.answer,
         expected=got,
         got=got,
@@ -196,7 +208,7 @@ def _taken(one: _Read, start_ns: int) -> Taken:
 
 def _got_of(status: int) -> Answer:
     """Say what a status means where nobody says what was expected."""
-    if status == 0:
+    if status == LOST:
         return Answer.LOST
     if status < _BAD_REQUEST:
         return Answer.ACCEPTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -20,15 +21,21 @@ if TYPE_CHECKING:
 OTHER_MIN = 6
 """A shorter text where a secret is expected is a word like `none`."""
 OWNER_TOKEN = "owner.token"  # noqa: S105 - the name of a reference
-_CREDENTIAL_HEADER = re.compile(
-    rb"\r\n(authorization|proxy-authorization|x-machine-token|x-moltbook-identity|x-api-key|cookie):[ \t]*([^\r\n]*)",
-    re.IGNORECASE,
-)
+_AUTHORIZATIONS = {"authorization", "proxy-authorization", "x-moltbook-identity", "cookie", "authentication"}
+_KEY_ENDINGS = (
+    "token", "secret", "password", "apikey", "api-key", "access-key", "auth-key", "subscription-key", "functions-key",
+    "private-key", "x-auth", "session", "session-id", "sessionid", "jwt", "assertion", "passphrase",
+)  # fmt: skip
+"""How the names of headers end in which programs carry keys: `X-Api-Key`, `X-Vault-Token`, `Api-Secret`."""
 _COOKIE_SET = re.compile(rb"\r\nset-cookie:[^=;\r\n]+=([^;\r\n]*)", re.IGNORECASE)
-_GIVEN = re.compile(
-    rb'"(?:machine_token|api_key|token|session|session_token|access_token|refresh_token|id_token|client_secret)"'
-    rb'\s*:\s*"([^"\\]{1,4096})"'
+_KEY_NAMES = (
+    "machine_token|api_?key|token|session|session_?token|access_?token|refresh_?token|id_?token|client_?secret|"
+    "password|passwd|passphrase|secret|secret_?key|private_?key"
 )
+_GIVEN = re.compile(rf'"(?:{_KEY_NAMES})"\s{{0,9}}:\s{{0,9}}"([^"\\]{{1,4096}})"'.encode(), re.IGNORECASE)
+_KEY_FIELD = re.compile(rf"(?:{_KEY_NAMES}|key|auth|sig|pwd|code)", re.IGNORECASE)
+_FIELD_MAX_BYTES = 8192
+"""A form's or a URL's: in a longer text nobody's password stands."""
 _API_KEY = re.compile(rb"\bhf[sk]_[A-Za-z0-9_-]{8,}")
 _OWNERS_PATHS = re.compile(rb"POST [^ ]*/(?:machines/register|policies|consents)[ ?]")
 _SCHEMES = (b"bearer ", b"basic ", b"dpop ", b"token ")
@@ -71,6 +78,10 @@ class Principals:
             if imported or one.campaign == HONEST or let_in:
                 for credential in credentials_of(one.request):
                     self._add_other(credential)
+            if imported:
+                self._add_all(_GIVEN.findall(one.request))
+                for credential in fields_of(one.request):
+                    self._add_other(credential)
             self._add_all(_API_KEY.findall(one.request))
 
     def _find_owner_token(self, taken: Sequence[Taken]) -> None:
@@ -89,6 +100,8 @@ class Principals:
         self._add_all(_GIVEN.findall(answer))
         self._add_all(_API_KEY.findall(answer))
         self._add_all(_COOKIE_SET.findall(answer))
+        for _, value in _headers_of(answer):
+            self._add_other(_text(_without_scheme(value)))
 
     def _meet_machine(self, one: Taken, answer: bytes) -> None:
         data = data_of(split_answer(answer)[2])
@@ -113,6 +126,27 @@ class Principals:
         if len(secret) >= OTHER_MIN and not references(self.secrets.hide_credential(secret)):
             self._others += 1
             self.secrets.add(f"secret.{self._others}", secret)
+
+
+def is_credential_header(name: str) -> bool:
+    """Say whether a header carries credentials, by what it is called."""
+    name = name.lower()
+    return name in _AUTHORIZATIONS or name.endswith(_KEY_ENDINGS)
+
+
+def fields_of(request: bytes) -> list[str]:
+    """Give what a request's query and form hold under names of keys, as it is written and as it is meant."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    query = head.partition(b"\r\n")[0].partition(b"?")[2].partition(b" ")[0]
+    found: list[str] = []
+    for text in (query, body):
+        if len(text) > _FIELD_MAX_BYTES:
+            continue
+        for field in text.split(b"&"):
+            name, equals, value = field.partition(b"=")
+            if equals and _KEY_FIELD.fullmatch(_text(name)):
+                found += [_text(value), unquote_plus(_text(value), errors="surrogateescape")]
+    return found
 
 
 def credentials_of(request: bytes) -> list[str]:
@@ -142,8 +176,13 @@ def data_of(body: bytes | str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _headers_of(request: bytes) -> list[tuple[bytes, bytes]]:
-    return [(name.lower(), value.strip()) for name, value in _CREDENTIAL_HEADER.findall(request)]
+def _headers_of(message: bytes) -> list[tuple[bytes, bytes]]:
+    found = []
+    for line in message.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon and is_credential_header(name.decode("latin-1")):
+            found.append((name.lower(), value.strip()))
+    return found
 
 
 def _without_scheme(value: bytes) -> bytes:

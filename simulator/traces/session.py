@@ -20,6 +20,7 @@ from simulator.history import Answer
 from simulator.report.terminal import show_verdict
 from simulator.report.verdict_file import RunVerdict, write_verdict
 from simulator.server_process import ServerError, own_server
+from simulator.traces.choosing import choose, only
 from simulator.traces.comparison import (
     Played,
     compare,
@@ -65,6 +66,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     verbatim: bool
     entropy: str
     server_settings: frozenset[str] = frozenset()
+    only: tuple[str, ...] = ()
+    """What to play alone, with what it builds on; all where it is empty."""
 
 
 class _Outcome(msgspec.Struct):
@@ -84,6 +87,8 @@ def execute(request: ReplayRequest, console: Console) -> int:
     trace = read_trace(request.path)
     if not trace.exchanges:
         raise TraceError(f"{request.path}: holds no exchanges: there is nothing to replay")
+    if request.only:
+        trace = choose(trace, only(request.only)).trace
     files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
     if not files.right:
         raise TraceError(f"{files.name}: {files.found}; {files.mend}")
@@ -216,6 +221,7 @@ def _judge(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> RunVerdic
         checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {outcome.interrupted}.", (finding,)))
     status = worst([one.status for one in checkers])
     command = ["hatchfarm", "replay", str(request.path), *(["--verbatim"] if request.verbatim else [])]
+    command += [part for name in request.only for part in ("--only", name)]
     if request.target is not None:
         command += ["--target", outcome.target]
     return RunVerdict(

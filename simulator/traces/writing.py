@@ -32,7 +32,7 @@ from simulator.traces.messages import (
     to_bytes,
     to_text,
 )
-from simulator.traces.principals import OWNER_TOKEN, Principals
+from simulator.traces.principals import OWNER_TOKEN, Principals, is_credential_header
 from simulator.traces.signatures import Explained, Explainer
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
 _SECRET_SETTING = re.compile("PASSWORD|SECRET|TOKEN")
 _TOKEN_HEADER = re.compile(r"(?i)x-machine-token")
-_CREDENTIAL_HEADER = re.compile(
-    r"(?i)(authorization|proxy-authorization|x-machine-token|x-moltbook-identity|x-api-key)"
-)
 _SCHEME = re.compile(r"(?i)((?:bearer|basic|dpop|token)[ \t]+)?(.*)", re.DOTALL)
 
 
@@ -182,7 +179,7 @@ class TraceWriter:
         if not self._redact:
             return hidden
         headers = tuple(
-            (name, self._credential(given[1]) if _CREDENTIAL_HEADER.fullmatch(name) else value)
+            (name, self._credential(given[1]) if is_credential_header(name) and name.lower() != "cookie" else value)
             for (name, value), given in zip(hidden.headers, request.headers, strict=True)
         )
         return HttpText(hidden.method, hidden.path, headers, hidden.body)

@@ -8,7 +8,7 @@ import socket
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -79,6 +79,10 @@ def port_of(target: Target, turn: int) -> int:
 
 def parse_target(url: str, token: str, trusted: str = "") -> Target:
     """Read a target's URL, to be trusted by that certificate (PEM), if one is given. Raises TargetError."""
+    if "@" in url:
+        raise TargetError(
+            "--target: credentials in the URL are sent to nobody: take them out; the token is given apart"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -86,11 +90,15 @@ def parse_target(url: str, token: str, trusted: str = "") -> Target:
         raise TargetError(f"--target {url}: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise TargetError(f"--target {url}: write it like http://127.0.0.1:8080 or https://host")
+    _refuse_what_would_be_dropped(url, parts)
+    _check_token(token)
     port = port or (443 if parts.scheme == "https" else 80)
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise TargetError(f"--target {url}: the host is not known ({error.strerror})") from None
+    except UnicodeError:  # what the encoding of host names cannot write: empty and overlong parts
+        raise TargetError(f"--target {url}: {parts.hostname[:80]!r} is no host name") from None
     address = str(found[0][4][0])
     own = ipaddress.ip_address(address).is_loopback and ":" not in address and can_bind("127.16.0.1")
     tls = http2 = None
@@ -98,6 +106,28 @@ def parse_target(url: str, token: str, trusted: str = "") -> Target:
         tls, http2 = (ssl.create_default_context(cadata=trusted or None) for _ in range(2))
         http2.set_alpn_protocols([HTTP2])
     return Target(parts.scheme, parts.hostname, port, address, token, own, tls, http2, trusted=trusted)
+
+
+def _refuse_what_would_be_dropped(url: str, parts: SplitResult) -> None:
+    """Refuse what a URL may say beside scheme, host and port. Raises TargetError, without any credentials."""
+    if "@" in parts.netloc:
+        raise TargetError(
+            "--target: credentials in the URL are sent to nobody: take them out; the token is given apart"
+        )
+    if "?" in url or "#" in url:
+        raise TargetError(f"--target {url}: a query or fragment is sent to nobody: take it out")
+    if parts.path not in {"", "/"}:
+        raise TargetError(f"--target {url}: requests go to the root of a server: take {parts.path!r} out")
+    if parts.port == 0:
+        raise TargetError(f"--target {url}: nothing listens on port 0")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise TargetError(f"--target {url!r}: a space or control character in it")
+
+
+def _check_token(token: str) -> None:
+    """Refuse a token that no header can carry as it is. Raises TargetError, which does not show it."""
+    if any(not "!" <= character <= "~" for character in token):
+        raise TargetError("--token: a token is of printable ASCII without spaces; is there a line end in it?")
 
 
 def can_bind(address: str) -> bool:

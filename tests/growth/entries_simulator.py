@@ -222,15 +222,15 @@ HARS: dict[str, Callable[[int], list[Any]]] = {
 def _traces() -> dict[str, Entry]:
     def har(n: int, entries: Callable[[int], list[Any]]) -> Work:
         data = json.dumps({"log": {"entries": entries(n)}}).encode()
-        return partial(quietly, lambda: list(from_har(data, "h", redact=True)), TraceError)
+        return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
 
     def bare(n: int, text: Callable[[int], str]) -> Work:
         data = text(n).encode()
-        return partial(quietly, lambda: list(from_har(data, "h", redact=True)), TraceError)
+        return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
 
     def lines(n: int, entries: Callable[[int], list[Any]]) -> list[bytes]:
         data = json.dumps({"log": {"entries": entries(n)}}).encode()
-        return [trace_format.encode_line(line) for line in from_har(data, "h", redact=False)]
+        return [trace_format.encode_line(line) for line in from_har(data, "h", redact=False).lines]
 
     def trace(n: int, entries: Callable[[int], list[Any]]) -> Work:
         """Read a trace, take its secrets out, and build its requests anew."""

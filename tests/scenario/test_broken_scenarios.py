@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.cli import app
-from simulator.limits import SCENARIO_MAX_BYTES
-from simulator.scenario.loading import ScenarioError, load_scenario
+from simulator.limits import SCENARIO_MAX_BYTES, SCENARIO_PROBLEMS_MAX
+from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
 from simulator.scenario.values import json_schema
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ RESPONSE, ACCEPTED = 'thresholds."heartbeat.response_time"', 'thresholds."heartb
 class Broken:
     """A small right scenario with one thing changed, or other bytes altogether, and all that is said about it.
 
-    `shape` says that the fault is one a JSON Schema can see.
+    `shape` says that the fault is one a JSON Schema can see, `more` that others come after it.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Broken:
     add: str = ""
     content: bytes | None = None
     shape: bool = False
+    more: bool = False
 
     def write(self, path: Path, small: str) -> None:
         text = small.replace(*self.replace, 1) if self.replace[0] else small
@@ -70,9 +72,19 @@ BROKEN = (
     Broken("a picture", "line 1: not UTF-8 text: save it as UTF-8", content=b"\x89PNG\r\n\x1a\n\0\0"),
     Broken("too large", f"larger than {SCENARIO_MAX_BYTES} bytes, which is no scenario",
            content=b"#" * (SCENARIO_MAX_BYTES + 1)),
-    Broken("empty", "version: missing; every scenario needs it", content=b"", shape=True),
+    Broken("empty", "version: missing; every scenario needs it", content=b"", shape=True, more=True),
     Broken("an endless number", UNREADABLE, ("= 20", "= " + "9" * 5000)),
     Broken("endless nesting", UNREADABLE, add="x = " + "[" * 50_000),
+    Broken("no expression", f"line 8: {ACCEPTED}: an empty list checks nothing: add an expression, or remove it",
+           add='[thresholds]\n"heartbeat.accepted" = []\n'),
+    *(
+        Broken(f"a threshold that always holds: {expression}",
+               f"line 8: {ACCEPTED}: '{expression}' checks nothing: it holds whatever happens",
+               add=threshold("heartbeat.accepted", expression))
+        for expression in ("count<1e999", "count>=0", "rate<=1", "rate<1.5", "rate!=2", "count!=1e999")
+    ),
+    Broken("silences over 1 together", "line 7: fleet.silence: the shares of those that are silent at one time add up "
+           "to more than 1", add=SILENCE.replace("0.1", "0.7") * 2),
     # --- keys
     Broken("unknown key", f"line 1: zzz: unknown key; one of {TOP_KEYS}", ("version", "zzz = 1\nversion"), shape=True),
     Broken("misspelt key", "line 3: durration: unknown key; did you mean 'duration'?", ("duration", "durration"),
@@ -274,7 +286,9 @@ def test_a_broken_file_gets_one_message_with_place_and_way_out_from_every_comman
         load_scenario(path, known)
     message = str(refusal.value)
     start, abridged, _ = broken.says.partition("…")
-    assert (message[: len(str(path)) + 2 + len(start)] if abridged else message) == f"{path}: {start}"
+    start = re.sub("^line ([0-9]+): ", r":\1: ", start) if start.startswith("line ") else f": {start}"
+    first = message.partition("\n")[0] if broken.more else message
+    assert (first[: len(str(path)) + len(start)] if abridged else first) == f"{path}{start}"
     for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
         result = CliRunner().invoke(app, [command, str(path)])
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{prefix}{message}\n")
@@ -299,8 +313,7 @@ def test_what_is_not_toml_is_refused_with_its_line(content: str, line: int, tmp_
     path.write_text(content, encoding="utf-8")
     result = CliRunner().invoke(app, ["validate", str(path)])
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"{path}: not TOML: ")
-    assert f"at line {line}, " in result.stderr
+    assert result.stderr.startswith(f"{path}:{line}: not TOML: ")
 
 
 def test_what_is_not_a_file_is_refused_with_the_reason(tmp_path: Path) -> None:
@@ -317,9 +330,83 @@ def test_several_faults_are_named_in_one_message(small: str, tmp_path: Path) -> 
     with pytest.raises(ScenarioError) as refusal:
         load_scenario(path)
     assert str(refusal.value) == (
-        f"{path}: line 3: duration: must be longer than nothing; "
-        "line 7: fleet.hardware: unknown hardware 'laptops'; did you mean 'laptop'?"
+        f"{path}:3: duration: must be longer than nothing\n"
+        f"{path}:7: fleet.hardware: unknown hardware 'laptops'; did you mean 'laptop'?"
     )
+
+
+def test_a_structural_fault_hides_no_other(small: str, known: ServerSettings, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(
+        small.replace("duration", "durration").replace("20", '"many"').replace("version = 1", "version = 2")
+        + 'owners = 0\nzzz = 1\nhardware = "laptops"\n'
+        + ATTACK.replace("rate = 1\n", "").replace("replay.exact", "replay.exakt")
+        + '[[attacks]]\nname = "nobody"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
+        + '[server.settings]\nQQQ = 1\n[thresholds]\n"heartbeat.accepted" = [5]\n"requests.lost" = ["count"]\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(ScenarioError) as refusal:
+        load_scenario(path, known)
+    message = str(refusal.value)
+    said = [line.removeprefix(f"{path}:").partition(":")[::2] for line in message.split("\n")]
+    places = [(int(line), what.strip().partition(": ")[0]) for line, what in said]
+    assert places == [
+        (1, "version"),
+        (3, "durration"),
+        (6, "fleet.machines"),
+        (7, "fleet.owners"),
+        (8, "fleet.zzz"),
+        (9, "fleet.hardware"),
+        (10, "attacks[0].rate"),
+        (15, "attacks[1].name"),
+        (20, "server.settings.QQQ"),
+        (22, 'thresholds."heartbeat.accepted"[0]'),
+        (23, 'thresholds."requests.lost"'),
+    ]
+
+
+def test_many_structural_faults_are_told_up_to_a_bound(small: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(small + "".join(f"zzz{number} = 1\n" for number in range(200)), encoding="utf-8")
+    with pytest.raises(ScenarioError) as refusal:
+        load_scenario(path)
+    assert len(refusal.value.problems) == SCENARIO_PROBLEMS_MAX
+
+
+def test_what_has_less_effect_than_it_says_is_said_and_run_all_the_same(small: str, tmp_path: Path) -> None:
+    path = tmp_path / "late.toml"
+    late = '"1h"'
+    path.write_text(
+        small
+        + 'stages = [{ duration = "4s", target = 9 }, { duration = "30s", target = 20 }]\n'
+        + ATTACK.replace('duration = "1s"', f"duration = {late}")
+        + SILENCE.replace('duration = "1s"', f"duration = {late}")
+        + SILENCE.replace("0.1", "0.0")
+        + "[[fleet.clocks]]\nshare = 0.5\n[[fleet.clocks]]\nshare = 0.001\noffset = '1s'\n"
+        + '[[load]]\nuser = "owner-dashboard"\nstages = [{ duration = "11s", target = 1 }]\n',
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(app, ["validate", str(path)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    cut = "the run ends before it does, and cuts it"
+    nobody = "nobody: of all machines it is not one"
+    assert result.stdout.split("\n") == [
+        f"{path}: beware: fleet.stages[1]: {cut}",
+        f"{path}: beware: attacks[0]: {cut}",
+        f"{path}: beware: fleet.silence[0]: {cut}",
+        f"{path}: beware: fleet.silence[1].share: {nobody}",
+        f"{path}: beware: fleet.clocks[0]: without effect: no offset, no drift and no step",
+        f"{path}: beware: fleet.clocks[1].share: {nobody}",
+        f"{path}: beware: load[0].stages[0]: {cut}",
+        f"{path}: right",
+        "",
+    ]
+
+
+def test_a_byte_order_mark_is_no_fault(small: str, tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + small.encode())
+    assert load_scenario(path) == parse_scenario(small)
 
 
 def test_validate_looks_at_every_file_it_is_given(small: str, tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ SHARED = msgspec.structs.replace(LOOPBACK, own_addresses=False)
         ("https://127.0.0.1", "https://127.0.0.1:443", "127.0.0.1", 443),
         ("http://127.0.0.1:9/", "http://127.0.0.1:9", "127.0.0.1", 9),
         ("http://[::1]:8080", "http://[::1]:8080", "::1", 8080),
-        ("http://user:secret@127.0.0.1:8080/v1", "http://127.0.0.1:8080", "127.0.0.1", 8080),
     ],
 )
 def test_a_targets_url_is_read(url: str, url_read: str, address: str, port: int) -> None:
@@ -141,3 +140,36 @@ def test_an_address_that_is_not_this_machines_is_refused_and_leaks_nothing() -> 
         bound_socket(LOOPBACK, "192.0.2.1")
     assert not can_bind("192.0.2.1")
     assert can_bind("127.16.0.1")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://127.0.0.1:8080/?a=b", "a query or fragment is sent to nobody"),
+        ("http://127.0.0.1:8080?", "a query or fragment is sent to nobody"),
+        ("http://127.0.0.1:8080/#", "a query or fragment is sent to nobody"),
+        ("http://127.0.0.1:8080/farm", "take '/farm' out"),
+        ("http://127.0.0.1:0", "nothing listens on port 0"),
+        ("http://127.0.0.1:80\n80", "a space or control character"),
+        ("http://a..b", "'a..b' is no host name"),
+        ("http://" + "a" * 64, "is no host name"),
+    ],
+)
+def test_whatever_of_a_url_would_be_dropped_is_refused(url: str, says: str) -> None:
+    with pytest.raises(TargetError) as refused:
+        parse_target(url, "token")
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://user:SECRET@127.0.0.1:8080", "http://SECRET@127.0.0.1:x", "SECRET@h"])
+def test_credentials_in_a_url_are_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(TargetError, match="credentials in the URL") as refused:
+        parse_target(url, "token")
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", ["SECRET\n", "SECRET TWO", "SECRET\u2028", "SECRÉT", "\0SECRET"])
+def test_a_token_that_no_header_can_carry_is_refused_before_it_is_sent_and_not_shown(token: str) -> None:
+    with pytest.raises(TargetError, match="printable ASCII") as refused:
+        parse_target("http://127.0.0.1:8080/", token)
+    assert "SECR" not in str(refused.value)

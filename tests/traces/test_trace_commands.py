@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,10 @@ def test_a_trace_goes_to_har_and_back_as_private_as_it_was(hatchfarm: Hatchfarm,
         (("trace", "redact", "small.ndjson", "-o", "no/where"), "hatchfarm trace redact: no/where: cannot be written"),
         (("trace", "export", "broken.ndjson", "--har", "x"), "hatchfarm trace export: broken.ndjson: line 2:"),
         (("trace", "export", "small.ndjson", "--har", "no/where"), "hatchfarm trace export: no/where: cannot be"),
+        (("trace", "filter", "small.ndjson", "-o", "x"), "hatchfarm trace filter: nothing to go by"),
+        (("trace", "filter", "small.ndjson", "-o", "x", "--from", "y"), "hatchfarm trace filter: 'y' is no duration"),
+        (("trace", "filter", "small.ndjson", "-o", "x", "--attack", "y"), "hatchfarm trace filter: there is no attack"),
+        (("replay", "small.ndjson", "--only", "y"), "hatchfarm replay: there is no attack 'y' in it"),
         (("trace", "import", "none.har", "-o", "x"), "hatchfarm trace import: none.har: cannot be read"),
         (("trace", "import", "small.ndjson", "-o", "x"), "hatchfarm trace import: small.ndjson: not JSON"),
         (("run", "none.toml", "--with-secrets"), "hatchfarm run: none.toml: cannot be read"),
@@ -83,6 +88,30 @@ def test_what_cannot_be_used_is_said_with_exit_code_2(
     assert done.code == 2
     assert done.err.startswith(message)
     assert not (hatchfarm.folder / "x").exists()
+
+
+def test_a_part_of_a_trace_is_written_as_private_as_the_whole(hatchfarm: Hatchfarm) -> None:
+    done = hatchfarm.invoke("trace", "filter", "open.ndjson", "-o", "part.ndjson", "--attack", "replay.exact")
+    assert (done.code, done.lines) == (0, ["part.ndjson: exchanges: 1, and what they build on: 5"])
+    assert stat.S_IMODE((hatchfarm.folder / "part.ndjson").stat().st_mode) == 0o600
+    assert read_trace(hatchfarm.folder / "part.ndjson").header.exchanges == 6
+
+
+def test_an_import_says_what_it_took_left_out_and_mended(hatchfarm: Hatchfarm) -> None:
+    entries = [
+        {"startedDateTime": "2026-01-01T10:00:00", "request": {"method": "GET", "url": url}}
+        for url in ("http://h:1/health", "data:,x")
+    ]
+    (hatchfarm.folder / "t.har").write_text(json.dumps({"log": {"entries": entries}}), encoding="utf-8")
+    done = hatchfarm.invoke("trace", "import", "t.har", "-o", "t.ndjson")
+    assert (done.code, done.lines) == (
+        0,
+        [
+            "t.ndjson: exchanges of requests to h:1: 1",
+            "left out: 1 no request to a server (data: URL)",
+            "mended: 1 a time without a zone: taken for UTC; 1 an answer without a status of one: taken for lost",
+        ],
+    )
 
 
 def test_secrets_are_for_recordings_only(hatchfarm: Hatchfarm) -> None:

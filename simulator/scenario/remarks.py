@@ -1,0 +1,47 @@
+"""What a right scenario says and a run will not do: what the end cuts, and shares and clocks without effect. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from simulator.scenario.values import Scenario, Stage
+
+CUT = "the run ends before it does, and cuts it"
+NOBODY = "nobody: of all machines it is not one"
+
+
+def remarks(scenario: Scenario) -> list[str]:
+    """Give the remarks on a scenario, each with its place."""
+    return [f"{place}: {what}" for place, what in _remarks(scenario)]
+
+
+def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    fleet, end_ns = scenario.fleet, scenario.duration_ns
+    yield from _late_stages("fleet", fleet.stages, end_ns)
+    for number, attack in enumerate(scenario.attacks):
+        if attack.start_ns + attack.duration_ns > end_ns:
+            yield f"attacks[{number}]", CUT
+    for number, silence in enumerate(fleet.silence):
+        if silence.at_ns + silence.duration_ns > end_ns:
+            yield f"fleet.silence[{number}]", CUT
+        if not round(silence.share * fleet.machines):
+            yield f"fleet.silence[{number}].share", NOBODY
+    for number, clock in enumerate(fleet.clocks):
+        step_ns = 0 if clock.step is None else clock.step.by_ns
+        if not (clock.offset_ns or clock.drift_ppm or step_ns):
+            yield f"fleet.clocks[{number}]", "without effect: no offset, no drift and no step"
+        if not round(clock.share * fleet.machines):
+            yield f"fleet.clocks[{number}].share", NOBODY
+    for number, load in enumerate(scenario.load):
+        yield from _late_stages(f"load[{number}]", load.stages, end_ns)
+
+
+def _late_stages(place: str, stages: Sequence[Stage], end_ns: int) -> Iterator[tuple[str, str]]:
+    at_ns = 0
+    for number, stage in enumerate(stages):
+        at_ns += stage.duration_ns
+        if at_ns > end_ns:
+            yield f"{place}.stages[{number}]", CUT
