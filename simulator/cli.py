@@ -14,10 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.capacity.commands import capacity
+from simulator.interruptions import ignore_stop_signals
 from simulator.limits import SEED_MAX
 from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
+from simulator.standard_streams import hold_standard_streams
 from simulator.state_commands import state_app
 from simulator.traces import commands as traces
 from simulator.traces.commands import Record, WithSecrets, recording_of
@@ -370,7 +372,11 @@ def bench_conduct(
 
 def main() -> None:
     """Run the command."""
-    app()
+    hold_standard_streams()
+    try:
+        app()
+    finally:
+        ignore_stop_signals()
 
 
 if __name__ == "__main__":

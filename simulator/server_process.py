@@ -190,7 +190,7 @@ async def _first_line(stream: trio.abc.ReceiveStream) -> str:
         if not part:
             break
         line += part
-    return line.decode("utf-8", "replace").strip()
+    return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # more lines may come in the same breath
 
 
 @asynccontextmanager

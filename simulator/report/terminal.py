@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report.text import visible
+from simulator.standard_streams import steady
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +36,15 @@ FINDINGS_SHOWN = 3
 
 
 def make_console() -> Console:
-    """Make the console: colours and movement only on a terminal, and never with NO_COLOR."""
+    """Make the console: colours and movement only on a terminal, never with NO_COLOR. Printing to it never fails."""
     plain = bool(os.environ.get("NO_COLOR"))
-    console = Console(no_color=plain, force_terminal=False if plain else None, highlight=False, soft_wrap=True)
+    console = Console(
+        file=steady(sys.stdout),
+        no_color=plain,
+        force_terminal=False if plain else None,
+        highlight=False,
+        soft_wrap=True,
+    )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS
     return console

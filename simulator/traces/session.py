@@ -17,8 +17,11 @@ from reference_server.wire.signing import sign_text
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.doctor import check_open_files
 from simulator.history import Answer
-from simulator.report.terminal import show_verdict
+from simulator.interruptions import signals_held, stop_signals
+from simulator.output_files import OutputError, folder_of, see_writable
+from simulator.report.leaving import leave_and_show
 from simulator.report.verdict_file import RunVerdict, write_verdict
+from simulator.report.writing import Written
 from simulator.server_process import ServerError, own_server
 from simulator.traces.comparison import (
     Played,
@@ -44,10 +47,12 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from simulator.interruptions import Held
+
 TELL_SECONDS = 5.0
 OWN_SERVER = "its own server"
 SUFFIX_DIGITS = 8
-USER_ERRORS = (TraceError, TargetError, ServerError)
+USER_ERRORS = (TraceError, TargetError, ServerError, OutputError)
 """What `execute` raises for people to read."""
 
 
@@ -80,29 +85,35 @@ class _Outcome(msgspec.Struct):
 
 
 def execute(request: ReplayRequest, console: Console) -> int:
-    """Replay, report and give the exit code. Raises TraceError, TargetError or ServerError when it cannot begin."""
+    """Replay, report and give the exit code. Raises what USER_ERRORS names when it cannot begin."""
     trace = read_trace(request.path)
     if not trace.exchanges:
         raise TraceError(f"{request.path}: holds no exchanges: there is nothing to replay")
     files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
     if not files.right:
         raise TraceError(f"{files.name}: {files.found}; {files.mend}")
-    outcome = trio.run(_run, request, trace, console)
+    name = f"{trace.header.scenario}-replay"
+    see_writable(request.out / name)
+    with signals_held() as held:
+        outcome = trio.run(_run, request, trace, console, held)
+        return _report(request, trace, outcome, console)
+
+
+def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> int:
     verdict = _judge(request, trace, outcome)
-    _show_comparison(console, trace.exchanges, outcome.played)
-    show_verdict(console, verdict)
-    stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-    try:
-        path = write_verdict(verdict, request.out / verdict.scenario / stamp)
-        console.print(f"Results: {path.parent}", markup=False)
-    except OSError as error:
-        console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
-    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
-    return verdict.exit_code
+    folder = folder_of(request.out, verdict.scenario, outcome.started_at)
+
+    def write() -> Written:
+        write_verdict(verdict, folder)
+        return Written(None, [])
+
+    return leave_and_show(
+        console, request.out, folder, verdict, write, lambda: _show_comparison(console, trace.exchanges, outcome.played)
+    )
 
 
-async def _run(request: ReplayRequest, trace: Trace, console: Console) -> _Outcome:
-    """Play the trace with everything around it, to its end, or until SIGINT or SIGTERM."""
+async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Held) -> _Outcome:
+    """Play the trace with everything around it, to its end, or until a signal."""
     outcome = _Outcome(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
@@ -110,9 +121,12 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console) -> _Outco
         f"[bold]{escape(trace.header.scenario)}[/]: {len(trace.exchanges)} exchanges "
         f"over {(last - first) / 1e9:.0f}s, {how}"
     )
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
+            if held.number is not None:
+                outcome.interrupted = held.name
+                work.cancel()
             nursery.start_soon(_watch_signals, signals, outcome, work)
             with work:
                 await _work(request, trace, outcome, console)
