@@ -55,12 +55,15 @@ Token = Annotated[
 ]
 
 
-def _load(path: Path) -> Scenario:
-    """Read a scenario, and hold its server settings against the server's own list. Raises ScenarioError."""
-    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
-    from simulator.scenario.loading import ServerSettings, load_scenario  # noqa: PLC0415
+def _load(path: Path) -> tuple[Scenario, bytes]:
+    """Read a scenario, and hold its server settings against the server's own list; gives also what was read.
 
-    return load_scenario(path, ServerSettings(setting_names(), settings_problem))
+    Raises ScenarioError.
+    """
+    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
+    from simulator.scenario.loading import ServerSettings, load_with_source  # noqa: PLC0415
+
+    return load_with_source(path, ServerSettings(setting_names(), settings_problem))
 
 
 def _fail(command: str, message: str) -> NoReturn:
@@ -161,11 +164,12 @@ def run(
     """
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.load.conduct import conduct_of  # noqa: PLC0415
+    from simulator.report.writing import stored_scenario  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
 
     try:
-        loaded = _load(scenario)
+        loaded, source = _load(scenario)
     except ScenarioError as error:
         _fail("run", str(error))
     if target is not None and token is None:
@@ -185,8 +189,9 @@ def run(
     if conduct is not None and record:
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
-        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports
-    )
+        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports,
+        stored_scenario(source),
+    )  # fmt: skip
     problem = ""
     code = 0
     try:

@@ -27,7 +27,7 @@ from simulator.output_files import OutputError, folder_of, see_writable
 from simulator.own_failure import leaves, told, write_failure
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
-from simulator.report.writing import read_scenario, write_bundle
+from simulator.report.writing import write_bundle
 from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
@@ -74,6 +74,8 @@ class Request(msgspec.Struct, frozen=True):
     """How Locust conducts it; None for a fleet that this process plays."""
     reports: bool = True
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
+    scenario_text: str = ""
+    """The scenario file as it goes into the bundle, read when the scenario was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -98,10 +100,9 @@ def execute(request: Request, console: Console) -> int:
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
-    scenario_text = read_scenario(request.path)
     with signals_held() as held:
         outcome = trio.run(_run, request, console, held)
-        return _report(request, outcome, scenario_text, console)
+        return _report(request, outcome, console)
 
 
 def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
@@ -128,7 +129,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Console) -> int:
+def _report(request: Request, outcome: _Outcome, console: Console) -> int:
     """Judge, write and then show what happened; gives the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -137,7 +138,7 @@ def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Co
     return leave_and_show(
         console, request.out, folder, verdict,
         lambda: write_bundle(
-            folder, verdict, record, outcome.history, scenario_text, reports=request.reports, others=others
+            folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
         ),
     )  # fmt: skip
 
@@ -237,7 +238,7 @@ async def _play(
         await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
         return
     conductor = Conductor(
-        scenario, read_scenario(request.path), seed, target, outcome.history, outcome.progress, request.conduct,
+        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conduct,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
     try:

@@ -109,10 +109,15 @@ def write_views(
 
 
 def read_scenario(path: Path) -> str:
-    """Read a scenario file for the bundle, without passwords of the server's; nothing where it cannot be read."""
+    """Read a stored run's scenario file, without passwords of the server's; nothing where it cannot be read."""
     try:
         with path.open("rb") as file:
-            text = file.read(SCENARIO_MAX_BYTES).decode("utf-8", "replace")
+            data = file.read(SCENARIO_MAX_BYTES)
     except OSError:
         return ""
-    return _SECRET_SETTING.sub(r'\1"[redacted]"', text)
+    return stored_scenario(data)
+
+
+def stored_scenario(data: bytes) -> str:
+    """Give a scenario file's text as bundles hold it: without passwords of the server's."""
+    return _SECRET_SETTING.sub(r'\1"[redacted]"', data.decode("utf-8", "replace"))

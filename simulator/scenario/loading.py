@@ -63,6 +63,11 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
 def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
     """Read a scenario file, and hold its server settings against the `known` ones. Raises ScenarioError."""
+    return load_with_source(path, known)[0]
+
+
+def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[Scenario, bytes]:
+    """Read a scenario file once, since a pipe gives its bytes only once; gives them too. Raises ScenarioError."""
     try:
         with path.open("rb") as file:
             raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
@@ -73,7 +78,7 @@ def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
     if len(raw) > limits.SCENARIO_MAX_BYTES:
         raise ScenarioError(f"{path}: larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario")
     try:
-        return parse_scenario(raw.decode("utf-8"), known)
+        return parse_scenario(raw.decode("utf-8"), known), raw
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ScenarioError(f"{path}: line {line}: not UTF-8 text: save it as UTF-8") from None
