@@ -21,7 +21,7 @@ from simulator.doctor import check_open_files
 from simulator.history import History
 from simulator.interruptions import Held, signals_held, stop_signals
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.load.conduct import Conduct, ConductorError
+from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
 from simulator.load.conducting import Conductor
 from simulator.output_files import OutputError, folder_of, see_writable
 from simulator.own_failure import leaves, told, write_failure
@@ -100,6 +100,8 @@ def execute(request: Request, console: Console) -> int:
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
+    if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
+        console.print(f"Web UI: {web}", markup=False)
     with signals_held() as held:
         outcome = trio.run(_run, request, console, held)
         return _report(request, outcome, console)
