@@ -55,7 +55,8 @@ def _newest(verdicts: Iterable[Path]) -> Path | None:
         try:
             if verdict.stat().st_size <= BUNDLE_RECORD_MAX_BYTES:
                 began = datetime.fromisoformat(msgspec.json.decode(verdict.read_bytes())["started_at"]).astimezone(UTC)
-                found.append((began, verdict.parent.name, verdict.parent.resolve()))
+                folder = verdict.parent.resolve()  # a link's own name says nothing
+                found.append((began, folder.name, folder))
         except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
             continue  # nobody's run
     return max(found)[2] if found else None
