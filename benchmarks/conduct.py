@@ -18,7 +18,7 @@ from rich.table import Table
 from simulator.history import Answer, Operation
 from simulator.load.conduct import Conduct
 from simulator.run import Request, observe
-from simulator.scenario.loading import load_scenario
+from simulator.scenario.loading import load_with_source
 
 if TYPE_CHECKING:
     from simulator.history import History
@@ -54,7 +54,9 @@ def rate_of(history: History, seconds: float) -> float:
 def measure(subject: str, scenario: Path, folder: Path, seconds: float) -> float:
     """Run once, with a server of its own; gives heartbeats a second."""
     conduct = Conduct() if subject == "conducted" else None
-    request = Request(load_scenario(scenario), scenario, 1, folder, None, "bench-conduct-token", conduct=conduct)
+    loaded, source = load_with_source(scenario)
+    text = source.decode()
+    request = Request(loaded, scenario, 1, folder, None, "bench-token", conduct=conduct, scenario_text=text)
     _, history = observe(request, Console(file=io.StringIO()))
     return rate_of(history, seconds)
 

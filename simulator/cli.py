@@ -14,10 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.capacity.commands import capacity
+from simulator.interruptions import ignore_stop_signals
 from simulator.limits import SEED_MAX
 from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
+from simulator.standard_streams import hold_standard_streams
 from simulator.state_commands import state_app
 from simulator.traces import commands as traces
 from simulator.traces.commands import Record, WithSecrets, recording_of
@@ -53,12 +55,15 @@ Token = Annotated[
 ]
 
 
-def _load(path: Path) -> Scenario:
-    """Read a scenario, and hold its server settings against the server's own list. Raises ScenarioError."""
-    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
-    from simulator.scenario.loading import ServerSettings, load_scenario  # noqa: PLC0415
+def _load(path: Path) -> tuple[Scenario, bytes]:
+    """Read a scenario, and hold its server settings against the server's own list; gives also what was read.
 
-    return load_scenario(path, ServerSettings(setting_names(), settings_problem))
+    Raises ScenarioError.
+    """
+    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
+    from simulator.scenario.loading import ServerSettings, load_with_source  # noqa: PLC0415
+
+    return load_with_source(path, ServerSettings(setting_names(), settings_problem))
 
 
 def _fail(command: str, message: str) -> NoReturn:
@@ -159,12 +164,13 @@ def run(
     """
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.load.conduct import conduct_of  # noqa: PLC0415
+    from simulator.report.writing import stored_scenario  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
     try:
-        loaded = _load(scenario)
+        loaded, source = _load(scenario)
     except ScenarioError as error:
         _fail("run", str(error))
     for remark in remarks(loaded):
@@ -186,8 +192,9 @@ def run(
     if conduct is not None and record:
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
-        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports
-    )
+        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports,
+        stored_scenario(source),
+    )  # fmt: skip
     problem = ""
     code = 0
     try:
@@ -210,7 +217,7 @@ def validate(
     wrong = 0
     for path in scenarios:
         try:
-            for remark in remarks(_load(path)):
+            for remark in remarks(_load(path)[0]):
                 typer.echo(f"{path}: beware: {remark}")
             typer.echo(f"{path}: right")
         except ScenarioError as error:
@@ -375,7 +382,11 @@ def bench_conduct(
 
 def main() -> None:
     """Run the command."""
-    app()
+    hold_standard_streams()
+    try:
+        app()
+    finally:
+        ignore_stop_signals()
 
 
 if __name__ == "__main__":

@@ -163,6 +163,8 @@ FRAME_MAX_BYTES = 256 << 20
 """One message between processes of a run: a second's rows of the fastest shard are 3 MB, a stalled minute's 150."""
 SHARD_OTHER_MACHINES_MAX = 10_000
 """Machines that a shard's scripts register, and as many that its worker's owners do, before numbers meet the next's."""
+WORKER_WAIT_MAX_SECONDS = 3600.0
+"""How long a worker may be told to wait for its master: one that is forgotten shall not stay for ever."""
 SHARDS_MAX = 32
 """Workers of one run, those that come after others were lost among them."""
 USER_RATE_MAX = 100.0

@@ -6,7 +6,7 @@ import math
 import signal
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
-from tempfile import TemporaryFile
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,12 +19,15 @@ from simulator.bundle.record import RunRecord
 from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
 from simulator.history import History
+from simulator.interruptions import Held, signals_held, stop_signals
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
-from simulator.load.conduct import Conduct, ConductorError
+from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
 from simulator.load.conducting import Conductor
+from simulator.output_files import OutputError, folder_of, see_writable
 from simulator.own_failure import leaves, told, write_failure
-from simulator.report.terminal import show_progress, show_verdict, show_written
-from simulator.report.writing import read_scenario, write_bundle
+from simulator.report.leaving import leave_and_show
+from simulator.report.terminal import show_progress
+from simulator.report.writing import write_bundle
 from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
@@ -72,6 +75,8 @@ class Request(msgspec.Struct, frozen=True):
     """How Locust conducts it; None for a fleet that this process plays."""
     reports: bool = True
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
+    scenario_text: str = ""
+    """The scenario file as it goes into the bundle, read when the scenario was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -92,19 +97,20 @@ class _Outcome(msgspec.Struct):
 
 
 def execute(request: Request, console: Console) -> int:
-    """Run, report and give the exit code. Raises RunError, TargetError or ServerError when the run cannot begin."""
+    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
-    _see_that_results_can_be_written(request)
-    scenario_text = read_scenario(request.path)
-    outcome = trio.run(_run, request, console)
-    with _signals_ignored():
-        return _report(request, outcome, scenario_text, console)
+    see_writable(request.out / request.scenario.name)
+    if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
+        console.print(f"Web UI: {web}", markup=False)
+    with signals_held() as held:
+        outcome = trio.run(_run, request, console, held)
+        return _report(request, outcome, console)
 
 
 def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console)
+    outcome = trio.run(_run, request, console, Held())
     return _record(request, outcome), outcome.history
 
 
@@ -126,35 +132,27 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: Request, outcome: _Outcome, scenario_text: str, console: Console) -> int:
-    """Judge, show and write what happened; gives the exit code."""
+def _report(request: Request, outcome: _Outcome, console: Console) -> int:
+    """Judge, write and then show what happened; gives the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
-    show_verdict(console, verdict)
-    stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-    folder = request.out / request.scenario.name / stamp
+    folder = folder_of(request.out, request.scenario.name, outcome.started_at)
+    others = partial(_write_others, request, outcome)
+    return leave_and_show(
+        console, request.out, folder, verdict,
+        lambda: write_bundle(
+            folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
+        ),
+    )  # fmt: skip
+
+
+def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str]:
+    """Write what only some runs have; gives lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
-    if outcome.tape is not None:
-        write_tape(console, folder, outcome.tape, _origin(request, outcome), request.token, request.record)
-    try:
-        written = write_bundle(folder, verdict, record, outcome.history, scenario_text, reports=request.reports)
-        show_written(console, folder, written)
-    except OSError as error:
-        console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
-    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
-    return verdict.exit_code
-
-
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Let nobody's second thought spoil what is being written down; it takes seconds."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if outcome.tape is None:
+        return []
+    return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
 
 
 def _see_that_faults_can_happen(request: Request) -> None:
@@ -167,23 +165,12 @@ def _see_that_faults_can_happen(request: Request) -> None:
         )
 
 
-def _see_that_results_can_be_written(request: Request) -> None:
-    """Raise RunError where a run would end without a verdict file."""
-    folder = request.out / request.scenario.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise RunError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
-
-
-async def _run(request: Request, console: Console) -> _Outcome:
-    """Run the fleet, with everything around it, and give back what is known at its end, or at SIGINT or SIGTERM."""
+async def _run(request: Request, console: Console, held: Held) -> _Outcome:
+    """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
             f"seed {request.seed}",
@@ -192,6 +179,8 @@ async def _run(request: Request, console: Console) -> _Outcome:
             console.print(f"[dim]{escape(scenario.description)}[/]")
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
+            if held.number is not None:
+                _interrupt(held.number, outcome, work)
             nursery.start_soon(_watch_signals, signals, outcome, work)
             with work:
                 await _work(request, console, outcome)
@@ -252,7 +241,7 @@ async def _play(
         await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
         return
     conductor = Conductor(
-        scenario, read_scenario(request.path), seed, target, outcome.history, outcome.progress, request.conduct,
+        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conduct,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
     try:
@@ -319,9 +308,13 @@ def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, ov
 async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
-        if outcome.interrupted is None:
-            outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
-        work.cancel()
+        _interrupt(number, outcome, work)
+
+
+def _interrupt(number: int, outcome: _Outcome, work: trio.CancelScope) -> None:
+    if outcome.interrupted is None:
+        outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
+    work.cancel()
 
 
 async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
@@ -373,5 +366,5 @@ def _origin(request: Request, outcome: _Outcome) -> Origin:
     )
 
 
-USER_ERRORS = (RunError, ConductorError, TargetError, ServerError)
+USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)
 """What `execute` raises for people to read."""

@@ -12,6 +12,7 @@ import msgspec
 
 from simulator.bundle.errors import BundleError
 from simulator.limits import BUNDLE_FILES_MAX, BUNDLE_RECORD_MAX_BYTES
+from simulator.output_files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,9 +86,7 @@ def make_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path) -> Manifest:
     """Digest what a folder holds, and write it down whole or not at all. Raises OSError and BundleError."""
     manifest = make_manifest(folder)
-    temporary = folder.parent / f".{folder.name}.{FILE}"
-    temporary.write_bytes(manifest.encoded())
-    temporary.replace(folder / FILE)
+    write_whole(folder / FILE, [manifest.encoded()], follow=False)
     return manifest
 
 

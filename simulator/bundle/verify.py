@@ -13,6 +13,7 @@ from simulator.bundle.tables import read_history
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
 from simulator.report.verdict_file import RunVerdict, encode_verdict
 from simulator.run_judgement import judge_run
+from simulator.traces.replay_record import is_replay, judge_stored_replay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
         raise BundleError(f"{folder} cannot be read ({error.strerror})") from None
     try:
         stored = read_verdict(folder)
-        anew = judge_run(*read_bundle(folder))
+        anew = judge_stored_replay(folder) if is_replay(folder) else judge_run(*read_bundle(folder))
     except BundleError as error:
         if not altered:
             raise

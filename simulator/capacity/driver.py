@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -23,9 +24,12 @@ from simulator.capacity.step import (
     plan_step,
     thresholds_of,
 )
+from simulator.interruptions import signals_held
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
+from simulator.output_files import folder_of, see_writable
+from simulator.report.leaving import NOT_WRITTEN
 from simulator.report.text import visible
-from simulator.run import OWN_SERVER, USER_ERRORS, Request, RunError, observe, see_open_files_suffice
+from simulator.run import OWN_SERVER, USER_ERRORS, Request, observe, see_open_files_suffice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,12 +50,16 @@ COLOURS = {Outcome.HELD: "green", Outcome.BROKE: "red", Outcome.HARNESS: "yellow
 
 
 class Finder:
-    """Drives one search. `make` makes a step with a seed; `seconds_now` is a monotonic clock."""
+    """Drives one search. `make` makes a step with a seed; `seconds_now` is a monotonic clock.
+
+    `interrupted` names the signal that came between steps, if one did: those within them end the step.
+    """
 
     def __init__(
         self, request: Request, bounds: Bounds, step_seconds: float, make: Make, seconds_now: Callable[[], float],
-        console: Console,
+        console: Console, interrupted: Callable[[], str] = str,
     ) -> None:  # fmt: skip
+        self._interrupted = interrupted
         self._request = request
         self._search = Search(bounds)
         self._bounds = bounds
@@ -74,6 +82,8 @@ class Finder:
         while (rate := self._search.next_rate()) is not None:
             if self._now() - began > CAPACITY_TOTAL_MAX_SECONDS:
                 ended_early = f"{CAPACITY_TOTAL_MAX_SECONDS:g} seconds were over"
+                break
+            if ended_early := self._interrupted():
                 break
             measured = self._step(rate, first=not steps)
             if measured.step is None:
@@ -129,21 +139,23 @@ def execute(request: Request, bounds: Bounds, step_seconds: float, console: Cons
     """Search, report and give the exit code. Raises RunError, TargetError or ServerError when it cannot begin."""
     see_open_files_suffice(machines_for(bounds.highest, request.scenario.fleet.heartbeat_interval_ns))
     started = datetime.now(UTC)  # noqa: TID251 - when this search was
-    folder = request.out / request.scenario.name / "capacity" / started.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+    folder = folder_of(request.out / request.scenario.name, "capacity", started)
+    see_writable(folder.parent)
 
     def make(plan: Plan, seed: int) -> tuple[RunRecord, History]:
         step = msgspec.structs.replace(request, scenario=plan.scenario, seed=seed)
         return observe(step, Console(file=io.StringIO(), quiet=True))
 
-    finder = Finder(request, bounds, step_seconds, make, time.monotonic, console)
-    capacity = finder.find(started.isoformat(timespec="milliseconds"))
-    console.print(capacity.summary, markup=False)
-    try:
-        console.print(f"Results: {write_capacity(capacity, folder)}", markup=False)
-    except OSError as error:
-        console.print(f"The result could not be written to {folder} ({error.strerror}): give another --out")
-    return capacity.exit_code
+    with signals_held() as held:
+        finder = Finder(request, bounds, step_seconds, make, time.monotonic, console, lambda: held.name)
+        capacity = finder.find(started.isoformat(timespec="milliseconds"))
+        code, where = capacity.exit_code, ""
+        try:
+            where = f"Results: {write_capacity(capacity, folder)}"
+        except OSError as error:
+            code = NOT_WRITTEN
+            where = f"The result could not be written to {folder} ({error.strerror}): give another --out"
+            shutil.rmtree(folder, ignore_errors=True)
+        console.print(capacity.summary, markup=False)
+        console.print(where, markup=False)
+        return code

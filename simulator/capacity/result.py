@@ -9,6 +9,7 @@ import msgspec
 
 from simulator.capacity.search import Interval, Search  # noqa: TC001 - the schema is made from the annotations
 from simulator.capacity.step import Step  # noqa: TC001 - as above
+from simulator.output_files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +164,5 @@ def write_capacity(capacity: Capacity, folder: Path) -> Path:
     """Write `capacity.json` into a new folder, whole or not at all. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    temporary = folder / f"{FILE}.tmp"
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(capacity), indent=2) + b"\n")
-    temporary.replace(path)
+    write_whole(path, [msgspec.json.format(msgspec.json.encode(capacity), indent=2) + b"\n"], follow=False)
     return path

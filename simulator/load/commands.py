@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
+import trio
 import typer
 
-from simulator.limits import SHARDS_MAX
+from simulator.limits import SHARDS_MAX, WORKER_WAIT_MAX_SECONDS
 from simulator.load.places import LOCUSTFILE, MASTER_PORT
 
 USAGE_ERROR = 2
 WEB_PORT = 8089
 PORT_MAX = 65_535
+KNOCK_SECONDS = 0.5
+"""How often a worker looks for its master, and how long each time."""
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -57,6 +61,15 @@ def worker(
         str | None,
         typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
     ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(
+            help="How many seconds to wait for the master.",
+            envvar="HATCHFARM_WORKER_WAIT",
+            min=0,
+            max=WORKER_WAIT_MAX_SECONDS,
+        ),
+    ] = 120.0,
 ) -> None:
     """Play a share of a run that another host conducts: a Locust worker and its shard, until the run ends."""
     try:
@@ -65,9 +78,27 @@ def worker(
         _fail(str(error))
     if not token:
         _fail("the deployment's owner token is needed: give --token or set HATCHFARM_API_TOKEN")
+    typer.echo(f"Waiting for `hatchfarm run --master {host}:{port}`, for {wait:g} s at most", err=True)
+    if not trio.run(_comes_up, host, port, wait):
+        _fail(
+            f"nothing listened at {host}:{port} within {wait:g} s: "
+            "start `hatchfarm run --master` there, or --wait longer"
+        )
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
     command += ["--worker", "--master-host", host, "--master-port", str(port)]
     os.execve(sys.executable, command, {**os.environ, "HATCHFARM_API_TOKEN": token})  # noqa: S606 - it becomes Locust
+
+
+async def _comes_up(host: str, port: int, seconds: float) -> bool:
+    """Say whether something listens there, as soon as it does or when the time is over."""
+    until = trio.current_time() + seconds
+    while True:
+        with suppress(OSError), trio.move_on_after(KNOCK_SECONDS):
+            await (await trio.open_tcp_stream(host, port)).aclose()
+            return True
+        if trio.current_time() >= until:
+            return False
+        await trio.sleep(KNOCK_SECONDS)
 
 
 def _fail(message: str) -> NoReturn:

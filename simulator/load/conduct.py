@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,3 +42,19 @@ def conduct_of(
     options = [] if workers is None else ["--workers", str(workers)]
     options += [] if master is None else ["--master", f"{host}:{port}"]
     return Conduct(wanted, host, port, web_port, tuple(options))
+
+
+def see_that_the_web_ui_can_be_served(conduct: Conduct) -> str:
+    """Give the URL of the web UI, empty without one. Raises ConductorError where something else is there."""
+    port = conduct.web_port
+    if port is None:
+        return ""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConductorError(
+                f"the web UI cannot be served on port {port} ({error.strerror}): give another --web-port"
+            ) from None
+    return f"http://127.0.0.1:{port}"

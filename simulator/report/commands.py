@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GENUINE, CHANGED, UNUSABLE = 0, 1, 2
 LATEST = "latest"
@@ -27,17 +31,35 @@ def find_bundle(results: str, out: Path) -> Path:
 
     path = Path(results)
     if results == LATEST and not path.exists():
-        newest = [link.resolve() for link in out.glob(f"*/{LATEST}") if link.is_dir()]
-        if not newest:
+        newest = _newest(out.glob(f"*/*/{VERDICT}"))
+        if newest is None:
             raise BundleError(f"there are no results in {out}: give --out, or a run's folder")
-        return max(newest, key=lambda folder: folder.name)
+        return newest
     if path.name == VERDICT and path.is_file():
         path = path.parent
-    elif (path / LATEST).is_dir():
-        path /= LATEST
+    elif not (path / VERDICT).exists():
+        path = _newest(path.glob(f"*/{VERDICT}")) or path
     if not path.is_dir():
         raise BundleError(f"{results} is no folder of results")
     return path.resolve()
+
+
+def _newest(verdicts: Iterable[Path]) -> Path | None:
+    """Give the folder of the run that began last, by what its verdict says: folders may be renamed, and copied."""
+    import msgspec  # noqa: PLC0415 - as above
+
+    from simulator.limits import BUNDLE_RECORD_MAX_BYTES  # noqa: PLC0415 - as above
+
+    found: list[tuple[datetime, str, Path]] = []
+    for verdict in verdicts:
+        try:
+            if verdict.stat().st_size <= BUNDLE_RECORD_MAX_BYTES:
+                began = datetime.fromisoformat(msgspec.json.decode(verdict.read_bytes())["started_at"]).astimezone(UTC)
+                folder = verdict.parent.resolve()  # a link's own name says nothing
+                found.append((began, folder.name, folder))
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            continue  # nobody's run
+    return max(found)[2] if found else None
 
 
 def report(

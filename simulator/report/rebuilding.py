@@ -24,7 +24,7 @@ def rebuild(folder: Path, to: Path | None) -> Written:
     scenario_text = read_scenario(folder / SCENARIO)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        return Written(None, write_views(to, verdict, record, history, scenario_text))
+        return Written(None, write_views(to, verdict, record, history, scenario_text, follow=True))
     listed, _ = manifest.read_manifest(folder)
     altered = [one for one in manifest.differences(listed, folder) if one.name not in VIEW_FILES]
     if altered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report.text import visible
+from simulator.standard_streams import steady
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +36,15 @@ FINDINGS_SHOWN = 3
 
 
 def make_console() -> Console:
-    """Make the console: colours and movement only on a terminal, and never with NO_COLOR."""
+    """Make the console: colours and movement only on a terminal, never with NO_COLOR. Printing to it never fails."""
     plain = bool(os.environ.get("NO_COLOR"))
-    console = Console(no_color=plain, force_terminal=False if plain else None, highlight=False, soft_wrap=True)
+    console = Console(
+        file=steady(sys.stdout),
+        no_color=plain,
+        force_terminal=False if plain else None,
+        highlight=False,
+        soft_wrap=True,
+    )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS
     return console
@@ -50,7 +58,7 @@ class _Rates:
         self._at = trio.current_time()
         self._accepted = 0
         self.per_second = 0.0
-        self.p50_ms = self.p99_ms = float("nan")
+        self.p50_ms = self.p99_ms = "-"
 
     def look(self) -> None:
         progress, now = self._progress, trio.current_time()
@@ -59,7 +67,7 @@ class _Rates:
         self._at, self._accepted = now, progress.accepted
         latencies = progress.take_latencies_ns()
         if latencies:
-            self.p50_ms, self.p99_ms = np.percentile(np.array(latencies) / 1e6, [50, 99]).tolist()
+            self.p50_ms, self.p99_ms = (f"{one:.1f} ms" for one in np.percentile(np.array(latencies) / 1e6, [50, 99]))
 
 
 def _alerts(progress: Progress) -> str:
@@ -71,7 +79,7 @@ def _plain_line(progress: Progress, rates: _Rates, duration_ns: int) -> str:
     return (
         f"{progress.elapsed_ns / SECOND_NS:5.0f}s/{duration_ns / SECOND_NS:.0f}s {progress.phase:<8} "
         f"machines {progress.connected}/{progress.machines_wanted}  {rates.per_second:.0f}/s accepted  "
-        f"p50 {rates.p50_ms:.1f} ms  p99 {rates.p99_ms:.1f} ms  refused {progress.refused}  lost {progress.lost}  "
+        f"p50 {rates.p50_ms}  p99 {rates.p99_ms}  refused {progress.refused}  lost {progress.lost}  "
         f"attacks {progress.attacks_refused} refused, {progress.attacks_accepted} accepted  alerts {_alerts(progress)}"
     )
 
@@ -83,7 +91,7 @@ def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) 
     alert_style = "dim" if alert == "none" else "yellow bold"
     for left, right in (
         (f"phase [bold]{progress.phase}[/]", f"machines [bold]{progress.connected}[/]/{progress.machines_wanted}"),
-        (f"rate [bold]{rates.per_second:.0f}[/]/s", f"response p50 {rates.p50_ms:.1f} ms  p99 {rates.p99_ms:.1f} ms"),
+        (f"rate [bold]{rates.per_second:.0f}[/]/s", f"response p50 {rates.p50_ms}  p99 {rates.p99_ms}"),
         (f"accepted {progress.accepted}", f"refused {progress.refused}  lost {progress.lost}"),
         (
             f"attacks [{accepted_style}]{progress.attacks_refused} refused, {progress.attacks_accepted} accepted[/]",

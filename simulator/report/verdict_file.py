@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.checkers.verdict import Status, Verdict  # noqa: TC001 - the schema is made from the annotations
+from simulator.output_files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,17 +79,28 @@ def _encodable(value: Any) -> Any:
 
 
 def write_verdict(verdict: RunVerdict, folder: Path) -> Path:
-    """Write `verdict.json` into a new folder and point `latest` beside it at it. Raises OSError."""
+    """Write `verdict.json` into a new folder. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "verdict.json"
-    temporary = folder / "verdict.json.tmp"
-    temporary.write_bytes(msgspec.json.format(encode_verdict(verdict), indent=2) + b"\n")
-    temporary.replace(path)
+    write_whole(path, [msgspec.json.format(encode_verdict(verdict), indent=2) + b"\n"], follow=False)
+    return path
+
+
+def point_latest(folder: Path) -> str:
+    """Point `latest` beside a run's folder at it; gives what is to be said where that is something of somebody's own.
+
+    Without links, as on some file systems, the newest run is found by its time all the same.
+    """
     latest = folder.parent / "latest"
-    new_link = folder.parent / f".latest-{os.getpid()}"
+    if latest.exists() and not latest.is_symlink():
+        return f"{latest} is no link: it was left as it is, and the newest run is {folder.name}"
+    new_link = folder.parent / f".latest-{folder.name}-{os.getpid()}"
     try:
         new_link.symlink_to(folder.name, target_is_directory=True)
+    except OSError:
+        return ""
+    try:
         new_link.replace(latest)
     except OSError:
-        new_link.unlink(missing_ok=True)  # a file system without links: the folder's name says when it was made
-    return path
+        new_link.unlink(missing_ok=True)
+    return ""

@@ -84,6 +84,11 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
 def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
     """Read a scenario file, and hold its server settings against the `known` ones. Raises ScenarioError."""
+    return load_with_source(path, known)[0]
+
+
+def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[Scenario, bytes]:
+    """Read a scenario file once, since a pipe gives its bytes only once; gives them too. Raises ScenarioError."""
     try:
         with path.open("rb") as file:
             raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
@@ -94,7 +99,7 @@ def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
         what = f"larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario"
         raise ScenarioError(Problem(0, what), path=path)
     try:
-        return parse_scenario(raw.decode("utf-8"), known)
+        return parse_scenario(raw.decode("utf-8"), known), raw
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ScenarioError(Problem(line, "not UTF-8 text: save it as UTF-8"), path=path) from None
@@ -226,6 +231,17 @@ def _lines(text: str) -> dict[str, int]:
     return lines
 
 
+def _server_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if scenario.server.instances > 1:
+        if not scenario.server.redis:
+            yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
+        if scenario.server.durable:
+            yield "server.durable", "several instances keep their state in Redis: remove it"
+    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE") if scenario.server.tls else ():
+        if name in scenario.server.settings:
+            yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
+
+
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Find what is well-formed but makes no sense."""
     for name, duration_ns in (
@@ -240,14 +256,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _attack_problems(scenario)
     yield from _load_problems(scenario)
     yield from _fault_problems(scenario)
-    if scenario.server.instances > 1:
-        if not scenario.server.redis:
-            yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
-        if scenario.server.durable:
-            yield "server.durable", "several instances keep their state in Redis: remove it"
-    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE") if scenario.server.tls else ():
-        if name in scenario.server.settings:
-            yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
+    yield from _server_problems(scenario)
     for metric, expressions in scenario.thresholds.items():
         if not expressions:
             yield f'thresholds."{metric}"', "an empty list checks nothing: add an expression, or remove it"

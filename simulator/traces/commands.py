@@ -217,10 +217,10 @@ def trace_export(
     """Write a trace as HAR 1.2, as redacted as the trace is."""
     import msgspec  # noqa: PLC0415 - as above
 
+    from simulator.output_files import write_whole  # noqa: PLC0415
     from simulator.traces.errors import TraceError  # noqa: PLC0415
     from simulator.traces.format import read_trace  # noqa: PLC0415
     from simulator.traces.har_export import to_har  # noqa: PLC0415
-    from simulator.traces.writing import write_whole  # noqa: PLC0415
 
     try:
         read = read_trace(trace)

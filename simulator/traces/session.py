@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -14,25 +13,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from reference_server.wire.signing import sign_text
-from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.doctor import check_open_files
-from simulator.history import Answer
-from simulator.report.terminal import show_verdict
-from simulator.report.verdict_file import RunVerdict, write_verdict
+from simulator.history import Answer, History
+from simulator.interruptions import signals_held, stop_signals
+from simulator.output_files import OutputError, folder_of, see_writable
+from simulator.report.leaving import leave_and_show
+from simulator.report.writing import Written, write_bundle
 from simulator.server_process import ServerError, own_server
 from simulator.traces.choosing import choose, only
-from simulator.traces.comparison import (
-    Played,
-    compare,
-    judge_reasons,
-    judge_resigned,
-    judge_timing,
-    judge_verbatim,
-)
+from simulator.traces.comparison import Played, compare
 from simulator.traces.errors import TraceError
 from simulator.traces.format import Exchange, Trace, read_trace
 from simulator.traces.messages import references, unescape
 from simulator.traces.principals import OWNER_TOKEN
+from simulator.traces.replay_record import ReplayRecord, judge_replay, numbers, replay_name, run_record, write_replay
 from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
 from simulator.worlds.checking import check_target, read_metrics
@@ -40,15 +34,17 @@ from simulator.worlds.control import ControlConnection
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
+    from simulator.interruptions import Held
+
 TELL_SECONDS = 5.0
 OWN_SERVER = "its own server"
 SUFFIX_DIGITS = 8
-USER_ERRORS = (TraceError, TargetError, ServerError)
+USER_ERRORS = (TraceError, TargetError, ServerError, OutputError)
 """What `execute` raises for people to read."""
 
 
@@ -83,7 +79,7 @@ class _Outcome(msgspec.Struct):
 
 
 def execute(request: ReplayRequest, console: Console) -> int:
-    """Replay, report and give the exit code. Raises TraceError, TargetError or ServerError when it cannot begin."""
+    """Replay, report and give the exit code. Raises what USER_ERRORS names when it cannot begin."""
     trace = read_trace(request.path)
     if not trace.exchanges:
         raise TraceError(f"{request.path}: holds no exchanges: there is nothing to replay")
@@ -92,22 +88,28 @@ def execute(request: ReplayRequest, console: Console) -> int:
     files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
     if not files.right:
         raise TraceError(f"{files.name}: {files.found}; {files.mend}")
-    outcome = trio.run(_run, request, trace, console)
-    verdict = _judge(request, trace, outcome)
-    _show_comparison(console, trace.exchanges, outcome.played)
-    show_verdict(console, verdict)
-    stamp = outcome.started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
-    try:
-        path = write_verdict(verdict, request.out / verdict.scenario / stamp)
-        console.print(f"Results: {path.parent}", markup=False)
-    except OSError as error:
-        console.print(f"The verdict could not be written to {request.out} ({error.strerror}): give another --out")
-    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
-    return verdict.exit_code
+    see_writable(request.out / replay_name(trace))
+    with signals_held() as held:
+        outcome = trio.run(_run, request, trace, console, held)
+        return _report(request, trace, outcome, console)
 
 
-async def _run(request: ReplayRequest, trace: Trace, console: Console) -> _Outcome:
-    """Play the trace with everything around it, to its end, or until SIGINT or SIGTERM."""
+def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> int:
+    record = _record(request, trace, outcome)
+    verdict = judge_replay(trace, record)
+    folder = folder_of(request.out, verdict.scenario, outcome.started_at)
+
+    def write() -> Written:
+        facts = run_record(trace, record)
+        return write_bundle(folder, verdict, facts, History(), "", others=lambda _: write_replay(folder, trace, record))
+
+    return leave_and_show(
+        console, request.out, folder, verdict, write, lambda: _show_comparison(console, trace.exchanges, record.played)
+    )
+
+
+async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Held) -> _Outcome:
+    """Play the trace with everything around it, to its end, or until a signal."""
     outcome = _Outcome(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
@@ -115,9 +117,12 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console) -> _Outco
         f"[bold]{escape(trace.header.scenario)}[/]: {len(trace.exchanges)} exchanges "
         f"over {(last - first) / 1e9:.0f}s, {how}"
     )
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
+            if held.number is not None:
+                outcome.interrupted = held.name
+                work.cancel()
             nursery.start_soon(_watch_signals, signals, outcome, work)
             with work:
                 await _work(request, trace, outcome, console)
@@ -204,54 +209,26 @@ def _lasts(exchange: Exchange, token: str) -> bool:
     return owners and unescape(signature.value) == sign_text(token.encode(), text).decode()
 
 
-def _judge(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> RunVerdict:
-    exchanges, played = trace.exchanges, outcome.played
-    if not played:
-        played = outcome.played = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in exchanges]
-    if request.verbatim:
-        checkers = [judge_verbatim(exchanges, played, lasting=outcome.lasting or [False] * len(exchanges))]
-    else:
-        checkers = judge_resigned(exchanges, played)
-        if outcome.after:
-            alone = request.target is None
-            checkers.append(judge_reasons(played, outcome.before, outcome.after, alone=alone))
-    checkers.append(judge_timing(played))
-    if outcome.interrupted:
-        finding = Finding("replay.interrupted", outcome.interrupted, 0)
-        checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {outcome.interrupted}.", (finding,)))
-    status = worst([one.status for one in checkers])
-    command = ["hatchfarm", "replay", str(request.path), *(["--verbatim"] if request.verbatim else [])]
-    command += [part for name in request.only for part in ("--only", name)]
-    if request.target is not None:
-        command += ["--target", outcome.target]
-    return RunVerdict(
-        scenario=f"{trace.header.scenario}-replay",
-        description="The same bytes again." if request.verbatim else "The same intent on another server.",
-        seed=trace.header.seed,
+def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRecord:
+    missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
+    return ReplayRecord(
+        trace_file=str(request.path),
         target=outcome.target,
+        given_target=request.target is not None,
+        verbatim=request.verbatim,
+        only=tuple(request.only),
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),
-        duration_s=outcome.took_s,
+        took_s=outcome.took_s,
         interrupted=outcome.interrupted,
-        status=status,
-        exit_code=EXIT_CODES[status],
-        checkers=checkers,
-        thresholds=[],
-        requests={
-            "total": len(exchanges),
-            "heartbeats_accepted": sum(
-                one.got is Answer.ACCEPTED and exchange.operation == "heartbeat" and not exchange.campaign
-                for exchange, one in zip(exchanges, played, strict=True)
-            ),
-            "attacks": sum(exchange.campaign > 0 for exchange in exchanges),
-            "lost": sum(one.got is Answer.LOST for one in played),
-        },
-        latency_s={},
-        warnings=outcome.warnings,
-        reproduce=shlex.join(command),
+        warnings=tuple(outcome.warnings),
+        before=numbers(outcome.before),
+        after=numbers(outcome.after),
+        played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
+        lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
     )
 
 
-def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: list[Played]) -> None:
+def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: Sequence[Played]) -> None:
     """Print what each group got, as recorded and now."""
     table = Table(title="Recorded and replayed", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", "exchanges", "recorded", "replayed", "different"):

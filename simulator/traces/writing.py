@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE
+from simulator.output_files import write_whole
 from simulator.traces.format import (
     Cut,
     Exchange,
@@ -36,12 +36,11 @@ from simulator.traces.principals import OWNER_TOKEN, Principals, is_credential_h
 from simulator.traces.signatures import Explained, Explainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from simulator.traces.tape import Taken
 
-PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
 _SECRET_SETTING = re.compile("PASSWORD|SECRET|TOKEN")
 _TOKEN_HEADER = re.compile(r"(?i)x-machine-token")
 _SCHEME = re.compile(r"(?i)((?:bearer|basic|dpop|token)[ \t]+)?(.*)", re.DOTALL)
@@ -224,13 +223,3 @@ def write_trace(path: Path, taken: Sequence[Taken], origin: Origin, owner_token:
 def write_lines(path: Path, lines: Iterator[Header | Exchange], *, private: bool) -> None:
     """Write a trace's lines. Raises OSError."""
     write_whole(path, map(encode_line, lines), private=private)
-
-
-def write_whole(path: Path, parts: Iterable[bytes], *, private: bool) -> None:
-    """Write a file whole or not at all, a private one readable by its owner only. Raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(temporary, flags, PRIVATE_MODE if private else PUBLIC_MODE), "wb") as file:
-        file.writelines(parts)
-    temporary.replace(path)

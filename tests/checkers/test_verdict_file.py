@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
-from simulator.report.verdict_file import RunVerdict, verdict_schema, write_verdict
+from simulator.report.verdict_file import RunVerdict, point_latest, verdict_schema, write_verdict
 
 ROOT = Path(__file__).parent.parent.parent
 PUBLISHED = json.loads((ROOT / "simulator" / "report" / "verdict.schema.json").read_text(encoding="utf-8"))
@@ -141,6 +141,7 @@ def test_people_can_read_and_compare_it(tmp_path: Path) -> None:
 def test_latest_points_to_the_newest_run(tmp_path: Path) -> None:
     for name in ("one", "two"):
         path = write_verdict(a_run(scenario=name), tmp_path / name)
+        assert point_latest(tmp_path / name) == ""
         assert path == tmp_path / name / "verdict.json"
         latest = tmp_path / "latest" / "verdict.json"
         assert json.loads(latest.read_bytes())["scenario"] == name
@@ -154,6 +155,7 @@ def test_without_links_the_verdict_is_written_all_the_same(tmp_path: Path) -> No
     (tmp_path / "latest").mkdir()
     (tmp_path / "latest" / "mine").touch()
     assert write_verdict(a_run(), tmp_path / "one").exists()
+    assert "it was left as it is" in point_latest(tmp_path / "one")
     assert {path.name for path in tmp_path.iterdir()} == {"one", "latest"}
     assert (tmp_path / "latest" / "mine").exists()
 

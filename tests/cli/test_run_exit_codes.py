@@ -79,25 +79,28 @@ def test_results_that_cannot_be_written_stop_the_run_before_it_begins(hatchfarm:
     assert refused.err.endswith("): give another --out\n")
 
 
-def test_results_that_can_no_longer_be_written_keep_the_verdict_and_its_exit_code(
+def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
     hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk at the end of a long run."""
 
-    async def run(request: object, console: object) -> _Outcome:
-        del request, console
+    async def run(request: object, console: object, held: object) -> _Outcome:
+        del request, console, held
         await trio.lowlevel.checkpoint()
         return _Outcome(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
 
     def write(verdict: object, folder: Path) -> Path:
         del verdict
+        folder.mkdir(parents=True)
+        (folder / "verdict.json.part").touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
     monkeypatch.setattr("simulator.run._run", run)
     monkeypatch.setattr("simulator.report.writing.write_verdict", write)
     path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s"), hatchfarm.folder / "results"
     ended = hatchfarm.invoke("run", str(path), "--out", str(out))
-    assert (ended.code, ended.err) == (3, "")
+    assert (ended.code, ended.err) == (2, "")
+    assert list((out / "tiny").iterdir()) == []
     assert ended.lines[-3:] == [
         "INCONCLUSIVE tiny",
         f"The verdict could not be written to {out} (No space left on device): give another --out",

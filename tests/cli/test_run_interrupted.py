@@ -107,7 +107,7 @@ async def is_gone(process: psutil.Process) -> None:
             await trio.sleep(POLL_SECONDS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_ends_the_run_soon_with_what_is_known(hatchfarm: Hatchfarm, number: signal.Signals) -> None:
     async with started(hatchfarm) as run:
         server = await run.server()

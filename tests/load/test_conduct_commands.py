@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from simulator.load import conducting, locust_processes
 from simulator.load.commands import host_and_port
-from simulator.load.conduct import Conduct, conduct_of
+from simulator.load.conduct import Conduct, conduct_of, see_that_the_web_ui_can_be_served
 from simulator.load.places import MASTER_PORT
 from simulator.scenario.loading import parse_scenario
 from tests.cli.conftest import Hatchfarm, serve_until_stopped
@@ -161,3 +162,46 @@ def test_a_master_at_an_address_that_is_not_this_hosts_says_so_and_not_that_work
     assert finished.code == 2
     assert "Locust's master ended with exit code 1" in finished.err
     assert "Cannot assign requested address" in finished.err
+
+
+@pytest.fixture
+def hatchfarm(tmp_path: Path) -> Hatchfarm:
+    return Hatchfarm(tmp_path)
+
+
+def test_a_busy_port_of_the_web_ui_is_said_before_anything_begins(hatchfarm: Hatchfarm) -> None:
+    (hatchfarm.folder / "web.toml").write_text(PLAIN, encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        refused = hatchfarm.invoke("run", "web.toml", "--web", "--web-port", str(port))
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        f"hatchfarm run: the web UI cannot be served on port {port} (Address already in use): give another --web-port\n"
+    )
+    assert see_that_the_web_ui_can_be_served(Conduct(web_port=port)) == f"http://127.0.0.1:{port}"
+    assert see_that_the_web_ui_can_be_served(Conduct()) == ""
+
+
+def test_a_worker_says_what_it_waits_for_and_gives_up(hatchfarm: Hatchfarm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    gave_up = hatchfarm.invoke("worker", "--master", f"127.0.0.1:{port}", "--token", "t", "--wait", "0")
+    assert gave_up.code == 2
+    assert gave_up.err.splitlines() == [
+        f"Waiting for `hatchfarm run --master 127.0.0.1:{port}`, for 0 s at most",
+        (
+            f"hatchfarm worker: nothing listened at 127.0.0.1:{port} within 0 s: "
+            "start `hatchfarm run --master` there, or --wait longer"
+        ),
+    ]
+
+
+def test_a_worker_becomes_locusts_once_its_master_listens(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr("simulator.load.commands.os.execve", lambda _, command, __: became.append(command))
+    with socket.create_server(("127.0.0.1", 0)) as master:
+        port = master.getsockname()[1]
+        assert hatchfarm.invoke("worker", "--master", f"127.0.0.1:{port}", "--token", "t").code == 0
+    assert became[0][-4:] == ["--master-host", "127.0.0.1", "--master-port", str(port)]

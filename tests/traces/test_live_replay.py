@@ -118,6 +118,10 @@ def test_re_signed_on_a_fresh_server_every_exchange_gets_the_recorded_answer(
     assert judged["reasons"]["figures"]["counted"] == judged["reasons"]["figures"]["replayed"]
     assert sum(judged["reasons"]["figures"]["replayed"].values()) >= 6 * 8
     assert any(line.split()[:1] == ["replay.exact"] for line in done.lines)
+    digest = next(line for line in done.lines if line.startswith("Bundle: ")).split()[1]
+    verified = hatchfarm.invoke("verify", "latest", "--digest", digest)
+    assert (verified.code, verified.err) == (0, ""), verified
+    assert hatchfarm.invoke("report", "latest").code == 0
 
 
 def test_verbatim_on_a_fresh_server_every_signed_request_is_refused(hatchfarm: Hatchfarm, recorded: Finished) -> None:

@@ -1,0 +1,51 @@
+"""Signals that ask a command to stop: they end its work, and cost neither its result nor its exit code."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Held(msgspec.Struct):
+    """The first signal that came while nothing else took it; None when none did."""
+
+    number: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name it, like SIGINT; nothing when none came."""
+        return "" if self.number is None else signal.Signals(self.number).name
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Name the signals that end a command. A hang-up that whoever started it had ignored (nohup) stays ignored."""
+    always = (signal.SIGINT, signal.SIGTERM)
+    return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
+@contextmanager
+def signals_held() -> Iterator[Held]:
+    """Note the signals that end a command, and go on: before its work takes them, and while results are written."""
+    held = Held()
+
+    def note(number: int, _: object) -> None:
+        held.number = held.number or number
+
+    before = {number: signal.signal(number, note) for number in stop_signals()}
+    try:
+        yield held
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_stop_signals() -> None:
+    """Let nothing change the exit code any more: everything is done, and a process takes a while to end."""
+    for number in stop_signals():
+        signal.signal(number, signal.SIG_IGN)

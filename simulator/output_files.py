@@ -1,0 +1,77 @@
+"""Writing output files: whole or not at all, where the user says they go, beside whatever else is there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile, mkstemp
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
+_DESCRIPTORS = ("/dev/", "/proc/")
+"""Where names stand for what is open already."""
+
+
+class OutputError(Exception):
+    """Results cannot be written where they shall go; the message says where, why and what to do."""
+
+
+def see_writable(folder: Path) -> None:
+    """Make a folder, and raise OutputError where a command would end without its result."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+
+
+def folder_of(out: Path, name: str, started_at: datetime) -> Path:
+    """Name the folder of one run, in order of time among those of its scenario."""
+    return out / name / started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
+
+
+def write_whole(path: Path, parts: Iterable[bytes], *, private: bool = False, follow: bool = True) -> None:
+    """Write a file whole or not at all, a private one readable by its owner only. Raises OSError.
+
+    A link is followed, unless what lies there is nobody's wish: in a run's own folder it is replaced. What is no file,
+    as a pipe or a device, is written into.
+    """
+    if follow and _is_no_file(path):
+        with path.open("wb") as file:
+            file.writelines(parts)
+        return
+    whole = Path(os.path.realpath(path)) if follow else path
+    # A name that nobody else has: what is called like the file, and a bit more, may be somebody's.
+    descriptor, name = mkstemp(prefix=".hatchfarm-", suffix=".part", dir=whole.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(parts)
+        if not private:
+            Path(name).chmod(PUBLIC_MODE & ~_umask())
+        Path(name).replace(whole)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) or str(path.absolute()).startswith(_DESCRIPTORS)
+
+
+def _umask() -> int:
+    """Read what this process takes away from new files' modes; the only way is to set it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
