@@ -278,6 +278,8 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
     except SettingsError as error:
         return _fail(str(error))
     problem = ""
+    connections_max = max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT))
+    sys.stderr.write(f"hatchfarm serve: up to {connections_max:,} connections at once\n")
     try:
         trio.run(
             partial(
@@ -286,7 +288,7 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
                 SystemClock(),
                 entropy,
                 express_lane=express_lane,
-                connections_max=max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT)),
+                connections_max=connections_max,
                 until_stdin_closes=until_stdin_closes,
             ),
         )

@@ -10,10 +10,10 @@ LANE_HEAD_MAX_BYTES = 4 * 1024
 """The head of a plain heartbeat is a tenth of this; larger ones are read as any other request is."""
 LANE_BODY_MAX_BYTES = 32 * 1024
 """A heartbeat that is read at a glance: 16 KiB of metrics and room for the rest. Larger ones are read as any other."""
-LANE_BATCH_CONNECTIONS = 256
-"""Connections the express lane serves before it lets Trio's other tasks run: about 8 ms of work."""
-LANE_CONVERSATION_COST = 4
-"""What serving a connection counts for there when it sends anything else: a list may take a millisecond."""
+LANE_BATCH_ANSWERS = 256
+"""Answers the express lane gives before it lets Trio's other tasks run: about 8 ms of work."""
+LANE_ANSWERS_AT_ONCE = 8
+"""Answers a connection gets before others have their turn, however much it has pipelined: 0.3 ms of work."""
 LANE_ANSWERS_MAX_BYTES = 256 * 1024
 """Answers that may wait unsent before the next pipelined request is decided: as much as a socket's buffer takes."""
 LANE_LIMITED_AT_ONCE = 8

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """One answer, which may be `Held`; how it is written; and whether a success proves who the client is."""
+    """One answer, which may be `Held`; how it is written; and whether a success proves who the client is.
+
+    `size` is how many bytes its request keeps while it is held.
+    """
 
     reply: Reply
-    bodiless: bool
-    closes: bool
-    proves: bool
+    bodiless: bool = False
+    closes: bool = False
+    proves: bool = True
+    size: int = 0
 
 
 class Conversation:
@@ -107,7 +111,7 @@ class Conversation:
             return None
         bodiless = admitted.request.method == "HEAD"
         reply = self._answerer.complete(admitted, body)
-        return Answer(reply, bodiless, self._requests.ended, admitted.proves)
+        return Answer(reply, bodiless, self._requests.ended, admitted.proves, len(body))
 
     def _refuse(self, refusal: Refusal) -> Answer | None:
         if self._answered:

@@ -1,6 +1,6 @@
 """The express lane: every plain HTTP/1.1 request, answered inline.
 
-One Trio task waits for one nested selector and then serves every connection that has bytes, straight on its
+One Trio task waits for one nested selector and then serves every connection in its turn, straight on its
 non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
 each. Complete, plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it
 rests again.
@@ -11,7 +11,6 @@ not taken what was sent, nothing more is read there, so what a client can have w
 
 from __future__ import annotations
 
-import selectors
 import socket as stdlib_socket
 from functools import partial
 from http import HTTPStatus
@@ -21,17 +20,16 @@ import trio
 
 from reference_server.http.accepting import accept
 from reference_server.http.answers import Answerer, internal_error
-from reference_server.http.conversation import Conversation
+from reference_server.http.conversation import Answer, Conversation
 from reference_server.http.framing import Waiting
-from reference_server.http.lane_clients import Answers, Connection
+from reference_server.http.lane_clients import Answers, Connection, Owed
 from reference_server.http.patience import Patience
 from reference_server.http.rendering import CONTINUE, Renderer
+from reference_server.http.turns import READ, WRITE, Turns
 from reference_server.limits import (
+    LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
-    LANE_BATCH_CONNECTIONS,
-    LANE_CONVERSATION_COST,
     LANE_HEAD_MAX_BYTES,
-    LANE_LIMITED_AT_ONCE,
     LINGER_MAX_BYTES,
 )
 from reference_server.operations.outcomes import Held
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.http.admission import Admission
-    from reference_server.http.lane_clients import Owed, PlainHead
+    from reference_server.http.lane_clients import PlainHead
     from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
 LIMITED = int(HTTPStatus.TOO_MANY_REQUESTS)
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class ExpressLane:
@@ -64,7 +61,7 @@ class ExpressLane:
         self._clock = clock
         self._admission = admission
         self._renderer = Renderer(api.state.entropy)
-        self._selector = selectors.DefaultSelector()
+        self._turns = Turns(settler)
         self._patience = Patience(settings)
 
     async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
@@ -81,11 +78,11 @@ class ExpressLane:
         connection.limited = self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
-        self._watch(connection, READ)
+        self._turns.watch(connection, READ)
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
-        self._watch(connection, 0)
+        self._turns.watch(connection, 0)
         self._patience.drop(connection)
         connection.open = False
         self._admission.leave(connection)
@@ -93,59 +90,40 @@ class ExpressLane:
         connection.owed = []
         connection.socket.close()
 
-    def _watch(self, connection: Connection, events: int) -> None:
-        """Wait for these events on a connection's socket, and no others."""
-        before, connection.events = connection.events, events
-        if before == events:
-            return
-        if not before:
-            self._selector.register(connection.socket.fileno(), events, connection)
-        elif events:
-            self._selector.modify(connection.socket.fileno(), events, connection)
-        else:
-            self._selector.unregister(connection.socket.fileno())
-
     async def _react(self) -> None:
         while True:
-            await trio.lowlevel.wait_readable(self._selector.fileno())
+            await self._turns.ready()
             await self._settler.room()
-            await self._take_turns()
+            await self._turns.take(self._go_on, self._resume)
 
-    async def _take_turns(self) -> None:
-        """Let every connection that is ready go on, those over their rate limit last, and only some of them.
-
-        The others are still ready: they come first among their like the next time.
-        """
-        limited: list[tuple[Connection, int]] = []
-        served = 0
-        for key, events in self._selector.select(0):
-            if key.data.limited:
-                limited.append((key.data, events))
-                continue
-            served += self._turn(key.data, events)
-            if served >= LANE_BATCH_CONNECTIONS:
-                served = 0
-                await trio.lowlevel.checkpoint()
-                await self._settler.room()
-        for connection, events in limited[:LANE_LIMITED_AT_ONCE]:
-            self._turn(connection, events)
-
-    def _turn(self, connection: Connection, events: int) -> int:
-        """Let a connection go on. Return what that cost, in plain heartbeats."""
-        if not connection.open:
+    def _go_on(self, connection: Connection, events: int) -> int:
+        """Let a connection go on that is ready. Return how many answers it got, one for a look."""
+        events &= connection.events  # it may have been closed, or put to waiting for something else, since it was ready
+        if not events:
             return 0
         if events & WRITE:
             self._send_more(connection)
             return 1
+        if connection.limited:
+            self._turns.put_off(connection)
+            return 0
         data = self._read(connection)
-        if not data:
-            return 1
-        return self._serve(connection, data)
+        return self._serve(connection, data) if data else 1
+
+    def _resume(self, connection: Connection) -> int:
+        """Go on with a connection that has waited its turn. Return how many answers it got, one for a look."""
+        if not connection.open or connection.owed or connection.unsent is not None:
+            return 0
+        self._turns.watch(connection, READ)
+        if connection.conversation is not None and connection.conversation.waiting_bytes:
+            return self._converse(connection, Answers())
+        data = self._read(connection)
+        return self._serve(connection, data) if data else 1
 
     def _read(self, connection: Connection) -> bytes:
         """Read once; nothing where there is nothing to serve now."""
         if connection.owed:
-            self._watch(connection, 0)
+            self._turns.watch(connection, 0)
             return b""
         try:
             data = connection.socket.recv(READ_BYTES)
@@ -163,7 +141,7 @@ class ExpressLane:
         return data
 
     def _serve(self, connection: Connection, data: bytes) -> int:
-        """Answer what is complete now, the bytes just read included. Return what it cost, in plain heartbeats."""
+        """Answer what is complete now, the bytes just read included. Return how many answers, at least one."""
         answers = Answers()
         start = 0
         if connection.conversation is None:
@@ -173,14 +151,11 @@ class ExpressLane:
                 self._serve_one(connection, head, data[end:])
                 return 1
             start = self._answer_plain(connection, data, answers)
-        if start == len(data):
-            self._deliver(connection, answers)
-            return 1
-        if connection.conversation is None:
-            connection.conversation = Conversation(self._answerer, connection.client, "http")
-        connection.conversation.receive(data[start:] if start else data)
-        self._converse(connection, answers)
-        return LANE_CONVERSATION_COST
+        if start < len(data):
+            if connection.conversation is None:
+                connection.conversation = Conversation(self._answerer, connection.client, "http")
+            connection.conversation.receive(data[start:] if start else data)
+        return self._converse(connection, answers)
 
     def _serve_one(self, connection: Connection, head: PlainHead, body: bytes) -> None:
         """Answer a heartbeat that came alone, after another, as nearly all do: there is nothing else to note."""
@@ -188,7 +163,7 @@ class ExpressLane:
         reply = self._decide_heartbeat(connection, head, body, now)
         if isinstance(reply, Held):
             answers = Answers()
-            answers.hold(reply)
+            answers.hold(Owed(0, reply, True, Answer(reply, size=len(body))))  # noqa: FBT003 - a plain one
             self._deliver(connection, answers)
             return
         self._learn(connection, reply, proves=True)
@@ -198,7 +173,7 @@ class ExpressLane:
     def _answer_plain(self, connection: Connection, data: bytes, answers: Answers) -> int:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
         start, size = 0, len(data)
-        while start < size:
+        while start < size and len(answers.parts) < LANE_ANSWERS_AT_ONCE:
             end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
             if end == 3:  # noqa: PLR2004 - not found
                 break
@@ -210,7 +185,7 @@ class ExpressLane:
             now = self._clock.now()
             reply = self._decide_heartbeat(connection, head, data[end:body_end], now)
             if isinstance(reply, Held):
-                answers.hold(reply)
+                answers.hold(Owed(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
             else:
                 answers.parts.append(self._renderer.plain(reply, now))
                 self._learn(connection, reply, proves=True)
@@ -225,33 +200,38 @@ class ExpressLane:
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             return internal_error("a heartbeat")
 
-    def _converse(self, connection: Connection, answers: Answers) -> None:
-        """Answer everything that a conversation has received, as much at a time as may wait unsent."""
-        while self._converse_once(connection, answers):
-            self._deliver(connection, answers)
-            if not connection.open or connection.owed or connection.unsent is not None:
-                return
-            answers = Answers()
+    def _converse(self, connection: Connection, answers: Answers) -> int:
+        """Put a conversation's next answers behind these, and deliver them. Return how many they are, at least one."""
+        more = self._answer_on(connection, answers)
         self._deliver(connection, answers)
+        if more and connection.open and connection.unsent is None and not (connection.owed or connection.lingering):
+            self._turns.put_off(connection)
+        return max(1, len(answers.parts))
 
-    def _converse_once(self, connection: Connection, answers: Answers) -> bool:
-        """Put the next answers behind the others. Return whether there may be more after these."""
+    def _answer_on(self, connection: Connection, answers: Answers) -> bool:
+        """Put a conversation's next answers behind these. Return whether there may be more, for another turn."""
         conversation = connection.conversation
         if conversation is None:
             return False
-        while (answer := conversation.next()) is not None:
-            reply, bodiless, closes, proves = answer
+        while True:
+            most = 1 if connection.limited else LANE_ANSWERS_AT_ONCE
+            if len(answers.parts) >= most or answers.size >= LANE_ANSWERS_MAX_BYTES:
+                return bool(conversation.waiting_bytes)
+            answer = conversation.next()
+            if answer is None:
+                break
+            reply = answer.reply
             if isinstance(reply, Held):
-                answers.hold(reply, plain=False, bodiless=bodiless, closes=closes, proves=proves)
+                answers.hold(Owed(len(answers.parts), reply, False, answer))  # noqa: FBT003 - not a plain one
             else:
-                self._learn(connection, reply, proves=proves)
-                answers.parts.append(self._renderer.full(reply, self._clock.now(), bodiless=bodiless, closes=closes))
+                self._learn(connection, reply, proves=answer.proves)
+                answers.parts.append(
+                    self._renderer.full(reply, self._clock.now(), bodiless=answer.bodiless, closes=answer.closes)
+                )
                 answers.size += len(answers.parts[-1])
-            if closes or self._renderer.closing:
+            if answer.closes or self._renderer.closing:
                 answers.closes = True
                 return False
-            if answers.size >= LANE_ANSWERS_MAX_BYTES:
-                return True
         if conversation.take_continue():
             answers.parts.append(CONTINUE)
         answers.closes = conversation.ended
@@ -260,14 +240,19 @@ class ExpressLane:
     def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
         """Note what an answer tells of who got it."""
         connection.limited = reply.status == LIMITED
-        if proves and not connection.proven and succeeded(reply):
+        if connection.proven:
+            return
+        if proves and succeeded(reply):
             self._admission.prove(connection)
+        else:
+            self._admission.progress(connection)
 
     def _deliver(self, connection: Connection, answers: Answers) -> None:
         """Send these answers, or note what they wait for; then what the connection waits for next."""
         connection.closing = answers.closes
         if answers.held:
             connection.owed, connection.held = answers.parts, len(answers.held)
+            connection.held_bytes = sum(owed.answer.size for owed in answers.held)
             for owed in answers.held:
                 self._settler.hold(owed.reply, partial(self._pay, connection, owed))
         elif answers.parts:
@@ -284,14 +269,14 @@ class ExpressLane:
         if owed.plain:
             part = self._renderer.plain(reply, now)
         else:
-            part = self._renderer.full(reply, now, bodiless=owed.bodiless, closes=owed.closes)
+            part = self._renderer.full(reply, now, bodiless=owed.answer.bodiless, closes=owed.answer.closes)
         connection.owed[owed.at] = part
         connection.held -= 1
-        self._learn(connection, reply, proves=owed.proves)
+        self._learn(connection, reply, proves=owed.answer.proves)
         if connection.held:
             return
-        data, connection.owed = b"".join(connection.owed), []
-        self._watch(connection, READ)
+        data, connection.owed, connection.held_bytes = b"".join(connection.owed), [], 0
+        self._turns.watch(connection, READ)
         self._send(connection, data)
         self._after_sending(connection)
 
@@ -307,7 +292,8 @@ class ExpressLane:
             if connection.unsent is None:
                 self._patience.wait_for_reader(connection, self._clock.now().monotonic_ns)
             connection.unsent = memoryview(data)[sent:]
-            self._watch(connection, WRITE)
+            self._turns.watch(connection, WRITE)
+            self._account(connection)
         else:
             connection.unsent = None
             if connection.closing:
@@ -320,10 +306,8 @@ class ExpressLane:
         if connection.unsent is not None:
             self._send(connection, connection.unsent)
         if connection.open and connection.unsent is None:
-            self._watch(connection, READ)
+            self._turns.watch(connection, READ)
             self._after_sending(connection)
-        elif connection.open:
-            self._account(connection)
 
     def _after_sending(self, connection: Connection) -> None:
         """Go on with what has been received already, once everything before is out."""
@@ -341,7 +325,7 @@ class ExpressLane:
             return
         connection.conversation = None
         connection.lingering = 1
-        self._watch(connection, READ)
+        self._turns.watch(connection, READ)
         self._patience.linger(connection, self._clock.now().monotonic_ns)
         self._account(connection)
 
@@ -357,14 +341,12 @@ class ExpressLane:
                 connection.conversation = conversation = None
         if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
             self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
-        if progressed and not connection.proven:
-            self._admission.progress(connection)
         if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.owed:
             self._account(connection)
 
     def _account(self, connection: Connection) -> None:
         """Note how many bytes wait in a connection. It may have to go for them."""
-        size = sum(map(len, connection.owed))
+        size = connection.held_bytes + sum(map(len, connection.owed))
         if connection.conversation is not None:
             size += connection.conversation.waiting_bytes
         if connection.unsent is not None:
@@ -384,20 +366,17 @@ class ExpressLane:
     async def drain(self) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
         self._renderer.closing = True
-        for key, events in self._selector.select(0):
-            self._turn(key.data, events)
+        await self._turns.take(self._go_on, self._resume)
         for connection in list(self._patience.connections):
-            if self._patience.at_rest(connection):
+            if self._patience.at_rest(connection) and not connection.put_off:
                 self.close_connection(connection)
         while self._patience.connections:
-            with trio.move_on_after(SWEEP_SECONDS):
-                await trio.lowlevel.wait_readable(self._selector.fileno())
-            for key, events in self._selector.select(0):
-                self._turn(key.data, events)
+            await self._turns.ready(SWEEP_SECONDS)
+            await self._turns.take(self._go_on, self._resume)
             self._close_late()
 
     def close(self) -> None:
-        """Close whatever is left, and the selector."""
+        """Close whatever is left."""
         for connection in list(self._patience.connections):
             self.close_connection(connection)
-        self._selector.close()
+        self._turns.close()

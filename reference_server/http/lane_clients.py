@@ -11,7 +11,7 @@ from reference_server.limits import LANE_BODY_MAX_BYTES
 if TYPE_CHECKING:
     import socket as stdlib_socket
 
-    from reference_server.http.conversation import Conversation
+    from reference_server.http.conversation import Answer, Conversation
     from reference_server.http.express_lane import ExpressLane
     from reference_server.operations.outcomes import Held
 
@@ -71,17 +71,12 @@ def plain_head(data: bytes) -> PlainHead | None:
 
 
 class Owed(NamedTuple):
-    """An answer that is held back, its place among the others, and how it is written once it is known.
-
-    `proves` says that a success tells who the client is.
-    """
+    """An answer that is held back, and its place among the others; `plain` ones answer plain heartbeats."""
 
     at: int
     reply: Held
     plain: bool
-    bodiless: bool
-    closes: bool
-    proves: bool
+    answer: Answer
 
 
 class Answers:
@@ -98,11 +93,9 @@ class Answers:
         self.size = 0
         self.closes = False
 
-    def hold(
-        self, reply: Held, *, plain: bool = True, bodiless: bool = False, closes: bool = False, proves: bool = True
-    ) -> None:
+    def hold(self, owed: Owed) -> None:
         """Keep the place of an answer that is held back."""
-        self.held.append(Owed(len(self.parts), reply, plain, bodiless, closes, proves))
+        self.held.append(owed)
         self.parts.append(b"")
 
 
@@ -110,10 +103,10 @@ class Connection:
     """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of what is awaited.
 
     It has a `conversation` while anything but plain heartbeats is under way. `owed` are answers of which some are held
-    back, in order, and `held` counts those; `unsent` is what the client has not taken yet. While there is either,
-    nothing is read. `limited` says that it was over its rate limit the last time. `events` is what the lane waits for
-    on its socket. `closing` says that nothing follows what is owed or unsent; `lingering` counts the bytes dropped
-    since, from 1.
+    back, in order; `held` counts those, and `held_bytes` what their requests keep. `unsent` is what the client has not
+    taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the last time,
+    `put_off` that it waits for another turn. `events` is what the lane waits for on its socket. `closing` says that
+    nothing follows what is owed or unsent; `lingering` counts the bytes dropped since, from 1.
     """
 
     __slots__ = (
@@ -125,12 +118,14 @@ class Connection:
         "head",
         "head_bytes",
         "held",
+        "held_bytes",
         "lane",
         "limited",
         "lingering",
         "open",
         "owed",
         "proven",
+        "put_off",
         "since_ns",
         "socket",
         "unsent",
@@ -147,11 +142,11 @@ class Connection:
         self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
-        self.limited = False
+        self.limited = self.put_off = False
         self.proven = False
         self.waiting_bytes = 0
         self.owed: list[bytes] = []
-        self.held = 0
+        self.held = self.held_bytes = 0
         self.unsent: memoryview | None = None
         self.events = 0
         self.closing = False

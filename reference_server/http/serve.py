@@ -201,7 +201,7 @@ async def serve_until_signal(
     connections_max: int = CONNECTIONS_MAX,
     until_stdin_closes: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and say on standard output where, and to how many at once."""
+    """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
@@ -210,6 +210,4 @@ async def serve_until_signal(
             )
             for url in await nursery.start(serve):
                 with suppress(BrokenPipeError):
-                    print(f"Listening on {url}", flush=True)  # noqa: T201 - these lines are the program's output
-            with suppress(BrokenPipeError):
-                print(f"Up to {connections_max:,} connections at once", flush=True)  # noqa: T201 - the same
+                    print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output

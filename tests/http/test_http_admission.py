@@ -334,14 +334,14 @@ async def test_whoever_is_over_the_limit_is_refused_after_everybody_else() -> No
     for statuses in ([200] + [429] * (len(over) - 1), [429] * len(over)):
         for near in over:
             near.send(written(HEALTH))
-            await lane._take_turns()
+            await lane._turns.take(lane._go_on, lane._resume)
         assert [int(near.recv(65_536)[9:12]) for near in over] == statuses
     for near in clients:
         near.send(written(HEALTH))
-    await lane._take_turns()
+    await lane._turns.take(lane._go_on, lane._resume)
     served = [kind for near, kind in clients.items() if readable(near)]
     assert (served.count("within"), served.count("over")) == (2 * LANE_LIMITED_AT_ONCE, LANE_LIMITED_AT_ONCE)
-    await lane._take_turns()
+    await lane._turns.take(lane._go_on, lane._resume)
     assert all(map(readable, over))
     lane.close()
     for near in clients:

@@ -47,8 +47,8 @@ async def test_it_says_where_it_listens_to_how_many_and_nothing_else() -> None:
         assert host == "127.0.0.1"
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         allowed = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files - FILES_KEPT)
-        assert started.stdout.text == f"Listening on http://{host}:{port}\nUp to {allowed:,} connections at once\n"
-        assert started.stderr.text == ""
+        assert started.stdout.text == f"Listening on http://{host}:{port}\n"
+        assert started.stderr.text == f"hatchfarm serve: up to {allowed:,} connections at once\n"
 
 
 async def test_a_port_in_use_is_one_message() -> None:
