@@ -64,7 +64,7 @@ def test_copies_that_pass_together_between_look_up_and_keeping_are_found(monkeyp
 
     def racy(_self: NonceMemory, key: int, _timestamp_ns: int, now: Instant) -> Reservation:
         first = seen.setdefault(key, now.monotonic_ns)
-        return Reservation.RESERVED if first == monotonic_ns else Reservation.REPLAYED
+        return Reservation.RESERVED if first == now.monotonic_ns else Reservation.REPLAYED
 
     monkeypatch.setattr(NonceMemory, "reserve", racy)
     performance = World().play("replay.concurrent")
