@@ -30,9 +30,10 @@ PROBE_SECONDS = 1.0
 PROBE_MAX_SECONDS = 5.0
 """How long an honest request may take meanwhile. Far more than a busy machine needs, so that only starving is found;
 thresholds judge the rest."""
-MANY_EVENTS = 240
-"""Events that a large answer lists: about 100 KB, which no kernel keeps for a client that does not read."""
-PIPELINED_READS = 16
+MANY_EVENTS = 480
+"""Events that a large answer lists: about 180 KB."""
+PIPELINED_READS = 18
+"""Inside the default burst of 20, and 3.2 MB in all: over loopback, a kernel takes 2.8 MB that nobody reads."""
 LATE_PATIENCE_SECONDS = 3.0
 LATE_SHARE = 0.8
 LATE_BYTES = 8192

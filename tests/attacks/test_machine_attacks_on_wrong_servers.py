@@ -62,9 +62,9 @@ def test_a_server_that_accepts_everything_is_found_out(name: str) -> None:
 def test_copies_that_pass_together_between_look_up_and_keeping_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, int] = {}
 
-    def racy(_self: NonceMemory, key: int, _timestamp_ns: int, monotonic_ns: int) -> Reservation:
-        first = seen.setdefault(key, monotonic_ns)
-        return Reservation.RESERVED if first == monotonic_ns else Reservation.REPLAYED
+    def racy(_self: NonceMemory, key: int, _timestamp_ns: int, now: Instant) -> Reservation:
+        first = seen.setdefault(key, now.monotonic_ns)
+        return Reservation.RESERVED if first == now.monotonic_ns else Reservation.REPLAYED
 
     monkeypatch.setattr(NonceMemory, "reserve", racy)
     performance = World().play("replay.concurrent")
@@ -98,11 +98,11 @@ def test_nonces_forgotten_while_their_timestamps_are_good_are_found(
 ) -> None:
     kept: dict[int, int] = {}
 
-    def forgetful(_self: NonceMemory, key: int, _timestamp_ns: int, monotonic_ns: int) -> Reservation:
+    def forgetful(_self: NonceMemory, key: int, _timestamp_ns: int, now: Instant) -> Reservation:
         since = kept.get(key)
-        if since is not None and monotonic_ns - since < kept_seconds * SECOND_NS:
+        if since is not None and now.monotonic_ns - since < kept_seconds * SECOND_NS:
             return Reservation.REPLAYED
-        kept[key] = monotonic_ns
+        kept[key] = now.monotonic_ns
         return Reservation.RESERVED
 
     monkeypatch.setattr(NonceMemory, "reserve", forgetful)

@@ -42,6 +42,7 @@ CLAIMS = {
     "audit.evict": ["nothing-lost", "nobody-made"],
     "audit.inject": ["one-event-each", "as-sent", "chain"],
     "metrics.inject": ["parses", "parses", "closed-reasons", "no-marks", "no-growth"],
+    "strain.audit-turn": ["nothing-lost"],
 }
 NOISE = AUDIT_NOISE_EVENTS // OWNER_SHARE + DRAFTS
 FAILURES = {
@@ -61,6 +62,7 @@ FAILURES = {
         "missing_worker_policy_auth_headers": 40,
         "invalid_machine_token_policy_fetch": 40,
     },
+    "strain.audit-turn": {"missing_heartbeat_fields": AUDIT_NOISE_EVENTS},
 }
 """The worker auth failures that one attempt leaves."""
 UNSAID = {
@@ -72,7 +74,7 @@ CONTRACT_LIMIT = {"rate_limit_burst": 20, "rate_limit_refill_per_second": 5.0}
 
 
 def test_the_families_of_owners_are_all_there() -> None:
-    assert len(MINE) == 17
+    assert len(MINE) == 18
     assert {name.partition(".")[0] for name in MINE} == {
         "rotate",
         "owner",
@@ -81,6 +83,7 @@ def test_the_families_of_owners_are_all_there() -> None:
         "policy",
         "audit",
         "metrics",
+        "strain",
     }
 
 

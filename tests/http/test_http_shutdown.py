@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket as stdlib_socket
 from functools import partial
 from itertools import count
@@ -149,6 +150,9 @@ async def pipeline_until_stuck(client: Client, request: Request) -> None:
         nursery.cancel_scope.cancel()
 
 
+# Quart-Trio, cancelled amid an answer that nobody reads, leaves these two coroutines to the collector unawaited.
+@pytest.mark.filterwarnings("ignore:coroutine 'DataBody.__aexit__' was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:coroutine 'TrioASGIHTTPConnection.handle_request' was never awaited:RuntimeWarning")
 @WAYS
 @pytest.mark.parametrize(
     "begin",
@@ -171,6 +175,7 @@ async def test_stuck_connections_keep_the_server_for_the_grace_period_only(
         client = await server.connect()
         await begin(client, machine)
     await client.stream.aclose()
+    gc.collect()  # here, not in a later test, where what is left behind would be an error
 
 
 @WAYS

@@ -22,6 +22,7 @@ from reference_server.http.serve import serve_until
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.values import Reply
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
 from simulator.history import History
@@ -32,7 +33,8 @@ from simulator.worlds.target import Target, parse_target
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from reference_server.wire.values import Instant, Reply, Request
+    from reference_server.operations.outcomes import Admitted
+    from reference_server.wire.values import Instant, Request
 
 API_TOKEN = "owner-token-of-the-tests"
 SECOND_NS = 1_000_000_000
@@ -75,9 +77,22 @@ class WatchedApi(Api):
         )
         self.heard: list[Heard] = []
 
-    def handle(self, request: Request, now: Instant) -> Reply:
-        """Answer any request, and note it."""
-        reply = super().handle(request, now)
+    def admit(self, head: Request, now: Instant) -> Reply | Admitted:
+        """Answer a request by its head, and note it, or say what to do with its body."""
+        outcome = super().admit(head, now)
+        if isinstance(outcome, Reply):
+            self._note(head, outcome)
+        return outcome
+
+    def complete(self, admitted: Admitted, body: bytes, now: Instant) -> Reply:
+        """Answer a request that was admitted, and note it."""
+        return self._note(admitted.request, super().complete(admitted, body, now))
+
+    def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
+        """Answer a request whose body cannot be had, and note it."""
+        return self._note(admitted.request, super().give_up(admitted, reply))
+
+    def _note(self, request: Request, reply: Reply) -> Reply:
         self.heard.append(Heard(request.client, request.path, reply.status))
         return reply
 
