@@ -60,15 +60,14 @@ def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
     # Certificates are kept in the state, so what they are checked with has to last as long.
     state_file = Path(settings.state_file).resolve()
     path = state_file.with_name(state_file.name + SIGNING_KEY_ENDING)
+    begun = path.with_name(path.name + ".tmp")
     try:
-        begun = path.with_name(path.name + ".tmp")
         begun.unlink(missing_ok=True)  # left by a start that was cut off
+        if path.exists():
+            return _read_signer("HATCHFARM_STATE_FILE", path)
         write_new(begun, made.pem())
-        os.link(begun, path)  # whole, or not there; and never over another
-        begun.unlink()
+        begun.rename(path)  # whole, or not there
         sync_folder(path.parent)
-    except FileExistsError:
-        return _read_signer("HATCHFARM_STATE_FILE", path)
     except OSError as error:
         raise SettingsError(
             f"HATCHFARM_STATE_FILE: {settings.state_file}: cannot write beside it ({error.strerror}): name a file in a "

@@ -46,6 +46,7 @@ def test_the_commands_are_these() -> None:
         "replay",
         "trace show",
         "trace export",
+        "trace filter",
         "trace import",
         "trace redact",
         "attack list",

@@ -143,7 +143,9 @@ def test_a_server_that_starts_from_it_has_split_it_for_good(tmp_path: Path, capl
     path.chmod(0o600)
     segment = encode_header(Header(SEGMENT, "", 1))
     segment += b"".join(encode_group(SEGMENT, number, group) for number, group in enumerate(GROUPS, 1))
-    (tmp_path / f"state.json.journal-{SEGMENT}").write_bytes(segment)
+    journal = tmp_path / f"state.json.journal-{SEGMENT}"
+    journal.write_bytes(segment)
+    journal.chmod(0o600)
     environ = {"HATCHFARM_STATE_FILE": str(path), "HATCHFARM_API_TOKEN": API_TOKEN, "AUDIT_EVENTS_PER_STREAM": "8"}
     expected = lists_of(recovered(GROUPS, audit_events_per_stream=8))
     with caplog.at_level(logging.WARNING):

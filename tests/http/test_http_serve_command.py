@@ -153,7 +153,7 @@ async def test_an_ephemeral_token_is_left_in_a_file_where_there_is_no_terminal(t
         assert await owner_may_read(server, token)
         assert not await owner_may_read(server, API_TOKEN)
         assert await started.stop() == 0
-    warning, shown = started.stderr.text.splitlines()
+    warning, shown, _ = started.stderr.text.splitlines()
     assert re.search("WARNING .*HATCHFARM_API_TOKEN is not set", warning)
     assert shown == f"Owner token of this run: in {left}, until the server stops"
     assert token not in started.stderr.text + started.stdout.text

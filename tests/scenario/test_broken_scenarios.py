@@ -200,8 +200,7 @@ BROKEN = (
            "line 7: server.settings: TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither",
            add=settings('TLS_KEY_FILE = "key.pem"')),
     Broken("a certificate beside the run's", "line 10: server.settings.TLS_CERT_FILE: with `tls = true` the run makes "
-           "the certificate: remove it; line 11: server.settings.TLS_KEY_FILE: with `tls = true` the run makes the "
-           "certificate: remove it",
+           "the certificate: remove it", more=True,
            add='[server]\ntls = true\n[server.settings]\nTLS_CERT_FILE = "chain.pem"\nTLS_KEY_FILE = "key.pem"\n'),
     Broken("a port", "line 8: server.settings.PORT: the run chooses it: remove it", add=settings("PORT = 0")),
     Broken("a token", "line 8: server.settings.HATCHFARM_API_TOKEN: the run chooses it: remove it",

@@ -32,7 +32,7 @@ import os, sys, trio
 from simulator.server_process import own_server
 
 async def main():
-    async with own_server({}, "token") as server:
+    async with own_server({}, "token-of-the-run") as server:
         print(server.pid, server.url, flush=True)
         await trio.sleep_forever()
 
@@ -174,10 +174,12 @@ async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
     async with parent.stdout:
         said = b""
         while not said.endswith(b"\n"):
-            said += await parent.stdout.receive_some(1)
+            part = await parent.stdout.receive_some(1)
+            assert part, "it ended before it had a server"
+            said += part
         pid, url = said.decode().split()
         with end_of(int(pid)) as ended:
-            target = parse_target(url, "token")
+            target = parse_target(url, "token-of-the-run")
             async with ControlConnection(target, None) as connection:
                 assert await read_metrics(connection, target)
             assert not select.select([ended], [], [], 0)[0]
