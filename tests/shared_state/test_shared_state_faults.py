@@ -379,7 +379,7 @@ async def test_an_instance_with_another_owner_token_is_refused_the_state(
         await group.join()
         other = await group.join(HATCHFARM_API_TOKEN="another-token")
         assert (await other.ask(SUMMARY)).status == 401
-        headers: Any = (("authorization", "Bearer another"), ("x-owner-id", "ada"))
+        headers: Any = (("authorization", "Bearer another-token"), ("x-owner-id", "ada"))
         assert (await other.ask(msgspec.structs.replace(SUMMARY, headers=headers))).status == 503
         with trio.fail_after(PATIENCE_SECONDS):
             while "give all of them the same" not in caplog.text:  # noqa: ASYNC110 - a log gives no event
