@@ -21,7 +21,7 @@ FAULTS_MAX = 100
 ATTACKS_MAX = 200
 """A history row has one byte for the campaign."""
 SCENARIO_MAX_BYTES = 1 << 20
-SCENARIO_PROBLEMS_MAX = 50
+SCENARIO_PROBLEMS_MAX = 20
 """Faults of shape that are looked for in one scenario: each costs another look at all of it."""
 ONBOARDING_MAX_CONCURRENT = 32
 """Machines registering at once: enough to keep a server busy, too few to time out behind each other."""

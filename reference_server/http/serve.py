@@ -211,4 +211,5 @@ async def serve_until_signal(
             for url in await nursery.start(serve):
                 with suppress(BrokenPipeError):
                     print(f"Listening on {url}", flush=True)  # noqa: T201 - this line is the program's output
-            sys.stderr.write(f"Up to {connections_max:,} connections at once\n")
+            if sys.stderr.isatty():  # for whoever looks on; a log has the warning where they are few
+                sys.stderr.write(f"Up to {connections_max:,} connections at once\n")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import logging
 import re
-import resource
 import socket as stdlib_socket
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from typer.testing import CliRunner
 
 from reference_server import app
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT
 from reference_server.settings import SETTINGS as EVERY_SETTING
 from simulator.cli import app as cli
 from tests.http.certificates import make_pair
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 SUMMARY_PATH = "/api/v1/workers/summary"
 
 
-async def test_it_says_where_it_listens_to_how_many_and_nothing_else() -> None:
+async def test_it_says_where_it_listens_and_nothing_else() -> None:
     """No token that was given, nothing about requests; and a standard input at its end means nothing."""
     async with running(stdin=subprocess.DEVNULL) as started:
         server = await started.server()
@@ -45,10 +43,8 @@ async def test_it_says_where_it_listens_to_how_many_and_nothing_else() -> None:
         assert await started.stop() == 0
         host, port = server.address
         assert host == "127.0.0.1"
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        allowed = CONNECTIONS_MAX if files == resource.RLIM_INFINITY else min(CONNECTIONS_MAX, files - FILES_KEPT)
         assert started.stdout.text == f"Listening on http://{host}:{port}\n"
-        assert started.stderr.text == f"Up to {allowed:,} connections at once\n"
+        assert started.stderr.text == ""
 
 
 async def test_a_port_in_use_is_one_message() -> None:
@@ -153,7 +149,7 @@ async def test_an_ephemeral_token_is_left_in_a_file_where_there_is_no_terminal(t
         assert await owner_may_read(server, token)
         assert not await owner_may_read(server, API_TOKEN)
         assert await started.stop() == 0
-    warning, shown, _ = started.stderr.text.splitlines()
+    warning, shown = started.stderr.text.splitlines()
     assert re.search("WARNING .*HATCHFARM_API_TOKEN is not set", warning)
     assert shown == f"Owner token of this run: in {left}, until the server stops"
     assert token not in started.stderr.text + started.stdout.text
@@ -184,8 +180,7 @@ async def test_the_end_of_standard_input_stops_it_where_asked() -> None:
             await stdin.aclose()
             assert await client.rest() == b""
         assert await started.ended() == 0
-    assert started.stderr.text.endswith(" connections at once\n")
-    assert started.stderr.text.count("\n") == 1
+    assert started.stderr.text == ""
 
 
 def test_help_lists_every_setting() -> None:

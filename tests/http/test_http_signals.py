@@ -86,5 +86,4 @@ async def test_a_signal_under_load_cuts_no_answer(number: signal.Signals, flags:
             assert await started.stop(number) == 0
             assert trio.current_time() - told < GRACE_SECONDS + 5.0, "it took far longer than the grace period"
         assert load.cut_off == 6
-    assert started.stderr.text.endswith(" connections at once\n")
-    assert started.stderr.text.count("\n") == 1
+    assert started.stderr.text == ""
