@@ -32,8 +32,10 @@ _KEY_NAMES = (
     "machine_token|api_?key|token|session|session_?token|access_?token|refresh_?token|id_?token|client_?secret|"
     "password|passwd|passphrase|secret|secret_?key|private_?key"
 )
-_GIVEN = re.compile(rf'"(?:{_KEY_NAMES})"\s{{0,9}}:\s{{0,9}}"([^"\\]{{1,4096}})"'.encode(), re.IGNORECASE)
-_KEY_FIELD = re.compile(rf"(?:{_KEY_NAMES}|key|auth|sig|pwd|code)", re.IGNORECASE)
+_GIVEN = re.compile(  # backtracking: a name that must stand whole, bounded spaces, and a text that ends at its quote
+    rf'"(?:{_KEY_NAMES})"\s{{0,9}}:\s{{0,9}}"([^"\\]{{1,4096}})"'.encode(), re.IGNORECASE
+)
+_KEY_FIELD = re.compile(rf"(?:{_KEY_NAMES}|key|auth|sig|pwd|code)", re.IGNORECASE)  # backtracking: no loop in it
 _FIELD_MAX_BYTES = 8192
 """A form's or a URL's: in a longer text nobody's password stands."""
 _API_KEY = re.compile(rb"\bhf[sk]_[A-Za-z0-9_-]{8,}")
