@@ -28,7 +28,7 @@ from simulator.redis_process import own_redis
 from simulator.server_process import own_server
 
 async def main():
-    async with own_server({}, "token") as server, own_redis() as redis:
+    async with own_server({}, "token-of-the-run") as server, own_redis() as redis:
         await server.pause()
         print(server.pid, redis.pid, flush=True)
         await trio.sleep_forever()
@@ -114,8 +114,11 @@ async def test_nothing_outlives_a_parent_that_is_killed_not_even_what_stands_sti
     assert parent.stdout is not None
     async with parent.stdout:
         said = b""
-        while not said.endswith(b"\n"):
-            said += await parent.stdout.receive_some(1)
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not said.endswith(b"\n"):
+                part = await parent.stdout.receive_some(1)
+                assert part, "it ended before it had both"
+                said += part
         with contextlib.ExitStack() as stack:
             descriptors = [os.pidfd_open(int(pid)) for pid in said.split()]
             for descriptor in descriptors:
