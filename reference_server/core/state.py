@@ -39,6 +39,7 @@ class Kind(IntEnum):
     HEARTBEAT = 6
     EVENT = 7
     FAILURE = 8
+    LAG = 9
 
 
 UNATTRIBUTED = "unattributed"
