@@ -1,4 +1,4 @@
-"""What the contract lets a server answer, in its own words: statuses and messages of requests that are judged (§3, §4)."""
+"""What the contract lets a server answer, in its own words: the statuses and messages of answers (§3, §4)."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Loss(IntEnum):
     UNSENT = 2
     """No connection could be made, or not all of the request be written to it, so nothing was asked."""
     CLOSING = 3
-    """A connection that had rested was closed without a byte as the request left, which a server may (RFC 9112 §9.6)."""
+    """A connection that had rested was closed without a byte as the request left: a server may (RFC 9112 §9.6)."""
     TIMED_OUT = 4
     """Nothing, or not all of it, came within the harness's patience."""
     CUT = 5

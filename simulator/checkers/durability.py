@@ -108,7 +108,11 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
                 f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "
                 f"{_seconds(healed_ns(one))} on none was accepted"
             )
-            evidence = {"kind": one.kind, "sent": len(sent), "statuses": sorted({max(0, status) for status in sent["status"].tolist()})}
+            evidence = {
+                "kind": one.kind,
+                "sent": len(sent),
+                "statuses": sorted({max(0, status) for status in sent["status"].tolist()}),
+            }
             yield Finding("durability.not-healed", message, healed_ns(one), evidence)
 
 

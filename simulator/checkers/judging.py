@@ -32,8 +32,8 @@ class Circumstance(IntEnum):
     FAULT = 1
     """Within the window of a fault that the run made (`simulator.checkers.excused`)."""
     EXCUSED = 2
-    """The run itself gave up on it, stood still meanwhile, or never asked; or nobody knows why it was lost. Of an answer:
-    a restart or an unknown clock leaves open what it must have been."""
+    """The run itself gave up on it, stood still meanwhile, or never asked; or nobody knows why it was lost. Of what was
+    answered: a restart or an unknown clock leaves open what it must have been."""
     CLOSING = 3
     """The server closed a connection that had rested, and the close crossed the request (RFC 9112 §9.6)."""
     OUTAGE = 4
@@ -131,17 +131,14 @@ def rule(expected: Answer, got: Answer, circumstance: Circumstance) -> Ruling:
 
 
 TABLE = np.array(
-    [
-        [[rule(expected, got, circumstance) for circumstance in Circumstance] for got in Answer]
-        for expected in Answer
-    ],
+    [[[rule(expected, got, circumstance) for circumstance in Circumstance] for got in Answer] for expected in Answer],
     dtype=np.int8,
 )
 """The same for all at once: by expectation, answer and circumstance."""
 
 
 def judge(history: History, facts: Facts, rows: NDArray[Any] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the ruling on each of a history's rows, or of some others, and the circumstance that it was given under."""
+    """Return the ruling on each of a history's rows, or of some others, and the circumstance it was given under."""
     rows = history.rows() if rows is None else rows
     under = circumstances(history, facts, rows)
     return TABLE[rows["expected"], rows["got"], under], under
@@ -191,7 +188,8 @@ def _may_lack(rows: NDArray[Any], facts: Facts) -> NDArray[np.bool_]:
         for operation, status in {*zip(rows["operation"].tolist(), rows["status"].tolist(), strict=True)}
     }
     named = [known[key] for key in zip(rows["operation"].tolist(), rows["status"].tolist(), strict=True)]
-    return np.array(named, dtype=np.bool_) | (rows["campaign"] != HONEST)
+    may: NDArray[np.bool_] = np.array(named, dtype=np.bool_) | (rows["campaign"] != HONEST)
+    return may
 
 
 def _stood_still(
@@ -202,4 +200,5 @@ def _stood_still(
     # A sample tells of the second before it.
     first = np.searchsorted(np.array(worst, dtype=np.int64), sent_ns, side="left")
     last = np.searchsorted(np.array(worst, dtype=np.int64), until_ns + SECOND_NS, side="right")
-    return first < last
+    stood: NDArray[np.bool_] = first < last
+    return stood

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.judging import SILENT, UNSURE, is_right
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.checkers.judging import UNSURE, is_right
 from simulator.contract import failure_of
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
@@ -197,7 +197,7 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
     silent = [
         (exchange, one)
         for exchange, one, _ in signed
-        if (one.got in UNJUDGED or one.got is Answer.FAILED) and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
+        if one.got in SILENT and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
     ]
     figures: dict[str, Any] = {
         "signed": len(signed),
