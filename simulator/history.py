@@ -150,7 +150,8 @@ ROW = np.dtype(
     ],
 )
 """One request. `status` is HTTP's, of a lost answer it says why it was lost (`simulator.losses`). `source` numbers the
-address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
+address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
+`add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
 NO_SOURCE = -1
 PEERS_SOURCE = -2
