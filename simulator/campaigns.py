@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simulator.attacks import CATALOGUE
-from simulator.checkers.answers import judge_answers
 from simulator.checkers.attacks import not_tried, proved_nothing
+from simulator.checkers.judging import PROVEN, judge, judge_answers
 from simulator.checkers.verdict import Status
 from simulator.history import HONEST, Answer
 from simulator.report.verdict_file import AttackSummary
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.checkers.facts import Facts
     from simulator.history import History
     from simulator.records import CampaignRecord, Claim
 
@@ -23,19 +26,20 @@ if TYPE_CHECKING:
 WEAKNESS = "accepted, which is a known weakness of the published protocol and no fault of this server"
 
 
-def summarise_campaigns(history: History, attacks: Sequence[str]) -> list[AttackSummary]:
+def summarise_campaigns(history: History, attacks: Sequence[str], facts: Facts) -> list[AttackSummary]:
     """Summarise every campaign, in the scenario's order. `attacks` name those that the history does not."""
     campaigns = {one.number: one for one in history.campaigns}
     names = {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
     rows = history.rows()
-    judged, allowed = judge_answers(rows)
+    judged, _ = judge_answers(rows)
+    wrong = np.isin(judge(history, facts)[0], PROVEN)
     summaries = []
     for number, attack in sorted(names.items()):
         mine = rows["campaign"] == number
         campaign = campaigns.get(number)
         idle = _idle(history, campaign) if campaign is not None else "" if mine.any() else "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], allowed[mine], claims, idle))
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, idle))
     return summaries
 
 
@@ -49,12 +53,12 @@ def _summary(
     attack: str,
     rows: NDArray[Any],
     judged: NDArray[Any],
-    allowed: NDArray[Any],
+    proven: NDArray[Any],
     claims: list[Claim],
     idle: str,
 ) -> AttackSummary:
     accepted = rows["got"] == Answer.ACCEPTED
-    wrong = int((judged & ~allowed).sum())
+    wrong = int(proven.sum())
     broken = [claim.message for claim in claims if claim.held is False]
     if wrong or broken:
         status, notes = Status.FAIL, broken

@@ -82,7 +82,7 @@ class Answer(IntEnum):
     RATE_LIMITED = 14
     """429: refused before it was judged, so neither a failure nor an acceptance."""
     UNAVAILABLE = 15
-    """5xx: refused; whether it was counted cannot be known."""
+    """5xx that names what the server lacks (contract §4, §6, §7): refused; whether it was counted cannot be known."""
     UNEXPECTED = 16
     """An answer the contract does not allow here."""
     LOST = 17
@@ -99,6 +99,8 @@ class Answer(IntEnum):
     """Only as `expected`: accepted, or over the rate limit."""
     UNCOVERED = 23
     """Only as `expected`: changed where no signature covers it; accepted, or refused as badly signed."""
+    FAILED = 24
+    """Any other 5xx: a fault of the server. What it did all the same cannot be known from it."""
 
 
 REASONS: dict[Answer, str] = {
@@ -147,8 +149,9 @@ ROW = np.dtype(
         ("consent", "<u4"),
     ],
 )
-"""One request. `source` numbers the address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate`
-and `consent` are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
+"""One request. `status` is HTTP's, of a lost answer it says why it was lost (`simulator.losses`). `source` numbers the
+address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
+`add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
 NO_SOURCE = -1
 PEERS_SOURCE = -2

@@ -61,6 +61,8 @@ EVIDENCE_MAX_BYTES = 16_384
 """How much of a message is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
 SCRAPES_SHOWN_MAX = 3_600
 """Scrapes written as OpenMetrics: an hour of one a second, 10 MB; a longer run is thinned out evenly."""
+ERROR_SHOWN_MAX_CHARACTERS = 200
+"""Of a server's own message in a sentence: many times the contract's longest."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
 METRICS_MAX_BYTES = 1 << 20

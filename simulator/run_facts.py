@@ -82,4 +82,13 @@ def facts_of(
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
+        stands_on=stands_on(scenario) if clock is None else None,
     )
+
+
+def stands_on(scenario: Scenario) -> tuple[str, ...]:
+    """Return what the run's own server needs besides itself, for lack of which it may refuse requests with 5xx."""
+    server = scenario.server
+    redis = server.redis or server.instances > 1 or bool(server.environ().get("REDIS_ADDR"))
+    disk = server.durable or server.instances > 1 or bool(server.environ().get("HATCHFARM_STATE_FILE"))
+    return (*(("redis",) if redis else ()), *(("disk",) if disk else ()))

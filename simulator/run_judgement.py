@@ -61,7 +61,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         latency_s={name: percentile_of(taken, percentile) if len(taken) else None for name, percentile in PERCENTILES},
         warnings=list(record.warnings),
         reproduce=_command(record),
-        attacks=summarise_campaigns(history, record.attacks),
+        attacks=summarise_campaigns(history, record.attacks, record.facts),
     )
 
 

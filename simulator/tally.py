@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.checkers.answers import judge_answers
+from simulator.checkers.judging import judge_answers
 from simulator.histogram import Histogram
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
 

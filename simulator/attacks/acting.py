@@ -101,7 +101,7 @@ def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, 
     outcome: Outcome = yield send
     event = EVENT_OF.get(wanted.operation)
     if not outcome.right:
-        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE}:
+        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
             note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
         raise UnsettledError(f"{action.name.lower()}: {outcome.got.name.lower()} (HTTP {outcome.status})")
     try:

@@ -200,7 +200,7 @@ class Outcome(msgspec.Struct, frozen=True):
     @property
     def known(self) -> bool:
         """Say whether the server judged the request at all."""
-        return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}
+        return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED}
 
     def data(self) -> dict[str, Any]:
         """Give an enveloped answer's data; empty when it has none."""

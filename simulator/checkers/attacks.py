@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.answers import UNJUDGED
+from simulator.checkers.judging import SILENT
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
@@ -73,7 +73,7 @@ def _judged(history: History, campaign: CampaignRecord) -> int:
     """Count the answers of a campaign that say what the server thinks."""
     rows = history.rows()
     own = rows[rows["campaign"] == campaign.number]
-    return int((~np.isin(own["got"], UNJUDGED) | (own["got"] == own["expected"])).sum())
+    return int((~np.isin(own["got"], SILENT) | (own["got"] == own["expected"])).sum())
 
 
 def not_tried(history: History, campaign: CampaignRecord) -> str:

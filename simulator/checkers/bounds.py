@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from simulator.checkers.judging import UNSURE
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, Operation
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
 SECOND_NS = 1_000_000_000
 LONG_AGO_NS = -(1 << 62)
-UNSURE = (Answer.LOST, Answer.UNAVAILABLE, Answer.UNEXPECTED)
-"""Answers that say nothing about what a request did."""
 LATE_REASONS = (
     Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.INVALID_CERTIFICATE,

@@ -12,6 +12,7 @@ import numpy as np
 
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import healed_ns
+from simulator.checkers.judging import SILENT
 from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from simulator.records import StatusReading
 
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
+UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)
+"""How a request is refused that changes nothing (§7)."""
 STRANGERS = (401, 403, 404)
 """How a server refuses a machine or a consent that it does not know (contract §3, §4)."""
 AGE_STEP_NS = SECOND_NS
@@ -105,7 +108,11 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
                 f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "
                 f"{_seconds(healed_ns(one))} on none was accepted"
             )
-            evidence = {"kind": one.kind, "sent": len(sent), "statuses": sorted(set(sent["status"].tolist()))}
+            evidence = {
+                "kind": one.kind,
+                "sent": len(sent),
+                "statuses": sorted({max(0, status) for status in sent["status"].tolist()}),
+            }
             yield Finding("durability.not-healed", message, healed_ns(one), evidence)
 
 
@@ -200,7 +207,7 @@ def _aged(beats: NDArray[Any], age: float, reading: StatusReading, evidence: dic
     done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], UNKNOWN_OUTCOME)]
     newest_ns = int(done["answered_ns"].max(initial=-1))
     least_ns = reading.sent_ns - newest_ns
-    refused = beats[(beats["got"] == Answer.UNAVAILABLE) & (beats["answered_ns"] < reading.sent_ns)]
+    refused = beats[np.isin(beats["got"], UNSERVED) & (beats["answered_ns"] < reading.sent_ns)]
     if age >= 0 and len(refused) and age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)):
         last = refused[-1]
         message = (
@@ -215,7 +222,7 @@ def _tried_again(history: History, rows: NDArray[Any]) -> int:
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["machine"] != NO_MACHINE)]
     life = life_of(history, beats["sent_ns"])
     which = _nonces(beats)
-    judged = ~np.isin(beats["got"], [Answer.LOST, Answer.UNAVAILABLE, Answer.RATE_LIMITED])
+    judged = ~np.isin(beats["got"], SILENT)
     first = np.full(len(beats), NEVER_NS, dtype=np.int64)
     accepted = beats["got"] == Answer.ACCEPTED
     np.minimum.at(first, which[accepted], life[accepted])
@@ -242,7 +249,7 @@ def _requests(*rows: Any) -> dict[str, Any]:
                 "machine": int(row["machine"]),
                 "operation": Operation(int(row["operation"])).name.lower(),
                 "nonce": bytes(row["nonce"]).hex(),
-                "status": int(row["status"]),
+                "status": max(0, int(row["status"])),
                 "sent_ns": int(row["sent_ns"]),
                 "answered_ns": int(row["answered_ns"]),
                 "campaign": int(row["campaign"]),

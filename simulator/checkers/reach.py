@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 CAUSES_SHOWN = 3
+UNANSWERED = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 
 
 def check_reach(history: History, facts: Facts) -> Verdict:
@@ -30,7 +31,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     faults = Excused(history)
     honest = rows[(rows["campaign"] == HONEST) & ~faults.covers(rows["sent_ns"])]
     unsent = faults.count("connecting")
-    missing = int(np.isin(honest["got"], [Answer.LOST, Answer.UNAVAILABLE]).sum()) + unsent
+    missing = int(np.isin(honest["got"], UNANSWERED).sum()) + unsent
     asked = len(honest) + unsent
     scrapes_failed = faults.count("scrape") + faults.count(METRICS_PAGE)
     scrapes = len(history.scrapes) + scrapes_failed
@@ -74,7 +75,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
     """Give every cause, the most frequent first: what kept answers away, and answers of the kind that say nothing."""
-    unavailable = honest[honest["got"] == Answer.UNAVAILABLE]
+    unavailable = honest[np.isin(honest["got"], [Answer.UNAVAILABLE, Answer.FAILED])]
     kinds = Counter(zip(unavailable["operation"].tolist(), unavailable["status"].tolist(), strict=True))
     causes = list(history.troubles)
     for (operation, status), count in kinds.items():

@@ -103,6 +103,21 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
+    "answers.failed": (
+        "The server failed to answer a request, with a 5xx that nothing explains",
+        "Outside of faults that the run makes, a request is answered; a 503 says what the server lacks.",
+        7.5,
+    ),
+    "answers.lost": (
+        "A request got no whole answer",
+        "Each request is answered, but for what the run itself cuts off.",
+        7.5,
+    ),
+    "answers.took-effect": (
+        "A request that was refused took effect",
+        "What is refused changes nothing, and what is done is acknowledged.",
+        8.1,
+    ),
     "answers.wrong": ("A request got a wrong answer", "Each request gets the answer the contract gives it.", 5.0),
 }
 

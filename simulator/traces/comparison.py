@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.judging import SILENT, UNSURE, is_right
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract import failure_of
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
@@ -84,12 +86,7 @@ def replayed_answer(
         return Answer.ACCEPTED
     if status == _TOO_MANY:
         return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if status >= _SERVER_ERROR else Answer.UNEXPECTED
-
-
-def is_right(expected: Answer, got: Answer) -> bool:
-    """Say whether an answer is one that a correct server may give."""
-    return got is expected or got in ALTERNATIVES.get(expected, ())
+    return failure_of(status, body) if status >= _SERVER_ERROR else Answer.UNEXPECTED
 
 
 def group_of(exchange: Exchange) -> str:
@@ -200,7 +197,7 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
     silent = [
         (exchange, one)
         for exchange, one, _ in signed
-        if one.got in UNJUDGED and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
+        if one.got in SILENT and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
     ]
     figures: dict[str, Any] = {
         "signed": len(signed),
@@ -241,7 +238,7 @@ def judge_reasons(
     replay is not `alone` on the target, others may have added failures, but none can be missing.
     """
     wanted = Counter(REASONS[one.got] for one in played if one.got in REASONS)
-    unknown = sum(one.got in {Answer.LOST, Answer.UNEXPECTED, Answer.UNAVAILABLE} for one in played)
+    unknown = sum(one.got in UNSURE for one in played)
     findings = []
     seen: dict[str, float] = {}
     for reason in REASONS.values():

@@ -7,6 +7,7 @@ import re
 import httptools
 import msgspec
 
+from simulator.contract import REFUSALS, failure_of
 from simulator.history import Answer
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 
@@ -165,23 +166,6 @@ def retry_after_ns(head: bytes) -> int:
     return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
 
 
-_REFUSALS: dict[Answer, tuple[int, bytes]] = {
-    Answer.MISSING_FIELDS: (400, b"missing required heartbeat fields"),
-    Answer.MALFORMED_FIELDS: (400, b"invalid heartbeat fields"),
-    Answer.INVALID_TIMESTAMP: (400, b"invalid timestamp"),
-    Answer.TIMESTAMP_OUT_OF_WINDOW: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_TOKEN: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_CERTIFICATE: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
-    Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
-    Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
-    Answer.INVALID_REQUEST: (400, b"invalid request"),
-    Answer.POLICY_MISSING_HEADERS: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_TOKEN: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_CERTIFICATE: (401, b"unauthorized"),
-}
-
-
 _REFUSED_FOR = {
     Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,
@@ -199,9 +183,9 @@ def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
     if status == TOO_MANY:
         return Answer.RATE_LIMITED
     if status >= SERVER_ERROR:
-        return Answer.UNAVAILABLE
+        return failure_of(status, answer.body)
     expected = _REFUSED_FOR.get(expected, expected)
-    refusal = _REFUSALS.get(expected)
+    refusal = REFUSALS.get(expected)
     if refusal is not None and status == refusal[0] and refusal[1] in answer.body:
         return expected
     return Answer.UNEXPECTED

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from simulator.contract import failure_of, in_words
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.requests import (
@@ -20,6 +21,7 @@ from simulator.fleet.requests import (
 )
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
+from simulator.losses import Loss, lost_status
 from simulator.records import Exchange
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
@@ -153,10 +155,10 @@ class Onboarding:
                         answer = await connection.call(call)
                         got = self._apply(machine, action, call, answer, sent_ns)
                     except trio.Cancelled:
-                        self._unknown(machine, call, sent_ns, source)
+                        self._unknown(machine, call, sent_ns, source, Loss.ENDED)
                         raise
                     except LostError as error:
-                        self._unknown(machine, call, sent_ns, source)
+                        self._unknown(machine, call, sent_ns, source, error.loss)
                         self._progress.onboarding_failures += 1
                         self._history.trouble(self._now(), _named(call), str(error))
                         self._progress.last_problem = f"{_named(call)}: {error}"
@@ -184,9 +186,10 @@ class Onboarding:
                 except TargetError as error:
                     self._history.trouble(self._now(), "policy create", str(error))
 
-    def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None) -> None:
+    def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None, loss: Loss) -> None:
         """Record a request whose outcome will never be known, and the event that it may have left."""
-        self._record(machine, call, sent_ns, NEVER_NS, None, Answer.LOST, source)
+        lost = lost_status(loss, self._now() - sent_ns)
+        self._record(machine, call, sent_ns, NEVER_NS, None, Answer.LOST, source, lost)
         self._possible(machine, call.operation, sent_ns, NEVER_NS)
 
     def _possible(self, machine: Machine, operation: Operation, sent_ns: int, answered_ns: int) -> None:
@@ -203,8 +206,9 @@ class Onboarding:
         answer: HttpAnswer | None,
         got: Answer,
         source: str | None,
+        lost: int = 0,
     ) -> None:
-        status = 0 if answer is None else answer.status
+        status = lost if answer is None else answer.status
         self._history.append(
             sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, call.operation, Answer.ACCEPTED, got,
             HONEST, source_number(source), machine.certificate_number, machine.consent_number,
@@ -238,16 +242,17 @@ class Onboarding:
             except (OddDataError, GrantError) as error:
                 got = Answer.UNEXPECTED
                 self._keep(call, sent_ns, answer, f"its answer is not what the contract says ({error})")
-        elif got is Answer.UNEXPECTED:
+        elif got in {Answer.UNEXPECTED, Answer.FAILED}:
             self._keep(call, sent_ns, answer, f"an honest {_named(call)} is not answered {answer.status}")
-        if got is Answer.UNAVAILABLE or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):
+        if got in {Answer.UNAVAILABLE, Answer.FAILED} or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):
             self._possible(machine, OPERATION_OF[action], sent_ns, self._now())
         return got
 
     def _keep(self, call: ApiCall, sent_ns: int, answer: HttpAnswer, why: str) -> None:
         """Keep the bytes of a call that got a wrong answer."""
         message = call.message(self._target.authority)
-        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why))
+        wanted = in_words(Answer.ACCEPTED, call.operation)
+        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
 
 
 def _says(answer: HttpAnswer, status: int, error: bytes) -> bool:
@@ -264,4 +269,4 @@ def answer_kind(answer: HttpAnswer) -> Answer:
         return Answer.ACCEPTED
     if answer.status == TOO_MANY:
         return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
+    return failure_of(answer.status, answer.body) if answer.status >= SERVER_ERROR else Answer.UNEXPECTED

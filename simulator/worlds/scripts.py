@@ -30,6 +30,7 @@ from simulator.checkers.attacks import FAULT
 from simulator.evidence import as_figures
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
+from simulator.losses import Loss, lost_status
 from simulator.own_failure import leaves
 from simulator.records import Claim
 from simulator.server_process import ServerError
@@ -298,24 +299,25 @@ class _Performance:
 
     async def _send(self, step: Send, connection: ControlConnection) -> Outcome:
         player, now = self._player, self._player.now
-        sent_ns = now()
+        sent_ns, loss = now(), Loss.UNKNOWN
         player.progress.in_flight += 1
         try:
             answer = await connection.exchange(step.request)
-        except LostError:
+        except LostError as error:
             outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
+            loss = error.loss if self._backstage is None else Loss.ENDED  # what was staged may have been disturbed
         except trio.Cancelled:
-            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS))
+            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), Loss.ENDED)
             raise
         else:
             got = classify(answer, step.expect)
             outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now())
         finally:
             player.progress.in_flight -= 1
-        self._record(step, outcome)
+        self._record(step, outcome, loss)
         return outcome
 
-    def _record(self, step: Send, outcome: Outcome) -> None:
+    def _record(self, step: Send, outcome: Outcome, loss: Loss) -> None:
         player = self._player
         if player.tape is not None and not self._aside:
             answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
@@ -326,7 +328,8 @@ class _Performance:
         source = source_number(self._source(step))
         if self._aside:
             step, outcome = elsewhere(step, outcome)
-        record_send(player.history, self._campaign.number, step, outcome, source)
+        lost = lost_status(loss, player.now() - outcome.sent_ns)
+        record_send(player.history, self._campaign.number, step, outcome, source, lost)
         player.progress.attacked(outcome.got, step.expect.answer)
 
     async def _wire(self, step: Wire) -> WireOutcome:

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.catalogue import Moment
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
+from simulator.losses import Loss, loss_of_close, lost_status
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.control import cause_of
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
+from simulator.worlds.plan import shots_of
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
 
@@ -43,14 +45,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
-
-
-def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
-    attack = campaign.attack
-    if not isinstance(attack, ShotAttack):
-        raise TypeError(f"{attack.name} is a script")
-    return attack
 
 
 class Shard:
@@ -91,6 +85,7 @@ class Shard:
         self._links: dict[int, Link] = {}
         self._attackers: list[Link] = []
         self._next_sweep_ns = 0
+        self._longest_rest_ns = 0
         self._stopping = False
 
     # --- what is to be done, and when
@@ -107,7 +102,7 @@ class Shard:
             return
         del self._links[machine.index]
         if link.state in BUSY:
-            self._lost(link, "")
+            self._lost(link, "", Loss.ENDED)
         else:
             self._drop(link)
 
@@ -162,7 +157,7 @@ class Shard:
                     self._ready(key.data)
         for link in list(self._all_links()):
             if link.state in BUSY:
-                self._lost(link, "no whole answer by the end of the run")
+                self._lost(link, "no whole answer by the end of the run", Loss.ENDED)
             self._drop(link)
         self._selector.close()
 
@@ -236,6 +231,7 @@ class Shard:
             self._connect(link)
             return
         link.sent_ns = self._now()
+        link.rested_ns = link.sent_ns - link.free_ns
         link.state = LinkState.WAITING
         self._progress.sent += 1
         why = "the connection takes no more"  # a heartbeat fits any socket buffer
@@ -244,7 +240,7 @@ class Shard:
         except OSError as error:
             sent, why = -1, cause_of(error, self._target)
         if sent != len(link.request):
-            self._lost(link, why)
+            self._lost(link, why, Loss.UNSENT)
 
     def _connect(self, link: Link) -> None:
         target = self._target
@@ -281,15 +277,16 @@ class Shard:
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
+        fresh = link.reader is None
         reader, link.reader = link.reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES), None
         try:
             answer = reader.feed(data, ended=ended)
         except GarbageError as error:
-            self._lost(link, cause_of(error, self._target))
+            self._lost(link, cause_of(error, self._target), Loss.GARBAGE)
             return
         if answer is None:
             if ended:
-                self._lost(link, "no HTTP answer: closed before the answer was whole")
+                self._lost(link, "no HTTP answer: closed before the answer was whole", nothing_came=fresh)
             else:
                 link.reader = reader
             return
@@ -320,12 +317,14 @@ class Shard:
             self._lost(link, cause_of(error, self._target))
             return
         self._progress.in_flight -= 1
+        link.free_ns = NEVER_NS
         self._send(link)
 
     def _answered(self, link: Link, answer: HttpAnswer) -> None:
         """Record an answer, and let the machine go on."""
-        now_ns = self._now()
+        now_ns = link.free_ns = self._now()
         link.state = LinkState.READY
+        self._longest_rest_ns = max(self._longest_rest_ns, link.rested_ns)
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
@@ -357,16 +356,18 @@ class Shard:
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
-    def _lost(self, link: Link, why: str) -> None:
-        """Record that no whole answer came, and why, and start over with a new connection."""
-        now_ns = self._now()
+    def _lost(self, link: Link, why: str, loss: Loss | None = None, *, nothing_came: bool = True) -> None:
+        """Record that no whole answer came, and why (closed or reset unless said), and start with a new connection."""
+        waited_ns = (now_ns := self._now()) - link.sent_ns
         sent = link.state is LinkState.WAITING
         self._drop(link)
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         if sent:
-            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST)
+            loss = loss or loss_of_close(link.rested_ns, self._longest_rest_ns, waited_ns, nothing_came=nothing_came)
+            lost = lost_status(loss, waited_ns)
+            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST, lost)
             progress.lost += 1
         else:
             progress.connect_failures += 1
@@ -396,4 +397,4 @@ class Shard:
         self._next_sweep_ns = now_ns + SWEEP_NS
         for link in self._all_links():
             if link.state in BUSY and link.sent_ns < now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9):
-                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s")
+                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
