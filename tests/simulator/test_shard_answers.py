@@ -85,9 +85,9 @@ async def test_accepted_heartbeats_are_recorded_whole_and_follow_their_plan(scri
         (answer(404), 404, Answer.UNEXPECTED, BACK_OFF),
         (answer(429), 429, Answer.RATE_LIMITED, BACK_OFF),
         (answer(429, b"{}", "retry-after: 7"), 429, Answer.RATE_LIMITED, (7 * SECOND_NS, 7 * SECOND_NS)),
-        (answer(503, b"{}", "Retry-After: 30"), 503, Answer.UNAVAILABLE, (30 * SECOND_NS, 30 * SECOND_NS)),
-        (answer(503), 503, Answer.UNAVAILABLE, BACK_OFF),
-        (answer(500), 500, Answer.UNAVAILABLE, BACK_OFF),
+        (answer(503, b"{}", "Retry-After: 30"), 503, Answer.FAILED, (30 * SECOND_NS, 30 * SECOND_NS)),
+        (answer(503, b'{"error":"nonce backend unavailable"}'), 503, Answer.UNAVAILABLE, BACK_OFF),
+        (answer(500), 500, Answer.FAILED, BACK_OFF),
         (answer(200, b'{"success":true,"data":{}}'), 200, Answer.UNEXPECTED, BACK_OFF),
     ],
 )
