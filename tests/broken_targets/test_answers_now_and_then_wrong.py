@@ -92,7 +92,7 @@ LIES = {
     "cut midway": Lie(
         faults.close_midway, (FAIL,), ("got no whole answer: its connection was cut off", "answers.lost")
     ),
-    "never answered": Lie(first_done(faults.hang), (FAIL,), ("got no whole answer within 1.", "answers.lost")),
+    "never answered": Lie(first_done(faults.hang), (FAIL,), ("got no whole answer within ", "answers.lost")),
     "garbage": Lie(faults.says(b"\x00\xff"), (FAIL,), ("got what is no HTTP answer", "answers.lost")),
     "the truth": Lie(right, (PASS, INCONCLUSIVE), ("judged answers were right",)),
 }
