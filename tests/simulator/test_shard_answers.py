@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import trio
 
@@ -13,6 +14,7 @@ from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import Action
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.losses import Loss, losses_of
 from simulator.worlds.target import machine_source, parse_target
 from tests.simulator.conftest import (
     ACCEPT,
@@ -142,18 +144,25 @@ async def test_what_a_refusal_can_be_mended_by_is_asked_of_the_control_plane(
 
 
 LOSSES = {
-    "garbage": Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)),
-    "two answers": Reaction((ACCEPTED + ACCEPTED,)),
-    "closed before an answer": HANG_UP,
-    "closed within the head": Reaction((ACCEPTED[:20],), "close"),
-    "closed within the body": Reaction((ACCEPTED[:-1],), "close"),
+    "garbage": (Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)), Loss.GARBAGE),
+    "two answers": (Reaction((ACCEPTED + ACCEPTED,)), Loss.GARBAGE),
+    "closed before an answer": (HANG_UP, Loss.CUT),
+    "closed within the head": (Reaction((ACCEPTED[:20],), "close"), Loss.CUT),
+    "closed within the body": (Reaction((ACCEPTED[:-1],), "close"), Loss.CUT),
 }
 
 
-@pytest.mark.parametrize("reaction", LOSSES.values(), ids=LOSSES)
+def loss_of(row: Any) -> Loss:
+    """Give why a row's answer was lost."""
+    (loss,), _ = losses_of(np.array([row["status"]]))
+    return Loss(loss)
+
+
+@pytest.mark.parametrize(("reaction", "loss"), LOSSES.values(), ids=LOSSES)
 async def test_a_lost_answer_is_recorded_once_and_the_machine_reconnects(
     scripted: ScriptedServer,
     reaction: Reaction,
+    loss: Loss,
 ) -> None:
     """The request is in the history, as lost: it may have taken effect at any time, or never."""
     scripted.script = [ACCEPT, reaction, ACCEPT]
@@ -163,7 +172,7 @@ async def test_a_lost_answer_is_recorded_once_and_the_machine_reconnects(
             machine = started(shard)
             await shard.history.until(2)
             lost, due_ns = shard.row(1), machine.due_ns
-            assert (lost["got"], lost["expected"], lost["status"]) == (Answer.LOST, Answer.ACCEPTED, 0)
+            assert (lost["got"], lost["expected"], loss_of(lost)) == (Answer.LOST, Answer.ACCEPTED, loss)
             assert lost["planned_ns"] <= lost["sent_ns"] < lost["answered_ns"] == NEVER_NS
             assert shard.progress.connected == 0
             assert (shard.progress.lost, shard.progress.in_flight) == (1, 0)
@@ -189,7 +198,7 @@ async def test_a_server_that_never_answers_costs_one_lost_request_after_the_dead
         assert len(shard.history) == 0
         shard.shift_ns += 2 * SECOND_NS
         await shard.history.until(1)
-        assert shard.row(0)["got"] == Answer.LOST
+        assert (shard.row(0)["got"], loss_of(shard.row(0))) == (Answer.LOST, Loss.TIMED_OUT)
         shard.shift_ns += 2 * SECOND_NS
         await shard.history.until(2)
     assert shard.row(1)["got"] == Answer.ACCEPTED
@@ -207,6 +216,32 @@ async def test_a_connection_closed_at_rest_is_opened_anew_and_nothing_is_lost(sc
     assert [shard.row(at)["got"] for at in range(2)] == [Answer.ACCEPTED] * 2
     assert shard.progress.lost == 0
     assert scripted.connections == 2
+
+
+async def test_a_close_that_crosses_a_request_is_told_from_one_that_no_rest_explains(scripted: ScriptedServer) -> None:
+    """RFC 9112 §9.6: a server may close what rests as the next request leaves, but not where longer rests were well."""
+    scripted.script = [ACCEPT, HANG_UP, ACCEPT, ACCEPT, HANG_UP]
+    shard = ShardUnderTest(scripted.target)
+    rests = (60, 60, 90, 60)
+    async with sockets_closed_after(), shard.running(patience_seconds=5):
+        machine = started(shard, shard.machine(interval_ns=60 * SECOND_NS))
+        for number, seconds in enumerate(rests, 1):
+            await shard.history.until(number)
+            machine.due_ns = shard.now() + seconds * SECOND_NS
+            shard.shard.resume(machine)
+            shard.shift_ns += seconds * SECOND_NS
+        await shard.history.until(len(rests) + 1)
+    lost = [shard.row(at) for at in range(len(rests) + 1) if shard.row(at)["got"] == Answer.LOST]
+    assert [loss_of(row) for row in lost] == [Loss.CLOSING, Loss.CUT]
+
+
+async def test_what_the_end_of_a_run_cuts_off_is_its_own_doing(scripted: ScriptedServer) -> None:
+    scripted.script = [SILENT]
+    shard = ShardUnderTest(scripted.target)
+    async with sockets_closed_after(), shard.running(patience_seconds=0):
+        started(shard)
+        await until(lambda: scripted.arrivals)
+    assert loss_of(shard.row(0)) is Loss.ENDED
 
 
 @pytest.mark.parametrize("casing", ["connection: close", "Connection: close"])
