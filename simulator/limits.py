@@ -65,6 +65,8 @@ ERROR_SHOWN_MAX_CHARACTERS = 200
 """Of a server's own message in a sentence: many times the contract's longest."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
+OUTAGES_KEPT_MAX = 100
+"""Exchanges after which no refusal for an outage is kept: a fault of the run makes many, and proves nothing by them."""
 METRICS_MAX_BYTES = 1 << 20
 METRICS_LINE_MAX_CHARACTERS = 500
 """A line of a metrics page: its parser takes time with the square of a line's length."""

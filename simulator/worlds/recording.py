@@ -9,6 +9,7 @@ import msgspec
 from simulator.attacks.script import Send
 from simulator.contract import failure_of, in_words
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.limits import OUTAGES_KEPT_MAX
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
@@ -125,7 +126,7 @@ def _reasoning(expect: Expect, status: int) -> str:
     return f"a correct server answers {_wanted(expect)}{because}; this one answered {status}"
 
 
-WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED})
+WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED, Answer.UNAVAILABLE})
 """Answers to heartbeats that may be wrong; the bytes of those that are become evidence."""
 
 
@@ -154,7 +155,7 @@ def record_heartbeat(
             link.request, None if answer is None else answer.raw, expected, got,
         )  # fmt: skip
     wrong = got is not expected and got in WORTH_KEEPING and got not in ALTERNATIVES.get(expected, ())
-    if answer is not None and wrong:
+    if answer is not None and wrong and (got is not Answer.UNAVAILABLE or len(history.exchanges) < OUTAGES_KEPT_MAX):
         wanted = in_words(expected, Operation.HEARTBEAT)
         reasoning = f"a correct server answers {wanted}; this one answered {status}"
         history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted))

@@ -168,7 +168,7 @@ def rules() -> list[Case]:
     fetch = ROUTES["policy fetch"]
     return [
         *(
-            Case(what, put(value, "policy", "rules"), Moment.CHECK, (FAIL,), ("policy fetch of machine",), fetch)
+            Case(what, put(value, "policy", "rules"), Moment.CHECK, (FAIL,), ("policy fetch of worker",), fetch)
             for what, value in wrong.items()
         ),
         *(
@@ -219,7 +219,7 @@ def lives() -> list[Case]:
             faults.data(lambda data: {**data, "issued_at": JUST_AFTER, "expires_at": JUST_BEFORE}),
             Moment.CHECK,
             (FAIL,),
-            ("an honest certificate of machine", "a certificate that ends"),
+            ("an honest certificate of worker", "a certificate that ends"),
             ROUTES["certificate"],
             scenario=ROTATING,
         ),

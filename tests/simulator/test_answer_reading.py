@@ -326,7 +326,7 @@ def test_a_refusal_is_the_expected_one_only_when_status_and_message_fit(
 @pytest.mark.parametrize("expected", list(Answer))
 @pytest.mark.parametrize(
     ("status", "got"),
-    [(429, Answer.RATE_LIMITED), (500, Answer.UNAVAILABLE), (502, Answer.UNAVAILABLE), (503, Answer.UNAVAILABLE)],
+    [(429, Answer.RATE_LIMITED), (500, Answer.FAILED), (502, Answer.FAILED), (503, Answer.FAILED)],
 )
 def test_what_was_never_judged_is_neither_accepted_nor_refused(expected: Answer, status: int, got: Answer) -> None:
     assert classify_heartbeat(said(status, failure("invalid heartbeat auth")), expected) is got

@@ -250,7 +250,7 @@ async def test_a_campaign_fires_at_its_rate_from_addresses_of_its_own(scripted: 
         (ACCEPT, Answer.ACCEPTED, "attacks_accepted"),
         (Reaction((REFUSED,)), Answer.INVALID_SIGNATURE, "attacks_refused"),
         (Reaction((b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n",)), Answer.RATE_LIMITED, "attacks_other"),
-        (Reaction((b"HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",)), Answer.UNAVAILABLE, "attacks_other"),
+        (Reaction((b"HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",)), Answer.FAILED, "attacks_other"),
         (Reaction((ACCEPTED[:30],), "close"), Answer.LOST, "lost"),
     ],
 )

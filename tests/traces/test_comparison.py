@@ -145,7 +145,7 @@ def test_counts_are_compared_by_group() -> None:
         (0, 201, b"{}", None, Answer.ACCEPTED),
         (0, 200, b"{}", None, Answer.ACCEPTED),
         (0, 429, b"{}", None, Answer.RATE_LIMITED),
-        (0, 500, b"{}", None, Answer.UNAVAILABLE),
+        (0, 500, b"{}", None, Answer.FAILED),
         (0, 401, b"not JSON", None, Answer.UNEXPECTED),
     ],
 )
