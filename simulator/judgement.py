@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,17 @@ import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.scenario.thresholds import MEGABYTE, MEMORY, Threshold, parse_threshold
+from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 SECOND_NS = 1_000_000_000
 MEGABYTE_BYTES = 1_000_000
+VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
+"""Checkers that count violations."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -70,7 +73,7 @@ def measure(
         ("audit.errors", figures.get("audit", {}).get("errors")),
         *(
             (f"{checker}.violations", figures.get(checker, {}).get("violations"))
-            for checker in ("revocation", "credentials", "limits", "durability", "nonces")
+            for checker in VIOLATIONS
         ),
         *(
             (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
@@ -137,8 +140,21 @@ def _shown(threshold: Threshold, value: float, series: Series) -> str:
     return f"{value:.15g}"
 
 
-def judge_thresholds(wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series]) -> list[Verdict]:
-    """Judge every expression. Without data it is inconclusive, never a pass."""
+CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
+    "attacks.accepted": ("answers", "attacks"),
+    "replay.accepted_twice": ("replay",),
+    "audit.errors": ("audit",),
+    **{f"{name}.violations": (name,) for name in VIOLATIONS},
+    **{metric: ("alerts",) for metric in METRICS if metric.startswith(("alerts.", "auth_failures."))},
+}
+"""The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""
+
+
+def judge_thresholds(
+    wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
+) -> list[Verdict]:
+    """Judge every expression. Without data it is inconclusive, never a pass, as it is where its checker is."""
+    said = {one.name: one for one in checkers}
     verdicts = []
     for metric, expressions in wanted.items():
         for expression in expressions:
@@ -151,9 +167,23 @@ def judge_thresholds(wanted: Mapping[str, Sequence[str]], series: Mapping[str, S
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
+            silent = _silent([said[one] for one in CHECKERS_OF.get(metric, ()) if one in said])
+            if silent is not None:
+                why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
+                verdicts.append(Verdict(name, silent.status, why, (), figures))
+                continue
             if threshold.holds(value):
                 verdicts.append(Verdict(name, Status.PASS, shown, (), figures))
             else:
                 finding = Finding(f"threshold.{metric}", f"{metric} was {shown}, wanted {expression}", 0, figures)
                 verdicts.append(Verdict(name, Status.FAIL, shown, (finding,), figures))
     return verdicts
+
+
+def _silent(checkers: Sequence[Verdict]) -> Verdict | None:
+    """Return the checker that keeps a count from saying anything; None where all of them judged."""
+    for status in (Status.INCONCLUSIVE, Status.NOT_APPLICABLE):
+        for one in checkers:
+            if one.status is status:
+                return one
+    return None

@@ -33,7 +33,7 @@ from simulator.fleet.requests import (
     policy_call,
     revoke_call,
 )
-from simulator.history import NEVER_NS, NONE, Answer, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, NONE, Answer, Operation
 from simulator.records import Revocation
 
 if TYPE_CHECKING:
@@ -44,9 +44,17 @@ RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
 _SUCCESS = {Action.REGISTER: CREATED, Action.CONSENT: CREATED}
 
 
-def call(stage: Stage, wanted: ApiCall, expect: Expect, *, client: int = 0, leaves: tuple[Leaves, ...] = ()) -> Send:
-    """Make a step of a call of the API."""
-    return Send(wanted.message(stage.host), expect, wanted.operation, client=client, leaves=leaves)
+def call(
+    stage: Stage,
+    wanted: ApiCall,
+    expect: Expect,
+    *,
+    client: int = 0,
+    leaves: tuple[Leaves, ...] = (),
+    machine: int = NO_MACHINE,
+) -> Send:
+    """Make a step of a call of the API; `machine` is the number of the one that it is about."""
+    return Send(wanted.message(stage.host), expect, wanted.operation, machine, client=client, leaves=leaves)
 
 
 def ask(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.evidence import shown
 from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +55,9 @@ def check_answers(history: History, _facts: Facts) -> Verdict:
         order = chain(sorted(kinds), (index for index in range(len(wrong)) if index not in kinds))
         exchanges = {(one.sent_ns, one.campaign): one for one in history.exchanges}
         attacks = {one.number: one.attack for one in history.campaigns}
-        findings = tuple(_finding(wrong[index], exchanges, attacks) for index in islice(order, FINDINGS_MAX))
+        findings = kept(_finding(wrong[index], exchanges, attacks) for index in order)
         summary = f"{len(wrong)} requests got a wrong answer; {findings[0].message}."
-        return Verdict("answers", Status.FAIL, summary, findings, figures)
+        return Verdict("answers", Status.FAIL, summary, findings, figures, len(wrong))
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = (

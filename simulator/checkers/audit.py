@@ -15,8 +15,9 @@ from simulator.checkers.audit_events import check_events, check_policies, check_
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.lives import each_life
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
+from simulator.limits import REFUSALS_KEPT_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     """
     *_, (history, facts) = each_life(history, facts)
     if not history.owners and not history.audit_readings:
-        return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
+        return Verdict("audit", Status.NOT_APPLICABLE, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
     malformed = [
@@ -44,7 +45,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), {"errors": len(malformed)})
+        return Verdict("audit", Status.FAIL, summary, kept(malformed), {"errors": len(malformed)}, len(malformed))
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)
@@ -59,9 +60,9 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         "chained": judged.chained,
     }
     if findings:
-        shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
         summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
-        return Verdict("audit", Status.FAIL, summary, shown, figures)
+        return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings))
     read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
     problem = judged.problem(owners)
     if problem:
@@ -154,10 +155,3 @@ def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
     if status in NO_ROUTE:
         return f"The target has no audit list: it answered HTTP {status}."
     return f"No owner's audit list could be read: the target answered HTTP {status}."
-
-
-def _one_of_each_first(findings: list[Finding]) -> list[Finding]:
-    """Put one finding of each rule first: a hundred like the first would hide the second."""
-    firsts = {finding.rule: finding for finding in reversed(findings)}
-    first = [finding for finding in findings if firsts[finding.rule] is finding]
-    return first + [finding for finding in findings if firsts[finding.rule] is not finding]

@@ -10,7 +10,7 @@ from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, ROUTINE, s
 from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
 from simulator.checkers.verdict import Finding
-from simulator.limits import FINDINGS_MAX
+from simulator.limits import AUDIT_MOVED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,8 +103,8 @@ def _moved(missing: Counted, extra: Counted) -> list[tuple[Key, Key, int]]:
     """Pair what is too many with what is missing, the most alike first, and take the pairs out of both."""
     pairs = []
     for alike in (2, 0):
-        for at, (right, _) in enumerate(missing[:FINDINGS_MAX]):
-            for other, (wrong, _) in enumerate(extra[:FINDINGS_MAX]):
+        for at, (right, _) in enumerate(missing[:AUDIT_MOVED_MAX]):
+            for other, (wrong, _) in enumerate(extra[:AUDIT_MOVED_MAX]):
                 count = min(missing[at][1], extra[other][1])
                 if count and sum(mine == its for mine, its in zip(right, wrong, strict=True)) >= alike:
                     pairs.append((wrong, right, count))

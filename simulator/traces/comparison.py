@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
-from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
 
@@ -172,12 +172,13 @@ def _group_verdict(
     }
     told = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
-        findings = tuple(_finding("replay.wrong", *pair) for pair in wrong[:FINDINGS_MAX])
-        return Verdict(name, Status.FAIL, f"{told}; {len(wrong)} wrong: {findings[0].message}.", findings, figures)
+        findings = kept(_finding("replay.wrong", *pair) for pair in wrong)
+        summary = f"{told}; {len(wrong)} wrong: {findings[0].message}."
+        return Verdict(name, Status.FAIL, summary, findings, figures, len(wrong))
     if missing:
-        findings = tuple(_finding("replay.missing", *pair) for pair in missing[:FINDINGS_MAX])
+        findings = kept(_finding("replay.missing", *pair) for pair in missing)
         summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
-        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
     mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
     return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
 
@@ -212,13 +213,15 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
     name = "signed requests refused"
     note = f"; {weak} owners' signatures still good here (weakness.lasting-owner-signature)" if weak else ""
     if accepted:
-        findings = tuple(_finding("replay.signed-accepted", *pair) for pair in accepted[:TRACE_FINDINGS_MAX])
+        findings = kept(_finding("replay.signed-accepted", *pair) for pair in accepted)
         summary = f"{len(accepted)} of {len(signed)} were accepted: {findings[0].message}{note}."
-        return Verdict(name, Status.FAIL, summary, findings, figures)
-    if silent or not signed:
-        findings = tuple(_finding("replay.missing", *pair) for pair in silent[:FINDINGS_MAX])
+        return Verdict(name, Status.FAIL, summary, findings, figures, len(accepted))
+    if not signed:
+        return Verdict(name, Status.NOT_APPLICABLE, "No request of the trace is signed.", (), figures)
+    if silent:
+        findings = kept(_finding("replay.missing", *pair) for pair in silent)
         summary = f"{len(silent)} of {len(signed)} got no answer that says anything{note}."
-        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(silent))
     return Verdict(name, Status.PASS, f"All {len(signed) - weak} signed requests were refused{note}.", (), figures)
 
 
