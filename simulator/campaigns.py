@@ -111,7 +111,7 @@ def _summary(
     if wrong or broken:
         status = Status.FAIL
         right = getattr(CATALOGUE.get(attack), "verdict", "otherwise")
-        notes = broken or found[:1] or [f"{wrong} answers were wrong: a correct server answers {right}"]
+        notes = broken or found[:1] or [f"a correct server answers {right}"]
     elif why:
         notes = [why]
     else:

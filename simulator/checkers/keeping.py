@@ -50,6 +50,6 @@ def one_of_each_first(findings: Iterable[Finding], kind: Callable[[Finding], Has
 
 def _size(finding: Finding) -> int:
     try:
-        return len(msgspec.json.encode(finding))
+        return len(msgspec.json.encode(finding)) + 1  # and what parts it from the next
     except UnicodeEncodeError:  # a name that is not UTF-8 is escaped when it is written
         return len(repr(finding))
