@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -71,10 +70,7 @@ def measure(
         ("replay.accepted_twice", replay.get("accepted_twice")),
         ("alerts.errors", alerts.get("errors")),
         ("audit.errors", figures.get("audit", {}).get("errors")),
-        *(
-            (f"{checker}.violations", figures.get(checker, {}).get("violations"))
-            for checker in VIOLATIONS
-        ),
+        *((f"{checker}.violations", figures.get(checker, {}).get("violations")) for checker in VIOLATIONS),
         *(
             (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
             for alert in ("stale_workers", "worker_auth_failures")

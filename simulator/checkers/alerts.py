@@ -263,10 +263,11 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
 
 def _silent(bounds: list[ScrapeBounds], facts: Facts) -> Iterator[Finding]:
     """Find alerts that were off at every scrape, though they had to be on at several: each is told once."""
-    for gauge, count, threshold, bound_of in (
-        (STALE_ALERT, STALE, 1, lambda one: one.stale),
-        (AUTH_ALERT, RECENT, facts.auth_threshold, lambda one: one.recent),
-    ):
+    for gauge, count, threshold in ((STALE_ALERT, STALE, 1), (AUTH_ALERT, RECENT, facts.auth_threshold)):
+
+        def bound_of(one: ScrapeBounds, gauge: str = gauge) -> Range:
+            return one.stale if gauge == STALE_ALERT else one.recent
+
         shown = [one for one in bounds if gauge in one.scrape.samples]
         due = [one for one in shown if _truth(bound_of(one), threshold)]
         if len(due) < SILENT_MIN or any(one.scrape.samples[gauge] > 0 for one in shown):

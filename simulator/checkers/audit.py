@@ -14,8 +14,8 @@ from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_events import check_events, check_policies, check_totals
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
-from simulator.checkers.lives import each_life
 from simulator.checkers.keeping import kept, one_of_each_first
+from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import REFUSALS_KEPT_MIN
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import healed_ns
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
-from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 

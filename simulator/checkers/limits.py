@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
-from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
 

@@ -38,7 +38,9 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     """Hold what was accepted and refused while Redis was away, or had forgotten, against what may be."""
     faults = [one for one in history.faults if one.kind in {*AWAY, FLUSH}]
     if not faults:
-        return Verdict("nonces", Status.NOT_APPLICABLE, "Nothing happened to a Redis in this run.", (), {"violations": 0})
+        return Verdict(
+            "nonces", Status.NOT_APPLICABLE, "Nothing happened to a Redis in this run.", (), {"violations": 0}
+        )
     rows = history.rows()
     beats = rows[rows["operation"] == Operation.HEARTBEAT]
     findings: list[Finding] = []

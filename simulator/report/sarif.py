@@ -127,9 +127,7 @@ def _invocation(material: Material) -> dict[str, Any]:
     judged = [*verdict.checkers, *verdict.thresholds]
     notes = [("warning", "inconclusive", one.name, one.summary) for one in judged if one.status is Status.INCONCLUSIVE]
     notes += [("note", "n/a", one.name, one.summary) for one in judged if one.status is Status.NOT_APPLICABLE]
-    notes += [
-        ("note", "not-tried", one.attack, one.note) for one in verdict.attacks if one.status is Status.NOT_TRIED
-    ]
+    notes += [("note", "not-tried", one.attack, one.note) for one in verdict.attacks if one.status is Status.NOT_TRIED]
     notes += [
         ("note", "not-kept", one.name, f"{one.findings_total - len(one.findings)} findings were too many to keep")
         for one in judged

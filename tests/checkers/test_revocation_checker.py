@@ -108,9 +108,7 @@ def test_an_attack_whose_consent_was_accepted_is_named_by_what_follows(revoked: 
 
 
 @pytest.mark.parametrize(("machine", "got"), [(3, Answer.REFUSED), (4, Answer.ACCEPTED)])
-def test_a_consent_that_was_refused_or_is_anothers_explains_nothing(
-    revoked: Story, machine: int, got: Answer
-) -> None:
+def test_a_consent_that_was_refused_or_is_anothers_explains_nothing(revoked: Story, machine: int, got: Answer) -> None:
     revoked.request(Operation.CONSENT_CREATE, machine, 12, got, expected=Answer.REFUSED, campaign=4, status=409)
     revoked.heartbeat(3, 13, consent=1)
     (finding,) = judged(revoked).findings

@@ -134,7 +134,9 @@ def test_the_last_line_is_the_verdict_after_warnings_and_interruption(status: St
 
 def test_what_had_nothing_to_check_comes_last_and_attacks_not_tried_are_named_in_the_verdict() -> None:
     checkers = [Verdict("revocation", Status.NOT_APPLICABLE, "Nothing was revoked."), Verdict("alerts", PASS, "fine")]
-    attack = AttackSummary(1, "tls.spoofed-proto", Status.NOT_TRIED, 0, 0, 0, 0, 0, "it needs a server of the run's own")
+    attack = AttackSummary(
+        1, "tls.spoofed-proto", Status.NOT_TRIED, 0, 0, 0, 0, 0, "it needs a server of the run's own"
+    )
     others = [msgspec.structs.replace(attack, campaign=number, attack=f"a.{number}") for number in range(2, 8)]
     verdict = msgspec.structs.replace(run_verdict(PASS, checkers), attacks=[attack, *others])
     lines = shown(verdict)

@@ -35,7 +35,12 @@ def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed"
             [],
             {},
             summary(
-                Status.FAIL, "a correct server answers 401 invalid heartbeat auth", sent=2, refused=1, accepted=1, wrong=1
+                Status.FAIL,
+                "a correct server answers 401 invalid heartbeat auth",
+                sent=2,
+                refused=1,
+                accepted=1,
+                wrong=1,
             ),
         ),
         (

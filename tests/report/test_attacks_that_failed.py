@@ -39,9 +39,7 @@ def wrong_answer(history: History, number: int, at_ns: int, *, exchange: bytes =
 
 def broken_claim(history: History, number: int, at_ns: int) -> None:
     """Add a claim that did not hold, beside an answer that was right."""
-    history.append(
-        at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 401, Operation.OTHER, Answer.REFUSED, Answer.REFUSED, number
-    )
+    history.append(at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 401, Operation.OTHER, Answer.REFUSED, Answer.REFUSED, number)
     history.claims.append(Claim(at_ns, number, "claimed", held=False, message="it was let through"))
 
 
@@ -77,6 +75,10 @@ def named_in(made: Material) -> dict[str, set[str]]:
     }
 
 
+def everywhere(names: set[str]) -> dict[str, set[str]]:
+    return {"verdict": names, "SARIF": names, "JUnit": names}
+
+
 @pytest.mark.parametrize("fail", [wrong_answer, broken_claim])
 def test_a_wrong_answer_to_any_attack_is_a_finding_that_names_it(fail: Any) -> None:
     run, history = uneventful()
@@ -85,7 +87,7 @@ def test_a_wrong_answer_to_any_attack_is_a_finding_that_names_it(fail: Any) -> N
         fail(history, number, 20 * SECOND_NS + number)
     made = judged((run, history))
     assert made.verdict.status is Status.FAIL
-    assert named_in(made) == dict.fromkeys(("verdict", "SARIF", "JUnit"), set(CATALOGUE))
+    assert named_in(made) == everywhere(set(CATALOGUE))
 
 
 def test_no_attack_hides_another_though_all_fail_thousands_of_times() -> None:
@@ -97,7 +99,7 @@ def test_no_attack_hides_another_though_all_fail_thousands_of_times() -> None:
             at_ns = 15 * SECOND_NS + number * 1_000_000 + one
             wrong_answer(history, number, at_ns, exchange=b"long" * 4000 if one < 5 else b"")
     made = judged((run, history))
-    assert named_in(made) == dict.fromkeys(("verdict", "SARIF", "JUnit"), set(CATALOGUE))
+    assert named_in(made) == everywhere(set(CATALOGUE))
     answers = next(one for one in made.verdict.checkers if one.name == "answers")
     assert answers.findings_total == answers.figures["wrong"] == 100 * len(CATALOGUE)
     assert len(answers.findings) < answers.findings_total
@@ -113,7 +115,7 @@ def test_an_attack_for_whose_finding_no_room_was_left_is_named_all_the_same(monk
         history.campaigns.append(campaign(number, name))
         wrong_answer(history, number, 20 * SECOND_NS + number)
     made = judged((run, history))
-    assert named_in(made) == dict.fromkeys(("verdict", "SARIF", "JUnit"), {name for _, name in ATTACKS[:3]})
+    assert named_in(made) == everywhere({name for _, name in ATTACKS[:3]})
 
 
 def test_an_attack_that_was_not_tried_has_one_name_everywhere() -> None:
