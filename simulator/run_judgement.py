@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from simulator.campaigns import accuse, summarise_campaigns
 from simulator.checkers import run_checkers
+from simulator.checkers.causes import causes_first
 from simulator.checkers.statistics import check_statistics
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
@@ -36,7 +37,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
         checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
     attacks = summarise_campaigns(history, record.attacks, checkers)
-    checkers = accuse(checkers, attacks)
+    checkers = causes_first(accuse(checkers, attacks))
     status = _status_of(checkers, thresholds)
     rows = history.rows()
     heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 EXCHANGED = ("request", "answer")
 """Keys of a finding's evidence that hold the bytes that were exchanged, as text and without secrets."""
+LINK_BYTES = 80
+"""Room for what parts a finding from the next one, and for the name of what it follows from."""
 
 
 def kept(findings: Iterable[Finding], most_bytes: int = FINDINGS_MAX_BYTES) -> tuple[Finding, ...]:
@@ -50,6 +52,6 @@ def one_of_each_first(findings: Iterable[Finding], kind: Callable[[Finding], Has
 
 def _size(finding: Finding) -> int:
     try:
-        return len(msgspec.json.encode(finding)) + 1  # and what parts it from the next
+        return len(msgspec.json.encode(finding)) + LINK_BYTES
     except UnicodeEncodeError:  # a name that is not UTF-8 is escaped when it is written
         return len(repr(finding))

@@ -159,8 +159,8 @@ def _again_finding(rows: list[NDArray[Any]], pair: _Revoked, history: History) -
     assert revoke is not None  # noqa: S101 - only acknowledged revokes accuse
     consent = history.consents[pair.numbers[0] - 1]
     message = (
-        f"{who(consent.machine)} was consented for again at {again.sent_ns / SECOND_NS:.3f}s, though the revoke of consent "
-        f"{consent.consent_id}, acknowledged at {revoke.answered_ns / SECOND_NS:.3f}s, ends it for this "
+        f"{who(consent.machine)} was consented for again at {again.sent_ns / SECOND_NS:.3f}s, though the revoke of "
+        f"consent {consent.consent_id}, acknowledged at {revoke.answered_ns / SECOND_NS:.3f}s, ends it for this "
         f"policy version (409); {len(rows)} heartbeats accepted after it follow from that"
     )
     evidence = {

@@ -34,7 +34,8 @@ EXIT_CODES = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 3}
 class Finding(msgspec.Struct, frozen=True):
     """One piece of evidence: what was seen, against what was possible. `at_ns` counts from the start of the run.
 
-    `follows_from` is the message of the finding that explains this one, empty for one that stands by itself.
+    `follows_from` names the finding that explains this one by its rule and moment; it is empty for one that stands by
+    itself. `explains` is how many findings follow from this one.
     """
 
     rule: str
@@ -42,6 +43,7 @@ class Finding(msgspec.Struct, frozen=True):
     at_ns: int
     evidence: dict[str, Any] = {}
     follows_from: str = ""
+    explains: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True):

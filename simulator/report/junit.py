@@ -93,7 +93,7 @@ def _of_verdict(one: Verdict, type_: str) -> Outcome:
 
 
 def _lines(findings: Sequence[Finding]) -> list[str]:
-    return [f"{telling.moment(each.at_ns)} {each.rule}: {each.message}" for each in findings]
+    return [f"{telling.moment(each.at_ns)} {each.rule}: {telling.told(each)}" for each in findings]
 
 
 def _of_attack(one: AttackSummary, findings: list[Finding]) -> Outcome:

@@ -46,6 +46,7 @@ def _environment() -> Environment:
         mark=telling.MARKS.__getitem__,
         not_shown=telling.not_shown,
         readable=telling.readable,
+        told=telling.told,
         when=telling.when,
     )
     return environment

@@ -90,6 +90,7 @@ def _result(material: Material, identifier: str, place: int, one: Verdict, findi
             "checker": one.name,
             "rule": finding.rule,
             "atSeconds": finding.at_ns / telling.SECOND_NS,
+            **({"followsFrom": finding.follows_from} if finding.follows_from else {}),
             "evidence": dict([*telling.exchanged(finding), *telling.evidence(finding)]),
         },
     }

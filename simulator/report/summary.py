@@ -66,7 +66,7 @@ def _why(one: Verdict) -> Iterator[str]:
     yield f"**{one.status.value} {markdown(one.name)}**: {markdown(one.summary)}\n"
     for finding in one.findings[:FINDINGS_SHOWN]:
         at = telling.when(finding)
-        yield f"- {markdown(finding.message)}{f' (at {at})' if at else ''}"
+        yield f"- {markdown(telling.told(finding))}{f' (at {at})' if at else ''}"
     if more := telling.not_shown(one, FINDINGS_SHOWN):
         yield f"- {more}"
     if one.findings:

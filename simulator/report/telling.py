@@ -145,6 +145,16 @@ def readable(name: str, value: Any) -> tuple[str, str]:
     return words, f"{value:,}" if isinstance(value, int) else written(value)
 
 
+def told(finding: Finding) -> str:
+    """Return a finding's message, with what explains it or how many others it explains."""
+    if finding.follows_from:
+        return f"{finding.message} (follows from {finding.follows_from})"
+    if not finding.explains:
+        return finding.message
+    others = "1 other finding follows" if finding.explains == 1 else f"{finding.explains:,} other findings follow"
+    return f"{finding.message} ({others} from this)"
+
+
 def when(finding: Finding) -> str:
     """Write when something was found, where the finding does not say it itself and it was at any moment."""
     return "" if not finding.at_ns or finding.message.startswith("at ") else moment(finding.at_ns)

@@ -150,7 +150,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
         if one.status is Status.FAIL:
             console.print(f"[red bold]FAILED[/] {_shown(one.name)}: {_shown(one.summary)}")
             for finding in one.findings[:FINDINGS_SHOWN]:
-                console.print(f"  - {_shown(finding.message)}")
+                console.print(f"  - {_shown(telling.told(finding))}")
             if more := telling.not_shown(one, FINDINGS_SHOWN):
                 console.print(f"  - {more}")
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
