@@ -139,6 +139,8 @@ AUDIT_BYTES_READ_MAX = 128 << 20
 """What those events may take as they come: 2 KB each, several times what one of the contract's has."""
 EVENT_DEPTH_MAX = 16
 """How deep an audit event may be nested; the contract's metadata is flat, and every reader of it recurses."""
+AUDIT_KEPT_MIN = 1000
+"""Events that are shown, from which on a server may have dropped older ones: it keeps some number of them."""
 AUDIT_LOOKS_MAX = 2000
 """Looks at audit heads during a run, so that one of a week keeps no more of them than one of ten minutes."""
 AUDIT_WATCHING_SHARE = 0.02

@@ -68,8 +68,13 @@ def settle(send: Send, what: str) -> Script[Outcome]:
     """Do a step that the rest builds on. Raises UnsettledError when it does not get the answer it needs."""
     outcome: Outcome = yield send
     if not outcome.right:
-        raise UnsettledError(f"{what}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+        raise UnsettledError(f"{what}: {answered(outcome)}")
     return outcome
+
+
+def answered(outcome: Outcome) -> str:
+    """Say what came of a step that was not answered as what follows needs."""
+    return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
 def new_id(outcome: Outcome, what: str) -> str:
@@ -111,7 +116,7 @@ def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, 
     if not outcome.right:
         if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE}:
             note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise UnsettledError(f"{action.name.lower()}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+        raise UnsettledError(f"{action.name.lower()}: {answered(outcome)}")
     try:
         learn(stage.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, stage.rotation_ns)
     except GrantError as error:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
-from simulator.checkers.audit_events import check_events, check_policies, check_totals
+from simulator.checkers.audit_dropped import dropped
+from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.keeping import kept, one_of_each_first
@@ -22,6 +23,7 @@ from simulator.limits import REFUSALS_KEPT_MIN
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from simulator.checkers.audit_dropped import Compared
     from simulator.checkers.facts import Facts
     from simulator.history import History
 
@@ -81,6 +83,7 @@ class _Judged:
         self._owners = owners
         self.chained = chained(owners.values())
         self.restarted = bool(unexplained(history, facts))
+        self.dropped: set[str] = set()
         self.whole = {owner_id: owner for owner_id, owner in owners.items() if owner.events is not None}
         settled_ns = min(
             (owner.sent_ns for owner in self.whole.values()),
@@ -104,30 +107,44 @@ class _Judged:
         closed = bool(self.whole) and all(
             event.type in TYPES for owner in self.whole.values() for event in owner.events or ()
         )
+        compared = {
+            owner.owner_id: list(compare_events(owner, self._expected, self._complete(owner)))
+            for owner in self.whole.values()
+        }
+        self.dropped = set() if self.chained else dropped(self._history, compared)
         for owner in self._owners.values():
             if self.chained and not self.restarted:
                 yield from check_looks(owner)
             if owner.owner_id in self.whole:
-                yield from self._whole_list(owner, whose, policy_of, closed=closed)
+                yield from self._whole_list(owner, compared[owner.owner_id], whose, policy_of, closed=closed)
             elif owner.owner_id in self.counted and not self.restarted:
                 yield from check_totals(owner, self._expected, STREAMS, closed=closed)
 
-    def _whole_list(
-        self, owner: OwnerAudit, whose: Mapping[str, str], policy_of: Mapping[str, str], *, closed: bool
-    ) -> Iterator[Finding]:
-        yield from check_list(owner)
-        if self.chained:
-            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+    def _complete(self, owner: OwnerAudit) -> list[str]:
+        """Name the streams of a list that were kept from their first event on."""
         most = self._facts.audit_events_per_stream
-        complete = [
+        return [
             stream
             for stream in STREAMS
             if not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
         ]
-        yield from check_events(owner, self._expected, whose, complete)
+
+    def _whole_list(
+        self,
+        owner: OwnerAudit,
+        compared: list[Compared],
+        whose: Mapping[str, str],
+        policy_of: Mapping[str, str],
+        *,
+        closed: bool,
+    ) -> Iterator[Finding]:
+        yield from check_list(owner)
+        if self.chained:
+            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+        yield from check_events(owner, compared, whose, dropped=owner.owner_id in self.dropped)
         yield from check_policies(owner, policy_of)
         if self.chained and not self.restarted:
-            others = [stream for stream in STREAMS if stream not in complete]
+            others = [stream for stream in STREAMS if stream not in self._complete(owner)]
             yield from check_totals(owner, self._expected, others, closed=closed)
 
     def problem(self, owners: Mapping[str, OwnerAudit]) -> str:

@@ -1,7 +1,7 @@
 """Causes before consequences: which findings follow from another one, of the same checker or not.
 
-A pure function of the verdicts, after all checkers. Only what is certain is linked: findings about one request, what was
-accepted after a consent that must not have been given again, and one state of a metric that lasted.
+A pure function of the verdicts, after all checkers. Only what is certain is linked: findings about one request, what
+was accepted after a consent that must not have been given again, and one state of a metric that lasted.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Send
+from simulator.checkers.wording import contract_words
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
@@ -106,7 +107,7 @@ def _note(history: History, sent_ns: int, answered_ns: int, leaves: tuple[Leaves
 
 
 def _reasoning(expect: Expect, status: int) -> str:
-    wanted = " or ".join(map(str, expect.statuses)) or expect.answer.name
+    wanted = " or ".join(map(str, expect.statuses)) or contract_words(expect.answer)
     error = f" {expect.error!r}" if expect.error else ""
     because = f": {expect.because}" if expect.because else ""
     return f"a correct server answers {wanted}{error}{because}; this one answered {status}"
@@ -138,5 +139,5 @@ def record_heartbeat(
         )  # fmt: skip
     wrong = got is not expected and got in WORTH_KEEPING and got not in ALTERNATIVES.get(expected, ())
     if answer is not None and wrong:
-        reasoning = f"a correct server answers {expected.name}; this one answered {got.name}"
+        reasoning = f"a correct server answers {contract_words(expected)}; this one answered {answer.status}"
         history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning))

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.checkers.keeping import EXCHANGED, kept, one_of_each_first
+from simulator.checkers.keeping import EXCHANGED, LINK_BYTES, kept, one_of_each_first
 from simulator.checkers.verdict import Finding
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ findings = st.lists(
 
 
 def size(finding: Finding) -> int:
-    return len(msgspec.json.encode(finding))
+    return len(msgspec.json.encode(finding)) + LINK_BYTES
 
 
 @settings(deadline=None, max_examples=100)
@@ -49,7 +49,7 @@ def test_long_answers_push_no_other_finding_out() -> None:
     """Half of the room is theirs."""
     long = [Finding("long", "x", number, {"machine": 1, "answer": "y" * 900}) for number in range(10)]
     short = [Finding("short", "x", number, {"machine": 1}) for number in range(10)]
-    left = kept([*long, *short], 4000)
+    left = kept([*long, *short], 6000)
     assert len(left) == 20
     assert sum("answer" in one.evidence for one in left) == 2
 
