@@ -177,7 +177,9 @@ def judge_thresholds(
 
 
 def _silent(checkers: Sequence[Verdict]) -> Verdict | None:
-    """Return the checker that keeps a count from saying anything; None where all of them judged."""
+    """Return the checker that keeps a count from saying anything; None where all of them judged, or one has proof."""
+    if any(one.status is Status.FAIL for one in checkers):
+        return None
     for status in (Status.INCONCLUSIVE, Status.NOT_APPLICABLE):
         for one in checkers:
             if one.status is status:
