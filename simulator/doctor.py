@@ -8,10 +8,17 @@ import socket
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import trio
 
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack, Stage
+from simulator.history import History
+from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.checking import check_target, read_target_clock
-from simulator.worlds.target import Target, TargetError, can_bind
+from simulator.worlds.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.target import Target, TargetError, can_bind, peers_of
+from simulator.worlds.wire import speaks_http2
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
@@ -114,9 +121,51 @@ async def check_the_target(target: Target) -> list[Check]:
     return checks
 
 
+async def check_attacks(target: Target | None) -> Check:
+    """Look at which attacks of the catalogue would not be tried on the target, or on a run's own server, and why."""
+    peers = () if target is None else peers_of(target)
+    http2 = target is not None and await speaks_http2(target)
+    stage = Stage(
+        campaign=0,
+        host="",
+        token="",
+        victims=[],
+        history=History(),
+        rng=np.random.default_rng(0),
+        now=int,
+        wall=int,
+        new_number=int,
+        interval_ns=SECOND_NS,
+        rotation_ns=SECOND_NS,
+        end_ns=SECOND_NS,
+        owner_prefix="",
+        peer_sources=peers,
+    )
+    untried: dict[str, list[str]] = {}
+    for name, attack in CATALOGUE.items():
+        if issubclass(attack, ScriptAttack):
+            why = _obstacle(attack(), stage, own=target is None, http2=http2)
+            if why:
+                untried.setdefault(why, []).append(name)
+    count = sum(map(len, untried.values()))
+    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in untried.items())
+    found = f"{count} of {len(CATALOGUE)} not tried" + (f" ({told})" if told else "")
+    return Check("attacks", not count, found, "a run names them as not tried, and they prove nothing")
+
+
+def _obstacle(attack: ScriptAttack, stage: Stage, *, own: bool, http2: bool) -> str:
+    if attack.needs_settings and not own:
+        return needs_own_server(attack)
+    if attack.staging is not None and (why := obstacle_to(attack.staging, allowed=own)):
+        return why
+    return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
+
+
 def look(machines: int, target: Target | None) -> list[Check]:
     """Look at everything."""
     checks = check_machine(machines)
     if target is not None:
         checks += trio.run(check_the_target, target)
-    return checks
+        if any(check.fatal and not check.right for check in checks):
+            return checks  # nothing can be tried
+    return [*checks, trio.run(check_attacks, target)]

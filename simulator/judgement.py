@@ -11,7 +11,7 @@ import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.scenario.thresholds import MEGABYTE, MEMORY, Threshold, parse_threshold
+from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 MEGABYTE_BYTES = 1_000_000
+VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
+"""Checkers that count violations."""
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -68,10 +70,7 @@ def measure(
         ("replay.accepted_twice", replay.get("accepted_twice")),
         ("alerts.errors", alerts.get("errors")),
         ("audit.errors", figures.get("audit", {}).get("errors")),
-        *(
-            (f"{checker}.violations", figures.get(checker, {}).get("violations"))
-            for checker in ("revocation", "credentials", "limits", "durability", "nonces")
-        ),
+        *((f"{checker}.violations", figures.get(checker, {}).get("violations")) for checker in VIOLATIONS),
         *(
             (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
             for alert in ("stale_workers", "worker_auth_failures")
@@ -137,8 +136,21 @@ def _shown(threshold: Threshold, value: float, series: Series) -> str:
     return f"{value:.15g}"
 
 
-def judge_thresholds(wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series]) -> list[Verdict]:
-    """Judge every expression. Without data it is inconclusive, never a pass."""
+CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
+    "attacks.accepted": ("answers", "attacks"),
+    "replay.accepted_twice": ("replay",),
+    "audit.errors": ("audit",),
+    **{f"{name}.violations": (name,) for name in VIOLATIONS},
+    **{metric: ("alerts",) for metric in METRICS if metric.startswith(("alerts.", "auth_failures."))},
+}
+"""The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""
+
+
+def judge_thresholds(
+    wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
+) -> list[Verdict]:
+    """Judge every expression. Without data it is inconclusive, never a pass, as it is where its checker is."""
+    said = {one.name: one for one in checkers}
     verdicts = []
     for metric, expressions in wanted.items():
         for expression in expressions:
@@ -151,9 +163,25 @@ def judge_thresholds(wanted: Mapping[str, Sequence[str]], series: Mapping[str, S
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
+            silent = _silent([said[one] for one in CHECKERS_OF.get(metric, ()) if one in said])
+            if silent is not None:
+                why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
+                verdicts.append(Verdict(name, silent.status, why, (), figures))
+                continue
             if threshold.holds(value):
                 verdicts.append(Verdict(name, Status.PASS, shown, (), figures))
             else:
                 finding = Finding(f"threshold.{metric}", f"{metric} was {shown}, wanted {expression}", 0, figures)
                 verdicts.append(Verdict(name, Status.FAIL, shown, (finding,), figures))
     return verdicts
+
+
+def _silent(checkers: Sequence[Verdict]) -> Verdict | None:
+    """Return the checker that keeps a count from saying anything; None where all of them judged, or one has proof."""
+    if any(one.status is Status.FAIL for one in checkers):
+        return None
+    for status in (Status.INCONCLUSIVE, Status.NOT_APPLICABLE):
+        for one in checkers:
+            if one.status is status:
+                return one
+    return None

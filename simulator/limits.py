@@ -53,8 +53,12 @@ HISTOGRAM_COUNT_MAX = 1 << 48
 """Durations in one histogram: nine years at a million a second, and thousands of them add up in 64 bits."""
 LATENCIES_KEPT = 50_000
 """Response times the live display remembers of the last second."""
-FINDINGS_MAX = 20
-"""Findings a verdict lists; the rest is counted."""
+FINDINGS_MAX_BYTES = 2 << 20
+"""Findings of one verdict, as JSON: some thousands, and of all checkers together what an editor still opens."""
+FINDINGS_SHOWN_MAX = 20
+"""Findings of one verdict that a report page shows; verdict.json has the rest."""
+AUDIT_MOVED_MAX = 20
+"""Kinds of events that are missing, and as many that are too many, of which it is looked for what belongs together."""
 VICTIMS_MAX = 200
 """Machines one campaign attacks at most; more would only dilute the evidence."""
 EVIDENCE_MAX_BYTES = 16_384
@@ -123,8 +127,6 @@ TRACE_LINE_MAX_BYTES = 32 << 20
 """One exchange: an answer and a request of the largest size, escaped as JSON or in base64."""
 TRACE_EXCHANGES_MAX = 5_000_000
 """Exchanges of one trace that are read again: more than a full tape of the smallest ones holds."""
-TRACE_FINDINGS_MAX = 200
-"""Accepted requests that a verbatim replay lists one by one; more would say no more."""
 REDACTION_CACHE_MAX = 50_000
 """Words whose redaction is remembered: a fleet's own, again and again; nonces only pass through."""
 HAR_MAX_BYTES = 256 << 20
@@ -141,6 +143,8 @@ AUDIT_BYTES_READ_MAX = 128 << 20
 """What those events may take as they come: 2 KB each, several times what one of the contract's has."""
 EVENT_DEPTH_MAX = 16
 """How deep an audit event may be nested; the contract's metadata is flat, and every reader of it recurses."""
+AUDIT_KEPT_MIN = 1000
+"""Events that are shown, from which on a server may have dropped older ones: it keeps some number of them."""
 AUDIT_LOOKS_MAX = 2000
 """Looks at audit heads during a run, so that one of a week keeps no more of them than one of ten minutes."""
 AUDIT_WATCHING_SHARE = 0.02

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from simulator.campaigns import summarise_campaigns
+from simulator.campaigns import accuse, summarise_campaigns
 from simulator.checkers import run_checkers
+from simulator.checkers.causes import causes_first
 from simulator.checkers.statistics import check_statistics
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
@@ -29,12 +30,14 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     # Of a server that somebody else has started nobody here sees the memory.
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
-    thresholds = judge_thresholds(wanted, measured)
+    thresholds = judge_thresholds(wanted, measured, checkers)
     if record.interrupted:
         # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
         thresholds = [_undecided(one) for one in thresholds]
         finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
         checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
+    attacks = summarise_campaigns(history, record.attacks, record.facts, checkers)
+    checkers = causes_first(accuse(checkers, attacks))
     status = _status_of(checkers, thresholds)
     rows = history.rows()
     heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
@@ -61,7 +64,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         latency_s={name: percentile_of(taken, percentile) if len(taken) else None for name, percentile in PERCENTILES},
         warnings=list(record.warnings),
         reproduce=_command(record),
-        attacks=summarise_campaigns(history, record.attacks, record.facts),
+        attacks=attacks,
     )
 
 

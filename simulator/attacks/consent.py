@@ -33,7 +33,7 @@ class AfterRevoke(ScriptAttack):
         revoked(stage, machine, outcome)
         over = refused(409, "consent already revoked for this policy version", "it was revoked for good")
         leaves = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
-        yield call(stage, captured, over, client=1, leaves=leaves)
+        yield call(stage, captured, over, client=1, leaves=leaves, machine=machine.index)
         yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.acting import consent_anew, enrol, heartbeat, revoke, revoked, settle
+from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, revoke, revoked, settle
 from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, UnsettledError
 from simulator.attacks.server_clock import SECOND_NS
 from simulator.history import Answer
@@ -45,7 +45,7 @@ class Race(ScriptAttack):
         revoking, *outcomes = yield Together((revoke(stage, machine), *racing))
         revoked(stage, machine, revoking)
         if not revoking.right:
-            raise UnsettledError(f"revoke: {revoking.got.name.lower()} (HTTP {revoking.status})")
+            raise UnsettledError(f"revoke: {answered(revoking)}")
         late: list[Outcome] = []
         for _ in range(AFTERWARDS):
             outcome: Outcome = yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)

@@ -209,20 +209,20 @@ def _may_be_missing(planned: int, machines: int) -> float:
 def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[Verdict]) -> tuple[str, str]:
     """Name the first limit that did not hold: what checkers proved first, then thresholds, then what is unknown."""
     ranked = [one for one in checkers if one.status is Status.FAIL]
-    ranked += [one for one in thresholds if one.status is not Status.PASS]
+    ranked += [one for one in thresholds if one.status.is_problem]
     ranked += [one for one in [generator, *checkers] if one.status is Status.INCONCLUSIVE]
     return (ranked[0].name, ranked[0].summary) if ranked else ("", "")
 
 
 def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History) -> str:
     """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so."""
-    if generator.status is not Status.PASS:
+    if generator.status.is_problem:
         return generator.summary
     shares = [one.cpu_share for one in window.generator]
     if shares and float(np.median(shares)) >= SATURATED_CPU_SHARE:
         return f"it used {float(np.median(shares)):.0%} of a core, and can use one"
     for one in thresholds:
-        if one.status is Status.PASS:
+        if not one.status.is_problem:
             continue
         metric, _, expression = one.name.partition(": ")
         if metric.startswith("generator."):

@@ -6,7 +6,7 @@ effect all the same, both are said.
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,11 +14,12 @@ import numpy as np
 
 from simulator.checkers.effects import heard_unanswered
 from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract import in_words
 from simulator.evidence import shown
 from simulator.history import HONEST, NO_MACHINE, Answer, History, Operation
-from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS, FINDINGS_MAX
+from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
 from simulator.losses import Loss, losses_of, told
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ def check_answers(history: History, facts: Facts) -> Verdict:
         teller = _Teller(history, heard)
         order = _one_of_each_first(rows[wrong])
         kinds, accused = rulings[wrong], rows[wrong]
-        findings = tuple(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in islice(order, FINDINGS_MAX))
+        findings = kept(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
         counts = [f"{count} {what}" for one, what in _COUNTED.items() if (count := int((rulings == one).sum()))]
         if figures["took_effect"]:
             counts.append(f"{figures['took_effect']} refused that took effect")
         summary = f"{', '.join(counts)}; {findings[0].message}."
-        return Verdict("answers", Status.FAIL, summary, findings, figures)
+        return Verdict("answers", Status.FAIL, summary, findings, figures, int(wrong.sum()))
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = (

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
-from simulator.checkers.audit_events import check_events, check_policies, check_totals
+from simulator.checkers.audit_dropped import dropped
+from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
+from simulator.limits import REFUSALS_KEPT_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from simulator.checkers.audit_dropped import Compared
     from simulator.checkers.facts import Facts
     from simulator.history import History
 
@@ -34,7 +37,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     """
     *_, (history, facts) = each_life(history, facts)
     if not history.owners and not history.audit_readings:
-        return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
+        return Verdict("audit", Status.NOT_APPLICABLE, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
     malformed = [
@@ -44,7 +47,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), {"errors": len(malformed)})
+        return Verdict("audit", Status.FAIL, summary, kept(malformed), {"errors": len(malformed)}, len(malformed))
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)
@@ -59,9 +62,9 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         "chained": judged.chained,
     }
     if findings:
-        shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
         summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
-        return Verdict("audit", Status.FAIL, summary, shown, figures)
+        return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings))
     read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
     problem = judged.problem(owners)
     if problem:
@@ -80,6 +83,7 @@ class _Judged:
         self._owners = owners
         self.chained = chained(owners.values())
         self.restarted = bool(unexplained(history, facts))
+        self.dropped: set[str] = set()
         self.whole = {owner_id: owner for owner_id, owner in owners.items() if owner.events is not None}
         settled_ns = min(
             (owner.sent_ns for owner in self.whole.values()),
@@ -103,30 +107,44 @@ class _Judged:
         closed = bool(self.whole) and all(
             event.type in TYPES for owner in self.whole.values() for event in owner.events or ()
         )
+        compared = {
+            owner.owner_id: list(compare_events(owner, self._expected, self._complete(owner)))
+            for owner in self.whole.values()
+        }
+        self.dropped = set() if self.chained else dropped(self._history, compared)
         for owner in self._owners.values():
             if self.chained and not self.restarted:
                 yield from check_looks(owner)
             if owner.owner_id in self.whole:
-                yield from self._whole_list(owner, whose, policy_of, closed=closed)
+                yield from self._whole_list(owner, compared[owner.owner_id], whose, policy_of, closed=closed)
             elif owner.owner_id in self.counted and not self.restarted:
                 yield from check_totals(owner, self._expected, STREAMS, closed=closed)
 
-    def _whole_list(
-        self, owner: OwnerAudit, whose: Mapping[str, str], policy_of: Mapping[str, str], *, closed: bool
-    ) -> Iterator[Finding]:
-        yield from check_list(owner)
-        if self.chained:
-            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+    def _complete(self, owner: OwnerAudit) -> list[str]:
+        """Name the streams of a list that were kept from their first event on."""
         most = self._facts.audit_events_per_stream
-        complete = [
+        return [
             stream
             for stream in STREAMS
             if not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
         ]
-        yield from check_events(owner, self._expected, whose, complete)
+
+    def _whole_list(
+        self,
+        owner: OwnerAudit,
+        compared: list[Compared],
+        whose: Mapping[str, str],
+        policy_of: Mapping[str, str],
+        *,
+        closed: bool,
+    ) -> Iterator[Finding]:
+        yield from check_list(owner)
+        if self.chained:
+            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+        yield from check_events(owner, compared, whose, dropped=owner.owner_id in self.dropped)
         yield from check_policies(owner, policy_of)
         if self.chained and not self.restarted:
-            others = [stream for stream in STREAMS if stream not in complete]
+            others = [stream for stream in STREAMS if stream not in self._complete(owner)]
             yield from check_totals(owner, self._expected, others, closed=closed)
 
     def problem(self, owners: Mapping[str, OwnerAudit]) -> str:
@@ -154,10 +172,3 @@ def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
     if status in NO_ROUTE:
         return f"The target has no audit list: it answered HTTP {status}."
     return f"No owner's audit list could be read: the target answered HTTP {status}."
-
-
-def _one_of_each_first(findings: list[Finding]) -> list[Finding]:
-    """Put one finding of each rule first: a hundred like the first would hide the second."""
-    firsts = {finding.rule: finding for finding in reversed(findings)}
-    first = [finding for finding in findings if firsts[finding.rule] is finding]
-    return first + [finding for finding in findings if firsts[finding.rule] is not finding]

@@ -13,11 +13,11 @@ import numpy as np
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import healed_ns
 from simulator.checkers.judging import SILENT
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ LISTENING = "cannot listen"
 def check_durability(history: History, facts: Facts) -> Verdict:
     """Hold what a server knew and did after each fault against what it had acknowledged before."""
     if not history.faults:
-        return Verdict("durability", Status.PASS, "No fault was part of this run.", (), {"violations": 0})
+        return Verdict("durability", Status.NOT_APPLICABLE, "No fault was part of this run.", (), {"violations": 0})
     rows = history.rows()
     findings = [*_not_started(history), *_not_healed(history, rows)]
     looked: set[str] = set()
@@ -65,15 +65,16 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         "nonces_tried_again": tried_again,
     }
     if findings:
-        summary = f"{len(findings)} breaches of what was acknowledged; {findings[0].message}."
-        return Verdict("durability", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
+        summary = f"{len(findings)} breaches of what was acknowledged; {shown[0].message}."
+        return Verdict("durability", Status.FAIL, summary, kept(shown), figures, len(findings))
     problems = [one for one in history.faults if one.problem]
     if problems:
         summary = f"A fault did not happen as it should: {problems[0].kind}: {problems[0].problem}."
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if not facts.durable:
-        kept = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
-        summary = f"The server answered again after each of {len(history.faults)} faults{kept}."
+        anew = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
+        summary = f"The server answered again after each of {len(history.faults)} faults{anew}."
         return Verdict("durability", Status.PASS, summary, (), figures)
     if restarts_of(history) and not looked:
         summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."

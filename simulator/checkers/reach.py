@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.excused import Excused
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 from simulator.records import METRICS_PAGE, Trouble
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         if failed > budget * total
     ]
     causes = _causes(history, honest)
+    if not asked and not scrapes and not lists:
+        return Verdict("reach", Status.NOT_APPLICABLE, "The target was asked for nothing.", (), figures)
     if not over:
         summary = f"All but {missing} of {asked} honest requests, and all but {scrapes_failed} scrapes, got an answer."
         if history.faults:
@@ -70,7 +72,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
     why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
     summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
-    return Verdict("reach", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+    return Verdict("reach", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
 
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:

@@ -25,7 +25,7 @@ from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
 from simulator.losses import Loss, loss_of_close, lost_status
 from simulator.records import Exchange
-from simulator.tally import UNKNOWN, said_of
+from simulator.tally import UNKNOWN, answer_said, said_of
 from simulator.worlds.answers import AnswerReader, GarbageError
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind
@@ -253,7 +253,7 @@ class OwnerSession:
         if got is Answer.LOST:
             problem = UNKNOWN
         elif got is not Answer.ACCEPTED:
-            problem = f"refused: {got.name.lower().replace('_', ' ')}"
+            problem = f"refused: {answer_said(got)}"
         self._environment.events.request.fire(
             request_type=call.method,
             name=name or said_of(call.operation),

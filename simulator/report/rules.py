@@ -59,6 +59,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.sum": ("Auth failures do not add up over their reasons", "The reasons add up to the total.", 4.0),
     "alerts.stale-gauge": ("The stale-workers alert contradicts its count", _AGREES, 6.5),
     "alerts.auth-gauge": ("The auth-failure alert contradicts its count", _AGREES, 7.0),
+    "alerts.silent": ("An alert stayed silent though it had to be on", _AGREES, 7.5),
     "alerts.malformed": ("The metrics page is none", "Metrics are shown in the Prometheus text format.", 4.0),
     "alerts.leap": ("Uptime grew by more than the time that passed", "Uptime is the time since the start.", 4.0),
     "alerts.backwards": ("A counter went backwards", "Counters only grow while the server runs.", 4.0),
@@ -71,6 +72,11 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         "A heartbeat was accepted after its consent's revoke was acknowledged",
         "Nothing that is sent after an acknowledged revoke is accepted.",
         8.1,
+    ),
+    "revocation.consented-again": (
+        "A consent was accepted again after its revoke",
+        "Revoking ends a pair of worker and policy version for good: 409.",
+        7.1,
     ),
     "durability.not-started": ("The server did not come up again", "A server starts from what it has written.", 9.1),
     "durability.not-healed": ("The server did not recover from a fault", "It serves again after the fault.", 7.5),
@@ -102,6 +108,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.head": ("The head of an audit stream is not its last event", _CHAIN, 7.5),
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
+    "attacks.failed": ("An attack succeeded", "Each attack is answered as the catalogue says.", 7.5),
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.failed": (
         "The server failed to answer a request, with a 5xx that nothing explains",

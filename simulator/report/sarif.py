@@ -90,6 +90,7 @@ def _result(material: Material, identifier: str, place: int, one: Verdict, findi
             "checker": one.name,
             "rule": finding.rule,
             "atSeconds": finding.at_ns / telling.SECOND_NS,
+            **({"followsFrom": finding.follows_from} if finding.follows_from else {}),
             "evidence": dict([*telling.exchanged(finding), *telling.evidence(finding)]),
         },
     }
@@ -124,15 +125,23 @@ def _address(path: str) -> str:
 
 def _invocation(material: Material) -> dict[str, Any]:
     verdict = material.verdict
-    unknown = [one for one in [*verdict.checkers, *verdict.thresholds] if one.status is Status.INCONCLUSIVE]
+    judged = [*verdict.checkers, *verdict.thresholds]
+    notes = [("warning", "inconclusive", one.name, one.summary) for one in judged if one.status is Status.INCONCLUSIVE]
+    notes += [("note", "n/a", one.name, one.summary) for one in judged if one.status is Status.NOT_APPLICABLE]
+    notes += [("note", "not-tried", one.attack, one.note) for one in verdict.attacks if one.status is Status.NOT_TRIED]
+    notes += [
+        ("note", "not-kept", one.name, f"{one.findings_total - len(one.findings)} findings were too many to keep")
+        for one in judged
+        if one.findings_total > len(one.findings)
+    ]
     invocation = {
         "commandLine": verdict.reproduce,
         "exitCode": verdict.exit_code,
         "exitCodeDescription": EXIT_CODES.get(verdict.exit_code, "unknown"),
         "executionSuccessful": verdict.status is not Status.INCONCLUSIVE,
         "toolExecutionNotifications": [
-            {"level": "warning", "descriptor": {"id": f"inconclusive/{one.name}"}, "message": {"text": one.summary}}
-            for one in unknown
+            {"level": level, "descriptor": {"id": f"{kind}/{name}"}, "message": {"text": text}}
+            for level, kind, name, text in notes
         ],
         "properties": {"seed": verdict.seed, "target": verdict.target},
     }

@@ -19,8 +19,8 @@ SCHEMA_VERSION = 1
 class AttackSummary(msgspec.Struct, frozen=True):
     """What became of one campaign. `sent` = `refused` + `accepted` + `unjudged`; `wrong` of them should not have been.
 
-    `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it was not
-    tried, or what it found out that no single answer shows.
+    `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it
+    failed or was not tried, or what it found out that no single answer shows.
     """
 
     campaign: int

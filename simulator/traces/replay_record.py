@@ -16,7 +16,16 @@ from simulator.history import Answer
 from simulator.limits import BUNDLE_TABLE_MAX_BYTES
 from simulator.output_files import write_whole
 from simulator.report.verdict_file import RunVerdict
-from simulator.traces.comparison import Played, judge_reasons, judge_resigned, judge_timing, judge_verbatim
+from simulator.traces.comparison import (
+    TIMING,
+    Played,
+    counted_reasons,
+    judge_reasons,
+    judge_resigned,
+    judge_timing,
+    judge_verbatim,
+    named_by_metrics,
+)
 from simulator.traces.errors import TraceError
 from simulator.traces.format import Trace, read_trace
 from simulator.traces.recording import TRACE
@@ -24,6 +33,7 @@ from simulator.traces.rewriting import redacted_lines
 from simulator.traces.writing import write_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FILE = "replay.json"
@@ -61,18 +71,23 @@ def numbers(metrics: dict[str, float]) -> dict[str, float]:
 
 def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
     """Judge what came of a trace. A pure function of its arguments."""
-    exchanges, played = trace.exchanges, record.played
+    exchanges, played = trace.exchanges, played_of(trace, record)
     if record.verbatim:
-        checkers = [judge_verbatim(exchanges, played, lasting=record.lasting)]
+        counted = counted_reasons(record.before, record.after) if record.after else {}
+        checkers = [judge_verbatim(exchanges, played, lasting=record.lasting, counted=counted)]
     else:
         checkers = judge_resigned(exchanges, played)
         if record.after:
-            checkers.append(judge_reasons(played, record.before, record.after, alone=not record.given_target))
+            checkers.append(
+                judge_reasons(exchanges, played, record.before, record.after, alone=not record.given_target)
+            )
     checkers.append(judge_timing(played))
     if record.interrupted:
         finding = Finding("replay.interrupted", record.interrupted, 0)
         checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
-    status = worst([one.status for one in checkers])
+    # That the replay kept its own times proves nothing of the target.
+    proven = [one.status for one in checkers if one.name != TIMING or one.status.is_problem]
+    status = worst(proven)
     command = ["hatchfarm", "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
     command += [part for name in record.only for part in ("--only", name)]
     if record.given_target:
@@ -102,6 +117,13 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
         warnings=list(record.warnings),
         reproduce=shlex.join(command),
     )
+
+
+def played_of(trace: Trace, record: ReplayRecord) -> Sequence[Played]:
+    """Return what came of each exchange, as far as the target showed it."""
+    if not record.verbatim or not record.after:
+        return record.played
+    return named_by_metrics(trace.exchanges, record.played, record.before, record.after)
 
 
 def replay_name(trace: Trace) -> str:

@@ -26,7 +26,15 @@ from simulator.traces.errors import TraceError
 from simulator.traces.format import Exchange, Trace, read_trace
 from simulator.traces.messages import references, unescape
 from simulator.traces.principals import OWNER_TOKEN
-from simulator.traces.replay_record import ReplayRecord, judge_replay, numbers, replay_name, run_record, write_replay
+from simulator.traces.replay_record import (
+    ReplayRecord,
+    judge_replay,
+    numbers,
+    played_of,
+    replay_name,
+    run_record,
+    write_replay,
+)
 from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
 from simulator.worlds.checking import check_target, read_metrics
@@ -104,7 +112,12 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Co
         return write_bundle(folder, verdict, facts, History(), "", others=lambda _: write_replay(folder, trace, record))
 
     return leave_and_show(
-        console, request.out, folder, verdict, write, lambda: _show_comparison(console, trace.exchanges, record.played)
+        console,
+        request.out,
+        folder,
+        verdict,
+        write,
+        lambda: _show_comparison(console, trace.exchanges, played_of(trace, record)),
     )
 
 

@@ -56,6 +56,15 @@ SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
 """Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
 
 
+NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
+
+
+def needs_own_server(attack: ScriptAttack) -> str:
+    """Say why an attack cannot be tried on anybody's server that is not started for it."""
+    needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
+    return f"it needs a server of the run's own, started with {needs}"
+
+
 class ScriptPlayer:
     """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet."""
 
@@ -92,8 +101,7 @@ class ScriptPlayer:
         if not isinstance(attack, ScriptAttack):
             raise TypeError(f"{attack.name} is not a script")
         if attack.needs_settings and attack.name not in self.sides:
-            needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
-            campaign.not_tried = f"it needs a server of the run's own, started with {needs}"
+            campaign.not_tried = needs_own_server(attack)
             return
         if attack.staging is not None and (obstacle := obstacle_to(attack.staging, allowed=attack.name in self.sides)):
             campaign.not_tried = obstacle
@@ -103,7 +111,7 @@ class ScriptPlayer:
             campaign.not_tried = problem
             return
         if attack.needs_http2 and not await speaks_http2(self.sides.get(attack.name, self.target)):
-            campaign.not_tried = "it needs a target that speaks HTTP/2, over TLS"
+            campaign.not_tried = NO_HTTP2
             return
         async with trio.open_nursery() as nursery:
             while True:
