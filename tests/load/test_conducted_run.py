@@ -43,7 +43,7 @@ if "--worker" in sys.orig_argv:
 
 
 NOTHING_TO_CHECK = frozenset({"revocation", "durability", "nonces", "clock"})
-"""Checkers that have nothing to check in a run without faults, on this machine's clock, in which revoked machines rest."""
+"""Checkers that have nothing to check where no fault is made, all is on one clock, and revoked machines rest."""
 
 
 class Whole(msgspec.Struct, frozen=True):
