@@ -323,7 +323,7 @@ class Shard:
         """Record an answer, and let the machine go on."""
         now_ns = link.free_ns = self._now()
         link.state = LinkState.READY
-        if link.rested_ns > self._longest_rest_ns:
+        if link.rested_ns > self._longest_rest_ns:  # noqa: PLR1730 - once a heartbeat: calling `max` costs far more
             self._longest_rest_ns = link.rested_ns
         progress = self._progress
         progress.in_flight -= 1
