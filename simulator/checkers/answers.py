@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BAD_REQUEST = 400
 TOOK_EFFECT = "answers.took-effect"
 RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
-_COUNTED = {Ruling.WRONG: "wrong answers", Ruling.FAILED: "failures of the server", Ruling.LOST: "lost answers"}
+_COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}
 
 
 def check_answers(history: History, facts: Facts) -> Verdict:
@@ -66,8 +66,8 @@ def check_answers(history: History, facts: Facts) -> Verdict:
         findings = kept(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
         counts = [f"{count} {what}" for one, what in _COUNTED.items() if (count := int((rulings == one).sum()))]
         if figures["took_effect"]:
-            counts.append(f"{figures['took_effect']} refused that took effect")
-        summary = f"{', '.join(counts)}; {findings[0].message}."
+            counts.append(f"{figures['took_effect']} refused and done all the same")
+        summary = f"Of {len(rows)} answers {', '.join(counts)}; {findings[0].message}."
         return Verdict("answers", Status.FAIL, summary, findings, figures, int(wrong.sum()))
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)

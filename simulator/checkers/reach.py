@@ -1,7 +1,7 @@
 """The reach checker: whether the target could be asked at all. Where it could not, the other verdicts say less.
 
-It never fails: that answers are missing has a cause somewhere between here and the target's process, and thresholds
-judge how many may be. While the run itself keeps the target from answering, nothing is held against anybody.
+It never fails: each answer that is missing, or is a failure, is the answers checker's matter, and here is only how much
+of the run can say nothing. While the run itself keeps the target from answering, nothing is held against anybody.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def test_a_5xx_to_an_honest_request_fails_with_the_request_and_the_servers_words
     assert (verdict.status, finding.rule, finding.at_ns) == (Status.FAIL, "answers.failed", 2 * SECOND_NS)
     said = "an honest heartbeat of worker wrk_0123456789abcdef: expected 200 accepted, got 500 internal error"
     assert finding.message == said
-    assert verdict.summary == f"1 failures of the server; {said}."
+    assert verdict.summary == f"Of 2 answers 1 failed with 5xx; {said}."
     assert (verdict.figures["failed"], verdict.figures["wrong"], verdict.figures["lost"]) == (1, 1, 0)
     assert finding.evidence["request"].startswith("POST /")
     assert (finding.evidence["error"], finding.evidence["expected"]) == ("internal error", "200 accepted")

@@ -51,7 +51,7 @@ def test_an_effect_without_an_acceptance_is_said_with_the_request() -> None:
     assert finding.evidence["request"] == "POST /"
     assert finding.evidence["effect"]["events"] == 2
     assert verdict.figures["took_effect"] == 1
-    assert verdict.summary.startswith("1 failures of the server, 1 refused that took effect; ")
+    assert "answers 1 failed with 5xx, 1 refused and done all the same; " in verdict.summary
 
 
 @pytest.mark.parametrize("span", [FAILED_BEFORE, LOST_BEFORE])
