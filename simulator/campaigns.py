@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 WEAKNESS = "accepted, which is a known weakness of the published protocol and no fault of this server"
 
 
+def campaign_names(history: History, attacks: Sequence[str]) -> dict[int, str]:
+    """Return each campaign's attack by its number. `attacks` are the scenario's, in order."""
+    return {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
+
+
 def summarise_campaigns(history: History, attacks: Sequence[str]) -> list[AttackSummary]:
     """Summarise every campaign, in the scenario's order. `attacks` name those that the history does not."""
     campaigns = {one.number: one for one in history.campaigns}
-    names = {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
+    names = campaign_names(history, attacks)
     rows = history.rows()
     judged, allowed = judge_answers(rows)
     summaries = []

@@ -85,7 +85,10 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why."""
+    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
+
+    `basis` is what the expectation rests on (`Basis`), empty where on what its attack does, or the checker's rule.
+    """
 
     sent_ns: int
     answered_ns: int
@@ -93,6 +96,7 @@ class Exchange(msgspec.Struct, frozen=True):
     request: bytes
     answer: bytes
     reasoning: str
+    basis: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from simulator.campaigns import summarise_campaigns
+from simulator.advisories import judge_by, summaries_by
+from simulator.campaigns import campaign_names, summarise_campaigns
 from simulator.checkers import run_checkers
 from simulator.checkers.statistics import check_statistics
+from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
+from simulator.profiles import profile_of
 from simulator.report.verdict_file import RunVerdict
 from simulator.scenario.thresholds import MEMORY
 
@@ -26,6 +29,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
+    judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
+    checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory.
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
@@ -61,7 +66,9 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         latency_s={name: percentile_of(taken, percentile) if len(taken) else None for name, percentile in PERCENTILES},
         warnings=list(record.warnings),
         reproduce=_command(record),
-        attacks=summarise_campaigns(history, record.attacks),
+        attacks=summaries_by(record.profile, summarise_campaigns(history, record.attacks), judged),
+        profile=record.profile,
+        advisories=judged.advisories,
     )
 
 
@@ -84,4 +91,6 @@ def _command(record: RunRecord) -> str:
     command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
+    if record.profile is not profile_of(None, given_target=record.given_target):
+        command += ["--profile", record.profile]
     return shlex.join(command)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.records import Exchange
 
-BAD_REQUEST = 400
+BAD_REQUEST, SERVER_ERROR = 400, 500
 UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
 """Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
 
@@ -84,7 +84,11 @@ def _finding(row: NDArray[Any], exchanges: Mapping[tuple[int, int], Exchange], a
     if campaign == HONEST and row["operation"] != Operation.HEARTBEAT and row["status"] < BAD_REQUEST and exchange:
         why = f": {exchange.reasoning}"
     outcome = f"got {got.name} (HTTP {row['status']}), not {expected.name}"
-    rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
+    rule = "answers.wrong"
+    if campaign != HONEST and got is Answer.ACCEPTED:
+        rule = "answers.attack-accepted"
+    elif campaign != HONEST and expected is not Answer.ACCEPTED and BAD_REQUEST <= row["status"] < SERVER_ERROR:
+        rule = "answers.refused-otherwise"
     return Finding(
         rule,
         f"{who} {operation} of machine {row['machine']} {outcome}{why}",

@@ -33,6 +33,7 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         "claims_undecided": sum(claim.held is None for claim in history.claims),
         "not_tried": {one.attack: not_tried(history, one) for one in history.campaigns if not_tried(history, one)},
     }
+    idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
     if broken:
         # One of each kind first: a thousand like the first would hide the second.
         firsts = {(claim.campaign, claim.rule): claim for claim in reversed(broken)}
@@ -40,8 +41,8 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         ordered = [*sorted(firsts.values(), key=lambda claim: claim.at_ns), *rest]
         findings = tuple(_finding(claim, names) for claim in ordered[:FINDINGS_MAX])
         summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
-        return Verdict("attacks", Status.FAIL, summary, findings, figures)
-    idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
+        doubt = f"{idle[0][0].attack} proved nothing: {idle[0][1]}." if idle else ""
+        return Verdict("attacks", Status.FAIL, summary, findings, figures, doubt)
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle

@@ -16,6 +16,7 @@ from simulator.checkers.audit_expected import TYPES, Expected, expect, single_po
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.features import Feature
 from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from simulator.history import History
 
 NO_ROUTE = (404, 405, 501)
+UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
+UNREAD = "No owner's audit list could be read."
+LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-change"))
+"""Rules whose findings come last: what the others find says why something is missing, or there."""
 
 
 def check_audit(history: History, facts: Facts) -> Verdict:
@@ -44,11 +49,12 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), {"errors": len(malformed)})
+        figures = {"errors": len(malformed)}
+        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), figures, UNREAD)
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)
-    findings = sorted(judged.findings(), key=lambda finding: finding.rule in {"audit.missing", "audit.unexplained"})
+    findings = sorted(judged.findings(), key=lambda finding: finding.rule in LAST)
     figures: dict[str, Any] = {
         "errors": len(findings),
         "owners": len(history.owners),
@@ -58,16 +64,17 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         "looks": sum(len(owner.looks) for owner in owners.values()),
         "chained": judged.chained,
     }
+    problem = judged.problem(owners)
     if findings:
         shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
         summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
-        return Verdict("audit", Status.FAIL, summary, shown, figures)
+        return Verdict("audit", Status.FAIL, summary, shown, figures, problem)
     read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
-    problem = judged.problem(owners)
     if problem:
         return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
     more = f"; of {len(judged.counted)} more owners the number of events is right" if judged.counted else ""
-    summary = f"{read}; their chains hold{more}."
+    chains = "their chains hold" if judged.chained or not figures["events"] else UNCHAINED
+    summary = f"{read}; {chains}{more}."
     return Verdict("audit", Status.PASS, summary, (), figures)
 
 
@@ -133,7 +140,11 @@ class _Judged:
         """Say why a list without errors proves too little; nothing when it does not."""
         if self.restarted:
             return "The server started anew, and what it forgot then cannot be told from what it lost."
-        if not self.chained and any(owner.events for owner in self.whole.values()):
+        if (
+            not self.chained
+            and Feature.CHAIN not in (self._facts.lacks or ())
+            and any(owner.events for owner in self.whole.values())
+        ):
             return "The target shows no hash chain (contract §3), so nothing proves that no event was changed."
         refused = Counter(status for owner in owners.values() if not owner.looks for status in owner.refusals)
         if refused:
@@ -149,7 +160,7 @@ class _Judged:
 def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
     refusals = Counter(status for owner in owners.values() for status in owner.refusals)
     if not refusals:
-        return "No owner's audit list could be read."
+        return UNREAD
     status = refusals.most_common(1)[0][0]
     if status in NO_ROUTE:
         return f"The target has no audit list: it answered HTTP {status}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.audit_expected import DENIALS, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_expected import DENIALS, FAILURE_EVENT, TYPES, Count, Due, Expected, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, ROUTINE, stream_of
 from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     Counted = list[tuple[Key, int]]
 
 NOTHING_DUE = Due({}, {})
+PUBLISHED_TYPES = frozenset({FAILURE_EVENT, "machine_certificate_issue_denied"})
+"""The events that the published API promises; all others are the contract's."""
 
 
 def check_events(
@@ -160,7 +162,13 @@ def _finding(owner: OwnerAudit, kind: str, rule: str, message: str, count: int, 
         "read_from_ns": owner.sent_ns,
         "read_to_ns": owner.answered_ns,
     }
-    return Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+    return Finding(_rule(kind, rule), f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+
+
+def _rule(kind: str, rule: str) -> str:
+    """Return the rule's id: events that only the contract knows are missing, or unexplained, by one of their own."""
+    apart = rule in {"missing", "unexplained"} and kind not in PUBLISHED_TYPES
+    return f"audit.{rule}-change" if apart else f"audit.{rule}"
 
 
 def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], *, closed: bool) -> Iterator[Finding]:
@@ -187,7 +195,7 @@ def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], 
             "looked_from_ns": look.sent_ns,
             "looked_to_ns": look.answered_ns,
         }
-        yield Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", look.sent_ns, evidence)
+        yield Finding(f"audit.{rule}-change", f"{owner.owner_id}: {message}", look.sent_ns, evidence)
 
 
 def check_policies(owner: OwnerAudit, policy_of: Mapping[str, str]) -> Iterator[Finding]:

@@ -30,13 +30,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A checker's or threshold's answer. `summary` is one sentence for people; `figures` are its measured numbers."""
+    """A checker's or threshold's answer. `summary` is one sentence for people; `figures` are its measured numbers.
+
+    `doubt` says what a failed one could not know besides: what it would be inconclusive for without its findings.
+    """
 
     name: str
     status: Status
     summary: str
     findings: tuple[Finding, ...] = ()
     figures: dict[str, Any] = {}
+    doubt: str = ""
 
 
 def worst(statuses: list[Status]) -> Status:

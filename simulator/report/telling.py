@@ -9,6 +9,7 @@ import msgspec
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
+from simulator.profiles import Profile
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def headline(verdict: RunVerdict) -> str:
     if verdict.status is Status.PASS or first is None:
         return (
             f"All {len(verdict.checkers)} checks and {len(verdict.thresholds)} thresholds held over "
-            f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}."
+            f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}.{beyond(verdict)}"
         )
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
@@ -42,6 +43,14 @@ def headline(verdict: RunVerdict) -> str:
         return f"This run proves nothing either way. It was interrupted: {verdict.interrupted.rstrip('.')}."
     unknown = next((one for one in judged if one.status is Status.INCONCLUSIVE), first)
     return f"This run proves nothing either way. {unknown.name}: {unknown.summary.rstrip('.')}."
+
+
+def beyond(verdict: RunVerdict) -> str:
+    """Say by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
+    if verdict.profile == Profile.HARDENED:
+        return ""
+    count = len(verdict.advisories)
+    return f" Judged by the {verdict.profile} profile: {count} advisor{'y' if count == 1 else 'ies'}."
 
 
 def _hostile(verdict: RunVerdict) -> str:

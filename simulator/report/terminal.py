@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.checkers.verdict import Status, Verdict
+from simulator.report import telling
 from simulator.report.text import visible
 from simulator.standard_streams import steady
 
@@ -33,6 +34,7 @@ PLAIN_COLUMNS = 1000
 SECOND_NS = 1_000_000_000
 COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow"}
 FINDINGS_SHOWN = 3
+ADVISORIES_SHOWN = 12
 
 
 def make_console() -> Console:
@@ -147,6 +149,12 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
                 console.print(f"  - {_shown(finding.message)}")
             if len(one.findings) > FINDINGS_SHOWN:
                 console.print(f"  - and {len(one.findings) - FINDINGS_SHOWN} more in verdict.json")
+    if verdict.advisories:
+        console.print(f"[cyan bold]ADVISORIES[/] beyond the {verdict.profile} profile, not failed")
+        for advisory in verdict.advisories[:ADVISORIES_SHOWN]:
+            console.print(f"  - {_shown(advisory.rule)} ({advisory.basis}): {_shown(advisory.message)}")
+        if len(verdict.advisories) > ADVISORIES_SHOWN:
+            console.print(f"  - and {len(verdict.advisories) - ADVISORIES_SHOWN} more in verdict.json")
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
         if verdicts:
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -165,7 +173,8 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     if verdict.interrupted:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
-    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}")
+    told = telling.beyond(verdict)
+    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{told and f'.{told}'}")
 
 
 def show_written(console: Console, folder: Path, written: Written) -> None:

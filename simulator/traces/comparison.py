@@ -172,7 +172,7 @@ def _group_verdict(
     }
     told = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
-        findings = tuple(_finding("replay.wrong", *pair) for pair in wrong[:FINDINGS_MAX])
+        findings = tuple(_finding(_wrong_rule(*pair), *pair) for pair in wrong[:FINDINGS_MAX])
         return Verdict(name, Status.FAIL, f"{told}; {len(wrong)} wrong: {findings[0].message}.", findings, figures)
     if missing:
         findings = tuple(_finding("replay.missing", *pair) for pair in missing[:FINDINGS_MAX])
@@ -180,6 +180,12 @@ def _group_verdict(
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
     mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
     return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
+
+
+def _wrong_rule(exchange: Exchange, one: Played) -> str:
+    """Return the rule a wrong answer breaks: a hostile request that was refused in other words is refused."""
+    refused = one.status in _REFUSAL and ANSWERS[exchange.expected] is not Answer.ACCEPTED
+    return "replay.refused-otherwise" if exchange.attack and refused else "replay.wrong"
 
 
 def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, lasting: Sequence[bool]) -> Verdict:

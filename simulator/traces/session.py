@@ -64,6 +64,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
     """What to play alone, with what it builds on; all where it is empty."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -225,6 +227,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRe
         after=numbers(outcome.after),
         played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
+        profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 

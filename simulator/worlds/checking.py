@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -24,9 +24,11 @@ from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.worlds.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED = 200, 300, 400, 401
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND = 200, 300, 400, 401, 404
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
@@ -85,7 +87,8 @@ async def check_target(target: Target) -> dict[str, float]:
     async with ControlConnection(target, source) as connection:
         try:
             answer = await connection.request("GET", "/health", {}, rooted=True)
-            if answer.status != OK or b"healthy" not in answer.body:
+            # The published API has no health page: what its metrics page is like then says whether it is one.
+            if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
             baseline = await read_metrics(connection, target)
         except LostError as error:
@@ -119,6 +122,11 @@ async def stale_seconds_of(target: Target) -> float | None:
             shown = data_of(await connection.request("GET", "/workers/summary", headers))
         except LostError:
             return None
+    return threshold_of(shown)
+
+
+def threshold_of(shown: Mapping[str, Any]) -> float | None:
+    """Return the threshold that a summary shows, in seconds; None when it shows none that can be."""
     threshold = shown.get("stale_threshold")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Send
+from simulator.features import Feature
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.link import Link
 
-OK, REDIRECT, TOO_MANY, SERVER_ERROR = 200, 300, 429, 500
+OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
@@ -34,6 +35,13 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
     return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
 
 
+def within(expect: Expect, lacks: frozenset[Feature]) -> Expect:
+    """Return what is expected of a target that lacks some features: a 404 without envelope has no message."""
+    if Feature.JSON_404 in lacks and NOT_FOUND in expect.statuses:
+        return msgspec.structs.replace(expect, error="")
+    return expect
+
+
 def record_send(history: History, campaign: int, step: Send, outcome: Outcome, source: int) -> None:
     """Add a step's row, the audit events it must or may have left, and its bytes when its answer is wrong."""
     expected, got = step.expect.answer, outcome.got
@@ -46,7 +54,11 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
     if outcome.known and not outcome.right:
         answer = outcome.head + b"\r\n\r\n" + outcome.body
         reasoning = _reasoning(step.expect, outcome.status)
-        history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning))
+        history.keep(
+            Exchange(
+                outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning, step.expect.basis or ""
+            )
+        )  # fmt: skip
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -80,8 +92,11 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
         shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
         request = b"".join(part for part, _ in step.parts)
         history.keep(
-            Exchange(outcome.sent_ns, outcome.closed_ns, campaign, request, shown, _reasoning(step.expect, status))
-        )
+            Exchange(
+                outcome.sent_ns, outcome.closed_ns, campaign, request, shown, _reasoning(step.expect, status),
+                step.expect.basis or "",
+            )
+        )  # fmt: skip
     return got
 
 
