@@ -65,8 +65,8 @@ def judge_by(
 
 def finding_basis(finding: Finding, attacks: Mapping[int, str], exchanges: Exchanges) -> Basis:
     """Return what a finding rests on: its rule, and what the attack does, one of its claims or one of its steps."""
-    campaign = finding.evidence.get("campaign")
-    name = attacks.get(campaign) if isinstance(campaign, int) and campaign != HONEST else finding.evidence.get("attack")
+    campaign = _campaign(finding.evidence)
+    name = attacks.get(campaign) if campaign != HONEST else finding.evidence.get("attack")
     attack = CATALOGUE.get(str(name))
     if attack is None:
         return basis_of(finding.rule)
@@ -75,11 +75,17 @@ def finding_basis(finding: Finding, attacks: Mapping[int, str], exchanges: Excha
     rule = basis_of(finding.rule)
     if not finding.rule.startswith(SINGLE_ANSWERS):
         return rule  # what other checkers hold is so for whoever asks
-    exchange = exchanges.get((finding.at_ns, campaign if isinstance(campaign, int) else HONEST))
+    exchange = exchanges.get((finding.at_ns, campaign))
     if exchange is None:
         # Without its bytes nobody knows which step of a mixed attack it was: nothing is proven by a guess.
         return farthest(rule, attack.basis, Basis.HARDENED if attack.mixed else attack.basis)
     return farthest(rule, Basis(exchange.basis) if exchange.basis else attack.basis)
+
+
+def _campaign(evidence: Mapping[str, Any]) -> int:
+    """Return the one campaign that evidence names; `HONEST` where it names none, or several."""
+    campaign = evidence.get("campaign")
+    return campaign if isinstance(campaign, int) else HONEST
 
 
 def _without(verdict: Verdict, counting: list[Finding], below: int) -> Verdict:
@@ -111,13 +117,11 @@ def _counted(verdict: Verdict, counting: list[Finding], below: int) -> dict[str,
 
 def summaries_by(profile: Profile, summaries: Sequence[AttackSummary], judged: Judged) -> list[AttackSummary]:
     """Return the lines of the attack matrix: what the profile does not ask for lets no campaign fail."""
-    counting = {
-        finding.evidence.get("campaign") for one in judged.checkers for finding in one.findings
-        if one.status is Status.FAIL
-    }  # fmt: skip
-    below: dict[Any, list[str]] = {}
+    failed = [one for one in judged.checkers if one.status is Status.FAIL]
+    counting = {_campaign(finding.evidence) for one in failed for finding in one.findings}
+    below: dict[int, list[str]] = {}
     for advisory in judged.advisories:
-        below.setdefault(advisory.evidence.get("campaign"), []).append(advisory.message)
+        below.setdefault(_campaign(advisory.evidence), []).append(advisory.message)
     lines = []
     for line in summaries:
         said = below.get(line.campaign, [])

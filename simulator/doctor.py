@@ -99,7 +99,7 @@ def check_machine(machines: int) -> list[Check]:
     return checks
 
 
-async def check_the_target(target: Target, profile: Profile) -> list[Check]:
+async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED) -> list[Check]:
     """Look at the target: whether it is reachable, has what its profile asks for, and keeps the time."""
     try:
         metrics = await check_target(target)

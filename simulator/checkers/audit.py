@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NO_ROUTE = (404, 405, 501)
 UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
 UNREAD = "No owner's audit list could be read."
-LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-change"))
+LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-refusal"))
 """Rules whose findings come last: what the others find says why something is missing, or there."""
 
 
@@ -49,8 +49,8 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        figures = {"errors": len(malformed)}
-        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), figures, UNREAD)
+        found = tuple(malformed[:FINDINGS_MAX])
+        return Verdict("audit", Status.FAIL, summary, found, {"errors": len(malformed)}, UNREAD)
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)

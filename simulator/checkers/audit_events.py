@@ -166,9 +166,9 @@ def _finding(owner: OwnerAudit, kind: str, rule: str, message: str, count: int, 
 
 
 def _rule(kind: str, rule: str) -> str:
-    """Return the rule's id: events that only the contract knows are missing, or unexplained, by one of their own."""
-    apart = rule in {"missing", "unexplained"} and kind not in PUBLISHED_TYPES
-    return f"audit.{rule}-change" if apart else f"audit.{rule}"
+    """Return the rule's id: of the events that the published API promises, what is missing breaks one of its own."""
+    promised = rule in {"missing", "unexplained"} and kind in PUBLISHED_TYPES
+    return f"audit.{rule}-refusal" if promised else f"audit.{rule}"
 
 
 def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], *, closed: bool) -> Iterator[Finding]:
@@ -195,7 +195,7 @@ def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], 
             "looked_from_ns": look.sent_ns,
             "looked_to_ns": look.answered_ns,
         }
-        yield Finding(f"audit.{rule}-change", f"{owner.owner_id}: {message}", look.sent_ns, evidence)
+        yield Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", look.sent_ns, evidence)
 
 
 def check_policies(owner: OwnerAudit, policy_of: Mapping[str, str]) -> Iterator[Finding]:

@@ -106,8 +106,8 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "limits.too-few": ("A client was refused as too fast that was not", _LIMIT, 4.0),
     "audit.missing": ("An audit event is missing", _EVENTS, 7.5),
     "audit.unexplained": ("An audit event has nothing that explains it", _EVENTS, 6.5),
-    "audit.missing-change": ("An audit event that only the contract asks for is missing", _EVENTS, 7.5),
-    "audit.unexplained-change": ("An audit event that only the contract knows has no explanation", _EVENTS, 6.5),
+    "audit.missing-refusal": ("The audit event of a refused attempt is missing", _EVENTS, 7.5),
+    "audit.unexplained-refusal": ("An audit event of a refusal has nothing that explains it", _EVENTS, 6.5),
     "audit.duplicate": ("An audit event is there more than once", _EVENTS, 5.0),
     "audit.foreign": ("An owner sees another owner's audit events", "Owners see what concerns them alone.", 7.5),
     "audit.misattributed": ("An audit event names another actor, object or reason than was due", _EVENTS, 7.0),
@@ -139,14 +139,14 @@ _BASES: Mapping[Basis, str] = {
         replay.accepted-twice replay.wrong replay.signed-accepted revocation.accepted-after
         durability.not-started durability.not-healed durability.refused
         credentials.unissued credentials.foreign credentials.expired
-        audit.missing audit.unexplained audit.foreign
+        audit.missing-refusal audit.unexplained-refusal audit.foreign
         answers.attack-accepted answers.wrong
     """,
     Basis.HARDENED: """
         alerts.unattributed alerts.by-reason alerts.sum
         durability.machine durability.heartbeat durability.forgotten durability.nonce durability.revocation
         nonces.open nonces.slow credentials.rotated-out limits.too-many limits.too-few
-        audit.missing-change audit.unexplained-change audit.duplicate audit.misattributed audit.metadata audit.shape
+        audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
         audit.total audit.order audit.chain audit.hash audit.head audit.rewritten audit.evicted
         answers.refused-otherwise replay.refused-otherwise replay.reason
     """,

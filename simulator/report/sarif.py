@@ -1,7 +1,7 @@
 """`findings.sarif`: what failed, as SARIF 2.1.0, for viewers of security findings.
 
-Only proven failures are results, and advisories, as notes. What could not be known is a notification of the invocation: it is about the tool's
-run, and viewers would show it as a weakness of the server.
+Proven failures are results, and so, as notes, are advisories. What could not be known is a notification of the
+invocation: it is about the tool's run, and viewers would show it as a weakness of the server.
 """
 
 from __future__ import annotations

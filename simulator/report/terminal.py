@@ -139,6 +139,15 @@ def _rows(table: Table, verdicts: list[Verdict]) -> None:
         table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
 
 
+def _show_advisories(console: Console, verdict: RunVerdict) -> None:
+    if verdict.advisories:
+        console.print(f"[cyan bold]ADVISORIES[/] beyond the {verdict.profile} profile, not failed")
+        for advisory in verdict.advisories[:ADVISORIES_SHOWN]:
+            console.print(f"  - {_shown(advisory.rule)} ({advisory.basis}): {_shown(advisory.message)}")
+        if len(verdict.advisories) > ADVISORIES_SHOWN:
+            console.print(f"  - and {len(verdict.advisories) - ADVISORIES_SHOWN} more in verdict.json")
+
+
 def show_verdict(console: Console, verdict: RunVerdict) -> None:
     """Print the verdict: what failed and why first, then the rest."""
     console.print()
@@ -149,12 +158,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
                 console.print(f"  - {_shown(finding.message)}")
             if len(one.findings) > FINDINGS_SHOWN:
                 console.print(f"  - and {len(one.findings) - FINDINGS_SHOWN} more in verdict.json")
-    if verdict.advisories:
-        console.print(f"[cyan bold]ADVISORIES[/] beyond the {verdict.profile} profile, not failed")
-        for advisory in verdict.advisories[:ADVISORIES_SHOWN]:
-            console.print(f"  - {_shown(advisory.rule)} ({advisory.basis}): {_shown(advisory.message)}")
-        if len(verdict.advisories) > ADVISORIES_SHOWN:
-            console.print(f"  - and {len(verdict.advisories) - ADVISORIES_SHOWN} more in verdict.json")
+    _show_advisories(console, verdict)
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
         if verdicts:
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)

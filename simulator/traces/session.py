@@ -17,6 +17,7 @@ from simulator.doctor import check_open_files
 from simulator.history import Answer, History
 from simulator.interruptions import signals_held, stop_signals
 from simulator.output_files import OutputError, folder_of, see_writable
+from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.writing import Written, write_bundle
 from simulator.server_process import ServerError, own_server
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.interruptions import Held
+    from simulator.profiles import Profile
 
 TELL_SECONDS = 5.0
 OWN_SERVER = "its own server"
