@@ -90,7 +90,7 @@ def _campaign(evidence: Mapping[str, Any]) -> int:
 
 def _without(verdict: Verdict, counting: list[Finding], below: int) -> Verdict:
     """Return the verdict by the findings that count: what it would have been had the others not been found."""
-    told = f"{below} deviation{'s' * (below > 1)} from what the published API does not ask for: see the advisories"
+    told = f"{below} {'deviation goes' if below == 1 else 'deviations go'} beyond the profile: see the advisories"
     figures = _counted(verdict, counting, below)
     if counting:
         summary = f"{len(counting)} findings; {counting[0].message.rstrip('.')}. Besides, {told}."

@@ -295,7 +295,10 @@ SHOWN: dict[str, tuple[Callable[[AuditReading], AuditReading], set[str]]] = {
         rechained(lambda events: events.remove(nth("routine", 0)(events))),
         {"rewritten", "missing"},
     ),
-    "the end was cut off": (rechained(lambda events: events.__delitem__(slice(6, None))), {"head", "missing", "missing-refusal"}),
+    "the end was cut off": (
+        rechained(lambda events: events.__delitem__(slice(6, None))),
+        {"head", "missing", "missing-refusal"},
+    ),
 }  # fmt: skip
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 VARIABLE = "PUBLISHED_DOUBLE_WITHOUT"
 TAKEN_AWAY = frozenset(Feature) - {Feature.HEALTH}
 """All but the health page, which most attacks need: without it they are not tried, and prove nothing of the others."""
-REPLIES, VIEWS, EXPOSITION = "reference_server.wire.replies", "reference_server.core.views", "reference_server.wire.exposition"
+REPLIES, VIEWS, EXPOSITION = (
+    "reference_server.wire.replies",
+    "reference_server.core.views",
+    "reference_server.wire.exposition",
+)
 EDITS: Mapping[Feature, tuple[Edit, ...]] = {
     Feature.JSON_404: (
         Edit(
@@ -53,7 +57,18 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
         Edit(VIEWS, "workers_summary", '"unknown": 0, "stale_threshold": threshold}', '"unknown": 0}'),
         Edit(VIEWS, "workers_summary", '            "stale_threshold": threshold,\n', ""),
     ),
-    Feature.UNATTRIBUTED: (),
+    Feature.UNATTRIBUTED: (
+        Edit(
+            EXPOSITION,
+            "_Collector.collect",
+            "        (\n"
+            '            "hatchfarm_worker_auth_failures_unattributed",\n'
+            '            "Worker auth failures that named no known worker.",\n'
+            "            figures.failures_unattributed,\n"
+            "        ),\n",
+            "",
+        ),
+    ),
 }
 ROUTES = {
     Feature.STATUS: ("/status", False),
