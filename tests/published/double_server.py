@@ -31,7 +31,8 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
             "failure",
             "    return Reply(status,",
             "    if status == 404:\n"
-            "        return Reply(404, b'404 page not found\\n', (('content-type', 'text/plain; charset=utf-8'),) + extra)\n"
+            "        plain = (('content-type', 'text/plain; charset=utf-8'),)\n"
+            "        return Reply(404, b'404 page not found\\n', plain + extra)\n"
             "    return Reply(status,",
         ),
     ),

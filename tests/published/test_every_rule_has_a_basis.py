@@ -101,6 +101,8 @@ def test_what_rests_on_two_things_rests_on_the_one_that_is_asked_for_less() -> N
     ],
 )
 def test_own_servers_keep_the_contract_and_targets_the_published_api(
-    asked: str | None, given_target: bool, expected: Profile
+    asked: str | None,
+    given_target: bool,  # noqa: FBT001 - a parameter of the test
+    expected: Profile,
 ) -> None:
     assert profile_of(asked, given_target=given_target) is expected

@@ -33,7 +33,9 @@ verdicts = st.lists(
         status=st.sampled_from(Status),
         summary=st.just("so it is"),
         findings=st.lists(findings, max_size=6).map(tuple),
-        figures=st.fixed_dictionaries({}, optional={"errors": st.integers(6, 9), "attacks_accepted": st.integers(6, 9)}),
+        figures=st.fixed_dictionaries(
+            {}, optional={"errors": st.integers(6, 9), "attacks_accepted": st.integers(6, 9)}
+        ),
         doubt=st.sampled_from(["", "Nobody knows."]),
     ),
     max_size=4,
