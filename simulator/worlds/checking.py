@@ -91,6 +91,8 @@ async def check_target(target: Target) -> dict[str, float]:
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
             baseline = await read_metrics(connection, target)
+            if answer.status == NOT_FOUND and not baseline:
+                raise TargetError(f"{target.url} has no /health, and its metrics show nothing of a HatchFarm server")
         except LostError as error:
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
             raise TargetError(

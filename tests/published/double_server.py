@@ -90,10 +90,10 @@ def take_away(features: Collection[Feature]) -> None:
     gone = {ROUTES[feature] for feature in features if feature in ROUTES}
     table.OPERATIONS = tuple(one for one in table.OPERATIONS if (one.path, one.rooted) not in gone)
     if Feature.V1 in features:
-        table.PREFIXES = table.PREFIXES[:1]
+        table.PREFIXES = table.PREFIXES[:1]  # type: ignore[assignment]
         from reference_server.http import lane_clients  # noqa: PLC0415 - as above
 
-        lane_clients._PATH_PARTS = lane_clients._PATH_PARTS[:1]
+        lane_clients._PATH_PARTS = lane_clients._PATH_PARTS[:1]  # type: ignore[assignment]
     for feature in (Feature.CHAIN, Feature.STALE_THRESHOLD, Feature.UNATTRIBUTED):
         if feature in features:
             plant(EDITS[feature])

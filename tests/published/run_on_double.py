@@ -12,7 +12,7 @@ SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 def main() -> None:
     """Run the command that the arguments name."""
     server_process.SERVE = SERVE
-    backstage.SERVE = SERVE
+    backstage.SERVE = SERVE  # type: ignore[attr-defined]
     app()
 
 

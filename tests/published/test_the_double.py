@@ -22,7 +22,7 @@ SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 SHORT = sorted((Path(__file__).parent / "scenarios").glob("*.toml"))
 SHIPPED = sorted((ROOT / "scenarios").glob("*.toml"))
 TRIES = 3
-"""How often a run that cannot say anything, because this machine was too busy, is made before that is an answer."""
+"""How often a run without a proven failure, that this machine was too busy for, is made before that is an answer."""
 
 
 @pytest.mark.timeout(600)
@@ -30,7 +30,7 @@ TRIES = 3
 def test_it_passes_by_the_published_api_and_lacks_what_it_lacks_by_the_contract(scenario: Path, tmp_path: Path) -> None:
     for attempt in range(TRIES):
         ran = run_on_double(scenario, tmp_path / str(attempt))
-        if ran.exit_code != 3:
+        if ran.exit_code == 0 or any(one.status is Status.FAIL for one in ran.verdict.checkers):
             break
     assert ran.exit_code == 0, ran.printed
     published, hardened = ran.verdict, ran.judged_by(Profile.HARDENED)
