@@ -43,7 +43,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
     malformed = [
-        Finding("audit.shape", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
+        Finding("audit.no-list", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
         for owner_id, owner in owners.items()
         if OK in owner.refusals
     ]

@@ -113,6 +113,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.misattributed": ("An audit event names another actor, object or reason than was due", _EVENTS, 7.0),
     "audit.metadata": ("An audit event tells something else than what happened", _EVENTS, 6.5),
     "audit.shape": ("An audit event lacks a part", "Every event has its type, time, actor and object.", 4.0),
+    "audit.no-list": ("What an owner is shown is no audit list", "Each owner is shown the list of its events.", 5.0),
     "audit.total": ("An audit list does not hold as many events as it says", _EVENTS, 4.0),
     "audit.order": ("Audit events are out of order", "A stream's numbers rise, and lists are merged by time.", 4.0),
     "audit.chain": ("The audit chain is broken", _CHAIN, 7.5),
@@ -139,7 +140,7 @@ _BASES: Mapping[Basis, str] = {
         replay.accepted-twice replay.wrong replay.signed-accepted revocation.accepted-after
         durability.not-started durability.not-healed durability.refused
         credentials.unissued credentials.foreign credentials.expired
-        audit.missing-refusal audit.unexplained-refusal audit.foreign
+        audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
         answers.attack-accepted answers.wrong
     """,
     Basis.HARDENED: """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -24,8 +24,6 @@ from simulator.worlds.control import ControlConnection, LostError, data_of
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from simulator.worlds.answers import HttpAnswer
 
 OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND = 200, 300, 400, 401, 404
@@ -124,11 +122,6 @@ async def stale_seconds_of(target: Target) -> float | None:
             shown = data_of(await connection.request("GET", "/workers/summary", headers))
         except LostError:
             return None
-    return threshold_of(shown)
-
-
-def threshold_of(shown: Mapping[str, Any]) -> float | None:
-    """Return the threshold that a summary shows, in seconds; None when it shows none that can be."""
     threshold = shown.get("stale_threshold")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         return None

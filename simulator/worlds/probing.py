@@ -12,7 +12,6 @@ from simulator.checkers.alerts import UNATTRIBUTED
 from simulator.features import Feature
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import PROBES_MAX
-from simulator.worlds.checking import threshold_of
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import PROBE_ADDRESSES
 
@@ -54,12 +53,14 @@ async def _by_asking(connection: ControlConnection, target: Target, lacks: set[F
 
     summary = await get("/api/v1/workers/summary")
     if summary.status == OK:
-        if threshold_of(_data(summary)) is None:
+        shown = _data(summary)
+        if "total" in shown and "stale_threshold" not in shown:
             lacks.add(Feature.STALE_THRESHOLD)
         if (await get("/v1/workers/summary")).status == NOT_FOUND:
             lacks.add(Feature.V1)
     audit = await get("/api/v1/audit/events?limit=1")
-    if audit.status == OK and "heads" not in _data(audit):
+    shown = _data(audit)
+    if audit.status == OK and "events" in shown and "heads" not in shown:
         lacks.add(Feature.CHAIN)
     for feature, path in (
         (Feature.HEALTH, "/health"),

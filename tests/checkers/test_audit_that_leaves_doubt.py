@@ -59,7 +59,7 @@ def test_what_is_no_list_in_an_answer_of_success_is_proven_wrong(world: AuditedW
     read(world, lambda one: AuditReading(one.owner_id, one.sent_ns, one.answered_ns, 200, 0, -1))
     verdict = world.audit()
     assert verdict.status is Status.FAIL
-    assert {finding.rule for finding in verdict.findings} == {"audit.shape"}
+    assert {finding.rule for finding in verdict.findings} == {"audit.no-list"}
 
 
 def test_owners_whose_lists_nobody_read_are_not_judged(world: AuditedWorld) -> None:
