@@ -313,7 +313,8 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
     scripted = issubclass(attack, ScriptAttack)
     played = "several steps, mostly on machines of its own" if scripted else "single heartbeats, as fast as asked"
     note = "; a known weakness of the published protocol, reported and never failed" if attack.weakness else ""
-    typer.echo(f"  anchor   {attack.anchor}\n  severity {attack.severity:g} of 10{note}\n  played   {played}")
+    typer.echo(f"  anchor   {attack.anchor}\n  basis    {attack.basis}")
+    typer.echo(f"  severity {attack.severity:g} of 10{note}\n  played   {played}")
 
 
 RESULTS = Path("results")
