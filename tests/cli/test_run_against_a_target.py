@@ -147,7 +147,8 @@ heartbeat_interval = "1s"
 def test_a_target_is_judged_by_its_own_staleness_and_says_so() -> None:
     scenario = parse_scenario(SCENARIO)
     (unknown,) = settings_warnings(scenario, None)
-    assert unknown == "the target does not show after how many seconds it calls workers stale: how many must be is not judged"
+    assert unknown.startswith("the target does not show after how many seconds it calls workers stale: ")
+    assert unknown.endswith("how many must be is not judged")
     assert settings_warnings(scenario, 60.0) == []
     (warning,) = settings_warnings(scenario, 20.0)
     assert warning.startswith("the target calls workers stale after 20s, not after the scenario's 60s")
