@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 WEAKNESS = "accepted, which is a known weakness of the published protocol and no fault of this server"
 
 
+def campaign_names(history: History, attacks: Sequence[str]) -> dict[int, str]:
+    """Return each campaign's attack by its number. `attacks` are the scenario's, in order."""
+    return {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
+
+
 def summarise_campaigns(
     history: History, attacks: Sequence[str], facts: Facts, checkers: Sequence[Verdict] = ()
 ) -> list[AttackSummary]:
@@ -36,7 +41,7 @@ def summarise_campaigns(
     """
     accusing = findings_of_campaigns(checkers)
     campaigns = {one.number: one for one in history.campaigns}
-    names = {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
+    names = campaign_names(history, attacks)
     rows = history.rows()
     judged, _ = judge_answers(rows)
     wrong = np.isin(judge(history, facts)[0], PROVEN)

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -13,12 +14,18 @@ import trio
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack, Stage
+from simulator.features import LACKS, Feature
 from simulator.history import History
+from simulator.profiles import Profile
 from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.checking import check_target, read_target_clock
+from simulator.worlds.probing import look_for_features
 from simulator.worlds.scripts import NO_HTTP2, needs_own_server
 from simulator.worlds.target import Target, TargetError, can_bind, peers_of
 from simulator.worlds.wire import speaks_http2
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
@@ -99,8 +106,8 @@ def check_machine(machines: int) -> list[Check]:
     return checks
 
 
-async def check_the_target(target: Target) -> list[Check]:
-    """Look at the target: whether it is reachable, speaks the contract, and keeps the time."""
+async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED) -> list[Check]:
+    """Look at the target: whether it is reachable, has what its profile asks for, and keeps the time."""
     try:
         metrics = await check_target(target)
     except TargetError as error:
@@ -110,6 +117,7 @@ async def check_the_target(target: Target) -> list[Check]:
     checks = [
         Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
     ]
+    checks += _features(await look_for_features(target, metrics), profile)
     clock = await read_target_clock(target)
     if clock is None:
         found = "the target shows no time, neither on its health page nor as a Date"
@@ -119,6 +127,19 @@ async def check_the_target(target: Target) -> list[Check]:
         mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
         checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
     return checks
+
+
+def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
+    """Say what the target lacks of the contract, and what is not tried on it."""
+    if not lacks:
+        return [Check("contract", right=True, found="the target has all that the contract adds to the published API")]
+    missing = [LACKS[one] for one in Feature if one in lacks]
+    found = f"of {len(Feature)} things that the contract adds the target lacks {len(missing)}: "
+    found += "; ".join(f"{one.does}, so not tried: {one.not_tried}" for one in missing)
+    mend = "nothing needs to be done: it is judged by the published API, and this is said as advisories"
+    if profile is Profile.HARDENED:
+        mend = "by --profile hardened each of this fails; leave that away to judge it by the published API"
+    return [Check("contract", right=False, found=found, mend=mend)]
 
 
 async def check_attacks(target: Target | None) -> Check:
@@ -161,11 +182,11 @@ def _obstacle(attack: ScriptAttack, stage: Stage, *, own: bool, http2: bool) -> 
     return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
 
 
-def look(machines: int, target: Target | None) -> list[Check]:
+def look(machines: int, target: Target | None, profile: Profile = Profile.PUBLISHED) -> list[Check]:
     """Look at everything."""
     checks = check_machine(machines)
     if target is not None:
-        checks += trio.run(check_the_target, target)
+        checks += trio.run(check_the_target, target, profile)
         if any(check.fatal and not check.right for check in checks):
             return checks  # nothing can be tried
     return [*checks, trio.run(check_attacks, target)]

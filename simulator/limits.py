@@ -96,6 +96,8 @@ STRAIN_READERS_MAX = 32
 """Clients that ask for megabytes of answers and do not read: as many as of large answers (`SLOW_READERS_MAX`)."""
 RESET_STREAMS_MAX = 5_000
 """Streams that are opened and reset on one connection: far more than a client that changes its mind."""
+PROBES_MAX = 30
+"""Requests that may show what a 429 is like: half again the burst that the contract allows."""
 PEERS_MAX = 64
 """Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
 STAGED_MAX_CONCURRENT = 4

@@ -87,7 +87,8 @@ class Effect(msgspec.Struct, frozen=True):
 class Exchange(msgspec.Struct, frozen=True):
     """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
 
-    `expected` says it in the contract's words alone; it is empty where nobody put it so.
+    `expected` says it in the contract's words alone; it is empty where nobody put it so. `basis` is what the
+    expectation rests on (`Basis`), empty where on what its attack does, or the checker's rule.
     """
 
     sent_ns: int
@@ -97,6 +98,7 @@ class Exchange(msgspec.Struct, frozen=True):
     answer: bytes
     reasoning: str
     expected: str = ""
+    basis: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_
 from simulator.load.conducting import Conductor
 from simulator.output_files import OutputError, folder_of, see_writable
 from simulator.own_failure import leaves, told, write_failure
+from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
@@ -37,6 +38,7 @@ from simulator.traces.writing import Origin
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
+from simulator.worlds.probing import look_for_features
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import ClockFacts
     from simulator.deployment import Deployment
+    from simulator.features import Feature
+    from simulator.profiles import Profile
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
@@ -77,6 +81,8 @@ class Request(msgspec.Struct, frozen=True):
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
     scenario_text: str = ""
     """The scenario file as it goes into the bundle, read when the scenario was."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -92,6 +98,8 @@ class _Outcome(msgspec.Struct):
     tape: Tape | None = None
     authority: str = ""
     clock: ClockFacts | None = None
+    lacks: frozenset[Feature] | None = None
+    """What the target was found not to have; None before anybody looked."""
     failure: Exception | None = None
     """What the harness itself failed by."""
 
@@ -205,6 +213,9 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
+        outcome.lacks = await look_for_features(target, outcome.baseline)
+        target = msgspec.structs.replace(target, lacks=outcome.lacks)
+        sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
         if deployment is not None:
             target = msgspec.structs.replace(target, others=deployment.other_ports)
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -334,8 +345,9 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
 def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
-        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock
-    )
+        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
+        lacks=outcome.lacks,
+    )  # fmt: skip
     return RunRecord(
         scenario=scenario.name,
         description=scenario.description,
@@ -354,6 +366,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
         options=() if request.conduct is None else request.conduct.options,
+        profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 

@@ -9,6 +9,7 @@ from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
+    from simulator.features import Feature
     from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
 
@@ -43,7 +44,7 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[s
     wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
     if stale_seconds is None:
         warnings.append(
-            f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
+            "the target does not show after how many seconds it calls workers stale: how many must be is not judged"
         )
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
@@ -66,11 +67,17 @@ def facts_of(
     *,
     only_client: bool,
     clock: ClockFacts | None = None,
+    lacks: frozenset[Feature] | None = None,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed."""
+    """Give the facts: `stale_seconds` is what the target shows, which only of a server of the run's own is known else.
+
+    `lacks` is what it was found not to have, None where nobody looked.
+    """
     settings = {**DEFAULTS, **scenario.server.settings}
+    if stale_seconds is None and only_client:
+        stale_seconds = float(settings["WORKER_STATUS_STALE_SECONDS"])
     return Facts(
-        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
+        stale_seconds=stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
@@ -81,6 +88,7 @@ def facts_of(
         clock=clock,
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
+        lacks=None if lacks is None else tuple(sorted(lacks)),
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
         stands_on=stands_on(scenario) if clock is None else None,
     )

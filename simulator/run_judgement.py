@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from simulator.campaigns import accuse, summarise_campaigns
+from simulator.advisories import judge_by, summaries_by
+from simulator.campaigns import accuse, campaign_names, summarise_campaigns
 from simulator.checkers import run_checkers
 from simulator.checkers.causes import causes_first
 from simulator.checkers.statistics import check_statistics
+from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
+from simulator.profiles import profile_of
 from simulator.report.verdict_file import RunVerdict
 from simulator.scenario.thresholds import MEMORY
 
@@ -27,6 +30,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
+    judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
+    checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory.
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
@@ -36,7 +41,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         thresholds = [_undecided(one) for one in thresholds]
         finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
         checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
-    attacks = summarise_campaigns(history, record.attacks, record.facts, checkers)
+    campaigns = summarise_campaigns(history, record.attacks, record.facts, checkers)
+    attacks = summaries_by(record.profile, campaigns, judged)
     checkers = causes_first(accuse(checkers, attacks))
     status = _status_of(checkers, thresholds)
     rows = history.rows()
@@ -65,6 +71,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         warnings=list(record.warnings),
         reproduce=_command(record),
         attacks=attacks,
+        profile=record.profile,
+        advisories=judged.advisories,
     )
 
 
@@ -87,4 +95,6 @@ def _command(record: RunRecord) -> str:
     command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
+    if record.profile is not profile_of(None, given_target=record.given_target):
+        command += ["--profile", record.profile]
     return shlex.join(command)

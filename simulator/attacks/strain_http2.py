@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simulator.attacks.script import Wire
 from simulator.attacks.strain import HOSTILE, Strain, refusing
 from simulator.limits import RESET_STREAMS_MAX
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ class RapidReset(Strain):
     """Requests that are taken back as soon as they are made."""
 
     name = "strain.rapid-reset"
+    basis = Basis.HARDENED
     shape = f"{RESET_STREAMS_MAX:,} streams on each of {CONNECTIONS} HTTP/2 connections, opened and reset at once"
     verdict = "closed, or taken for what they cost"
     anchor = "CVE-2023-44487; RFC 9113 §10.5"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from simulator.advisories import judge_by
+from simulator.campaigns import campaign_names
 from simulator.capacity.search import Outcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
@@ -163,7 +165,8 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     window = history.with_rows(rows[(rows["planned_ns"] >= plan.start_ns) & (rows["planned_ns"] < plan.end_ns)])
     window.generator = [one for one in history.generator if plan.start_ns < one.at_ns <= plan.end_ns]
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
-    checkers = run_checkers(history, record.facts, others)
+    found = run_checkers(history, record.facts, others)
+    checkers = judge_by(record.profile, found, campaign_names(history, record.attacks), history.exchanges).checkers
     generator = check_generator(window, record.facts)
     thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
     beats = window.rows()

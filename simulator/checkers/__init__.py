@@ -11,6 +11,7 @@ from simulator.checkers.audit import check_audit
 from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
+from simulator.checkers.features import check_features
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
@@ -56,4 +57,6 @@ def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker]
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checkers still count
             message = f"The checker crashed: {type(error).__name__}: {error}"
             verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))
+    if facts.lacks is not None:
+        verdicts.append(check_features(facts.lacks))
     return verdicts

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.records import Exchange
 
-BAD_REQUEST = 400
+BAD_REQUEST, SERVER_ERROR = 400, 500
 TOOK_EFFECT = "answers.took-effect"
 RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
 _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}
@@ -102,6 +102,12 @@ def _one_of_each_first(rows: NDArray[Any]) -> Iterator[int]:
     return chain(sorted(kinds), (index for index in range(len(rows)) if index not in kinds))
 
 
+def _refused_otherwise(row: NDArray[Any]) -> bool:
+    """Return whether a hostile request was refused all the same, in other words than the contract's."""
+    hostile = row["campaign"] != HONEST and row["expected"] != Answer.ACCEPTED
+    return bool(hostile and BAD_REQUEST <= row["status"] < SERVER_ERROR)
+
+
 class _Teller:
     """Puts rows into words, with what the side tables know of each."""
 
@@ -140,6 +146,8 @@ class _Teller:
         rule = RULES.get(ruling, TOOK_EFFECT)
         if campaign != HONEST and got is Answer.ACCEPTED:
             rule = "answers.attack-accepted"
+        elif _refused_otherwise(row):
+            rule = "answers.refused-otherwise"
         message = f"{self._who(row, attack)}: expected {expected}, got {came}"
         if campaign == HONEST and operation != Operation.HEARTBEAT and 0 < row["status"] < BAD_REQUEST and exchange:
             message += f": {exchange.reasoning}"

@@ -33,13 +33,14 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         "claims_undecided": sum(claim.held is None for claim in history.claims),
         "not_tried": {one.attack: not_tried(history, one) for one in history.campaigns if not_tried(history, one)},
     }
+    idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
     if broken:
         broken.sort(key=lambda claim: claim.at_ns)
         accused = (_finding(claim, names) for claim in broken)
         findings = kept(one_of_each_first(accused, lambda one: (one.evidence["campaign"], one.rule)))
         summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
-        return Verdict("attacks", Status.FAIL, summary, findings, figures, len(broken))
-    idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
+        doubt = f"{idle[0][0].attack} proved nothing: {idle[0][1]}." if idle else ""
+        return Verdict("attacks", Status.FAIL, summary, findings, figures, len(broken), doubt)
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle

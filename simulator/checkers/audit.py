@@ -18,6 +18,7 @@ from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, cha
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.features import Feature
 from simulator.limits import REFUSALS_KEPT_MIN
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from simulator.history import History
 
 NO_ROUTE = (404, 405, 501)
+UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
+UNREAD = "No owner's audit list could be read."
+LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-refusal"))
+"""Rules whose findings come last: what the others find says why something is missing, or there."""
 
 
 def check_audit(history: History, facts: Facts) -> Verdict:
@@ -41,17 +46,19 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
     malformed = [
-        Finding("audit.shape", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
+        Finding("audit.no-list", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
         for owner_id, owner in owners.items()
         if OK in owner.refusals
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        return Verdict("audit", Status.FAIL, summary, kept(malformed), {"errors": len(malformed)}, len(malformed))
+        return Verdict(
+            "audit", Status.FAIL, summary, kept(malformed), {"errors": len(malformed)}, len(malformed), UNREAD
+        )
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)
-    findings = sorted(judged.findings(), key=lambda finding: finding.rule in {"audit.missing", "audit.unexplained"})
+    findings = sorted(judged.findings(), key=lambda finding: finding.rule in LAST)
     figures: dict[str, Any] = {
         "errors": len(findings),
         "owners": len(history.owners),
@@ -61,16 +68,17 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         "looks": sum(len(owner.looks) for owner in owners.values()),
         "chained": judged.chained,
     }
+    problem = judged.problem(owners)
     if findings:
         shown = one_of_each_first(findings, lambda finding: finding.rule)
         summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
-        return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings))
+        return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings), problem)
     read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
-    problem = judged.problem(owners)
     if problem:
         return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
     more = f"; of {len(judged.counted)} more owners the number of events is right" if judged.counted else ""
-    summary = f"{read}; their chains hold{more}."
+    chains = "their chains hold" if judged.chained or not figures["events"] else UNCHAINED
+    summary = f"{read}; {chains}{more}."
     return Verdict("audit", Status.PASS, summary, (), figures)
 
 
@@ -151,7 +159,11 @@ class _Judged:
         """Say why a list without errors proves too little; nothing when it does not."""
         if self.restarted:
             return "The server started anew, and what it forgot then cannot be told from what it lost."
-        if not self.chained and any(owner.events for owner in self.whole.values()):
+        if (
+            not self.chained
+            and Feature.CHAIN not in (self._facts.lacks or ())
+            and any(owner.events for owner in self.whole.values())
+        ):
             return "The target shows no hash chain (contract §3), so nothing proves that no event was changed."
         refused = Counter(status for owner in owners.values() if not owner.looks for status in owner.refusals)
         if refused:
@@ -167,7 +179,7 @@ class _Judged:
 def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
     refusals = Counter(status for owner in owners.values() for status in owner.refusals)
     if not refusals:
-        return "No owner's audit list could be read."
+        return UNREAD
     status = refusals.most_common(1)[0][0]
     if status in NO_ROUTE:
         return f"The target has no audit list: it answered HTTP {status}."

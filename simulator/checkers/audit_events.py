@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_dropped import Compared
-from simulator.checkers.audit_expected import DENIALS, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_expected import DENIALS, FAILURE_EVENT, TYPES, Count, Due, Expected, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, ROUTINE, stream_of
 from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Counted = list[tuple[Key, int]]
 
 NOTHING_DUE = Due({}, {})
+PUBLISHED_TYPES = frozenset({FAILURE_EVENT, "machine_certificate_issue_denied"})
+"""The events that the published API promises; all others are the contract's."""
 
 
 def compare_events(owner: OwnerAudit, expected: Expected, streams: Sequence[str]) -> Iterator[Compared]:
@@ -170,7 +172,13 @@ def _finding(owner: OwnerAudit, kind: str, rule: str, message: str, count: int, 
         "read_from_ns": owner.sent_ns,
         "read_to_ns": owner.answered_ns,
     }
-    return Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+    return Finding(_rule(kind, rule), f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+
+
+def _rule(kind: str, rule: str) -> str:
+    """Return the rule's id: of the events that the published API promises, what is missing breaks one of its own."""
+    promised = rule in {"missing", "unexplained"} and kind in PUBLISHED_TYPES
+    return f"audit.{rule}-refusal" if promised else f"audit.{rule}"
 
 
 def _dropped_finding(owner: OwnerAudit, compared: list[Compared]) -> Finding:

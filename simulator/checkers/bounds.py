@@ -147,7 +147,9 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
     first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
     possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
-    stale_ns = int(facts.stale_seconds * SECOND_NS)
+    # Where nobody knows after how long a worker is stale, any that was ever heard of may be, and none must.
+    known = facts.stale_seconds is not None
+    stale_ns = int((facts.stale_seconds or 0.0) * SECOND_NS)
     slack_ns = slack_ns_of(stale_ns)
 
     for scrape in scrapes:
@@ -173,7 +175,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
                 max(0, workers.high - int(surely_heard.sum())),
             ),
             stale=Range(
-                int((surely_heard & ~possibly_fresh).sum()),
+                int((surely_heard & ~possibly_fresh).sum()) if known else 0,
                 int(possibly_stale.sum()),
             ),
             failures=total.by(start_ns, end_ns),

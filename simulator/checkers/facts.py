@@ -26,9 +26,10 @@ class Facts(msgspec.Struct, frozen=True):
     this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
     on with nonces of its own while Redis is away. Several `instances` share all but their rate limits. `stands_on` are
     the things outside of itself that it may refuse requests for with 5xx, "redis" and "disk"; None where nobody knows.
+    `lacks` is what the target was found not to have (`Feature`), None where nobody looked.
     """
 
-    stale_seconds: float
+    stale_seconds: float | None
     auth_window_seconds: float
     auth_threshold: int
     baseline: dict[str, float]
@@ -46,3 +47,4 @@ class Facts(msgspec.Struct, frozen=True):
     nonce_fallback: bool = False
     instances: int = 1
     stands_on: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.records import PartRecord
 
 SECOND_NS = 1_000_000_000
-KNOWN_ANYWAY = frozenset({"clock"})
+KNOWN_ANYWAY = frozenset({"clock", "features"})
 """Checkers that judge without a history."""
 
 

@@ -49,7 +49,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """A checker's or threshold's answer. `summary` is one sentence for people; `figures` are its measured numbers.
 
-    `found` is how many findings there are in all, those among them that were too many to keep.
+    `found` is how many findings there are in all, those among them that were too many to keep. `doubt` says what a
+    failed one could not know besides: what it would be inconclusive for without its findings.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Verdict(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     figures: dict[str, Any] = {}
     found: int = 0
+    doubt: str = ""
 
     @property
     def findings_total(self) -> int:

@@ -302,6 +302,7 @@ class Conductor:
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
             trusted=self._target.trusted,
+            lacks=self._target.lacks,
         )
 
 

@@ -67,7 +67,12 @@ def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[st
         },
     )
     properties = ET.SubElement(suite, "properties")
-    for key, value in (("seed", str(verdict.seed)), ("target", verdict.target), ("reproduce", verdict.reproduce)):
+    for key, value in (
+        ("seed", str(verdict.seed)),
+        ("target", verdict.target),
+        ("profile", verdict.profile),
+        ("reproduce", verdict.reproduce),
+    ):
         ET.SubElement(properties, "property", {"name": key, "value": one_line(value)})
     for case, outcome in cases:
         element = ET.SubElement(
@@ -78,6 +83,11 @@ def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[st
         if outcome is not None:
             kind, type_, message, text = outcome
             ET.SubElement(element, kind, {"type": type_, "message": one_line(message)}).text = visible(text)
+        advised = [one for one in verdict.advisories if name == "checks" and one.checker == case]
+        if advised:
+            lines = [f"{telling.moment(one.at_ns)} {one.rule} ({one.basis}): {one.message}" for one in advised]
+            text = "\n".join([f"beyond the {verdict.profile} profile, not failed:", *lines])
+            ET.SubElement(element, "system-out").text = visible(text)
 
 
 def _of_verdict(one: Verdict, type_: str) -> Outcome:

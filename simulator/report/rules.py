@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.attacks import CATALOGUE
+from simulator.features import LACKS
 from simulator.history import HONEST
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +27,13 @@ ERROR_FROM, WARNING_FROM = 7.0, 4.0
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule: its id, what breaks it in a sentence, what a correct server does, and a severity from 0 to 10."""
+    """One rule: its id, what breaks it, what a correct server does, a severity from 0 to 10, and what it rests on."""
 
     id: str
     summary: str
     expected: str
     severity: float
+    basis: Basis = Basis.PUBLISHED
 
     @property
     def level(self) -> str:
@@ -47,6 +50,7 @@ _KEPT = "What was acknowledged survives `kill -9` and power loss."
 _LIMIT = "Each client gets through as many requests as its token bucket holds, and no fewer."
 _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
+_ADDED = "A server of the hardened contract has it; one of the published API alone need not."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
@@ -68,6 +72,18 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         "At most one heartbeat is accepted for a worker and a nonce.",
         9.1,
     ),
+    "replay.wrong": ("A replayed request got a wrong answer", "It gets the answer the contract gives it.", 5.0),
+    "replay.refused-otherwise": (
+        "A replayed hostile request was refused in other words than the contract's",
+        "Each refusal has the status and the message that the contract gives it.",
+        3.1,
+    ),
+    "replay.signed-accepted": (
+        "A signed request was accepted when it was sent again",
+        "What was signed is accepted at most once.",
+        9.1,
+    ),
+    "replay.reason": ("Replayed failures were counted for other reasons", "Each counts for its reason.", 5.0),
     "revocation.accepted-after": (
         "A heartbeat was accepted after its consent's revoke was acknowledged",
         "Nothing that is sent after an acknowledged revoke is accepted.",
@@ -96,11 +112,14 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "limits.too-few": ("A client was refused as too fast that was not", _LIMIT, 4.0),
     "audit.missing": ("An audit event is missing", _EVENTS, 7.5),
     "audit.unexplained": ("An audit event has nothing that explains it", _EVENTS, 6.5),
+    "audit.missing-refusal": ("The audit event of a refused attempt is missing", _EVENTS, 7.5),
+    "audit.unexplained-refusal": ("An audit event of a refusal has nothing that explains it", _EVENTS, 6.5),
     "audit.duplicate": ("An audit event is there more than once", _EVENTS, 5.0),
     "audit.foreign": ("An owner sees another owner's audit events", "Owners see what concerns them alone.", 7.5),
     "audit.misattributed": ("An audit event names another actor, object or reason than was due", _EVENTS, 7.0),
     "audit.metadata": ("An audit event tells something else than what happened", _EVENTS, 6.5),
     "audit.shape": ("An audit event lacks a part", "Every event has its type, time, actor and object.", 4.0),
+    "audit.no-list": ("What an owner is shown is no audit list", "Each owner is shown the list of its events.", 5.0),
     "audit.total": ("An audit list does not hold as many events as it says", _EVENTS, 4.0),
     "audit.order": ("Audit events are out of order", "A stream's numbers rise, and lists are merged by time.", 4.0),
     "audit.chain": ("The audit chain is broken", _CHAIN, 7.5),
@@ -109,6 +128,10 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
     "attacks.failed": ("An attack succeeded", "Each attack is answered as the catalogue says.", 7.5),
+    **{
+        f"features.{feature}": (f"The target lacks what the contract adds: {lack.does}", _ADDED, 3.1)
+        for feature, lack in LACKS.items()
+    },
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.failed": (
         "The server failed to answer a request, with a 5xx that nothing explains",
@@ -126,6 +149,37 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         8.1,
     ),
     "answers.wrong": ("A request got a wrong answer", "Each request gets the answer the contract gives it.", 5.0),
+    "answers.refused-otherwise": (
+        "A hostile request was refused in other words than the contract's",
+        "Each refusal has the status and the message that the contract gives it.",
+        3.1,
+    ),
+}
+_BASES: Mapping[Basis, str] = {
+    Basis.PUBLISHED: """
+        alerts.missing alerts.workers alerts.unknown alerts.stale alerts.failures alerts.recent alerts.stale-gauge
+        alerts.auth-gauge alerts.malformed alerts.leap alerts.backwards
+        replay.accepted-twice replay.wrong replay.signed-accepted revocation.accepted-after
+        durability.not-started durability.not-healed durability.refused
+        credentials.unissued credentials.foreign credentials.expired
+        audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
+        answers.attack-accepted answers.wrong answers.failed answers.lost answers.took-effect attacks.failed
+        revocation.consented-again alerts.silent
+    """,
+    Basis.HARDENED: """
+        alerts.unattributed alerts.by-reason alerts.sum
+        durability.machine durability.heartbeat durability.forgotten durability.nonce durability.revocation
+        nonces.open nonces.slow credentials.rotated-out limits.too-many limits.too-few
+        audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
+        audit.total audit.order audit.chain audit.hash audit.head audit.rewritten audit.evicted
+        answers.refused-otherwise replay.refused-otherwise replay.reason
+    """,
+}
+"""What the rules of checkers rest on. The published API promises that audit events of two types are recorded, and names
+metrics, but neither reasons nor how events look; it limits rates, and does not say at what."""
+BASES: Mapping[str, Basis] = {
+    **{name: basis for basis, names in _BASES.items() for name in names.split()},
+    **{f"features.{feature}": Basis.HARDENED for feature in LACKS},
 }
 
 
@@ -147,13 +201,20 @@ def rule_of(identifier: str) -> Rule:
         if attack is None:
             return Rule(identifier, f"The attack {name} succeeded", "It is refused.", SEVERITY_UNKNOWN)
         expected = f"{attack.verdict}; {attack.effect} ({attack.anchor})."
-        return Rule(identifier, f"The attack {name} succeeded: {attack.shape}", expected, float(attack.severity))
+        summary = f"The attack {name} succeeded: {attack.shape}"
+        return Rule(identifier, summary, expected, float(attack.severity), attack.basis)
     if kind == "threshold":
         return Rule(identifier, f"A threshold on {name} was missed", "The scenario's thresholds hold.", WARNING_FROM)
     if name in _CHECKERS:
-        return Rule(identifier, *_CHECKERS[name])
+        return Rule(identifier, *_CHECKERS[name], basis_of(name))
     checker = name.partition(".")[0]
-    return Rule(identifier, f"The {checker} checker found {name} broken", "What it checks holds.", SEVERITY_UNKNOWN)
+    broken = f"The {checker} checker found {name} broken"
+    return Rule(identifier, broken, "What it checks holds.", SEVERITY_UNKNOWN, basis_of(name))
+
+
+def basis_of(rule: str) -> Basis:
+    """Return what a checker's rule rests on. One that nobody knows holds for every server: no error goes unseen."""
+    return BASES.get(rule, Basis.PUBLISHED)
 
 
 def known_rules() -> list[str]:

@@ -44,6 +44,13 @@ def _lines(material: Material) -> Iterator[str]:
     for one in judged:
         if one.status.is_problem:
             yield from _why(one)
+    if verdict.advisories:
+        yield f"**Advisories**, beyond the {verdict.profile} profile and not failed:\n"
+        for advisory in verdict.advisories[:FINDINGS_SHOWN]:
+            yield f"- {markdown(advisory.rule)} ({advisory.basis}): {markdown(advisory.message)}"
+        if len(verdict.advisories) > FINDINGS_SHOWN:
+            yield f"- and {len(verdict.advisories) - FINDINGS_SHOWN} more in report.html"
+        yield ""
     yield "| | check or threshold | found |"
     yield "|---|---|---|"
     for one in judged:

@@ -10,6 +10,7 @@ import msgspec
 from simulator.checkers.keeping import EXCHANGED
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
+from simulator.profiles import Profile
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def headline(verdict: RunVerdict) -> str:
         return (
             f"All {checks} checks and {thresholds} thresholds held over "
             f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}"
-            f"{f'; {idle} had nothing to check' if idle else ''}{untried(verdict)}."
+            f"{f'; {idle} had nothing to check' if idle else ''}{untried(verdict)}.{beyond(verdict)}"
         )
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
@@ -83,6 +84,14 @@ def not_shown(verdict: Verdict, shown: int) -> str:
         return f"and {more:,} more in verdict.json"
     listed = max(0, len(verdict.findings) - shown)
     return f"and {more:,} more, {listed:,} of them in verdict.json: the rest was too many to keep"
+
+
+def beyond(verdict: RunVerdict) -> str:
+    """Say by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
+    if verdict.profile == Profile.HARDENED:
+        return ""
+    count = len(verdict.advisories)
+    return f" Judged by the {verdict.profile} profile: {count} advisor{'y' if count == 1 else 'ies'}."
 
 
 def _hostile(verdict: RunVerdict) -> str:

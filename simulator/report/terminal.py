@@ -40,6 +40,7 @@ COLOURS = {
     Status.NOT_TRIED: "dim",
 }
 FINDINGS_SHOWN = 3
+ADVISORIES_SHOWN = 12
 
 
 def make_console() -> Console:
@@ -143,6 +144,15 @@ def _rows(table: Table, verdicts: list[Verdict]) -> None:
         table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
 
 
+def _show_advisories(console: Console, verdict: RunVerdict) -> None:
+    if verdict.advisories:
+        console.print(f"[cyan bold]ADVISORIES[/] beyond the {verdict.profile} profile, not failed")
+        for advisory in verdict.advisories[:ADVISORIES_SHOWN]:
+            console.print(f"  - {_shown(advisory.rule)} ({advisory.basis}): {_shown(advisory.message)}")
+        if len(verdict.advisories) > ADVISORIES_SHOWN:
+            console.print(f"  - and {len(verdict.advisories) - ADVISORIES_SHOWN} more in verdict.json")
+
+
 def show_verdict(console: Console, verdict: RunVerdict) -> None:
     """Print the verdict: what failed and why first, then the rest."""
     console.print()
@@ -153,6 +163,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
                 console.print(f"  - {_shown(telling.told(finding))}")
             if more := telling.not_shown(one, FINDINGS_SHOWN):
                 console.print(f"  - {more}")
+    _show_advisories(console, verdict)
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
         if verdicts:
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -171,8 +182,9 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     if verdict.interrupted:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
-    untried = _shown(telling.untried(verdict))
-    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{untried}")
+    untried, told = _shown(telling.untried(verdict)), telling.beyond(verdict)
+    more = f"{untried}{told and f'.{told}'}"
+    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{more}")
 
 
 def show_written(console: Console, folder: Path, written: Written) -> None:

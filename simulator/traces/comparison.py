@@ -212,7 +212,7 @@ def _group_verdict(
     }
     told = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
-        findings = kept(_finding("replay.wrong", *pair) for pair in wrong)
+        findings = kept(_finding(_wrong_rule(*pair), *pair) for pair in wrong)
         summary = f"{told}; {len(wrong)} wrong: {findings[0].message}."
         return Verdict(name, Status.FAIL, summary, findings, figures, len(wrong))
     if missing:
@@ -221,6 +221,12 @@ def _group_verdict(
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
     mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
     return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
+
+
+def _wrong_rule(exchange: Exchange, one: Played) -> str:
+    """Return the rule a wrong answer breaks: a hostile request that was refused in other words is refused."""
+    refused = one.status in _REFUSAL and ANSWERS[exchange.expected] is not Answer.ACCEPTED
+    return "replay.refused-otherwise" if exchange.attack and refused else "replay.wrong"
 
 
 def judge_verbatim(

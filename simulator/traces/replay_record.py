@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.advisories import judge_by
 from simulator.bundle.errors import BundleError
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import Facts
@@ -15,6 +16,7 @@ from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, wor
 from simulator.history import Answer
 from simulator.limits import BUNDLE_TABLE_MAX_BYTES
 from simulator.output_files import write_whole
+from simulator.profiles import Profile, profile_of
 from simulator.report.verdict_file import RunVerdict
 from simulator.traces.comparison import (
     TIMING,
@@ -62,6 +64,7 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     after: dict[str, float]
     played: tuple[Played, ...]
     lasting: tuple[bool, ...]
+    profile: Profile = Profile.HARDENED
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
@@ -85,13 +88,16 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
     if record.interrupted:
         finding = Finding("replay.interrupted", record.interrupted, 0)
         checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
+    judged = judge_by(record.profile, checkers, {}, ())
+    checkers = judged.checkers
     # That the replay kept its own times proves nothing of the target.
-    proven = [one.status for one in checkers if one.name != TIMING or one.status.is_problem]
-    status = worst(proven)
+    status = worst([one.status for one in checkers if one.name != TIMING or one.status.is_problem])
     command = ["hatchfarm", "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
     command += [part for name in record.only for part in ("--only", name)]
     if record.given_target:
         command += ["--target", record.target]
+    if record.profile is not profile_of(None, given_target=record.given_target):
+        command += ["--profile", record.profile]
     return RunVerdict(
         scenario=replay_name(trace),
         description=_described(record),
@@ -116,6 +122,8 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
         latency_s={},
         warnings=list(record.warnings),
         reproduce=shlex.join(command),
+        profile=record.profile,
+        advisories=judged.advisories,
     )
 
 
@@ -153,6 +161,7 @@ def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
         connected_max=0,
         interrupted=record.interrupted,
         warnings=record.warnings,
+        profile=record.profile,
     )
 
 

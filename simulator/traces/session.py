@@ -17,6 +17,7 @@ from simulator.doctor import check_open_files
 from simulator.history import Answer, History
 from simulator.interruptions import signals_held, stop_signals
 from simulator.output_files import OutputError, folder_of, see_writable
+from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.writing import Written, write_bundle
 from simulator.server_process import ServerError, own_server
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.interruptions import Held
+    from simulator.profiles import Profile
 
 TELL_SECONDS = 5.0
 OWN_SERVER = "its own server"
@@ -72,6 +74,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
     """What to play alone, with what it builds on; all where it is empty."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -238,6 +242,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRe
         after=numbers(outcome.after),
         played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
+        profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 

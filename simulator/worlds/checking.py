@@ -26,7 +26,7 @@ from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 if TYPE_CHECKING:
     from simulator.worlds.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED = 200, 300, 400, 401
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND = 200, 300, 400, 401, 404
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
@@ -85,9 +85,12 @@ async def check_target(target: Target) -> dict[str, float]:
     async with ControlConnection(target, source) as connection:
         try:
             answer = await connection.request("GET", "/health", {}, rooted=True)
-            if answer.status != OK or b"healthy" not in answer.body:
+            # The published API has no health page: what its metrics page is like then says whether it is one.
+            if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
             baseline = await read_metrics(connection, target)
+            if answer.status == NOT_FOUND and not baseline:
+                raise TargetError(f"{target.url} has no /health, and its metrics show nothing of a HatchFarm server")
         except LostError as error:
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
             raise TargetError(

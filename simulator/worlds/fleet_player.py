@@ -246,6 +246,7 @@ class FleetPlayer:
             defences=defences_of(scenario.server.environ()),
             own_addresses=target.own_addresses,
             peer_sources=self._peers,
+            lacks=target.lacks,
         )
 
     def _join(self, machine: Machine) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from simulator.attacks.script import Send
 from simulator.contract import failure_of, in_words
+from simulator.features import Feature
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 from simulator.limits import OUTAGES_KEPT_MAX
 from simulator.records import Effect, Exchange
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.link import Link
 
-OK, REDIRECT, TOO_MANY, SERVER_ERROR = 200, 300, 429, 500
+OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
@@ -39,6 +40,13 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
     return Answer.FAILED if expect.answer is Answer.UNAVAILABLE else failure_of(answer.status, answer.body)
 
 
+def within(expect: Expect, lacks: frozenset[Feature]) -> Expect:
+    """Return what is expected of a target that lacks some features: a 404 without envelope has no message."""
+    if Feature.JSON_404 in lacks and NOT_FOUND in expect.statuses:
+        return msgspec.structs.replace(expect, error="")
+    return expect
+
+
 def record_send(history: History, campaign: int, step: Send, outcome: Outcome, source: int, lost: int = 0) -> None:
     """Add a step's row, the audit events it must or may have left, and its bytes when its answer is wrong.
 
@@ -54,8 +62,13 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
         _note(history, outcome.sent_ns, outcome.answered_ns, step.leaves, sure=outcome.right)
     if (outcome.known or got is Answer.FAILED) and not outcome.right:
         answer = outcome.head + b"\r\n\r\n" + outcome.body
-        reasoning, wanted = _reasoning(step.expect, outcome.status), _wanted(step.expect)
-        history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning, wanted))
+        reasoning, wanted, basis = (
+            _reasoning(step.expect, outcome.status),
+            _wanted(step.expect),
+            step.expect.basis or "",
+        )
+        sent_ns, answered_ns = outcome.sent_ns, outcome.answered_ns
+        history.keep(Exchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -88,8 +101,9 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
     if not right and got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
         shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
         request = b"".join(part for part, _ in step.parts)
-        reasoning, wanted = _reasoning(step.expect, status), _wanted(step.expect)
-        history.keep(Exchange(outcome.sent_ns, outcome.closed_ns, campaign, request, shown, reasoning, wanted))
+        reasoning, wanted, basis = _reasoning(step.expect, status), _wanted(step.expect), step.expect.basis or ""
+        sent_ns, closed_ns = outcome.sent_ns, outcome.closed_ns
+        history.keep(Exchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
     return got
 
 

@@ -28,6 +28,7 @@ from simulator.attacks.script import (
 )
 from simulator.checkers.attacks import FAULT
 from simulator.evidence import as_figures
+from simulator.features import LACKS
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
 from simulator.losses import Loss, lost_status
@@ -37,7 +38,7 @@ from simulator.server_process import ServerError
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.backstage import obstacle_to, staged
 from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.recording import classify, elsewhere, record_send, record_wire
+from simulator.worlds.recording import classify, elsewhere, record_send, record_wire, within
 from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw, speaks_http2
 
@@ -105,6 +106,9 @@ class ScriptPlayer:
             return
         if attack.staging is not None and (obstacle := obstacle_to(attack.staging, allowed=attack.name in self.sides)):
             campaign.not_tried = obstacle
+            return
+        if missing := attack.needs & self.target.lacks:
+            campaign.not_tried = f"of this target {'; '.join(LACKS[one].does for one in sorted(missing))}"
             return
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
@@ -318,7 +322,7 @@ class _Performance:
             self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), Loss.ENDED)
             raise
         else:
-            got = classify(answer, step.expect)
+            got = classify(answer, within(step.expect, player.target.lacks))
             outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now())
         finally:
             player.progress.in_flight -= 1

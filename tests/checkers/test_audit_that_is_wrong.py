@@ -103,9 +103,9 @@ SERVERS: dict[str, tuple[Errs, set[str]]] = {
     "consents are not audited": (without("consent_created"), {"missing"}),
     "revokes are not audited": (without("consent_revoked"), {"missing"}),
     "rotations are not audited": (without("machine_certificate_issued"), {"missing"}),
-    "denied rotations are not audited": (without("machine_certificate_issue_denied"), {"missing"}),
+    "denied rotations are not audited": (without("machine_certificate_issue_denied"), {"missing-refusal"}),
     "denied owners are not audited": (without("owner_access_denied"), {"missing"}),
-    "auth failures are not audited": (without("worker_auth_failed"), {"missing"}),
+    "auth failures are not audited": (without("worker_auth_failed"), {"missing-refusal"}),
     "registrations are audited twice": (twice("machine_registered"), {"duplicate"}),
     "policies are audited twice": (twice("policy_created"), {"unexplained"}),
     "revokes are audited twice": (twice("consent_revoked"), {"duplicate"}),
@@ -205,7 +205,7 @@ def test_what_unknown_workers_do_is_in_nobodys_list() -> None:
     unknown = "wrk_0123456789abcdef"
     state.audit(world.server.now, "worker_auth_failed", f"worker:{unknown}", unknown, metadata, ("ada",))
     world.read_all()
-    assert world.rules() == {"unexplained"}
+    assert world.rules() == {"unexplained-refusal"}
 
 
 # --- a server that shows its lists wrongly, or changes what it has written
@@ -277,7 +277,7 @@ SHOWN: dict[str, tuple[Callable[[AuditReading], AuditReading], set[str]]] = {
     "streams are not merged": (shown(late), {"order"}),
     "one is left out": (shown(lambda events: events.pop(3)), {"total", "chain", "missing"}),
     "the first is left out": (shown(lambda events: events.pop(0)), {"total", "evicted"}),
-    "the last is left out": (shown(lambda events: events.pop()), {"total", "head", "missing"}),
+    "the last is left out": (shown(lambda events: events.pop()), {"total", "head", "missing-refusal"}),
     "one is shown twice": (shown(lambda events: events.insert(3, events[3])), {"total", "duplicate", "order"}),
     "an actor is edited": (shown(edit(actor="owner:eve")), {"hash", "misattributed"}),
     "metadata are edited": (shown(edit(metadata={"version": 7})), {"hash"}),
@@ -295,7 +295,10 @@ SHOWN: dict[str, tuple[Callable[[AuditReading], AuditReading], set[str]]] = {
         rechained(lambda events: events.remove(nth("routine", 0)(events))),
         {"rewritten", "missing"},
     ),
-    "the end was cut off": (rechained(lambda events: events.__delitem__(slice(6, None))), {"head", "missing"}),
+    "the end was cut off": (
+        rechained(lambda events: events.__delitem__(slice(6, None))),
+        {"head", "missing", "missing-refusal"},
+    ),
 }  # fmt: skip
 
 
