@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Revocation,
         Scrape,
         StatusReading,
+        Wait,
     )
 
 SECOND_NS = 1_000_000_000
@@ -193,6 +194,7 @@ class History:
     status_readings: list[StatusReading]
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
+    waits: list[Wait]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -214,6 +216,7 @@ class History:
         self.status_readings = []
         self.parts = []
         self.locust_counts = []
+        self.waits = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,

@@ -28,6 +28,8 @@ ONBOARDING_MAX_CONCURRENT = 32
 POLICY_PATIENCE_SECONDS = 40.0
 """One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
+CONNECT_SLOW_NS = 50_000_000
+"""A connection that took longer to come up is noted, lest the harness be blamed: a tenth of what it may be late."""
 ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
 ANSWER_HEAD_MAX_BYTES = 64 << 10

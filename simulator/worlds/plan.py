@@ -49,6 +49,14 @@ class Campaign(msgspec.Struct):
         return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
 
 
+def shots_of(campaign: Campaign) -> ShotAttack:
+    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
+    attack = campaign.attack
+    if not isinstance(attack, ShotAttack):
+        raise TypeError(f"{attack.name} is a script")
+    return attack
+
+
 def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first: int = 0) -> list[Machine]:
     """Make the machines, numbered from `first`, spread over owners, with the shares of wrong clocks and silences."""
     options = scenario.fleet

@@ -313,7 +313,7 @@ async def test_late_answers_are_waited_for_at_the_end(scripted: ScriptedServer) 
         del connection, client
         await stream.receive_some(65_536)
         gate.set()
-        await until(lambda: shard.shard._stopping)
+        await until(lambda: shard.shard._waits.ends_ns < NEVER_NS)
         await stream.send_all(ACCEPTED)
 
     scripted._talk = answer_late  # type: ignore[method-assign]

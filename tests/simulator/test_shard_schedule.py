@@ -41,8 +41,8 @@ async def test_starts_that_were_missed_are_counted_and_not_made_up_for(scripted:
     async with shard.running(patience_seconds=5):
         machine = shard.machine(interval_ns=10 * SECOND_NS)
         first_ns = machine.due_ns
-        shard.shift_ns += 95 * SECOND_NS
         shard.shard.resume(machine)
+        shard.shift_ns += 95 * SECOND_NS
         await shard.history.until(1)
     assert shard.row(0)["planned_ns"] == first_ns + 90 * SECOND_NS
     assert shard.progress.dropped_starts == 9
