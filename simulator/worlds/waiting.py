@@ -1,4 +1,4 @@
-"""What kept a machine waiting while it was to send: noted as the target's, so that nobody takes it for the harness's."""
+"""What kept a machine waiting while it was to send, noted as the target's: else it would be taken for the harness's."""
 
 from __future__ import annotations
 
