@@ -30,7 +30,7 @@ class Waits:
         Of these the last one `leaves` at once, late as it is, and has a row of its own; once the run has ended none
         does. `answered_ns` is when the answer came, `free_ns` unless said.
         """
-        interval_ns = machine.interval_ns
+        interval_ns = int(machine.interval_ns)
         over_ns = min(free_ns, self.ends_ns)
         if over_ns < due_ns or not interval_ns:
             return 0
@@ -45,4 +45,4 @@ class Waits:
         """Note a connection that was slow to come up: what it was to carry left late for that alone."""
         if link.machine is not None and now_ns - link.sent_ns > CONNECT_SLOW_NS:
             machine = link.machine
-            self._history.waits.append(Wait(machine.index, link.planned_ns, machine.interval_ns, 0, now_ns))
+            self._history.waits.append(Wait(machine.index, link.planned_ns, int(machine.interval_ns), 0, now_ns))
