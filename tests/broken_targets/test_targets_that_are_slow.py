@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tests.broken_targets.proxy import Fault, Talk
 
-SLOW_SECONDS = 1.3
-"""More than two intervals of a machine, and less than a client waits: the next start is late by more than 0.5 s."""
+SLOW_SECONDS = 1.35
+"""Almost two intervals of a machine, and less than a client waits: its next start is late by more than 0.5 s."""
 STALL_SECONDS = 1.0
 
 
@@ -52,7 +52,7 @@ def slow_now_and_then() -> Fault:
     async def fault(talk: Talk) -> bool:
         nonlocal count
         count += 1
-        if count % 50 == 25:  # noqa: PLR2004 - as said
+        if count % 50 == 25:
             await trio.sleep(SLOW_SECONDS)
         await talk.stream.send_all(await talk.real())
         return True
@@ -77,12 +77,12 @@ def stands_still_once() -> Fault:
 CASES = [
     Case(
         "one answer in fifty is slow", slow_now_and_then(), Moment.CHECK, (PASS,), ("The harness kept its schedule",),
-        heartbeats, scenario=scenario("slow", "600ms", '"heartbeat.response_time" = ["p(90)<1s"]'),
+        heartbeats, scenario=scenario("slow", "700ms", '"heartbeat.response_time" = ["p(90)<1s"]'),
     ),
     Case(
         "it stands still once", stands_still_once(), Moment.RUNNING, (FAIL,),
-        ("heartbeat.response_time: p(97)<250ms", "The harness kept its schedule"), heartbeats,
-        scenario=scenario("stall", "100ms", '"heartbeat.response_time" = ["p(97)<250ms"]'),
+        ("heartbeat.response_time: p(93)<250ms", "The harness kept its schedule"), heartbeats,
+        scenario=scenario("stall", "100ms", '"heartbeat.response_time" = ["p(93)<250ms"]'),
     ),
 ]  # fmt: skip
 

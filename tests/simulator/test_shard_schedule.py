@@ -315,7 +315,7 @@ async def test_starts_that_come_due_while_the_target_owes_an_answer_are_its_own_
 
 @pytest.mark.parametrize(("reaction", "answered"), [(Reaction((REFUSED,)), True), (HANG_UP, False)])
 async def test_starts_that_waited_for_a_refusal_or_for_nothing_are_held_up_as_well(
-    scripted: ScriptedServer, reaction: Reaction, answered: bool
+    scripted: ScriptedServer, reaction: Reaction, *, answered: bool
 ) -> None:
     """The machine backs off after it, so that not even the last of them leaves."""
     scripted.script, scripted.may_answer = [reaction], trio.Event()
@@ -357,7 +357,7 @@ async def test_starts_past_the_end_of_the_run_wait_for_nothing(scripted: Scripte
 
 @pytest.mark.parametrize("got", [True, False])
 async def test_starts_that_came_due_during_a_call_of_the_control_plane_are_held_up(
-    scripted: ScriptedServer, got: bool
+    scripted: ScriptedServer, *, got: bool
 ) -> None:
     """What is late after the call has ended is the harness's own."""
     shard = ShardUnderTest(scripted.target)
