@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.attacks import CATALOGUE
 from simulator.checkers.answers import judge_answers
 from simulator.checkers.attacks import not_tried, proved_nothing
+from simulator.checkers.outage import blamed
 from simulator.checkers.verdict import Status
 from simulator.history import HONEST, Answer
 from simulator.report.verdict_file import AttackSummary
@@ -29,13 +30,15 @@ def summarise_campaigns(history: History, attacks: Sequence[str]) -> list[Attack
     names = {**dict(enumerate(attacks, HONEST + 1)), **{one.number: one.attack for one in history.campaigns}}
     rows = history.rows()
     judged, allowed = judge_answers(rows)
+    stopped = blamed(history)
     summaries = []
     for number, attack in sorted(names.items()):
         mine = rows["campaign"] == number
         campaign = campaigns.get(number)
         idle = _idle(history, campaign) if campaign is not None else "" if mine.any() else "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], allowed[mine], claims, idle))
+        told = stopped.get(number, "")
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], allowed[mine], claims, idle, told))
     return summaries
 
 
@@ -52,10 +55,12 @@ def _summary(
     allowed: NDArray[Any],
     claims: list[Claim],
     idle: str,
+    stopped: str,
 ) -> AttackSummary:
     accepted = rows["got"] == Answer.ACCEPTED
     wrong = int((judged & ~allowed).sum())
-    broken = [claim.message for claim in claims if claim.held is False]
+    broken = [f"the target stopped answering: {stopped}"] if stopped else []
+    broken += [claim.message for claim in claims if claim.held is False]
     if wrong or broken:
         status, notes = Status.FAIL, broken
     elif idle:

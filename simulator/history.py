@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Exchange,
         Fault,
         GeneratorSample,
+        HealthReading,
         LocustCount,
         MachineRecord,
         PartRecord,
@@ -195,6 +196,7 @@ class History:
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
     waits: list[Wait]
+    health_readings: list[HealthReading]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -217,6 +219,7 @@ class History:
         self.parts = []
         self.locust_counts = []
         self.waits = []
+        self.health_readings = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,

@@ -65,6 +65,8 @@ SCRAPES_SHOWN_MAX = 3_600
 """Scrapes written as OpenMetrics: an hour of one a second, 10 MB; a longer run is thinned out evenly."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
+HEALTH_READINGS_MAX = 200
+"""Times that a silent target is asked for its health page: ten minutes of it, and more would say no more."""
 METRICS_MAX_BYTES = 1 << 20
 METRICS_LINE_MAX_CHARACTERS = 500
 """A line of a metrics page: its parser takes time with the square of a line's length."""

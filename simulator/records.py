@@ -176,6 +176,15 @@ class StatusReading(msgspec.Struct, frozen=True):
     ages: dict[str, float]
 
 
+class HealthReading(msgspec.Struct, frozen=True):
+    """What /health answered on a fresh connection while nothing else did: `status` 0 and a `problem` for no answer."""
+
+    sent_ns: int
+    answered_ns: int
+    status: int
+    problem: str = ""
+
+
 METRICS_PAGE = "metrics page"
 """What a trouble is about when a scrape was answered with a page that is none."""
 

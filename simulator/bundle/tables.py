@@ -39,7 +39,7 @@ FOLDER = "history"
 ROWS = "rows.npz"
 TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
-LATER = frozenset({"waits"})
+LATER = frozenset({"waits", "health_readings"})
 """Tables that bundles of earlier versions do not have: in those they are empty."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6

@@ -48,6 +48,11 @@ _LIMIT = "Each client gets through as many requests as its token bucket holds, a
 _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
+    "outage.stopped-answering": (
+        "The target stopped answering",
+        "Whatever was sent to it before, a server answers, in seconds.",
+        7.5,
+    ),
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
     "alerts.unknown": ("The count of unknown workers was impossible", _BOUNDS, 5.0),

@@ -82,13 +82,25 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 async def check_target(target: Target) -> dict[str, float]:
     """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
+    healthy = False
     async with ControlConnection(target, source) as connection:
         try:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             if answer.status != OK or b"healthy" not in answer.body:
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
+            healthy = True
             baseline = await read_metrics(connection, target)
         except LostError as error:
+            if healthy:
+                raise TargetError(
+                    f"{target.url} answers /health and nothing else: GET /metrics got {error}. Its process lives, but "
+                    "does not serve: look at its logs, and restart it"
+                ) from None
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                raise TargetError(
+                    f"{target.url} cannot be reached ({error}): nothing listens there, try `hatchfarm doctor --target "
+                    f"{target.url}`"
+                ) from None
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
             raise TargetError(
                 f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`{more}",

@@ -53,6 +53,10 @@ def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
     return rules
 
 
+class SetUpError(TargetError):
+    """The target served until its owners' policies were to be created, and did not serve that: the run is judged."""
+
+
 class Onboarding:
     """Does control-plane calls for machines, a bounded number at once, and records each in the history."""
 
@@ -76,24 +80,37 @@ class Onboarding:
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
+        self._unserved: list[tuple[int, int, ApiCall, int, str | None]] = []
 
     async def create_policies(self, owner_ids: list[str]) -> None:
-        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run."""
+        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
+
+        A SetUpError among them has in the history what was not served.
+        """
 
         async def create(index: int, owner_id: str) -> None:
             self._history.owners.append(owner_id)
             async with self._limiter:
                 self.policies[owner_id] = await self._create_policy(index, owner_id)
 
-        async with trio.open_nursery() as nursery:
-            for index, owner_id in enumerate(owner_ids):
-                nursery.start_soon(create, index, owner_id)
+        self._unserved.clear()
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, owner_id in enumerate(owner_ids):
+                    nursery.start_soon(create, index, owner_id)
+        except* SetUpError:
+            for sent_ns, answered_ns, call, status, source in self._unserved:
+                self._history.append(
+                    sent_ns, sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, call.operation, Answer.ACCEPTED,
+                    Answer.UNAVAILABLE if status else Answer.LOST, HONEST, source_number(source),
+                )  # fmt: skip
+            raise
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
         target = self._target
         create = policy_call(target.token, owner_id, make_rules(index, self._rng))
         source = owner_source(target, index)
-        problem = ""
+        problem, kind = "", TargetError
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
@@ -105,7 +122,8 @@ class Onboarding:
                             await trio.sleep(wait_seconds)
                             continue
                         if answer.status != CREATED:
-                            raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
+                            error = SetUpError if answer.status >= SERVER_ERROR else TargetError
+                            raise error(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                         policy_id = read_id(data_of(answer))
                         answer = await self._owner_call(
                             connection, activate_call(target.token, owner_id, policy_id), owner_id, source
@@ -118,9 +136,9 @@ class Onboarding:
                 except GrantError as error:
                     raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
                 except LostError as error:
-                    problem = str(error)
+                    problem, kind = str(error), SetUpError
         problem = problem or f"no answer within {POLICY_PATIENCE_SECONDS:g} s"
-        raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
+        raise kind(f"cannot create a policy for {owner_id}: {problem}")
 
     async def _owner_call(
         self, connection: ControlConnection, call: ApiCall, owner_id: str, source: str | None
@@ -133,12 +151,14 @@ class Onboarding:
         except LostError:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
+            self._unserved.append((sent_ns, NEVER_NS, call, 0, source))
             raise
         self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
             note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
+            self._unserved.append((sent_ns, self._now(), call, answer.status, source))
         return answer
 
     async def serve(self, machine: Machine) -> None:
@@ -158,7 +178,7 @@ class Onboarding:
                     except LostError as error:
                         self._unknown(machine, call, sent_ns, source)
                         self._progress.onboarding_failures += 1
-                        self._history.trouble(self._now(), _named(call), str(error))
+                        self._history.trouble(sent_ns, _named(call), str(error))
                         self._progress.last_problem = f"{_named(call)}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue

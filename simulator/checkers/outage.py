@@ -1,0 +1,248 @@
+"""The outage checker: whether the target went on answering, and if not, what was asked first in vain, and what answers.
+
+It is the root of what other checkers find then: answers that are missing, scrapes that failed, claims that broke.
+Times are those of sending. What the run's own faults kept from an answer is nobody's outage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, FINDINGS_MAX
+from simulator.schedule import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+
+SECOND_NS = 1_000_000_000
+PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
+MISSING_MIN = 3
+"""Requests in a row that go unanswered before it is an outage, and no lost answer."""
+TOGETHER_NS = 100_000_000
+"""What was sent so soon after the first request without an answer was under way when the target stopped."""
+STOOD_STILL_SECONDS = 2.0
+"""A harness that stood still for so long may have taken for lost what it did not read in time."""
+SET_UP = (Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE)
+CONNECTING, SCRAPE = "connecting", "scrape"
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A time in which nothing was answered: `missing` requests from `first_ns` on, until an answer came or the end.
+
+    `last_ns` is the last answer before it, None for none. `what` was asked first. `campaigns` are the attacks of which
+    something was under way when it began.
+    """
+
+    last_ns: int | None
+    first_ns: int
+    until_ns: int
+    over: bool
+    missing: int
+    what: str
+    campaigns: tuple[int, ...]
+
+
+def outages(history: History) -> list[Outage]:
+    """Find the times in which the target answered nothing but perhaps its health page."""
+    rows = history.rows()
+    lost = rows[rows["got"] == Answer.LOST]
+    excused = Excused(history)
+    blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
+    lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
+    vain_ns, refused = _asked_in_vain(history, excused, lost)
+    signs_ns = np.sort(_signs_of_life(history))
+    end_ns = _last_known_ns(history)
+    found = []
+    gap = np.searchsorted(signs_ns, vain_ns, side="right")
+    for number in np.unique(gap).tolist():
+        over = number < len(signs_ns)
+        last_ns = int(signs_ns[number - 1]) if number else None
+        until_ns = int(signs_ns[number]) if over else end_ns
+        own = vain_ns[gap == number]
+        # What the server stopped at may have been sent before the last thing that it still answered.
+        from_ns = int(own[0]) if last_ns is None else min(int(own[0]), last_ns - IN_FLIGHT_NS)
+        under_way = lost[(lost["sent_ns"] >= from_ns) & (lost["sent_ns"] < until_ns)]
+        set_up = _of_the_set_up(under_way).any()
+        certain = not over or bool(refused[gap == number].any())
+        missing = max(len(own), len(under_way))
+        if not set_up and (missing < MISSING_MIN or until_ns - own[0] < (HEALED_AFTER_NS if certain else PATIENCE_NS)):
+            continue
+        found.append(_outage(history, last_ns, own, until_ns, over=over, missing=missing, under_way=under_way))
+    return found
+
+
+def check_outage(history: History, _facts: Facts) -> Verdict:
+    """Find outages, and say how each began and what still answered."""
+    found = outages(history)
+    attacks = {one.number: one.attack for one in history.campaigns}
+    figures: dict[str, Any] = {
+        "outages": len(found),
+        "health_readings": len(history.health_readings),
+        "health_answered": sum(one.status > 0 for one in history.health_readings),
+    }
+    if not found:
+        if not len(history):
+            return Verdict("outage", Status.INCONCLUSIVE, "Nothing was asked.", (), figures)
+        return Verdict("outage", Status.PASS, "The target never stopped answering.", (), figures)
+    findings = tuple(_finding(history, one, attacks) for one in found[:FINDINGS_MAX])
+    times = "once" if len(found) == 1 else f"{len(found)} times"
+    summary = f"The target stopped answering {times}: {findings[0].message}."
+    return Verdict("outage", Status.FAIL, summary, findings, figures)
+
+
+def blamed(history: History) -> dict[int, str]:
+    """Say of which campaigns it is known that the target stopped at what they sent, by number, and how."""
+    return {one.campaigns[0]: told(history, one) for one in outages(history) if len(one.campaigns) == 1}
+
+
+def told(history: History, outage: Outage) -> str:
+    """Tell of an outage in words."""
+    until = f"{outage.until_ns / SECOND_NS:.3f}s"
+    until = f"until {until}" if outage.over else f"to the end ({until})"
+    since = "Nothing was ever answered" if outage.last_ns is None else (
+        f"after {outage.last_ns / SECOND_NS:.3f}s nothing was answered"
+    )  # fmt: skip
+    more = f", and {outage.missing - 1:,} more after it" if outage.missing > 1 else ""
+    return (
+        f"{since} {until}; the first without an answer was {outage.what}, sent at {outage.first_ns / SECOND_NS:.3f}s"
+        f"{more}; {_health(history, outage)}"
+    )
+
+
+def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
+    blame = (
+        {"campaign": outage.campaigns[0], "attack": attacks.get(outage.campaigns[0], "")}
+        if len(outage.campaigns) == 1
+        else {"under_way": [attacks.get(number, str(number)) for number in outage.campaigns]}
+    )
+    return Finding(
+        "outage.stopped-answering",
+        told(history, outage),
+        outage.first_ns,
+        {
+            **blame,
+            "last_answered_ns": outage.last_ns,
+            "first_unanswered_ns": outage.first_ns,
+            "until_ns": outage.until_ns,
+            "answered_again": outage.over,
+            "unanswered": outage.missing,
+            "health": [msgspec.to_builtins(one) for one in _readings(history, outage)][:FINDINGS_MAX],
+        },
+    )
+
+
+def _readings(history: History, outage: Outage) -> list[Any]:
+    return [one for one in history.health_readings if outage.first_ns <= one.sent_ns <= outage.until_ns]
+
+
+def _health(history: History, outage: Outage) -> str:
+    """Say what the health page answered meanwhile, on connections of its own."""
+    readings = _readings(history, outage)
+    if not readings:
+        return "nobody asked for /health meanwhile"
+    statuses = sorted({one.status for one in readings if one.status})
+    times = ", ".join(f"{one.sent_ns / SECOND_NS:.1f}s" for one in readings[:MISSING_MIN])
+    times += f" and {len(readings) - MISSING_MIN} times more" if len(readings) > MISSING_MIN else ""
+    if not statuses:
+        return f"/health did not answer on a fresh connection either (asked at {times}: {readings[-1].problem})"
+    answered = sum(one.status > 0 for one in readings)
+    always = "" if answered == len(readings) else f", {answered} of {len(readings)} times"
+    return f"/health still answered {' or '.join(map(str, statuses))} on a fresh connection (asked at {times}){always}"
+
+
+def _outage(
+    history: History,
+    last_ns: int | None,
+    vain_ns: NDArray[np.int64],
+    until_ns: int,
+    *,
+    over: bool,
+    missing: int,
+    under_way: NDArray[Any],
+) -> Outage:
+    first_ns = int(vain_ns[0])
+    what = "a connection"
+    campaigns: tuple[int, ...] = ()
+    if len(under_way):
+        under_way = under_way[np.argsort(under_way["sent_ns"], kind="stable")]
+        first_ns = min(first_ns, int(under_way["sent_ns"][0]))
+        together = under_way[under_way["sent_ns"] <= first_ns + TOGETHER_NS]
+        campaigns = tuple(np.unique(together["campaign"][together["campaign"] != HONEST]).tolist())
+        if len(together):
+            # Of what was sent in the same moment rather an attack's request than one like many that were answered.
+            hostile = together[together["campaign"] != HONEST]
+            first = (hostile if len(campaigns) == 1 else together)[0]
+            first_ns, what = int(first["sent_ns"]), _named(history, first)
+    return Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns)
+
+
+def _named(history: History, row: NDArray[Any]) -> str:
+    """Name a request by what it asked for, and for whom."""
+    operation = Operation(int(row["operation"]))
+    said = "request" if operation is Operation.OTHER else operation.name.lower().replace("_", " ")
+    if row["campaign"] != HONEST:
+        attacks = {one.number: one.attack for one in history.campaigns}
+        return f"a {said} of {attacks.get(int(row['campaign']), 'an attack')}"
+    return f"a {said}" if row["machine"] == NO_MACHINE else f"a {said} of machine {row['machine']}"
+
+
+def _asked_in_vain(
+    history: History, excused: Excused, lost: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Give when something was asked that every target answers at once, in order; and which were not even connected."""
+    plain = lost["sent_ns"][lost["operation"] != Operation.OTHER]
+    troubles = list(_moments(history))
+    others = np.array([at_ns for at_ns, _ in troubles], dtype=np.int64)
+    unsent = np.array([what == CONNECTING for _, what in troubles], dtype=np.bool_)
+    counted = ~excused.covers(others)
+    moments = np.concatenate([plain, others[counted]])
+    order = np.argsort(moments, kind="stable")
+    return moments[order], np.concatenate([np.zeros(len(plain), dtype=np.bool_), unsent[counted]])[order]
+
+
+def _moments(history: History) -> Iterator[tuple[int, str]]:
+    """Give a moment for each second in which connections or scrapes failed; what else is lost has a row."""
+    for one in history.troubles:
+        if one.what in {CONNECTING, SCRAPE}:
+            for second, count in one.seconds.items():
+                at_ns = min(max(one.first_ns, second * SECOND_NS), one.last_ns)
+                yield from [(at_ns, one.what)] * min(count, MISSING_MIN)
+
+
+def _signs_of_life(history: History) -> NDArray[np.int64]:
+    """Give when anything was answered but what may come from a health page, or from a server beside the target."""
+    rows = history.rows()
+    answered = rows["answered_ns"][(rows["operation"] != Operation.OTHER) & (rows["answered_ns"] != NEVER_NS)]
+    read = [one.answered_ns for one in history.scrapes]
+    read += [one.answered_ns for one in history.audit_readings]
+    read += [one.answered_ns for one in history.status_readings]
+    return np.concatenate([answered, np.array(read, dtype=np.int64)])
+
+
+def _last_known_ns(history: History) -> int:
+    rows = history.rows()
+    answered = rows["answered_ns"][rows["answered_ns"] != NEVER_NS]
+    return max(
+        int(rows["sent_ns"].max(initial=0)),
+        int(answered.max(initial=0)),
+        *(one.at_ns for one in history.generator[-1:]),
+        *(one.sent_ns for one in history.health_readings),
+        *(one.last_ns for one in history.troubles),
+    )
+
+
+def _of_the_set_up(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which rows are owners' policies, without which no run begins: they have rows only where it did not."""
+    honest = (rows["campaign"] == HONEST) & (rows["machine"] == NO_MACHINE)
+    chosen: NDArray[np.bool_] = honest & np.isin(rows["operation"], SET_UP)
+    return chosen
