@@ -59,25 +59,30 @@ def outages(history: History) -> list[Outage]:
     excused = Excused(history)
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
+    lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     vain_ns, refused = _asked_in_vain(history, excused, lost)
     signs_ns = np.sort(_signs_of_life(history))
-    end_ns = _last_known_ns(history)
-    found = []
+    ends_ns = np.append(signs_ns, _last_known_ns(history))
+    # What was asked between the same two answers, `first` to `last`, was asked in vain together.
     gap = np.searchsorted(signs_ns, vain_ns, side="right")
-    for number in np.unique(gap).tolist():
-        over = number < len(signs_ns)
+    numbers, first = np.unique(gap, return_index=True)
+    last = np.append(first[1:], len(gap))
+    long_enough = ends_ns[numbers] - vain_ns[first] >= HEALED_AFTER_NS
+    if _of_the_set_up(lost).any():
+        long_enough[-1:] = True
+    found = []
+    for number, start, end in zip(numbers[long_enough], first[long_enough], last[long_enough], strict=True):
+        over = bool(number < len(signs_ns))
         last_ns = int(signs_ns[number - 1]) if number else None
-        until_ns = int(signs_ns[number]) if over else end_ns
-        own = vain_ns[gap == number]
+        until_ns, first_ns = int(ends_ns[number]), int(vain_ns[start])
         # What the server stopped at may have been sent before the last thing that it still answered.
-        from_ns = int(own[0]) if last_ns is None else min(int(own[0]), last_ns - IN_FLIGHT_NS)
-        under_way = lost[(lost["sent_ns"] >= from_ns) & (lost["sent_ns"] < until_ns)]
-        set_up = _of_the_set_up(under_way).any()
-        certain = not over or bool(refused[gap == number].any())
-        missing = max(len(own), len(under_way))
-        if not set_up and (missing < MISSING_MIN or until_ns - own[0] < (HEALED_AFTER_NS if certain else PATIENCE_NS)):
-            continue
-        found.append(_outage(history, last_ns, own, until_ns, over=over, missing=missing, under_way=under_way))
+        from_ns = first_ns if last_ns is None else min(first_ns, last_ns - IN_FLIGHT_NS)
+        under_way = lost[slice(*np.searchsorted(lost["sent_ns"], (from_ns, until_ns)))]
+        missing = max(int(end - start), len(under_way))
+        certain = not over or bool(refused[start:end].any())
+        proven = missing >= MISSING_MIN and until_ns - first_ns >= (HEALED_AFTER_NS if certain else PATIENCE_NS)
+        if proven or _of_the_set_up(under_way).any():
+            found.append(_outage(history, last_ns, first_ns, until_ns, over=over, missing=missing, under_way=under_way))
     return found
 
 
@@ -152,7 +157,7 @@ def _health(history: History, outage: Outage) -> str:
         return "nobody asked for /health meanwhile"
     statuses = sorted({one.status for one in readings if one.status})
     times = ", ".join(f"{one.sent_ns / SECOND_NS:.1f}s" for one in readings[:MISSING_MIN])
-    times += f" and {len(readings) - MISSING_MIN} times more" if len(readings) > MISSING_MIN else ""
+    times += f" and {len(readings) - MISSING_MIN} more" if len(readings) > MISSING_MIN else ""
     if not statuses:
         return f"/health did not answer on a fresh connection either (asked at {times}: {readings[-1].problem})"
     answered = sum(one.status > 0 for one in readings)
@@ -163,24 +168,23 @@ def _health(history: History, outage: Outage) -> str:
 def _outage(
     history: History,
     last_ns: int | None,
-    vain_ns: NDArray[np.int64],
+    first_ns: int,
     until_ns: int,
     *,
     over: bool,
     missing: int,
     under_way: NDArray[Any],
 ) -> Outage:
-    first_ns = int(vain_ns[0])
+    """Say at what an outage began; `under_way` are the requests without an answer that have a row, in order."""
     what = "a connection"
     campaigns: tuple[int, ...] = ()
     if len(under_way):
-        under_way = under_way[np.argsort(under_way["sent_ns"], kind="stable")]
         first_ns = min(first_ns, int(under_way["sent_ns"][0]))
         together = under_way[under_way["sent_ns"] <= first_ns + TOGETHER_NS]
-        campaigns = tuple(np.unique(together["campaign"][together["campaign"] != HONEST]).tolist())
+        hostile = together[together["campaign"] != HONEST]
+        campaigns = tuple(np.unique(hostile["campaign"]).tolist())
         if len(together):
-            # Of what was sent in the same moment rather an attack's request than one like many that were answered.
-            hostile = together[together["campaign"] != HONEST]
+            # Of what was sent at once rather the one attack's request than one like many that were answered.
             first = (hostile if len(campaigns) == 1 else together)[0]
             first_ns, what = int(first["sent_ns"]), _named(history, first)
     return Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns)

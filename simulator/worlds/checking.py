@@ -93,8 +93,8 @@ async def check_target(target: Target) -> dict[str, float]:
         except LostError as error:
             if healthy:
                 raise TargetError(
-                    f"{target.url} answers /health and nothing else: GET /metrics got {error}. Its process lives, but "
-                    "does not serve: look at its logs, and restart it"
+                    f"{target.url} cannot be used, as it answers /health and nothing else (GET /metrics: {error}): its "
+                    "process lives but does not serve, so look at its logs, and restart it"
                 ) from None
             if isinstance(error.__cause__, ConnectionRefusedError):
                 raise TargetError(
