@@ -29,7 +29,7 @@ PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 MISSING_MIN = 3
 """Requests in a row that go unanswered before it is an outage, and no lost answer."""
 TOGETHER_NS = 100_000_000
-"""What was sent so soon after the first request without an answer was under way when the target stopped."""
+"""What was sent so soon after the last request that was answered was under way when the target stopped."""
 STOOD_STILL_SECONDS = 2.0
 """A harness that stood still for so long may have taken for lost what it did not read in time."""
 SET_UP = (Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE)
@@ -61,7 +61,7 @@ def outages(history: History) -> list[Outage]:
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     vain_ns, refused = _asked_in_vain(history, excused, lost)
-    signs_ns = np.sort(_signs_of_life(history))
+    signs_ns, served_ns = _signs_of_life(history)
     ends_ns = np.append(signs_ns, _last_known_ns(history))
     # What was asked between the same two answers, `first` to `last`, was asked in vain together.
     gap = np.searchsorted(signs_ns, vain_ns, side="right")
@@ -75,14 +75,17 @@ def outages(history: History) -> list[Outage]:
         over = bool(number < len(signs_ns))
         last_ns = int(signs_ns[number - 1]) if number else None
         until_ns, first_ns = int(ends_ns[number]), int(vain_ns[start])
-        # What the server stopped at may have been sent before the last thing that it still answered.
-        from_ns = first_ns if last_ns is None else min(first_ns, last_ns - IN_FLIGHT_NS)
+        # What the server stopped at may have been sent before the last request that it still answered.
+        last_sent_ns = int(served_ns[number - 1]) if number else first_ns
+        from_ns = min(first_ns, last_sent_ns - IN_FLIGHT_NS)
         under_way = lost[slice(*np.searchsorted(lost["sent_ns"], (from_ns, until_ns)))]
         missing = max(int(end - start), len(under_way))
         certain = not over or bool(refused[start:end].any())
         proven = missing >= MISSING_MIN and until_ns - first_ns >= (HEALED_AFTER_NS if certain else PATIENCE_NS)
         if proven or _of_the_set_up(under_way).any():
-            found.append(_outage(history, last_ns, first_ns, until_ns, over=over, missing=missing, under_way=under_way))
+            until_stopped_ns = max(first_ns, last_sent_ns) + TOGETHER_NS
+            first_ns, what, campaigns = _beginning(history, under_way, first_ns, until_stopped_ns)
+            found.append(Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns))
     return found
 
 
@@ -100,8 +103,8 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
             return Verdict("outage", Status.INCONCLUSIVE, "Nothing was asked.", (), figures)
         return Verdict("outage", Status.PASS, "The target never stopped answering.", (), figures)
     findings = tuple(_finding(history, one, attacks) for one in found[:FINDINGS_MAX])
-    times = "once" if len(found) == 1 else f"{len(found)} times"
-    summary = f"The target stopped answering {times}: {findings[0].message}."
+    times = f", {len(found)} times; the first" if len(found) > 1 else ""
+    summary = f"The target stopped answering{times}: {findings[0].message}."
     return Verdict("outage", Status.FAIL, summary, findings, figures)
 
 
@@ -114,14 +117,10 @@ def told(history: History, outage: Outage) -> str:
     """Tell of an outage in words."""
     until = f"{outage.until_ns / SECOND_NS:.3f}s"
     until = f"until {until}" if outage.over else f"to the end ({until})"
-    since = "Nothing was ever answered" if outage.last_ns is None else (
-        f"after {outage.last_ns / SECOND_NS:.3f}s nothing was answered"
-    )  # fmt: skip
+    since = "from the start" if outage.last_ns is None else f"after {outage.last_ns / SECOND_NS:.3f}s"
     more = f", and {outage.missing - 1:,} more after it" if outage.missing > 1 else ""
-    return (
-        f"{since} {until}; the first without an answer was {outage.what}, sent at {outage.first_ns / SECOND_NS:.3f}s"
-        f"{more}; {_health(history, outage)}"
-    )
+    first = f"the first without an answer was {outage.what}, sent at {outage.first_ns / SECOND_NS:.3f}s"
+    return f"{since} nothing was answered {until}; {first}{more}; {_health(history, outage)}"
 
 
 def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
@@ -165,29 +164,20 @@ def _health(history: History, outage: Outage) -> str:
     return f"/health still answered {' or '.join(map(str, statuses))} on a fresh connection (asked at {times}){always}"
 
 
-def _outage(
-    history: History,
-    last_ns: int | None,
-    first_ns: int,
-    until_ns: int,
-    *,
-    over: bool,
-    missing: int,
-    under_way: NDArray[Any],
-) -> Outage:
-    """Say at what an outage began; `under_way` are the requests without an answer that have a row, in order."""
-    what = "a connection"
-    campaigns: tuple[int, ...] = ()
-    if len(under_way):
-        first_ns = min(first_ns, int(under_way["sent_ns"][0]))
-        together = under_way[under_way["sent_ns"] <= first_ns + TOGETHER_NS]
-        hostile = together[together["campaign"] != HONEST]
-        campaigns = tuple(np.unique(hostile["campaign"]).tolist())
-        if len(together):
-            # Of what was sent at once rather the one attack's request than one like many that were answered.
-            first = (hostile if len(campaigns) == 1 else together)[0]
-            first_ns, what = int(first["sent_ns"]), _named(history, first)
-    return Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns)
+def _beginning(history: History, lost: NDArray[Any], first_ns: int, until_ns: int) -> tuple[int, str, tuple[int, ...]]:
+    """Say at what an outage began: when that was sent, what it was, and which attacks were under way.
+
+    `lost` are the requests without an answer that have a row, in order; until the last of the two times they can have
+    been under way when the target stopped.
+    """
+    lost = lost[lost["sent_ns"] <= until_ns]
+    if not len(lost):
+        return first_ns, "a connection", ()
+    hostile = lost[lost["campaign"] != HONEST]
+    campaigns = tuple(np.unique(hostile["campaign"]).tolist())
+    # Rather the one attack's request than a heartbeat that was under way beside it: thousands like it were answered.
+    first = (hostile if len(campaigns) == 1 else lost)[0]
+    return int(first["sent_ns"]), _named(history, first), campaigns
 
 
 def _named(history: History, row: NDArray[Any]) -> str:
@@ -223,14 +213,21 @@ def _moments(history: History) -> Iterator[tuple[int, str]]:
                 yield from [(at_ns, one.what)] * min(count, MISSING_MIN)
 
 
-def _signs_of_life(history: History) -> NDArray[np.int64]:
-    """Give when anything was answered but what may come from a health page, or from a server beside the target."""
+def _signs_of_life(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give when anything was answered but what may come from a health page, or from a server beside the target.
+
+    In order; with each the last moment at which anything was sent that was answered by then.
+    """
     rows = history.rows()
-    answered = rows["answered_ns"][(rows["operation"] != Operation.OTHER) & (rows["answered_ns"] != NEVER_NS)]
-    read = [one.answered_ns for one in history.scrapes]
-    read += [one.answered_ns for one in history.audit_readings]
-    read += [one.answered_ns for one in history.status_readings]
-    return np.concatenate([answered, np.array(read, dtype=np.int64)])
+    rows = rows[(rows["operation"] != Operation.OTHER) & (rows["answered_ns"] != NEVER_NS)]
+    read = [(one.answered_ns, one.sent_ns) for one in history.scrapes]
+    read += [(one.answered_ns, one.sent_ns) for one in history.audit_readings]
+    read += [(one.answered_ns, one.sent_ns) for one in history.status_readings]
+    readings = np.array(read, dtype=np.int64).reshape(-1, 2)
+    answered_ns = np.concatenate([rows["answered_ns"], readings[:, 0]])
+    sent_ns = np.concatenate([rows["sent_ns"], readings[:, 1]])
+    order = np.argsort(answered_ns, kind="stable")
+    return answered_ns[order], np.maximum.accumulate(sent_ns[order])
 
 
 def _last_known_ns(history: History) -> int:

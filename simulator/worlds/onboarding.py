@@ -37,6 +37,8 @@ NO_NONCE = b"\0" * 12
 OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 201, 400, 404, 429, 500
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
+POLICY_SILENT_TRIES = 2
+"""Of these, how many may wait as long as any client does: a third would only be waiting."""
 
 
 def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class Onboarding:
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
-        self._unserved: list[tuple[int, int, ApiCall, int, str | None]] = []
+        self._unserved: list[tuple[int, int, ApiCall, int, str | None, str]] = []
 
     async def create_policies(self, owner_ids: list[str]) -> None:
         """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
@@ -99,11 +101,13 @@ class Onboarding:
                 for index, owner_id in enumerate(owner_ids):
                     nursery.start_soon(create, index, owner_id)
         except* SetUpError:
-            for sent_ns, answered_ns, call, status, source in self._unserved:
+            for sent_ns, answered_ns, call, status, source, why in self._unserved:
                 self._history.append(
                     sent_ns, sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, call.operation, Answer.ACCEPTED,
                     Answer.UNAVAILABLE if status else Answer.LOST, HONEST, source_number(source),
                 )  # fmt: skip
+                if why:
+                    self._history.trouble(sent_ns, _named(call), why)
             raise
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
@@ -111,6 +115,7 @@ class Onboarding:
         create = policy_call(target.token, owner_id, make_rules(index, self._rng))
         source = owner_source(target, index)
         problem, kind = "", TargetError
+        silent = 0
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
@@ -137,6 +142,9 @@ class Onboarding:
                     raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
                 except LostError as error:
                     problem, kind = str(error), SetUpError
+                    silent += isinstance(error.__cause__, trio.TooSlowError)
+                    if silent == POLICY_SILENT_TRIES:
+                        break
         problem = problem or f"no answer within {POLICY_PATIENCE_SECONDS:g} s"
         raise kind(f"cannot create a policy for {owner_id}: {problem}")
 
@@ -148,17 +156,17 @@ class Onboarding:
         event = EVENT_OF[call.operation]
         try:
             answer = await connection.call(call)
-        except LostError:
+        except LostError as error:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
-            self._unserved.append((sent_ns, NEVER_NS, call, 0, source))
+            self._unserved.append((sent_ns, NEVER_NS, call, 0, source, str(error)))
             raise
         self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
             note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
-            self._unserved.append((sent_ns, self._now(), call, answer.status, source))
+            self._unserved.append((sent_ns, self._now(), call, answer.status, source, ""))
         return answer
 
     async def serve(self, machine: Machine) -> None:

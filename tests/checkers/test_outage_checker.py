@@ -128,6 +128,18 @@ def test_what_hung_before_the_last_answer_came_is_found(story: Story) -> None:
     assert (finding.evidence["attack"], finding.at_ns) == (BOGUS, nanoseconds(4.895))
 
 
+def test_what_hung_while_the_harness_read_late_is_found(story: Story) -> None:
+    """Others were sent after it and answered, and those answers were read long after."""
+    beating(story, 0, 5)
+    bogus(story, 5.0)
+    for machine in range(4):
+        story.heartbeat(machine, 5.4, took=2.0)
+    beating(story, 8, 30, Answer.LOST)
+    finding = told(story)
+    assert finding is not None
+    assert (finding.evidence["attack"], finding.at_ns) == (BOGUS, 5 * SECOND_NS)
+
+
 def test_a_target_that_takes_no_connection_any_more_is_out(story: Story) -> None:
     """Such attempts have no rows."""
     beating(story, 0, 5)
@@ -174,7 +186,7 @@ def test_a_fault_of_the_runs_own_is_no_outage(story: Story) -> None:
     beating(story, 5, 18, Answer.LOST)
     beating(story, 18, 30)
     assert told(story) is not None
-    story.history.faults.append(Fault("server.pause", *(second * SECOND_NS for second in (5, 5, 15, 15))))
+    story.history.faults.append(Fault("server.pause", 5 * SECOND_NS, 5 * SECOND_NS, 15 * SECOND_NS, 15 * SECOND_NS))
     assert told(story) is None
 
 
@@ -194,7 +206,7 @@ def test_a_set_up_that_was_never_answered_is_an_outage_at_once(story: Story) -> 
     healthy(story, 0.5)
     finding = told(story)
     assert finding is not None
-    assert finding.message.startswith("Nothing was ever answered to the end (0.500s)")
+    assert finding.message.startswith("from the start nothing was answered to the end (0.500s)")
     assert (
         "the first without an answer was a policy create, sent at 0.100s; /health still answered 200" in finding.message
     )
