@@ -61,6 +61,8 @@ def outages(history: History) -> list[Outage]:
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     vain_ns, refused = _asked_in_vain(history, excused, lost)
+    if not len(vain_ns):
+        return []
     signs_ns, served_ns = _signs_of_life(history)
     ends_ns = np.append(signs_ns, _last_known_ns(history))
     # What was asked between the same two answers, `first` to `last`, was asked in vain together.

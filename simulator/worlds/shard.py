@@ -89,10 +89,7 @@ class Shard:
     # --- what is to be done, and when
 
     def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
-        """Take a machine (back) into the schedule at its `due_ns`: it waits for nobody from now on.
-
-        `given_up_ns` is the planned start that it was to make when it asked for something that it did not get.
-        """
+        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
         machine.free_ns = self._now()
         if given_up_ns < machine.due_ns:
             self._waits.over(machine, given_up_ns + machine.interval_ns, machine.free_ns, leaves=False)
@@ -188,8 +185,7 @@ class Shard:
             return  # stopped and started again before its last answer, which will go on from there
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
-            # Until it was free the control plane kept it, and then the harness.
-            held_up = self._waits.over(machine, planned_ns, machine.free_ns)
+            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
             self._progress.dropped_starts += late - held_up
             planned_ns += late * machine.interval_ns
         link.nonce = nonce = self._draws.nonce()
@@ -351,7 +347,8 @@ class Shard:
             machine.accepted(
                 link.planned_ns, round(machine.interval_ns * (1 + self._jitter * (2 * self._draws.fraction() - 1)))
             )
-            machine.due_ns += self._waits.over(machine, machine.due_ns, now_ns) * machine.interval_ns
+            if machine.due_ns <= now_ns:
+                machine.due_ns += self._waits.over(machine, machine.due_ns, now_ns) * machine.interval_ns
         else:
             self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, leaves=False)
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))

@@ -36,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def never(_talk: Talk) -> bool:
     """Answer nothing, for good."""
-    await trio.sleep_forever()
+    await trio.Event().wait()
     return True
 
 
