@@ -38,7 +38,8 @@ class Kind(NamedTuple):
     fault: Fault
     says: str
     later: str
-    proves: tuple[int, ...] = (INCONCLUSIVE,)
+    proves: tuple[int, ...] = (INCONCLUSIVE, FAIL)
+    """Inconclusive, unless a busy machine makes the run so long that the silence is an outage."""
     at_check: tuple[int, ...] = (UNUSABLE,)
     after: tuple[int, ...] = (INCONCLUSIVE,)
 
