@@ -85,6 +85,7 @@ def read_history(folder: Path) -> History:
                 table.update(msgspec.convert(plain, GenericAlias(list, (GenericAlias(tuple, kind.__args__),))))
             else:
                 table.extend(msgspec.convert(plain, kind, str_keys=True))
+            _see_that_waits_are_not_too_long(history)
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
             raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
     return history
@@ -141,6 +142,13 @@ def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
     machines = rows["machine"]
     if len(rows) and (machines.min() < NO_MACHINE or machines.max() >= MACHINES_MAX):
         raise ValueError("a row has a machine that no run has")
+
+
+def _see_that_waits_are_not_too_long(history: History) -> None:
+    """Raise ValueError for more starts that were held up than a history has rows: each is one when it is judged."""
+    counts = [one.count for one in history.waits]
+    if min(counts, default=0) < 0 or sum(counts) > BUNDLE_ROWS_MAX:
+        raise ValueError(f"its waits are of less than none, or of more than {BUNDLE_ROWS_MAX}, planned starts")
 
 
 def _lines(path: Path) -> Iterator[Any]:
