@@ -149,6 +149,8 @@ def _see_that_waits_are_not_too_long(history: History) -> None:
     counts = [one.count for one in history.waits]
     if min(counts, default=0) < 0 or sum(counts) > BUNDLE_ROWS_MAX:
         raise ValueError(f"its waits are of less than none, or of more than {BUNDLE_ROWS_MAX}, planned starts")
+    if any(not NO_MACHINE <= one.machine < MACHINES_MAX for one in history.waits):
+        raise ValueError("a machine waits that no run has")
 
 
 def _lines(path: Path) -> Iterator[Any]:
