@@ -10,6 +10,7 @@ import numpy as np
 from simulator.attacks import CATALOGUE
 from simulator.checkers.attacks import not_tried, proved_nothing
 from simulator.checkers.judging import PROVEN, judge, judge_answers
+from simulator.checkers.outage import blamed
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer
 from simulator.report.verdict_file import AttackSummary
@@ -45,6 +46,7 @@ def summarise_campaigns(
     rows = history.rows()
     judged, _ = judge_answers(rows)
     wrong = np.isin(judge(history, facts)[0], PROVEN)
+    stopped = blamed(history)
     summaries = []
     for number, attack in sorted(names.items()):
         mine = rows["campaign"] == number
@@ -54,7 +56,8 @@ def summarise_campaigns(
             idle = Status.INCONCLUSIVE, "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
         found = [one.message.removeprefix(f"{attack}: ") for one in accusing.get(number, ())]
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle))
+        told = stopped.get(number, "")
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, told))
     return summaries
 
 
@@ -111,10 +114,12 @@ def _summary(
     claims: list[Claim],
     found: list[str],
     idle: tuple[Status, str],
+    stopped: str,
 ) -> AttackSummary:
     accepted = rows["got"] == Answer.ACCEPTED
     wrong = int(proven.sum())
-    broken = [claim.message for claim in claims if claim.held is False]
+    broken = [f"the target stopped answering: {stopped}"] if stopped else []
+    broken += [claim.message for claim in claims if claim.held is False]
     status, why = idle
     if wrong or broken:
         status = Status.FAIL

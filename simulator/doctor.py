@@ -18,7 +18,7 @@ from simulator.features import LACKS, Feature
 from simulator.history import History
 from simulator.profiles import Profile
 from simulator.worlds.backstage import obstacle_to
-from simulator.worlds.checking import check_target, read_target_clock
+from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
 from simulator.worlds.probing import look_for_features
 from simulator.worlds.scripts import NO_HTTP2, needs_own_server
 from simulator.worlds.target import Target, TargetError, can_bind, peers_of
@@ -31,6 +31,7 @@ FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
 SECOND_NS = 1_000_000_000
+UNUSABLE_MEND = "see that it runs, and that --target and --token are its own"
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -111,7 +112,7 @@ async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED)
     try:
         metrics = await check_target(target)
     except TargetError as error:
-        mend = "see that it runs, and that --target and --token are its own"
+        mend = error.mend if isinstance(error, UnreachableError) else UNUSABLE_MEND
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [

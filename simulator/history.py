@@ -30,12 +30,14 @@ if TYPE_CHECKING:
         Exchange,
         Fault,
         GeneratorSample,
+        HealthReading,
         LocustCount,
         MachineRecord,
         PartRecord,
         Revocation,
         Scrape,
         StatusReading,
+        Wait,
     )
 
 SECOND_NS = 1_000_000_000
@@ -196,6 +198,8 @@ class History:
     status_readings: list[StatusReading]
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
+    waits: list[Wait]
+    health_readings: list[HealthReading]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -217,6 +221,8 @@ class History:
         self.status_readings = []
         self.parts = []
         self.locust_counts = []
+        self.waits = []
+        self.health_readings = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,

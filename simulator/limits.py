@@ -28,6 +28,8 @@ ONBOARDING_MAX_CONCURRENT = 32
 POLICY_PATIENCE_SECONDS = 40.0
 """One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
+CONNECT_SLOW_NS = 50_000_000
+"""A connection that took longer to come up is noted, lest the harness be blamed: a tenth of what it may be late."""
 ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
 ANSWER_HEAD_MAX_BYTES = 64 << 10
@@ -71,6 +73,8 @@ EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
 OUTAGES_KEPT_MAX = 100
 """Exchanges after which no refusal for an outage is kept: a fault of the run makes many, and proves nothing by them."""
+HEALTH_READINGS_MAX = 200
+"""Times that a silent target is asked for its health page: ten minutes of it, and more would say no more."""
 METRICS_MAX_BYTES = 1 << 20
 METRICS_LINE_MAX_CHARACTERS = 500
 """A line of a metrics page: its parser takes time with the square of a line's length."""

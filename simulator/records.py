@@ -22,7 +22,8 @@ class Scrape(msgspec.Struct, frozen=True):
 class GeneratorSample(msgspec.Struct, frozen=True):
     """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed.
 
-    `held_up` are starts that were missed because the target still owed an answer; that is no fault of the harness.
+    `held_up` are starts that were missed because the target still owed an answer, those of attacks included; that is no
+    fault of the harness. `Wait` has those of the fleet one by one.
     """
 
     at_ns: int
@@ -30,6 +31,20 @@ class GeneratorSample(msgspec.Struct, frozen=True):
     cpu_share: float
     dropped_starts: int
     held_up: int = 0
+
+
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """What kept a machine from sending when it was to: an answer that was long owed, or a connection that was.
+
+    It ended at `answered_ns`. `count` planned starts came due meanwhile, from `planned_ns` on, an interval apart; they
+    were never sent. None for a connection that was merely slow to come up.
+    """
+
+    machine: int
+    planned_ns: int
+    interval_ns: int
+    count: int
+    answered_ns: int
 
 
 class MachineRecord(msgspec.Struct, frozen=True):
@@ -165,6 +180,15 @@ class StatusReading(msgspec.Struct, frozen=True):
     sent_ns: int
     answered_ns: int
     ages: dict[str, float]
+
+
+class HealthReading(msgspec.Struct, frozen=True):
+    """What /health answered on a fresh connection while nothing else did: `status` 0 and a `problem` for no answer."""
+
+    sent_ns: int
+    answered_ns: int
+    status: int
+    problem: str = ""
 
 
 METRICS_PAGE = "metrics page"

@@ -38,6 +38,7 @@ from simulator.traces.writing import Origin
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
+from simulator.worlds.onboarding import SetUpError
 from simulator.worlds.probing import look_for_features
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
@@ -267,12 +268,17 @@ async def _play(
 def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
     """Let no fault of the harness's own take away what a run has found out: it ends the run, which says so.
 
-    What people must read, like an unusable target, goes on up.
+    What people must read, like an unusable target, goes on up. A target that could be used until the run was set up is
+    judged by what it did then.
     """
     try:
         yield
     except Exception as error:
         faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
+        unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        if unserved and not faults:
+            outcome.interrupted = f"the run could not be set up: {unserved[0]}"
+            return
         if not faults:
             raise
         outcome.failure = error

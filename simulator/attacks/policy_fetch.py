@@ -57,7 +57,8 @@ class Bogus(ScriptAttack):
         if alive.right and beaten.right:
             message += "answered its health page and took a heartbeat"
         else:
-            held = False if alive.got is Answer.LOST and beaten.got is Answer.LOST else None
+            # One answer that is lost is no server that is dead; none to a thousand fetches and a heartbeat is.
+            held = False if beaten.got is Answer.LOST and (alive.got is Answer.LOST or not answered) else None
             message += f"answered {alive.status} to its health page and {beaten.status} to a heartbeat (0: nothing)"
         yield Say("stays-live", held, message)
         yield Join(machine)

@@ -14,11 +14,12 @@ from simulator.capacity.search import Outcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import HONEST, NEVER_NS, Answer, Operation
+from simulator.history import Answer, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
 from simulator.scenario.thresholds import parse_threshold
 from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
+from simulator.schedule import honest_heartbeats, response_times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,14 +164,14 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     settled_ns = plan.start_ns - plan.interval_ns
     brought_up = len(np.unique(up[up["answered_ns"] <= settled_ns]["machine"]))
     window = history.with_rows(rows[(rows["planned_ns"] >= plan.start_ns) & (rows["planned_ns"] < plan.end_ns)])
+    window.waits = [one for one in history.waits if plan.start_ns <= one.planned_ns < plan.end_ns]
     window.generator = [one for one in history.generator if plan.start_ns < one.at_ns <= plan.end_ns]
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
     found = run_checkers(history, record.facts, others)
     checkers = judge_by(record.profile, found, campaign_names(history, record.attacks), history.exchanges).checkers
     generator = check_generator(window, record.facts)
     thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
-    beats = window.rows()
-    beats = beats[(beats["operation"] == Operation.HEARTBEAT) & (beats["campaign"] == HONEST)]
+    beats = honest_heartbeats(window)
     accepted = int((beats["got"] == Answer.ACCEPTED).sum())
     planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
     held_up = sum(one.held_up for one in window.generator)
@@ -188,7 +189,8 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
         harness = _harness_limit(generator, thresholds, window)
         if harness and not proven:
             outcome, limit, why = Outcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
-    p50, p99 = (_response_ms(beats, percentile) for percentile in (50, 99))
+    _, taken = response_times(window)
+    p50, p99 = (_response_ms(taken, percentile) for percentile in (50, 99))
     step = Step(
         rate=plan.rate,
         machines=plan.machines,
@@ -237,10 +239,7 @@ def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: Histor
     return ""
 
 
-def _response_ms(beats: NDArray[np.void], percentile: float) -> float | None:
-    """Give a percentile of the response times, lost answers as endless; None for endless, or for nothing measured."""
-    if not len(beats):
-        return None
-    taken = np.where(beats["answered_ns"] == NEVER_NS, np.inf, (beats["answered_ns"] - beats["planned_ns"]) / 1e6)
-    value = percentile_of(taken, percentile)
+def _response_ms(taken: NDArray[np.float64], percentile: float) -> float | None:
+    """Give a percentile of response times in seconds, in milliseconds; None for endless, or for nothing measured."""
+    value = percentile_of(taken, percentile) * 1000 if len(taken) else math.inf
     return value if math.isfinite(value) else None

@@ -16,6 +16,7 @@ from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
 from simulator.checkers.nonces import check_nonces
+from simulator.checkers.outage import check_outage
 from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     Checker = Callable[[History, Facts], Verdict]
 
 CHECKERS: Mapping[str, Checker] = {
+    "outage": check_outage,
     "alerts": check_alerts,
     "replay": check_replay,
     "revocation": check_revocation,

@@ -139,7 +139,7 @@ class OwnerSession:
             answer = self._exchange(call.message(part.target.authority))
         except (OSError, GarbageError) as error:
             loss = self._loss_of(error, part.now() - sent_ns)
-            part.history.trouble(part.now(), said_of(call.operation), f"{type(error).__name__}: {error}")
+            part.history.trouble(sent_ns, said_of(call.operation), f"{type(error).__name__}: {error}")
         finally:  # whoever is stopped meanwhile has asked all the same
             if answer is None:
                 self.close()

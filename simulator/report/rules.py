@@ -52,6 +52,11 @@ _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
 _ADDED = "A server of the hardened contract has it; one of the published API alone need not."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
+    "outage.stopped-answering": (
+        "The target stopped answering",
+        "Whatever was sent to it before, a server answers, in seconds.",
+        7.5,
+    ),
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
     "alerts.unknown": ("The count of unknown workers was impossible", _BOUNDS, 5.0),
@@ -164,7 +169,7 @@ _BASES: Mapping[Basis, str] = {
         credentials.unissued credentials.foreign credentials.expired
         audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
         answers.attack-accepted answers.wrong answers.failed answers.lost answers.took-effect attacks.failed
-        revocation.consented-again alerts.silent
+        revocation.consented-again alerts.silent outage.stopped-answering
     """,
     Basis.HARDENED: """
         alerts.unattributed alerts.by-reason alerts.sum

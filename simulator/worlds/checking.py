@@ -41,6 +41,14 @@ class MalformedError(TargetError):
     """The target shows something else than a metrics page."""
 
 
+class UnreachableError(TargetError):
+    """The target cannot be reached, or serves nothing; `mend` says what to do."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.mend = mend
+
+
 def parse_metrics(text: str) -> dict[str, float]:
     """Read the HatchFarm samples of a metrics page: name with labels, as exposed, to value. Raises ValueError."""
     samples: dict[str, float] = {}
@@ -82,19 +90,33 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 async def check_target(target: Target) -> dict[str, float]:
     """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
+    healthy = False
     async with ControlConnection(target, source) as connection:
         try:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             # The published API has no health page: what its metrics page is like then says whether it is one.
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
+            healthy = True
             baseline = await read_metrics(connection, target)
             if answer.status == NOT_FOUND and not baseline:
                 raise TargetError(f"{target.url} has no /health, and its metrics show nothing of a HatchFarm server")
         except LostError as error:
+            if healthy:
+                raise UnreachableError(
+                    f"{target.url} answers /health and nothing else (GET /metrics: {error}): its process lives, but it "
+                    "does not serve",
+                    "look at what it logs, and restart it",
+                ) from None
+            tried = f"try `hatchfarm doctor --target {target.url}`"
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                raise UnreachableError(
+                    f"{target.url} cannot be reached ({error}): nothing listens there, {tried}",
+                    "start the server, or give its own address and port with --target",
+                ) from None
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
             raise TargetError(
-                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`{more}",
+                f"{target.url} cannot be reached ({error}): {tried}{more}",
             ) from None
     for name, value in baseline.items():
         if (name in PUBLISHED or name.startswith(COUNTERS)) and not 0 <= value <= METRIC_MAX:

@@ -39,6 +39,8 @@ NO_NONCE = b"\0" * 12
 OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 201, 400, 404, 429, 500
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
+POLICY_SILENT_TRIES = 2
+"""Of these, how many may wait as long as any client does: a third would only be waiting."""
 
 
 def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -53,6 +55,10 @@ def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
         rules["timezone"] = ZONES[index % len(ZONES)]
         rules["allowed_hours"] = sorted((first + hour) % 24 for hour in range(16))
     return rules
+
+
+class SetUpError(TargetError):
+    """The target served until its owners' policies were to be created, and did not serve that: the run is judged."""
 
 
 class Onboarding:
@@ -78,24 +84,40 @@ class Onboarding:
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
+        self._unserved: list[tuple[int, int, ApiCall, int, str | None, str]] = []
 
     async def create_policies(self, owner_ids: list[str]) -> None:
-        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run."""
+        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
+
+        A SetUpError among them has in the history what was not served.
+        """
 
         async def create(index: int, owner_id: str) -> None:
             self._history.owners.append(owner_id)
             async with self._limiter:
                 self.policies[owner_id] = await self._create_policy(index, owner_id)
 
-        async with trio.open_nursery() as nursery:
-            for index, owner_id in enumerate(owner_ids):
-                nursery.start_soon(create, index, owner_id)
+        self._unserved.clear()
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, owner_id in enumerate(owner_ids):
+                    nursery.start_soon(create, index, owner_id)
+        except* SetUpError:
+            for sent_ns, answered_ns, call, status, source, why in self._unserved:
+                self._history.append(
+                    sent_ns, sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, call.operation, Answer.ACCEPTED,
+                    Answer.UNAVAILABLE if status else Answer.LOST, HONEST, source_number(source),
+                )  # fmt: skip
+                if why:
+                    self._history.trouble(sent_ns, _named(call), why)
+            raise
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
         target = self._target
         create = policy_call(target.token, owner_id, make_rules(index, self._rng))
         source = owner_source(target, index)
-        problem = ""
+        problem, kind = "", TargetError
+        silent = 0
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
@@ -107,7 +129,8 @@ class Onboarding:
                             await trio.sleep(wait_seconds)
                             continue
                         if answer.status != CREATED:
-                            raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
+                            error = SetUpError if answer.status >= SERVER_ERROR else TargetError
+                            raise error(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                         policy_id = read_id(data_of(answer))
                         answer = await self._owner_call(
                             connection, activate_call(target.token, owner_id, policy_id), owner_id, source
@@ -120,9 +143,12 @@ class Onboarding:
                 except GrantError as error:
                     raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
                 except LostError as error:
-                    problem = str(error)
+                    problem, kind = str(error), SetUpError
+                    silent += isinstance(error.__cause__, trio.TooSlowError)
+                    if silent == POLICY_SILENT_TRIES:
+                        break
         problem = problem or f"no answer within {POLICY_PATIENCE_SECONDS:g} s"
-        raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
+        raise kind(f"cannot create a policy for {owner_id}: {problem}")
 
     async def _owner_call(
         self, connection: ControlConnection, call: ApiCall, owner_id: str, source: str | None
@@ -132,15 +158,17 @@ class Onboarding:
         event = EVENT_OF[call.operation]
         try:
             answer = await connection.call(call)
-        except LostError:
+        except LostError as error:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
+            self._unserved.append((sent_ns, NEVER_NS, call, 0, source, str(error)))
             raise
         self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
             note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
+            self._unserved.append((sent_ns, self._now(), call, answer.status, source, ""))
         return answer
 
     async def serve(self, machine: Machine) -> None:
@@ -160,7 +188,7 @@ class Onboarding:
                     except LostError as error:
                         self._unknown(machine, call, sent_ns, source, error.loss)
                         self._progress.onboarding_failures += 1
-                        self._history.trouble(self._now(), _named(call), str(error))
+                        self._history.trouble(sent_ns, _named(call), str(error))
                         self._progress.last_problem = f"{_named(call)}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue

@@ -26,9 +26,10 @@ from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, cla
 from simulator.worlds.control import cause_of
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
-from simulator.worlds.plan import shots_of
+from simulator.worlds.plan import Campaign, shots_of
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
+from simulator.worlds.waiting import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.traces.tape import Tape
-    from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
 READ_BYTES = 65_536
@@ -85,12 +85,15 @@ class Shard:
         self._links: dict[int, Link] = {}
         self._attackers: list[Link] = []
         self._next_sweep_ns = self._longest_rest_ns = 0
-        self._stopping = False
+        self._waits = Waits(history, progress, NEVER_NS)
 
     # --- what is to be done, and when
 
-    def resume(self, machine: Machine) -> None:
-        """Take a machine (back) into the schedule at its `due_ns`."""
+    def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
+        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
+        machine.free_ns = self._now()
+        if given_up_ns < machine.due_ns:
+            self._waits.over(machine, given_up_ns + machine.interval_ns, machine.free_ns, leaves=False)
         self._at(machine.due_ns, machine)
 
     def stop_machine(self, machine: Machine) -> None:
@@ -125,7 +128,7 @@ class Shard:
         due = self._due
         selector = self._selector
         fileno = selector.fileno()
-        while not self._stopping:
+        while self._waits.ends_ns == NEVER_NS:
             now_ns = self._now()
             wait_seconds = min(IDLE_WAKE_SECONDS, (due[0][0] - now_ns) / 1e9) if due else IDLE_WAKE_SECONDS
             if wait_seconds > 0:
@@ -148,7 +151,7 @@ class Shard:
 
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
-        self._stopping = True
+        self._waits.ends_ns = self._now()
         with trio.move_on_after(patience_seconds):
             while any(link.state is LinkState.WAITING for link in self._all_links()):
                 await trio.lowlevel.wait_readable(self._selector.fileno())
@@ -183,7 +186,8 @@ class Shard:
             return  # stopped and started again before its last answer, which will go on from there
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
-            self._progress.dropped_starts += late
+            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
+            self._progress.dropped_starts += late - held_up
             planned_ns += late * machine.interval_ns
         link.nonce = nonce = self._draws.nonce()
         link.planned_ns = planned_ns
@@ -317,6 +321,7 @@ class Shard:
             return
         self._progress.in_flight -= 1
         link.free_ns = NEVER_NS
+        self._waits.connected(link, self._now())
         self._send(link)
 
     def _answered(self, link: Link, answer: HttpAnswer) -> None:
@@ -348,11 +353,10 @@ class Shard:
             machine.accepted(
                 link.planned_ns, round(machine.interval_ns * (1 + self._jitter * (2 * self._draws.fraction() - 1)))
             )
-            missed = (now_ns - machine.due_ns) // machine.interval_ns if machine.interval_ns else 0
-            if missed > 0:  # the target owed this answer while they were due
-                progress.held_up += missed
-                machine.due_ns += missed * machine.interval_ns
+            if machine.due_ns <= now_ns:
+                machine.due_ns += self._waits.over(machine, machine.due_ns, now_ns) * machine.interval_ns
         else:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, leaves=False)
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
@@ -373,8 +377,9 @@ class Shard:
             progress.connect_failures += 1
         if why:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
-            self._history.trouble(now_ns, what, why)
+            self._history.trouble(link.sent_ns, what, why)
         if machine is not None and not machine.stopped:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, NEVER_NS, leaves=False)
             machine.refused(0, now_ns, self._draws.fraction())
             self._at(machine.due_ns, machine)
 

@@ -59,10 +59,11 @@ class StatusReader:
         left = STATUSES_READ_MAX
         with trio.move_on_after(PATIENCE_SECONDS):
             for owner_id in dict.fromkeys(owner_ids):
+                asked_ns = self._now()
                 try:
                     left -= await self._read_list(owner_id)
                 except (LostError, ValueError) as error:
-                    self._history.trouble(self._now(), "status list", str(error))
+                    self._history.trouble(asked_ns, "status list", str(error))
                 if left <= 0:
                     return
 

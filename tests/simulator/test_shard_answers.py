@@ -11,7 +11,7 @@ from reference_server.core.heartbeats import decode_heartbeat
 from reference_server.wire.signing import matches, sign_text
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import Action
-from simulator.history import HONEST, Answer, Operation
+from simulator.history import HONEST, NEVER_NS, Answer, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.target import machine_source, parse_target
 from tests.simulator.conftest import (
@@ -259,7 +259,7 @@ async def test_late_answers_are_waited_for_at_the_end(scripted: ScriptedServer) 
         del connection, client
         await stream.receive_some(65_536)
         gate.set()
-        await until(lambda: shard.shard._stopping)
+        await until(lambda: shard.shard._waits.ends_ns < NEVER_NS)
         await stream.send_all(ACCEPTED)
 
     scripted._talk = answer_late  # type: ignore[method-assign]

@@ -46,7 +46,7 @@ HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":
         ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
         ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
         ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
-        ([HEALTHY, Reaction((), "close")], "cannot be reached"),
+        ([HEALTHY, Reaction((), "close")], "answers /health and nothing else (GET /metrics: no HTTP answer: closed"),
     ],
 )
 async def test_a_target_that_cannot_be_used_is_refused_with_the_reason(
