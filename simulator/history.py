@@ -14,7 +14,13 @@ import msgspec
 import numpy as np
 
 from simulator.evidence import as_evidence
-from simulator.limits import EXCHANGES_MAX, TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
+from simulator.limits import (
+    DEVIATION_EXCHANGES_MAX,
+    DEVIATIONS_MAX,
+    EXCHANGES_MAX,
+    TROUBLE_MAX_CHARACTERS,
+    TROUBLES_MAX,
+)
 from simulator.records import Trouble
 
 if TYPE_CHECKING:
@@ -24,18 +30,24 @@ if TYPE_CHECKING:
         AuditReading,
         CampaignRecord,
         CertificateRecord,
+        CertificateShown,
         Claim,
         ConsentRecord,
+        Deviation,
         Effect,
         Exchange,
         Fault,
         GeneratorSample,
+        KeyReading,
         LocustCount,
         MachineRecord,
         PartRecord,
         Revocation,
         Scrape,
+        Shown,
         StatusReading,
+        SummaryReading,
+        WallReading,
     )
 
 SECOND_NS = 1_000_000_000
@@ -193,6 +205,12 @@ class History:
     status_readings: list[StatusReading]
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
+    deviations: list[Deviation]
+    shown: list[Shown]
+    certificates_shown: list[CertificateShown]
+    key_readings: list[KeyReading]
+    wall_readings: list[WallReading]
+    summary_readings: list[SummaryReading]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -214,6 +232,12 @@ class History:
         self.status_readings = []
         self.parts = []
         self.locust_counts = []
+        self.deviations = []
+        self.shown = []
+        self.certificates_shown = []
+        self.key_readings = []
+        self.wall_readings = []
+        self.summary_readings = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -258,16 +282,34 @@ class History:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
+    def deviate(self, found: Deviation, exchange: Exchange) -> None:
+        """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
+        deviations = self.deviations
+        for index, known in enumerate(deviations):
+            if (known.rule, known.route) == (found.rule, found.route):
+                deviations[index] = msgspec.structs.replace(known, count=known.count + found.count)
+                if known.count < DEVIATION_EXCHANGES_MAX:
+                    self.keep(exchange)
+                return
+        if len(deviations) < DEVIATIONS_MAX:
+            deviations.append(found)
+            self.keep(exchange)
+
     def shift_effects(self, by_ns: int) -> None:
-        """Count the times of all effects so far from another moment: what came before the run has negative ones."""
-        self.effects = [
-            msgspec.structs.replace(
-                one,
-                sent_ns=one.sent_ns + by_ns,
-                answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
-            )
-            for one in self.effects
-        ]
+        """Count the times of all effects so far from another moment: what came before the run has negative ones.
+
+        So are those of what answers showed until then.
+        """
+        for table in ("effects", "shown", "deviations", "exchanges"):
+            shifted = [
+                msgspec.structs.replace(
+                    one,
+                    sent_ns=one.sent_ns + by_ns,
+                    answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
+                )
+                for one in getattr(self, table)
+            ]
+            setattr(self, table, shifted)
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""

@@ -39,6 +39,8 @@ FOLDER = "history"
 ROWS = "rows.npz"
 TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
+LATER = frozenset({"deviations", "shown", "certificates_shown", "key_readings", "wall_readings", "summary_readings"})
+"""Tables that earlier versions did not write: a history without them has none of these records."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6
 
@@ -74,6 +76,8 @@ def read_history(folder: Path) -> History:
         raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_said(error)})") from None
     for name, kind in TABLES.items():
         path = source / f"{name}.ndjson.gz"
+        if name in LATER and not path.exists():
+            continue
         try:
             plain = list(_lines(path))
             table = getattr(history, name)

@@ -28,6 +28,7 @@ from simulator.worlds.answers import AnswerReader, GarbageError
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind
 from simulator.worlds.target import owner_user_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -48,6 +49,7 @@ class OwnersPart:
         self.begin = begin
         self.target = target
         self.history = History()
+        self.witness = Witness(self.history, self.now)
         self.owners = owners
         self.rotation_ns = rotation_ns
         self.machine_numbers = count(first_machine)
@@ -132,7 +134,9 @@ class OwnerSession:
         part.enter()
         sent_ns = part.now()
         try:
-            answer = self._exchange(call.message(part.target.authority))
+            message = call.message(part.target.authority)
+            answer = self._exchange(message)
+            part.witness.saw(message, answer, sent_ns)
         except (OSError, GarbageError) as error:
             part.history.trouble(part.now(), said_of(call.operation), f"{type(error).__name__}: {error}")
         finally:  # whoever is stopped meanwhile has asked all the same

@@ -9,12 +9,16 @@ import msgspec
 import numpy as np
 import trio
 
-from simulator.records import METRICS_PAGE, GeneratorSample, Scrape
+from simulator.limits import STATUS_OWNERS_MAX, STATUS_PATIENCE_SECONDS
+from simulator.records import METRICS_PAGE, GeneratorSample, Scrape, WallReading
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.auditing import Auditor
 from simulator.worlds.checking import MalformedError, read_metrics
 from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.keys import read_published_keys
+from simulator.worlds.statuses import AT_THE_END, StatusReader
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -47,6 +51,8 @@ class Observer:
         self._history = history
         self._progress = progress
         self._now = now
+        self._witness = Witness(history, now)
+        self._statuses = StatusReader(target, history, now, AT_THE_END, STATUS_PATIENCE_SECONDS)
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
         self._auditor = Auditor(target, history, now, rng, owner_ids, scenario.duration_ns / SECOND_NS)
 
@@ -59,23 +65,32 @@ class Observer:
     async def finish(self) -> None:
         """Look once more, and read whole audit lists, once everybody else has finished."""
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
-        async with ControlConnection(self._target, source) as connection:
-            await self._scrape_once(connection)
+        async with ControlConnection(self._target, source, self._witness) as connection:
+            answers = await self._scrape_once(connection)
+            if answers:
+                await read_published_keys(connection, self._history, self._now)
+        if answers:
+            owners = self._history.owners if self._target.own_addresses else self._history.owners[:1]
+            await self._statuses.read(owners[:: -(-len(owners) // STATUS_OWNERS_MAX) or 1], summaries=True)
         await self._auditor.read()
 
     async def _scrape(self) -> None:
         interval_seconds = self._scenario.metrics_interval_ns / SECOND_NS
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
         due = trio.current_time()
-        async with ControlConnection(self._target, source) as connection:
+        async with ControlConnection(self._target, source, self._witness) as connection:
+            await read_published_keys(connection, self._history, self._now)
             while True:
                 await self._scrape_once(connection)
                 due = max(due + interval_seconds, trio.current_time())
                 await trio.sleep_until(due)
 
-    async def _scrape_once(self, connection: ControlConnection) -> None:
+    async def _scrape_once(self, connection: ControlConnection) -> bool:
+        """Read the metrics into the history, and this machine's clock; returns whether there was a page."""
         progress = self._progress
         sent_ns = self._now()
+        unix_ns = time.time_ns()  # noqa: TID251 - judging times that the target shows
+        self._history.wall_readings.append(WallReading(sent_ns, self._now(), unix_ns))
         try:
             samples = await read_metrics(connection, self._target)
         except (LostError, TargetError) as error:
@@ -83,10 +98,11 @@ class Observer:
             what = METRICS_PAGE if isinstance(error, MalformedError) else "scrape"
             self._history.trouble(self._now(), what, str(error))
             progress.last_problem = f"scrape: {error}"
-            return
+            return False
         self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
         progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
         progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
+        return True
 
 
 async def watch_generator(history: History, progress: Progress, now: Callable[[], int]) -> None:

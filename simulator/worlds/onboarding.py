@@ -24,6 +24,7 @@ from simulator.records import Exchange
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,7 @@ class Onboarding:
         self._rng = rng
         self._rotation_ns = rotation_ns
         self._tape = tape
+        self._witness = Witness(history, now)
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
@@ -97,7 +99,7 @@ class Onboarding:
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
-                    async with ControlConnection(target, source) as connection:
+                    async with ControlConnection(target, source, self._witness) as connection:
                         answer = await self._owner_call(connection, create, owner_id, source)
                         if answer.status == TOO_MANY:
                             wait_seconds = retry_after_ns(answer.head) / 1e9 or 1
@@ -145,7 +147,7 @@ class Onboarding:
         """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
-            async with ControlConnection(self._target, source) as connection:
+            async with ControlConnection(self._target, source, self._witness) as connection:
                 while (action := machine.action(self._now())) not in {Action.HEARTBEAT, Action.WAIT}:
                     call = call_of(machine, action, self._target.token, self.policies.get(machine.owner_id, ""))
                     sent_ns = self._now()

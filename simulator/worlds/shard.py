@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.catalogue import Moment
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
@@ -27,6 +27,7 @@ from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,14 +44,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
-
-
-def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
-    attack = campaign.attack
-    if not isinstance(attack, ShotAttack):
-        raise TypeError(f"{attack.name} is a script")
-    return attack
 
 
 class Shard:
@@ -85,6 +78,7 @@ class Shard:
         self._call = call
         self._jitter = jitter
         self._tape = tape
+        self._witness = Witness(history, now)
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[int, int, Machine | tuple[Campaign, deque[Link]]]] = []
         self._order = 0
@@ -119,7 +113,7 @@ class Shard:
         )
         self._attackers.extend(links)
         for victim in campaign.victims:
-            shots_of(campaign).prepare(victim)
+            campaign.shots.prepare(victim)
         self._at(self._now(), (campaign, links))
 
     def _at(self, due_ns: int, what: Machine | tuple[Campaign, deque[Link]]) -> None:
@@ -214,7 +208,7 @@ class Shard:
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
             self._progress.held_up += 1
             return
-        attack = shots_of(campaign)
+        attack = campaign.shots
         for _ in range(VICTIM_TRIES):
             victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
             if attack.ready(victim, moment):
@@ -278,6 +272,7 @@ class Shard:
         except OSError:
             data = b""
         if link.state is not LinkState.WAITING:
+            self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
@@ -332,6 +327,7 @@ class Shard:
         expected = link.expects(now_ns)
         got = classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
+        self._witness.heard(link, answer, now_ns)
         link.answers += 1
         if not answer.keep or (self._target.others and link.answers % MOVE_AFTER_ANSWERS == 0):
             self._drop(link)
