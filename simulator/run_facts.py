@@ -21,6 +21,8 @@ DEFAULTS = {
     "AUDIT_EVENTS_PER_STREAM": 5000,
 }
 """The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+CERTIFICATE_SECONDS = 900.0
+"""How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
 UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
 """Those that no route shows."""
 
@@ -69,6 +71,7 @@ def facts_of(
 ) -> Facts:
     """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed."""
     settings = {**DEFAULTS, **scenario.server.settings}
+    certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
         stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
@@ -79,6 +82,8 @@ def facts_of(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
+        # Whether a given target was set as the scenario says, nobody asked it.
+        certificate_seconds=(certificate_seconds,) if only_client else (CERTIFICATE_SECONDS, certificate_seconds),
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",

@@ -25,6 +25,7 @@ class Facts(msgspec.Struct, frozen=True):
     that is not known; `only_client` says that nobody but this run talks to the server. `clock` is None for a server on
     this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
     on with nonces of its own while Redis is away. Several `instances` share all but their rate limits.
+    A certificate lives for one of `certificate_seconds`.
     """
 
     stale_seconds: float
@@ -44,3 +45,4 @@ class Facts(msgspec.Struct, frozen=True):
     durable: bool = False
     nonce_fallback: bool = False
     instances: int = 1
+    certificate_seconds: tuple[float, ...] = (900.0,)

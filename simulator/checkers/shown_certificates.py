@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.signing import verify_certificate
+from reference_server.wire.timestamps import parse_timestamp
 from simulator.checkers.alerts import find_restarts
 from simulator.checkers.lives import restarts_of
 from simulator.checkers.verdict import Finding
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from simulator.records import CertificateShown, KeyReading
 
 OK = 200
+SECOND_NS = 1_000_000_000
+LIFE_STEP_SECONDS = 1.0
+"""A server may show either end in whole seconds."""
 
 
 def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
@@ -42,12 +46,30 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
         one = wrong[0]
         message = f"certificate {one.certificate_id} of {one.machine_id} was signed by no key that is published{more}"
         yield Finding("contents.signature", message, one.sent_ns, _evidence(one, len(wrong)))
+    yield from _lives(issued, facts)
     times = Counter(one.certificate_id for one in issued)
     twice = [one for one in issued if times[one.certificate_id] > 1]
     if twice:
         one = twice[-1]
         message = f"certificate {one.certificate_id} was issued {times[one.certificate_id]} times"
         yield Finding("contents.id-again", message, one.sent_ns, _evidence(one, len(twice)))
+
+
+def _lives(issued: list[CertificateShown], facts: Facts) -> Iterator[Finding]:
+    """Find certificates that do not live as long as they must; what is no time is judged where it was seen."""
+    wrong: list[tuple[CertificateShown, float]] = []
+    for one in issued:
+        issued_ns, expires_ns = parse_timestamp(one.issued_at), parse_timestamp(one.expires_at)
+        if issued_ns is not None and expires_ns is not None:
+            seconds = (expires_ns - issued_ns) / SECOND_NS
+            if all(abs(seconds - right) > LIFE_STEP_SECONDS for right in facts.certificate_seconds):
+                wrong.append((one, seconds))
+    if wrong:
+        one, seconds = wrong[0]
+        more = f" ({len(wrong):,} such certificates)" if len(wrong) > 1 else ""
+        lives = " or ".join(f"{right:g}" for right in facts.certificate_seconds)
+        message = f"certificate {one.certificate_id} lives {seconds:g} s, not {lives} s{more}"
+        yield Finding("contents.lifetime", message, one.sent_ns, _evidence(one, len(wrong)))
 
 
 def _signed(one: CertificateShown, readings: list[KeyReading]) -> bool:
