@@ -160,6 +160,9 @@ class ControlConnection:
         self._last = message, sent_ns
         if self._witness is not None:
             self._witness.saw(message, answer, sent_ns)
+        elif answer.surplus:
+            await self.close()
+            raise LostError("no HTTP answer: more than one answer")
         if not answer.keep:
             await self.close()
         return answer

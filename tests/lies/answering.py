@@ -27,6 +27,16 @@ HEARD: dict[str, Told] = {
     ),
     "acceptances swapped between machines": Told(swapped(BEAT), ("contents.other",)),
     "an acceptance without a machine": Told(to(BEAT, drop("worker_id")), ("contents.fields",)),
+    "honest heartbeats refused": Told(
+        to(
+            BEAT,
+            lambda answer: with_body(
+                head(rb"\A(\S+) 200", rb"\1 401")(answer), b'{"success":false,"error":"invalid heartbeat auth"}'
+            ),
+            every=5,
+        ),
+        ("answers.wrong",),
+    ),
     "success that accepted nothing": Told(
         to(BEAT, data(lambda shown: shown.update(accepted=False)), after=8), ("answers.wrong", "contents.accepted")
     ),

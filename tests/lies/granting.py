@@ -74,6 +74,7 @@ GRANTED: dict[str, Told] = {
     "ids in capitals": Told(to(CONSENT, put("CON_1", "id")), ("contents.id-form",), "CON_1"),
     "a policy with other rules": Told(to(POLICY, put({"max_cpu_percent": 100}, "rules")), ("contents.echo",)),
     "a policy of a version before": Told(to(POLICY, put(0, "version")), ("contents.fields",)),
+    "the same version again": Told(to(POLICY, put(1, "version")), ("contents.version",)),
     "a policy with another signature": Told(to(POLICY, put("AAAA", "signature")), ("contents.echo",)),
     "a draft that is active": Told(to(POLICY, put("active", "state")), ("contents.state",)),
     "an activation of another policy": Told(to(ACTIVATE, put("pol_00000000000000aa", "id")), ("contents.echo",)),

@@ -6,6 +6,7 @@ import msgspec
 
 from tests.lies.telling import (
     AUDIT,
+    HEALTH,
     STATUSES,
     SUMMARY,
     Told,
@@ -72,6 +73,10 @@ SHOWN: dict[str, Told] = {
         filtered(lambda shown: shown.update(events=[{"type": "owner_access_denied"}] * 2, total=2)),
         ("contents.page-size",),
     ),
+    "a health page without a version": Told(
+        to(HEALTH, body(lambda page: page.replace(b'"version"', b'"build"'))), ("contents.health",)
+    ),
+    "a health page that is a list": Told(to(HEALTH, body(lambda page: b"[" + page + b"]")), ("contents.bare",)),
     "metrics that are partly old": Told(old_metrics("hatchfarm_workers_unknown_total"), ("alerts.unknown",)),
     "failures that were never counted": Told(
         old_metrics("hatchfarm_worker_auth_failures_total", "hatchfarm_worker_auth_failures_recent"),

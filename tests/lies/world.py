@@ -164,6 +164,8 @@ class LyingWorld:
             await owners.serve(self.machines[2])
             self.beat(2)
             await observer._scrape_once(connection)  # type: ignore[arg-type]
+            await connection.request("GET", "/health", {}, rooted=True)
+            await owners._create_policy(0, "ada")
             for method, path in (("GET", "/nothing"), ("PUT", "/machines/register"), ("HEAD", "/status")):
                 await connection.request(method, path, {})
             self.now_ns += SECOND_NS
