@@ -288,12 +288,19 @@ class History:
         for index, known in enumerate(deviations):
             if (known.rule, known.route) == (found.rule, found.route):
                 deviations[index] = msgspec.structs.replace(known, count=known.count + found.count)
-                if known.count < DEVIATION_EXCHANGES_MAX:
-                    self.keep(exchange)
+                self.keep(exchange)
                 return
         if len(deviations) < DEVIATIONS_MAX:
             deviations.append(found)
             self.keep(exchange)
+
+    def deviated_again(self, rule: str, route: str) -> bool:
+        """Count one more answer of a kind that is known well enough; returns false where its bytes are still wanted."""
+        for index, known in enumerate(self.deviations):
+            if known.rule == rule and known.route == route and known.count >= DEVIATION_EXCHANGES_MAX:
+                self.deviations[index] = msgspec.structs.replace(known, count=known.count + 1)
+                return True
+        return False
 
     def shift_effects(self, by_ns: int) -> None:
         """Count the times of all effects so far from another moment: what came before the run has negative ones.

@@ -14,10 +14,14 @@ OK, REDIRECT, BAD_REQUEST = 200, 300, 400
 
 
 class Examined(NamedTuple):
-    """What an answer should not have said, and what it showed that is judged together with others."""
+    """What an answer should not have said, and what it showed that is judged together with others.
+
+    `heads` of the first in `odd` are about its head.
+    """
 
     asked: Asked | None
     odd: list[Odd]
+    heads: int
     showings: list[Showing]
     certificates: list[Certified]
 
@@ -31,25 +35,23 @@ def check_unattributed(status: int, head: bytes, body: bytes) -> list[Odd]:
 def examine(request: bytes, status: int, head: bytes, body: bytes, memory: HeadMemory) -> Examined:
     """Hold an answer against its request and the contract. `memory` is that of whoever got the answers before."""
     asked = read_request(request)
-    odd: list[Odd] = []
-    if not memory.knows(head):
-        odd += check_head(asked, status, head, memory.last_id)
-        memory.learn(head, right=not odd)
+    odd = list(memory.judge(asked, status, head))
+    heads = len(odd)
     if asked is not None and asked.method == "HEAD":
         if body:
             odd.append(Odd("unasked", "an answer to HEAD with a body"))
-        return Examined(asked, odd, [], [])
+        return Examined(asked, odd, heads, [], [])
     if status >= BAD_REQUEST:
-        return Examined(asked, [*odd, *check_refusal(asked, status, body)], [], [])
+        return Examined(asked, [*odd, *check_refusal(asked, status, body)], heads, [], [])
     if asked is None or asked.method == "OPTIONS" or not OK <= status < REDIRECT:
-        return Examined(asked, odd, [], [])
+        return Examined(asked, odd, heads, [], [])
     if asked.rooted or asked.path == "/metrics":
-        return Examined(asked, [*odd, *check_bare(asked, body)], [], [])
+        return Examined(asked, [*odd, *check_bare(asked, body)], heads, [], [])
     data, wrong = check_success(body)
     odd += wrong
     if wrong:
-        return Examined(asked, odd, [], [])
+        return Examined(asked, odd, heads, [], [])
     reader = Reader(asked)
     reader.read(status, data)
     odd += [*reader.odd, *check_page(asked, data)]
-    return Examined(asked, odd, reader.showings, reader.certificates)
+    return Examined(asked, odd, heads, reader.showings, reader.certificates)

@@ -23,18 +23,24 @@ _METRICS_TYPE = re.compile(rb"text/plain;.*\bversion=0\.0\.4\b")
 
 
 class HeadMemory:
-    """Remembers the last head that was found right: another that differs in its request id alone is right too."""
+    """Remembers the last head that was read: another that differs in its request id alone says the same."""
 
     def __init__(self) -> None:
         self._before = b"\0"
         self._after = b""
         self._at = 1
+        self._odd: list[Odd] = []
         self.last_id = b""
         """The id of the last answer: none is given twice."""
 
-    def knows(self, head: bytes) -> bool:
-        """Return whether a head is right without reading it. It is asked for every heartbeat: nothing is parsed."""
+    def recall(self, head: bytes) -> list[Odd] | None:
+        """Return what is wrong with a head without reading it; None for one that must be read.
+
+        It is asked for every heartbeat, so nothing is parsed.
+        """
         at = self._at
+        if not at:
+            return self._odd if head == self._before else None
         identifier = head[at : at + ID_DIGITS]
         if (
             head[at + ID_DIGITS :] != self._after
@@ -42,17 +48,24 @@ class HeadMemory:
             or identifier == self.last_id
             or identifier.translate(None, _HEX)
         ):
-            return False
+            return None
         self.last_id = identifier
-        return True
+        return self._odd
 
-    def learn(self, head: bytes, *, right: bool) -> None:
-        """Take a head that was read."""
+    def judge(self, asked: Asked | None, status: int, head: bytes) -> list[Odd]:
+        """Return what is wrong with a head."""
+        known = self.recall(head)
+        if known is not None:
+            return known
+        odd = list(check_head(asked, status, head, self.last_id))
         found = _REQUEST_ID_LINE.search(head)
         self.last_id = found[1] if found else b""
-        if found and right:
-            self._at = found.start(1)
+        if found is None:
+            self._at, self._before, self._odd = 0, head, odd
+        elif all(one.rule != "request-id" for one in odd):
+            self._at, self._odd = found.start(1), odd
             self._before, self._after = head[: self._at], head[found.end(1) :]
+        return odd
 
 
 def check_head(asked: Asked | None, status: int, head: bytes, last_id: bytes = b"") -> Iterator[Odd]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from simulator.worlds.link import Link
 
 OK = 200
+HEARTBEAT = "POST /workers/{id}/heartbeat"
+"""The route of a shard's requests."""
 UNREADABLE = "a request of its own form"
 """The route of a request that only a raw attack sends."""
 _GIVING_UP = (b"HTTP/1.1 408", b"HTTP/1.0 408")
@@ -40,36 +42,42 @@ class Witness:
         self._look(request, answer, sent_ns, self.now(), self._campaign)
 
     def heard(self, link: Link, answer: HttpAnswer, answered_ns: int) -> None:
-        """Look at the answer to a shard's request: one that differs from a right one in its request id is right too."""
-        if answer.status == OK and answer.body == link.right_body and self._memory.knows(answer.head):
-            return
-        if self._look(link.request, answer, link.sent_ns, answered_ns, link.campaign) and answer.status == OK:
-            link.right_body = answer.body if link.machine is not None else b""
+        """Look at the answer to a shard's request: of a body that was right before, only the head is looked at."""
+        if answer.status == OK and answer.body == link.right_body:
+            odd = self._memory.recall(answer.head)
+            if odd is not None:
+                for one in odd:
+                    self._deviate(one, HEARTBEAT, link.request, answer, link.sent_ns, answered_ns, link.campaign)
+                return
+        found = self._look(link.request, answer, link.sent_ns, answered_ns, link.campaign)
+        if answer.status == OK and link.machine is not None and len(found.odd) == found.heads:
+            link.right_body = answer.body
 
     def saw_raw(self, step: Wire, outcome: WireOutcome) -> None:
         """Look at the answers on a raw connection. To which request each is, only its attack knows."""
         request = b"".join(part for part, _ in step.parts)
         for one in outcome.answers:
             for odd in check_unattributed(one.status, one.head, one.body):
-                raw = HttpAnswer(one.status, one.head, one.body, keep=False).raw
-                self._deviate(odd, request, raw, outcome.sent_ns, one.at_ns, self._campaign)
+                answer = HttpAnswer(one.status, one.head, one.body, keep=False)
+                self._deviate(odd, _route(request), request, answer, outcome.sent_ns, one.at_ns, self._campaign)
 
     def unasked(self, request: bytes, data: bytes, sent_ns: int, campaign: int | None = None) -> None:
         """Take bytes that came where nobody waited for an answer; `request` is the last one before them."""
         if data and not data.startswith(_GIVING_UP):
             campaign = self._campaign if campaign is None else campaign
             odd = Odd("unasked", f"{len(data)} bytes more than its answer, which nobody had asked for")
-            self._deviate(odd, request, data[:UNASKED_SHOWN_MAX_BYTES], sent_ns, self.now(), campaign)
+            answer = HttpAnswer(0, b"", data[:UNASKED_SHOWN_MAX_BYTES], keep=False)
+            self._deviate(odd, _route(request), request, answer, sent_ns, self.now(), campaign)
 
-    def _look(self, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int) -> bool:
-        """Return whether all of it is right."""
+    def _look(self, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int) -> Examined:
         found = examine(request, answer.status, answer.head, answer.body, self._memory)
+        route = UNREADABLE if found.asked is None else found.asked.name
         for odd in found.odd:
-            self._deviate(odd, request, answer.raw, sent_ns, answered_ns, campaign)
+            self._deviate(odd, route, request, answer, sent_ns, answered_ns, campaign)
         if answer.surplus:
             self.unasked(request, answer.surplus, sent_ns, campaign)
         self._take(found, sent_ns, answered_ns, campaign)
-        return not found.odd
+        return found
 
     def _take(self, found: Examined, sent_ns: int, answered_ns: int, campaign: int) -> None:
         history = self._history
@@ -78,13 +86,20 @@ class Witness:
         for certified in found.certificates:
             history.certificates_shown.append(CertificateShown(sent_ns, answered_ns, campaign, *certified))
 
-    def _deviate(self, odd: Odd, request: bytes, answer: bytes, sent_ns: int, answered_ns: int, campaign: int) -> None:
-        asked = read_request(request)
-        route = UNREADABLE if asked is None else asked.name
-        exchange = Exchange(sent_ns, answered_ns, campaign, request, answer, f"contents.{odd.rule}: {odd.message}")
-        self._history.deviate(
-            Deviation(f"contents.{odd.rule}", route, odd.message, sent_ns, answered_ns, campaign), exchange
-        )
+    def _deviate(
+        self, odd: Odd, route: str, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int
+    ) -> None:
+        rule = f"contents.{odd.rule}"
+        if self._history.deviated_again(rule, route):
+            return
+        raw = answer.raw if answer.status else answer.body
+        exchange = Exchange(sent_ns, answered_ns, campaign, request, raw, f"{rule}: {odd.message}")
+        self._history.deviate(Deviation(rule, route, odd.message, sent_ns, answered_ns, campaign), exchange)
+
+
+def _route(request: bytes) -> str:
+    asked = read_request(request)
+    return UNREADABLE if asked is None else asked.name
 
 
 def waiting_bytes(descriptor: int) -> bytes | None:
