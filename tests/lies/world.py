@@ -28,6 +28,7 @@ from simulator.scenario.loading import parse_scenario
 from simulator.worlds import auditing, observing, onboarding, statuses
 from simulator.worlds.answers import AnswerReader, HttpAnswer, classify_heartbeat
 from simulator.worlds.control import LostError
+from simulator.worlds.keys import read_published_keys
 from simulator.worlds.link import Link
 from simulator.worlds.observing import Observer
 from simulator.worlds.onboarding import Onboarding
@@ -77,7 +78,7 @@ class LyingWorld:
         self.lie = lie
         self.lied = 0
         self.now_ns = 0
-        settings = {"rate_limit_burst": 1_000_000, "rate_limit_refill_per_second": 1e6}
+        settings: dict[str, Any] = {"rate_limit_burst": 1_000_000, "rate_limit_refill_per_second": 1e6}
         self._signer = CertificateSigner.from_seed(bytes(32))
         self.api = Api(Settings(api_token=TOKEN, **settings), SeededEntropy(), self._signer, self.instant)
         self._renderer = Renderer(SeededEntropy())
@@ -150,7 +151,7 @@ class LyingWorld:
         for machine in self.machines:
             await owners.serve(machine)
         async with _Connection(self) as connection:
-            await observing.read_published_keys(connection, self.history, self.now)  # type: ignore[arg-type]
+            await read_published_keys(connection, self.history, self.now)  # type: ignore[arg-type]
             await observer._scrape_once(connection)  # type: ignore[arg-type]
             for _ in range(3):
                 for number in range(3):
