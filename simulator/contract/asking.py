@@ -9,8 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]")
-_API_PATH = re.compile(r"(?:/[^?]*?)?(?:/api)?/v1(/[^?]*)")
-_HEADER = re.compile(rb"(?m)^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*?)[ \t]*\r?$")
+_PREFIXES = ("/api/v1/", "/v1/")
 QUERY_FIELDS_MAX = 20
 
 
@@ -58,15 +57,20 @@ def read_request(message: bytes) -> Asked | None:
     if line is None or not end:
         return None
     path, _, query = line[2].decode("ascii").partition("?")
-    found = _API_PATH.fullmatch(path)
-    return Asked(line[1].decode("ascii"), found[1] if found else path, query, found is None, head, body)
+    for prefix in _PREFIXES:
+        _, found, below = path.partition(prefix)
+        if found:
+            return Asked(line[1].decode("ascii"), f"/{below}", query, rooted=False, head=head, body=body)
+    return Asked(line[1].decode("ascii"), path, query, rooted=True, head=head, body=body)
 
 
 def headers_of(head: bytes) -> dict[bytes, list[bytes]]:
     """Return the headers of a message's head: every value of each name, which is in lower case."""
     found: dict[bytes, list[bytes]] = {}
-    for name, value in _HEADER.findall(head.partition(b"\r\n")[2]):
-        found.setdefault(name.lower(), []).append(value)
+    for line in head.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            found.setdefault(name.lower(), []).append(value.strip(b" \t"))
     return found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _DIGITS = {"wrk": 16, "mcert": 20, "pol": 16, "con": 16, "aud": 16}
-_ID = {prefix: re.compile(rf"{prefix}_[0-9a-f]{{{digits}}}") for prefix, digits in _DIGITS.items()}
+_HEX = re.compile(r"[0-9a-f]+")
 _TOKEN = re.compile(r"[0-9a-f]{48}")
 
 
@@ -214,7 +214,8 @@ class Reader:
             if shown:
                 self._say("fields", f"it has no {name}")
             return ""
-        if not _ID[prefix].fullmatch(value):
+        before, _, digits = value.partition("_")
+        if before != prefix or len(digits) != _DIGITS[prefix] or not _HEX.fullmatch(digits):
             self._say("id-form", f"its {name} is {_shown(value)}, not {prefix}_ and {_DIGITS[prefix]} hex digits")
         return value
 
