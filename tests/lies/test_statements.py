@@ -89,7 +89,8 @@ class GrantingWorld(World):
     def play_raw(self, name: str) -> bool:
         """Play a script whose steps may be raw; returns whether it noticed."""
         attack: Any = CATALOGUE[name]()
-        script, sent = attack.script(self.stage), None
+        sent: Any = None
+        script = attack.script(self.stage)
         broken = False
         try:
             for _ in range(10_000):

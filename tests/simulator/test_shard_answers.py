@@ -143,11 +143,24 @@ async def test_what_a_refusal_can_be_mended_by_is_asked_of_the_control_plane(
 
 LOSSES = {
     "garbage": Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)),
-    "two answers": Reaction((ACCEPTED + ACCEPTED,)),
     "closed before an answer": HANG_UP,
     "closed within the head": Reaction((ACCEPTED[:20],), "close"),
     "closed within the body": Reaction((ACCEPTED[:-1],), "close"),
 }
+
+
+async def test_a_second_answer_is_noted_and_its_connection_used_no_more(scripted: ScriptedServer) -> None:
+    """The first one counts; whose the second is cannot be known."""
+    scripted.script = [Reaction((ACCEPTED + ACCEPTED,)), ACCEPT]
+    shard = ShardUnderTest(scripted.target)
+    async with sockets_closed_after(), shard.running(patience_seconds=5):
+        started(shard)
+        await shard.history.until(1)
+        shard.shift_ns += 2 * SECOND_NS
+        await shard.history.until(2)
+    assert [shard.row(at)["got"] for at in range(2)] == [Answer.ACCEPTED] * 2
+    assert scripted.connections == 2
+    assert "contents.unasked" in {one.rule for one in shard.history.deviations}
 
 
 @pytest.mark.parametrize("reaction", LOSSES.values(), ids=LOSSES)
