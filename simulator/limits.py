@@ -75,6 +75,18 @@ OUTAGES_KEPT_MAX = 100
 """Exchanges after which no refusal for an outage is kept: a fault of the run makes many, and proves nothing by them."""
 HEALTH_READINGS_MAX = 200
 """Times that a silent target is asked for its health page: ten minutes of it, and more would say no more."""
+DEVIATIONS_MAX = 300
+"""Ways in which answers deviate, by rule and route: every rule on several routes; routes of attacks may be made up."""
+DEVIATION_EXCHANGES_MAX = 2
+"""Exchanges kept of each such way: the first, and one more that shows it was no chance."""
+CERTIFICATES_VERIFIED_MAX = 2_000
+"""Certificates whose signatures are verified, spread evenly over a run: a quarter of a second at 120 µs each."""
+UNASKED_SHOWN_MAX_BYTES = 65_536
+"""Of bytes that nobody asked for: one read of a socket."""
+STATUS_OWNERS_MAX = 4
+"""Owners whose statuses and summaries are read at the end of a run, spread evenly: each is a page of 500 or more."""
+STATUS_PATIENCE_SECONDS = 2.0
+"""For all of them: a server that has just answered needs milliseconds."""
 METRICS_MAX_BYTES = 1 << 20
 METRICS_LINE_MAX_CHARACTERS = 500
 """A line of a metrics page: its parser takes time with the square of a line's length."""

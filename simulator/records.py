@@ -173,13 +173,94 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class StatusShown(msgspec.Struct, frozen=True):
+    """What a status said of one machine besides its age; nothing for what it did not say."""
+
+    stale: bool | None = None
+    policy_id: str = ""
+    last_heartbeat: str = ""
+
+
 class StatusReading(msgspec.Struct, frozen=True):
-    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none."""
+    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none.
+
+    `stale_seconds` is the threshold that was shown with them, -1 for none.
+    """
 
     owner_id: str
     sent_ns: int
     answered_ns: int
     ages: dict[str, float]
+    statuses: dict[str, StatusShown] = {}
+    stale_seconds: float = -1.0
+
+
+class SummaryReading(msgspec.Struct, frozen=True):
+    """What an owner was shown of its fleet in numbers; -1 for a number that was not shown."""
+
+    owner_id: str
+    sent_ns: int
+    answered_ns: int
+    total: int = -1
+    fresh: int = -1
+    stale: int = -1
+    unknown: int = -1
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """A way in which answers to one route were not what the contract lets them be, and how many were so.
+
+    The message and the times are those of the first one, whose bytes are an `Exchange`. `rule` is that of a checker.
+    """
+
+    rule: str
+    route: str
+    message: str
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    count: int = 1
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A value that an answer showed, to be held against a clock or against other answers: `field` of `subject`."""
+
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    subject: str
+    field: str
+    value: str
+
+
+class CertificateShown(msgspec.Struct, frozen=True):
+    """A certificate as an answer showed it, with all that its signature covers (contract §3)."""
+
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    certificate_id: str
+    machine_id: str
+    issued_at: str
+    expires_at: str
+    signature: str
+
+
+class KeyReading(msgspec.Struct, frozen=True):
+    """The public keys that a server published: the `x` of each Ed25519 one. None with another status than 200."""
+
+    sent_ns: int
+    answered_ns: int
+    status: int
+    keys: list[str] = []
+
+
+class WallReading(msgspec.Struct, frozen=True):
+    """The harness's wall clock, in Unix nanoseconds, read between two moments of the run."""
+
+    sent_ns: int
+    answered_ns: int
+    unix_ns: int
 
 
 class HealthReading(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ DEFAULTS = {
     "AUDIT_EVENTS_PER_STREAM": 5000,
 }
 """The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+CERTIFICATE_SECONDS = 900.0
+"""How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
 UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
 """Those that no route shows."""
 
@@ -76,6 +78,7 @@ def facts_of(
     settings = {**DEFAULTS, **scenario.server.settings}
     if stale_seconds is None and only_client:
         stale_seconds = float(settings["WORKER_STATUS_STALE_SECONDS"])
+    certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
         stale_seconds=stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
@@ -86,6 +89,8 @@ def facts_of(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
+        # Whether a given target was set as the scenario says, nobody asked it.
+        certificate_seconds=(certificate_seconds,) if only_client else (CERTIFICATE_SECONDS, certificate_seconds),
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
         lacks=None if lacks is None else tuple(sorted(lacks)),

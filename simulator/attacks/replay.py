@@ -111,6 +111,30 @@ class Concurrent(ScriptAttack):
         yield Join(machine)
 
 
+class OwnConnection(ScriptAttack):
+    """An accepted heartbeat again on the connection it came by: what is proven once must not be taken for granted."""
+
+    name = "replay.own-connection"
+    shape = "an accepted heartbeat again on the very connection it came by: at once, and behind a newer one"
+    verdict = "401 invalid heartbeat auth"
+    effect = "a worker_auth_failed event each, reason nonce_replayed"
+    anchor = "RFC 9421 §7.2; contract §4, check 10"
+    severity = 7.4
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        replayed = heartbeat_gets(Answer.NONCE_REPLAYED, "its nonce was used, whatever connection it comes by")
+        first = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from settle(first, "the heartbeat to replay")
+        yield msgspec.structs.replace(first, expect=replayed)
+        newer = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from settle(newer, "the heartbeat behind it")
+        yield msgspec.structs.replace(first, expect=replayed)
+        yield msgspec.structs.replace(newer, expect=replayed)
+        yield Join(machine)
+
+
 class CrossWorker(ScriptAttack):
     """One machine's signed heartbeat on another one's path."""
 

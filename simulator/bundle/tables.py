@@ -39,7 +39,12 @@ FOLDER = "history"
 ROWS = "rows.npz"
 TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
-LATER = frozenset({"waits", "health_readings"})
+LATER = frozenset(
+    {
+        "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
+        "summary_readings",
+    }
+)  # fmt: skip
 """Tables that bundles of earlier versions do not have: in those they are empty."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6

@@ -9,6 +9,7 @@ from simulator.checkers.answers import check_answers
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
 from simulator.checkers.clock import check_clock, in_doubt
+from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
 from simulator.checkers.features import check_features
@@ -42,6 +43,7 @@ CHECKERS: Mapping[str, Checker] = {
     "nonces": check_nonces,
     "limits": check_limits,
     "answers": check_answers,
+    "contents": check_contents,
     "attacks": check_attacks,
     "reach": check_reach,
     "clock": check_clock,

@@ -16,7 +16,7 @@ from simulator.checkers.effects import heard_unanswered
 from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.contract import in_words
+from simulator.contract.refusals import in_words
 from simulator.evidence import shown
 from simulator.history import HONEST, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS

@@ -26,7 +26,8 @@ class Facts(msgspec.Struct, frozen=True):
     this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
     on with nonces of its own while Redis is away. Several `instances` share all but their rate limits. `stands_on` are
     the things outside of itself that it may refuse requests for with 5xx, "redis" and "disk"; None where nobody knows.
-    `lacks` is what the target was found not to have (`Feature`), None where nobody looked.
+    `lacks` is what the target was found not to have (`Feature`), None where nobody looked. A certificate lives for one
+    of `certificate_seconds`.
     """
 
     stale_seconds: float | None
@@ -48,3 +49,4 @@ class Facts(msgspec.Struct, frozen=True):
     instances: int = 1
     stands_on: tuple[str, ...] | None = None
     lacks: tuple[str, ...] | None = None
+    certificate_seconds: tuple[float, ...] = (900.0,)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simulator.checkers.excused import Excused
-from simulator.contract import SERVER_ERROR, backend_of
+from simulator.contract.refusals import SERVER_ERROR, backend_of
 from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
 from simulator.losses import Loss, losses_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, SupportsInt
 
-from simulator.contract import REFUSALS, in_words
+from simulator.contract.refusals import REFUSALS, in_words
 from simulator.history import ALTERNATIVES, NO_MACHINE, Answer, Operation
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from gevent import socket
 from gevent.event import Event
 from locust.exception import StopUser
 
-from simulator.contract import in_words
+from simulator.contract.refusals import in_words
 from simulator.fleet.grants import GrantError
 from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
@@ -30,6 +30,7 @@ from simulator.worlds.answers import AnswerReader, GarbageError
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind
 from simulator.worlds.target import owner_user_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -50,6 +51,7 @@ class OwnersPart:
         self.begin = begin
         self.target = target
         self.history = History()
+        self.witness = Witness(self.history, self.now)
         self.owners = owners
         self.rotation_ns = rotation_ns
         self.machine_numbers = count(first_machine)
@@ -136,7 +138,9 @@ class OwnerSession:
         part.enter()
         sent_ns = part.now()
         try:
-            answer = self._exchange(call.message(part.target.authority))
+            message = call.message(part.target.authority)
+            answer = self._exchange(message)
+            part.witness.saw(message, answer, sent_ns)
         except (OSError, GarbageError) as error:
             loss = self._loss_of(error, part.now() - sent_ns)
             part.history.trouble(sent_ns, said_of(call.operation), f"{type(error).__name__}: {error}")

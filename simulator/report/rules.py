@@ -51,6 +51,8 @@ _LIMIT = "Each client gets through as many requests as its token bucket holds, a
 _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
 _ADDED = "A server of the hardened contract has it; one of the published API alone need not."
+_SAYS = "Every answer says what was asked for and done, in the form that the contract gives it."
+_HEAD = "Every answer's head is as contract §1 has it."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "outage.stopped-answering": (
         "The target stopped answering",
@@ -137,6 +139,51 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         f"features.{feature}": (f"The target lacks what the contract adds: {lack.does}", _ADDED, 3.1)
         for feature, lack in LACKS.items()
     },
+    "contents.request-id": ("An answer had no X-Request-ID of its own", _HEAD, 3.0),
+    "contents.content-type": ("A success was not shown as JSON", _HEAD, 3.0),
+    "contents.refusal-content-type": ("A refusal was not shown as JSON", _HEAD, 3.0),
+    "contents.metrics-content-type": ("The metrics page was not shown as text format 0.0.4", _HEAD, 3.0),
+    "contents.framing": ("An answer's length was told in two ways", "A length is told once (RFC 9112 §6.3).", 7.5),
+    "contents.cors": ("Any origin was allowed to read an answer", "Allowed origins are named, never *.", 6.5),
+    "contents.vary": ("An answer did not vary by origin", _HEAD, 3.0),
+    "contents.retry-after": ("A 429 did not say when to try again", "Retry-After says it (RFC 9110 §10.2.3).", 3.0),
+    "contents.allow": ("A 405 did not name the methods there are", "Allow names them (RFC 9110 §15.5.6).", 3.0),
+    "contents.unasked": ("Bytes came that nobody had asked for", "Each request gets one answer.", 7.5),
+    "contents.envelope": ("A success was not enveloped", "A success has its data, and no error.", 5.0),
+    "contents.refusal-envelope": ("A refusal was not enveloped", "A refusal has its error, and no data.", 4.0),
+    "contents.refusal-text": ("A refusal had another message", "Messages are the contract's.", 4.0),
+    "contents.bare": ("An answer outside of the envelope was no JSON object", _SAYS, 4.0),
+    "contents.health": ("The health page lacked its status or version", _SAYS, 3.0),
+    "contents.keys": ("The keys of certificates are not published", "They are shown as a JWK set.", 5.0),
+    "contents.keys-changed": ("The published keys changed while the server ran", "They change at a start.", 6.5),
+    "contents.signature": ("A certificate was signed by no published key", "Anyone can check it offline.", 8.1),
+    "contents.lifetime": ("A certificate lived longer or shorter than it must", "It lives 15 minutes.", 5.0),
+    "contents.status": ("A success had another status", "What is made gets 201, all else 200.", 3.0),
+    "contents.fields": ("An answer lacked a field", _SAYS, 4.0),
+    "contents.other": ("An answer was about somebody else", _SAYS, 8.1),
+    "contents.echo": ("An answer repeated something else than was asked", _SAYS, 6.5),
+    "contents.accepted": ("A success did not accept", "A heartbeat's success says accepted: true.", 5.0),
+    "contents.state": ("An object was in a state that it cannot be in", _SAYS, 5.0),
+    "contents.version": ("A policy's version did not rise", "It is the owner's latest and one more.", 5.0),
+    "contents.id-form": ("An id had another form", "Its prefix, and random hex digits.", 4.0),
+    "contents.id-again": ("An id was given twice", "Each object has an id of its own.", 7.5),
+    "contents.token-form": ("A machine's token had another form", "48 hex digits from a secure source.", 5.0),
+    "contents.time-form": ("A time was no RFC 3339 time in UTC", "Times end in Z.", 3.0),
+    "contents.times": ("A time in an answer was not when it was done", "Times are the server's clock's.", 6.5),
+    "contents.event-times": ("An audit event was stamped with another time", "It has the time it was done at.", 7.0),
+    "contents.policy-changed": ("A policy changed after it was signed", "What was signed stays.", 8.1),
+    "contents.policy-other": ("A worker got a policy that nobody consented to", _SAYS, 8.1),
+    "contents.page-echo": ("A page repeated another limit or offset", "It returns what was asked, clamped.", 3.0),
+    "contents.page-size": ("A page was longer than was asked", "It has at most its limit.", 4.0),
+    "contents.page-total": ("A page had fewer or more items than its total leaves", _SAYS, 4.0),
+    "contents.page-filter": ("A page had what its filter leaves out", "?type= filters.", 4.0),
+    "contents.page-order": ("Statuses were not in order", "They are sorted by worker id.", 3.0),
+    "contents.status-missing": ("A registered machine was not shown", "Owners are shown all their machines.", 6.5),
+    "contents.status-foreign": ("An owner was shown another's machine", "Owners see what is theirs alone.", 7.5),
+    "contents.status-age": ("A machine's last heartbeat was shown as older or newer than it was", _SAYS, 6.5),
+    "contents.status-stale": ("A machine's staleness contradicted its age", _SAYS, 6.5),
+    "contents.status-policy": ("A machine was shown under another policy", _SAYS, 5.0),
+    "contents.summary": ("A summary's numbers were impossible", _SAYS, 6.5),
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.failed": (
         "The server failed to answer a request, with a 5xx that nothing explains",
@@ -170,7 +217,12 @@ _BASES: Mapping[Basis, str] = {
         audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
         answers.attack-accepted answers.wrong answers.failed answers.lost answers.took-effect attacks.failed
         revocation.consented-again alerts.silent outage.stopped-answering
+        contents.envelope contents.other contents.echo contents.accepted contents.state contents.id-again
+        contents.policy-changed contents.policy-other contents.times contents.event-times contents.status-missing
+        contents.status-foreign contents.status-age contents.status-stale contents.status-policy contents.summary
+        contents.page-size
     """,
+    Basis.RFC: "contents.unasked contents.framing",
     Basis.HARDENED: """
         alerts.unattributed alerts.by-reason alerts.sum
         durability.machine durability.heartbeat durability.forgotten durability.nonce durability.revocation
@@ -178,6 +230,11 @@ _BASES: Mapping[Basis, str] = {
         audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
         audit.total audit.order audit.chain audit.hash audit.head audit.rewritten audit.evicted
         answers.refused-otherwise replay.refused-otherwise replay.reason
+        contents.request-id contents.content-type contents.refusal-content-type contents.metrics-content-type
+        contents.cors contents.vary contents.retry-after contents.allow contents.refusal-envelope
+        contents.refusal-text contents.bare contents.health contents.keys contents.keys-changed contents.signature
+        contents.lifetime contents.status contents.fields contents.version contents.id-form contents.token-form
+        contents.time-form contents.page-echo contents.page-total contents.page-filter contents.page-order
     """,
 }
 """What the rules of checkers rest on. The published API promises that audit events of two types are recorded, and names

@@ -12,7 +12,7 @@ from simulator.checkers.judging import SILENT, UNSURE, is_right
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import UNSEEN, contract_words
-from simulator.contract import failure_of
+from simulator.contract.refusals import failure_of
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape

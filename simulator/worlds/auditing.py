@@ -28,6 +28,7 @@ from simulator.records import AuditReading
 from simulator.worlds.answers import retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.target import Target, auditor_source
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -85,7 +86,8 @@ class Auditor:
         self._rng = rng
         self._fleet_owners = frozenset(fleet_owners)
         self._duration_seconds = duration_seconds
-        self._connection = ControlConnection(target, auditor_source(target, 0))
+        self._witness = Witness(history, now)
+        self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
         self._requests = 0
         self._addresses = 0
         self._bytes = 0
@@ -205,7 +207,8 @@ class Auditor:
         if self._requests > REQUESTS_PER_ADDRESS:
             await self._connection.close()
             self._addresses += 1
-            self._connection = ControlConnection(self.target, auditor_source(self.target, self._addresses))
+            source = auditor_source(self.target, self._addresses)
+            self._connection = ControlConnection(self.target, source, self._witness)
             self._requests = 1
 
 

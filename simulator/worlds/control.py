@@ -14,10 +14,13 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.losses import Loss, loss_of_close
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.worlds.target import Target, bound_socket, port_of, source_number
+from simulator.worlds.witness import waiting_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+    from simulator.worlds.witness import Witness
 
 
 class LostError(Exception):
@@ -83,14 +86,18 @@ def loss_of(error: BaseException, *, asked: bool, rested_ns: int, waited_ns: int
 class ControlConnection:
     """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
 
-    Of several instances it stays with one, which its address decides, while that can be reached.
+    Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
+    every answer, and at what comes where none is due.
     """
 
-    def __init__(self, target: Target, source: str | None) -> None:
+    def __init__(self, target: Target, source: str | None, witness: Witness | None = None) -> None:
         self._target = target
         self._source = source
+        self._witness = witness
         self._stream: trio.abc.Stream | None = None
         self._free_since = 0.0
+        self._last = b"", 0
+        """The last request that was answered on this connection, and when it was sent."""
         self._turn = source_number(source)
 
     async def __aenter__(self) -> Self:
@@ -106,9 +113,22 @@ class ControlConnection:
 
     async def close(self) -> None:
         """Close the connection, if it is open; the next request opens another."""
+        self._see_rest()
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
+
+    def _see_rest(self) -> bool:
+        """Look at what came on a connection at rest; returns whether it may be used again.
+
+        What nobody asked for would be taken for the next answer. Under TLS it cannot be told from what TLS itself says.
+        """
+        if not isinstance(self._stream, trio.SocketStream) or not self._last[0]:
+            return True
+        data = waiting_bytes(self._stream.socket.fileno())
+        if data and self._witness is not None:
+            self._witness.unasked(self._last[0], data, self._last[1])
+        return data is None
 
     async def _connect(self) -> trio.abc.Stream:
         target = self._target
@@ -151,8 +171,13 @@ class ControlConnection:
 
     async def exchange(self, message: bytes) -> HttpAnswer:
         """Send one whole HTTP/1.1 message and read its answer."""
+        if not self._see_rest():
+            self._last = b"", 0
+            await self.close()
         rested = self._stream is not None
         started, asked = trio.current_time(), False
+        sent_ns = 0 if self._witness is None else self._witness.now()
+        self._last = b"", 0
         try:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                 if self._stream is None:
@@ -173,6 +198,12 @@ class ControlConnection:
                 return await self.exchange(message)
             raise LostError(cause_of(error, self._target), loss) from error
         self._free_since = trio.current_time()
+        self._last = message, sent_ns
+        if self._witness is not None:
+            self._witness.saw(message, answer, sent_ns)
+        elif answer.surplus:
+            await self.close()
+            raise LostError("no HTTP answer: more than one answer", Loss.GARBAGE)
         if not answer.keep:
             await self.close()
         return answer

@@ -40,7 +40,8 @@ class Link:
 
     __slots__ = (
         "answers", "campaign", "certificate", "consent", "expected", "free_ns", "machine", "made_ns", "nonce", "number",
-        "planned_ns", "reader", "request", "rested_ns", "sent_ns", "sock", "source", "state", "subject", "turn",
+        "planned_ns", "reader", "request", "rested_ns", "right_body", "sent_ns", "sock", "source", "state", "subject",
+        "turn",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -64,6 +65,8 @@ class Link:
         self.subject = NO_MACHINE if machine is None else machine.index
         self.turn = self.number
         self.answers = 0
+        self.right_body = b""
+        """The body of an acceptance that was found right for this machine."""
 
     def expects(self, now_ns: int) -> Answer:
         """Say what a correct server answers to the request by now."""

@@ -10,13 +10,21 @@ import numpy as np
 import trio
 
 from simulator.history import NEVER_NS
-from simulator.limits import HEALTH_READINGS_MAX, TROUBLE_MAX_CHARACTERS
-from simulator.records import METRICS_PAGE, GeneratorSample, HealthReading, Scrape
+from simulator.limits import (
+    HEALTH_READINGS_MAX,
+    STATUS_OWNERS_MAX,
+    STATUS_PATIENCE_SECONDS,
+    TROUBLE_MAX_CHARACTERS,
+)
+from simulator.records import METRICS_PAGE, GeneratorSample, HealthReading, Scrape, WallReading
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.auditing import Auditor
 from simulator.worlds.checking import MalformedError, read_metrics
 from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.keys import read_published_keys
+from simulator.worlds.statuses import AT_THE_END, StatusReader
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -52,6 +60,8 @@ class Observer:
         self._history = history
         self._progress = progress
         self._now = now
+        self._witness = Witness(history, now)
+        self._statuses = StatusReader(target, history, now, AT_THE_END, STATUS_PATIENCE_SECONDS)
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
         self._auditor = Auditor(target, history, now, rng, owner_ids, scenario.duration_ns / SECOND_NS)
 
@@ -65,9 +75,14 @@ class Observer:
     async def finish(self) -> None:
         """Look once more, and read whole audit lists, once everybody else has finished."""
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
-        async with ControlConnection(self._target, source) as connection:
+        async with ControlConnection(self._target, source, self._witness) as connection:
             answered = await self._scrape_once(connection)
-        if not answered:
+            if answered:
+                await read_published_keys(connection, self._history, self._now)
+        if answered:
+            owners = self._history.owners if self._target.own_addresses else self._history.owners[:1]
+            await self._statuses.read(owners[:: -(-len(owners) // STATUS_OWNERS_MAX) or 1], summaries=True)
+        else:
             await self.ask_for_health()
         await self._auditor.read()
 
@@ -106,16 +121,19 @@ class Observer:
         interval_seconds = self._scenario.metrics_interval_ns / SECOND_NS
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
         due = trio.current_time()
-        async with ControlConnection(self._target, source) as connection:
+        async with ControlConnection(self._target, source, self._witness) as connection:
+            await read_published_keys(connection, self._history, self._now)
             while True:
                 await self._scrape_once(connection)
                 due = max(due + interval_seconds, trio.current_time())
                 await trio.sleep_until(due)
 
     async def _scrape_once(self, connection: ControlConnection) -> bool:
-        """Scrape; says whether anything was answered."""
+        """Read the metrics into the history, and this machine's clock; returns whether anything was answered."""
         progress = self._progress
         sent_ns = self._now()
+        unix_ns = time.time_ns()  # noqa: TID251 - judging times that the target shows
+        self._history.wall_readings.append(WallReading(sent_ns, self._now(), unix_ns))
         try:
             samples = await read_metrics(connection, self._target)
         except (LostError, TargetError) as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from simulator.contract import failure_of, in_words
+from simulator.contract.refusals import failure_of, in_words
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.requests import (
@@ -26,6 +26,7 @@ from simulator.records import Exchange
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,7 @@ class Onboarding:
         self._rng = rng
         self._rotation_ns = rotation_ns
         self._tape = tape
+        self._witness = Witness(history, now)
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
@@ -121,7 +123,7 @@ class Onboarding:
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
-                    async with ControlConnection(target, source) as connection:
+                    async with ControlConnection(target, source, self._witness) as connection:
                         answer = await self._owner_call(connection, create, owner_id, source)
                         if answer.status == TOO_MANY:
                             wait_seconds = retry_after_ns(answer.head) / 1e9 or 1
@@ -175,7 +177,7 @@ class Onboarding:
         """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
-            async with ControlConnection(self._target, source) as connection:
+            async with ControlConnection(self._target, source, self._witness) as connection:
                 while (action := machine.action(self._now())) not in {Action.HEARTBEAT, Action.WAIT}:
                     call = call_of(machine, action, self._target.token, self.policies.get(machine.owner_id, ""))
                     sent_ns = self._now()

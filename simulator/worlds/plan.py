@@ -43,18 +43,17 @@ class Campaign(msgspec.Struct):
     completed: int = 0
     not_tried: str = ""
 
+    @property
+    def shots(self) -> ShotAttack:
+        """Return the attack. Raises TypeError for a script: those are played elsewhere."""
+        if not isinstance(self.attack, ShotAttack):
+            raise TypeError(f"{self.attack.name} is a script")
+        return self.attack
+
     def record(self) -> CampaignRecord:
         """Give what came of it, for the history."""
         scripted = isinstance(self.attack, ScriptAttack)
         return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
-
-
-def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
-    attack = campaign.attack
-    if not isinstance(attack, ShotAttack):
-        raise TypeError(f"{attack.name} is a script")
-    return attack
 
 
 def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first: int = 0) -> list[Machine]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Send
-from simulator.contract import failure_of, in_words
+from simulator.contract.refusals import failure_of, in_words
 from simulator.features import Feature
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
 from simulator.limits import OUTAGES_KEPT_MAX

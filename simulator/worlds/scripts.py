@@ -41,6 +41,7 @@ from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.recording import classify, elsewhere, record_send, record_wire, within
 from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw, speaks_http2
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -204,6 +205,7 @@ class _Performance:
         side = player.sides.get(campaign.attack.name)
         self._aside = side is not None
         self._target = side or player.target
+        self._witness = None if self._aside else Witness(player.history, player.now, campaign.number)
         self._sources: dict[int, str | None] = {}
         self._connections: dict[tuple[int, str, int], ControlConnection] = {}
         self._backstage: Backstage | None = None
@@ -277,14 +279,14 @@ class _Performance:
         key = step.client, step.source, step.instance
         if key not in self._connections:
             target = self._target if self._backstage is None else self._backstage.target(step.instance)
-            self._connections[key] = ControlConnection(target, self._source(step))
+            self._connections[key] = ControlConnection(target, self._source(step), self._witness)
         return self._connections[key]
 
     async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
         """Open every connection of a whole request first, so that they really leave at the same moment."""
         outcomes: dict[int, Outcome | WireOutcome] = {}
         connections = {
-            index: ControlConnection(self._target, self._source(one))
+            index: ControlConnection(self._target, self._source(one), self._witness)
             for index, one in enumerate(step.sends)
             if isinstance(one, Send)
         }
@@ -354,6 +356,8 @@ class _Performance:
 
     def _record_wire(self, step: Wire, outcome: WireOutcome) -> None:
         player = self._player
+        if self._witness is not None and not step.http2:
+            self._witness.saw_raw(step, outcome)
         source = self._source(step)
         told = Wire(step.parts, step.expect) if self._aside else step
         got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))

@@ -26,10 +26,10 @@ from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, cla
 from simulator.worlds.control import cause_of
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
-from simulator.worlds.plan import Campaign, shots_of
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
 from simulator.worlds.waiting import Waits
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.traces.tape import Tape
+    from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
 READ_BYTES = 65_536
+OK = 200
 IDLE_WAKE_SECONDS = 0.05
 SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
@@ -79,6 +81,7 @@ class Shard:
         self._call = call
         self._jitter = jitter
         self._tape = tape
+        self._witness = Witness(history, now)
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[int, int, Machine | tuple[Campaign, deque[Link]]]] = []
         self._order = 0
@@ -116,7 +119,7 @@ class Shard:
         )
         self._attackers.extend(links)
         for victim in campaign.victims:
-            shots_of(campaign).prepare(victim)
+            campaign.shots.prepare(victim)
         self._at(self._now(), (campaign, links))
 
     def _at(self, due_ns: int, what: Machine | tuple[Campaign, deque[Link]]) -> None:
@@ -212,7 +215,7 @@ class Shard:
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
             self._progress.held_up += 1
             return
-        attack = shots_of(campaign)
+        attack = campaign.shots
         for _ in range(VICTIM_TRIES):
             victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
             if attack.ready(victim, moment):
@@ -277,6 +280,7 @@ class Shard:
         except OSError:
             data = b""
         if link.state is not LinkState.WAITING:
+            self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
@@ -334,8 +338,12 @@ class Shard:
         progress.in_flight -= 1
         machine = link.machine
         expected = link.expects(now_ns)
-        got = classify_heartbeat(answer, expected)
+        right = (
+            answer.body == link.right_body and answer.status == OK
+        )  # looked at before, so there is no need to read it
+        got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
+        self._witness.heard(link, answer, now_ns)
         link.answers += 1
         if not answer.keep or (self._target.others and link.answers % MOVE_AFTER_ANSWERS == 0):
             self._drop(link)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AFTER_THE_RUN = {Moment.LAST_SCRAPE, Moment.LISTS}
 LATER = [moment for moment in Moment if moment is not Moment.CHECK]
+LIMITED = b'{"success":false,"error":"rate limit exceeded"}'
 NOT_FOUND = b'{"success":false,"error":"not found"}'
 
 
@@ -68,7 +69,9 @@ KINDS = {
     "garbage": Kind(faults.says(b"\x00\xff\x17 garbage\r\n\r\n" * 9), "no HTTP answer", "no HTTP answer"),
     "another protocol": Kind(faults.says(b"SSH-2.0-OpenSSH_9.9\r\n"), "no HTTP answer: not HTTP", "not HTTP"),
     "speaks TLS": Kind(faults.says(b"\x15\x03\x03\x00\x02\x02\x28"), "write https://", "it speaks TLS"),
-    "says too short a length": Kind(faults.length_off_by(-5), "no HTTP answer", "no HTTP answer"),
+    "says too short a length": Kind(
+        faults.length_off_by(-5), "no HTTP answer", "nobody had asked for", (FAIL,), after=(FAIL,)
+    ),
     "garbage for chunks": Kind(
         faults.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nzz"),
         "no HTTP answer",
@@ -88,7 +91,7 @@ KINDS = {
     ),
     "500 and a page": Kind(faults.status(500), "answered 500", "500"),
     "503": Kind(faults.status(503, NOT_FOUND), "answered 503", "503"),
-    "429 for a day": Kind(faults.status(429, b"{}", b"Retry-After: 86400"), "answered 429", "429", (INCONCLUSIVE,)),
+    "429 for a day": Kind(faults.status(429, LIMITED, b"Retry-After: 86400"), "answered 429", "429", (INCONCLUSIVE,)),
     "404": Kind(faults.status(404, NOT_FOUND), "answered 404", "404"),
     "redirects": Kind(
         faults.status(302, b"", b"Location: http://127.0.0.1:1/x"),

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.checkers.answers import check_answers
 from simulator.checkers.verdict import Status, Verdict
-from simulator.contract import in_words
+from simulator.contract.refusals import in_words
 from simulator.history import HONEST, NO_MACHINE, Answer, Operation
 from simulator.losses import Loss, lost_status
 from simulator.records import CampaignRecord, Exchange, Fault, MachineRecord

@@ -9,7 +9,7 @@ import pytest
 
 from simulator.checkers.excused import HEALED_AFTER_NS
 from simulator.checkers.judging import KINDS, TABLE, Circumstance, Kind, Ruling, judge, judge_answers, rule
-from simulator.contract import OUTAGES, failure_of, in_words
+from simulator.contract.refusals import OUTAGES, failure_of, in_words
 from simulator.history import ALTERNATIVES, Answer, Operation
 from simulator.losses import Loss, lost_status
 from simulator.records import Fault, GeneratorSample

@@ -141,6 +141,20 @@ async def test_what_a_refusal_can_be_mended_by_is_asked_of_the_control_plane(
     assert b"X-Machine-Certificate-Id: mcert_2" in scripted.arrivals[1].head
 
 
+async def test_a_second_answer_is_noted_and_its_connection_used_no_more(scripted: ScriptedServer) -> None:
+    """The first one counts; whose the second is cannot be known."""
+    scripted.script = [Reaction((ACCEPTED + ACCEPTED,)), ACCEPT]
+    shard = ShardUnderTest(scripted.target)
+    async with sockets_closed_after(), shard.running(patience_seconds=5):
+        started(shard)
+        await shard.history.until(1)
+        shard.shift_ns += 2 * SECOND_NS
+        await shard.history.until(2)
+    assert [shard.row(at)["got"] for at in range(2)] == [Answer.ACCEPTED] * 2
+    assert scripted.connections == 2
+    assert "contents.unasked" in {one.rule for one in shard.history.deviations}
+
+
 async def test_a_connection_closed_at_rest_is_opened_anew_and_nothing_is_lost(scripted: ScriptedServer) -> None:
     scripted.script = [Reaction((ACCEPTED,), "close"), ACCEPT]
     shard = ShardUnderTest(scripted.target)

@@ -26,7 +26,6 @@ from tests.simulator.test_shard_answers import BACK_OFF, TOO_LATE_NS, started
 
 LOSSES = {
     "garbage": (Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)), Loss.GARBAGE),
-    "two answers": (Reaction((ACCEPTED + ACCEPTED,)), Loss.GARBAGE),
     "closed before an answer": (HANG_UP, Loss.CUT),
     "closed within the head": (Reaction((ACCEPTED[:20],), "close"), Loss.CUT),
     "closed within the body": (Reaction((ACCEPTED[:-1],), "close"), Loss.CUT),
