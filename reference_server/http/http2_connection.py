@@ -20,6 +20,7 @@ from h2.events import (
     StreamEnded,
     StreamReset,
     TrailersReceived,
+    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 
@@ -82,6 +83,8 @@ class Http2Connection:
         self._rest_since = now
         self._head_since = math.inf
         self._stopping = False
+        self._pumpable = False
+        """Some answer may have come in reach of the client's windows since all were looked at."""
         self.ended = False
 
     @property
@@ -192,8 +195,11 @@ class Http2Connection:
             self._receive_end(event.stream_id, now)
         elif isinstance(event, StreamReset):
             self._drop(event.stream_id, now)
+        elif isinstance(event, WindowUpdated):
+            self._pumpable = True
         elif isinstance(event, RemoteSettingsChanged):
             self._h2.bound_encoder(event)
+            self._pumpable = True
         elif isinstance(event, ConnectionTerminated):
             self.abandon()
         elif isinstance(event, TrailersReceived) and self._h2.decoder.oversized:
@@ -312,12 +318,18 @@ class Http2Connection:
             return
         stream.unsent = memoryview(reply.body)
         self._unsent[stream.id] = stream
+        self._pumpable = True
         self._unsent_bytes += len(reply.body)
         self._pump(now)
 
     def _pump(self, now: float) -> None:
-        """Make as much of the answers ready to be sent as the client's windows and our own bound let through."""
+        """Make as much of the answers ready to be sent as the client's windows and our own bound let through.
+
+        What all windows are closed to is looked at again only once one of them may have opened.
+        """
         self._collect()
+        if not self._pumpable:
+            return
         for stream in list(self._unsent.values()):
             while stream.unsent and not self.choked:
                 size = self._h2.window(stream.id)
@@ -332,6 +344,7 @@ class Http2Connection:
                 self._finish(stream, now)
             if self.choked or self.ended:
                 return
+        self._pumpable = False
 
     def _collect(self) -> None:
         self._output += self._h2.data_to_send()
