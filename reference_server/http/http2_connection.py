@@ -25,8 +25,8 @@ from h2.events import (
 from h2.exceptions import ProtocolError
 
 from reference_server import limits
+from reference_server.http.admission import learn_nothing
 from reference_server.http.framing import head_cost
-from reference_server.http.guarded_stream import tell_nobody
 from reference_server.http.http2_fields import read_head, size_of
 from reference_server.http.http2_frames import Allowance, FrameCutter, Http2Error
 from reference_server.http.http2_protocol import BoundedH2
@@ -62,10 +62,10 @@ class Http2Connection:
         client: str,
         settings: Settings,
         now: float,
-        recognise: Callable[[], None] = tell_nobody,
+        learn: Callable[[bool], None] = learn_nothing,
     ) -> None:
         self._answerer = answerer
-        self._recognise = recognise
+        self._learn = learn
         self._hold = hold
         self._client = client
         self._header_seconds = settings.header_timeout_seconds
@@ -304,8 +304,7 @@ class Http2Connection:
             self._give(stream, reply, now)
 
     def _give(self, stream: Stream, reply: Reply, now: float) -> None:
-        if stream.proves and succeeded(reply):
-            self._recognise()
+        self._learn(stream.proves and succeeded(reply))
         headers = [(b":status", b"%d" % reply.status)]
         headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
         headers.append((b"content-length", b"%d" % len(reply.body)))
@@ -378,7 +377,7 @@ class Http2Connection:
         """End the connection for the client's fault; h2 has said so already where there is no code. Costs a token."""
         reply = self._answerer.refuse(400, self._client)
         if isinstance(reply, Held):
-            self._hold(reply, _tell_nobody)
+            self._hold(reply, _answer_nobody)
         self._end(code)
 
     def _end(self, code: ErrorCodes | None) -> None:
@@ -396,5 +395,5 @@ def _hold_nothing(_held: Held, _settled: Callable[[Reply, float], None]) -> None
     """Stand in for whoever gave answers out, and may refer to the connection, once it has ended."""
 
 
-def _tell_nobody(_reply: Reply, _now: float) -> None:
+def _answer_nobody(_reply: Reply, _now: float) -> None:
     """The refusal was for the rate limit alone."""
