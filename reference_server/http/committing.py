@@ -25,6 +25,7 @@ from reference_server.limits import (
 from reference_server.ports import JournalError
 from reference_server.wire.exposition import Figure
 from reference_server.wire.state_file import StateFileError
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Journal
 
 RETRY_SECONDS = 0.1
-SECOND_NS = 1_000_000_000
 _log = logging.getLogger("hatchfarm")
 
 

@@ -31,7 +31,7 @@ from reference_server.http.http2_fields import read_head, size_of
 from reference_server.http.http2_frames import Allowance, FrameCutter, Http2Error
 from reference_server.http.http2_protocol import BoundedH2
 from reference_server.http.http2_stream import Stream
-from reference_server.http.rendering import SECOND_NS, http_date
+from reference_server.http.rendering import http_date
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Held
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import succeeded
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from reference_server.http.answers import Answerer
     from reference_server.http.http2_frames import Frame
     from reference_server.settings import Settings
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 Hold = Callable[[Held, Callable[["Reply", float], None]], None]

@@ -252,10 +252,13 @@ async def test_a_server_with_tls_stops_though_clients_rest(pair: Pair, begin: st
 
 async def test_a_stranger_who_was_answered_over_http_2_outlasts_one_who_says_nothing(pair: Pair) -> None:
     api = make_api(unproven_connections_per_address=2, **pair.settings)
-    async with serving(api, SetClock(), express_lane=True) as server, http2(server, pair) as asking:
-        async with http2(server, pair) as silent:
+    async with (
+        serving(api, SetClock(), express_lane=True) as server,
+        http2(server, pair) as asking,
+        http2(server, pair) as silent,
+    ):
+        assert (await asking.ask(HEALTH)).status == 200
+        async with http2(server, pair) as third:
+            await silent.closed()
+            assert (await third.ask(HEALTH)).status == 200
             assert (await asking.ask(HEALTH)).status == 200
-            async with http2(server, pair) as third:
-                await silent.closed()
-                assert (await third.ask(HEALTH)).status == 200
-                assert (await asking.ask(HEALTH)).status == 200
