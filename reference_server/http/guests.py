@@ -116,7 +116,7 @@ class _Guest:
             self._admission.hold(self, served.waiting_bytes)
 
 
-class HypercornFront:
+class Guests:
     """Everything that is needed to serve connections of one application."""
 
     def __init__(
