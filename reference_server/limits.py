@@ -57,6 +57,9 @@ SNAPSHOT_LOOK_SECONDS = 0.25
 """How often it is looked whether that time has come."""
 OPEN_FILES_ENOUGH = 4096
 """Files that may be open, one for each connection: with fewer a start warns, for a fleet of thousands finds no room."""
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel keeps of answers for a client that does not read them; Linux takes twice as much, and would take 4 MB
+on a fast network by itself. It is more than a hundred heartbeats' answers, or most lists."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 

@@ -26,7 +26,7 @@ from reference_server.http.guests import Guests
 from reference_server.http.quart_app import create_app
 from reference_server.http.rendering import Renderer
 from reference_server.http.settling import Settler
-from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG
+from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG, SEND_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -75,6 +75,8 @@ def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
                 listener.close()
             listeners, problem = [], error
             break
+        # Connections have it from their listener.
+        listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
         listeners.append(listener)
     if not listeners and problem is not None:
