@@ -110,6 +110,10 @@ STRAIN_HEADS_MAX = 200
 """Heads of 64 KiB that one attempt leaves unfinished: 13 MB, and with the whole ones some 60 MB sent."""
 STRAIN_READERS_MAX = 32
 """Clients that ask for megabytes of answers and do not read: as many as of large answers (`SLOW_READERS_MAX`)."""
+UNFINISHED_BLOCK_FRAMES = 5_000
+"""Pieces of one header block that never ends, ten bytes each: five times what any client's longest one takes."""
+REPEATED_FIELDS = 60_000
+"""Bytes that each bring back a field of four kilobytes (RFC 7541 §6.1): 240 MB for a server that keeps them all."""
 RESET_STREAMS_MAX = 5_000
 """Streams that are opened and reset on one connection: far more than a client that changes its mind."""
 PROBES_MAX = 30

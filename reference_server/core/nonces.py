@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONCES_ASIDE_MAX
 from reference_server.ports import Reservation
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
-CLOCK_STEP_NS = 1_000_000_000
+CLOCK_STEP_NS = SECOND_NS
 """Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set. By a second or
 more it is another clock, and what is stamped by it is forgotten apart."""
 LONG_AGO_NS, FAR_AHEAD_NS = -(1 << 63), (1 << 63) - 1
