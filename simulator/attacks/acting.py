@@ -111,8 +111,13 @@ def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, 
         certificate=machine.certificate_number, consent=machine.consent_number,
     )  # fmt: skip
     sent_ns = stage.now()
-    outcome: Outcome = yield send
     event = EVENT_OF.get(wanted.operation)
+    try:
+        outcome: Outcome = yield send
+    except GeneratorExit:  # cut off by the end of the run: it may take effect all the same
+        if event is not None:
+            note(stage.history, sent_ns, NEVER_NS, event, machine.owner_id, sure=False)
+        raise
     if not outcome.right:
         if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
             note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)

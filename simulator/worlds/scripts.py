@@ -224,6 +224,8 @@ class _Performance:
                 sent = await self._do(script.send(sent))
         except StopIteration:
             return
+        finally:
+            script.close()  # so that it notes what it was cut off from
 
     async def close(self) -> None:
         """Close every connection."""

@@ -81,7 +81,7 @@ def test_an_honest_machine_with_a_wrong_clock_must_be_refused(story: Story) -> N
 def test_an_attack_with_an_answer_of_its_own_kind_is_wrong_but_not_accepted(story: Story) -> None:
     story.attack(0, 1, Answer.UNEXPECTED, expected=Answer.INVALID_TOKEN, status=404)
     verdict = judged(story)
-    assert [finding.rule for finding in verdict.findings] == ["answers.wrong"]
+    assert [finding.rule for finding in verdict.findings] == ["answers.refused-otherwise"]
     assert verdict.figures["attacks_accepted"] == 0
 
 

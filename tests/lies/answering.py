@@ -35,10 +35,11 @@ HEARD: dict[str, Told] = {
             ),
             every=5,
         ),
-        ("answers.wrong",),
+        ("answers.took-effect",),
     ),
     "success that accepted nothing": Told(
-        to(BEAT, data(lambda shown: shown.update(accepted=False)), after=8), ("answers.wrong", "contents.accepted")
+        to(BEAT, data(lambda shown: shown.update(accepted=False)), after=8),
+        ("answers.took-effect", "contents.accepted"),
     ),
     "200 in place of 201": Told(to(REGISTER, head(rb"\A(\S+) 201", rb"\1 200")), ("contents.status",)),
     "acceptances that were refusals": Told(
