@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
+from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
@@ -93,8 +94,13 @@ def outages(history: History) -> list[Outage]:
 
 
 def check_outage(history: History, _facts: Facts) -> Verdict:
-    """Find outages, and say how each began and what still answered."""
-    found = outages(history)
+    """Find outages, and say how each began and what still answered.
+
+    From where a process of the run was lost on, what it was answered is not known: nothing is an outage that reaches
+    beyond.
+    """
+    known_until_ns = min((one.known_until_ns for one in lost_parts(history)), default=NEVER_NS)
+    found = [one for one in outages(history) if one.until_ns <= known_until_ns]
     attacks = {one.number: one.attack for one in history.campaigns}
     figures: dict[str, Any] = {
         "outages": len(found),

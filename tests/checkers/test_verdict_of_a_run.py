@@ -136,7 +136,7 @@ def test_an_uneventful_run_passes(story: Story) -> None:
     uneventful(story)
     verdict = judged(story, request({"heartbeat.accepted": ("rate==1",), "requests.lost": ("count==0",)}))
     assert (verdict.status, verdict.exit_code) == (PASS, 0)
-    idle = {"revocation", "credentials", "audit", "durability", "nonces", "attacks", "clock"}
+    idle = {"contents", "revocation", "credentials", "audit", "durability", "nonces", "attacks", "clock"}
     assert [(one.name, one.status) for one in verdict.checkers] == [
         (name, Status.NOT_APPLICABLE if name in idle else PASS) for name in CHECKERS
     ]

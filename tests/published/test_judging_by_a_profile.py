@@ -109,7 +109,7 @@ def test_a_finding_rests_on_its_rule_and_on_what_its_attack_does(finding: Findin
 )
 def test_a_step_of_a_mixed_attack_rests_on_what_it_expects(kept: str | None, basis: Basis) -> None:
     """Where its bytes were not kept nobody knows which step it was, and nothing is proven by a guess."""
-    exchanges = {} if kept is None else {(7, 3): Exchange(7, 8, 3, b"", b"", "", kept)}
+    exchanges = {} if kept is None else {(7, 3): Exchange(7, 8, 3, b"", b"", "", basis=kept)}
     assert finding_basis(found(ACCEPTED, 3, at_ns=7), ATTACKS, exchanges) is basis
 
 
