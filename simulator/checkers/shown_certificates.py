@@ -37,10 +37,12 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
         said = f"HTTP {first.status}" if first.status != OK else "no Ed25519 key"
         message = f"GET /.well-known/hatchfarm-keys answered {said}: nobody can check the server's certificates"
         yield Finding("contents.keys", message, first.sent_ns, {"status": first.status})
-    yield from _changed(history, facts, shown)
+    began_anew = bool(restarts_of(history) or find_restarts(history, facts))
+    if not began_anew:
+        yield from _changed(shown)
     issued = history.certificates_shown
     step = -(-len(issued) // CERTIFICATES_VERIFIED_MAX) or 1
-    wrong = [one for one in issued[::step] if not _signed(one, shown)]
+    wrong = [one for one in issued[::step] if not _signed(one, shown, began_anew=began_anew)]
     if wrong:
         more = f" ({len(wrong):,} of {len(issued[::step]):,} that were looked at)" if len(wrong) > 1 else ""
         one = wrong[0]
@@ -72,10 +74,15 @@ def _lives(issued: list[CertificateShown], facts: Facts) -> Iterator[Finding]:
         yield Finding("contents.lifetime", message, one.sent_ns, _evidence(one, len(wrong)))
 
 
-def _signed(one: CertificateShown, readings: list[KeyReading]) -> bool:
-    """Return whether a key has signed it that was published before and after; true where those are not the same."""
+def _signed(one: CertificateShown, readings: list[KeyReading], *, began_anew: bool) -> bool:
+    """Return whether a key has signed it that was published before and after; true where those are not the same.
+
+    What a server published that `began_anew` says nothing about certificates on its one side alone.
+    """
     before = [reading for reading in readings if reading.answered_ns <= one.sent_ns][-1:]
     after = [reading for reading in readings if reading.sent_ns >= one.answered_ns][:1]
+    if began_anew and not (before and after):
+        return True
     sets = {frozenset(reading.keys) for reading in (*before, *after)}
     return len(sets) != 1 or any(_verifies(key, one) for key in sets.pop())
 
@@ -87,10 +94,8 @@ def _verifies(key: str, one: CertificateShown) -> bool:
         return False
 
 
-def _changed(history: History, facts: Facts, shown: list[KeyReading]) -> Iterator[Finding]:
+def _changed(shown: list[KeyReading]) -> Iterator[Finding]:
     """Find keys that changed under a server that did not start anew."""
-    if restarts_of(history) or find_restarts(history, facts):
-        return
     for before, after in pairwise(shown):
         if set(before.keys) != set(after.keys):
             message = "the published keys changed, though the server did not start anew"

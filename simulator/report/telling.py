@@ -14,7 +14,7 @@ from simulator.profiles import Profile
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
-    from simulator.report.verdict_file import RunVerdict
+    from simulator.report.verdict_file import Advisory, RunVerdict
 
 SECOND_NS = 1_000_000_000
 MARKS = {
@@ -154,8 +154,10 @@ def readable(name: str, value: Any) -> tuple[str, str]:
     return words, f"{value:,}" if isinstance(value, int) else written(value)
 
 
-def told(finding: Finding) -> str:
+def told(finding: Finding | Advisory) -> str:
     """Return a finding's message, with what explains it or how many others it explains."""
+    if not isinstance(finding, Finding):
+        return finding.message
     if finding.follows_from:
         return f"{finding.message} (follows from {finding.follows_from})"
     if not finding.explains:
@@ -164,6 +166,6 @@ def told(finding: Finding) -> str:
     return f"{finding.message} ({others} from this)"
 
 
-def when(finding: Finding) -> str:
+def when(finding: Finding | Advisory) -> str:
     """Write when something was found, where the finding does not say it itself and it was at any moment."""
     return "" if not finding.at_ns or finding.message.startswith("at ") else moment(finding.at_ns)

@@ -68,7 +68,7 @@ def test_one_ring_for_all_owners_is_told_once_for_each_as_what_it_is(readings: A
 @pytest.mark.parametrize("kind", ["machine_registered", "consent_created", "worker_auth_failed", "worker_heartbeat"])
 def test_a_kind_that_was_never_written_is_missing_among_what_is_shown(readings: AuditedWorld, kind: str) -> None:
     world = shown_by(readings, lambda event: event["type"] != kind)
-    assert world.rules() == {"missing"}
+    assert world.rules() == {"missing-refusal" if kind == "worker_auth_failed" else "missing"}
 
 
 def test_where_few_are_shown_nobody_ran_out_of_room() -> None:
@@ -77,4 +77,4 @@ def test_where_few_are_shown_nobody_ran_out_of_room() -> None:
     world.history.audit_readings.clear()
     world.read_all()
     kept = newest(world, 20)
-    assert shown_by(world, lambda event: event["id"] in kept).rules() == {"missing"}
+    assert shown_by(world, lambda event: event["id"] in kept).rules() == {"missing", "missing-refusal"}

@@ -40,7 +40,7 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
         Edit(
             REPLIES,
             "rate_limited",
-            'return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // 1_000_000_000))),))',
+            'return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))',
             'return failure(429, "rate limit exceeded")',
         ),
     ),

@@ -250,7 +250,7 @@ def test_a_bundle_from_before_a_table_was_there_is_read_without_it(tmp_path: Pat
     for name in tables.LATER:
         (tmp_path / "history" / f"{name}.ndjson.gz").unlink()
     again = read_history(tmp_path)
-    assert [getattr(again, name) for name in sorted(tables.LATER)] == [[], []]
+    assert [getattr(again, name) for name in sorted(tables.LATER)] == [[]] * len(tables.LATER)
 
 
 @pytest.mark.parametrize("counts", [(-1,), (1 << 62,), (1 << 26, 1 << 26)])

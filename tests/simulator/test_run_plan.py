@@ -148,7 +148,7 @@ def test_progress_counts_each_answer_once(answers: list[Answer]) -> None:
         progress.answered(got, number)
         progress.attacked(got, Answer.NONCE_REPLAYED)
     accepted = answers.count(Answer.ACCEPTED)
-    undecided = answers.count(Answer.RATE_LIMITED) + answers.count(Answer.UNAVAILABLE)
+    undecided = sum(map(answers.count, (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED, Answer.LOST)))
     assert (progress.accepted, progress.refused) == (accepted, len(answers) - accepted)
     assert (progress.attacks_accepted, progress.attacks_other) == (accepted, undecided)
     assert progress.attacks_refused == len(answers) - accepted - undecided
