@@ -15,12 +15,22 @@ from simulator.checkers.shown_times import check_event_times, check_shown_times,
 from simulator.checkers.shown_values import check_values
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.evidence import shown
+from simulator.features import Feature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from simulator.checkers.facts import Facts
     from simulator.history import History
+
+FOLLOWING: Mapping[str, tuple[tuple[str, str], ...]] = {
+    Feature.JSON_404: (("contents.refusal-envelope", ""), ("contents.refusal-content-type", "")),
+    Feature.RETRY_AFTER: (("contents.retry-after", ""),),
+    Feature.STALE_THRESHOLD: (("contents.fields", "stale_threshold"),),
+    Feature.HEALTH: (("contents.health", ""),),
+    Feature.KEYS: (("contents.keys", ""),),
+}
+"""Which rules, and what of them, is broken wherever a target lacks something altogether."""
 
 
 def check_contents(history: History, facts: Facts) -> Verdict:
@@ -30,6 +40,7 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     if clock is not None:
         findings += [*check_shown_times(history, clock), *check_event_times(history, clock)]
     findings += check_statuses(history, facts)
+    findings = [one for one in findings if not _said_already(one, facts)]
     figures: dict[str, Any] = {
         "errors": sum(int(finding.evidence.get("count", 1)) for finding in findings),
         "certificates": len(history.certificates_shown),
@@ -47,6 +58,12 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     untimed = "" if clock is not None else " Times were not judged: the target's clock is not known."
     summary = f"Every answer said what it must; {len(history.certificates_shown)} certificates were issued.{untimed}"
     return Verdict("contents", Status.PASS, summary, (), figures)
+
+
+def _said_already(finding: Finding, facts: Facts) -> bool:
+    """Return whether a finding only repeats what the target lacks altogether, which the features checker says once."""
+    follows = (pair for feature in facts.lacks or () for pair in FOLLOWING.get(feature, ()))
+    return any(finding.rule == rule and words in finding.message for rule, words in follows)
 
 
 def _deviations(history: History) -> Iterator[Finding]:

@@ -200,7 +200,7 @@ LIMIT_FAULTS = (
     fault("twice the burst around a window's edge", "limits", "limits attacks answers", "limit",
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
-    fault("429 without Retry-After", "limits", "contents", "[Rr]etry-[Aa]fter",
+    fault("429 without Retry-After", "limits", "features contents", "[Rr]etry-[Aa]fter",
           (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // SECOND_NS))),)', "()")),
 )  # fmt: skip
 
