@@ -205,24 +205,28 @@ def certified(*readings: tuple[int, str]) -> History:
 
 
 KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+RESTART = Fault("server.restart", 0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("readings", "wrong"),
+    ("readings", "faults", "wrong"),
     [
-        ([], False),
-        ([(1, KEY)], True),
-        ([(9, KEY)], True),
-        ([(1, KEY), (9, KEY)], True),
-        ([(1, KEY), (9, "AAAA")], False),
+        ([], [], False),
+        ([(1, KEY)], [], True),
+        ([(9, KEY)], [], True),
+        ([(1, KEY)], [RESTART], False),
+        ([(9, KEY)], [RESTART], False),
+        ([(1, KEY), (9, KEY)], [RESTART], True),
+        ([(1, KEY), (9, "AAAA")], [RESTART], False),
     ],
 )
 def test_a_certificate_is_judged_by_keys_that_did_not_change_meanwhile(
     readings: list[tuple[int, str]],
+    faults: list[Fault],
     wrong: bool,  # noqa: FBT001 - a table's column
 ) -> None:
     history = certified(*readings)
-    history.faults.append(Fault("server.restart", 0, 0, 0, 0))
+    history.faults += faults
     rules = {finding.rule for finding in check_contents(history, FACTS).findings}
     assert ("contents.signature" in rules) == wrong
 
