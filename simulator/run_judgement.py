@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.advisories import judge_by, summaries_by
 from simulator.campaigns import accuse, campaign_names, summarise_campaigns
-from simulator.checkers import run_checkers
+from simulator.checkers import as_known, run_checkers
 from simulator.checkers.causes import causes_first
 from simulator.checkers.statistics import check_statistics
 from simulator.checkers.unknown import undecided
@@ -48,7 +48,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         thresholds = [_undecided(one) for one in thresholds]
         finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
         checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
-    campaigns = summarise_campaigns(history, record.attacks, record.facts, checkers)
+    # What only a known clock, or a server that never began anew, could prove accuses no campaign, either.
+    campaigns = summarise_campaigns(as_known(history, record.facts), record.attacks, record.facts, checkers)
     attacks = summaries_by(record.profile, campaigns, judged)
     checkers = causes_first(accuse(checkers, attacks))
     status = worst([one.status for one in [*checkers, *thresholds]])
