@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers.attacks import not_tried, proved_nothing
-from simulator.checkers.judging import PROVEN, judge, judge_answers
+from simulator.checkers.judging import Ruling, judge, judge_answers
 from simulator.checkers.outage import blamed
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer
@@ -45,7 +45,8 @@ def summarise_campaigns(
     names = campaign_names(history, attacks)
     rows = history.rows()
     judged, _ = judge_answers(rows)
-    wrong = np.isin(judge(history, facts)[0], PROVEN)
+    # That answers were lost is the answers checker's matter: it says nothing about what a campaign tried.
+    wrong = np.isin(judge(history, facts)[0], (Ruling.WRONG, Ruling.FAILED))
     stopped = blamed(history)
     summaries = []
     for number, attack in sorted(names.items()):

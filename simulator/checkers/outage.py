@@ -17,6 +17,7 @@ from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.losses import Loss, losses_of
 from simulator.schedule import unseen
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def outages(history: History) -> list[Outage]:
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
-    vain_ns, refused = _asked_in_vain(history, excused, lost)
+    # Why the others have no answer nobody knows, so they prove nothing.
+    known = lost[losses_of(lost["status"])[0] != Loss.UNKNOWN]
+    vain_ns, refused = _asked_in_vain(history, excused, known)
     if not len(vain_ns):
         return []
     signs_ns, served_ns = _signs_of_life(history)

@@ -13,6 +13,7 @@ from simulator.campaigns import summarise_campaigns
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, Operation
+from simulator.losses import Loss, lost_status
 from simulator.records import CampaignRecord, Claim, Fault, GeneratorSample, HealthReading
 from tests.checkers.conftest import nanoseconds
 
@@ -25,7 +26,14 @@ BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
 
 
+def timed_out(story: Story) -> None:
+    """Let all that was lost have been waited for in vain."""
+    rows = story.history.rows()
+    rows["status"][rows["got"] == Answer.LOST] = lost_status(Loss.TIMED_OUT, 10 * SECOND_NS)
+
+
 def told(story: Story) -> Finding | None:
+    timed_out(story)
     verdict = check_outage(story.history, story.facts)
     assert (verdict.status is Status.FAIL) == bool(verdict.findings)
     assert len(verdict.findings) < 2
@@ -231,4 +239,5 @@ def test_a_target_that_answers_at_least_every_five_seconds_is_never_out(
         story.heartbeat(number, number * 10.0, Answer.LOST)
     for second in range(0, 62, 4):
         story.scrape(second)
+    timed_out(story)
     assert not outages(story.history)
