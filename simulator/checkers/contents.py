@@ -35,7 +35,7 @@ FOLLOWING: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 def check_contents(history: History, facts: Facts) -> Verdict:
     """Hold what answers said against the contract, the clocks, the keys and one another."""
-    findings = [*_deviations(history), *check_certificates(history, facts), *check_values(history)]
+    findings = [*_deviations(history), *check_certificates(history, facts), *check_values(history, facts)]
     clock = server_clock(history, facts)
     if clock is not None:
         findings += [*check_shown_times(history, clock), *check_event_times(history, clock)]

@@ -64,7 +64,7 @@ def outages(history: History) -> list[Outage]:
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     # Why the others have no answer nobody knows, so they prove nothing.
-    known = lost[losses_of(lost["status"])[0] != Loss.UNKNOWN]
+    known = lost[(losses_of(lost["status"])[0] != Loss.UNKNOWN) | _of_the_set_up(lost)]
     vain_ns, refused = _asked_in_vain(history, excused, known)
     if not len(vain_ns):
         return []

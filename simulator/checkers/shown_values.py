@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from simulator.checkers.alerts import find_restarts
 from simulator.checkers.audit_expected import single_policies
+from simulator.checkers.lives import restarts_of
 from simulator.checkers.verdict import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from simulator.checkers.facts import Facts
     from simulator.history import History
     from simulator.records import Shown
 
@@ -20,8 +23,8 @@ LASTING = {"policy.rules": "rules", "policy.signature": "signature"}
 """Fields of a policy that never change."""
 
 
-def check_values(history: History) -> Iterator[Finding]:
-    """Hold what answers showed against what others did."""
+def check_values(history: History, facts: Facts) -> Iterator[Finding]:
+    """Hold what answers showed against what others did. A server that forgets what it knew counts versions anew."""
     by_field: dict[str, dict[str, list[Shown]]] = defaultdict(lambda: defaultdict(list))
     for one in history.shown:
         by_field[one.field][one.subject].append(one)
@@ -38,7 +41,8 @@ def check_values(history: History) -> Iterator[Finding]:
             other = next(one for one in changed[0] if one.value != first.value)
             message = f"policy {first.subject} was shown with other {what} than before"
             yield _finding("policy-changed", message, other, first, len(changed))
-    yield from _versions(by_field["policy.version"])
+    if facts.durable or not (restarts_of(history) or find_restarts(history, facts)):
+        yield from _versions(by_field["policy.version"])
     yield from _fetched(by_field["fetched.policy"], single_policies(history))
 
 
