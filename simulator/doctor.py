@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import trio
 
+from simulator.aim import Aim
+from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.checking import check_target, read_target_clock
 from simulator.worlds.target import Target, TargetError, can_bind
 
@@ -92,12 +94,12 @@ def check_machine(machines: int) -> list[Check]:
     return checks
 
 
-async def check_the_target(target: Target) -> list[Check]:
-    """Look at the target: whether it is reachable, speaks the contract, and keeps the time."""
+async def check_the_target(target: Target, aim: Aim = Aim()) -> list[Check]:  # noqa: B008 - frozen
+    """Look at the target: whether it is reachable, speaks the contract, keeps the time, and tells addresses apart."""
     try:
         metrics = await check_target(target)
     except TargetError as error:
-        mend = "see that it runs, and that --target and --token are its own"
+        mend = "see that it runs, and that --target and the token are its own"
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
@@ -111,12 +113,24 @@ async def check_the_target(target: Target) -> list[Check]:
         right = clock.surely_off_ns < CLOCK_TOLERANCE_SECONDS * SECOND_NS
         mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
         checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
-    return checks
+    checks += [Check("certificate", right=False, found=one, mend="use --cacert") for one in aim.access.warnings]
+    return [*checks, await _check_addresses(target, aim)]
 
 
-def look(machines: int, target: Target | None) -> list[Check]:
+async def _check_addresses(target: Target, aim: Aim) -> Check:
+    """Look whether the target's server tells the addresses of machines apart, or sees one for all."""
+    target, problem = await with_known_addresses(target, aim.addresses, aim.settings)
+    if problem:
+        return Check("addresses", right=False, found=problem, mend="a run that is refused for its rate is inconclusive")
+    if target.own_addresses:
+        return Check("addresses", right=True, found="the target tells the machines' addresses apart")
+    mend = "its per-IP limits count the whole fleet as one client: raise RATE_LIMIT_REFILL_PER_SECOND on the server"
+    return Check("addresses", right=False, found="the target sees one address for all machines", mend=mend)
+
+
+def look(machines: int, target: Target | None, aim: Aim = Aim()) -> list[Check]:  # noqa: B008 - frozen
     """Look at everything."""
     checks = check_machine(machines)
     if target is not None:
-        checks += trio.run(check_the_target, target)
+        checks += trio.run(check_the_target, target, aim)
     return checks

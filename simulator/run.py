@@ -13,9 +13,11 @@ import msgspec
 import trio
 from rich.markup import escape
 
+from simulator.aim import Aim
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
+from simulator.checkers.facts import APART
 from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
 from simulator.history import History
@@ -28,12 +30,14 @@ from simulator.own_failure import leaves, told, write_failure
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
-from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
+from simulator.run_facts import addresses_of, bounds_of, clock_facts, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
 from simulator.server_process import ServerError, ServerProcess, own_server
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
+from simulator.worlds.access import Access
+from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
@@ -77,6 +81,8 @@ class Request(msgspec.Struct, frozen=True):
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
     scenario_text: str = ""
     """The scenario file as it goes into the bundle, read when the scenario was."""
+    aim: Aim = Aim()
+    """What is said of the target."""
 
 
 class _Outcome(msgspec.Struct):
@@ -92,6 +98,8 @@ class _Outcome(msgspec.Struct):
     tape: Tape | None = None
     authority: str = ""
     clock: ClockFacts | None = None
+    addresses: str = APART
+    """Whether the server tells the run's addresses apart."""
     failure: Exception | None = None
     """What the harness itself failed by."""
 
@@ -201,10 +209,18 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             )
             server, url = deployment.server, deployment.server.url
             sides = await _side_servers(request, stack, deployment)
-        target = parse_target(url, request.token, "" if deployment is None else deployment.trusted)
+        said = request.aim.addresses or scenario.target.addresses
+        if deployment is None:
+            target = parse_target(url, request.token, request.aim.access, said)
+        else:
+            target = parse_target(url, request.token, Access(trusted=deployment.trusted))
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
+        if deployment is None:
+            target, problem = await with_known_addresses(target, said, scenario.server.environ())
+            outcome.addresses = addresses_of(target)
+            outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
         if deployment is not None:
             target = msgspec.structs.replace(target, others=deployment.other_ports)
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -277,7 +293,7 @@ async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Dep
         attack = CATALOGUE[options.name]
         if issubclass(attack, ScriptAttack) and attack.staging is not None:
             # Beside which it may stage what it needs.
-            sides[attack.name] = parse_target(deployment.server.url, request.token, deployment.trusted)
+            sides[attack.name] = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
         needed = frozenset(attack.needs_settings.items())
@@ -334,7 +350,13 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
 def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
-        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock
+        scenario,
+        outcome.baseline,
+        outcome.stale_seconds,
+        only_client=request.target is None,
+        clock=outcome.clock,
+        addresses=outcome.addresses,
+        strict_settings=request.target is None or request.aim.strict_settings,
     )
     return RunRecord(
         scenario=scenario.name,
@@ -353,7 +375,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
-        options=() if request.conduct is None else request.conduct.options,
+        options=(*(() if request.conduct is None else request.conduct.options), *request.aim.options),
     )
 
 

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.checkers.facts import ClockFacts, Facts
+import msgspec
+
+from simulator.aim import JUDGED_SETTINGS
+from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
     from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
+    from simulator.worlds.target import Target
 
-DEFAULTS = {
-    "WORKER_STATUS_STALE_SECONDS": 60,
-    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 300,
-    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
-    "RATE_LIMIT_REFILL_PER_SECOND": 5,
-    "RATE_LIMIT_BURST": 20,
-    "AUDIT_EVENTS_PER_STREAM": 5000,
-}
-"""The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
-UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
+STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
+UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
 """Those that no route shows."""
+
+
+def with_settings(scenario: Scenario, settings: dict[str, str]) -> Scenario:
+    """Give a scenario that assumes these settings of its server, over those that it says itself."""
+    server = msgspec.structs.replace(scenario.server, settings={**scenario.server.settings, **settings})
+    return msgspec.structs.replace(scenario, server=server)
+
+
+def addresses_of(target: Target) -> str:
+    """Say whether a target tells the addresses of a run apart, as far as that is known."""
+    if not target.addresses_known:
+        return UNKNOWN
+    return APART if target.own_addresses else SHARED
 
 
 def clock_facts(shown: ClockBounds | None) -> ClockFacts:
@@ -38,9 +47,9 @@ def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
 
 def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
     """Say by which settings a target is judged, where its own may be others."""
-    wanted = {**DEFAULTS, **scenario.server.settings}
+    wanted = {**JUDGED_SETTINGS, **scenario.server.settings}
     warnings = []
-    wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
+    wanted_seconds = float(wanted[STALE_SECONDS])
     if stale_seconds is None:
         warnings.append(
             f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
@@ -66,11 +75,17 @@ def facts_of(
     *,
     only_client: bool,
     clock: ClockFacts | None = None,
+    addresses: str = APART,
+    strict_settings: bool = True,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed."""
-    settings = {**DEFAULTS, **scenario.server.settings}
+    """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed.
+
+    Without `strict_settings` those are only assumed, apart from what the target shows.
+    """
+    unsure = () if strict_settings else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
+    settings = {**JUDGED_SETTINGS, **scenario.server.settings}
     return Facts(
-        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
+        stale_seconds=float(settings[STALE_SECONDS]) if stale_seconds is None else stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
@@ -82,4 +97,6 @@ def facts_of(
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
+        addresses=addresses,
+        unsure_settings=unsure,
     )

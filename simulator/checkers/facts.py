@@ -17,6 +17,9 @@ class ClockFacts(msgspec.Struct, frozen=True):
     used_ns: int = 0
 
 
+APART, SHARED, UNKNOWN = "apart", "shared", "unknown"
+
+
 class Facts(msgspec.Struct, frozen=True):
     """Settings of the server under test, in seconds, and what its metrics were before the run.
 
@@ -25,6 +28,9 @@ class Facts(msgspec.Struct, frozen=True):
     that is not known; `only_client` says that nobody but this run talks to the server. `clock` is None for a server on
     this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
     on with nonces of its own while Redis is away. Several `instances` share all but their rate limits.
+
+    `addresses` says whether the server tells the addresses of the run's clients apart, sees all at one, or may do
+    either. `unsure_settings` names settings of the server that are assumed: it may have been started with others.
     """
 
     stale_seconds: float
@@ -44,3 +50,5 @@ class Facts(msgspec.Struct, frozen=True):
     durable: bool = False
     nonce_fallback: bool = False
     instances: int = 1
+    addresses: str = APART
+    unsure_settings: tuple[str, ...] = ()

@@ -24,8 +24,9 @@ class Order(msgspec.Struct, frozen=True, tag=True):
 
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
-    own, by the attack's name; `others` the ports of further instances of the target. `trusted` is the certificate (PEM)
-    to trust them by, where whatever a host trusts is not meant.
+    own, by the attack's name; `others` the ports of further instances of the target. `settings` are known of the
+    target beyond the scenario's. `addresses` is what is known of how it tells machines apart, as `parse_target` takes
+    it, and `addresses_known` whether that is more than hoped.
     """
 
     scenario: str
@@ -37,7 +38,9 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     keep_history: bool = True
     sides: dict[str, str] = {}
     others: tuple[int, ...] = ()
-    trusted: str = ""
+    settings: dict[str, str] = {}
+    addresses: str = ""
+    addresses_known: bool = True
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

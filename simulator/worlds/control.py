@@ -12,7 +12,8 @@ from simulator.fleet.requests import ApiCall
 from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
-from simulator.worlds.target import Target, bound_socket, port_of, source_number
+from simulator.worlds.connecting import connected_socket
+from simulator.worlds.target import Target, port_of, source_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +39,13 @@ def cause_of(error: BaseException, target: Target) -> str:
         case trio.TooSlowError():
             return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
         case GarbageError():
-            hint = f": write https://{target.authority}" if str(origin) == "it speaks TLS" else ""
+            hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
             return f"no HTTP answer: {origin}{hint}"
         case ssl.SSLCertVerificationError():
             why = origin.verify_message
-            return f"its certificate is not trusted ({why}): name its authority's file in SSL_CERT_FILE"
+            return f"its certificate is not trusted ({why}): name its authority's file with --cacert"
         case ssl.SSLError():
-            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}?"
+            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}{target.base}?"
         case _:
             return f"{type(origin).__name__}: {origin}"
 
@@ -80,11 +81,9 @@ class ControlConnection:
 
     async def _connect(self) -> trio.abc.Stream:
         target = self._target
-        sock = trio.socket.from_stdlib_socket(bound_socket(target, self._source))
         try:
-            await sock.connect((target.address, port_of(target, self._turn)))
+            sock = await connected_socket(target, self._source, port_of(target, self._turn))
         except BaseException:
-            sock.close()
             self._turn += 1  # another instance may be there
             raise
         stream: trio.abc.Stream = trio.SocketStream(sock)
@@ -119,12 +118,12 @@ class ControlConnection:
 
     async def exchange(self, message: bytes) -> HttpAnswer:
         """Send one whole HTTP/1.1 message and read its answer."""
-        rested = self._stream is not None
+        rested, front = self._stream is not None, self._target.front
         try:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                 if self._stream is None:
                     self._stream = await self._connect()
-                await self._stream.send_all(message)
+                await self._stream.send_all(message if front is None else front.written(message))
                 answer = await self._read(self._stream, to_head=message.startswith(b"HEAD "))
         except BROKEN as error:
             await self.close()

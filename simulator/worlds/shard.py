@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.catalogue import Moment
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
@@ -25,8 +25,9 @@ from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, cla
 from simulator.worlds.control import cause_of
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
+from simulator.worlds.plan import shots_of
 from simulator.worlds.recording import record_heartbeat
-from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
+from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,14 +44,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
-
-
-def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
-    attack = campaign.attack
-    if not isinstance(attack, ShotAttack):
-        raise TypeError(f"{attack.name} is a script")
-    return attack
 
 
 class Shard:
@@ -128,8 +121,7 @@ class Shard:
 
     async def run(self) -> None:
         """Work until cancelled or `finish` is called."""
-        due = self._due
-        selector = self._selector
+        due, selector = self._due, self._selector
         fileno = selector.fileno()
         while not self._stopping:
             now_ns = self._now()
@@ -239,23 +231,25 @@ class Shard:
         link.state = LinkState.WAITING
         self._progress.sent += 1
         why = "the connection takes no more"  # a heartbeat fits any socket buffer
+        front = self._target.front
+        message = link.request if front is None else front.written(link.request)
         try:
-            sent = link.sock.send(link.request)  # type: ignore[union-attr]
+            sent = link.sock.send(message)  # type: ignore[union-attr]
         except OSError as error:
             sent, why = -1, cause_of(error, self._target)
-        if sent != len(link.request):
+        if sent != len(message):
             self._lost(link, why)
 
     def _connect(self, link: Link) -> None:
         target = self._target
         link.sent_ns = self._now()
-        link.turn += 1
+        address, port = link.next_place(target)
         try:
-            link.sock = bound_socket(target, link.source)
+            link.sock = bound_socket(target, link.source, address)
             with suppress(BlockingIOError):
-                link.sock.connect((target.address, port_of(target, link.turn)))
+                link.sock.connect((address, port))
         except OSError as error:
-            self._lost(link, cause_of(error, target))
+            self._unreached(link, cause_of(error, target))
             return
         link.state = LinkState.CONNECTING
         self._selector.register(link.sock, selectors.EVENT_WRITE, link)
@@ -301,9 +295,8 @@ class Shard:
                 problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if problem:
                     raise OSError(problem, os.strerror(problem))  # noqa: TRY301 - as if connecting had raised it
-                tls = self._target.tls
                 self._selector.unregister(sock)
-                if tls is not None:
+                if (tls := self._target.tls) is not None:
                     sock = tls.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
                     link.sock = sock
                     link.state = LinkState.HANDSHAKING
@@ -317,8 +310,9 @@ class Shard:
         except ssl.SSLWantReadError:
             return
         except OSError as error:
-            self._lost(link, cause_of(error, self._target))
+            self._unreached(link, cause_of(error, self._target))
             return
+        link.refusals = 0
         self._progress.in_flight -= 1
         self._send(link)
 
@@ -357,12 +351,18 @@ class Shard:
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
+    def _unreached(self, link: Link, why: str) -> None:
+        """Try the target's next address, if there is one that was not tried."""
+        if link.all_refused(self._target):
+            self._lost(link, why)
+        else:
+            self._drop(link)
+            self._connect(link)
+
     def _lost(self, link: Link, why: str) -> None:
         """Record that no whole answer came, and why, and start over with a new connection."""
-        now_ns = self._now()
-        sent = link.state is LinkState.WAITING
+        now_ns, progress, sent = self._now(), self._progress, link.state is LinkState.WAITING
         self._drop(link)
-        progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         if sent:
@@ -370,6 +370,7 @@ class Shard:
             progress.lost += 1
         else:
             progress.connect_failures += 1
+            link.address += 1
         if why:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
             self._history.trouble(now_ns, what, why)
