@@ -187,3 +187,5 @@ ADDRESS_PROBE_BURST_MAX = 200
 """The largest burst that is used up to find out how a target tells addresses apart: more would be load."""
 ADDRESS_PROBE_MAX_SECONDS = 5.0
 """How long that may take; a target that takes longer is too slow to tell one refill from the next."""
+FITTED_SCRAPES_MAX = 300
+"""Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""

@@ -11,6 +11,7 @@ from simulator.checkers.audit import check_audit
 from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
+from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
@@ -48,7 +49,7 @@ CHECKERS: Mapping[str, Checker] = {
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
     """Let every checker judge. One that crashes is inconclusive, as is one that could not see all: no pass."""
-    history = told_of_restarts(in_doubt(history, facts), facts)
+    history = without_doubted_claims(told_of_restarts(in_doubt(history, facts), facts), facts)
     verdicts = []
     for name, check in checkers.items():
         try:
@@ -56,4 +57,4 @@ def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker]
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checkers still count
             message = f"The checker crashed: {type(error).__name__}: {error}"
             verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))
-    return verdicts
+    return with_fits(history, facts, verdicts)

@@ -47,6 +47,7 @@ _KEPT = "What was acknowledged survives `kill -9` and power loss."
 _LIMIT = "Each client gets through as many requests as its token bucket holds, and no fewer."
 _EVENTS = "Each accepted change and each refused attempt has exactly its event."
 _CHAIN = "Each event holds the hash of the one before it, and none changes once it was shown."
+_SETTINGS = "The settings that a run assumes of a target are those that it was started with."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
@@ -102,6 +103,10 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.head": ("The head of an audit stream is not its last event", _CHAIN, 7.5),
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
+    **{
+        f"{checker}.settings": ("What the target showed fits another setting than was assumed", _SETTINGS, 0.0)
+        for checker in ("alerts", "limits", "audit", "attacks")
+    },
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.wrong": ("A request got a wrong answer", "Each request gets the answer the contract gives it.", 5.0),
 }
