@@ -131,7 +131,7 @@ def _explained(
     message = f"all that it showed fits {' and '.join(one.words for one in fits)}, not the assumed {assumed}"
     evidence = {"assumed": assumed, "fits": [msgspec.to_builtins(one) for one in fits]}
     summary = (
-        f"It {message.removeprefix('all that it ')}: is the target started with {shown}? Say so with {said}, or "
+        f"A{message[1:]}: is the target started with {shown}? Say so with {said}, or "
         "--strict-settings if what was assumed is certain."
     )
     finding = Finding(f"{name}.settings", message, 0, evidence)
@@ -143,20 +143,31 @@ def _explained(
 
 def _alert_fits(history: History, facts: Facts) -> Iterator[Fit]:
     """Return other windows and thresholds of the alerts that fit every scrape."""
-    few = _thinned(history)
-    yield from _fit(WINDOW_SECONDS, facts, SECONDS_MAX, lambda changed: _doubts(few, changed, RECENT, grows=True))
-    yield from _fit(STALE_SECONDS, facts, SECONDS_MAX, lambda changed: _doubts(few, changed, STALE, grows=False))
+    for setting, figure, grows in ((WINDOW_SECONDS, RECENT, True), (STALE_SECONDS, STALE, False)):
+        few = _thinned(history, figure)
+        yield from _fit(
+            setting, facts, SECONDS_MAX,
+            lambda changed, few=few, figure=figure, grows=grows: _doubts(few, changed, figure, grows=grows),
+        )  # fmt: skip
     on = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 1 and RECENT in one.samples]
     off = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 0 and RECENT in one.samples]
     if on and off and max(off) < min(on) and not max(off) < facts.auth_threshold <= min(on):
         yield Fit(THRESHOLD, int(max(off)) + 1, int(min(on)))
 
 
-def _thinned(history: History) -> History:
-    """Return a history with so few scrapes that they can be looked at again and again."""
-    step = 1 + len(history.scrapes) // FITTED_SCRAPES_MAX
+def _thinned(history: History, figure: str) -> History:
+    """Return a history with so few scrapes that they can be looked at again and again: those beside a change.
+
+    Where a figure stays as it is, the first and the last of the scrapes say the most about a length of time.
+    """
+    shown = [one.samples.get(figure) for one in history.scrapes]
+    changed = [
+        one
+        for one, before, value, after in zip(history.scrapes, [None, *shown], shown, [*shown[1:], None], strict=False)
+        if before != value or value != after
+    ]
     other = history.with_rows(history.rows())
-    other.scrapes = history.scrapes[::step]
+    other.scrapes = changed[:: 1 + len(changed) // FITTED_SCRAPES_MAX]
     return other
 
 
