@@ -7,6 +7,7 @@ bounds it on both sides; a counter that never forgets, or a gauge that is never 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -144,11 +145,7 @@ def _explained(
 def _alert_fits(history: History, facts: Facts) -> Iterator[Fit]:
     """Return other windows and thresholds of the alerts that fit every scrape."""
     for setting, figure, grows in ((WINDOW_SECONDS, RECENT, True), (STALE_SECONDS, STALE, False)):
-        few = _thinned(history, figure)
-        yield from _fit(
-            setting, facts, SECONDS_MAX,
-            lambda changed, few=few, figure=figure, grows=grows: _doubts(few, changed, figure, grows=grows),
-        )  # fmt: skip
+        yield from _fit(setting, facts, SECONDS_MAX, partial(_doubts, _thinned(history, figure), figure, grows))
     on = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 1 and RECENT in one.samples]
     off = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 0 and RECENT in one.samples]
     if on and off and max(off) < min(on) and not max(off) < facts.auth_threshold <= min(on):
@@ -171,7 +168,7 @@ def _thinned(history: History, figure: str) -> History:
     return other
 
 
-def _doubts(history: History, facts: Facts, figure: str, *, grows: bool) -> set[str]:
+def _doubts(history: History, figure: str, grows: bool, facts: Facts) -> set[str]:  # noqa: FBT001 - one of two kinds
     """Return what a figure of the scrapes says against a setting with which it grows, or shrinks."""
     found = set()
     for one in possible(history, facts):

@@ -27,8 +27,8 @@ SECOND_NS = 1_000_000_000
 OK, TOO_MANY = 200, 429
 LOOKS = 8
 """Requests of the second address: more than a bucket refills meanwhile."""
-SPARE = 20
-"""Requests beyond a burst after which the first address stops: a bucket refills while it is used up."""
+TIMES_OVER, SPARE = 2, 20
+"""How many bursts, and requests beyond, the first address uses at most: a bucket refills while it is used up."""
 NOT_KNOWN = "whether the target tells the machines' addresses apart is not known"
 SAY_ADDRESSES = "--shared-address or --own-addresses says it"
 RATE_TOLERANCE = 1.05
@@ -84,7 +84,7 @@ async def find_out(target: Target, burst: int, refill_per_second: float, now: Ca
     with trio.move_on_after(ADDRESS_PROBE_MAX_SECONDS), suppress(LostError):
         async with ControlConnection(target, sources[0]) as one, ControlConnection(target, sources[1]) as other:
             await other.connect()
-            while len(first) < burst + SPARE and (not first or first[-1].status != TOO_MANY):
+            while len(first) < TIMES_OVER * burst + SPARE and (not first or first[-1].status != TOO_MANY):
                 first.append(await _ask(one, now))
             served = sum(probe.status == OK for probe in first)
             # A bucket of its own has as many tokens for the second address as the first one's had, surely.
