@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from functools import partial
+
 import msgspec
 import pytest
 import trio
