@@ -104,7 +104,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
     **{
-        f"{checker}.settings": ("What the target showed fits another setting than was assumed", _SETTINGS, 0.0)
+        f"{checker}.settings": ("What the target showed fits another setting than was assumed", _SETTINGS, 1.0)
         for checker in ("alerts", "limits", "audit", "attacks")
     },
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
