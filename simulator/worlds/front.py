@@ -29,7 +29,11 @@ class Front(msgspec.Struct, frozen=True):
 
     def written(self, message: bytes) -> bytes:
         """Return a message as it is sent: whole, or several requests one behind the other."""
-        return self.written_parts((message,))[0]
+        written, at = [], 0
+        for place, text in self._additions(message):
+            written += [message[at:place], text]
+            at = place
+        return b"".join([*written, message[at:]])
 
     def written_parts(self, parts: tuple[bytes, ...]) -> list[bytes]:
         """Return the parts of one message as they are sent, cut where they were.
@@ -67,7 +71,7 @@ class Front(msgspec.Struct, frozen=True):
                 yield path, self.base
             if line_end < 0:
                 return
-            if self.fields:
+            if self.fields and line_end + 1 < len(message):
                 yield line_end + 1, self.fields
             length = _length_of(message, line_end)
             if length is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from simulator.worlds.access import Access
 from simulator.worlds.control import ControlConnection, LostError
@@ -61,7 +62,7 @@ def pairs(tmp_path: Path) -> tuple[Pair, Pair]:
 
 async def test_a_target_is_trusted_by_the_authorities_that_are_given_or_not_at_all(pairs: tuple[Pair, Pair]) -> None:
     server, client = pairs
-    known = {"certificate": str(client.certificate), "key": str(client.key)}
+    known = Access(certificate=str(client.certificate), key=str(client.key))
     trusted = server.certificate.read_text("ascii")
     demanding = Demanding(server, client)
     async with trio.open_nursery() as nursery:
@@ -69,17 +70,17 @@ async def test_a_target_is_trusted_by_the_authorities_that_are_given_or_not_at_a
         nursery.start_soon(trio.serve_listeners, demanding.serve, [listener])
         port = listener.socket.getsockname()[1]
         url = f"https://localhost:{port}"
-        assert await asked(url, Access(trusted=trusted, **known)) == 200
-        assert await asked(f"https://127.0.0.1:{port}", Access(insecure=True, **known)) == 200
+        assert await asked(url, replace(known, trusted=trusted)) == 200
+        assert await asked(f"https://127.0.0.1:{port}", replace(known, insecure=True)) == 200
         with pytest.raises(LostError, match=r"certificate is not trusted .*--cacert"):
-            await asked(url, Access(**known))
+            await asked(url, known)
         with pytest.raises(LostError, match="certificate is not trusted"):  # its name is another
-            await asked(f"https://127.0.0.1:{port}", Access(trusted=trusted, **known))
+            await asked(f"https://127.0.0.1:{port}", replace(known, trusted=trusted))
         served = demanding.served
         with pytest.raises(LostError):
             await asked(url, Access(trusted=trusted))  # a stranger
         assert demanding.served == served == 2
-        shard = ShardUnderTest(parse_target(url, "t", Access(trusted=trusted, **known)))
+        shard = ShardUnderTest(parse_target(url, "t", replace(known, trusted=trusted)))
         async with shard.running(patience_seconds=5):
             shard.shard.resume(shard.machine())
             await until(lambda: shard.progress.accepted)
