@@ -17,6 +17,7 @@ from simulator.capacity.commands import capacity
 from simulator.interruptions import ignore_stop_signals
 from simulator.limits import SEED_MAX
 from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
 from simulator.standard_streams import hold_standard_streams
@@ -137,6 +138,7 @@ def run(
     master: Master = None,
     *,
     target: TargetFlags,
+    profile: ProfileOption = None,
     web: Web = False,
     web_port: WebPort = WEB_PORT,
     record: Record = False,
@@ -188,7 +190,7 @@ def run(
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conduct,
-        reports, stored_scenario(source), target.aim,
+        reports, stored_scenario(source), profile, target.aim,
     )  # fmt: skip
     problem = ""
     code = 0
@@ -252,15 +254,17 @@ def doctor(
     ] = 1000,
     *,
     target: TargetFlags,
+    profile: ProfileOption = None,
 ) -> None:
     """Look at what a run needs: this machine, and with --target the deployment."""
     from simulator.doctor import look  # noqa: PLC0415 - as above
+    from simulator.profiles import profile_of  # noqa: PLC0415
     from simulator.worlds.target import TargetError, parse_target  # noqa: PLC0415
 
     aim = target.aim
     try:
         found = None if target.url is None else parse_target(target.url, target.token, aim.access, aim.addresses)
-        checks = look(machines, found, aim)
+        checks = look(machines, found, profile_of(profile, given_target=True), aim)
     except TargetError as error:
         _fail("doctor", str(error))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -306,7 +310,8 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
     scripted = issubclass(attack, ScriptAttack)
     played = "several steps, mostly on machines of its own" if scripted else "single heartbeats, as fast as asked"
     note = "; a known weakness of the published protocol, reported and never failed" if attack.weakness else ""
-    typer.echo(f"  anchor   {attack.anchor}\n  severity {attack.severity:g} of 10{note}\n  played   {played}")
+    typer.echo(f"  anchor   {attack.anchor}\n  basis    {attack.basis}")
+    typer.echo(f"  severity {attack.severity:g} of 10{note}\n  played   {played}")
 
 
 RESULTS = Path("results")

@@ -6,19 +6,34 @@ import os
 import resource
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import trio
 
 from simulator.aim import Aim
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack, Stage
+from simulator.features import LACKS, Feature
+from simulator.history import History
+from simulator.profiles import Profile
 from simulator.worlds.addresses import with_known_addresses
-from simulator.worlds.checking import check_target, read_target_clock
-from simulator.worlds.target import Target, TargetError, can_bind
+from simulator.worlds.backstage import obstacle_to
+from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
+from simulator.worlds.probing import look_for_features
+from simulator.worlds.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.target import Target, TargetError, can_bind, peers_of
+from simulator.worlds.wire import speaks_http2
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
 SECOND_NS = 1_000_000_000
+UNUSABLE_MEND = "see that it runs, and that --target and the token are its own"
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -94,17 +109,23 @@ def check_machine(machines: int) -> list[Check]:
     return checks
 
 
-async def check_the_target(target: Target, aim: Aim = Aim()) -> list[Check]:  # noqa: B008 - frozen
-    """Look at the target: whether it is reachable, speaks the contract, keeps the time, and tells addresses apart."""
+async def check_the_target(
+    target: Target,
+    profile: Profile = Profile.PUBLISHED,
+    aim: Aim = Aim(),  # noqa: B008 - frozen
+) -> list[Check]:
+    """Look whether the target is reachable, has what its profile asks for, keeps time, and tells addresses apart."""
     try:
         metrics = await check_target(target)
     except TargetError as error:
-        mend = "see that it runs, and that --target and the token are its own"
+        mend = error.mend if isinstance(error, UnreachableError) else UNUSABLE_MEND
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
         Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
     ]
+    target, problem = await with_known_addresses(target, aim.addresses, aim.settings)
+    checks += _features(await look_for_features(target, metrics), profile)
     clock = await read_target_clock(target)
     if clock is None:
         found = "the target shows no time, neither on its health page nor as a Date"
@@ -114,12 +135,11 @@ async def check_the_target(target: Target, aim: Aim = Aim()) -> list[Check]:  # 
         mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
         checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
     checks += [Check("certificate", right=False, found=one, mend="use --cacert") for one in aim.access.warnings]
-    return [*checks, await _check_addresses(target, aim)]
+    return [*checks, _addresses(target, problem)]
 
 
-async def _check_addresses(target: Target, aim: Aim) -> Check:
-    """Look whether the target's server tells the addresses of machines apart, or sees one for all."""
-    target, problem = await with_known_addresses(target, aim.addresses, aim.settings)
+def _addresses(target: Target, problem: str) -> Check:
+    """Say whether the target's server tells the addresses of machines apart, or sees one for all."""
     if problem:
         return Check("addresses", right=False, found=problem, mend="a run that is refused for its rate is inconclusive")
     if target.own_addresses:
@@ -128,9 +148,69 @@ async def _check_addresses(target: Target, aim: Aim) -> Check:
     return Check("addresses", right=False, found="the target sees one address for all machines", mend=mend)
 
 
-def look(machines: int, target: Target | None, aim: Aim = Aim()) -> list[Check]:  # noqa: B008 - frozen
+def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
+    """Say what the target lacks of the contract, and what is not tried on it."""
+    if not lacks:
+        return [Check("contract", right=True, found="the target has all that the contract adds to the published API")]
+    missing = [LACKS[one] for one in Feature if one in lacks]
+    found = f"of {len(Feature)} things that the contract adds the target lacks {len(missing)}: "
+    found += "; ".join(f"{one.does}, so not tried: {one.not_tried}" for one in missing)
+    mend = "nothing needs to be done: it is judged by the published API, and this is said as advisories"
+    if profile is Profile.HARDENED:
+        mend = "by --profile hardened each of this fails; leave that away to judge it by the published API"
+    return [Check("contract", right=False, found=found, mend=mend)]
+
+
+async def check_attacks(target: Target | None) -> Check:
+    """Look at which attacks of the catalogue would not be tried on the target, or on a run's own server, and why."""
+    peers = () if target is None else peers_of(target)
+    http2 = target is not None and await speaks_http2(target)
+    stage = Stage(
+        campaign=0,
+        host="",
+        token="",
+        victims=[],
+        history=History(),
+        rng=np.random.default_rng(0),
+        now=int,
+        wall=int,
+        new_number=int,
+        interval_ns=SECOND_NS,
+        rotation_ns=SECOND_NS,
+        end_ns=SECOND_NS,
+        owner_prefix="",
+        peer_sources=peers,
+    )
+    untried: dict[str, list[str]] = {}
+    for name, attack in CATALOGUE.items():
+        if issubclass(attack, ScriptAttack):
+            why = _obstacle(attack(), stage, own=target is None, http2=http2)
+            if why:
+                untried.setdefault(why, []).append(name)
+    count = sum(map(len, untried.values()))
+    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in untried.items())
+    found = f"{count} of {len(CATALOGUE)} not tried" + (f" ({told})" if told else "")
+    return Check("attacks", not count, found, "a run names them as not tried, and they prove nothing")
+
+
+def _obstacle(attack: ScriptAttack, stage: Stage, *, own: bool, http2: bool) -> str:
+    if attack.needs_settings and not own:
+        return needs_own_server(attack)
+    if attack.staging is not None and (why := obstacle_to(attack.staging, allowed=own)):
+        return why
+    return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
+
+
+def look(
+    machines: int,
+    target: Target | None,
+    profile: Profile = Profile.PUBLISHED,
+    aim: Aim = Aim(),  # noqa: B008 - frozen
+) -> list[Check]:
     """Look at everything."""
     checks = check_machine(machines)
     if target is not None:
-        checks += trio.run(check_the_target, target, aim)
-    return checks
+        checks += trio.run(check_the_target, target, profile, aim)
+        if any(check.fatal and not check.right for check in checks):
+            return checks  # nothing can be tried
+    return [*checks, trio.run(check_attacks, target)]

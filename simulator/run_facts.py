@@ -12,11 +12,16 @@ from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from simulator.features import Feature
     from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
     from simulator.worlds.target import Target
 
 STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
+CERTIFICATE_SECONDS = 900.0
+"""How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
 UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
 """Those that no route shows."""
 
@@ -45,15 +50,17 @@ def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
     return None if shown is None else (shown.low_ns, shown.high_ns)
 
 
-def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
-    """Say by which settings a target is judged, where its own may be others."""
+def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_said: bool = False) -> list[str]:
+    """Say by which settings a target is judged, where its own may be others.
+
+    `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
+    """
     wanted = {**JUDGED_SETTINGS, **scenario.server.settings}
     warnings = []
     wanted_seconds = float(wanted[STALE_SECONDS])
     if stale_seconds is None:
-        warnings.append(
-            f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
-        )
+        judged = f"it is judged by {wanted_seconds:g}s" if stale_is_said else "how many must be is not judged"
+        warnings.append(f"the target does not show after how many seconds it calls workers stale: {judged}")
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
             f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
@@ -75,17 +82,24 @@ def facts_of(
     *,
     only_client: bool,
     clock: ClockFacts | None = None,
+    lacks: frozenset[Feature] | None = None,
     addresses: str = APART,
-    strict_settings: bool = True,
+    said: Collection[str] = (),
+    strict_settings: bool = False,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed.
+    """Give the facts: `stale_seconds` is what the target shows, None where it shows nothing.
 
-    Without `strict_settings` those are only assumed, apart from what the target shows.
+    `lacks` is what it was found not to have, None where nobody looked. A target's settings are only assumed, apart from
+    what it shows, unless they are strict; how stale is, is not even that, unless it is `said` of the target.
     """
-    unsure = () if strict_settings else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
+    sure = only_client or strict_settings
+    unsure = () if sure else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
     settings = {**JUDGED_SETTINGS, **scenario.server.settings}
+    if stale_seconds is None and (sure or STALE_SECONDS in said):
+        stale_seconds = float(settings[STALE_SECONDS])
+    certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
-        stale_seconds=float(settings[STALE_SECONDS]) if stale_seconds is None else stale_seconds,
+        stale_seconds=stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
@@ -94,9 +108,21 @@ def facts_of(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
+        # Whether a given target was set as the scenario says, nobody asked it.
+        certificate_seconds=(certificate_seconds,) if only_client else (CERTIFICATE_SECONDS, certificate_seconds),
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
+        lacks=None if lacks is None else tuple(sorted(lacks)),
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
+        stands_on=stands_on(scenario) if clock is None else None,
         addresses=addresses,
         unsure_settings=unsure,
     )
+
+
+def stands_on(scenario: Scenario) -> tuple[str, ...]:
+    """Return what the run's own server needs besides itself, for lack of which it may refuse requests with 5xx."""
+    server = scenario.server
+    redis = server.redis or server.instances > 1 or bool(server.environ().get("REDIS_ADDR"))
+    disk = server.durable or server.instances > 1 or bool(server.environ().get("HATCHFARM_STATE_FILE"))
+    return (*(("redis",) if redis else ()), *(("disk",) if disk else ()))

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from simulator.limits import CAPACITY_RATE_MAX, SEED_MAX
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 
 USAGE_ERROR = 2
@@ -53,6 +54,7 @@ def capacity(
         ),
     ] = 0.1,
     target: TargetFlags,
+    profile: ProfileOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
     ] = None,
@@ -85,7 +87,9 @@ def capacity(
     own_token = target.token if target.url is not None else token_hex(24)
     loaded = with_settings(loaded, target.aim.settings)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), aim=target.aim)
+    request = Request(
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
+    )  # fmt: skip
     problem = ""
     code = 0
     try:

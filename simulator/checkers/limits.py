@@ -14,11 +14,11 @@ import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
 from simulator.checkers.facts import UNKNOWN
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
-from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,12 +89,13 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         "burst": bucket.burst,
         "refill_per_second": bucket.refill_per_second,
     }
+    shown = one_of_each_first(findings, lambda finding: finding.rule)
     if findings and facts.addresses == UNKNOWN:
-        summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {findings[0].message}."
-        return Verdict("limits", Status.INCONCLUSIVE, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {shown[0].message}."
+        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(shown), figures, len(findings))
     if findings:
-        summary = f"{len(findings)} breaches of the rate limit of {bucket}; {findings[0].message}."
-        return Verdict("limits", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        summary = f"{len(findings)} breaches of the rate limit of {bucket}; {shown[0].message}."
+        return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not passed.any() and not refused.any():
         return Verdict("limits", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = f"No client got more through than {bucket}; {figures['rate_limited']} requests were refused as too many."

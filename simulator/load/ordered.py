@@ -25,12 +25,15 @@ def scenario_of(order: Order) -> Scenario:
 def target_of(order: Order, token: str, access: Access) -> Target:
     """Return the target, as this process reaches it. Raises TargetError."""
     target = parse_target(order.target, token, access, order.addresses)
-    return msgspec.structs.replace(target, others=order.others, addresses_known=order.addresses_known)
+    return msgspec.structs.replace(
+        target, lacks=order.lacks, others=order.others, addresses_known=order.addresses_known
+    )
 
 
 def sides_of(order: Order, token: str, access: Access) -> dict[str, Target]:
     """Return the servers of attacks that need one of their own; those that speak TLS do as the run's own does."""
-    return {
+    sides = {
         name: parse_target(url, token, access if url.startswith("https:") else Access())
         for name, url in order.sides.items()
     }
+    return {name: msgspec.structs.replace(side, lacks=order.lacks) for name, side in sides.items()}

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.terminal import make_console
 from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.traces.recording import Recording
@@ -78,6 +79,7 @@ def replay(
             envvar="HATCHFARM_REPLAY_ONLY",
         ),
     ] = None,
+    profile: ProfileOption = None,
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
 ) -> None:
     """Send a trace again, at its recorded moments and from its addresses, and judge what the server did.
@@ -93,7 +95,7 @@ def replay(
     own_token = target.token if target.url is not None else token_hex(24)
     request = ReplayRequest(
         trace, out, target.url, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
-        target.aim,
+        profile, target.aim,
     )  # fmt: skip
     problem = ""
     code = 0

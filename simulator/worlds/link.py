@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from simulator.fleet.clocks import PERFECT, expected_answer
-from simulator.history import NO_MACHINE, NONE, Answer
+from simulator.history import NEVER_NS, NO_MACHINE, NONE, Answer
 from simulator.worlds.target import port_of, source_number
 
 if TYPE_CHECKING:
@@ -36,12 +36,14 @@ class Link:
 
     `number` is its address's in the history; `certificate` and `consent` are those of the request. `turn` says which of
     several instances it goes to next, `address` which of several addresses of the target, and `refusals` how many of
-    them have not taken its connection.
+    them have not taken its connection. `free_ns` is since when the connection rests, `NEVER_NS` for a new one;
+    `rested_ns` is how long it had rested when the request left, negative for a new one.
     """
 
     __slots__ = (
-        "address", "answers", "campaign", "certificate", "consent", "expected", "machine", "made_ns", "nonce", "number",
-        "planned_ns", "reader", "refusals", "request", "sent_ns", "sock", "source", "state", "subject", "turn",
+        "address", "answers", "campaign", "certificate", "consent", "expected", "free_ns", "machine", "made_ns",
+        "nonce", "number", "planned_ns", "reader", "refusals", "request", "rested_ns", "right_body", "sent_ns", "sock",
+        "source", "state", "subject", "turn",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -57,6 +59,8 @@ class Link:
         self.planned_ns = 0
         self.made_ns = 0
         self.sent_ns = 0
+        self.free_ns = NEVER_NS
+        self.rested_ns = 0
         self.expected = Answer.ACCEPTED
         self.certificate = NONE
         self.consent = NONE
@@ -65,6 +69,8 @@ class Link:
         self.address = 0
         self.refusals = 0
         self.answers = 0
+        self.right_body = b""
+        """The body of an acceptance that was found right for this machine."""
 
     def next_place(self, target: Target) -> tuple[str, int]:
         """Return where to connect to: the address that took the last connection, the next one of several instances."""

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from simulator.features import Feature  # noqa: TC001 - a Struct resolves its annotations
 from simulator.history import NO_SOURCE, PEERS_SOURCE
 from simulator.limits import PEERS_MAX, SHARDS_MAX
 from simulator.worlds.access import Access, AccessError, TokenError, check_token
@@ -31,6 +32,8 @@ OWNER_USERS_OF_A_SHARD = 4 * 65_536 // SHARDS_MAX - 1
 SCRIPTS_NET = 13
 SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
+PROBE_ADDRESSES = ("127.7.0.2", "127.7.0.3")
+"""From which it is looked for what a target has: once as anybody may ask, once more often."""
 NETWORK_ADDRESSES = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
@@ -61,6 +64,8 @@ class Target(msgspec.Struct, frozen=True):
     """As `tls`, but offering HTTP/2 and nothing else."""
     others: tuple[int, ...] = ()
     """Ports of further instances at the same address, which are the same server to all who ask."""
+    lacks: frozenset[Feature] = frozenset()
+    """What the target was found not to have."""
     base: str = ""
     """What is in front of every path, like `/farm`."""
     access: Access = NO_ACCESS
