@@ -22,6 +22,7 @@ from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
 from simulator.standard_streams import hold_standard_streams
 from simulator.state_commands import state_app
+from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.traces import commands as traces
 from simulator.traces.commands import Record, WithSecrets, recording_of
 
@@ -46,14 +47,6 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
-TargetUrl = Annotated[
-    str | None,
-    typer.Option("--target", help="A running deployment, like http://127.0.0.1:8080.", envvar="HATCHFARM_TARGET"),
-]
-Token = Annotated[
-    str | None,
-    typer.Option("--token", help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
-]
 
 
 def _load(path: Path) -> tuple[Scenario, bytes]:
@@ -134,17 +127,17 @@ def serve(
 
 
 @app.command()
+@aimed()
 def run(
     scenario: ScenarioFile,
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
     seed: Annotated[
         int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
     ] = None,
-    target: TargetUrl = None,
-    token: Token = None,
     workers: Workers = None,
     master: Master = None,
     *,
+    target: TargetFlags,
     profile: ProfileOption = None,
     web: Web = False,
     web_port: WebPort = WEB_PORT,
@@ -168,6 +161,7 @@ def run(
     from simulator.load.conduct import conduct_of  # noqa: PLC0415
     from simulator.report.writing import stored_scenario  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request, execute  # noqa: PLC0415
+    from simulator.run_facts import with_settings  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
@@ -175,15 +169,16 @@ def run(
         loaded, source = _load(scenario)
     except ScenarioError as error:
         _fail("run", str(error))
+    loaded = with_settings(loaded, target.aim.settings)
     for remark in remarks(loaded):
         typer.echo(f"hatchfarm run: beware: {scenario}: {remark}", err=True)
-    if target is not None and token is None:
-        _fail("run", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
-    if target is None and master is not None:
+    if target.url is not None and not target.token:
+        _fail("run", NO_TOKEN)
+    if target.url is None and master is not None:
         _fail(
             "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
         )
-    own_token = token if target is not None and token is not None else token_hex(24)
+    own_token = target.token if target.url is not None else token_hex(24)
     chosen_seed = loaded.seed if seed is None else seed
     recording = recording_of(record=record, with_secrets=with_secrets)
     try:
@@ -194,8 +189,8 @@ def run(
     if conduct is not None and record:
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
-        loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports,
-        stored_scenario(source), profile,
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conduct,
+        reports, stored_scenario(source), profile, target.aim,
     )  # fmt: skip
     problem = ""
     code = 0
@@ -252,12 +247,13 @@ def schema(
 
 
 @app.command()
+@aimed()
 def doctor(
     machines: Annotated[
         int, typer.Option(help="How large a fleet to look for.", envvar="HATCHFARM_MACHINES", min=1)
     ] = 1000,
-    target: TargetUrl = None,
-    token: Token = None,
+    *,
+    target: TargetFlags,
     profile: ProfileOption = None,
 ) -> None:
     """Look at what a run needs: this machine, and with --target the deployment."""
@@ -265,9 +261,10 @@ def doctor(
     from simulator.profiles import profile_of  # noqa: PLC0415
     from simulator.worlds.target import TargetError, parse_target  # noqa: PLC0415
 
+    aim = target.aim
     try:
-        found = None if target is None else parse_target(target, token or "")
-        checks = look(machines, found, profile_of(profile, given_target=True))
+        found = None if target.url is None else parse_target(target.url, target.token, aim.access, aim.addresses)
+        checks = look(machines, found, profile_of(profile, given_target=True), aim)
     except TargetError as error:
         _fail("doctor", str(error))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

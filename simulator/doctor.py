@@ -12,11 +12,13 @@ import msgspec
 import numpy as np
 import trio
 
+from simulator.aim import Aim
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack, Stage
 from simulator.features import LACKS, Feature
 from simulator.history import History
 from simulator.profiles import Profile
+from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
 from simulator.worlds.probing import look_for_features
@@ -31,7 +33,7 @@ FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
 SECOND_NS = 1_000_000_000
-UNUSABLE_MEND = "see that it runs, and that --target and --token are its own"
+UNUSABLE_MEND = "see that it runs, and that --target and the token are its own"
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -107,8 +109,12 @@ def check_machine(machines: int) -> list[Check]:
     return checks
 
 
-async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED) -> list[Check]:
-    """Look at the target: whether it is reachable, has what its profile asks for, and keeps the time."""
+async def check_the_target(
+    target: Target,
+    profile: Profile = Profile.PUBLISHED,
+    aim: Aim = Aim(),  # noqa: B008 - frozen
+) -> list[Check]:
+    """Look whether the target is reachable, has what its profile asks for, keeps time, and tells addresses apart."""
     try:
         metrics = await check_target(target)
     except TargetError as error:
@@ -118,6 +124,7 @@ async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED)
     checks = [
         Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
     ]
+    target, problem = await with_known_addresses(target, aim.addresses, aim.settings)
     checks += _features(await look_for_features(target, metrics), profile)
     clock = await read_target_clock(target)
     if clock is None:
@@ -127,7 +134,18 @@ async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED)
         right = clock.surely_off_ns < CLOCK_TOLERANCE_SECONDS * SECOND_NS
         mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
         checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
-    return checks
+    checks += [Check("certificate", right=False, found=one, mend="use --cacert") for one in aim.access.warnings]
+    return [*checks, _addresses(target, problem)]
+
+
+def _addresses(target: Target, problem: str) -> Check:
+    """Say whether the target's server tells the addresses of machines apart, or sees one for all."""
+    if problem:
+        return Check("addresses", right=False, found=problem, mend="a run that is refused for its rate is inconclusive")
+    if target.own_addresses:
+        return Check("addresses", right=True, found="the target tells the machines' addresses apart")
+    mend = "its per-IP limits count the whole fleet as one client: raise RATE_LIMIT_REFILL_PER_SECOND on the server"
+    return Check("addresses", right=False, found="the target sees one address for all machines", mend=mend)
 
 
 def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
@@ -183,11 +201,16 @@ def _obstacle(attack: ScriptAttack, stage: Stage, *, own: bool, http2: bool) -> 
     return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
 
 
-def look(machines: int, target: Target | None, profile: Profile = Profile.PUBLISHED) -> list[Check]:
+def look(
+    machines: int,
+    target: Target | None,
+    profile: Profile = Profile.PUBLISHED,
+    aim: Aim = Aim(),  # noqa: B008 - frozen
+) -> list[Check]:
     """Look at everything."""
     checks = check_machine(machines)
     if target is not None:
-        checks += trio.run(check_the_target, target, profile)
+        checks += trio.run(check_the_target, target, profile, aim)
         if any(check.fatal and not check.right for check in checks):
             return checks  # nothing can be tried
     return [*checks, trio.run(check_attacks, target)]

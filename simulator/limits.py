@@ -201,3 +201,21 @@ USER_RATE_MAX = 100.0
 """Requests a second of one owner; more than people and their dashboards ask."""
 LOAD_USERS_MAX = 4000
 """Users of one kind: Locust's own share of one core is used up well before."""
+ADDRESSES_MAX = 16
+"""Addresses of one name that are tried: more than any load balancer publishes that clients could use."""
+RESOLVE_MAX_SECONDS = 3.0
+"""How long all addresses of a name may take to show that one can be connected to; then the first is left to say why."""
+TOKEN_FILE_MAX_BYTES = 4096
+"""A file with a token: what servers allow of one header, and more than any token has."""
+HEADERS_MAX = 20
+"""Headers of the way to a target: more than any gateway asks for."""
+HEADERS_MAX_CHARACTERS = 8192
+"""Of all of them together: beside them a request must fit what servers allow of a head."""
+CERTIFICATES_MAX_BYTES = 4 << 20
+"""Authorities to be trusted: several times what systems trust."""
+ADDRESS_PROBE_BURST_MAX = 200
+"""The largest burst that is used up to find out how a target tells addresses apart: more would be load."""
+ADDRESS_PROBE_MAX_SECONDS = 5.0
+"""How long that may take; a target that takes longer is too slow to tell one refill from the next."""
+FITTED_SCRAPES_MAX = 300
+"""Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""

@@ -13,9 +13,11 @@ import msgspec
 import trio
 from rich.markup import escape
 
+from simulator.aim import Aim
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
+from simulator.checkers.facts import APART
 from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
 from simulator.history import History
@@ -29,12 +31,15 @@ from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
-from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
+from simulator.run_facts import STALE_SECONDS, addresses_of, bounds_of, clock_facts, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
-from simulator.server_process import ServerError, ServerProcess, own_server
+from simulator.server_process import ServerError, ServerProcess
+from simulator.side_servers import side_servers
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
+from simulator.worlds.access import Access
+from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
@@ -50,7 +55,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
-    from simulator.deployment import Deployment
     from simulator.features import Feature
     from simulator.profiles import Profile
     from simulator.scenario.values import Scenario
@@ -84,6 +88,8 @@ class Request(msgspec.Struct, frozen=True):
     """The scenario file as it goes into the bundle, read when the scenario was."""
     profile: Profile | None = None
     """The measure that was asked for, if one was."""
+    aim: Aim = Aim()
+    """What is said of the target."""
 
 
 class _Outcome(msgspec.Struct):
@@ -101,6 +107,8 @@ class _Outcome(msgspec.Struct):
     clock: ClockFacts | None = None
     lacks: frozenset[Feature] | None = None
     """What the target was found not to have; None before anybody looked."""
+    addresses: str = APART
+    """Whether the server tells the run's addresses apart."""
     failure: Exception | None = None
     """What the harness itself failed by."""
 
@@ -209,11 +217,19 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
             server, url = deployment.server, deployment.server.url
-            sides = await _side_servers(request, stack, deployment)
-        target = parse_target(url, request.token, "" if deployment is None else deployment.trusted)
+            sides = await side_servers(scenario, request.token, request.server_settings, stack, deployment)
+        said = request.aim.addresses or scenario.target.addresses
+        if deployment is None:
+            target = parse_target(url, request.token, request.aim.access, said)
+        else:
+            target = parse_target(url, request.token, Access(trusted=deployment.trusted))
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
+        if deployment is None:
+            target, problem = await with_known_addresses(target, said, scenario.server.environ())
+            outcome.addresses = addresses_of(target)
+            outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
         outcome.lacks = await look_for_features(target, outcome.baseline)
         target = msgspec.structs.replace(target, lacks=outcome.lacks)
         sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
@@ -223,7 +239,11 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
         if server is None:
             outcome.stale_seconds = await stale_seconds_of(target)
-            outcome.warnings += settings_warnings(scenario, outcome.stale_seconds)
+            outcome.warnings += settings_warnings(
+                scenario,
+                outcome.stale_seconds,
+                stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
+            )
             outcome.clock = clock_facts(await read_target_clock(target))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
@@ -285,27 +305,6 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
         outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Deployment) -> dict[str, Target]:
-    """Start the servers of attacks that need settings of their own, one for each set of settings."""
-    settings, own = request.scenario.server.environ(), request.server_settings
-    started: dict[frozenset[tuple[str, str]], Target] = {}
-    sides = {}
-    for options in request.scenario.attacks:
-        attack = CATALOGUE[options.name]
-        if issubclass(attack, ScriptAttack) and attack.staging is not None:
-            # Beside which it may stage what it needs.
-            sides[attack.name] = parse_target(deployment.server.url, request.token, deployment.trusted)
-        if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
-            continue
-        needed = frozenset(attack.needs_settings.items())
-        if needed not in started:
-            # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = own_server({**settings, **attack.needs_settings}, request.token, own)
-            started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token)
-        sides[attack.name] = started[needed]
-    return sides
-
-
 def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, over_hosts: bool = False) -> None:
     if not target.own_addresses and over_hosts:
         outcome.warnings.append(
@@ -352,7 +351,8 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
-        lacks=outcome.lacks,
+        lacks=outcome.lacks, addresses=outcome.addresses, said=request.aim.settings,
+        strict_settings=request.aim.strict_settings,
     )  # fmt: skip
     return RunRecord(
         scenario=scenario.name,
@@ -371,7 +371,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
-        options=() if request.conduct is None else request.conduct.options,
+        options=(*(() if request.conduct is None else request.conduct.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )
 

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.checkers.facts import ClockFacts, Facts
+import msgspec
+
+from simulator.aim import JUDGED_SETTINGS
+from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from simulator.features import Feature
     from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
+    from simulator.worlds.target import Target
 
-DEFAULTS = {
-    "WORKER_STATUS_STALE_SECONDS": 60,
-    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 300,
-    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 10,
-    "RATE_LIMIT_REFILL_PER_SECOND": 5,
-    "RATE_LIMIT_BURST": 20,
-    "AUDIT_EVENTS_PER_STREAM": 5000,
-}
-"""The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
 CERTIFICATE_SECONDS = 900.0
 """How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
-UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
+UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
 """Those that no route shows."""
+
+
+def with_settings(scenario: Scenario, settings: dict[str, str]) -> Scenario:
+    """Give a scenario that assumes these settings of its server, over those that it says itself."""
+    server = msgspec.structs.replace(scenario.server, settings={**scenario.server.settings, **settings})
+    return msgspec.structs.replace(scenario, server=server)
+
+
+def addresses_of(target: Target) -> str:
+    """Say whether a target tells the addresses of a run apart, as far as that is known."""
+    if not target.addresses_known:
+        return UNKNOWN
+    return APART if target.own_addresses else SHARED
 
 
 def clock_facts(shown: ClockBounds | None) -> ClockFacts:
@@ -39,15 +50,17 @@ def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
     return None if shown is None else (shown.low_ns, shown.high_ns)
 
 
-def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
-    """Say by which settings a target is judged, where its own may be others."""
-    wanted = {**DEFAULTS, **scenario.server.settings}
+def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_said: bool = False) -> list[str]:
+    """Say by which settings a target is judged, where its own may be others.
+
+    `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
+    """
+    wanted = {**JUDGED_SETTINGS, **scenario.server.settings}
     warnings = []
-    wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
+    wanted_seconds = float(wanted[STALE_SECONDS])
     if stale_seconds is None:
-        warnings.append(
-            "the target does not show after how many seconds it calls workers stale: how many must be is not judged"
-        )
+        judged = f"it is judged by {wanted_seconds:g}s" if stale_is_said else "how many must be is not judged"
+        warnings.append(f"the target does not show after how many seconds it calls workers stale: {judged}")
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
             f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
@@ -70,14 +83,20 @@ def facts_of(
     only_client: bool,
     clock: ClockFacts | None = None,
     lacks: frozenset[Feature] | None = None,
+    addresses: str = APART,
+    said: Collection[str] = (),
+    strict_settings: bool = False,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, which only of a server of the run's own is known else.
+    """Give the facts: `stale_seconds` is what the target shows, None where it shows nothing.
 
-    `lacks` is what it was found not to have, None where nobody looked.
+    `lacks` is what it was found not to have, None where nobody looked. A target's settings are only assumed, apart from
+    what it shows, unless they are strict; how stale is, is not even that, unless it is `said` of the target.
     """
-    settings = {**DEFAULTS, **scenario.server.settings}
-    if stale_seconds is None and only_client:
-        stale_seconds = float(settings["WORKER_STATUS_STALE_SECONDS"])
+    sure = only_client or strict_settings
+    unsure = () if sure else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
+    settings = {**JUDGED_SETTINGS, **scenario.server.settings}
+    if stale_seconds is None and (sure or STALE_SECONDS in said):
+        stale_seconds = float(settings[STALE_SECONDS])
     certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
         stale_seconds=stale_seconds,
@@ -96,6 +115,8 @@ def facts_of(
         lacks=None if lacks is None else tuple(sorted(lacks)),
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
         stands_on=stands_on(scenario) if clock is None else None,
+        addresses=addresses,
+        unsure_settings=unsure,
     )
 
 

@@ -116,7 +116,8 @@ class Burst(_Limit):
         yield excess.say("never-more")
         known = all(one.status in {OK, TOO_MANY} for one in outcomes) and stage.own_addresses
         whole = excess.served >= min(count, stage.defences.burst)
-        yield Say("never-fewer", whole if known else None, f"of a new address, {excess.message}")
+        due = {"served": excess.served, "due": min(count, stage.defences.burst)}
+        yield Say("never-fewer", whole if known else None, f"of a new address, {excess.message}", due)
         limited = [one for one in outcomes if one.status == TOO_MANY]
         if limited:
             yield from _retried(stage, limited)

@@ -115,6 +115,7 @@ class OwnConnection(ScriptAttack):
     """An accepted heartbeat again on the connection it came by: what is proven once must not be taken for granted."""
 
     name = "replay.own-connection"
+    basis = Basis.PUBLISHED
     shape = "an accepted heartbeat again on the very connection it came by: at once, and behind a newer one"
     verdict = "401 invalid heartbeat auth"
     effect = "a worker_auth_failed event each, reason nonce_replayed"

@@ -11,10 +11,12 @@ import typer
 
 from simulator.limits import CAPACITY_RATE_MAX, SEED_MAX
 from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
+from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 
 USAGE_ERROR = 2
 
 
+@aimed()
 def capacity(
     scenario: Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")],
     *,
@@ -51,14 +53,7 @@ def capacity(
             max=0.5,
         ),
     ] = 0.1,
-    target: Annotated[
-        str | None,
-        typer.Option(help="A running deployment; without, each step has a new server.", envvar="HATCHFARM_TARGET"),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
-    ] = None,
+    target: TargetFlags,
     profile: ProfileOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
@@ -66,6 +61,8 @@ def capacity(
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
 ) -> None:
     """Find the highest rate of heartbeats at which a scenario's thresholds and all checkers hold.
+
+    Without --target each step has a new server.
 
     Exit codes: 0 found, or all rates allowed held, 2 usage or scenario error or unreachable target, 3 the server's
     capacity is not known: not even the lowest rate held, the harness was the limit, or the search ended early.
@@ -75,20 +72,24 @@ def capacity(
     from simulator.capacity.search import Bounds  # noqa: PLC0415
     from simulator.report.terminal import make_console  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request  # noqa: PLC0415
+    from simulator.run_facts import with_settings  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError, ServerSettings, load_scenario  # noqa: PLC0415
 
     if min_rate > max_rate:
         _fail(f"--min-rate {min_rate} is above --max-rate {max_rate}")
-    if target is not None and token is None:
-        _fail("--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
+    if target.url is not None and not target.token:
+        _fail(NO_TOKEN)
     names = setting_names()
     try:
         loaded = load_scenario(scenario, ServerSettings(names, settings_problem))
     except ScenarioError as error:
         _fail(str(error))
-    own_token = token if target is not None and token is not None else token_hex(24)
+    own_token = target.token if target.url is not None else token_hex(24)
+    loaded = with_settings(loaded, target.aim.settings)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(names), profile=profile)
+    request = Request(
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
+    )  # fmt: skip
     problem = ""
     code = 0
     try:

@@ -13,6 +13,7 @@ from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
 from simulator.checkers.features import check_features
+from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
@@ -53,7 +54,7 @@ CHECKERS: Mapping[str, Checker] = {
 
 def as_known(history: History, facts: Facts) -> History:
     """Return a history that accuses nobody of what only a known clock, or one life of the server, could prove."""
-    return told_of_restarts(in_doubt(history, facts), facts)
+    return without_doubted_claims(told_of_restarts(in_doubt(history, facts), facts), facts)
 
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
@@ -68,4 +69,4 @@ def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker]
             verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))
     if facts.lacks is not None:
         verdicts.append(check_features(facts.lacks))
-    return verdicts
+    return with_fits(history, facts, verdicts)

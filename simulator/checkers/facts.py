@@ -17,6 +17,9 @@ class ClockFacts(msgspec.Struct, frozen=True):
     used_ns: int = 0
 
 
+APART, SHARED, UNKNOWN = "apart", "shared", "unknown"
+
+
 class Facts(msgspec.Struct, frozen=True):
     """Settings of the server under test, in seconds, and what its metrics were before the run.
 
@@ -28,6 +31,9 @@ class Facts(msgspec.Struct, frozen=True):
     the things outside of itself that it may refuse requests for with 5xx, "redis" and "disk"; None where nobody knows.
     `lacks` is what the target was found not to have (`Feature`), None where nobody looked. A certificate lives for one
     of `certificate_seconds`.
+
+    `addresses` says whether the server tells the addresses of the run's clients apart, sees all at one, or may do
+    either. `unsure_settings` names settings of the server that are assumed: it may have been started with others.
     """
 
     stale_seconds: float | None
@@ -50,3 +56,5 @@ class Facts(msgspec.Struct, frozen=True):
     stands_on: tuple[str, ...] | None = None
     lacks: tuple[str, ...] | None = None
     certificate_seconds: tuple[float, ...] = (900.0,)
+    addresses: str = APART
+    unsure_settings: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
+from simulator.checkers.facts import UNKNOWN
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
@@ -30,6 +31,11 @@ SECOND_NS = 1_000_000_000
 SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, 429
 UNLIMITED_STATUSES = (408, 413, 414, 426, 429, 431)
 """Answers that a server may give before its rate limiter has seen the request."""
+ADDRESSES_UNKNOWN = (
+    "Whether the server sees the addresses that its clients spoke from, or a proxy's, is not known: --shared-address "
+    "or --own-addresses says it."
+)
+LARGER, SMALLER = "larger", "smaller"
 ROUNDING = 1e-3
 """Tokens by which floating point may be off; what it finds is counted again in whole numbers."""
 
@@ -83,8 +89,11 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         "burst": bucket.burst,
         "refill_per_second": bucket.refill_per_second,
     }
+    shown = one_of_each_first(findings, lambda finding: finding.rule)
+    if findings and facts.addresses == UNKNOWN:
+        summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {shown[0].message}."
+        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(shown), figures, len(findings))
     if findings:
-        shown = one_of_each_first(findings, lambda finding: finding.rule)
         summary = f"{len(findings)} breaches of the rate limit of {bucket}; {shown[0].message}."
         return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not passed.any() and not refused.any():
@@ -227,3 +236,23 @@ def _address(client: int) -> str:
     if number < 0:
         return ("the address that all share" if number == NO_SOURCE else "one IPv6 network") + where
     return f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}{where}"
+
+
+def doubts_of_bucket(history: History, facts: Facts) -> set[str]:
+    """Return what is surely wrong with the bucket that is assumed: LARGER, SMALLER or both must be the real one."""
+    burst, refill = facts.rate_limit_burst, facts.rate_limit_refill_per_second
+    if not burst or not refill:
+        return set()
+    bucket = _Bucket(burst * facts.instances, refill * facts.instances)
+    rows = history.rows()
+    life, passed = life_of(history, rows["sent_ns"]), _passed(rows)
+    found = set()
+    if any(True for number in np.unique(life) for _ in _too_many(rows[passed & (life == number)], bucket)):
+        found.add(LARGER)
+    # Those who ask at a limit ask once a row, whatever they ask for.
+    known = rows.copy()
+    known["operation"][rows["expected"] == Answer.WITHIN_LIMIT] = Operation.METRICS
+    refused = (rows["status"] == TOO_MANY) & (rows["answered_ns"] < unknown_from_ns(history))
+    if any(True for _ in _too_few(known, refused, bucket)):
+        found.add(SMALLER)
+    return found

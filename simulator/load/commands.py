@@ -13,6 +13,8 @@ import typer
 
 from simulator.limits import SHARDS_MAX, WORKER_WAIT_MAX_SECONDS
 from simulator.load.places import LOCUSTFILE, MASTER_PORT
+from simulator.target_flags import TOKEN_VARIABLE, TargetFlags, aimed
+from simulator.worlds.access import environ_of
 
 USAGE_ERROR = 2
 WEB_PORT = 8089
@@ -52,15 +54,14 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host, number
 
 
+@aimed(url=False, judging=False)
 def worker(
     master: Annotated[
         str,
         typer.Option(help="Where `hatchfarm run --master` waits, as HOST or HOST:PORT.", envvar="HATCHFARM_MASTER"),
     ],
-    token: Annotated[
-        str | None,
-        typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
-    ] = None,
+    *,
+    target: TargetFlags,
     wait: Annotated[
         float,
         typer.Option(
@@ -76,8 +77,8 @@ def worker(
         host, port = host_and_port(master)
     except ValueError as error:
         _fail(str(error))
-    if not token:
-        _fail("the deployment's owner token is needed: give --token or set HATCHFARM_API_TOKEN")
+    if not target.token:
+        _fail(f"the deployment's owner token is needed: set {TOKEN_VARIABLE}, or give --token-file")
     typer.echo(f"Waiting for `hatchfarm run --master {host}:{port}`, for {wait:g} s at most", err=True)
     if not trio.run(_comes_up, host, port, wait):
         _fail(
@@ -86,7 +87,8 @@ def worker(
         )
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
     command += ["--worker", "--master-host", host, "--master-port", str(port)]
-    os.execve(sys.executable, command, {**os.environ, "HATCHFARM_API_TOKEN": token})  # noqa: S606 - it becomes Locust
+    environ = {**os.environ, **environ_of(target.aim.access), TOKEN_VARIABLE: target.token}
+    os.execve(sys.executable, command, environ)  # noqa: S606 - it becomes Locust
 
 
 async def _comes_up(host: str, port: int, seconds: float) -> bool:

@@ -305,8 +305,10 @@ class Conductor:
             self._clock_offset_ns,
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
-            trusted=self._target.trusted,
             lacks=self._target.lacks,
+            settings=self._scenario.server.environ(),
+            addresses="" if self._target.own_addresses else "shared",
+            addresses_known=self._target.addresses_known,
         )
 
 

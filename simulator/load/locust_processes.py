@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.load.places import LOCUSTFILE
+from simulator.worlds.access import environ_of
 
 if TYPE_CHECKING:
     from simulator.load.conduct import Conduct
@@ -121,7 +122,12 @@ class LocustProcesses:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **environ, "HATCHFARM_API_TOKEN": self._target.token},
+            env={
+                **os.environ,
+                **environ,
+                **environ_of(self._target.access),
+                "HATCHFARM_API_TOKEN": self._target.token,
+            },
             pass_fds=[inherited],
             start_new_session=True,  # Ctrl-C is for this process, which ends the others in order
         )

@@ -12,7 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
@@ -25,10 +25,13 @@ from simulator.load.messages import Order
 from simulator.load.users import Attacker, OwnerDashboard, OwnerOnboarding, ProviderMachine
 from simulator.load.worker_node import WorkerNode, end_with
 from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
+from simulator.worlds.access import AccessError, access_of
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
     from locust.env import Environment
+
+    from simulator.worlds.access import Access
 
 __all__ = ["Attacker", "OwnerDashboard", "OwnerOnboarding", "ProviderMachine"]
 
@@ -85,7 +88,14 @@ def _set_up(environment: Environment, **_: Any) -> None:
         order = control.first() if control is not None else _own_order(environment)
         _follow(environment, MasterNode(environment, order, control), order)
     if not isinstance(runner, MasterRunner):
-        WorkerNode(environment, token, token_given=bool(lifeline) or control is not None)
+        WorkerNode(environment, token, _access(), token_given=bool(lifeline) or control is not None)
+
+
+def _access() -> Access:
+    try:
+        return access_of(os.environ)
+    except AccessError as error:
+        _refuse(str(error))
 
 
 def _own_order(environment: Environment) -> Order:
@@ -117,7 +127,7 @@ def _follow(environment: Environment, node: MasterNode, order: Order) -> None:
     environment.dispatcher_class = partial(MixDispatcher, lambda: shape.wanted)  # type: ignore[assignment]
 
 
-def _refuse(why: str) -> None:
+def _refuse(why: str) -> NoReturn:
     sys.stderr.write(f"hatchfarm: {why}\n")
     sys.stderr.flush()
     os._exit(USAGE_ERROR)

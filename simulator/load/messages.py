@@ -25,8 +25,9 @@ class Order(msgspec.Struct, frozen=True, tag=True):
 
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
-    own, by the attack's name; `others` the ports of further instances of the target. `trusted` is the certificate (PEM)
-    to trust them by, where whatever a host trusts is not meant. `lacks` is what the target was found not to have.
+    own, by the attack's name; `others` the ports of further instances of the target. `lacks` is what the target was
+    found not to have, `settings` are known of it beyond the scenario's. `addresses` is what is known of how it tells
+    machines apart, as `parse_target` takes it, and `addresses_known` whether that is more than hoped.
     """
 
     scenario: str
@@ -38,8 +39,10 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     keep_history: bool = True
     sides: dict[str, str] = {}
     others: tuple[int, ...] = ()
-    trusted: str = ""
     lacks: frozenset[Feature] = frozenset()
+    settings: dict[str, str] = {}
+    addresses: str = ""
+    addresses_known: bool = True
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

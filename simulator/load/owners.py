@@ -199,7 +199,8 @@ class OwnerSession:
             if self._socket is None:
                 self._free_ns = NEVER_NS
                 self._socket = self._connect()
-            self._socket.sendall(message)
+            front = self.part.target.front
+            self._socket.sendall(message if front is None else front.written(message))
             self._asked = True
             reader = AnswerReader()
             while True:
@@ -226,10 +227,20 @@ class OwnerSession:
         rested_ns = self.part.now() - waited_ns - self._free_ns
         return loss_of_close(rested_ns, 0, waited_ns, nothing_came=not self._begun)
 
+    def _connected(self, source: tuple[str, int] | None) -> Any:
+        """Connect to the first address of the target that takes it. Raises OSError, of the last one."""
+        target, problem = self.part.target, OSError("no address")
+        for address in target.addresses:
+            try:
+                return socket.create_connection((address, target.port), source_address=source)
+            except OSError as error:
+                problem = error
+        raise problem
+
     def _connect(self) -> Any:
         target = self.part.target
         source = None if self._source is None else (self._source, 0)
-        sock = socket.create_connection((target.address, target.port), source_address=source)
+        sock = self._connected(source)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock if target.tls is None else target.tls.wrap_socket(sock, server_hostname=target.host)
 

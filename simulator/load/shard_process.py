@@ -12,7 +12,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import trio
 
@@ -20,32 +19,24 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.history import HONEST, History
 from simulator.load.deltas import Cursor
-from simulator.load.messages import (
-    Begin,
-    Failed,
-    Finish,
-    FrameError,
-    Frames,
-    Launch,
-    Message,
-    Order,
-    Report,
-    Wanted,
-    frame,
-)
+from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, Launch, Message, Report, Wanted, frame
+from simulator.load.ordered import scenario_of, sides_of, target_of
 from simulator.own_failure import leaves
-from simulator.scenario.loading import ScenarioError, parse_scenario
+from simulator.scenario.loading import ScenarioError
 from simulator.tally import tally
+from simulator.worlds.access import AccessError, access_of
 from simulator.worlds.fleet_player import FleetPlayer, Place
 from simulator.worlds.live import LAST_ANSWERS_SECONDS
 from simulator.worlds.observing import watch_generator
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import Target, TargetError, parse_target
+from simulator.worlds.target import NO_ACCESS, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from numpy.typing import NDArray
+
+    from simulator.worlds.access import Access
 
 REPORT_SECONDS = 1.0
 READ_BYTES = 65_536
@@ -63,17 +54,12 @@ class OrphanedError(Exception):
     """Nobody commands this shard any more."""
 
 
-def _target(order: Order, url: str, token: str) -> Target:
-    """Return a target of the order, with what the conductor has found out about it. Raises TargetError."""
-    return msgspec.structs.replace(parse_target(url, token, order.trusted), lacks=order.lacks)
-
-
 class ShardProcess:
     """Plays what its first message orders, and reports once a second. `out` takes frames."""
 
-    def __init__(self, begin: Begin, token: str, out: trio.abc.SendStream) -> None:
+    def __init__(self, begin: Begin, token: str, out: trio.abc.SendStream, access: Access = NO_ACCESS) -> None:
         order = begin.order
-        scenario = parse_scenario(order.scenario)
+        scenario = scenario_of(order)
         self._begin = begin
         self._out = out
         self._wanted = 0
@@ -88,11 +74,11 @@ class ShardProcess:
         self._player = FleetPlayer(
             scenario,
             order.seed,
-            msgspec.structs.replace(_target(order, order.target, token), others=order.others),
+            target_of(order, token, access),
             self._history,
             self._progress,
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
-            sides={name: _target(order, url, token) for name, url in order.sides.items()},
+            sides=sides_of(order, token, access),
             clock_offset_ns=order.clock_offset_ns,
             place=Place(begin.shard, begin.first_machine, begin.machines),
         )
@@ -155,8 +141,8 @@ async def receive(stream: trio.abc.ReceiveStream) -> AsyncIterator[Message]:
             yield message
 
 
-async def serve(token: str) -> int:
-    """Serve one master on the standard streams; gives the exit code."""
+async def serve(environ: Mapping[str, str]) -> int:
+    """Serve one master on the standard streams, by what the environment says of the target; gives the exit code."""
     # What anything may print must not end up between frames.
     out = trio.lowlevel.FdStream(os.dup(1))
     os.dup2(2, 1)
@@ -167,7 +153,8 @@ async def serve(token: str) -> int:
             return ORPHANED
         if not isinstance(first, Begin):
             raise FrameError(f"a shard begins with {Begin.__name__}, not with {type(first).__name__}")  # noqa: TRY301
-        await ShardProcess(first, token, out).run(commands)
+        token, access = environ.get(TOKEN_VARIABLE, ""), access_of(environ)
+        await ShardProcess(first, token, out, access).run(commands)
     except BaseException as error:
         faults = list(leaves(error))
         if any(isinstance(one, OrphanedError | trio.BrokenResourceError) for one in faults):
@@ -180,10 +167,10 @@ async def serve(token: str) -> int:
 
 
 def _told(fault: BaseException) -> str:
-    if isinstance(fault, TargetError | ScenarioError | FrameError):
+    if isinstance(fault, TargetError | AccessError | ScenarioError | FrameError):
         return str(fault)
     return f"the shard failed by a fault of its own, please report it: {type(fault).__name__}: {fault}"
 
 
 if __name__ == "__main__":
-    sys.exit(trio.run(serve, os.environ.get(TOKEN_VARIABLE, "")))
+    sys.exit(trio.run(serve, os.environ))

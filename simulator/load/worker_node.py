@@ -16,15 +16,17 @@ from simulator.load.bridge import ShardBridge
 from simulator.load.host_clock import read_boot_id, read_network_host
 from simulator.load.messages import Begin, pack, unpack
 from simulator.load.mix import USERS
+from simulator.load.ordered import target_of
 from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.target import parse_target
+from simulator.worlds.target import NO_ACCESS
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
     from simulator.load.messages import Report
+    from simulator.worlds.access import Access
 
 HELLO, BEGIN, FINISH, FINISHED = "hatchfarm-hello", "hatchfarm-begin", "hatchfarm-finish", "hatchfarm-finished"
 REPORT, LOST = "hatchfarm-report", "hatchfarm-lost"
@@ -45,7 +47,8 @@ class WorkerNode:
     `token_given` says that the token is the conductor's own, and so needs no asking whether the target takes it.
     """
 
-    def __init__(self, environment: Environment, token: str, *, token_given: bool) -> None:
+    def __init__(self, environment: Environment, token: str, access: Access = NO_ACCESS, *, token_given: bool) -> None:
+        self._access = access
         self._token_given = token_given
         self._environment = environment
         self._token = token
@@ -105,7 +108,7 @@ class WorkerNode:
         prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"
         owners = self._owners = OwnersPart(
             begin,
-            parse_target(order.target, self._token, order.trusted),
+            target_of(order, self._token, self._access),
             begin.first_machine + options.machines + SHARD_OTHER_MACHINES_MAX,
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],

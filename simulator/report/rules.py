@@ -53,6 +53,7 @@ _CHAIN = "Each event holds the hash of the one before it, and none changes once 
 _ADDED = "A server of the hardened contract has it; one of the published API alone need not."
 _SAYS = "Every answer says what was asked for and done, in the form that the contract gives it."
 _HEAD = "Every answer's head is as contract §1 has it."
+_SETTINGS = "The settings that a run assumes of a target are those that it was started with."
 _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "outage.stopped-answering": (
         "The target stopped answering",
@@ -134,6 +135,10 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "audit.head": ("The head of an audit stream is not its last event", _CHAIN, 7.5),
     "audit.rewritten": ("The audit was changed after it was shown", _CHAIN, 8.1),
     "audit.evicted": ("Audit events were dropped too early", "A stream keeps as many events as it is set to.", 7.0),
+    **{
+        f"{checker}.settings": ("What the target showed fits another setting than was assumed", _SETTINGS, 1.0)
+        for checker in ("alerts", "limits", "audit", "attacks")
+    },
     "attacks.failed": ("An attack succeeded", "Each attack is answered as the catalogue says.", 7.5),
     **{
         f"features.{feature}": (f"The target lacks what the contract adds: {lack.does}", _ADDED, 3.1)
@@ -216,7 +221,7 @@ _BASES: Mapping[Basis, str] = {
         credentials.unissued credentials.foreign credentials.expired
         audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
         answers.attack-accepted answers.wrong answers.failed answers.lost answers.took-effect attacks.failed
-        revocation.consented-again alerts.silent outage.stopped-answering
+        revocation.consented-again alerts.silent outage.stopped-answering alerts.settings
         contents.envelope contents.other contents.echo contents.accepted contents.state contents.id-again
         contents.policy-changed contents.policy-other contents.times contents.event-times contents.status-missing
         contents.status-foreign contents.status-age contents.status-stale contents.status-policy contents.summary
@@ -230,6 +235,7 @@ _BASES: Mapping[Basis, str] = {
         audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
         audit.total audit.order audit.chain audit.hash audit.head audit.rewritten audit.evicted
         answers.refused-otherwise replay.refused-otherwise replay.reason
+        limits.settings audit.settings attacks.settings
         contents.request-id contents.content-type contents.refusal-content-type contents.metrics-content-type
         contents.cors contents.vary contents.retry-after contents.allow contents.refusal-envelope
         contents.refusal-text contents.bare contents.health contents.keys contents.keys-changed contents.signature

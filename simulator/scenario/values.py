@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -96,6 +96,18 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
         return {
             name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in self.settings.items()
         }
+
+
+class TargetOptions(_Table, frozen=True, kw_only=True):
+    """What is known of a deployment that `--target` names; without it none of this counts."""
+
+    addresses: Annotated[
+        Literal["", "own", "shared"],
+        Meta(
+            description="`shared` where the server sees all machines at one address, as behind a published container "
+            "port; `own` where it tells their addresses apart; found out by default."
+        ),
+    ] = ""
 
 
 class Stage(_Table, frozen=True, kw_only=True):
@@ -250,6 +262,9 @@ class Scenario(_Table, frozen=True, kw_only=True):
         Duration, Meta(description="From one look at the server's metrics to the next; 1s by default.")
     ] = msgspec.field(name="metrics_interval", default_factory=partial(Duration, SECOND_NS))
     server: Annotated[ServerOptions, Meta(description="The server a run starts for itself.")] = ServerOptions()
+    target: Annotated[TargetOptions, Meta(description="What is known of a deployment given by --target.")] = (
+        TargetOptions()
+    )
     fleet: Annotated[FleetOptions, Meta(description="The machines.")]
     attacks: Annotated[tuple[AttackOptions, ...], Meta(description="Attack campaigns.")] = ()
     faults: Annotated[tuple[FaultOptions, ...], Meta(description="What goes wrong with the run's own server.")] = ()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.terminal import make_console
+from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.traces.recording import Recording
 
 USAGE_ERROR = 2
@@ -57,17 +58,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(trace_app, name="trace")
 
 
+@aimed(judging=False)
 def replay(
     trace: TraceFile,
     *,
-    target: Annotated[
-        str | None,
-        typer.Option(help="A running deployment; without, a server of its own.", envvar="HATCHFARM_TARGET"),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
-    ] = None,
+    target: TargetFlags,
     verbatim: Annotated[
         bool,
         typer.Option(
@@ -95,12 +90,12 @@ def replay(
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.traces.session import USER_ERRORS, ReplayRequest, execute  # noqa: PLC0415
 
-    if target is not None and token is None:
-        _fail("replay", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
-    own_token = token if target is not None and token is not None else token_hex(24)
+    if target.url is not None and not target.token:
+        _fail("replay", NO_TOKEN)
+    own_token = target.token if target.url is not None else token_hex(24)
     request = ReplayRequest(
-        trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
-        profile,
+        trace, out, target.url, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
+        profile, target.aim,
     )  # fmt: skip
     problem = ""
     code = 0

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from reference_server.wire.signing import sign_text
+from simulator.aim import Aim
 from simulator.doctor import check_open_files
 from simulator.history import Answer, History
 from simulator.interruptions import signals_held, stop_signals
@@ -76,6 +77,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """What to play alone, with what it builds on; all where it is empty."""
     profile: Profile | None = None
     """The measure that was asked for, if one was."""
+    aim: Aim = Aim()
+    """What is said of the target."""
 
 
 class _Outcome(msgspec.Struct):
@@ -162,7 +165,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _Outcome, console
                 own_server(header.server_settings, request.token, request.server_settings)
             )
             url = server.url
-        target = parse_target(url, request.token)
+        target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
         outcome.target = OWN_SERVER if request.target is None else target.url
         outcome.before = await check_target(target)
         outcome.warnings = _warnings(request, trace, target)
@@ -198,7 +201,7 @@ async def _tell(player: Player, console: Console) -> None:
 
 def _warnings(request: ReplayRequest, trace: Trace, target: Target) -> list[str]:
     header = trace.header
-    warnings = []
+    warnings = request.aim.access.warnings
     if header.left_out:
         warnings.append(f"the recorder was full: {header.left_out} later exchanges of the run are not in the trace")
     if request.verbatim and header.redacted:

@@ -76,7 +76,9 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
     """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says."""
     answer = await connection.request("GET", "/metrics", owner_headers(target.token), rooted=True)
     if answer.status == UNAUTHORIZED:
-        raise TargetError(f"{target.url} refuses the owner token: give the right one with --token")
+        raise TargetError(
+            f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
+        )
     if answer.status != OK:
         raise TargetError(f"{target.url}/metrics answered {_told(answer)}: is this a HatchFarm server?")
     if len(answer.body) > METRICS_MAX_BYTES:

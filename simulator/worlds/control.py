@@ -13,7 +13,8 @@ from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.losses import Loss, loss_of_close
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
-from simulator.worlds.target import Target, bound_socket, port_of, source_number
+from simulator.worlds.connecting import connected_socket
+from simulator.worlds.target import Target, port_of, source_number
 from simulator.worlds.witness import waiting_bytes
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def cause_of(error: BaseException, target: Target) -> str:
         case trio.TooSlowError():
             return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
         case GarbageError():
-            hint = f": write https://{target.authority}" if str(origin) == "it speaks TLS" else ""
+            hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
             return f"no HTTP answer: {origin}{hint}"
         case ssl.SSLCertVerificationError():
             why = origin.verify_message
-            return f"its certificate is not trusted ({why}): name its authority's file in SSL_CERT_FILE"
+            return f"its certificate is not trusted ({why}): name its authority's file with --cacert"
         case ssl.SSLError():
-            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}?"
+            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}{target.base}?"
         case _:
             return f"{type(origin).__name__}: {origin}"
 
@@ -132,11 +133,9 @@ class ControlConnection:
 
     async def _connect(self) -> trio.abc.Stream:
         target = self._target
-        sock = trio.socket.from_stdlib_socket(bound_socket(target, self._source))
         try:
-            await sock.connect((target.address, port_of(target, self._turn)))
+            sock = await connected_socket(target, self._source, port_of(target, self._turn))
         except BaseException:
-            sock.close()
             self._turn += 1  # another instance may be there
             raise
         stream: trio.abc.Stream = trio.SocketStream(sock)
@@ -174,7 +173,7 @@ class ControlConnection:
         if not self._see_rest():
             self._last = b"", 0
             await self.close()
-        rested = self._stream is not None
+        rested, front = self._stream is not None, self._target.front
         started, asked = trio.current_time(), False
         sent_ns = 0 if self._witness is None else self._witness.now()
         self._last = b"", 0
@@ -182,7 +181,7 @@ class ControlConnection:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                 if self._stream is None:
                     self._stream = await self._connect()
-                await self._stream.send_all(message)
+                await self._stream.send_all(message if front is None else front.written(message))
                 asked = True
                 answer = await self._read(self._stream, to_head=message.startswith(b"HEAD "))
         except BROKEN as error:

@@ -244,7 +244,7 @@ class FleetPlayer:
             end_ns=scenario.duration_ns,
             owner_prefix=f"{self._prefix}-x{campaign.number}-{attempt}",
             defences=defences_of(scenario.server.environ()),
-            own_addresses=target.own_addresses,
+            own_addresses=target.own_addresses and target.addresses_known,
             peer_sources=self._peers,
             lacks=target.lacks,
         )

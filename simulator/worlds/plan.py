@@ -108,6 +108,14 @@ def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Gene
     return campaigns
 
 
+def shots_of(campaign: Campaign) -> ShotAttack:
+    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
+    attack = campaign.attack
+    if not isinstance(attack, ShotAttack):
+        raise TypeError(f"{attack.name} is a script")
+    return attack
+
+
 def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
     """Say how many machines should take part at a moment: straight lines from stage to stage, then the last target."""
     if not options.stages:

@@ -7,12 +7,9 @@ stream and no wake-up a machine. What to send comes from the machines and the ca
 from __future__ import annotations
 
 import heapq
-import os
 import selectors
-import socket
 import ssl
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,10 +21,11 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
 from simulator.losses import Loss, loss_of_close, lost_status
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.control import cause_of
+from simulator.worlds.dialling import dial, shake_hands
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
-from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
+from simulator.worlds.target import Target, attacker_source, machine_source
 from simulator.worlds.waiting import Waits
 from simulator.worlds.witness import Witness
 
@@ -128,8 +126,7 @@ class Shard:
 
     async def run(self) -> None:
         """Work until cancelled or `finish` is called."""
-        due = self._due
-        selector = self._selector
+        due, selector = self._due, self._selector
         fileno = selector.fileno()
         while self._waits.ends_ns == NEVER_NS:
             now_ns = self._now()
@@ -241,26 +238,21 @@ class Shard:
         link.state = LinkState.WAITING
         self._progress.sent += 1
         why = "the connection takes no more"  # a heartbeat fits any socket buffer
+        front = self._target.front
+        message = link.request if front is None else front.written(link.request)
         try:
-            sent = link.sock.send(link.request)  # type: ignore[union-attr]
+            sent = link.sock.send(message)  # type: ignore[union-attr]
         except OSError as error:
             sent, why = -1, cause_of(error, self._target)
-        if sent != len(link.request):
+        if sent != len(message):
             self._lost(link, why, Loss.UNSENT)
 
     def _connect(self, link: Link) -> None:
-        target = self._target
         link.sent_ns = self._now()
-        link.turn += 1
         try:
-            link.sock = bound_socket(target, link.source)
-            with suppress(BlockingIOError):
-                link.sock.connect((target.address, port_of(target, link.turn)))
+            dial(link, self._target, self._selector)
         except OSError as error:
-            self._lost(link, cause_of(error, target))
-            return
-        link.state = LinkState.CONNECTING
-        self._selector.register(link.sock, selectors.EVENT_WRITE, link)
+            self._unreached(link, cause_of(error, self._target))
 
     # --- receiving
 
@@ -269,7 +261,7 @@ class Shard:
         if sock is None:
             return
         if link.state in {LinkState.CONNECTING, LinkState.HANDSHAKING}:
-            self._connected(link, sock)
+            self._go_on_connecting(link)
             return
         try:
             data = sock.recv(READ_BYTES)
@@ -299,30 +291,14 @@ class Shard:
             return
         self._answered(link, answer)
 
-    def _connected(self, link: Link, sock: socket.socket) -> None:
+    def _go_on_connecting(self, link: Link) -> None:
         try:
-            if link.state is LinkState.CONNECTING:
-                problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if problem:
-                    raise OSError(problem, os.strerror(problem))  # noqa: TRY301 - as if connecting had raised it
-                tls = self._target.tls
-                self._selector.unregister(sock)
-                if tls is not None:
-                    sock = tls.wrap_socket(sock, server_hostname=self._target.host, do_handshake_on_connect=False)
-                    link.sock = sock
-                    link.state = LinkState.HANDSHAKING
-                else:
-                    link.state = LinkState.READY
-                self._selector.register(sock, selectors.EVENT_READ, link)
-                self._progress.connected += link.machine is not None
-            if isinstance(sock, ssl.SSLSocket):
-                sock.do_handshake()
-                link.state = LinkState.READY
-        except ssl.SSLWantReadError:
-            return
+            if not shake_hands(link, self._target, self._selector, self._progress):
+                return
         except OSError as error:
-            self._lost(link, cause_of(error, self._target))
+            self._unreached(link, cause_of(error, self._target))
             return
+        link.refusals = 0
         self._progress.in_flight -= 1
         link.free_ns = NEVER_NS
         self._waits.connected(link, self._now())
@@ -368,12 +344,19 @@ class Shard:
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
+    def _unreached(self, link: Link, why: str) -> None:
+        """Try the target's next address, if there is one that was not tried."""
+        if link.all_refused(self._target):
+            self._lost(link, why)
+        else:
+            self._drop(link)
+            self._connect(link)
+
     def _lost(self, link: Link, why: str, loss: Loss | None = None, *, nothing_came: bool = True) -> None:
         """Record that no whole answer came, and why (closed or reset unless said), and start with a new connection."""
         waited_ns = (now_ns := self._now()) - link.sent_ns
-        sent = link.state is LinkState.WAITING
+        progress, sent = self._progress, link.state is LinkState.WAITING
         self._drop(link)
-        progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         if sent:
@@ -383,6 +366,7 @@ class Shard:
             progress.lost += 1
         else:
             progress.connect_failures += 1
+            link.address += 1
         if why:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
             self._history.trouble(link.sent_ns, what, why)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import re
 import socket
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -15,8 +15,12 @@ import msgspec
 from simulator.features import Feature  # noqa: TC001 - a Struct resolves its annotations
 from simulator.history import NO_SOURCE, PEERS_SOURCE
 from simulator.limits import PEERS_MAX, SHARDS_MAX
+from simulator.worlds.access import Access, AccessError, TokenError, check_token
+from simulator.worlds.front import Front
+from simulator.worlds.resolving import UnknownHostError, resolve
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 MACHINES_NET = 16
@@ -37,6 +41,9 @@ IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 HTTP2 = "h2"
 """The name by which TLS agrees on HTTP/2 (RFC 9113 §3.2)."""
 IPV6_ADDRESSES_FILE = Path("/proc/net/if_inet6")
+_BASE = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*/?")
+_ROUTES = ("/api/v1", "/v1", "/api")
+NO_ACCESS = Access()
 
 
 class TargetError(Exception):
@@ -57,10 +64,17 @@ class Target(msgspec.Struct, frozen=True):
     """As `tls`, but offering HTTP/2 and nothing else."""
     others: tuple[int, ...] = ()
     """Ports of further instances at the same address, which are the same server to all who ask."""
-    trusted: str = ""
-    """The one certificate that is trusted, as PEM; without it whatever this machine trusts is."""
     lacks: frozenset[Feature] = frozenset()
     """What the target was found not to have."""
+    base: str = ""
+    """What is in front of every path, like `/farm`."""
+    access: Access = NO_ACCESS
+    front: Front | None = None
+    """What writes the base and the headers of the way into every request; None where there are none."""
+    further: tuple[str, ...] = ()
+    """Other addresses of the same name, to be tried where the first one cannot be connected to."""
+    addresses_known: bool = True
+    """Whether it is known, and not only hoped, that the server tells the addresses of machines apart."""
 
     def __repr__(self) -> str:
         """Hide the token."""
@@ -69,7 +83,12 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def url(self) -> str:
         """Give the URL, without the API's prefix."""
-        return f"{self.scheme}://{self.authority}"
+        return f"{self.scheme}://{self.authority}{self.base}"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Give all addresses, in the order in which they are tried."""
+        return (self.address, *self.further)
 
     @property
     def authority(self) -> str:
@@ -82,8 +101,12 @@ def port_of(target: Target, turn: int) -> int:
     return (target.port, *target.others)[turn % (1 + len(target.others))]
 
 
-def parse_target(url: str, token: str, trusted: str = "") -> Target:
-    """Read a target's URL, to be trusted by that certificate (PEM), if one is given. Raises TargetError."""
+def parse_target(url: str, token: str, access: Access = NO_ACCESS, addresses: str = "") -> Target:
+    """Read a target's URL, to be reached by that access. Raises TargetError.
+
+    `addresses` is what its user says of them: `shared` where the server sees all machines at one, `own` where it tells
+    them apart. Of a name with several addresses the one that answers first is used (RFC 8305).
+    """
     if "@" in url:
         raise TargetError(
             "--target: credentials in the URL are sent to nobody: take them out; the token is given apart"
@@ -95,44 +118,62 @@ def parse_target(url: str, token: str, trusted: str = "") -> Target:
         raise TargetError(f"--target {url}: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise TargetError(f"--target {url}: write it like http://127.0.0.1:8080 or https://host")
-    _refuse_what_would_be_dropped(url, parts)
-    _check_token(token)
-    port = port or (443 if parts.scheme == "https" else 80)
+    base = _base_of(url, parts)
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise TargetError(f"--target {url}: the host is not known ({error.strerror})") from None
-    except UnicodeError:  # what the encoding of host names cannot write: empty and overlong parts
-        raise TargetError(f"--target {url}: {parts.hostname[:80]!r} is no host name") from None
-    address = str(found[0][4][0])
-    own = ipaddress.ip_address(address).is_loopback and ":" not in address and can_bind("127.16.0.1")
-    tls = http2 = None
-    if parts.scheme == "https":
-        tls, http2 = (ssl.create_default_context(cadata=trusted or None) for _ in range(2))
-        http2.set_alpn_protocols([HTTP2])
-    return Target(parts.scheme, parts.hostname, port, address, token, own, tls, http2, trusted=trusted)
+        check_token(token)
+    except TokenError as error:
+        raise TargetError(str(error)) from None
+    port = port or (443 if parts.scheme == "https" else 80)
+    tls, http2 = _contexts(url, parts.scheme, access)
+    try:
+        found = resolve(parts.hostname, port)
+    except UnknownHostError as error:
+        raise TargetError(f"--target {url}: {error}") from None
+    own = addresses != "shared" and _is_own(found[0]) and can_bind("127.16.0.1")
+    if own:
+        # From an address of its own a machine reaches those of the same kind alone.
+        found = tuple(address for address in found if _is_own(address))
+    fields = "".join(f"{name}: {value}\r\n" for name, value in access.headers)
+    front = Front(base.encode(), fields.encode()) if base or fields else None
+    return Target(
+        parts.scheme, parts.hostname, port, found[0], token, own, tls, http2, base=base, access=access, front=front,
+        further=found[1:],
+    )  # fmt: skip
 
 
-def _refuse_what_would_be_dropped(url: str, parts: SplitResult) -> None:
-    """Refuse what a URL may say beside scheme, host and port. Raises TargetError, without any credentials."""
-    if "@" in parts.netloc:
-        raise TargetError(
-            "--target: credentials in the URL are sent to nobody: take them out; the token is given apart"
-        )
+def _is_own(address: str) -> bool:
+    """Say whether an address is this machine's own, of those of which it has millions."""
+    return ":" not in address and ipaddress.ip_address(address).is_loopback
+
+
+def _contexts(url: str, scheme: str, access: Access) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """Make the settings of TLS, and the same that offer HTTP/2. Raises TargetError."""
+    if scheme == "http":
+        if access.of_tls:
+            raise TargetError(f"--target {url}: --cacert, --insecure and --cert are for https://: this is plain HTTP")
+        return None, None
+    try:
+        tls, http2 = access.context(), access.context()
+    except AccessError as error:
+        raise TargetError(str(error)) from None
+    http2.set_alpn_protocols([HTTP2])
+    return tls, http2
+
+
+def _base_of(url: str, parts: SplitResult) -> str:
+    """Give the base path, and refuse what a URL may say beside it, scheme, host and port. Raises TargetError."""
     if "?" in url or "#" in url:
         raise TargetError(f"--target {url}: a query or fragment is sent to nobody: take it out")
-    if parts.path not in {"", "/"}:
-        raise TargetError(f"--target {url}: requests go to the root of a server: take {parts.path!r} out")
     if parts.port == 0:
         raise TargetError(f"--target {url}: nothing listens on port 0")
     if any(character.isspace() or not character.isprintable() for character in url):
         raise TargetError(f"--target {url!r}: a space or control character in it")
-
-
-def _check_token(token: str) -> None:
-    """Refuse a token that no header can carry as it is. Raises TargetError, which does not show it."""
-    if any(not "!" <= character <= "~" for character in token):
-        raise TargetError("--token: a token is of printable ASCII without spaces; is there a line end in it?")
+    if not _BASE.fullmatch(parts.path) or {".", ".."} & set(parts.path.split("/")):
+        raise TargetError(f"--target {url}: {parts.path!r} is no base path: write it like /farm or /apis/farm")
+    base = parts.path.rstrip("/")
+    if base in _ROUTES:
+        raise TargetError(f"--target {url}: the API's own {base!r} is added to every request: take it out")
+    return base
 
 
 def can_bind(address: str) -> bool:
@@ -212,9 +253,12 @@ def peers_of(target: Target, addresses: str | None = None) -> tuple[str, ...]:
     return tuple(address for address in most[:PEERS_MAX] if can_bind(address))
 
 
-def bound_socket(target: Target, source: str | None) -> socket.socket:
-    """Make a non-blocking socket that will speak from an address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+def bound_socket(target: Target, source: str | None, address: str = "") -> socket.socket:
+    """Make a non-blocking socket that will speak from a source to an address of the target, or its first.
+
+    Raises OSError.
+    """
+    family = socket.AF_INET6 if ":" in (address or target.address) else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)  # noqa: FBT003 - the socket API's own flag

@@ -12,7 +12,8 @@ import trio
 from simulator.attacks.script import Expect, Wire, WireAnswer, WireOutcome
 from simulator.history import Answer
 from simulator.limits import ANSWER_MAX_BYTES, ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.target import HTTP2, Target, bound_socket
+from simulator.worlds.connecting import connected_socket
+from simulator.worlds.target import HTTP2, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,9 +167,8 @@ class _Exchange:
         self.parts_ns: list[int] = []
 
     async def do(self, sock: trio.socket.SocketType) -> None:
-        """Connect, write and read. Raises OSError or a resource error of Trio's when the connection breaks."""
+        """Write and read. Raises OSError or a resource error of Trio's when the connection breaks."""
         target, step = self._target, self._step
-        await sock.connect((target.address, target.port))
         stream: trio.abc.Stream = trio.SocketStream(sock)
         context = target.http2 if step.http2 else target.tls
         if context is not None:
@@ -189,10 +189,15 @@ class _Exchange:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
                 nursery.cancel_scope.cancel()
 
+    def _parts(self) -> list[bytes]:
+        """Give what is written, with what the way there wants; HTTP/2 has no text to write it in."""
+        parts, front = tuple(part for part, _ in self._step.parts), self._target.front
+        return list(parts) if front is None or self._step.http2 else front.written_parts(parts)
+
     async def _write(self, stream: trio.abc.Stream) -> None:
         step = self._step
         try:
-            for part, pause_seconds in step.parts:
+            for part, (_, pause_seconds) in zip(self._parts(), step.parts, strict=True):
                 self.parts_ns.append(self._now())
                 await stream.send_all(part)
                 if pause_seconds:
@@ -230,18 +235,16 @@ async def exchange_raw(target: Target, source: str | None, step: Wire, now: Call
     exchange = _Exchange(target, step, now)
     with trio.move_on_after(step.patience_seconds):
         try:
-            sock = bound_socket(target, source)
+            buffer_bytes = SLOW_BUFFER_BYTES if step.then == "read-slowly" else 0
+            sock = await connected_socket(target, source, target.port, buffer_bytes)
         except OSError:
             return WireOutcome(sent_ns=exchange.sent_ns, closed_ns=now())
-        if step.then == "read-slowly":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BUFFER_BYTES)
-        trio_sock = trio.socket.from_stdlib_socket(sock)
         try:
-            await exchange.do(trio_sock)
+            await exchange.do(sock)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             exchange.closed = exchange.connected
         finally:
-            trio_sock.close()
+            sock.close()
     return WireOutcome(
         tuple(exchange.answers.whole),
         exchange.answers.rest,

@@ -11,8 +11,9 @@ import pytest
 
 from simulator.deployment import Deployment
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.run import Request, _connections_held, _side_servers
+from simulator.run import Request, _connections_held
 from simulator.scenario.values import Scenario, decode_value
+from simulator.side_servers import side_servers
 from simulator.worlds.control import ControlConnection, LostError
 from tests.simulator.conftest import API_TOKEN
 
@@ -38,7 +39,8 @@ OWN = Deployment(())
 async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> None:
     """One for all attacks that need the same; the scenario's settings hold there, too."""
     async with AsyncExitStack() as stack:
-        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack, OWN)
+        scenario = request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto").scenario
+        sides = await side_servers(scenario, API_TOKEN, (), stack, OWN)
         assert list(sides) == ["tls.spoofed-proto"]
         (side,) = sides.values()
         async with ControlConnection(side, "127.13.0.9") as connection:
@@ -52,7 +54,8 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
 
 async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
     async with AsyncExitStack() as stack:
-        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack, OWN) == {}
+        scenario = request_for("http.nul", "limit.burst", "replay.exact").scenario
+        assert await side_servers(scenario, API_TOKEN, (), stack, OWN) == {}
 
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:

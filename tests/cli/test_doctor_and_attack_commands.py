@@ -59,7 +59,7 @@ def test_doctor_exits_with_2_when_the_target_refuses_the_token(
 ) -> None:
     refused = hatchfarm.invoke("doctor", "--machines", "20", "--target", deployment.url, *token)
     assert refused.code == 2
-    assert f"{deployment.url} refuses the owner token: give the right one with --token" in refused.out
+    assert f"{deployment.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN" in refused.out
 
 
 def test_doctor_exits_with_2_when_nothing_is_there(hatchfarm: Hatchfarm) -> None:

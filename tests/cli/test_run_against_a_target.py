@@ -54,7 +54,8 @@ def test_a_wrong_token_exits_with_2_and_names_the_flag(hatchfarm: Hatchfarm, dep
     refused = hatchfarm.run("run", path, "--target", deployment.url, "--token", "not-the-token")
     assert refused.code == 2
     assert refused.err == (
-        f"hatchfarm run: {deployment.url} refuses the owner token: give the right one with --token\n"
+        f"hatchfarm run: {deployment.url} refuses the owner token: "
+        "give the right one in HATCHFARM_API_TOKEN or by --token-file\n"
     )
     assert "not-the-token" not in refused.out
 

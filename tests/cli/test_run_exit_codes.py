@@ -113,7 +113,7 @@ def test_a_target_needs_a_token(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("run", str(path), "--target", "http://127.0.0.1:1")
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == (
-        "hatchfarm run: --target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN\n"
+        "hatchfarm run: --target needs the deployment's owner token: set HATCHFARM_API_TOKEN, or give --token-file\n"
     )
 
 

@@ -102,7 +102,7 @@ def test_an_address_that_is_none_is_refused_with_how_it_is_written(address: str)
         (
             ["worker", "--master", "192.0.2.7"],
             {},
-            "hatchfarm worker: the deployment's owner token is needed: give --token or set HATCHFARM_API_TOKEN\n",
+            "hatchfarm worker: the deployment's owner token is needed: set HATCHFARM_API_TOKEN, or give --token-file\n",
         ),
         (
             ["run", "plain.toml", "--master", "192.0.2.7"],

@@ -35,6 +35,9 @@ WORKER_STATUS_STALE_SECONDS = 8
 METRICS_PUBLIC = true
 RATE_LIMIT_REFILL_PER_SECOND = 7.5
 
+[target]
+addresses = "shared"
+
 [fleet]
 machines = 40
 owners = 4

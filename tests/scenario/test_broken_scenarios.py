@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from simulator.scenario.loading import ServerSettings
 
 TOP_KEYS = (
-    "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, thresholds, version"
+    "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, target, thresholds, "
+    "version"
 )
 FLEET_KEYS = (
     "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, processes, silence, stages"

@@ -25,6 +25,7 @@ from simulator.scenario.values import (
     ServerOptions,
     SilenceOptions,
     Stage,
+    TargetOptions,
     json_schema,
 )
 
@@ -61,6 +62,7 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
                 "RATE_LIMIT_REFILL_PER_SECOND": 7.5,
             },
         ),
+        target=TargetOptions(addresses="shared"),
         fleet=FleetOptions(
             machines=40,
             owners=4,

@@ -188,7 +188,7 @@ def test_no_free_port_is_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_good_target_is_found_right() -> None:
     async with serving() as (_, target), sockets_closed_after():
         checks = await check_the_target(target)
-    assert [check.name for check in checks] == ["target", "contract", "clock"]
+    assert [check.name for check in checks] == ["target", "contract", "clock", "addresses"]
     assert all(check.right for check in checks)
     assert "speaks the contract and takes the token (0 workers)" in checks[0].found
 

@@ -22,6 +22,7 @@ from simulator.run import Request, observe
 from simulator.run_judgement import judge_run
 from simulator.scenario.values import Scenario, ServerOptions, decode_value
 from simulator.server_process import own_server
+from simulator.worlds.access import Access
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.target import parse_target
 from simulator.worlds.wire import speaks_http2
@@ -65,16 +66,17 @@ async def test_a_server_is_trusted_by_its_own_certificate_alone_and_keeps_it_ove
     async with own_deployment(ServerOptions(tls=True), API_TOKEN, (), today()) as deployment:
         url = deployment.server.url
         assert url.startswith("https://127.0.0.1:")
-        target = parse_target(url, API_TOKEN, deployment.trusted)
+        trusting = Access(trusted=deployment.trusted)
+        target = parse_target(url, API_TOKEN, trusting)
         assert await health(target) == 200
-        assert await health(parse_target(url.replace("127.0.0.1", "localhost"), API_TOKEN, deployment.trusted)) == 200
+        assert await health(parse_target(url.replace("127.0.0.1", "localhost"), API_TOKEN, trusting)) == 200
         assert await speaks_http2(target)
         for trusted in ("", other.pem):
             with pytest.raises(LostError, match="certificate is not trusted"):
-                await health(parse_target(url, API_TOKEN, trusted))
+                await health(parse_target(url, API_TOKEN, Access(trusted=trusted)))
         async with own_server(other.settings, API_TOKEN) as stranger:
             with pytest.raises(LostError, match="certificate is not trusted"):
-                await health(parse_target(stranger.url, API_TOKEN, deployment.trusted))
+                await health(parse_target(stranger.url, API_TOKEN, trusting))
         await deployment.server.kill()
         await deployment.server.start()
         assert await health(target) == 200
@@ -91,11 +93,11 @@ def test_without_the_key_of_the_scenario_nothing_is_made_or_trusted() -> None:
 
 def test_a_shard_is_told_what_to_trust(tmp_path: Path) -> None:
     pem = make_certificate(tmp_path, NOW).pem
-    order = Order(TEXT, 1, "https://127.0.0.1:9", "o", sides={"http.nul": "https://127.0.0.1:10"}, trusted=pem)
+    order = Order(TEXT, 1, "https://127.0.0.1:9", "o", sides={"http.nul": "https://127.0.0.1:10"})
     nowhere: Any = None
-    shard: Any = ShardProcess(Begin(order, 0, 0, 0, 1), API_TOKEN, nowhere)
+    shard: Any = ShardProcess(Begin(order, 0, 0, 0, 1), API_TOKEN, nowhere, Access(trusted=pem))
     told = [shard._player._target, *shard._player._sides.values()]
-    assert [(one.port, one.trusted) for one in told] == [(9, pem), (10, pem)]
+    assert [(one.port, one.access.trusted) for one in told] == [(9, pem), (10, pem)]
 
 
 def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(

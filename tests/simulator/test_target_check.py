@@ -42,7 +42,7 @@ HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":
         ([Reaction((answer(200, b"<html>welcome</html>"),))], "/health answered 200: is this a HatchFarm server?"),
         ([Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
         ([Reaction((answer(404),)), Reaction((answer(200, b"up 1\n"),))], "nothing of a HatchFarm server"),
-        ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one with --token"),
+        ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one in HATCHFARM_API_TOKEN"),
         ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
         ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
         ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
@@ -71,7 +71,7 @@ async def test_a_target_that_is_not_there_is_refused_with_the_way_out(closed_por
 async def test_a_wrong_token_is_called_so_by_the_real_server() -> None:
     async with serving() as (_, target):
         wrong = msgspec.structs.replace(target, token="wrong")
-        with pytest.raises(TargetError, match="give the right one with --token"):
+        with pytest.raises(TargetError, match="give the right one in HATCHFARM_API_TOKEN"):
             await check_target(wrong)
         async with ControlConnection(target, None) as connection:
             assert await read_metrics(connection, target)

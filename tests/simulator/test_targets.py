@@ -148,7 +148,7 @@ def test_an_address_that_is_not_this_machines_is_refused_and_leaks_nothing() -> 
         ("http://127.0.0.1:8080/?a=b", "a query or fragment is sent to nobody"),
         ("http://127.0.0.1:8080?", "a query or fragment is sent to nobody"),
         ("http://127.0.0.1:8080/#", "a query or fragment is sent to nobody"),
-        ("http://127.0.0.1:8080/farm", "take '/farm' out"),
+        ("http://127.0.0.1:8080/api/v1", "the API's own"),
         ("http://127.0.0.1:0", "nothing listens on port 0"),
         ("http://127.0.0.1:80\n80", "a space or control character"),
         ("http://a..b", "'a..b' is no host name"),

@@ -1,0 +1,44 @@
+"""Servers that a run starts beside its own, for attacks that need settings of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
+from simulator.server_process import own_server
+from simulator.worlds.access import Access
+from simulator.worlds.target import Target, parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AsyncExitStack
+
+    from simulator.deployment import Deployment
+    from simulator.scenario.values import Scenario
+
+
+async def side_servers(
+    scenario: Scenario, token: str, own: Collection[str], stack: AsyncExitStack, deployment: Deployment
+) -> dict[str, Target]:
+    """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
+
+    `own` are the variables that a server of the run's own takes from the scenario alone.
+    """
+    settings = scenario.server.environ()
+    started: dict[frozenset[tuple[str, str]], Target] = {}
+    sides = {}
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack) and attack.staging is not None:
+            # Beside which it may stage what it needs.
+            sides[attack.name] = parse_target(deployment.server.url, token, Access(trusted=deployment.trusted))
+        if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
+            continue
+        needed = frozenset(attack.needs_settings.items())
+        if needed not in started:
+            # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
+            side = own_server({**settings, **attack.needs_settings}, token, own)
+            started[needed] = parse_target((await stack.enter_async_context(side)).url, token)
+        sides[attack.name] = started[needed]
+    return sides
