@@ -61,7 +61,8 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
     Raises ScenarioError.
     """
     from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
-    from simulator.scenario.loading import ServerSettings, load_with_source  # noqa: PLC0415
+    from simulator.scenario.loading import load_with_source  # noqa: PLC0415
+    from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     return load_with_source(path, ServerSettings(setting_names(), settings_problem))
 

@@ -16,7 +16,7 @@ from rich.markup import escape
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
-from simulator.deployment import own_deployment
+from simulator.deployment import own_deployment, side_server
 from simulator.doctor import check_open_files
 from simulator.history import History
 from simulator.interruptions import Held, signals_held, stop_signals
@@ -28,9 +28,9 @@ from simulator.own_failure import leaves, told, write_failure
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
-from simulator.run_facts import bounds_of, clock_facts, facts_of, settings_warnings
+from simulator.run_facts import bounds_of, clock_facts, command_warnings, facts_of, settings_warnings
 from simulator.run_judgement import judge_run
-from simulator.server_process import ServerError, ServerProcess, own_server
+from simulator.server_process import ServerError, ServerProcess
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
@@ -200,7 +200,7 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
             server, url = deployment.server, deployment.server.url
-            sides = await _side_servers(request, stack, deployment)
+            sides = await _side_servers(request, stack, deployment, outcome.started_at)
         target = parse_target(url, request.token, "" if deployment is None else deployment.trusted)
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
@@ -209,8 +209,11 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             target = msgspec.structs.replace(target, others=deployment.other_ports)
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
         _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
-        if server is None:
+        if server is None or scenario.server.command:
             outcome.stale_seconds = await stale_seconds_of(target)
+        if server is not None:
+            outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
+        else:
             outcome.warnings += settings_warnings(scenario, outcome.stale_seconds)
             outcome.clock = clock_facts(await read_target_clock(target))
         async with trio.open_nursery() as nursery:
@@ -268,9 +271,11 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
         outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Deployment) -> dict[str, Target]:
+async def _side_servers(
+    request: Request, stack: AsyncExitStack, deployment: Deployment, now: datetime
+) -> dict[str, Target]:
     """Start the servers of attacks that need settings of their own, one for each set of settings."""
-    settings, own = request.scenario.server.environ(), request.server_settings
+    server, own = request.scenario.server, request.server_settings
     started: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
     for options in request.scenario.attacks:
@@ -280,10 +285,12 @@ async def _side_servers(request: Request, stack: AsyncExitStack, deployment: Dep
             sides[attack.name] = parse_target(deployment.server.url, request.token, deployment.trusted)
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
+        if server.command and server.tls:
+            continue  # how it is told to speak plain HTTP is not known
         needed = frozenset(attack.needs_settings.items())
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = own_server({**settings, **attack.needs_settings}, request.token, own)
+            side = side_server(server, attack.needs_settings, request.token, own, now)
             started[needed] = parse_target((await stack.enter_async_context(side)).url, request.token)
         sides[attack.name] = started[needed]
     return sides
@@ -325,7 +332,7 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
         if peak_bytes is not None:
             progress.memory_max_bytes = max(progress.memory_max_bytes or 0, peak_bytes)
         await trio.sleep(POLL_SECONDS)
-    said = server.errors.decode("utf-8", "replace").strip().splitlines()
+    said = server.words.splitlines()
     last = f"; its last words: {said[-1]}" if said else ""
     outcome.interrupted = f"the server died with exit code {server.exit_code}{last}"
     scope.cancel()

@@ -32,6 +32,7 @@ from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
 from simulator.own_failure import leaves
 from simulator.records import Claim
+from simulator.scenario.values import ServerOptions
 from simulator.server_process import ServerError
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.backstage import obstacle_to, staged
@@ -56,7 +57,10 @@ SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
 
 
 class ScriptPlayer:
-    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet."""
+    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet.
+
+    `server` says what is started where an attack needs servers to itself.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,8 @@ class ScriptPlayer:
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
         shard: int = 0,
+        *,
+        server: ServerOptions | None = None,
     ) -> None:
         self._on_stage: set[int] = set()
         self._stages = trio.CapacityLimiter(STAGED_MAX_CONCURRENT)
@@ -81,6 +87,7 @@ class ScriptPlayer:
         self.join = join
         self.tape = tape
         self.sides = sides
+        self.server = server or ServerOptions()
         self._rng = rng
         self._clients = shard * SHARD_CLIENTS
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
@@ -92,11 +99,13 @@ class ScriptPlayer:
             raise TypeError(f"{attack.name} is not a script")
         if attack.needs_settings and attack.name not in self.sides:
             needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
-            campaign.not_tried = f"it needs a server of the run's own, started with {needs}"
+            campaign.not_tried = f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
             return
-        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, allowed=attack.name in self.sides)):
-            campaign.not_tried = obstacle
-            return
+        if attack.staging is not None:
+            obstacle = obstacle_to(attack.staging, self.server, allowed=attack.name in self.sides)
+            if obstacle:
+                campaign.not_tried = obstacle
+                return
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
@@ -149,7 +158,7 @@ class ScriptPlayer:
         self._on_stage.add(campaign)
         unsettled: UnsettledError | None = None
         try:
-            async with self._stages, staged(attack.staging, stage.token) as backstage:
+            async with self._stages, staged(attack.staging, self.server, stage.token) as backstage:
                 performance.move_to(backstage)
                 try:
                     await performance.play(attack)

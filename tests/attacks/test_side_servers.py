@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def request_for(*names: str) -> Request:
     return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
 
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OWN = Deployment(())
 """The run's own servers: nobody asks them here."""
 
@@ -38,7 +40,7 @@ OWN = Deployment(())
 async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> None:
     """One for all attacks that need the same; the scenario's settings hold there, too."""
     async with AsyncExitStack() as stack:
-        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack, OWN)
+        sides = await _side_servers(request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto"), stack, OWN, NOW)
         assert list(sides) == ["tls.spoofed-proto"]
         (side,) = sides.values()
         async with ControlConnection(side, "127.13.0.9") as connection:
@@ -52,7 +54,7 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
 
 async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
     async with AsyncExitStack() as stack:
-        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack, OWN) == {}
+        assert await _side_servers(request_for("http.nul", "limit.burst", "replay.exact"), stack, OWN, NOW) == {}
 
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reference_server.app import setting_names, settings_problem
-from simulator.scenario.loading import ServerSettings
+from simulator.scenario.server_problems import ServerSettings
 
 SMALL = """\
 version = 1

@@ -19,7 +19,7 @@ from simulator.scenario.values import json_schema
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.scenario.loading import ServerSettings
+    from simulator.scenario.server_problems import ServerSettings
 
 TOP_KEYS = (
     "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, thresholds, version"

@@ -29,7 +29,7 @@ from simulator.scenario.values import (
 )
 
 if TYPE_CHECKING:
-    from simulator.scenario.loading import ServerSettings
+    from simulator.scenario.server_problems import ServerSettings
 
 SECOND_NS = 1_000_000_000
 NASTY_VALUES = (
