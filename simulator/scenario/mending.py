@@ -62,7 +62,7 @@ def mend(table: dict[str, Any], place: str) -> bool:
         return True
     sample = _SAMPLES.get(parts[-1])
     before = value.get(parts[-1])
-    if quote or sample is None or before == sample:
+    if quote or sample is None or (before == sample and type(before) is type(sample)):  # `true` equals 1
         return value.pop(parts[-1], None) is not None
     value[parts[-1]] = {**sample} if isinstance(sample, dict) else sample
     return True

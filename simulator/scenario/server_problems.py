@@ -22,6 +22,7 @@ _CHOSEN_BY_THE_RUN = {
     "HATCHFARM_STATE_FILE": "the run chooses the file: write `durable = true` in [server] in its place",
     "REDIS_ADDR": "the run starts a Redis of its own: write `redis = true` in [server] in its place",
 }
+NUL = "a NUL cannot be given to a program"
 _ALWAYS_THERE = frozenset({"HOST", "PORT", "HATCHFARM_API_TOKEN"})
 _CHOSEN_WITH_TLS = ("TLS_CERT_FILE", "TLS_KEY_FILE")
 _CHOSEN_WITH_INSTANCES = ("HATCHFARM_SHARED_STATE", "MACHINE_CERT_SIGNING_KEY_FILE")
@@ -52,6 +53,9 @@ def _settings_problems(server: ServerOptions, known: ServerSettings | None) -> I
     """Find server settings that the server does not know, does not take, or would not get."""
     settings = server.environ()
     strange = [name for name in settings if known is not None and name not in known.names]
+    for name, value in settings.items():
+        if "\0" in value:
+            yield f"server.settings.{name}", NUL
     for name, problem in _CHOSEN_BY_THE_RUN.items():
         if name in settings:
             yield f"server.settings.{name}", problem
@@ -79,7 +83,7 @@ def _command_problems(server: ServerOptions) -> Iterator[tuple[str, str]]:
     env = as_environ(server.env)
     for name, value in env.items():
         place = f"server.env.{name}"
-        if not name or "=" in name:
+        if not name or "=" in name or "\0" in name:
             yield "server.env", f"{name!r} is no name of a variable"
         if name in server.settings:
             yield place, "is in [server.settings], too: it can only be one of them"
@@ -93,18 +97,16 @@ def _command_problems(server: ServerOptions) -> Iterator[tuple[str, str]]:
                 yield (
                     "server.command",
                     (
-                        f"every user of the machine can read a command line, so {{{name.lower()}}} goes into none: the "
+                        f"every user of the machine can read a command line, so {{{name.lower()}}} goes into none: the"
                         f" command finds {name} in its environment, or under another name by [server.env]"
                     ),
                 )
-    if any("\0" in text for text in (*env, *server.environ().values())):
-        yield "server", "no name and no value of a variable can hold a NUL"
 
 
 def _text_problems(text: str, server: ServerOptions) -> Iterator[str]:
     """Find what cannot be given to a program, and placeholders of what it will not have."""
     if "\0" in text:
-        yield "a NUL cannot be given to a program"
+        yield NUL
     there = {*_ALWAYS_THERE, *server.settings, *_chosen(server)}
     for name in variables_in(text):
         if name not in there:

@@ -52,7 +52,7 @@ def _missing(staging: Staging, options: ServerOptions) -> str:
     if staging.clock:
         return "it sets the clock of the servers that it starts, which it cannot do to the scenario's command"
     if options.tls:
-        return "the servers that it starts speak plain HTTP, and the scenario's command is told to speak TLS"
+        return "the servers that it starts are asked over plain HTTP, and the scenario's command is told to speak TLS"
     if staging.redis and not options.redis:
         return "it needs a command that keeps its nonces in Redis, which `redis = true` in [server] says"
     if staging.durable and not options.durable:

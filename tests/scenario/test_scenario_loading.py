@@ -55,6 +55,9 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
             redis=False,
             durable=True,
             tls=True,
+            command=("./farm", "--port", "{port}", "--state={hatchfarm_state_file}"),
+            env={"FARM_KEY": "{hatchfarm_api_token}", "FARM_DEBUG": True},
+            health="/ready",
             settings={
                 "WORKER_STATUS_STALE_SECONDS": 8,
                 "METRICS_PUBLIC": True,
@@ -162,7 +165,7 @@ def test_a_wrong_type_is_refused_with_line_and_place_whatever_the_key(whole: str
 def test_a_misspelt_key_is_refused_with_line_and_suggestion_whatever_the_key(whole: str) -> None:
     lines = whole.splitlines()
     for number, place in places(whole).items():
-        if place.startswith(("server.settings", "thresholds")):
+        if place.startswith(("server.settings", "server.env", "thresholds")):
             continue
         key = lines[number - 1].partition(" = ")[0]
         wrong = [*lines]
