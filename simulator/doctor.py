@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 from pathlib import Path
 
 import msgspec
 import trio
 
-from simulator.worlds.checking import check_target, read_target_clock
+from simulator.redis_process import PROGRAM
+from simulator.wording import plural
+from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
 from simulator.worlds.target import Target, TargetError, can_bind
 
 FILES_BESIDES_MACHINES = 256
@@ -49,16 +52,46 @@ def check_open_files(machines: int, held: int = 0) -> Check:
     limit = raise_open_files()
     needed = machines + held + FILES_BESIDES_MACHINES
     mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
-    whom = f"{machines} machines" + (f" and {held} connections of attacks" if held else "")
-    return Check("open files", limit >= needed, f"{limit} allowed, {needed} needed for {whom}", mend, fatal=True)
+    whom = plural(machines, "machine") + (f" and {plural(held, 'connection')} of attacks" if held else "")
+    return Check("open files", limit >= needed, f"{limit:,} allowed, {needed:,} needed for {whom}", mend, fatal=True)
 
 
-def check_machine(machines: int) -> list[Check]:
-    """Look at this machine."""
+def check_programs_and_protocols() -> list[Check]:
+    """Look at what only some scenarios need."""
+    redis = shutil.which(PROGRAM)
+    ipv6 = _speaks_ipv6()
+    return [
+        Check(
+            PROGRAM,
+            redis is not None,
+            redis or "not on the PATH",
+            "install it (Debian's package is called so): scenarios with `redis = true` and the attacks that cut a "
+            "server off from it need it",
+        ),
+        Check(
+            "IPv6",
+            ipv6,
+            "a server can listen at ::1" if ipv6 else "not on this machine",
+            "targets at IPv6 addresses cannot be reached, and limit.ipv6-rotate is not tried",
+        ),
+    ]
+
+
+def _speaks_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def check_machine(machines: int, held: int = 0) -> list[Check]:
+    """Look at this machine. `held` are connections that attacks keep open besides machines' own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = can_bind("127.16.0.1")
     checks = [
-        check_open_files(machines),
+        check_open_files(machines, held),
         Check(
             "loopback addresses",
             loopback,
@@ -89,19 +122,26 @@ def check_machine(machines: int) -> list[Check]:
             checks.append(Check("free ports", right=True, found="a server can listen"))
         except OSError as error:
             checks.append(Check("free ports", right=False, found=str(error), mend="free a port", fatal=True))
-    return checks
+    return checks + check_programs_and_protocols()
 
 
 async def check_the_target(target: Target) -> list[Check]:
     """Look at the target: whether it is reachable, speaks the contract, and keeps the time."""
     try:
         metrics = await check_target(target)
+    except UnreachableError as error:
+        mend = f"see that it runs and that --target is its own{error.more}"
+        return [Check("target", right=False, found=error.found, mend=mend, fatal=True)]
     except TargetError as error:
-        mend = "see that it runs, and that --target and --token are its own"
+        mend = "see that --target and --token are its own"
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
-        Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
+        Check(
+            "target",
+            right=True,
+            found=f"{target.url} speaks the contract and takes the token ({plural(workers, 'worker')})",
+        )
     ]
     clock = await read_target_clock(target)
     if clock is None:
@@ -114,9 +154,9 @@ async def check_the_target(target: Target) -> list[Check]:
     return checks
 
 
-def look(machines: int, target: Target | None) -> list[Check]:
-    """Look at everything."""
-    checks = check_machine(machines)
+def look(machines: int, target: Target | None, held: int = 0) -> list[Check]:
+    """Look at everything but what one scenario needs."""
+    checks = check_machine(machines, held)
     if target is not None:
         checks += trio.run(check_the_target, target)
     return checks

@@ -99,7 +99,7 @@ class _Outcome(msgspec.Struct):
 def execute(request: Request, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     _see_that_faults_can_happen(request)
-    see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
+    see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
     if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
         console.print(f"Web UI: {web}", markup=False)
@@ -114,7 +114,7 @@ def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
     return _record(request, outcome), outcome.history
 
 
-def _connections_held(scenario: Scenario) -> int:
+def connections_held(scenario: Scenario) -> int:
     """Count the connections that attacks hold, if all of them are under way at once."""
     held = 0
     for options in scenario.attacks:

@@ -37,6 +37,15 @@ _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 
 
+class UnreachableError(TargetError):
+    """Nothing answers there. `found` says what was seen, and `more` what else may be wrong; the message has it all."""
+
+    def __init__(self, url: str, found: str, more: str) -> None:
+        super().__init__(f"{found}: try `hatchfarm doctor --target {url}`{more}")
+        self.found = found
+        self.more = more
+
+
 class MalformedError(TargetError):
     """The target shows something else than a metrics page."""
 
@@ -90,9 +99,7 @@ async def check_target(target: Target) -> dict[str, float]:
             baseline = await read_metrics(connection, target)
         except LostError as error:
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
-            raise TargetError(
-                f"{target.url} cannot be reached ({error}): try `hatchfarm doctor --target {target.url}`{more}",
-            ) from None
+            raise UnreachableError(target.url, f"{target.url} cannot be reached ({error})", more) from None
     for name, value in baseline.items():
         if (name in PUBLISHED or name.startswith(COUNTERS)) and not 0 <= value <= METRIC_MAX:
             raise TargetError(f"{target.url}/metrics shows {name} as {value:g}, which no HatchFarm server counts to")

@@ -12,7 +12,7 @@ import pytest
 
 from simulator.deployment import Deployment
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.run import Request, _connections_held, _side_servers
+from simulator.run import Request, _side_servers, connections_held
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds.control import ControlConnection, LostError
 from tests.simulator.conftest import API_TOKEN
@@ -59,6 +59,6 @@ async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:
     """All attempts at once, at worst; attacks of single requests hold none."""
-    assert _connections_held(request_for("http.nul", "replay.exact").scenario) == 0
-    held = _connections_held(request_for("http.slowloris", "http.slow-read").scenario)
+    assert connections_held(request_for("http.nul", "replay.exact").scenario) == 0
+    held = connections_held(request_for("http.slowloris", "http.slow-read").scenario)
     assert held == SLOW_CONNECTIONS_MAX + SLOW_READERS_MAX

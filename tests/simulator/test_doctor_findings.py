@@ -96,7 +96,7 @@ def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
     check = check_open_files(1000)
     assert check.right == (spare >= 0)
     assert check.fatal
-    assert check.found == f"{1256 + spare} allowed, 1256 needed for 1000 machines"
+    assert check.found == f"{1256 + spare:,} allowed, 1,256 needed for 1,000 machines"
     assert "`ulimit -n 1256`" in check.mend
     assert "fewer machines" in check.mend
 
@@ -105,7 +105,7 @@ def test_connections_that_attacks_hold_need_files_too(open_files: Callable[..., 
     open_files(64, 1600)
     check = check_open_files(1000, 500)
     assert not check.right
-    assert check.found == "1600 allowed, 1756 needed for 1000 machines and 500 connections of attacks"
+    assert check.found == "1,600 allowed, 1,756 needed for 1,000 machines and 500 connections of attacks"
 
 
 def test_a_good_machine_is_found_right(open_files: Callable[..., OpenFiles], monkeypatch: pytest.MonkeyPatch) -> None:
