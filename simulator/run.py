@@ -34,6 +34,7 @@ from simulator.server_process import ServerError, ServerProcess
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
+from simulator.wording import plural
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
@@ -172,8 +173,8 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
     outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
-            f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
-            f"seed {request.seed}",
+            f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
+            f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
         )
         if scenario.description:
             console.print(f"[dim]{escape(scenario.description)}[/]")
@@ -308,7 +309,7 @@ def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, ov
     before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
     if server is None and before:
         outcome.warnings.append(
-            f"the target already has {before} workers: whatever they do widens what the checkers must allow",
+            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
         )
 
 

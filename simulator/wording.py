@@ -17,6 +17,18 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
+def all_of(number: int, noun: str, nouns: str = "") -> str:
+    """Return of how many something holds, as `all 12 machines`, `the 1 machine` or `no machine`."""
+    if not number:
+        return f"no {noun}"
+    return f"{'the' if number == 1 else 'all'} {plural(number, noun, nouns)}"
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
     """Return what to say of a name that is none of `names`: which was meant, else `otherwise`, else which there are."""
     options = sorted(names)

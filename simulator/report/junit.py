@@ -88,7 +88,8 @@ def _of_verdict(one: Verdict, type_: str) -> Outcome:
 
 def _of_attack(one: AttackSummary, *, tried: bool) -> Outcome:
     text = (
-        f"{one.sent} sent, {one.refused} refused, {one.accepted} accepted, {one.wrong} wrong, {one.unjudged} unjudged"
+        f"{one.sent:,} sent, {one.refused:,} refused, {one.accepted:,} accepted, {one.wrong:,} wrong, "
+        f"{one.unjudged:,} unjudged"
     )
     message = f"{one.note}: {text}" if one.note else text
     if one.status is Status.FAIL:

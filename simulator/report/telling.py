@@ -10,6 +10,7 @@ import msgspec
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
 from simulator.report.text import shortened
+from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from simulator.report.verdict_file import RunVerdict
@@ -31,10 +32,9 @@ def headline(verdict: RunVerdict) -> str:
     judged = worst_first([*verdict.checkers, *verdict.thresholds])
     first = judged[0] if judged else None
     if verdict.status is Status.PASS or first is None:
-        return (
-            f"All {len(verdict.checkers)} checks and {len(verdict.thresholds)} thresholds held over "
-            f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}."
-        )
+        held = all_of(len(verdict.checkers), "check")
+        held += f" and {all_of(len(verdict.thresholds), 'threshold')}" if verdict.thresholds else ""
+        return f"{sentence(held)} held over {plural(verdict.requests.get('total', 0), 'request')}{_hostile(verdict)}."
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
         return f"{failed} of {len(judged)} checks and thresholds failed. {first.name}: {first.summary.rstrip('.')}."

@@ -23,7 +23,7 @@ from simulator.scenario.values import (
     SettingValues,
     decode_value,
 )
-from simulator.wording import nearest
+from simulator.wording import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[S
         what = f"cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
         raise ScenarioError(Problem(0, what), path=path) from None
     if len(raw) > limits.SCENARIO_MAX_BYTES:
-        what = f"larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario"
+        what = f"larger than {limits.SCENARIO_MAX_BYTES:,} bytes, which is no scenario"
         raise ScenarioError(Problem(0, what), path=path)
     try:
         return parse_scenario(raw.decode("utf-8"), known), raw
@@ -248,7 +248,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if len(scenario.attacks) > limits.ATTACKS_MAX:
-        yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
+        yield "attacks", f"more than {limits.ATTACKS_MAX:,} campaigns"
     for number, attack in enumerate(scenario.attacks):
         if attack.name not in CATALOGUE:
             hint = nearest(attack.name, CATALOGUE, "`hatchfarm attack list` names them all")
@@ -268,7 +268,7 @@ def _load_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"load[{number}].user", f"{load.user} again: put all of its stages into one [[load]]"
         for at, stage in enumerate(load.stages):
             if stage.target > limits.LOAD_USERS_MAX:
-                yield f"load[{number}].stages[{at}].target", f"more than {limits.LOAD_USERS_MAX} users"
+                yield f"load[{number}].stages[{at}].target", f"more than {limits.LOAD_USERS_MAX:,} users"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -281,7 +281,7 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"{place}.kind", f"unknown fault {fault.kind!r}; {nearest(fault.kind, FAULTS)}"
             continue
         if fault.instance and (fault.subject == "Redis" or fault.instance >= scenario.server.instances):
-            yield f"{place}.instance", f"there are {scenario.server.instances} servers, counted from 0"
+            yield f"{place}.instance", f"counted from 0, and the run has {plural(scenario.server.instances, 'server')}"
         if fault.subject == "Redis" and not scenario.server.redis:
             yield f"{place}.kind", "the run has no Redis: write `redis = true` in [server]"
         if fault.kind == "disk.full" and not scenario.server.durable:
@@ -302,10 +302,10 @@ def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if fleet.hardware not in HARDWARE:
         yield "fleet.hardware", f"unknown hardware {fleet.hardware!r}; {nearest(fleet.hardware, HARDWARE)}"
     if fleet.owners > fleet.machines:
-        yield "fleet.owners", f"more owners ({fleet.owners}) than machines ({fleet.machines})"
+        yield "fleet.owners", f"more owners ({fleet.owners:,}) than machines ({fleet.machines:,})"
     for number, stage in enumerate(fleet.stages):
         if stage.target > fleet.machines:
-            yield f"fleet.stages[{number}].target", f"{stage.target} is more than fleet.machines ({fleet.machines})"
+            yield f"fleet.stages[{number}].target", f"{stage.target:,} is more than fleet.machines ({fleet.machines:,})"
     if sum(clock.share for clock in fleet.clocks) > 1:
         yield "fleet.clocks", "the shares add up to more than 1"
     yield from _silence_problems(scenario)

@@ -12,6 +12,7 @@ from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
+from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -210,16 +211,19 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
         "weakness.lasting-owner-signature": weak,
     }
     name = "signed requests refused"
-    note = f"; {weak} owners' signatures still good here (weakness.lasting-owner-signature)" if weak else ""
+    still_good = plural(weak, "owner's signature", "owners' signatures")
+    note = f"; {still_good} still good here (weakness.lasting-owner-signature)" if weak else ""
     if accepted:
         findings = tuple(_finding("replay.signed-accepted", *pair) for pair in accepted[:TRACE_FINDINGS_MAX])
-        summary = f"{len(accepted)} of {len(signed)} were accepted: {findings[0].message}{note}."
+        summary = f"{len(accepted):,} of {len(signed):,} were accepted: {findings[0].message}{note}."
         return Verdict(name, Status.FAIL, summary, findings, figures)
     if silent or not signed:
         findings = tuple(_finding("replay.missing", *pair) for pair in silent[:FINDINGS_MAX])
-        summary = f"{len(silent)} of {len(signed)} got no answer that says anything{note}."
+        summary = f"{len(silent):,} of {len(signed):,} got no answer that says anything{note}."
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
-    return Verdict(name, Status.PASS, f"All {len(signed) - weak} signed requests were refused{note}.", (), figures)
+    refused = len(signed) - weak
+    held = f"{sentence(all_of(refused, 'signed request'))} got refused" if refused else "Nothing had to be refused"
+    return Verdict(name, Status.PASS, f"{held}{note}.", (), figures)
 
 
 def is_signed(exchange: Exchange) -> bool:

@@ -76,7 +76,7 @@ A_COMMANDS = "is a command's: the reference server has all it needs in [server.s
 BROKEN = (
     Broken("not UTF-8", "line 2: not UTF-8 text: save it as UTF-8", content=b'version = 1\nname = "\xff"\n'),
     Broken("a picture", "line 1: not UTF-8 text: save it as UTF-8", content=b"\x89PNG\r\n\x1a\n\0\0"),
-    Broken("too large", f"larger than {SCENARIO_MAX_BYTES} bytes, which is no scenario",
+    Broken("too large", f"larger than {SCENARIO_MAX_BYTES:,} bytes, which is no scenario",
            content=b"#" * (SCENARIO_MAX_BYTES + 1)),
     Broken("empty", "version: missing; every scenario needs it", content=b"", shape=True, more=True),
     Broken("an endless number", UNREADABLE, ("= 20", "= " + "9" * 5000)),
@@ -314,7 +314,7 @@ BROKEN = (
            add="[server]\ninstances = 2\nredis = true\ndurable = true\n"),
     Broken("too many servers", "line 8: server.instances: expected int <= 16 (it is 17)",
            add="[server]\ninstances = 17\n", shape=True),
-    Broken("a fault of a server that is none", "line 10: faults[0].instance: there are 1 servers, counted from 0",
+    Broken("a fault of a server that is none", "line 10: faults[0].instance: counted from 0, and the run has 1 server",
            add=FAULT + "instance = 1\n"),
 )  # fmt: skip
 
