@@ -200,7 +200,7 @@ def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path: Path, mo
     monkeypatch.setattr(trace_format, "TRACE_LINE_MAX_BYTES", 100_000)
     path = tmp_path / "long.ndjson"
     path.write_bytes(edited(lambda _: None) + b" " * 100_001)
-    with pytest.raises(TraceError, match="line 13: longer than 100000 bytes, which no exchange is"):
+    with pytest.raises(TraceError, match="line 13: longer than 100,000 bytes, which no exchange is"):
         read_trace(path)
     assert TRACE_LINE_MAX_BYTES > 20 << 20
 
