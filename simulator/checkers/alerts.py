@@ -15,6 +15,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
 from simulator.limits import FINDINGS_MAX
 from simulator.records import METRICS_PAGE
+from simulator.wording import all_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ UPTIME_STEP_SECONDS = 1.0
 def check_alerts(history: History, facts: Facts) -> Verdict:
     """Hold every scrape against what was possible (contract §10)."""
     malformed = [
-        Finding("alerts.malformed", f"{one.count} scrapes: {one.why}", one.first_ns, {"count": one.count})
+        Finding("alerts.malformed", f"{plural(one.count, 'scrape')}: {one.why}", one.first_ns, {"count": one.count})
         for one in history.troubles
         if one.what == METRICS_PAGE
     ]
@@ -64,9 +65,11 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     }
     if findings:
         first = findings[0]
-        summary = f"{len(findings)} proven errors in {len(bounds)} scrapes; the first: {first.message}"
+        summary = (
+            f"{plural(len(findings), 'proven error')} in {plural(len(bounds), 'scrape')}; the first: {first.message}"
+        )
         return Verdict("alerts", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
-    summary = f"Both alerts and every counter of the server were possible in all {len(bounds)} scrapes."
+    summary = f"Both alerts and every counter of the server were possible in {all_of(len(bounds), 'scrape')}."
     if restarts:
         first_seconds = min(restarts.values()) / SECOND_NS
         kept = facts.durable and not unexplained(history, facts)

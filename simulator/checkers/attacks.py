@@ -10,6 +10,7 @@ from simulator.checkers.answers import UNJUDGED
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import all_of, plural
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
@@ -39,25 +40,27 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         rest = [claim for claim in broken if claim is not firsts[claim.campaign, claim.rule]]
         ordered = [*sorted(firsts.values(), key=lambda claim: claim.at_ns), *rest]
         findings = tuple(_finding(claim, names) for claim in ordered[:FINDINGS_MAX])
-        summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
+        summary = f"{plural(len(broken), 'claim')} of attacks did not hold; {findings[0].message}."
         return Verdict("attacks", Status.FAIL, summary, findings, figures)
     idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle
         )
-        summary = f"{len(idle)} of {len(history.campaigns)} campaigns proved nothing; {findings[0].message}."
+        summary = (
+            f"{len(idle):,} of {plural(len(history.campaigns), 'campaign')} proved nothing; {findings[0].message}."
+        )
         return Verdict("attacks", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
     faults = [claim for claim in history.claims if claim.rule == FAULT]
     if faults:
         findings = tuple(_finding(claim, names) for claim in faults[:FINDINGS_MAX])
-        summary = f"{len(faults)} attempts of attacks met a fault of the harness itself; {faults[0].message}."
+        summary = f"{plural(len(faults), 'attempt')} of attacks met a fault of the harness itself; {faults[0].message}."
         return Verdict("attacks", Status.INCONCLUSIVE, summary, findings, figures)
     if not history.campaigns:
         return Verdict("attacks", Status.PASS, "No attack was part of this run.", (), figures)
     tried = len(history.campaigns) - len(figures["not_tried"])
     held = figures["claims_held"]
-    summary = f"{tried} campaigns ran" + (f", and all {held} claims of theirs held." if held else ".")
+    summary = f"{plural(tried, 'campaign')} ran" + (f", and {all_of(held, 'claim')} of theirs held." if held else ".")
     if figures["not_tried"]:
         summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
     return Verdict("attacks", Status.PASS, summary, (), figures)

@@ -17,6 +17,7 @@ from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, cha
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,13 +61,15 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     }
     if findings:
         shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
-        summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
+        summary = (
+            f"{plural(len(findings), 'error')} in the audit of {plural(len(readable), 'owner')}; {shown[0].message}."
+        )
         return Verdict("audit", Status.FAIL, summary, shown, figures)
-    read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
+    read = f"None of {plural(figures['events'], 'event')} due to {plural(len(judged.whole), 'owner')} is missing"
     problem = judged.problem(owners)
     if problem:
         return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
-    more = f"; of {len(judged.counted)} more owners the number of events is right" if judged.counted else ""
+    more = f"; of {plural(len(judged.counted), 'more owner')} the number of events is right" if judged.counted else ""
     summary = f"{read}; their chains hold{more}."
     return Verdict("audit", Status.PASS, summary, (), figures)
 

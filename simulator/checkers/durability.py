@@ -17,6 +17,7 @@ from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         "nonces_tried_again": tried_again,
     }
     if findings:
-        summary = f"{len(findings)} breaches of what was acknowledged; {findings[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of what was acknowledged; {findings[0].message}."
         return Verdict("durability", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
     problems = [one for one in history.faults if one.problem]
     if problems:
@@ -70,7 +71,7 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if not facts.durable:
         kept = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
-        summary = f"The server answered again after each of {len(history.faults)} faults{kept}."
+        summary = f"The server answered again after each of {plural(len(history.faults), 'fault')}{kept}."
         return Verdict("durability", Status.PASS, summary, (), figures)
     if restarts_of(history) and not looked:
         summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."

@@ -18,6 +18,7 @@ from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         "refill_per_second": bucket.refill_per_second,
     }
     if findings:
-        summary = f"{len(findings)} breaches of the rate limit of {bucket}; {findings[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {findings[0].message}."
         return Verdict("limits", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
     if not passed.any() and not refused.any():
         return Verdict("limits", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
@@ -151,7 +152,7 @@ def _excess_finding(client: int, span: NDArray[Any], bucket: _Bucket) -> Finding
     first_ns, last_ns = int(span["sent_ns"][0]), int(span["answered_ns"].max())
     allowed = bucket.allows(last_ns - first_ns)
     message = (
-        f"{_address(client)} got {len(span)} requests through between {first_ns / SECOND_NS:.3f}s and "
+        f"{_address(client)} got {plural(len(span), 'request')} through between {first_ns / SECOND_NS:.3f}s and "
         f"{last_ns / SECOND_NS:.3f}s, possible were {allowed}"
     )
     campaigns = np.unique(span["campaign"]).tolist()

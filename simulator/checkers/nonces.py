@@ -15,6 +15,7 @@ from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +51,19 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
         if not facts.nonce_fallback or fault.kind == FLUSH:
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
             findings += _slow(closed, fault)
+    told = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
     if findings:
-        summary = f"{len(findings)} breaches around {len(faults)} faults of Redis; {findings[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} around {told} of Redis; {findings[0].message}."
         return Verdict("nonces", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
     if facts.nonce_fallback:
-        summary = f"With its fallback the server went on through {len(faults)} faults of Redis."
+        summary = f"With its fallback the server went on through {told} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
     if not all(refused):
         silent = faults[refused.index(0)]
         summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
         return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
-    summary = f"Through {len(faults)} faults of Redis nothing was accepted, and {sum(refused)} heartbeats got a 503."
+    summary = f"Through {told} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
     return Verdict("nonces", Status.PASS, summary, (), figures)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
@@ -48,5 +49,5 @@ def check_replay(history: History, _facts: Facts) -> Verdict:
         summary = f"{len(twice)} nonces were accepted more than once; the first: {findings[0].message}."
         return Verdict("replay", Status.FAIL, summary, tuple(findings), figures)
     return Verdict(
-        "replay", Status.PASS, f"None of {len(accepted)} accepted heartbeats was accepted twice.", (), figures
+        "replay", Status.PASS, f"None of {plural(len(accepted), 'accepted heartbeat')} was accepted twice.", (), figures
     )

@@ -10,6 +10,7 @@ import numpy as np
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NONE, Answer, History, Operation
 from simulator.limits import FINDINGS_MAX
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -41,7 +42,7 @@ def check_revocation(history: History, _facts: Facts) -> Verdict:
     acknowledged = [pair for pair in pairs if pair.acknowledged is not None]
     figures: dict[str, Any] = {"revoked": len(pairs), "acknowledged": len(acknowledged)}
     if not acknowledged:
-        summary = f"None of {len(history.revocations)} revokes was acknowledged, so none had to hold."
+        summary = f"None of {plural(len(history.revocations), 'revoke')} was acknowledged, so none had to hold."
         return Verdict("revocation", Status.INCONCLUSIVE, summary, (), figures)
     which = np.full(len(history.consents) + 1, -1, dtype=np.int64)
     for index, pair in enumerate(acknowledged):
@@ -65,8 +66,8 @@ def check_revocation(history: History, _facts: Facts) -> Verdict:
         summary = f"{len(wrong)} heartbeats were accepted after their consent was revoked; {findings[0].message}."
         return Verdict("revocation", Status.FAIL, summary, findings, figures)
     summary = (
-        f"After {len(acknowledged)} acknowledged revokes nothing more was accepted: "
-        f"{figures['tried_after']} heartbeats tried."
+        f"After {plural(len(acknowledged), 'acknowledged revoke')} nothing more was accepted: "
+        f"{plural(figures['tried_after'], 'heartbeat')} tried."
     )
     return Verdict("revocation", Status.PASS, summary, (), figures)
 

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from simulator.wording import all_of, nearest, plural, sentence
-
-ROOT = Path(__file__).parent.parent.parent
-COUNTED = re.compile(
-    r"\{[^{}]*\} (?:machines|campaigns|servers|scrapes|checks|exchanges|workers|claims|requests|heartbeats)\b"
-)
-"""A count before a plural that is wrong for one, in the text of a message."""
-ALWAYS_MANY = re.compile(r"_MAX|_MIN|of \{|shape = |\bof [^ ]+ \{")
 
 
 @pytest.mark.parametrize(
