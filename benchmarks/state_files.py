@@ -9,7 +9,8 @@ import msgspec
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
-from reference_server.wire.timestamps import SECOND_NS, format_timestamp
+from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -41,13 +41,25 @@ SNAPSHOT_PIECE_BYTES = 256 * 1024
 """What a snapshot is written in: a hundred machines' records or so to a system call."""
 CHILD_SILENCE_SECONDS = 60.0
 """How long a child that writes a snapshot may not get on before it is ended: sorting ten million audit events takes
-half of it, and a server that is told to stop waits for no more than this, less than what service managers allow."""
+half of it."""
+STOP_SNAPSHOT_SECONDS = 15.0
+"""How long a server that stops waits in all for snapshots, the one being written and a last one: nothing is lost
+without them, as the journal has it all. With the grace for requests, and what else takes a moment, that is less than
+the 30 s after which containers are killed."""
 CHILD_END_SECONDS = 1.0
 """How long a child may take to end once it is killed; one whose disk does not answer cannot, and is left behind."""
 COMMIT_RETRY_SECONDS_MAX = 5.0
 """How long to wait at most before storage that failed is tried again; it starts with a tenth of a second."""
+SNAPSHOT_RETRY_SECONDS, SNAPSHOT_RETRY_SECONDS_MAX = 5.0, 300.0
+"""How long to wait before a snapshot that failed is tried again, and at most, after twice as long each time: it may
+take as much work each time, and nothing is lost without it."""
+SNAPSHOT_LOOK_SECONDS = 0.25
+"""How often it is looked whether that time has come."""
 OPEN_FILES_ENOUGH = 4096
 """Files that may be open, one for each connection: with fewer a start warns, for a fleet of thousands finds no room."""
+SEND_BUFFER_BYTES = 128 * 1024
+"""What the kernel keeps of answers for a client that does not read them; Linux takes twice as much, and would take 4 MB
+on a fast network by itself. It is more than a hundred heartbeats' answers, or most lists."""
 LISTEN_BACKLOG = 4096
 """What Linux allows by default; a fleet of thousands connects within a second or two."""
 
@@ -80,7 +92,8 @@ UNKNOWN_ID_MAX_CHARACTERS = 64
 UNATTRIBUTED_EVENTS_MAX = 5_000
 """Events that concern no owner: kept for the operator, bounded apart from every owner's streams."""
 AUDIT_ROUTINE_MAX_BYTES = 1 << 30
-"""Accepted heartbeats in the streams of all owners: 16 million, or what 3,300 owners keep by default."""
+"""Accepted heartbeats in the streams of all owners: 14 million, or what 2,900 owners keep by default, or the newest 67
+of each of 200,000 owners: the first of every 256 costs 500 bytes more."""
 AUDIT_NOTABLE_MAX_BYTES = 1 << 30
 """Changes in the streams of all owners: two million, ten of each of 200,000 owners. Whoever holds the owners' token may
 make owners up, so there is a bound, but one that takes as many requests as there are events to reach."""

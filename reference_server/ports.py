@@ -145,6 +145,10 @@ class Journal(Protocol):
         """
         ...
 
+    def end_snapshot(self) -> None:
+        """Give up the snapshot that is being written, if one is: what waits for it raises JournalError soon."""
+        ...
+
     def publish(self) -> None:
         """Put the snapshot that was written in the place of the last, and drop the segments that it makes needless."""
         ...
@@ -279,6 +283,10 @@ class SharedJournal(Protocol):
 
         That may block. Both raise SharedDown.
         """
+        ...
+
+    def end_snapshot(self) -> None:
+        """Give up the snapshot that is being written, if one is: what waits for it raises SharedDown soon."""
         ...
 
     async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:

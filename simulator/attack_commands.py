@@ -61,7 +61,8 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
         "several steps, mostly on machines of its own" if one["scripted"] else "single heartbeats, as fast as asked"
     )
     note = "; a known weakness of the published protocol, reported and never failed" if one["weakness"] else ""
-    typer.echo(f"  anchor   {one['anchor']}\n  severity {one['severity']:g} of 10{note}\n  played   {played}")
+    typer.echo(f"  anchor   {one['anchor']}\n  basis    {one['basis']}")
+    typer.echo(f"  severity {one['severity']:g} of 10{note}\n  played   {played}")
 
 
 LISTED = "`hatchfarm attack list` names them all"
@@ -81,6 +82,7 @@ def _described(name: str) -> dict[str, str | float | bool]:
         "verdict": attack.verdict,
         "effect": attack.effect,
         "anchor": attack.anchor,
+        "basis": attack.basis.value,
         "weakness": bool(attack.weakness),
         "scripted": issubclass(attack, ScriptAttack),
     }

@@ -18,6 +18,7 @@ from simulator.capacity.commands import capacity
 from simulator.interruptions import ignore_stop_signals
 from simulator.limits import SEED_MAX
 from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.commands import report, verify
 from simulator.report.terminal import make_console
 from simulator.standard_streams import hold_standard_streams
@@ -147,6 +148,7 @@ def run(
     workers: Workers = None,
     master: Master = None,
     *,
+    profile: ProfileOption = None,
     web: Web = False,
     web_port: WebPort = WEB_PORT,
     record: Record = False,
@@ -196,7 +198,7 @@ def run(
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = Request(
         loaded, scenario, chosen_seed, out, target, own_token, frozenset(setting_names()), recording, conduct, reports,
-        stored_scenario(source),
+        stored_scenario(source), profile,
     )  # fmt: skip
     problem = ""
     code = 0
@@ -265,9 +267,11 @@ def doctor(
     ] = None,
     target: TargetUrl = None,
     token: Token = None,
+    profile: ProfileOption = None,
 ) -> None:
     """Look at what a run needs: this machine, with --target the deployment, and what a scenario needs besides."""
     from simulator.doctor import look  # noqa: PLC0415 - as above
+    from simulator.profiles import profile_of  # noqa: PLC0415
     from simulator.run import connections_held  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario_needs import check_scenario  # noqa: PLC0415
@@ -276,10 +280,12 @@ def doctor(
     try:
         loaded = None if scenario is None else _load(scenario)[0]
         aim = None if target is None else parse_target(target, token or "")
+        judged_by = profile_of(profile, given_target=True)
         if loaded is None:
-            checks = look(machines or MACHINES, aim)
+            checks = look(machines or MACHINES, aim, judged_by)
         else:
-            checks = look(machines or loaded.fleet.machines, aim, connections_held(loaded))
+            held = connections_held(loaded)
+            checks = look(machines or loaded.fleet.machines, aim, judged_by, held=held, scenario=loaded)
             checks += check_scenario(loaded, aim)
     except (ScenarioError, TargetError) as error:
         _fail("doctor", str(error))

@@ -7,14 +7,31 @@ import resource
 import shutil
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import trio
 
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack, Stage
+from simulator.features import LACKS, Feature
+from simulator.history import History
+from simulator.profiles import Profile
 from simulator.redis_process import PROGRAM
+from simulator.scenario.values import ServerOptions
 from simulator.wording import plural
+from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
-from simulator.worlds.target import Target, TargetError, can_bind
+from simulator.worlds.probing import look_for_features
+from simulator.worlds.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.target import Target, TargetError, can_bind, peers_of
+from simulator.worlds.wire import speaks_http2
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from simulator.scenario.values import Scenario
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
@@ -125,13 +142,12 @@ def check_machine(machines: int, held: int = 0) -> list[Check]:
     return checks + check_programs_and_protocols()
 
 
-async def check_the_target(target: Target) -> list[Check]:
-    """Look at the target: whether it is reachable, speaks the contract, and keeps the time."""
+async def check_the_target(target: Target, profile: Profile = Profile.PUBLISHED) -> list[Check]:
+    """Look at the target: whether it is reachable, has what its profile asks for, and keeps the time."""
     try:
         metrics = await check_target(target)
     except UnreachableError as error:
-        mend = f"see that it runs and that --target is its own{error.more}"
-        return [Check("target", right=False, found=error.found, mend=mend, fatal=True)]
+        return [Check("target", right=False, found=error.found, mend=error.mend, fatal=True)]
     except TargetError as error:
         mend = "see that --target and --token are its own"
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
@@ -143,6 +159,7 @@ async def check_the_target(target: Target) -> list[Check]:
             found=f"{target.url} speaks the contract and takes the token ({plural(workers, 'worker')})",
         )
     ]
+    checks += _features(await look_for_features(target, metrics), profile)
     clock = await read_target_clock(target)
     if clock is None:
         found = "the target shows no time, neither on its health page nor as a Date"
@@ -154,9 +171,82 @@ async def check_the_target(target: Target) -> list[Check]:
     return checks
 
 
-def look(machines: int, target: Target | None, held: int = 0) -> list[Check]:
-    """Look at everything but what one scenario needs."""
+def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
+    """Say what the target lacks of the contract, and what is not tried on it."""
+    if not lacks:
+        return [Check("contract", right=True, found="the target has all that the contract adds to the published API")]
+    missing = [LACKS[one] for one in Feature if one in lacks]
+    found = f"of {len(Feature)} things that the contract adds the target lacks {len(missing)}: "
+    found += "; ".join(f"{one.does}, so not tried: {one.not_tried}" for one in missing)
+    mend = "nothing needs to be done: it is judged by the published API, and this is said as advisories"
+    if profile is Profile.HARDENED:
+        mend = "by --profile hardened each of this fails; leave that away to judge it by the published API"
+    return [Check("contract", right=False, found=found, mend=mend)]
+
+
+async def check_attacks(target: Target | None, scenario: Scenario | None = None) -> Check:
+    """Look at which attacks would not be tried on the target, or on a run's own server, and why.
+
+    Of a scenario these are its attacks, else all of the catalogue.
+    """
+    names = list(CATALOGUE) if scenario is None else sorted({attack.name for attack in scenario.attacks})
+    server = ServerOptions() if scenario is None else scenario.server
+    peers = () if target is None else peers_of(target)
+    http2 = server.tls if target is None else await speaks_http2(target)
+    stage = Stage(
+        campaign=0,
+        host="",
+        token="",
+        victims=[],
+        history=History(),
+        rng=np.random.default_rng(0),
+        now=int,
+        wall=int,
+        new_number=int,
+        interval_ns=SECOND_NS,
+        rotation_ns=SECOND_NS,
+        end_ns=SECOND_NS,
+        owner_prefix="",
+        peer_sources=peers,
+    )
+    untried: dict[str, list[str]] = {}
+    for name in names:
+        attack = CATALOGUE[name]
+        if issubclass(attack, ScriptAttack):
+            why = _obstacle(attack(), stage, server, own=target is None, http2=http2)
+            if why:
+                untried.setdefault(why, []).append(name)
+    if not untried:
+        return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
+    count = sum(map(len, untried.values()))
+    told = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    found = f"{count} of {plural(len(names), 'attack')} not tried ({told})"
+    return Check("attacks", right=False, found=found, mend="a run names them as not tried, and they prove nothing")
+
+
+def _obstacle(attack: ScriptAttack, stage: Stage, server: ServerOptions, *, own: bool, http2: bool) -> str:
+    # How a command is told to speak plain HTTP beside TLS is not known.
+    if attack.needs_settings and (not own or (server.command and server.tls)):
+        return needs_own_server(attack)
+    if attack.staging is not None and (why := obstacle_to(attack.staging, server, allowed=own)):
+        return why
+    return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
+
+
+def look(
+    machines: int,
+    target: Target | None,
+    profile: Profile = Profile.PUBLISHED,
+    *,
+    held: int = 0,
+    scenario: Scenario | None = None,
+) -> list[Check]:
+    """Look at everything, but of what one scenario needs only at its attacks. `held` are connections as above."""
     checks = check_machine(machines, held)
     if target is not None:
-        checks += trio.run(check_the_target, target)
+        checks += trio.run(check_the_target, target, profile)
+        if any(check.fatal and not check.right for check in checks):
+            return checks  # nothing can be tried
+    if scenario is None or scenario.attacks:
+        checks.append(trio.run(check_attacks, target, scenario))
     return checks

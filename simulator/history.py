@@ -14,7 +14,13 @@ import msgspec
 import numpy as np
 
 from simulator.evidence import as_evidence
-from simulator.limits import EXCHANGES_MAX, TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
+from simulator.limits import (
+    DEVIATION_EXCHANGES_MAX,
+    DEVIATIONS_MAX,
+    EXCHANGES_MAX,
+    TROUBLE_MAX_CHARACTERS,
+    TROUBLES_MAX,
+)
 from simulator.records import Trouble
 
 if TYPE_CHECKING:
@@ -24,18 +30,26 @@ if TYPE_CHECKING:
         AuditReading,
         CampaignRecord,
         CertificateRecord,
+        CertificateShown,
         Claim,
         ConsentRecord,
+        Deviation,
         Effect,
         Exchange,
         Fault,
         GeneratorSample,
+        HealthReading,
+        KeyReading,
         LocustCount,
         MachineRecord,
         PartRecord,
         Revocation,
         Scrape,
+        Shown,
         StatusReading,
+        SummaryReading,
+        Wait,
+        WallReading,
     )
 
 SECOND_NS = 1_000_000_000
@@ -82,7 +96,7 @@ class Answer(IntEnum):
     RATE_LIMITED = 14
     """429: refused before it was judged, so neither a failure nor an acceptance."""
     UNAVAILABLE = 15
-    """5xx: refused; whether it was counted cannot be known."""
+    """5xx that names what the server lacks (contract §4, §6, §7): refused; whether it was counted cannot be known."""
     UNEXPECTED = 16
     """An answer the contract does not allow here."""
     LOST = 17
@@ -99,6 +113,8 @@ class Answer(IntEnum):
     """Only as `expected`: accepted, or over the rate limit."""
     UNCOVERED = 23
     """Only as `expected`: changed where no signature covers it; accepted, or refused as badly signed."""
+    FAILED = 24
+    """Any other 5xx: a fault of the server. What it did all the same cannot be known from it."""
 
 
 REASONS: dict[Answer, str] = {
@@ -147,8 +163,9 @@ ROW = np.dtype(
         ("consent", "<u4"),
     ],
 )
-"""One request. `source` numbers the address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate`
-and `consent` are numbers from `add_certificate` and `add_consent`, 0 for none that was ever valid."""
+"""One request. `status` is HTTP's, of a lost answer it says why it was lost (`simulator.losses`). `source` numbers the
+address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
+`add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
 NO_SOURCE = -1
 PEERS_SOURCE = -2
@@ -193,6 +210,14 @@ class History:
     status_readings: list[StatusReading]
     parts: list[PartRecord]
     locust_counts: list[LocustCount]
+    waits: list[Wait]
+    health_readings: list[HealthReading]
+    deviations: list[Deviation]
+    shown: list[Shown]
+    certificates_shown: list[CertificateShown]
+    key_readings: list[KeyReading]
+    wall_readings: list[WallReading]
+    summary_readings: list[SummaryReading]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -214,6 +239,14 @@ class History:
         self.status_readings = []
         self.parts = []
         self.locust_counts = []
+        self.waits = []
+        self.health_readings = []
+        self.deviations = []
+        self.shown = []
+        self.certificates_shown = []
+        self.key_readings = []
+        self.wall_readings = []
+        self.summary_readings = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -258,16 +291,41 @@ class History:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
+    def deviate(self, found: Deviation, exchange: Exchange) -> None:
+        """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
+        deviations = self.deviations
+        for index, known in enumerate(deviations):
+            if (known.rule, known.route) == (found.rule, found.route):
+                deviations[index] = msgspec.structs.replace(known, count=known.count + found.count)
+                self.keep(exchange)
+                return
+        if len(deviations) < DEVIATIONS_MAX:
+            deviations.append(found)
+            self.keep(exchange)
+
+    def deviated_again(self, rule: str, route: str) -> bool:
+        """Count one more answer of a kind that is known well enough; returns false where its bytes are still wanted."""
+        for index, known in enumerate(self.deviations):
+            if known.rule == rule and known.route == route and known.count >= DEVIATION_EXCHANGES_MAX:
+                self.deviations[index] = msgspec.structs.replace(known, count=known.count + 1)
+                return True
+        return False
+
     def shift_effects(self, by_ns: int) -> None:
-        """Count the times of all effects so far from another moment: what came before the run has negative ones."""
-        self.effects = [
-            msgspec.structs.replace(
-                one,
-                sent_ns=one.sent_ns + by_ns,
-                answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
-            )
-            for one in self.effects
-        ]
+        """Count the times of all effects so far from another moment: what came before the run has negative ones.
+
+        So are those of what answers showed until then.
+        """
+        for table in ("effects", "shown", "deviations", "exchanges"):
+            shifted = [
+                msgspec.structs.replace(
+                    one,
+                    sent_ns=one.sent_ns + by_ns,
+                    answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
+                )
+                for one in getattr(self, table)
+            ]
+            setattr(self, table, shifted)
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""

@@ -35,6 +35,8 @@ ONBOARDING_MAX_CONCURRENT = 32
 POLICY_PATIENCE_SECONDS = 40.0
 """One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
+CONNECT_SLOW_NS = 50_000_000
+"""A connection that took longer to come up is noted, lest the harness be blamed: a tenth of what it may be late."""
 ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
 ANSWER_HEAD_MAX_BYTES = 64 << 10
@@ -60,16 +62,38 @@ HISTOGRAM_COUNT_MAX = 1 << 48
 """Durations in one histogram: nine years at a million a second, and thousands of them add up in 64 bits."""
 LATENCIES_KEPT = 50_000
 """Response times the live display remembers of the last second."""
-FINDINGS_MAX = 20
-"""Findings a verdict lists; the rest is counted."""
+FINDINGS_MAX_BYTES = 2 << 20
+"""Findings of one verdict, as JSON: some thousands, and of all checkers together what an editor still opens."""
+FINDINGS_SHOWN_MAX = 20
+"""Findings of one verdict that a report page shows; verdict.json has the rest."""
+AUDIT_MOVED_MAX = 20
+"""Kinds of events that are missing, and as many that are too many, of which it is looked for what belongs together."""
 VICTIMS_MAX = 200
 """Machines one campaign attacks at most; more would only dilute the evidence."""
 EVIDENCE_MAX_BYTES = 16_384
 """How much of a message is kept as evidence: an attack of a megabyte needs no megabyte to be understood."""
 SCRAPES_SHOWN_MAX = 3_600
 """Scrapes written as OpenMetrics: an hour of one a second, 10 MB; a longer run is thinned out evenly."""
+ERROR_SHOWN_MAX_CHARACTERS = 200
+"""Of a server's own message in a sentence: many times the contract's longest."""
 EXCHANGES_MAX = 500
 """Exchanges kept whole as evidence; a thousand like the first would say no more."""
+OUTAGES_KEPT_MAX = 100
+"""Exchanges after which no refusal for an outage is kept: a fault of the run makes many, and proves nothing by them."""
+HEALTH_READINGS_MAX = 200
+"""Times that a silent target is asked for its health page: ten minutes of it, and more would say no more."""
+DEVIATIONS_MAX = 300
+"""Ways in which answers deviate, by rule and route: every rule on several routes; routes of attacks may be made up."""
+DEVIATION_EXCHANGES_MAX = 2
+"""Exchanges kept of each such way: the first, and one more that shows it was no chance."""
+CERTIFICATES_VERIFIED_MAX = 2_000
+"""Certificates whose signatures are verified, spread evenly over a run: a quarter of a second at 120 µs each."""
+UNASKED_SHOWN_MAX_BYTES = 65_536
+"""Of bytes that nobody asked for: one read of a socket."""
+STATUS_OWNERS_MAX = 4
+"""Owners whose statuses and summaries are read at the end of a run, spread evenly: each is a page of 500 or more."""
+STATUS_PATIENCE_SECONDS = 2.0
+"""For all of them: a server that has just answered needs milliseconds."""
 METRICS_MAX_BYTES = 1 << 20
 METRICS_LINE_MAX_CHARACTERS = 500
 """A line of a metrics page: its parser takes time with the square of a line's length."""
@@ -93,8 +117,14 @@ STRAIN_HEADS_MAX = 200
 """Heads of 64 KiB that one attempt leaves unfinished: 13 MB, and with the whole ones some 60 MB sent."""
 STRAIN_READERS_MAX = 32
 """Clients that ask for megabytes of answers and do not read: as many as of large answers (`SLOW_READERS_MAX`)."""
+UNFINISHED_BLOCK_FRAMES = 5_000
+"""Pieces of one header block that never ends, ten bytes each: five times what any client's longest one takes."""
+REPEATED_FIELDS = 60_000
+"""Bytes that each bring back a field of four kilobytes (RFC 7541 §6.1): 240 MB for a server that keeps them all."""
 RESET_STREAMS_MAX = 5_000
 """Streams that are opened and reset on one connection: far more than a client that changes its mind."""
+PROBES_MAX = 30
+"""Requests that may show what a 429 is like: half again the burst that the contract allows."""
 PEERS_MAX = 64
 """Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
 STAGED_MAX_CONCURRENT = 4
@@ -126,8 +156,6 @@ TRACE_LINE_MAX_BYTES = 32 << 20
 """One exchange: an answer and a request of the largest size, escaped as JSON or in base64."""
 TRACE_EXCHANGES_MAX = 5_000_000
 """Exchanges of one trace that are read again: more than a full tape of the smallest ones holds."""
-TRACE_FINDINGS_MAX = 200
-"""Accepted requests that a verbatim replay lists one by one; more would say no more."""
 REDACTION_CACHE_MAX = 50_000
 """Words whose redaction is remembered: a fleet's own, again and again; nonces only pass through."""
 HAR_MAX_BYTES = 256 << 20
@@ -144,6 +172,8 @@ AUDIT_BYTES_READ_MAX = 128 << 20
 """What those events may take as they come: 2 KB each, several times what one of the contract's has."""
 EVENT_DEPTH_MAX = 16
 """How deep an audit event may be nested; the contract's metadata is flat, and every reader of it recurses."""
+AUDIT_KEPT_MIN = 1000
+"""Events that are shown, from which on a server may have dropped older ones: it keeps some number of them."""
 AUDIT_LOOKS_MAX = 2000
 """Looks at audit heads during a run, so that one of a week keeps no more of them than one of ten minutes."""
 AUDIT_WATCHING_SHARE = 0.02

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
-EARLIEST = frozenset({"sent_ns", "at_ns", "first_ns"})
+EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
 """Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
 LATEST = frozenset({"answered_ns", "last_ns"})
 """Fields that are the last of two moments, as is every `..._to_ns`."""

@@ -22,7 +22,8 @@ class Scrape(msgspec.Struct, frozen=True):
 class GeneratorSample(msgspec.Struct, frozen=True):
     """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed.
 
-    `held_up` are starts that were missed because the target still owed an answer; that is no fault of the harness.
+    `held_up` are starts that were missed because the target still owed an answer, those of attacks included; that is no
+    fault of the harness. `Wait` has those of the fleet one by one.
     """
 
     at_ns: int
@@ -30,6 +31,20 @@ class GeneratorSample(msgspec.Struct, frozen=True):
     cpu_share: float
     dropped_starts: int
     held_up: int = 0
+
+
+class Wait(msgspec.Struct, frozen=True, gc=False):
+    """What kept a machine from sending when it was to: an answer that was long owed, or a connection that was.
+
+    It ended at `answered_ns`. `count` planned starts came due meanwhile, from `planned_ns` on, an interval apart; they
+    were never sent. None for a connection that was merely slow to come up.
+    """
+
+    machine: int
+    planned_ns: int
+    interval_ns: int
+    count: int
+    answered_ns: int
 
 
 class MachineRecord(msgspec.Struct, frozen=True):
@@ -85,7 +100,11 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why."""
+    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
+
+    `expected` says it in the contract's words alone; it is empty where nobody put it so. `basis` is what the
+    expectation rests on (`Basis`), empty where on what its attack does, or the checker's rule.
+    """
 
     sent_ns: int
     answered_ns: int
@@ -93,6 +112,8 @@ class Exchange(msgspec.Struct, frozen=True):
     request: bytes
     answer: bytes
     reasoning: str
+    expected: str = ""
+    basis: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -152,13 +173,103 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class StatusShown(msgspec.Struct, frozen=True):
+    """What a status said of one machine besides its age; nothing for what it did not say."""
+
+    stale: bool | None = None
+    policy_id: str = ""
+    last_heartbeat: str = ""
+
+
 class StatusReading(msgspec.Struct, frozen=True):
-    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none."""
+    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none.
+
+    `stale_seconds` is the threshold that was shown with them, -1 for none.
+    """
 
     owner_id: str
     sent_ns: int
     answered_ns: int
     ages: dict[str, float]
+    statuses: dict[str, StatusShown] = {}
+    stale_seconds: float = -1.0
+
+
+class SummaryReading(msgspec.Struct, frozen=True):
+    """What an owner was shown of its fleet in numbers; -1 for a number that was not shown."""
+
+    owner_id: str
+    sent_ns: int
+    answered_ns: int
+    total: int = -1
+    fresh: int = -1
+    stale: int = -1
+    unknown: int = -1
+
+
+class Deviation(msgspec.Struct, frozen=True):
+    """A way in which answers to one route were not what the contract lets them be, and how many were so.
+
+    The message and the times are those of the first one, whose bytes are an `Exchange`. `rule` is that of a checker.
+    """
+
+    rule: str
+    route: str
+    message: str
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    count: int = 1
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A value that an answer showed, to be held against a clock or against other answers: `field` of `subject`."""
+
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    subject: str
+    field: str
+    value: str
+
+
+class CertificateShown(msgspec.Struct, frozen=True):
+    """A certificate as an answer showed it, with all that its signature covers (contract §3)."""
+
+    sent_ns: int
+    answered_ns: int
+    campaign: int
+    certificate_id: str
+    machine_id: str
+    issued_at: str
+    expires_at: str
+    signature: str
+
+
+class KeyReading(msgspec.Struct, frozen=True):
+    """The public keys that a server published: the `x` of each Ed25519 one. None with another status than 200."""
+
+    sent_ns: int
+    answered_ns: int
+    status: int
+    keys: list[str] = []
+
+
+class WallReading(msgspec.Struct, frozen=True):
+    """The harness's wall clock, in Unix nanoseconds, read between two moments of the run."""
+
+    sent_ns: int
+    answered_ns: int
+    unix_ns: int
+
+
+class HealthReading(msgspec.Struct, frozen=True):
+    """What /health answered on a fresh connection while nothing else did: `status` 0 and a `problem` for no answer."""
+
+    sent_ns: int
+    answered_ns: int
+    status: int
+    problem: str = ""
 
 
 METRICS_PAGE = "metrics page"

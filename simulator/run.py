@@ -25,6 +25,7 @@ from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_
 from simulator.load.conducting import Conductor
 from simulator.output_files import OutputError, folder_of, see_writable
 from simulator.own_failure import leaves, told, write_failure
+from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
@@ -38,6 +39,8 @@ from simulator.wording import plural
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.worlds.faults import FaultPlayer
 from simulator.worlds.live import run_fleet
+from simulator.worlds.onboarding import SetUpError
+from simulator.worlds.probing import look_for_features
 from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import ClockFacts
     from simulator.deployment import Deployment
+    from simulator.features import Feature
+    from simulator.profiles import Profile
     from simulator.scenario.values import Scenario
 
 POLL_SECONDS = 0.2
@@ -78,6 +83,8 @@ class Request(msgspec.Struct, frozen=True):
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
     scenario_text: str = ""
     """The scenario file as it goes into the bundle, read when the scenario was."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -93,6 +100,8 @@ class _Outcome(msgspec.Struct):
     tape: Tape | None = None
     authority: str = ""
     clock: ClockFacts | None = None
+    lacks: frozenset[Feature] | None = None
+    """What the target was found not to have; None before anybody looked."""
     failure: Exception | None = None
     """What the harness itself failed by."""
 
@@ -206,6 +215,9 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
         outcome.target = OWN_SERVER if server is not None else target.url
         outcome.authority = target.authority
         outcome.baseline = await check_target(target)
+        outcome.lacks = await look_for_features(target, outcome.baseline)
+        target = msgspec.structs.replace(target, lacks=outcome.lacks)
+        sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
         if deployment is not None:
             target = msgspec.structs.replace(target, others=deployment.other_ports)
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -260,12 +272,17 @@ async def _play(
 def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
     """Let no fault of the harness's own take away what a run has found out: it ends the run, which says so.
 
-    What people must read, like an unusable target, goes on up.
+    What people must read, like an unusable target, goes on up. A target that could be used until the run was set up is
+    judged by what it did then.
     """
     try:
         yield
     except Exception as error:
         faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
+        unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        if unserved and not faults:
+            outcome.interrupted = f"the run could not be set up: {unserved[0]}"
+            return
         if not faults:
             raise
         outcome.failure = error
@@ -342,8 +359,9 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
 def _record(request: Request, outcome: _Outcome) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
-        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock
-    )
+        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
+        lacks=outcome.lacks,
+    )  # fmt: skip
     return RunRecord(
         scenario=scenario.name,
         description=scenario.description,
@@ -362,6 +380,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
         options=() if request.conduct is None else request.conduct.options,
+        profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 

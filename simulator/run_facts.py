@@ -9,6 +9,7 @@ from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
+    from simulator.features import Feature
     from simulator.fleet.clocks import ClockBounds
     from simulator.scenario.values import Scenario
 
@@ -21,6 +22,8 @@ DEFAULTS = {
     "AUDIT_EVENTS_PER_STREAM": 5000,
 }
 """The contract's defaults of the settings that checkers must know; a scenario's `[server.settings]` overrides them."""
+CERTIFICATE_SECONDS = 900.0
+"""How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
 UNSEEN_SETTINGS = frozenset(DEFAULTS) - {"WORKER_STATUS_STALE_SECONDS"}
 """Those that no route shows."""
 
@@ -43,7 +46,7 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None) -> list[s
     wanted_seconds = float(wanted["WORKER_STATUS_STALE_SECONDS"])
     if stale_seconds is None:
         warnings.append(
-            f"the target does not show after how many seconds it calls workers stale: {wanted_seconds:g}s is assumed"
+            "the target does not show after how many seconds it calls workers stale: how many must be is not judged"
         )
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
@@ -81,11 +84,18 @@ def facts_of(
     *,
     only_client: bool,
     clock: ClockFacts | None = None,
+    lacks: frozenset[Feature] | None = None,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, None where the scenario's setting is to be believed."""
+    """Give the facts: `stale_seconds` is what the target shows, which only of a server of the run's own is known else.
+
+    `lacks` is what it was found not to have, None where nobody looked.
+    """
     settings = {**DEFAULTS, **scenario.server.settings}
+    if stale_seconds is None and only_client:
+        stale_seconds = float(settings["WORKER_STATUS_STALE_SECONDS"])
+    certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
-        stale_seconds=float(settings["WORKER_STATUS_STALE_SECONDS"]) if stale_seconds is None else stale_seconds,
+        stale_seconds=stale_seconds,
         auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
         auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
         baseline=baseline,
@@ -94,7 +104,19 @@ def facts_of(
         audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
         only_client=only_client,
         clock=clock,
+        # Whether a given target was set as the scenario says, nobody asked it.
+        certificate_seconds=(certificate_seconds,) if only_client else (CERTIFICATE_SECONDS, certificate_seconds),
         durable=scenario.server.durable or scenario.server.instances > 1,
         instances=scenario.server.instances,
+        lacks=None if lacks is None else tuple(sorted(lacks)),
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
+        stands_on=stands_on(scenario) if clock is None else None,
     )
+
+
+def stands_on(scenario: Scenario) -> tuple[str, ...]:
+    """Return what the run's own server needs besides itself, for lack of which it may refuse requests with 5xx."""
+    server = scenario.server
+    redis = server.redis or server.instances > 1 or bool(server.environ().get("REDIS_ADDR"))
+    disk = server.durable or server.instances > 1 or bool(server.environ().get("HATCHFARM_STATE_FILE"))
+    return (*(("redis",) if redis else ()), *(("disk",) if disk else ()))

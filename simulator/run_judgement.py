@@ -5,14 +5,21 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from simulator.campaigns import summarise_campaigns
+import numpy as np
+
+from simulator.advisories import judge_by, summaries_by
+from simulator.campaigns import accuse, campaign_names, summarise_campaigns
 from simulator.checkers import run_checkers
+from simulator.checkers.causes import causes_first
 from simulator.checkers.statistics import check_statistics
+from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.judgement import judge_thresholds, measure, percentile_of, widened_ns
+from simulator.history import HONEST, Answer, History
+from simulator.judgement import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
+from simulator.profiles import profile_of
 from simulator.report.verdict_file import RunVerdict
 from simulator.scenario.thresholds import MEMORY
+from simulator.schedule import honest_heartbeats, response_times
 
 if TYPE_CHECKING:
     from simulator.bundle.record import RunRecord
@@ -26,20 +33,28 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
+    judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
+    checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory.
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
-    thresholds = judge_thresholds(wanted, measured)
+    thresholds = judge_thresholds(wanted, measured, checkers)
+    generator = next((one for one in checkers if one.name == "generator"), None)
+    if generator is not None:
+        best = measure_without_own_lateness(history, generator, record.facts.lag_budget_seconds)
+        thresholds = excuse(thresholds, wanted, generator, best)
     if record.interrupted:
         # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
         thresholds = [_undecided(one) for one in thresholds]
         finding = Finding("run.interrupted", record.interrupted, record.elapsed_ns)
         checkers.append(Verdict("whole run", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
-    status = _status_of(checkers, thresholds)
-    rows = history.rows()
-    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
-    answered = heartbeats[heartbeats["answered_ns"] != NEVER_NS]
-    taken = (answered["answered_ns"] - answered["planned_ns"] - widened_ns(history, answered)) / SECOND_NS
+    campaigns = summarise_campaigns(history, record.attacks, record.facts, checkers)
+    attacks = summaries_by(record.profile, campaigns, judged)
+    checkers = causes_first(accuse(checkers, attacks))
+    status = worst([one.status for one in [*checkers, *thresholds]])
+    rows, heartbeats = history.rows(), honest_heartbeats(history)
+    _, taken = response_times(history)
+    taken = taken[np.isfinite(taken)]
     return RunVerdict(
         scenario=record.scenario,
         description=record.description,
@@ -61,17 +76,10 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         latency_s={name: percentile_of(taken, percentile) if len(taken) else None for name, percentile in PERCENTILES},
         warnings=list(record.warnings),
         reproduce=_command(record),
-        attacks=summarise_campaigns(history, record.attacks),
+        attacks=attacks,
+        profile=record.profile,
+        advisories=judged.advisories,
     )
-
-
-def _status_of(checkers: list[Verdict], thresholds: list[Verdict]) -> Status:
-    status = worst([one.status for one in [*checkers, *thresholds]])
-    generator = next((one for one in checkers if one.name == "generator"), None)
-    proven = any(one.status is Status.FAIL for one in checkers)
-    if status is Status.FAIL and not proven and generator is not None and generator.status is Status.INCONCLUSIVE:
-        return Status.INCONCLUSIVE  # missed thresholds say nothing about the server when the harness was overloaded
-    return status
 
 
 def _undecided(one: Verdict) -> Verdict:
@@ -84,4 +92,6 @@ def _command(record: RunRecord) -> str:
     command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
+    if record.profile is not profile_of(None, given_target=record.given_target):
+        command += ["--profile", record.profile]
     return shlex.join(command)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.checkers.answers import judge_answers
+from simulator.checkers.judging import judge_answers
+from simulator.checkers.wording import contract_words
 from simulator.histogram import Histogram
 from simulator.history import HONEST, NEVER_NS, Answer, Operation
 
@@ -71,7 +72,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
         failures = {}
         wrong = rows[mine & ~lost & ~right]
         for got, count in zip(*np.unique(wrong["got"], return_counts=True), strict=True):
-            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {_answer(got)}"] = int(count)
+            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {answer_said(got)}"] = int(count)
         gone = int((mine & lost).sum())
         if gone:
             failures[UNKNOWN] = gone
@@ -79,5 +80,8 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
     return tallies
 
 
-def _answer(got: int) -> str:
+def answer_said(got: int) -> str:
+    """Give an answer's name in the statistics."""
+    if got == Answer.UNEXPECTED:
+        return contract_words(Answer.UNEXPECTED)
     return Answer(got).name.lower().replace("_", " ")

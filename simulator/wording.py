@@ -1,4 +1,7 @@
-"""Words for people that are said in many places: counts with their nouns, and names that were meant. No I/O."""
+"""Words for people that are said in many places: counts with their nouns, and names that were meant. No I/O.
+
+The contract's words for answers are in `simulator/checkers/wording.py`.
+"""
 
 from __future__ import annotations
 

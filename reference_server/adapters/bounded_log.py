@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from reference_server.limits import LOG_LINE_MAX_CHARACTERS, LOG_LINES_PER_SECOND, LOG_TRACE_MAX_CHARACTERS
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.ports import Clock
-
-SECOND_NS = 1_000_000_000
 
 
 def escaped(text: str) -> str:

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
 from reference_server.limits import CHILD_END_SECONDS, CHILD_SILENCE_SECONDS
@@ -24,52 +25,79 @@ _FAULT = 255
 _PIPE_BYTES = 65_536
 
 
-def fork(work: Work, inherited: int | None = None, silence_seconds: float = CHILD_SILENCE_SECONDS) -> Callable[[], str]:
-    """Let a child do it, which keeps `inherited` of this process's files; by default none. Raises OSError.
+class Child:
+    """A child at work. Call it to wait for its end, in a thread; `end` may be called from any other meanwhile."""
 
-    Gives what waits for its end, and says what was wrong; nothing when all was done. A child that does not get on for
-    `silence_seconds` is ended.
-    """
-    parent = os.getpid()
-    signs, tells = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        child = os.fork()
-    except OSError:
-        os.close(signs)
-        os.close(tells)
-        raise
-    if child == 0:
-        _be_child(work, parent, tells, inherited)
-    os.close(tells)
+    def __init__(self, number: int, signs: int, stop: int, silence_seconds: float) -> None:
+        self._number = number
+        self._signs = signs
+        self._stop = stop
+        self._silence_seconds = silence_seconds
+        self._lock = Lock()
+        self._over = False
 
-    def wait() -> str:
+    def end(self) -> None:
+        """Have it ended now, whatever it has done, and whoever waits for it told so."""
+        with self._lock:
+            if not self._over:
+                os.eventfd_write(self._stop, 1)
+
+    def __call__(self) -> str:
+        """Wait for its end, and return what was wrong; nothing when all was done.
+
+        One that does not get on for so long, or is to be ended, is killed, and waited for no longer than that takes.
+        """
         try:
-            hung = not _ends(signs, silence_seconds)
-            if hung:
-                os.kill(child, signal.SIGKILL)
-                if not _ends(signs, CHILD_END_SECONDS):
-                    return f"it hung for {silence_seconds:g} s, and cannot even be ended"
+            trouble = self._awaited(self._silence_seconds, self._stop)
+            if trouble:
+                os.kill(self._number, signal.SIGKILL)
+                if self._awaited(CHILD_END_SECONDS):
+                    return f"{trouble}, and cannot even be ended"
         finally:
-            os.close(signs)
-        _, status = os.waitpid(child, 0)
+            with self._lock:
+                self._over = True
+                os.close(self._signs)
+                os.close(self._stop)
+        _, status = os.waitpid(self._number, 0)
+        if trouble:
+            return f"{trouble}, and was ended"
         code = os.waitstatus_to_exitcode(status)
-        if hung:
-            return f"it hung for {silence_seconds:g} s, and was ended"
         if code == 0:
             return ""
         return os.strerror(code) if 0 < code < _FAULT else f"exit code {code}"
 
-    return wait
+    def _awaited(self, silence_seconds: float, stop: int | None = None) -> str:
+        """Wait until it has ended, which closes its end of the pipe. Return why that is given up; nothing else."""
+        poll = select.poll()
+        for file in {self._signs, self._signs if stop is None else stop}:
+            poll.register(file, select.POLLIN)
+        while ready := poll.poll(silence_seconds * 1000):
+            if any(file == stop for file, _ in ready):
+                return "it was not waited for"
+            if not os.read(self._signs, _PIPE_BYTES):
+                return ""
+        return f"it hung for {silence_seconds:g} s"
 
 
-def _ends(signs: int, silence_seconds: float) -> bool:
-    """Wait until a child has ended, which closes its end of the pipe. False once it told nothing for so long."""
-    poll = select.poll()
-    poll.register(signs, select.POLLIN)
-    while poll.poll(silence_seconds * 1000):
-        if not os.read(signs, _PIPE_BYTES):
-            return True
-    return False
+def fork(work: Work, inherited: int | None = None, silence_seconds: float = CHILD_SILENCE_SECONDS) -> Child:
+    """Let a child do it, which keeps `inherited` of this process's files; by default none. Raises OSError.
+
+    One that does not get on for `silence_seconds` is ended.
+    """
+    parent = os.getpid()
+    files = [*os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
+    try:
+        files.append(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        child = os.fork()
+    except OSError:
+        for file in files:
+            os.close(file)
+        raise
+    signs, tells, stop = files
+    if child == 0:
+        _be_child(work, parent, tells, inherited)
+    os.close(tells)
+    return Child(child, signs, stop, silence_seconds)
 
 
 def _be_child(work: Work, parent: int, tells: int, inherited: int | None) -> NoReturn:

@@ -61,6 +61,7 @@ from reference_server.ports import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from reference_server.adapters.forking import Child
     from reference_server.adapters.redis_link import Command, RedisLink
     from reference_server.adapters.redis_nonces import AskedNonce
     from reference_server.ports import Clock, Entropy, NonceRequest
@@ -140,6 +141,7 @@ class RedisJournal:
         self._digest, self._digest_before = f"{FORM}:{digest}", digest
         self._instance = entropy.hex(16)
         self._named = 0
+        self._child: Child | None = None
         self._given = f"hf:state:given:{self._instance}"
         self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance)
 
@@ -272,14 +274,14 @@ class RedisJournal:
         """
         file = os.memfd_create("hatchfarm-snapshot")
         try:
-            written = fork(partial(_write_as_child, file, pieces), file)
+            self._child = child = fork(partial(_write_as_child, file, pieces), file)
         except OSError as error:
             os.close(file)
             raise SharedDown(f"no snapshot could be begun ({error.strerror})") from None
 
         def content() -> bytes:
             try:
-                trouble = written()
+                trouble = child()
                 if trouble:
                     raise SharedDown(f"no snapshot could be written ({trouble})")
                 return os.pread(file, os.fstat(file).st_size, 0)
@@ -287,6 +289,11 @@ class RedisJournal:
                 os.close(file)
 
         return content
+
+    def end_snapshot(self) -> None:
+        """End the child that writes one, if one does."""
+        if self._child is not None:
+            self._child.end()
 
     async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
         """Found the journal anew, from a snapshot; `empty` says that it knows no machine."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reference_server.adapters.redis_link import RedisDown, Script
 from reference_server.limits import REDIS_BATCH_MAX
 from reference_server.wire.exposition import Figure
+from reference_server.wire.units import MICROSECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 _ADMIT = Script(Path(__file__).with_name("redis_limiter.lua").read_text(encoding="utf-8"))
 SCRIPTS = (_ADMIT,)
-MICROSECOND_NS = 1_000
 
 
 class RedisLimiter:

@@ -28,6 +28,7 @@ from reference_server.limits import (
 )
 from reference_server.ports import Reservation
 from reference_server.wire.exposition import Figure
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
 
 CANARY = "hf:nonces:canary"
-SECOND_NS = 1_000_000_000
 _RESERVE = Script(Path(__file__).with_name("redis_nonces.lua").read_text(encoding="utf-8"))
 _RELEASE = Script(Path(__file__).with_name("redis_release.lua").read_text(encoding="utf-8"))
 SCRIPTS = (_RESERVE, _RELEASE)

@@ -23,6 +23,7 @@ from reference_server.ports import JournalError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from reference_server.adapters.forking import Child
     from reference_server.ports import Entropy
 
 NAME_DIGITS = 16
@@ -38,6 +39,7 @@ class StateFiles:
         self._snapshot_bytes = 0
         self._earlier_bytes = 0
         self._segment: Segment | None = None
+        self._child: Child | None = None
         self._next = ""
         self._ended = False
         self._first = False
@@ -271,14 +273,19 @@ class StateFiles:
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Fork: the child has the state as it is now, however long writing it takes, and costs this process nothing."""
-        written = fork(partial(_write_as_child, self._beside(".tmp"), pieces))
+        self._child = child = fork(partial(_write_as_child, self._beside(".tmp"), pieces))
 
         def wait() -> None:
-            trouble = written()
+            trouble = child()
             if trouble:
                 raise JournalError(f"cannot write a snapshot beside {self._path} ({trouble})")
 
         return wait
+
+    def end_snapshot(self) -> None:
+        """End the child that writes one, if one does."""
+        if self._child is not None:
+            self._child.end()
 
     def publish(self) -> None:
         """Rename the snapshot into its place, and drop the segments before the present one."""

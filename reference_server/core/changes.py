@@ -112,6 +112,8 @@ def accept_heartbeat(
 ) -> None:
     """Note that a worker was heard from. Its nonce is reserved already."""
     if state.changes is not None:
+        if state.nonces.lag_untold:
+            _tell_lag(state, at)
         state.note(Kind.HEARTBEAT, at, worker_id, policy_id, nonce, timestamp_ns, event_hex)
     worker = state.workers[worker_id]
     worker.heard_ns = at.wall_ns
@@ -121,6 +123,18 @@ def accept_heartbeat(
         worker.nonces_since_ns, worker.nonces = at.monotonic_ns, 0
     worker.nonces += 1
     worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
+
+
+def _tell_lag(state: State, at: Instant) -> None:
+    """Note how far the wall clock is ahead of the slowest that it may be, before anything that is stamped by it."""
+    lag_ns = state.nonces.lag_ns(at)
+    if lag_ns and not state.nonces_outside:
+        state.note(Kind.LAG, at, lag_ns)
+    state.nonces.lag_untold = False
+
+
+def _recover_lag(state: State, at: Instant, lag_ns: int) -> None:
+    state.nonces.lag(at, lag_ns)
 
 
 def _recover_heartbeat(
@@ -144,6 +158,7 @@ _RECOVER: dict[int, Callable[..., None]] = {
     Kind.HEARTBEAT: _recover_heartbeat,
     Kind.EVENT: State.add_event,
     Kind.FAILURE: State.count_failure,
+    Kind.LAG: _recover_lag,
 }
 
 

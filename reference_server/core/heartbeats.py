@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
+from reference_server.wire.rules import FORBIDDEN_CHARACTERS
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply
@@ -27,8 +27,6 @@ INVALID_TIMESTAMP = failure(400, "invalid timestamp")
 INVALID_AUTH = failure(401, "invalid heartbeat auth")
 NO_CONSENT = failure(403, "no active consent for worker/policy")
 NONCES_UNAVAILABLE = failure(503, "nonce backend unavailable")
-
-_FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -69,7 +67,7 @@ def malformed(heartbeat: Heartbeat) -> bool:
     nonce, policy_id, metrics = heartbeat.nonce, heartbeat.policy_id, heartbeat.metrics
     if len(nonce) > NONCE_MAX_CHARACTERS or len(metrics) > METRICS_MAX_BYTES:
         return True
-    if _FORBIDDEN_CHARACTERS.search(nonce) or _FORBIDDEN_CHARACTERS.search(policy_id):
+    if FORBIDDEN_CHARACTERS.search(nonce) or FORBIDDEN_CHARACTERS.search(policy_id):
         return True
     raw = bytes(metrics)
     # Fewer brackets than the limit cannot nest past it, which spares nearly every heartbeat the exact count.

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONCES_ASIDE_MAX
 from reference_server.ports import Reservation
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from reference_server.wire.values import Instant
 
 KEY_MASK = (1 << 60) - 1
 """Python keeps integers of up to 60 bits in 32 bytes."""
-CLOCK_STEP_NS = 1_000_000_000
+CLOCK_STEP_NS = SECOND_NS
 """Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set. By a second or
 more it is another clock, and what is stamped by it is forgotten apart."""
 LONG_AGO_NS, FAR_AHEAD_NS = -(1 << 63), (1 << 63) - 1
@@ -54,7 +55,7 @@ class Generation(NamedTuple):
     since_ns: int
     oldest_ns: int
     newest_ns: int
-    nonces: Collection[int]
+    nonces: set[int]
 
 
 class Forgotten(NamedTuple):
@@ -72,8 +73,13 @@ class NonceMemory:
 
     A wall clock that ran ahead for a while leaves stamps that lie in its future once it is back. A horizon raised over
     them would lock everybody out until then. So a generation is dropped only once its stamps have left the window by
-    the slowest that the wall clock has been seen to be; until then its nonces are kept aside, all such together. When
-    those become too many, the stretch of time that they are stamped in is `forgotten`, and not what comes before it.
+    the slowest that the wall clock may be; until then its nonces are kept aside, together with those stamped near
+    them. When they become too many, the stretch of time that they are stamped in is `forgotten`, and not what comes
+    before it.
+
+    The slowest that the clock may be is the slowest that it has been seen to be, here or by those whose journal this
+    memory is made from. `lag_untold` is set while a journal does not know it: of what is kept there only the moments
+    are known, which say nothing of whether the clock was set between two of them.
     """
 
     def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int) -> None:
@@ -87,15 +93,16 @@ class NonceMemory:
         self._current_oldest_ns, self._current_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
         self._older: deque[Generation] = deque()
         self._older_count = 0
-        self._aside: set[int] = set()
-        self._aside_oldest_ns, self._aside_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
+        self._aside: list[Generation] = []
+        self._aside_count = 0
         self._ahead_least_ns, self._ahead_most_ns = FAR_AHEAD_NS, LONG_AGO_NS
         self._slowest_ns = FAR_AHEAD_NS
+        self.lag_untold = False
         self.horizon_ns = LONG_AGO_NS
         self.forgotten: list[Forgotten] = []
 
     def __len__(self) -> int:
-        return self._older_count + len(self._current) + len(self._aside)
+        return self._older_count + len(self._current) + self._aside_count
 
     def may_have_forgotten(self, timestamp_ns: int) -> bool:
         """Return whether a nonce of a heartbeat stamped then may have been forgotten: it has to be refused."""
@@ -114,12 +121,15 @@ class NonceMemory:
         if since_ns is None or monotonic_ns - since_ns >= self.span_ns:
             self._turn(monotonic_ns)
         current = self._current
-        if key in current or key in self._aside:
+        if key in current:
             return Reservation.REPLAYED
         for generation in self._older:
             if key in generation.nonces:
                 return Reservation.REPLAYED
-        if self._older_count + len(current) + len(self._aside) >= self._nonces_max:
+        for generation in self._aside:
+            if key in generation.nonces:
+                return Reservation.REPLAYED
+        if self._older_count + len(current) + self._aside_count >= self._nonces_max:
             self._forget_aside()  # what only a clock that is gone may judge gives way
             if self._older_count + len(current) >= self._nonces_max:
                 return Reservation.UNAVAILABLE
@@ -131,30 +141,34 @@ class NonceMemory:
         return Reservation.RESERVED
 
     def lag_ns(self, now: Instant) -> int:
-        """Return how far the slowest that the wall clock was seen to be is behind it now."""
+        """Return how far the slowest that the wall clock may be is behind it now."""
         return max(0, now.wall_ns - now.monotonic_ns - self._slowest_ns)
+
+    def lag(self, at: Instant, lag_ns: int) -> None:
+        """Note that at a moment the wall clock was so far ahead of the slowest that it may be."""
+        self._slowest_ns = min(self._slowest_ns, at.wall_ns - at.monotonic_ns - lag_ns)
+        self.lag_untold = True
 
     def dump(self) -> list[Generation]:
         """Return what is remembered, oldest first, for `load`; the last are those that still grow."""
-        aside = [Generation(0, self._aside_oldest_ns, self._aside_newest_ns, self._aside)] if self._aside else []
         since_ns = self._current_since_ns or 0
         current = Generation(since_ns, self._current_oldest_ns, self._current_newest_ns, self._current)
-        return [*aside, *self._older, current]
+        return [*(generation._replace(since_ns=0) for generation in self._aside), *self._older, current]
 
     def load(
         self,
-        now: Instant,
+        kept_at: Instant,
         horizon_ns: int,
         generations: Iterable[Generation],
         forgotten: Iterable[Forgotten] = (),
         lag_ns: int = 0,
     ) -> None:
-        """Remember what was remembered before."""
+        """Remember what was remembered before, when the wall clock lagged by so much at the moment it was kept."""
         self.horizon_ns = horizon_ns
         self.forgotten = list(forgotten)
-        self._slowest_ns = now.wall_ns - now.monotonic_ns - lag_ns
+        self.lag(kept_at, lag_ns)
         for generation in generations:
-            self._older.append(generation._replace(nonces=set(generation.nonces)))
+            self._older.append(generation)
             self._older_count += len(generation.nonces)
 
     def expire(self, now: Instant) -> None:
@@ -179,23 +193,39 @@ class NonceMemory:
         ahead_ns = now.wall_ns - now.monotonic_ns
         self._ahead_least_ns, self._ahead_most_ns = ahead_ns - CLOCK_STEP_NS, ahead_ns + CLOCK_STEP_NS
         self._slowest_ns = min(self._slowest_ns, ahead_ns)
+        self.lag_untold = True
         if (
             self._current and len(self._older) < 2 * NONCE_GENERATIONS
         ):  # one that is set all the time would make look-ups slow
             self._turn(now.monotonic_ns)
 
     def _put_aside(self, generation: Generation) -> None:
-        self._aside.update(generation.nonces)
-        self._aside_oldest_ns = min(self._aside_oldest_ns, generation.oldest_ns)
-        self._aside_newest_ns = max(self._aside_newest_ns, generation.newest_ns)
-        if len(self._aside) > NONCES_ASIDE_MAX:
+        """Keep what only a clock that ran ahead has stamped, with what was stamped near it: by the same clock."""
+        oldest_ns, newest_ns, nonces = generation.oldest_ns, generation.newest_ns, generation.nonces
+        apart = []
+        for other in self._aside:
+            if other.oldest_ns - self._ttl_ns <= newest_ns and oldest_ns <= other.newest_ns + self._ttl_ns:
+                oldest_ns, newest_ns = min(oldest_ns, other.oldest_ns), max(newest_ns, other.newest_ns)
+                more, fewer = sorted((nonces, other.nonces), key=len, reverse=True)
+                more |= fewer
+                nonces = more
+            else:
+                apart.append(other)
+        self._aside = [*apart, Generation(generation.since_ns, oldest_ns, newest_ns, nonces)]
+        self._aside_count = sum(len(one.nonces) for one in self._aside)
+        if self._aside_count > NONCES_ASIDE_MAX:
             self._forget_aside()
+        elif len(self._aside) > NONCE_STRETCHES_MAX:
+            self._forget_stretch(self._aside.pop(0))
 
     def _forget_aside(self) -> None:
-        """Forget what is aside, and refuse from now on what is stamped in that stretch of time."""
-        if not self._aside:
-            return
-        stretches = sorted([*self.forgotten, Forgotten(self._aside_oldest_ns, self._aside_newest_ns)])
+        """Forget what is aside, and refuse from now on what is stamped in those stretches of time."""
+        while self._aside:
+            self._forget_stretch(self._aside.pop())
+
+    def _forget_stretch(self, generation: Generation) -> None:
+        self._aside_count -= len(generation.nonces)
+        stretches = sorted([*self.forgotten, Forgotten(generation.oldest_ns, generation.newest_ns)])
         while len(stretches) > NONCE_STRETCHES_MAX:
             # The two that are nearest become one, and what is between them is refused with them.
             gaps = [after.oldest_ns - before.newest_ns for before, after in pairwise(stretches)]
@@ -203,11 +233,6 @@ class NonceMemory:
             before, after = stretches[at : at + 2]
             stretches[at : at + 2] = [Forgotten(before.oldest_ns, max(before.newest_ns, after.newest_ns))]
         self.forgotten = stretches
-        self._drop_aside()
-
-    def _drop_aside(self) -> None:
-        self._aside = set()
-        self._aside_oldest_ns, self._aside_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
 
     def _turn(self, monotonic_ns: int) -> None:
         if self._current:
@@ -219,9 +244,11 @@ class NonceMemory:
         self._current = set()
         self._current_since_ns = monotonic_ns
         self._current_oldest_ns, self._current_newest_ns = FAR_AHEAD_NS, LONG_AGO_NS
-        if self._aside and self._out_of_every_window(self._aside_newest_ns, monotonic_ns):
-            self.horizon_ns = max(self.horizon_ns, self._aside_newest_ns)
-            self._drop_aside()
+        for generation in [*self._aside]:
+            if self._out_of_every_window(generation.newest_ns, monotonic_ns):
+                self.horizon_ns = max(self.horizon_ns, generation.newest_ns)
+                self._aside.remove(generation)
+                self._aside_count -= len(generation.nonces)
         for stretch in self.forgotten[:1]:
             if self._out_of_every_window(stretch.newest_ns, monotonic_ns):
                 self.horizon_ns = max(self.horizon_ns, stretch.newest_ns)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from ipaddress import IPv6Address, ip_address
 
-SECOND_NS = 1_000_000_000
+from reference_server.wire.units import SECOND_NS
+
 _IPV6_PREFIX_BITS = 64
 
 

@@ -63,7 +63,7 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
         return
     name_nonces(state, bytes.fromhex(own.nonce_key))
     streams = _streams_of(own)
-    _restore_own(state, own, streams, now)
+    _restore_own(state, own, streams, moment_then(now, _unix_ns(records.saved_at)), now)
     _restore_records(state, records, now)
     for owner_id, section in streams.items():
         owner = state.owners[owner_id]
@@ -105,14 +105,17 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
             "looked into"
         ) from None
     groups = journal.groups(None if file.own is None else file.own.segment)
+    kept_ns = _unix_ns(file.records.saved_at)
     if groups is not None:
-        replay(state, groups, now)
+        kept_ns = replay(state, groups, now) or kept_ns
+    # While nobody looked the wall clock may have been set: for all that is known it stood still.
+    state.nonces.lag(now, state.nonces.lag_ns(now) + max(0, now.wall_ns - kept_ns))
     fresh = split_streams(state)
     if groups is not None:
         return Recovered(found=True, fresh=fresh)
     if file.own is None:
         return Recovered(found=True, fresh=True)
-    forget_nonces(state, max(now.wall_ns, _unix_ns(file.records.saved_at)))
+    forget_nonces(state, max(now.wall_ns, kept_ns))
     return Recovered(
         found=True,
         fresh=True,
@@ -130,17 +133,23 @@ def encode_changes(changes: list[tuple[object, ...]]) -> bytes:
     return msgspec.msgpack.encode(changes)
 
 
-def replay(state: State, groups: Iterable[bytes], now: Instant) -> None:
-    """Do again what a journal kept. Raises StateFileError for what does not go with the state."""
+def replay(state: State, groups: Iterable[bytes], now: Instant) -> int:
+    """Do again what a journal kept. Return when the last of it was, by the wall clock (Unix ns); 0 for nothing.
+
+    Raises StateFileError for what does not go with the state.
+    """
+    last_ns = 0
     for group in groups:
         try:
             for change in msgspec.msgpack.decode(group):
                 recover_change(state, now, change)
+                last_ns = change[1]
         except (ValueError, KeyError, TypeError) as error:
             raise StateFileError(
                 f"a change in its journal does not go with it ({type(error).__name__}: {error}): "
                 "bring back the state file and the journal that belong together"
             ) from None
+    return last_ns
 
 
 def split_streams(state: State) -> bool:
@@ -202,7 +211,7 @@ def _event(record: EventRecord) -> Event:
     )
 
 
-def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], now: Instant) -> None:
+def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], kept_at: Instant, now: Instant) -> None:
     for owner_id in owner_ids:
         state.owner(owner_id)
     generations = []
@@ -210,13 +219,15 @@ def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], now: I
         packed = base64.b64decode(section.names)
         nonces = struct.unpack(f"<{len(packed) // _NAME_BYTES}Q", packed)
         generations.append(
-            Generation(moment_then(now, section.since_ns).monotonic_ns, section.oldest_ns, section.newest_ns, nonces)
+            Generation(
+                moment_then(now, section.since_ns).monotonic_ns, section.oldest_ns, section.newest_ns, set(nonces)
+            )
         )
     if generations:
         # The youngest was still growing, so its last nonce may be of this moment.
         generations[-1] = generations[-1]._replace(since_ns=now.monotonic_ns)
     state.nonces.load(
-        now,
+        kept_at,
         own.horizon_ns,
         [generation for generation in generations if generation.nonces],
         [Forgotten(*stretch) for stretch in own.forgotten],

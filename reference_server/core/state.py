@@ -15,6 +15,7 @@ from reference_server.core.fleet import FleetIndex
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.wire.canonical_json import canonical_json
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,6 +40,7 @@ class Kind(IntEnum):
     HEARTBEAT = 6
     EVENT = 7
     FAILURE = 8
+    LAG = 9
 
 
 UNATTRIBUTED = "unattributed"
@@ -176,9 +178,9 @@ class State:
         self.owners: dict[str, Owner] = {}
         self.policies: dict[str, Policy] = {}
         self.consents: dict[str, Consent] = {}
-        self.fleet = FleetIndex(settings.stale_seconds * 1_000_000_000)
+        self.fleet = FleetIndex(settings.stale_seconds * SECOND_NS)
         self.nonces = NonceMemory(
-            settings.nonce_ttl_seconds * 1_000_000_000, settings.skew_seconds * 1_000_000_000, limits.NONCES_MAX
+            settings.nonce_ttl_seconds * SECOND_NS, settings.skew_seconds * SECOND_NS, limits.NONCES_MAX
         )
         self.nonces_outside = False
         self.more_figures: list[Callable[[], Sequence[Figure]]] = []
@@ -196,7 +198,7 @@ class State:
         """Sections of a state file that are not ours to read: kept byte for byte."""
         self.statuses_of_nobody: dict[str, StatusRecord] = {}
         """Statuses from a file, of workers that are not registered here."""
-        self.failures = AuthFailures(settings.auth_failure_window_seconds * 1_000_000_000)
+        self.failures = AuthFailures(settings.auth_failure_window_seconds * SECOND_NS)
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second,
             settings.rate_limit_burst,
@@ -205,8 +207,8 @@ class State:
         self.rate_limited = 0
         self.heartbeat_answers = dict.fromkeys(HEARTBEAT_STATUSES, 0)
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
-        self.skew_ns = settings.skew_seconds * 1_000_000_000
-        self.certificate_life_ns = settings.certificate_life_seconds * 1_000_000_000
+        self.skew_ns = settings.skew_seconds * SECOND_NS
+        self.certificate_life_ns = settings.certificate_life_seconds * SECOND_NS
         self._rooms = Rooms(
             Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
             Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),

@@ -14,6 +14,7 @@ from reference_server.core.calls import Call, page_of, paged
 from reference_server.core.policies import show_policy
 from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure, success
 from reference_server.wire.timestamps import format_duration, format_timestamp, parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ WORKER_NOT_FOUND = failure(404, "worker not found")
 STATUS_NOT_FOUND = failure(404, "worker status not found")
 NO_ACTIVE_CONSENT = failure(403, "no active consent")
 NO_ACTIVE_POLICY = failure(403, "no active policy")
-SECOND_NS = 1_000_000_000
 
 
 def worker_policy(state: State, call: Call) -> Reply:

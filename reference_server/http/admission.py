@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONNECTION: ContextVar[Callable[[], None] | None] = ContextVar("CONNECTION", default=None)
-"""What notes that somebody has proven who they are on the connection whose request is being answered."""
+CONNECTION: ContextVar[Callable[[bool], None] | None] = ContextVar("CONNECTION", default=None)
+"""What notes that the connection whose request is being answered was, and whether somebody has proven who they are."""
 
 
 class Guest(Protocol):
@@ -29,6 +29,14 @@ class Guest(Protocol):
     def evict(self) -> None:
         """Close at once, and leave."""
         ...
+
+
+def learn_nothing(_proven: bool) -> None:  # noqa: FBT001 - as a callback it has no names
+    """Stand in for what notes that a connection was answered, where nobody keeps that."""
+
+
+def account_nothing() -> None:
+    """Stand in for what counts the bytes that wait in a connection, where nobody does."""
 
 
 class Admission:

@@ -7,16 +7,25 @@ refused, the state is read anew from what is durable, and nothing may be changed
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.core.recovery import encode_changes, recover
 from reference_server.core.snapshots import snapshot
-from reference_server.limits import COMMIT_RETRY_SECONDS_MAX
+from reference_server.http.snapshotting import until_written
+from reference_server.limits import (
+    COMMIT_RETRY_SECONDS_MAX,
+    SNAPSHOT_LOOK_SECONDS,
+    SNAPSHOT_RETRY_SECONDS,
+    SNAPSHOT_RETRY_SECONDS_MAX,
+    STOP_SNAPSHOT_SECONDS,
+)
 from reference_server.ports import JournalError
 from reference_server.wire.exposition import Figure
 from reference_server.wire.state_file import StateFileError
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,18 +34,19 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Journal
 
 RETRY_SECONDS = 0.1
-SECOND_NS = 1_000_000_000
 _log = logging.getLogger("hatchfarm")
 
 
 class Committer:
     """Commits what an API's state has changed, in groups, and snapshots it when the journal has grown enough.
 
-    `run` has to run beside it: it waits for snapshots to be written, and mends what failed.
+    `run` has to run beside it: it waits for snapshots to be written, and mends what failed. `call_for_commit` is called
+    when `commit` has something to do though nothing was changed: to try a snapshot that failed again.
     """
 
-    def __init__(self, api: Api, clock: Clock, journal: Journal) -> None:
+    def __init__(self, api: Api, clock: Clock, journal: Journal, call_for_commit: Callable[[], None]) -> None:
         self._api = api
+        self._call_for_commit = call_for_commit
         self._clock = clock
         self._journal = journal
         self._written: Callable[[], None] | None = None
@@ -45,6 +55,8 @@ class Committer:
         self._rest = trio.Event()
         self._rest.set()
         self._no_snapshot_before_ns = -(1 << 63)
+        self._retry_seconds = SNAPSHOT_RETRY_SECONDS
+        self._to_retry = self._late = False
         self._commits = self._snapshots = 0
         api.state.more_figures.append(self._figures)
 
@@ -60,7 +72,12 @@ class Committer:
         task_status.started()
         try:
             while True:
-                await self._wanted.wait()
+                with trio.move_on_after(SNAPSHOT_LOOK_SECONDS if self._to_retry else math.inf):
+                    await self._wanted.wait()
+                if not self._wanted.is_set():
+                    if self._may_snapshot():
+                        self._call_for_commit()
+                    continue
                 self._wanted = trio.Event()
                 await self._finish_snapshot(publish=True)
                 if self._failed:
@@ -77,11 +94,15 @@ class Committer:
         """Make all changes up to now durable. False when they are not, and nothing of them is left to be seen."""
         state = self._api.state
         changes = state.changes
-        if not changes:
+        if not (changes or self._to_retry):
             return True
-        state.changes = []
         # Forked before anything waits: the snapshot holds exactly the changes that this group is the last of.
         begun = self._begin_snapshot() if self._journal.due and self._may_snapshot() else False
+        if not changes:
+            if begun:
+                await self._turn()
+            return True
+        state.changes = []
         self._api.committing = True
         try:
             await trio.to_thread.run_sync(self._journal.append, encode_changes(changes))
@@ -102,13 +123,18 @@ class Committer:
 
     def _may_snapshot(self) -> bool:
         """Say whether another one may be begun: after one, and not at every commit while none can be written."""
-        return self._rest.is_set() and self._clock.now().monotonic_ns >= self._no_snapshot_before_ns
+        if self._late or self._failed or not self._rest.is_set():
+            return False
+        return self._clock.now().monotonic_ns >= self._no_snapshot_before_ns
 
     def _wait_after_failure(self) -> None:
-        self._no_snapshot_before_ns = self._clock.now().monotonic_ns + int(COMMIT_RETRY_SECONDS_MAX * SECOND_NS)
+        self._to_retry = True
+        self._no_snapshot_before_ns = self._clock.now().monotonic_ns + int(self._retry_seconds * SECOND_NS)
+        self._retry_seconds = min(2 * self._retry_seconds, SNAPSHOT_RETRY_SECONDS_MAX)
 
     def _begin_snapshot(self) -> bool:
         """Let a snapshot of the state be written; it names the segment that comes after the present one."""
+        self._to_retry = False
         try:
             pieces = snapshot(self._api.state, self._clock.now(), self._journal.next_segment)
             self._written = self._journal.begin_snapshot(pieces)
@@ -133,10 +159,13 @@ class Committer:
         written, self._written = self._written, None
         if written is None:
             return False
+        if not publish:
+            self._journal.end_snapshot()  # it is of no use
         try:
-            await trio.to_thread.run_sync(written)
+            await until_written(written, self._journal.end_snapshot)
             if publish:
                 await trio.to_thread.run_sync(self._journal.publish)
+                self._retry_seconds = SNAPSHOT_RETRY_SECONDS
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
             self._wait_after_failure()
@@ -178,10 +207,20 @@ class Committer:
         return await self._finish_snapshot(publish=True)
 
     async def close(self) -> None:
-        """Leave a snapshot of all there is, where that is possible; without it the journal holds what it lacks."""
-        if not self._failed:
-            await self._rest.wait()
-            # Where the last one failed this one may hang as long, and whoever stops the server waits.
-            if self._api.state.compacting and self._begin_snapshot():
-                await self._turn_and_publish()
+        """Leave a snapshot of all there is, where that is possible in time; the journal holds what it would lack."""
+        if self._failed:
+            self._journal.end_snapshot()
+        else:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_late_snapshots)
+                await self._rest.wait()
+                # Where the last one failed this one may hang as long, and whoever stops the server waits.
+                if self._api.state.compacting and not self._late and self._begin_snapshot():
+                    await self._turn_and_publish()
+                nursery.cancel_scope.cancel()
         self._journal.close()
+
+    async def _end_late_snapshots(self) -> None:
+        await trio.sleep(STOP_SNAPSHOT_SECONDS)
+        self._late = True
+        self._journal.end_snapshot()

@@ -123,7 +123,7 @@ class Conversation:
             return None
         admitted, self._admitted = self._admitted, None
         reply = REFUSALS[refusal.status]
-        bodiless = False
+        bodiless = refusal.bare
         if admitted is not None:  # it was counted with its head
             bodiless = admitted.request.method == "HEAD"
             reply = self._answerer.give_up(admitted, reply)

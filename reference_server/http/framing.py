@@ -20,6 +20,7 @@ from reference_server.limits import BODY_MAX_BYTES, CHUNKS_AT_ONCE, HEAD_COPIES,
 
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n\x00]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_HEAD_METHOD = b"HEAD "
 _DROPPED = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade", b"http2-settings", b"connection"})
 
 
@@ -32,10 +33,14 @@ class Waiting(Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why nothing more is read. `head` is that of the request that is too large, if its own length says so."""
+    """Why nothing more is read. `head` is that of the request that is too large, if its own length says so.
+
+    `bare` says that a request which has no whole head asks by HEAD: the refusal goes without a body (RFC 9110 §9.3.2).
+    """
 
     status: HTTPStatus
     head: Head | None = None
+    bare: bool = False
 
 
 def head_cost(size: int, fields: int) -> int:
@@ -134,8 +139,9 @@ class RequestReader:
         self._body = bytearray()
 
     def _refuse(self, status: HTTPStatus, head: Head | None = None) -> Refusal:
+        bare = head is None and not self._in_body and self._buffer.startswith(_HEAD_METHOD)
         self.end()
-        return Refusal(status, head)
+        return Refusal(status, head, bare)
 
     def _take_head(self) -> Head | Refusal | None:
         buffer = self._buffer
@@ -314,7 +320,8 @@ class FramingGuard:
         mark = b"%b: %d\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % (self._mark, refusal.status)
         if refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and head is not None:
             return self._written(head) + mark
-        return b"GET / HTTP/1.1\r\nhost: refused\r\n" + mark
+        bare = refusal.bare or (head is not None and head.method == b"HEAD")
+        return (b"HEAD" if bare else b"GET") + b" / HTTP/1.1\r\nhost: refused\r\n" + mark
 
     @staticmethod
     def _written(head: Head) -> bytes:

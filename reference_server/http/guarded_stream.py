@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from reference_server.http.admission import account_nothing
 from reference_server.http.framing import FramingGuard, Waiting
 from reference_server.http.parting import READ_BYTES, linger
 from reference_server.http.rendering import CONTINUE
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.settings import Settings
-
-
-def tell_nobody() -> None:
-    """Nobody counts what waits."""
 
 
 class GuardedStream(trio.abc.Stream):
@@ -48,7 +45,7 @@ class GuardedStream(trio.abc.Stream):
         self._stopping = False
         self._receiving = trio.CancelScope()
         self._sending = trio.CancelScope()
-        self.account: Callable[[], None] = tell_nobody
+        self.account: Callable[[], None] = account_nothing
         """Called whenever `waiting_bytes` may have changed."""
 
     @property

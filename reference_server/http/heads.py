@@ -153,7 +153,7 @@ class HeadReader:
         elif head.target == b"*" and head.method == b"OPTIONS":
             head.target = b"/"
         hosts = head.values(b"host")
-        if len(hosts) > 1 or (not hosts and head.version == "1.1") or not all(map(_is_authority, hosts)):
+        if len(hosts) > 1 or (not hosts and head.version == "1.1") or not all(map(is_authority, hosts)):
             return None
         codings = [coding.lower() for coding in head.values(b"transfer-encoding")]
         if codings and (codings != [b"chunked"] or head.version == "1.0"):
@@ -163,7 +163,8 @@ class HeadReader:
         return head
 
 
-def _is_authority(text: bytes) -> bool:
+def is_authority(text: bytes) -> bool:
+    """Return whether a text names a host, and maybe its port."""
     return len(text) <= AUTHORITY_MAX_BYTES and _AUTHORITY.fullmatch(text) is not None
 
 
@@ -173,7 +174,7 @@ def _read_absolute_form(head: Head, rest: bytes) -> bool:
     end = found.start() if found else len(rest)
     path = rest[end:]
     head.target = path if path.startswith(b"/") else b"/" + path
-    return end > 0 and _is_authority(rest[:end])
+    return end > 0 and is_authority(rest[:end])
 
 
 def parse_head(data: bytes) -> Head | None:

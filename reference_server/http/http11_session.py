@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from reference_server.http.admission import account_nothing
 from reference_server.http.conversation import Conversation
 from reference_server.http.framing import Waiting
-from reference_server.http.guarded_stream import tell_nobody
 from reference_server.http.parting import READ_BYTES, part
 from reference_server.http.rendering import CONTINUE
 from reference_server.limits import HTTP11_ANSWERS_AT_ONCE, LANE_ANSWERS_MAX_BYTES
@@ -38,13 +38,13 @@ class Http11Session:
         settings: Settings,
         answerer: Answerer,
         renderer: Renderer,
-        recognise: Callable[[], None],
+        learn: Callable[[bool], None],
     ) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
         self._answerer = answerer
         self._renderer = renderer
-        self._recognise = recognise
+        self._learn = learn
         self._conversation = Conversation(answerer, client, "https")
         self._timeouts = {
             Waiting.REQUEST: settings.idle_timeout_seconds,
@@ -58,7 +58,7 @@ class Http11Session:
         self._unsent_bytes = 0
         self._stopping = False
         self._closing = False
-        self.account: Callable[[], None] = tell_nobody
+        self.account: Callable[[], None] = account_nothing
         """Called whenever `waiting_bytes` may have changed."""
 
     @property
@@ -144,8 +144,7 @@ class Http11Session:
         self.account()
         # Waited for before anything else is decided: what fails to be committed undoes only what is held.
         reply = await self._answerer.settled(answer.reply)
-        if answer.proves and succeeded(reply):
-            self._recognise()
+        self._learn(answer.proves and succeeded(reply))
         self._closing = answer.closes or self._stopping
         return self._renderer.full(reply, self._answerer.now(), bodiless=answer.bodiless, closes=self._closing)
 

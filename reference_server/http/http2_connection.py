@@ -20,17 +20,18 @@ from h2.events import (
     StreamEnded,
     StreamReset,
     TrailersReceived,
+    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 
 from reference_server import limits
+from reference_server.http.admission import learn_nothing
 from reference_server.http.framing import head_cost
-from reference_server.http.guarded_stream import tell_nobody
 from reference_server.http.http2_fields import read_head, size_of
 from reference_server.http.http2_frames import Allowance, FrameCutter, Http2Error
 from reference_server.http.http2_protocol import BoundedH2
 from reference_server.http.http2_stream import Stream
-from reference_server.http.rendering import SECOND_NS, http_date
+from reference_server.http.rendering import http_date
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Held
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import succeeded
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from reference_server.http.answers import Answerer
     from reference_server.http.http2_frames import Frame
     from reference_server.settings import Settings
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 Hold = Callable[[Held, Callable[["Reply", float], None]], None]
@@ -61,10 +63,10 @@ class Http2Connection:
         client: str,
         settings: Settings,
         now: float,
-        recognise: Callable[[], None] = tell_nobody,
+        learn: Callable[[bool], None] = learn_nothing,
     ) -> None:
         self._answerer = answerer
-        self._recognise = recognise
+        self._learn = learn
         self._hold = hold
         self._client = client
         self._header_seconds = settings.header_timeout_seconds
@@ -82,6 +84,8 @@ class Http2Connection:
         self._rest_since = now
         self._head_since = math.inf
         self._stopping = False
+        self._pumpable = False
+        """Some answer may have come in reach of the client's windows since all were looked at."""
         self.ended = False
 
     @property
@@ -192,8 +196,11 @@ class Http2Connection:
             self._receive_end(event.stream_id, now)
         elif isinstance(event, StreamReset):
             self._drop(event.stream_id, now)
+        elif isinstance(event, WindowUpdated):
+            self._pumpable = True
         elif isinstance(event, RemoteSettingsChanged):
             self._h2.bound_encoder(event)
+            self._pumpable = True
         elif isinstance(event, ConnectionTerminated):
             self.abandon()
         elif isinstance(event, TrailersReceived) and self._h2.decoder.oversized:
@@ -298,8 +305,7 @@ class Http2Connection:
             self._give(stream, reply, now)
 
     def _give(self, stream: Stream, reply: Reply, now: float) -> None:
-        if stream.proves and succeeded(reply):
-            self._recognise()
+        self._learn(stream.proves and succeeded(reply))
         headers = [(b":status", b"%d" % reply.status)]
         headers += [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
         headers.append((b"content-length", b"%d" % len(reply.body)))
@@ -312,12 +318,18 @@ class Http2Connection:
             return
         stream.unsent = memoryview(reply.body)
         self._unsent[stream.id] = stream
+        self._pumpable = True
         self._unsent_bytes += len(reply.body)
         self._pump(now)
 
     def _pump(self, now: float) -> None:
-        """Make as much of the answers ready to be sent as the client's windows and our own bound let through."""
+        """Make as much of the answers ready to be sent as the client's windows and our own bound let through.
+
+        What all windows are closed to is looked at again only once one of them may have opened.
+        """
         self._collect()
+        if not self._pumpable:
+            return
         for stream in list(self._unsent.values()):
             while stream.unsent and not self.choked:
                 size = self._h2.window(stream.id)
@@ -332,6 +344,7 @@ class Http2Connection:
                 self._finish(stream, now)
             if self.choked or self.ended:
                 return
+        self._pumpable = False
 
     def _collect(self) -> None:
         self._output += self._h2.data_to_send()
@@ -365,7 +378,7 @@ class Http2Connection:
         """End the connection for the client's fault; h2 has said so already where there is no code. Costs a token."""
         reply = self._answerer.refuse(400, self._client)
         if isinstance(reply, Held):
-            self._hold(reply, _tell_nobody)
+            self._hold(reply, _answer_nobody)
         self._end(code)
 
     def _end(self, code: ErrorCodes | None) -> None:
@@ -383,5 +396,5 @@ def _hold_nothing(_held: Held, _settled: Callable[[Reply, float], None]) -> None
     """Stand in for whoever gave answers out, and may refer to the connection, once it has ended."""
 
 
-def _tell_nobody(_reply: Reply, _now: float) -> None:
+def _answer_nobody(_reply: Reply, _now: float) -> None:
     """The refusal was for the rate limit alone."""

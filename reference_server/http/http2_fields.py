@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_server.http.heads import is_authority
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.wire.values import Request
 
@@ -18,13 +19,12 @@ _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TARGET = re.compile(rb"/[\x21-\x7e]*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
-_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-fv:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _OF_A_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 _FIELD_OVERHEAD_BYTES = 32
 
 
-class Head(NamedTuple):
+class RequestHead(NamedTuple):
     """A request before its body. `body_bytes` is the length it declares, None where it declares none."""
 
     request: Request
@@ -37,7 +37,7 @@ def size_of(fields: Sequence[Field]) -> int:
     return sum(len(name) + len(value) + _FIELD_OVERHEAD_BYTES for name, value in fields)
 
 
-def read_head(fields: Sequence[Field], client: str) -> Head | None:
+def read_head(fields: Sequence[Field], client: str) -> RequestHead | None:
     """Read a request's fields. None when they are malformed, or ask for what this server never offered (CONNECT)."""
     pseudo: dict[bytes, bytes] = {}
     plain: list[Field] = []
@@ -61,7 +61,7 @@ def _is_plain(name: bytes, value: bytes) -> bool:
     return _NAME.fullmatch(name) is not None and name not in _OF_A_CONNECTION
 
 
-def _read(pseudo: dict[bytes, bytes], plain: list[Field], client: str) -> Head | None:
+def _read(pseudo: dict[bytes, bytes], plain: list[Field], client: str) -> RequestHead | None:
     method, scheme, target = (pseudo.get(name, b"") for name in (b":method", b":scheme", b":path"))
     if target == b"*" and method == b"OPTIONS":
         target = b"/"
@@ -69,7 +69,9 @@ def _read(pseudo: dict[bytes, bytes], plain: list[Field], client: str) -> Head |
         return None
     hosts = [value for name, value in plain if name == b"host"]
     authority = pseudo.get(b":authority", hosts[0] if hosts else b"")
-    if not _TARGET.fullmatch(target) or not _AUTHORITY.fullmatch(authority) or hosts not in ([], [authority]):
+    if authority[:1] in {b"", b":"} or not is_authority(authority):
+        return None  # RFC 9113 §8.3.1 wants a host where the scheme has one
+    if not _TARGET.fullmatch(target) or hosts not in ([], [authority]):
         return None
     lengths = [value for name, value in plain if name == b"content-length"]
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
@@ -87,4 +89,4 @@ def _read(pseudo: dict[bytes, bytes], plain: list[Field], client: str) -> Head |
         body_too_large=body_bytes is not None and body_bytes > BODY_MAX_BYTES,
     )
     expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in plain)
-    return Head(request, body_bytes, expects)
+    return RequestHead(request, body_bytes, expects)

@@ -25,6 +25,7 @@ NO_FRAME = -1
 """The kind that the preface counts as."""
 END_STREAM = 0x1
 END_HEADERS = 0x4
+PADDED = 0x8
 _HEAD_BYTES = 9
 _TYPE_AT, _FLAGS_AT = 3, 4
 _SETTING_BYTES = 6
@@ -48,9 +49,12 @@ class Frame(NamedTuple):
     data: bytes
 
     @property
-    def payload_bytes(self) -> int:
-        """Return the length of what it carries."""
-        return len(self.data) - _HEAD_BYTES
+    def content_bytes(self) -> int:
+        """Return the length of what a DATA frame brings: padding brings nothing, however much of it there is."""
+        size = len(self.data) - _HEAD_BYTES
+        if self.flags & PADDED and size:
+            size -= 1 + self.data[_HEAD_BYTES]  # more padding than there is room for ends the connection, in h2
+        return size
 
 
 class Allowance:
@@ -65,7 +69,7 @@ class Allowance:
         if frame.kind == RST_STREAM:
             self._resets += 1
         elif frame.kind == DATA:
-            self._idle_frames += frame.payload_bytes < HTTP2_CRUMB_BYTES and not frame.flags & END_STREAM
+            self._idle_frames += frame.content_bytes < HTTP2_CRUMB_BYTES and not frame.flags & END_STREAM
         elif frame.kind not in {HEADERS, NO_FRAME}:
             self._idle_frames += 1
         if (

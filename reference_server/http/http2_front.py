@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.http.guarded_stream import tell_nobody
+from reference_server.http.admission import account_nothing
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.parting import READ_BYTES, part
 
@@ -29,7 +29,7 @@ class Http2Session:
         client: str,
         settings: Settings,
         answerer: Answerer,
-        recognise: Callable[[], None],
+        learn: Callable[[bool], None],
     ) -> None:
         self.lifetime = trio.CancelScope()
         self._stream = stream
@@ -39,8 +39,8 @@ class Http2Session:
         self._changed = trio.Event()
         self._sent = trio.Event()
         self._gone = False
-        self._connection = Http2Connection(answerer, self._hold, client, settings, trio.current_time(), recognise)
-        self.account: Callable[[], None] = tell_nobody
+        self._connection = Http2Connection(answerer, self._hold, client, settings, trio.current_time(), learn)
+        self.account: Callable[[], None] = account_nothing
         """Called whenever `waiting_bytes` may have changed."""
 
     @property

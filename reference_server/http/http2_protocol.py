@@ -13,6 +13,7 @@ from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder
 from hpack.exceptions import OversizedHeaderListError
+from hpack.hpack import decode_integer
 
 from reference_server.limits import (
     HEAD_MAX_BYTES,
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from h2.events import RemoteSettingsChanged
+    from hpack import HeaderTuple
 
     from reference_server.http.http2_fields import Field
+
+
+_TEXT_PREFIX_BITS = 7
 
 
 class FieldDecoder(Decoder):
@@ -50,10 +55,27 @@ class FieldDecoder(Decoder):
             self.oversized = True
         return ()
 
+    def _decode_literal(self, data: bytes | memoryview, should_index: bool) -> tuple[HeaderTuple, int]:  # noqa: FBT001 - as hpack has it
+        """Decode one literal field. hpack would copy all that is behind it, so that many cost the square of them."""
+        return super()._decode_literal(data[: _literal_bytes(data, 6 if should_index else 4)], should_index)
+
     def take(self) -> Sequence[Field]:
         """Return the fields of the last block, and forget them."""
         fields, self._fields = self._fields, ()
         return fields
+
+
+def _literal_bytes(data: bytes | memoryview, prefix_bits: int) -> int:
+    """Return how many bytes a literal field takes, the block not being shorter (RFC 7541 §6.2). Raises hpack's errors.
+
+    It is a number, which names a known name, and two texts, or one where the name is known; a text is its length, by
+    the last seven bits of its first byte, and so many bytes.
+    """
+    known, size = decode_integer(data, prefix_bits)
+    for _ in range(1 if known else 2):
+        length, consumed = decode_integer(data[size:], _TEXT_PREFIX_BITS)
+        size += consumed + length
+    return size
 
 
 class BoundedH2(H2Connection):

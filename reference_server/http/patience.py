@@ -7,8 +7,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from reference_server.http.framing import Waiting
-from reference_server.http.rendering import SECOND_NS
 from reference_server.limits import LINGER_SECONDS
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from reference_server.http.lane_clients import Connection

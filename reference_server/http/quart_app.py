@@ -99,17 +99,16 @@ class _Application(QuartTrio):
         answerer = self.answerer
         head, refused = _read_head(dict(request.scope)[ORIGINAL], self.mark)
         await answerer.room()
-        if refused:
-            return _response(await answerer.settled(answerer.refuse(refused, head.client)))
-        outcome = answerer.admit(head)
-        if isinstance(outcome, Admitted):
-            proves = outcome.proves
-            reply = await answerer.settled(await _with_body(answerer, outcome, guarded=bool(self.mark)))
-            recognise = CONNECTION.get()
-            if proves and recognise is not None and succeeded(reply):
-                recognise()
-            return _response(reply)
-        return _response(await answerer.settled(outcome))
+        proves = False
+        reply: Reply | Admitted = answerer.refuse(refused, head.client) if refused else answerer.admit(head)
+        if isinstance(reply, Admitted):
+            proves = reply.proves
+            reply = await _with_body(answerer, reply, guarded=bool(self.mark))
+        reply = await answerer.settled(reply)
+        learn = CONNECTION.get()
+        if learn is not None:
+            learn(proves and succeeded(reply))
+        return _response(reply)
 
     async def _answer_websocket(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer as if it were asked without a change of protocol, which may be ignored (RFC 9110 §7.8)."""

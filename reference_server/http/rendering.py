@@ -6,11 +6,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
+
 if TYPE_CHECKING:
     from reference_server.ports import Entropy
     from reference_server.wire.values import Instant, Reply
 
-SECOND_NS = 1_000_000_000
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

@@ -22,11 +22,11 @@ from reference_server.http.accepting import accept
 from reference_server.http.admission import Admission
 from reference_server.http.answers import Answerer
 from reference_server.http.express_lane import ExpressLane
-from reference_server.http.hypercorn_front import HypercornFront
+from reference_server.http.guests import Guests
 from reference_server.http.quart_app import create_app
 from reference_server.http.rendering import Renderer
 from reference_server.http.settling import Settler
-from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG
+from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG, SEND_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -75,6 +75,8 @@ def open_listeners(settings: Settings) -> list[stdlib_socket.socket]:
                 listener.close()
             listeners, problem = [], error
             break
+        # Connections have it from their listener.
+        listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listener.setblocking(False)  # noqa: FBT003 - the socket API's own flag
         listeners.append(listener)
     if not listeners and problem is not None:
@@ -130,7 +132,7 @@ async def serve_until(
     context = WorkerContext(None)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
     answerer = Answerer(api, clock, settler)
-    front = HypercornFront(app, config, context, settings, mark.encode(), admission, answerer, Renderer(entropy))
+    front = Guests(app, config, context, settings, mark.encode(), admission, answerer, Renderer(entropy))
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()

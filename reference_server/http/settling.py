@@ -40,7 +40,7 @@ class Settler:
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api
         self._clock = clock
-        self._committer = None if api.journal is None else Committer(api, clock, api.journal)
+        self._committer = None if api.journal is None else Committer(api, clock, api.journal, self._wake)
         self._sharer = None if api.shared is None else Sharer(api, clock, api.shared)
         self._waiting: list[tuple[Held, Callable[[Reply], None]]] = []
         self._wanted = trio.Event()
@@ -61,6 +61,9 @@ class Settler:
     def hold(self, held: Held, settled: Callable[[Reply], None]) -> None:
         """Call `settled` with the answer to send, once it may be sent. In the order of these calls."""
         self._waiting.append((held, settled))
+        self._wanted.set()
+
+    def _wake(self) -> None:
         self._wanted.set()
 
     async def settled(self, reply: Reply) -> Reply:

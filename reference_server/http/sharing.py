@@ -21,6 +21,7 @@ from reference_server.core.recovery import begin, encode_changes, replay, restor
 from reference_server.core.snapshots import snapshot
 from reference_server.core.state import Kind
 from reference_server.http.answers import internal_error
+from reference_server.http.snapshotting import until_written
 from reference_server.limits import (
     JOURNAL_MIN_BYTES,
     SHARED_BATCH_MAX,
@@ -318,7 +319,8 @@ class Sharer:
             place, size = self._place, self._compactable
             written = self._journal.begin_snapshot(snapshot(self._api.state, self._clock.now(), place.founded))
         try:
-            await self._journal.compact(place, await trio.to_thread.run_sync(written), size)
+            content = await until_written(written, self._journal.end_snapshot)
+            await self._journal.compact(place, content, size)
         except SharedLost:
             return  # another instance's was first
 
@@ -349,7 +351,7 @@ class Sharer:
         """Found the journal anew from this instance's state, which is at a place. SharedLost when that is too late."""
         state = self._api.state
         written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.founded))
-        content = await trio.to_thread.run_sync(written)
+        content = await until_written(written, self._journal.end_snapshot)
         self._place = await self._journal.found(place, content, empty=not state.workers)
         self._ahead, self._reached, self._clean = "", 0, True
         self._begin()

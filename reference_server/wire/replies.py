@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Headers, Reply
 
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
@@ -23,7 +24,7 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
 
 def rate_limited(wait_ns: int) -> Reply:
     """Say that one may come again after so long, in whole seconds that have not passed before."""
-    return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // 1_000_000_000))),))
+    return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
 
 
 INVALID_REQUEST = failure(400, "invalid request")

@@ -13,7 +13,8 @@ from reference_server.wire.canonical_json import canonical_json
 PERCENT_FIELDS = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
 PERCENT_MAX = 100
 HOURS_MAX = 24
-_FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
+FORBIDDEN_CHARACTERS = re.compile("[|\x00-\x1f\x7f-\x9f]")
+"""What no text may have that is signed with others: what joins them, and control characters (contract §4, §5)."""
 
 
 def valid_owner_id(owner_id: str) -> bool:
@@ -21,7 +22,7 @@ def valid_owner_id(owner_id: str) -> bool:
     return (
         len(owner_id) <= TEXT_MAX_CHARACTERS
         and owner_id == owner_id.strip()
-        and _FORBIDDEN_CHARACTERS.search(owner_id) is None
+        and FORBIDDEN_CHARACTERS.search(owner_id) is None
     )
 
 

@@ -6,7 +6,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-SECOND_NS = 1_000_000_000
+from reference_server.wire.units import SECOND_NS
+
 _HOUR_NS = 3600 * SECOND_NS
 _MINUTE_NS = 60 * SECOND_NS
 OLDEST_NS, NEWEST_NS = -62_135_596_800 * SECOND_NS, 253_402_300_800 * SECOND_NS - 1

@@ -29,7 +29,7 @@ from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
 from simulator.attacks.paging import PageExtremes
 from simulator.attacks.policy import Canonical, Rules
 from simulator.attacks.policy_fetch import Bogus
-from simulator.attacks.replay import Concurrent, CrossWorker, ReplayExact, TamperedMetrics, TtlEdge
+from simulator.attacks.replay import Concurrent, CrossWorker, OwnConnection, ReplayExact, TamperedMetrics, TtlEdge
 from simulator.attacks.replay_faults import (
     AfterRedisFlush,
     AfterRedisHeals,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 _ATTACKS: tuple[type[Attack], ...] = (
     # what machines send
-    *(ReplayExact, TamperedMetrics, Concurrent, CrossWorker, TtlEdge),
+    *(ReplayExact, TamperedMetrics, Concurrent, OwnConnection, CrossWorker, TtlEdge),
     *(AfterRestart, OtherInstance, AfterRedisFlush, RedisDown, RedisFallback, AfterRedisHeals, ClockStepBack),
     *(Burn, Oversized, Delimiter, Flood),
     *(SkewBehind, SkewAhead, SkewEdge, SkewForms),

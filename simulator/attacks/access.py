@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import OK
@@ -15,10 +16,10 @@ from simulator.attacks.routes import (
     OF_OWNERS,
     OWNER_ID,
     POLICY_FETCH,
-    ROUTES,
     STATUS,
     SUMMARY,
     credentials,
+    routes_of,
     send,
     variable,
     wrong_bearers,
@@ -26,6 +27,7 @@ from simulator.attacks.routes import (
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
 from simulator.fleet.requests import owner_headers
 from simulator.history import Answer
+from simulator.profiles import Basis
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class NoAuth(OwnerAttack):
     """Every owner route without the owners' token or with a wrong one, every machine route without a machine's."""
 
     name = "owner.no-auth"
+    basis = Basis.PUBLISHED
+    claim_bases = MappingProxyType({"nothing-made": Basis.HARDENED})
     shape = "every owner route without a bearer and with wrong ones; machine routes with an owner's instead of theirs"
     verdict = "401 unauthorized; 400 missing required heartbeat fields"
     effect = "nothing is changed; machine routes count missing_worker_policy_auth_headers and missing_heartbeat_fields"
@@ -59,9 +63,9 @@ class NoAuth(OwnerAttack):
             nameless = {name: value for name, value in right.items() if name != BEARER}
             for number, bearer in enumerate((None, *wrong_bearers(stage, party))):
                 headers = nameless if bearer is None else {**right, BEARER: bearer}
-                path = route.paths()[number % 2]
+                path = route.paths(stage)[number % len(route.paths(stage))]
                 yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
-        asked = SUMMARY.paths()[0] + f"?access_token={stage.token}&token={stage.token}"
+        asked = SUMMARY.paths(stage)[0] + f"?access_token={stage.token}&token={stage.token}"
         named = {OWNER_ID: party.owner_id}
         yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers=named)
         events = (yield from events_shown(stage, party.owner_id, addresses))[before:]
@@ -80,6 +84,7 @@ class DuplicateHeader(OwnerAttack):
     """Requests that say twice who calls."""
 
     name = "owner.duplicate-header"
+    basis = Basis.HARDENED
     shape = "every route with a second Authorization, X-Owner-ID, X-Machine-Token or X-Machine-Certificate-Id"
     verdict = "400 invalid request"
     effect = "nothing is changed, and nothing counted"
@@ -97,7 +102,7 @@ class DuplicateHeader(OwnerAttack):
             MACHINE_CERTIFICATE: machine.certificate_id,
         }
         number = 0
-        for route in ROUTES:
+        for route in routes_of(stage):
             because = "two headers say who calls, and nobody can know which to believe"
             expect = refused(400, "invalid request", because)
             if route.machine_facing:
@@ -109,7 +114,7 @@ class DuplicateHeader(OwnerAttack):
                 headers = {**right, name: value}
                 if number % 3 == 1:
                     headers, extra = {**right, name: "somebody-else"}, ((name.lower(), value),)
-                path = route.paths()[number % len(route.paths())]
+                path = route.paths(stage)[number % len(route.paths(stage))]
                 yield send(
                     stage, route, party, expect, client=addresses.take(), path=path, headers=headers, extra=extra
                 )  # fmt: skip
@@ -121,6 +126,8 @@ class Verbs(OwnerAttack):
     """Every method that a route does not have, and `HEAD` where it has `GET`."""
 
     name = "owner.verbs"
+    basis = Basis.RFC
+    mixed = True
     shape = f"every route, under both prefixes, with each of {', '.join(METHODS)} that it does not have; HEAD for GET"
     verdict = "405 with Allow; HEAD as GET, without a body"
     effect = "nothing is changed"
@@ -131,14 +138,14 @@ class Verbs(OwnerAttack):
         """Tell one attempt."""
         party = yield from settle_party(stage, addresses)
         methods_of: dict[str, set[str]] = {}
-        for route in ROUTES:
-            for path in route.paths():
+        for route in routes_of(stage):
+            for path in route.paths(stage):
                 methods_of.setdefault(path, set()).update(("GET", "HEAD") if route.method == "GET" else (route.method,))
         expect = Expect(Answer.REFUSED, (405,), "", "the path does not have that method")
         wrong: list[dict[str, Any]] = []
         told = 0
-        for route in ROUTES:
-            for path in route.paths():
+        for route in routes_of(stage):
+            for path in route.paths(stage):
                 for method in METHODS:
                     if method in methods_of[path]:
                         continue
@@ -163,11 +170,11 @@ class Verbs(OwnerAttack):
     def _heads(stage: Stage, party: Party, addresses: Addresses) -> Script[None]:
         """Ask for the head of everything that can be read."""
         right, bodies = 0, []
-        for route in ROUTES:
-            answered = granted(OK, "HEAD is answered as GET is")
+        for route in routes_of(stage):
+            answered = granted(OK, "HEAD is answered as GET is", Basis.HARDENED)
             if route is STATUS:
-                answered = refused(404, "", "as to GET: the machine was never heard from")
-            for path in route.paths() if route.method == "GET" else ():
+                answered = refused(404, "", "as to GET: the machine was never heard from", Basis.HARDENED)
+            for path in route.paths(stage) if route.method == "GET" else ():
                 outcome: Outcome = yield send(
                     stage, route, party, answered, client=addresses.take(), method="HEAD", path=path
                 )

@@ -33,7 +33,7 @@ from simulator.fleet.requests import (
     policy_call,
     revoke_call,
 )
-from simulator.history import NEVER_NS, NONE, Answer, Operation
+from simulator.history import NEVER_NS, NO_MACHINE, NONE, Answer, Operation
 from simulator.records import Revocation
 
 if TYPE_CHECKING:
@@ -44,9 +44,17 @@ RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
 _SUCCESS = {Action.REGISTER: CREATED, Action.CONSENT: CREATED}
 
 
-def call(stage: Stage, wanted: ApiCall, expect: Expect, *, client: int = 0, leaves: tuple[Leaves, ...] = ()) -> Send:
-    """Make a step of a call of the API."""
-    return Send(wanted.message(stage.host), expect, wanted.operation, client=client, leaves=leaves)
+def call(
+    stage: Stage,
+    wanted: ApiCall,
+    expect: Expect,
+    *,
+    client: int = 0,
+    leaves: tuple[Leaves, ...] = (),
+    machine: int = NO_MACHINE,
+) -> Send:
+    """Make a step of a call of the API; `machine` is the number of the one that it is about."""
+    return Send(wanted.message(stage.host), expect, wanted.operation, machine, client=client, leaves=leaves)
 
 
 def ask(
@@ -60,8 +68,13 @@ def settle(send: Send, what: str) -> Script[Outcome]:
     """Do a step that the rest builds on. Raises UnsettledError when it does not get the answer it needs."""
     outcome: Outcome = yield send
     if not outcome.right:
-        raise UnsettledError(f"{what}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+        raise UnsettledError(f"{what}: {answered(outcome)}")
     return outcome
+
+
+def answered(outcome: Outcome) -> str:
+    """Say what came of a step that was not answered as what follows needs."""
+    return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
 def new_id(outcome: Outcome, what: str) -> str:
@@ -101,9 +114,9 @@ def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, 
     outcome: Outcome = yield send
     event = EVENT_OF.get(wanted.operation)
     if not outcome.right:
-        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE}:
+        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
             note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise UnsettledError(f"{action.name.lower()}: {outcome.got.name.lower()} (HTTP {outcome.status})")
+        raise UnsettledError(f"{action.name.lower()}: {answered(outcome)}")
     try:
         learn(stage.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, stage.rotation_ns)
     except GrantError as error:

@@ -26,6 +26,7 @@ from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call, owner_headers, policy_call
 from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
+from simulator.profiles import Basis
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Evict(OwnerAttack):
     """More noise than any stream keeps: without any credential, from another owner, and from one that never was."""
 
     name = "audit.evict"
+    basis = Basis.HARDENED
     shape = (
         f"{AUDIT_NOISE_EVENTS:,} events an attempt: heartbeats without a token that name tenant A's worker or none, "
         "and tenant B and an owner that never was on what is A's and on what is nobody's"
@@ -135,6 +137,7 @@ class Inject(OwnerAttack):
     """Names, ids and rules that mean something to whatever reads the audit."""
 
     name = "audit.inject"
+    basis = Basis.HARDENED
     shape = 'line breaks, quotes, `"}`, ANSI escapes, bidi controls and markup in owner ids, names, rules and ids'
     verdict = "201 for names and rules, 404 and 400 for ids that nobody has"
     effect = "each request leaves one event with its text as it was sent, and the chain holds over all of them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -12,11 +13,14 @@ from simulator.history import NONE
 from simulator.limits import VICTIMS_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     from simulator.attacks.script import Say
     from simulator.history import Answer
+    from simulator.profiles import Basis
 
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12
@@ -49,8 +53,10 @@ class Moment(msgspec.Struct, frozen=True):
 class Attack:
     """One entry of the catalogue: subclasses say in class variables what it is.
 
-    `severity` is how bad it is when a server lets it through, from 0 to 10 as CVSS counts. A `weakness` is one of the
-    published protocol itself: it is reported by its name, and no server fails for it.
+    `basis` is what it rests on that it must be refused; of a `mixed` one, expectations of single steps name another.
+    `claim_bases` says by a claim's rule what else that one rests on. `severity` is how bad it is when a server lets it
+    through, from 0 to 10 as CVSS counts. A `weakness` is one of the published protocol itself: it is reported by its
+    name, and no server fails for it.
     """
 
     name: ClassVar[str]
@@ -58,6 +64,9 @@ class Attack:
     verdict: ClassVar[str]
     effect: ClassVar[str]
     anchor: ClassVar[str]
+    basis: ClassVar[Basis]
+    mixed: ClassVar[bool] = False
+    claim_bases: ClassVar[Mapping[str, Basis]] = MappingProxyType({})
     severity: ClassVar[float] = 7.5
     weakness: ClassVar[bool] = False
 

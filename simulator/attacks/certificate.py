@@ -11,6 +11,7 @@ from simulator.attacks.server_clock import SECOND_NS
 from simulator.fleet.grants import CERTIFICATE_LIFE_NS
 from simulator.fleet.machine import MILLISECOND_NS
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,7 @@ class RotatedOut(ShotAttack):
     """The certificate before the last rotation, unexpired."""
 
     name = "certificate.rotated-out"
+    basis = Basis.HARDENED
     shape = "an otherwise right heartbeat under the certificate from before the victim's last rotation"
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason invalid_or_expired_machine_cert"
@@ -61,6 +63,7 @@ class ForgedCertificate(ShotAttack):
     """A certificate id that looks right."""
 
     name = "certificate.forged"
+    basis = Basis.PUBLISHED
     shape = "an otherwise right heartbeat under a well-formed certificate id that was never issued"
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason invalid_or_expired_machine_cert"
@@ -77,6 +80,7 @@ class ForeignCertificate(ScriptAttack):
     """Another machine's certificate, good for that one."""
 
     name = "certificate.foreign"
+    basis = Basis.PUBLISHED
     shape = "an otherwise right heartbeat and policy fetch under another machine's certificate, then one under its own"
     verdict = "401 invalid heartbeat auth, 401 unauthorized, then 200"
     effect = "worker_auth_failed events, reasons invalid_or_expired_machine_cert and the same of policy fetches"
@@ -106,6 +110,7 @@ class ExpiredCertificate(ScriptAttack):
     """A certificate that was the machine's own until just now."""
 
     name = "certificate.expired"
+    basis = Basis.PUBLISHED
     shape = "an otherwise right heartbeat and policy fetch under the machine's certificate, just past its end"
     verdict = "401 invalid heartbeat auth, 401 unauthorized"
     effect = "worker_auth_failed events, reasons invalid_or_expired_machine_cert and the same of policy fetches"

@@ -9,6 +9,7 @@ from simulator.attacks.script import Say, ScriptAttack, refused
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
@@ -18,6 +19,8 @@ class AfterRevoke(ScriptAttack):
     """A captured consent, sent again after it was revoked."""
 
     name = "consent.after-revoke"
+    basis = Basis.PUBLISHED
+    mixed = True
     shape = "a captured consent sent again after it was revoked, and a heartbeat under it"
     verdict = "409 consent already revoked for this policy version; 403 no active consent for worker/policy"
     effect = "one owner_access_denied event, reason consent_revoked"
@@ -31,9 +34,10 @@ class AfterRevoke(ScriptAttack):
         captured = consent_call(stage.token, owner_id, machine.worker_id, machine.policy_id)
         outcome = yield from settle(revoke(stage, machine), "revoke")
         revoked(stage, machine, outcome)
-        over = refused(409, "consent already revoked for this policy version", "it was revoked for good")
+        because, error = "it was revoked for good", "consent already revoked for this policy version"
+        over = refused(409, error, because, Basis.HARDENED)
         leaves = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
-        yield call(stage, captured, over, client=1, leaves=leaves)
+        yield call(stage, captured, over, client=1, leaves=leaves, machine=machine.index)
         yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
 
 
@@ -41,6 +45,7 @@ class ForeignConsent(ScriptAttack):
     """An owner consents for another one's machine, and to another one's policy."""
 
     name = "consent.foreign"
+    basis = Basis.PUBLISHED
     shape = "an owner's rightly signed consent for another owner's worker, and to another owner's policy"
     verdict = "400 worker not found for owner, 400 active policy not found for owner"
     effect = "one owner_access_denied event each for both owners, and the other's machine keeps its own policy"

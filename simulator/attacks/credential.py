@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,6 +12,7 @@ from simulator.attacks.catalogue import HEX_DIGITS, Moment, Shot, ShotAttack, fo
 from simulator.attacks.script import Say
 from simulator.attacks.timing import SAMPLES_MIN, compare_times
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +39,7 @@ class WrongToken(_WrongToken):
     """Random and near-miss tokens."""
 
     name = "credential.wrong-token"
+    basis = Basis.PUBLISHED
     shape = "a heartbeat with a random token, or with the victim's token but for one digit"
     severity = 9.1
 
@@ -56,6 +59,8 @@ class Guess(_WrongToken):
     """
 
     name = "credential.guess"
+    basis = Basis.PUBLISHED
+    claim_bases = MappingProxyType({"timing": Basis.HARDENED})
     shape = "thousands of guessed tokens against one worker, half of them right in all but the last digit"
     verdict = "401 invalid heartbeat auth, or 429; the two kinds take equally long"
     anchor = "OWASP API2:2023; CWE-208"
@@ -92,6 +97,7 @@ class UnknownWorker(_WrongToken):
     """Workers that were never registered: nobody may learn from the answer which ids there are."""
 
     name = "credential.unknown-worker"
+    basis = Basis.PUBLISHED
     shape = "a heartbeat that names a worker that was never registered, with a made-up token or another machine's own"
     effect = "one worker_auth_failed event, reason invalid_machine_token, counted as unattributed, in no owner's audit"
     severity = 5.3

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.attacks.acting import CREATED, RULES, ask, changed
 from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
 from simulator.attacks.raw import policies_before
 from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Together, Wire, granted
+from simulator.features import Feature
 from simulator.fleet.requests import ApiCall, http_message, owner_headers, policy_call
 from simulator.history import Answer, Operation
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Leaves, Outcome, Script, Stage, WireAnswer, WireOutcome
 
 SECOND_NS = 1_000_000_000
-OK, TOO_MANY = 200, 429
+OK, NOT_FOUND, TOO_MANY = 200, 404, 429
 PIPELINED = 1000
 PIPELINE_PATIENCE_SECONDS = 30.0
 REGISTRATIONS = 3
@@ -55,15 +58,20 @@ class Pipeline(ScriptAttack):
     """A thousand requests in one write."""
 
     name = "http.pipeline"
+    basis = Basis.RFC
+    claim_bases = MappingProxyType({"each-limited": Basis.HARDENED})
     shape = f"{PIPELINED:,} requests of four kinds, mixed, in one write on one connection"
     verdict = "all answered in order, each rate-limited"
     effect = "a bucket's worth is served, the rest gets 429"
+    needs = frozenset({Feature.HEALTH, Feature.STATUS})
     anchor = "RFC 9112 §9.3.2; contract §6"
     severity = 7.5
 
     def script(self, stage: Stage) -> Script[None]:
         """Send them, and match the answers with them by their place."""
         asked = [KINDS[int(kind)] for kind in stage.rng.integers(len(KINDS), size=PIPELINED)]
+        if Feature.JSON_404 in stage.lacks:
+            asked = [one._replace(part=b"") if one.status == NOT_FOUND else one for one in asked]
         message = b"".join(http_message(one.method, one.path, stage.host, {}) for one in asked[:-1])
         message += http_message(asked[-1].method, asked[-1].path, stage.host, {"Connection": "close"})
         statuses = tuple({one.status for one in KINDS})
@@ -189,9 +197,12 @@ class HalfClose(_Leaving):
     """A client that says that it will send no more."""
 
     name = "http.half-close"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"cut-short": Basis.RFC})
     shape = "a connection half-closed at eight places of a request that changes something, and behind whole ones"
     anchor = "RFC 9112 §9.6; RFC 9293 §3.6"
     how = "half-close"
+    needs = frozenset({Feature.HEALTH})
     ways = ((0, 0.0), (0, 0.05))
 
 
@@ -199,6 +210,8 @@ class Reset(_Leaving):
     """A client that is suddenly gone."""
 
     name = "http.reset"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"cut-short": Basis.RFC})
     shape = "a connection reset at eight places of a request that changes something, and at nine moments after it"
     anchor = "RFC 9112 §9.5; contract §7"
     how = "reset"

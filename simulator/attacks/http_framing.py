@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from simulator.attacks.raw import BEHIND, START, Form, RawAttack
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +25,8 @@ class LengthAndCoding(RawAttack):
     """A length and a transfer coding in one message."""
 
     name = "http.cl-te"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"one-answer": Basis.RFC, "no-effect": Basis.RFC})
     shape = "Content-Length beside Transfer-Encoding, and codings that only some readers take for chunked"
     anchor = "RFC 9112 §6.1, §6.3; contract §6"
 
@@ -43,6 +47,8 @@ class TwoLengths(RawAttack):
     """More than one length."""
 
     name = "http.two-cl"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"one-answer": Basis.RFC, "no-effect": Basis.RFC})
     shape = "two Content-Length headers, alike or not, or one with two values"
     anchor = "RFC 9112 §6.3; contract §6"
 
@@ -60,6 +66,8 @@ class BadLength(RawAttack):
     """A length that is no plain number."""
 
     name = "http.bad-length"
+    basis = Basis.RFC
+    claim_bases = MappingProxyType({"closed": Basis.HARDENED})
     shape = "lengths with signs, underscores, spaces, quotes, fractions, other bases, or none at all"
     anchor = "RFC 9110 §8.6; contract §6"
 
@@ -76,6 +84,7 @@ class BareLineFeed(RawAttack):
     """Line ends that only some readers take for line ends."""
 
     name = "http.bare-lf"
+    basis = Basis.HARDENED
     shape = "lines that end with LF or CR alone, in heads and between chunks"
     anchor = "RFC 9112 §2.2; contract §6"
 
@@ -96,6 +105,7 @@ class FoldedHeader(RawAttack):
     """A header over two lines."""
 
     name = "http.obs-fold"
+    basis = Basis.HARDENED
     shape = "headers that go on in a line that begins with a space or a tab"
     anchor = "RFC 9112 §5.2; contract §6"
 
@@ -114,6 +124,8 @@ class SpaceBeforeColon(RawAttack):
     """A header whose name ends with white space."""
 
     name = "http.space-colon"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"one-answer": Basis.RFC, "no-effect": Basis.RFC})
     shape = "white space between a header's name and its colon, or no name, or no colon"
     anchor = "RFC 9112 §5.1; contract §6"
 
@@ -133,6 +145,7 @@ class NulByte(RawAttack):
     """NUL and other control characters in a head."""
 
     name = "http.nul"
+    basis = Basis.HARDENED
     shape = "NUL bytes, and other control characters, in the request line, in names and in values"
     anchor = "RFC 9110 §5.5; contract §6"
 

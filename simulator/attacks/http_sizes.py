@@ -11,6 +11,7 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.raw import BEHIND, START, Carrier, Form, RawAttack
 from simulator.fleet.requests import policy_call
 from simulator.history import Operation
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +27,7 @@ class LargeHeaders(RawAttack):
     """Heads far past 64 KiB."""
 
     name = "http.large-headers"
+    basis = Basis.HARDENED
     shape = "100,000 headers; a header, a name and a target of a megabyte each; a head without end"
     verdict = "431 or 400, and close"
     anchor = "OWASP API4:2023; contract §6: more than 64 KiB of headers"
@@ -47,6 +49,7 @@ class HugeBody(RawAttack):
     """Bodies past 1 MiB, told beforehand or not."""
 
     name = "json.huge"
+    basis = Basis.HARDENED
     shape = "bodies of more than 1 MiB: by length, in one chunk, in many, asked about first, and only announced"
     verdict = "413 request body too large"
     effect = "none, though the JSON in it would be right"

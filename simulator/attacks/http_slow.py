@@ -11,9 +11,11 @@ from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.features import Feature
 from simulator.fleet.requests import http_message, owner_headers, policy_call
 from simulator.history import Answer, Operation
 from simulator.limits import ADDRESS_BURST_REQUESTS, SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage, WireAnswer, WireOutcome
@@ -48,6 +50,7 @@ class _Slow(ScriptAttack):
     effect = "none: honest requests are answered meanwhile"
     severity = 7.5
     connections = SLOW_CONNECTIONS_MAX
+    needs = frozenset({Feature.HEALTH})
     margin_seconds: ClassVar[float] = MARGIN_SECONDS
     probe_seconds: ClassVar[float] = PROBE_SECONDS
 
@@ -136,6 +139,7 @@ class Slowloris(_SlowSender):
     """Heads that never end."""
 
     name = "http.slowloris"
+    basis = Basis.HARDENED
     shape = (
         f"{SLOW_CONNECTIONS_MAX} connections whose head goes on by a byte a second, or grows large at the last moment"
     )
@@ -167,6 +171,7 @@ class SlowBody(_SlowSender):
     """Bodies that never end."""
 
     name = "http.slow-body"
+    basis = Basis.HARDENED
     shape = f"{SLOW_CONNECTIONS_MAX} connections whose body goes on by a byte a second"
 
     def deadline_seconds(self, stage: Stage) -> float:
@@ -191,6 +196,7 @@ class SlowRead(_Slow):
     """
 
     name = "http.slow-read"
+    basis = Basis.HARDENED
     shape = f"{SLOW_READERS_MAX} connections that ask for {PIPELINED_READS} large answers and read a byte a second"
     connections = SLOW_READERS_MAX
     events: ClassVar[int] = MANY_EVENTS

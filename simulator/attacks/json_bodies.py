@@ -12,6 +12,7 @@ from simulator.attacks.parties import OwnerAttack, settle_party
 from simulator.attacks.routes import POLICY_FETCH, WITH_BODY, send
 from simulator.attacks.script import Join, granted, heartbeat_gets, refused
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,7 @@ class StrictJson(OwnerAttack):
     """Every route with a body, with every kind of wrong JSON."""
 
     name = "json.strict"
+    basis = Basis.HARDENED
     shape = "unknown fields, trailing data, NaN, deep nesting, lone surrogates, wrong types, invalid UTF-8, no body"
     verdict = "400 invalid request"
     effect = "nothing is changed, and nothing counted"

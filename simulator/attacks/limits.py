@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Send, Together
+from simulator.features import Feature
 from simulator.fleet.requests import http_message
 from simulator.history import Answer
+from simulator.profiles import Basis
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class _Limit(ScriptAttack):
     effect = "none: what is over the limit is not looked at"
     anchor = "OWASP API4:2023; contract §6"
     severity = 5.3
+    needs = frozenset({Feature.HEALTH})
 
     def obstacle(self, stage: Stage) -> str:
         """Say that a limit is so high that to reach it would be load, not attack."""
@@ -102,6 +105,7 @@ class Burst(_Limit):
     """One address that asks as fast as it can, on one connection and on many."""
 
     name = "limit.burst"
+    basis = Basis.HARDENED
     shape = f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, and again when told"
 
     def script(self, stage: Stage) -> Script[None]:
@@ -121,6 +125,8 @@ class Burst(_Limit):
 
 def _retried(stage: Stage, limited: list[Outcome]) -> Script[None]:
     """Claim that every refusal says how long to wait, and that to wait so long is enough."""
+    if Feature.RETRY_AFTER in stage.lacks:
+        return
     waits = [_retry_after(one.head) for one in limited]
     silent = waits.count(0)
     message = f"{silent} of {len(waits)} refusals had no Retry-After of whole seconds, one or more"
@@ -145,6 +151,7 @@ class WindowEdge(_Limit):
     """Two bursts, before and after the edge of a window, which a limiter that counts by windows lets through."""
 
     name = "limit.window-edge"
+    basis = Basis.HARDENED
     shape = "two bursts around an edge: of windows by the clock, from the first request on, and as refusals tell"
 
     def script(self, stage: Stage) -> Script[None]:
@@ -200,6 +207,7 @@ class SpoofedAddress(_Limit):
     """Headers that name another client with every request."""
 
     name = "limit.spoofed-ip"
+    basis = Basis.HARDENED
     shape = "requests that claim another address each, in the headers by which proxies tell it"
     verdict = "one bucket for all, whatever address they claim"
     anchor = "OWASP API4:2023; RFC 7239 §8.1; contract §6"
@@ -235,6 +243,7 @@ class RotatedAddress(_Limit):
     """Many addresses of one network, as everybody has who has IPv6."""
 
     name = "limit.ipv6-rotate"
+    basis = Basis.HARDENED
     shape = "requests from address after address within one IPv6 /64"
     verdict = "one bucket for all addresses of a /64"
     anchor = "RFC 6177; contract §6: IPv6 counts per /64"

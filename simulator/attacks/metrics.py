@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,7 +24,9 @@ from simulator.attacks.routes import (
     wrong_bearers,
 )
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
+from simulator.features import Feature
 from simulator.history import REASONS, Answer
+from simulator.profiles import Basis
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -65,6 +68,8 @@ class Inject(OwnerAttack):
     """Worker ids, tokens and fields made to become labels, or lines, of the metrics."""
 
     name = "metrics.inject"
+    basis = Basis.PUBLISHED
+    claim_bases = MappingProxyType({"closed-reasons": Basis.HARDENED, "no-growth": Basis.HARDENED})
     shape = "worker ids, credentials, nonces, timestamps and policy ids that end a label, a sample or a line"
     verdict = "401 invalid heartbeat auth and the like"
     effect = "one auth failure each, under one of the reasons there are; no new name, label or line"
@@ -119,7 +124,7 @@ class Inject(OwnerAttack):
             (POLICY_FETCH, {}, Answer.POLICY_MISSING_HEADERS),
         ):
             expect = heartbeat_gets(answer, "no worker has that id")
-            path = route.paths()[0].replace("{id}", quote(text, safe=""))
+            path = route.paths(stage)[0].replace("{id}", quote(text, safe=""))
             yield send(
                 stage, route, party, expect, client=addresses.take(), path=path, headers=headers, known=False
             )  # fmt: skip
@@ -138,6 +143,7 @@ class Read(OwnerAttack):
     """Scrapes without the owners' token."""
 
     name = "metrics.read"
+    basis = Basis.PUBLISHED
     shape = "a scrape of every metrics path without a bearer, with a wrong one and with a machine's token"
     verdict = "401 unauthorized"
     effect = "nothing is shown"
@@ -154,8 +160,8 @@ class Read(OwnerAttack):
             yield Say("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
         expect = refused(401, "unauthorized", "it carries no token of the owners")
-        for route in (METRICS, API_METRICS):
-            for path in route.paths():
+        for route in (METRICS, *(() if Feature.API_METRICS in stage.lacks else (API_METRICS,))):
+            for path in route.paths(stage):
                 yield send(stage, route, party, expect, client=addresses.take(), path=path, headers={})
                 for bearer in wrong_bearers(stage, party):
                     headers = {BEARER: bearer}

@@ -13,6 +13,7 @@ from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Together, heartbeat_gets
 from simulator.fleet.machine import MILLISECOND_NS, heartbeat_request, signed_heartbeat
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ class Burn(ScriptAttack):
     """A forger uses up the nonce that the victim will use next."""
 
     name = "nonce.burn"
+    basis = Basis.HARDENED
     shape = "a badly signed heartbeat with the victim's next nonce, then the victim's genuine one"
     verdict = "401 invalid heartbeat auth, then 200"
     effect = "one worker_auth_failed event, reason invalid_heartbeat_signature; then one acceptance"
@@ -56,6 +58,7 @@ class Oversized(ScriptAttack):
     """Nonces as long as is allowed, and longer."""
 
     name = "nonce.oversized"
+    basis = Basis.HARDENED
     shape = "rightly signed heartbeats whose nonces have 900,000 and 129 characters, and 128 of one and of two bytes"
     verdict = "400 invalid heartbeat fields past 128 characters, else 200"
     effect = "one worker_auth_failed event, reason malformed_heartbeat_fields, for each that is too long"
@@ -86,6 +89,7 @@ class Delimiter(ShotAttack):
     """Field borders and control characters inside of fields: two different heartbeats must never sign the same text."""
 
     name = "nonce.delimiter"
+    basis = Basis.HARDENED
     shape = "a rightly signed heartbeat with a | or a control character in its nonce or policy id, moving field borders"
     verdict = "400 invalid heartbeat fields"
     effect = "one worker_auth_failed event, reason malformed_heartbeat_fields"
@@ -123,6 +127,7 @@ class Flood(ScriptAttack):
     """A genuine machine that sends as fast as it can: only the rate limit keeps it from filling the nonce store."""
 
     name = "nonce.flood"
+    basis = Basis.HARDENED
     shape = f"genuine heartbeats with fresh nonces, {WAVE} at once from one address, until the rate limit shows itself"
     verdict = "200 while within the limit, then 429"
     effect = "none beyond the limit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,6 +35,7 @@ from simulator.attacks.routes import (
 from simulator.attacks.script import Say, granted, heartbeat_gets, refused
 from simulator.fleet.requests import consent_call, machine_headers, owner_headers
 from simulator.history import Answer
+from simulator.profiles import Basis
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class HeaderMismatch(OwnerAttack):
     """Bodies in the name of one owner under the header of another, and names that no header says as bodies do."""
 
     name = "owner.header-mismatch"
+    basis = Basis.HARDENED
     shape = (
         "a registration, policy and consent whose body names another owner than X-Owner-ID: foreign, cut, longer; "
         "owner ids with |, control characters or outer white space in bodies and on every route's header"
@@ -107,6 +110,9 @@ class Idor(OwnerAttack):
     """One owner, and their machine, on every route with another owner's ids."""
 
     name = "owner.idor"
+    basis = Basis.PUBLISHED
+    mixed = True
+    claim_bases = MappingProxyType({"nobody-made": Basis.HARDENED, "own-events": Basis.HARDENED})
     shape = (
         "owner A, and one that never was, with a right token on every route with owner B's ids, and naming nobody; A's "
         "machine on B's routes"
@@ -146,9 +152,10 @@ class Idor(OwnerAttack):
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE):
             yield send(stage, route, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
         yield send(stage, AUDIT, theirs, unnamed, client=addresses.take(), headers=owner_headers(stage.token))
-        everybody = refused(401, "unauthorized", "no owner is named, and nobody is shown everybody's machines")
+        because = "no owner is named, and nobody is shown everybody's machines"
+        everybody = refused(401, "unauthorized", because, Basis.HARDENED)
         for route in (SUMMARY, STATUSES):
-            for path in route.paths():
+            for path in route.paths(stage):
                 headers = owner_headers(stage.token)
                 yield send(stage, route, theirs, everybody, client=addresses.take(), path=path, headers=headers)
 
@@ -222,6 +229,7 @@ class UnknownId(OwnerAttack):
     """Every route with an id that nobody has."""
 
     name = "owner.unknown-id"
+    basis = Basis.PUBLISHED
     shape = "an owner on every route with ids never given out, of another kind, too long, or escaped"
     verdict = "404; 400 where the body names it; the same whoever asks"
     effect = "nothing is made; a refused rotation leaves machine_certificate_issue_denied, reason machine_not_found"
@@ -240,12 +248,13 @@ class UnknownId(OwnerAttack):
             expect = refused(404, error, "nobody has that id")
             leaves = rotation_denied(party.owner_id, None, "machine_not_found") if route is CERTIFICATE else ()
             for identifier in self._strangers(stage, route, party, prefix):
-                path = route.paths()[0].replace("{id}", identifier)
+                path = route.paths(stage)[0].replace("{id}", identifier)
                 yield send(
                     stage, route, party, expect, client=addresses.take(), path=path, leaves=leaves, known=False
                 )  # fmt: skip
             # Whether escapes are read is open, and so is whether this is an unknown id or an unknown path.
-            path, expect = route.paths()[0].replace("{id}", "{id}%20"), refused(404, "not found", "nobody has that id")
+            path = route.paths(stage)[0].replace("{id}", "{id}%20")
+            expect = refused(404, "not found", "nobody has that id")
             yield send(stage, route, party, expect, client=addresses.take(), path=path, known=False)
         unnamed = owner_headers(stage.token)
         first = refused(404, "policy not found", "that it does not exist is found before the owner is missed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import OK, act
@@ -10,6 +11,7 @@ from simulator.attacks.routes import AUDIT, STATUSES, send
 from simulator.attacks.script import Expect, Say, granted, refused
 from simulator.fleet.machine import Action
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -42,6 +44,8 @@ class PageExtremes(OwnerAttack):
     """Limits and offsets that are negative, zero, huge, or no numbers."""
 
     name = "page.extremes"
+    basis = Basis.HARDENED
+    claim_bases = MappingProxyType({"walk": Basis.PUBLISHED, "past-the-end": Basis.PUBLISHED})
     shape = "every list with limits and offsets of -1, 0, 501, 2^63, 40 digits, text and nothing"
     verdict = "400 invalid limit, 400 invalid offset; limits above 500 count as 500, offsets past the end give nothing"
     effect = "no page has more than was asked for, and a walk in small steps gives each entry once"
@@ -64,7 +68,7 @@ class PageExtremes(OwnerAttack):
         for name, values in (("limit", WRONG_LIMITS), ("offset", WRONG_OFFSETS)):
             for value in values:
                 expect = refused(400, f"invalid {name}", f"{name}={value} is below its least or no number")
-                path = f"{route.paths()[0]}?{name}={value}"
+                path = f"{route.paths(stage)[0]}?{name}={value}"
                 yield send(stage, route, party, expect, client=addresses.take(), path=path)
 
     @staticmethod
@@ -72,7 +76,7 @@ class PageExtremes(OwnerAttack):
         wrong, answered = [], 0
         for text, limit in LIMITS.items():
             expect = granted(OK, f"limit={text} counts as {limit}")
-            path = f"{route.paths()[1]}?limit={text}"
+            path = f"{route.paths(stage)[-1]}?limit={text}"
             outcome: Outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
             items = outcome.data().get(ITEMS[route.path])
             answered += outcome.right
@@ -92,7 +96,7 @@ class PageExtremes(OwnerAttack):
         totals: set[Any] = set()
         while True:
             expect = granted(OK, "it is a page of the list")
-            path = f"{route.paths()[0]}?limit=2&offset={len(seen)}"
+            path = f"{route.paths(stage)[0]}?limit=2&offset={len(seen)}"
             outcome: Outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
             if not outcome.right:
                 return
@@ -109,7 +113,7 @@ class PageExtremes(OwnerAttack):
         for text in FAR_OFFSETS:
             statuses = (200,) if int(text) <= FAR_MAX else (200, 400)
             expect = Expect(Answer.ACCEPTED, statuses, "", "the list ends before it")
-            path = f"{route.paths()[0]}?offset={text}"
+            path = f"{route.paths(stage)[0]}?offset={text}"
             outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
             if outcome.status == OK and outcome.data().get(name) != []:
                 filled.append(text)

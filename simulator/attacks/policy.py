@@ -13,6 +13,7 @@ from simulator.attacks.parties import OwnerAttack
 from simulator.attacks.script import NO_NONCE, Say, Send, granted, refused
 from simulator.fleet.requests import http_message, owner_headers
 from simulator.history import Operation
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
@@ -28,6 +29,12 @@ NO_TIMEZONES: tuple[Any, ...] = (1, None, True, ["UTC"], {"is": "UTC"})
 BLANK_TIMEZONES = ("", " ", "\t", "\u00a0", " \r\n ")
 UNKNOWN_TIMEZONES = ("Mars/Olympus", "../../../etc/passwd", " Europe/Berlin ")
 """What is no IANA time zone is taken, and counts as UTC (contract §5)."""
+HARDENED_RULES: tuple[dict[str, Any], ...] = (
+    {"allowed_hours": []},
+    {"allowed_hours": [*range(24), 0]},
+    *({"timezone": zone} for zone in BLANK_TIMEZONES if zone),
+)
+"""Beside what is right: nothing in the published API forbids these."""
 UNSUPPORTED = (
     "admin",
     "Max_Cpu_Percent",
@@ -56,6 +63,7 @@ class Canonical(OwnerAttack):
     """Every spelling of the same rules: signed canonically it is taken, signed as it is spelled it is not."""
 
     name = "policy.canonical"
+    basis = Basis.HARDENED
     shape = "equal rules in other escaping, order, number style and spacing, signed canonically and as they are spelled"
     verdict = "201 for the canonical signature, 401 invalid policy signature for every other"
     effect = "one policy_created event for each taken, one owner_access_denied event for each refused"
@@ -92,6 +100,8 @@ class Rules(OwnerAttack):
     """Every field of the rules out of its bounds, and fields that rules do not have."""
 
     name = "policy.rules"
+    basis = Basis.PUBLISHED
+    mixed = True
     shape = "rightly signed rules with each field out of bounds or of another type, with fields unknown or missing"
     verdict = "400 naming the field"
     effect = "nothing is made"
@@ -104,7 +114,8 @@ class Rules(OwnerAttack):
         for rules, error in wrong_rules():
             why = f"the rules {json.dumps(rules)} are not within their bounds"
             canonical = canonical_json(rules)
-            expect = refused(400, error, why)
+            rest = {name: value for name, value in rules.items() if name != "max_cpu_percent"}
+            expect = refused(400, error, why, Basis.HARDENED if rest in HARDENED_RULES else None)
             yield _create(stage, owner_id, canonical, canonical, expect, addresses.take())
         for rules in (
             *({"max_cpu_percent": 50, "timezone": zone} for zone in UNKNOWN_TIMEZONES),

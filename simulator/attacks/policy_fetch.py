@@ -11,8 +11,10 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.certificate import CERTIFICATE_DIGITS
 from simulator.attacks.credential import TOKEN_DIGITS, WORKER_DIGITS, near_miss
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Send, Together, granted, heartbeat_gets
+from simulator.features import Feature
 from simulator.fleet.requests import ApiCall, http_message
 from simulator.history import NO_MACHINE, Answer, Operation
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +32,13 @@ class Bogus(ScriptAttack):
     """A thousand wrong policy fetches at the same moment: each is refused for its reason, and the server lives on."""
 
     name = "policy-fetch.bogus"
+    basis = Basis.PUBLISHED
     shape = f"{AT_ONCE:,} policy fetches at once with missing headers, wrong tokens and wrong certificates"
     verdict = "401 unauthorized; the server stays live"
     effect = "one worker_auth_failed event each, with the three reasons of policy fetches"
     anchor = "contract §3, §4; OWASP API2:2023"
     severity = 7.5
+    needs = frozenset({Feature.HEALTH})
 
     def script(self, stage: Stage) -> Script[None]:
         """Tell one attempt."""
@@ -53,7 +57,8 @@ class Bogus(ScriptAttack):
         if alive.right and beaten.right:
             message += "answered its health page and took a heartbeat"
         else:
-            held = False if alive.got is Answer.LOST and beaten.got is Answer.LOST else None
+            # One answer that is lost is no server that is dead; none to a thousand fetches and a heartbeat is.
+            held = False if beaten.got is Answer.LOST and (alive.got is Answer.LOST or not answered) else None
             message += f"answered {alive.status} to its health page and {beaten.status} to a heartbeat (0: nothing)"
         yield Say("stays-live", held, message)
         yield Join(machine)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.features import Feature
 from simulator.fleet.requests import policy_call
 from simulator.history import Answer, Operation
 
@@ -81,6 +82,7 @@ def policies_before(stage: Stage, owner_id: str, client: int) -> Script[int | No
 class RawAttack(ScriptAttack):
     """Writes each form as the beginning of each carrier, and looks at answers, close and effect."""
 
+    needs = frozenset({Feature.HEALTH})
     verdict = "400 and close; never two answers"
     effect = "none: what is hidden in the request or behind it never happens"
     severity = 8.1

@@ -12,8 +12,10 @@ from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, sett
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, NONCE_BYTES, Moment, Shot, ShotAttack, with_body
 from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, heartbeat_gets
 from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.features import Feature
 from simulator.fleet.machine import MILLISECOND_NS, Action, signed_heartbeat
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,7 @@ class ReplayExact(ShotAttack):
     """An accepted heartbeat, byte for byte again."""
 
     name = "replay.exact"
+    basis = Basis.PUBLISHED
     shape = "an accepted heartbeat, byte for byte again"
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason nonce_replayed"
@@ -67,6 +70,7 @@ class TamperedMetrics(ReplayExact):
     """An accepted heartbeat again, with other metrics: not the same bytes, but the same nonce."""
 
     name = "replay.tampered-metrics"
+    basis = Basis.PUBLISHED
     shape = "an accepted heartbeat again with other metrics, which no signature covers, under the same nonce"
     anchor = "contract §4, check 10"
     severity = 7.4
@@ -82,6 +86,7 @@ class Concurrent(ScriptAttack):
     """The same heartbeat many times at once: between looking a nonce up and keeping it there must be no gap."""
 
     name = "replay.concurrent"
+    basis = Basis.PUBLISHED
     shape = f"the same fresh heartbeat {COPIES} times at once, each from an address of its own"
     verdict = f"200 to one, 401 invalid heartbeat auth to the other {COPIES - 1}"
     effect = f"one acceptance; {COPIES - 1} worker_auth_failed events, reason nonce_replayed"
@@ -106,10 +111,36 @@ class Concurrent(ScriptAttack):
         yield Join(machine)
 
 
+class OwnConnection(ScriptAttack):
+    """An accepted heartbeat again on the connection it came by: what is proven once must not be taken for granted."""
+
+    name = "replay.own-connection"
+    basis = Basis.PUBLISHED
+    shape = "an accepted heartbeat again on the very connection it came by: at once, and behind a newer one"
+    verdict = "401 invalid heartbeat auth"
+    effect = "a worker_auth_failed event each, reason nonce_replayed"
+    anchor = "RFC 9421 §7.2; contract §4, check 10"
+    severity = 7.4
+
+    def script(self, stage: Stage) -> Script[None]:
+        """Tell one attempt."""
+        machine = yield from enrol(stage, stage.new_owner())
+        replayed = heartbeat_gets(Answer.NONCE_REPLAYED, "its nonce was used, whatever connection it comes by")
+        first = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from settle(first, "the heartbeat to replay")
+        yield msgspec.structs.replace(first, expect=replayed)
+        newer = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from settle(newer, "the heartbeat behind it")
+        yield msgspec.structs.replace(first, expect=replayed)
+        yield msgspec.structs.replace(newer, expect=replayed)
+        yield Join(machine)
+
+
 class CrossWorker(ScriptAttack):
     """One machine's signed heartbeat on another one's path."""
 
     name = "replay.cross-worker"
+    basis = Basis.PUBLISHED
     shape = "machine A's signed body, accepted before and never sent, on machine B's path, with A's or B's credentials"
     verdict = "401 invalid heartbeat auth"
     effect = "a worker_auth_failed event for B each: reason invalid_machine_token with A's, else "
@@ -142,6 +173,8 @@ class TtlEdge(ScriptAttack):
     """A replay at the last moment at which its timestamp is good: a nonce must not be forgotten before."""
 
     name = "replay.ttl-edge"
+    needs = frozenset({Feature.HEALTH})
+    basis = Basis.HARDENED
     shape = "a heartbeat stamped 89 s ahead and accepted, again 177 s later, when its timestamp is about to end"
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason nonce_replayed"

@@ -5,6 +5,7 @@ Each attempt has servers of its own, which it may let fail. What it proves is th
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -28,6 +29,7 @@ from simulator.attacks.script import (
 from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.requests import ApiCall, owner_headers
 from simulator.history import Answer, Operation
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
@@ -83,6 +85,7 @@ class AfterRestart(FaultReplay):
     """An accepted heartbeat again, after the server was killed, and after it was restarted in order."""
 
     name = "replay.after-restart"
+    basis = Basis.HARDENED
     shape = "an accepted heartbeat again after kill -9 and a restart, and again after an orderly one"
     anchor = "RFC 9846 §8 (anti-replay); contract §4: replay horizon"
 
@@ -104,6 +107,7 @@ class OtherInstance(FaultReplay):
     """An accepted heartbeat again, to another instance that shares Redis."""
 
     name = "replay.other-instance"
+    basis = Basis.PUBLISHED
     shape = "an accepted heartbeat again to another instance that shares Redis, and the other way round"
     anchor = "RFC 9846 §8 (anti-replay)"
     staging = Staging(instances=2, redis=True, settings={"REDIS_NONCE_FALLBACK": "false"})
@@ -124,6 +128,7 @@ class AfterRedisFlush(FaultReplay):
     """An accepted heartbeat again, after Redis has forgotten its nonce."""
 
     name = "replay.after-redis-flush"
+    basis = Basis.HARDENED
     shape = "an accepted heartbeat again after FLUSHALL, and a fresh one"
     verdict = "503 nonce backend unavailable"
     effect = "none: nothing is accepted until every nonce that was forgotten has left the skew window"
@@ -143,6 +148,8 @@ class RedisDown(FaultReplay):
     """Heartbeats while Redis is down: refused, and soon; afterwards accepted again."""
 
     name = "replay.redis-down"
+    basis = Basis.PUBLISHED
+    claim_bases = MappingProxyType({"fails-closed-soon": Basis.HARDENED})
     shape = "an accepted heartbeat again, and fresh ones, while Redis is down or does not answer"
     verdict = "503 nonce backend unavailable within 250 ms"
     effect = "none; fresh heartbeats are accepted once Redis is back"
@@ -178,6 +185,8 @@ class RedisFallback(FaultReplay):
     """Replays to each instance while Redis is down and each goes on by its own memory."""
 
     name = "replay.redis-fallback"
+    basis = Basis.PUBLISHED
+    claim_bases = MappingProxyType({"fallbacks-are-counted": Basis.HARDENED})
     shape = "a heartbeat twice to each of two instances, while Redis is down and their fallback is on"
     verdict = "at most one acceptance at each instance, else 401"
     effect = f"{FALLBACKS} counts"
@@ -207,6 +216,7 @@ class AfterRedisHeals(FaultReplay):
     """What was accepted by an instance's own memory again, once Redis is back: it must have been told of it."""
 
     name = "replay.after-redis-heals"
+    basis = Basis.HARDENED
     shape = "a heartbeat accepted while Redis was down and the fallback on, again after Redis is back"
     anchor = "contract §6: local nonces are written back before sharing resumes"
     staging = Staging(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
@@ -229,6 +239,7 @@ class ClockStepBack(FaultReplay):
     """An accepted heartbeat again, after the server's wall clock went far ahead and came back."""
 
     name = "replay.clock-step-back"
+    basis = Basis.HARDENED
     shape = "an accepted heartbeat again after the server's wall clock was set ahead, served others, and was set back"
     anchor = "contract §4: replay horizon, whatever the wall clock says"
     staging = Staging(durable=False, clock=True)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.acting import consent_anew, enrol, heartbeat, revoke, revoked, settle
+from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, revoke, revoked, settle
 from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, UnsettledError
 from simulator.attacks.server_clock import SECOND_NS
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
@@ -26,6 +27,7 @@ class Race(ScriptAttack):
     """Heartbeats on their way while the owner revokes: what was sent after the answer is too late."""
 
     name = "revoke.race"
+    basis = Basis.PUBLISHED
     shape = f"{RACING} fresh heartbeats at the moment of a revoke, and {AFTERWARDS} once it is acknowledged"
     verdict = "200 or 403 while it is under way, 403 no active consent for worker/policy afterwards"
     effect = "one consent_revoked event; no acceptance of what was sent after the answer to the revoke"
@@ -45,7 +47,7 @@ class Race(ScriptAttack):
         revoking, *outcomes = yield Together((revoke(stage, machine), *racing))
         revoked(stage, machine, revoking)
         if not revoking.right:
-            raise UnsettledError(f"revoke: {revoking.got.name.lower()} (HTTP {revoking.status})")
+            raise UnsettledError(f"revoke: {answered(revoking)}")
         late: list[Outcome] = []
         for _ in range(AFTERWARDS):
             outcome: Outcome = yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
@@ -63,6 +65,7 @@ class Twice(ScriptAttack):
     """A consent revoked again: that it was over before must stay as it was."""
 
     name = "revoke.twice"
+    basis = Basis.HARDENED
     shape = "the same consent revoked twice, a second apart"
     verdict = "200 both times, with the first one's revoked_at"
     effect = "one consent_revoked event"

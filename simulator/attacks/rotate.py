@@ -11,6 +11,7 @@ from simulator.attacks.parties import OwnerAttack, rotation_denied, settle_party
 from simulator.attacks.routes import CERTIFICATE, MACHINE_TOKEN, POLICY_FETCH, credentials, send
 from simulator.attacks.script import Say, granted, refused
 from simulator.fleet.requests import owner_headers
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -31,6 +32,7 @@ class NoToken(OwnerAttack):
     """Rotations without the machine's token."""
 
     name = "rotate.no-token"
+    basis = Basis.PUBLISHED
     shape = "an owner rotates a certificate without the machine's token, or with an empty one, their own or another's"
     verdict = "401 unauthorized"
     effect = "one machine_certificate_issue_denied event, reason missing_machine_token, for both owners"
@@ -57,6 +59,7 @@ class WrongOwner(OwnerAttack):
     """Rotations by somebody else than the machine's owner."""
 
     name = "rotate.wrong-owner"
+    basis = Basis.PUBLISHED
     shape = "an owner rotates another owner's certificate, with the machine's own token and with theirs; nobody does"
     verdict = "403 forbidden"
     effect = "one machine_certificate_issue_denied event, reason owner_mismatch, for both owners"
@@ -82,6 +85,7 @@ class WrongRotationToken(OwnerAttack):
     """Rotations with another token than the machine's."""
 
     name = "rotate.wrong-token"
+    basis = Basis.PUBLISHED
     shape = "an owner rotates their certificate with a random, near-miss, cut, longer or another machine's token"
     verdict = "401 unauthorized"
     effect = "one machine_certificate_issue_denied event, reason invalid_machine_token"

@@ -11,6 +11,7 @@ from reference_server.wire.timestamps import format_timestamp
 from simulator.attacks.acting import RULES
 from simulator.attacks.catalogue import NONCE_BYTES, random_hex
 from simulator.attacks.script import NO_NONCE, Expect, Leaves, Send, Stage
+from simulator.features import Feature
 from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
 from simulator.fleet.requests import consent_call, http_message, machine_headers, owner_headers, policy_call
 from simulator.history import NO_MACHINE, NONE, Operation
@@ -26,6 +27,11 @@ BEARER, OWNER_ID = "Authorization", "X-Owner-ID"
 MACHINE_TOKEN, MACHINE_CERTIFICATE = "X-Machine-Token", "X-Machine-Certificate-Id"
 
 
+def prefixes(stage: Stage) -> tuple[str, ...]:
+    """Return the prefixes under which a target answers at all; the first is what requests are made under."""
+    return PREFIXES[:1] if Feature.V1 in stage.lacks else PREFIXES
+
+
 class Who(Enum):
     """Who may call a route (contract §2). A scraper needs the owners' token, unless metrics are public (§10)."""
 
@@ -38,7 +44,8 @@ class Who(Enum):
 class Route(msgspec.Struct, frozen=True):
     """One route. `path` has `{id}` for a variable; a rooted one stands outside the prefixes.
 
-    `body` makes the body of a right request, where there is one.
+    `body` makes the body of a right request, where there is one. `feature` is what a target has it by, where it is none
+    of the published API.
     """
 
     operation: Operation
@@ -47,10 +54,11 @@ class Route(msgspec.Struct, frozen=True):
     who: Who
     body: Callable[[Stage, Party, bytes], bytes] | None = None
     rooted: bool = False
+    feature: Feature | None = None
 
-    def paths(self) -> tuple[str, ...]:
-        """Give every path it answers at, with the variable still in it."""
-        return (self.path,) if self.rooted else tuple(prefix + self.path for prefix in PREFIXES)
+    def paths(self, stage: Stage) -> tuple[str, ...]:
+        """Give every path it answers at on the target, with the variable still in it."""
+        return (self.path,) if self.rooted else tuple(prefix + self.path for prefix in prefixes(stage))
 
     @property
     def machine_facing(self) -> bool:
@@ -90,7 +98,7 @@ STATUSES = Route(Operation.OTHER, "GET", "/workers/statuses", Who.OWNER)
 AUDIT = Route(Operation.OTHER, "GET", "/audit/events", Who.OWNER)
 HEARTBEAT = Route(Operation.HEARTBEAT, "POST", "/workers/{id}/heartbeat", Who.MACHINE, _heartbeat)
 METRICS = Route(Operation.METRICS, "GET", "/metrics", Who.SCRAPER, rooted=True)
-API_METRICS = Route(Operation.METRICS, "GET", "/metrics", Who.SCRAPER)
+API_METRICS = Route(Operation.METRICS, "GET", "/metrics", Who.SCRAPER, feature=Feature.API_METRICS)
 
 ROUTES: tuple[Route, ...] = (
     REGISTER,
@@ -107,14 +115,19 @@ ROUTES: tuple[Route, ...] = (
     HEARTBEAT,
     METRICS,
     API_METRICS,
-    Route(Operation.OTHER, "GET", "/status", Who.ANYONE),
-    Route(Operation.OTHER, "GET", "/health", Who.ANYONE, rooted=True),
-    Route(Operation.OTHER, "GET", "/.well-known/hatchfarm-keys", Who.ANYONE, rooted=True),
+    Route(Operation.OTHER, "GET", "/status", Who.ANYONE, feature=Feature.STATUS),
+    Route(Operation.OTHER, "GET", "/health", Who.ANYONE, rooted=True, feature=Feature.HEALTH),
+    Route(Operation.OTHER, "GET", "/.well-known/hatchfarm-keys", Who.ANYONE, rooted=True, feature=Feature.KEYS),
 )
 """Every route of contract §3 and §10."""
 
 WITH_BODY = tuple(route for route in ROUTES if route.body is not None)
 OF_OWNERS = tuple(route for route in ROUTES if route.who is Who.OWNER)
+
+
+def routes_of(stage: Stage) -> tuple[Route, ...]:
+    """Return the routes that the target has."""
+    return tuple(route for route in ROUTES if route.feature not in stage.lacks)
 
 
 def variable(route: Route, party: Party) -> str:
@@ -183,7 +196,7 @@ def send(
         nonce = stage.rng.bytes(NONCE_BYTES) if route.operation is Operation.HEARTBEAT else NO_NONCE
         payload = b"" if route.body is None else route.body(stage, party, nonce)
     headers = credentials(stage, route, party) if headers is None else headers
-    target = (path or route.paths()[0]).replace("{id}", variable(route, party))
+    target = (path or route.paths(stage)[0]).replace("{id}", variable(route, party))
     message = http_message(method or route.method, target, stage.host, headers, payload)
     line, _, rest = message.partition(b"\r\n")
     added = "".join(f"{name}: {value}\r\n" for name, value in extra).encode()

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from simulator.features import Feature
     from simulator.history import History
+    from simulator.profiles import Basis
 
 NO_NONCE = b"\0" * 12
 _Result = TypeVar("_Result")
@@ -31,23 +33,24 @@ _Result = TypeVar("_Result")
 class Expect(msgspec.Struct, frozen=True):
     """What a correct server answers: one of `statuses` with `error` in its message, and why.
 
-    `answer` is how the history counts it.
+    `answer` is how the history counts it. `basis` is what the expectation rests on, where not on what its attack does.
     """
 
     answer: Answer
     statuses: tuple[int, ...]
     error: str = ""
     because: str = ""
+    basis: Basis | None = None
 
 
-def refused(status: int, error: str, because: str) -> Expect:
+def refused(status: int, error: str, because: str, basis: Basis | None = None) -> Expect:
     """Expect a refusal that is no worker auth failure."""
-    return Expect(Answer.REFUSED, (status,), error, because)
+    return Expect(Answer.REFUSED, (status,), error, because, basis)
 
 
-def granted(status: int, because: str = "it is what its owner may do") -> Expect:
+def granted(status: int, because: str = "it is what its owner may do", basis: Basis | None = None) -> Expect:
     """Expect success."""
-    return Expect(Answer.ACCEPTED, (status,), "", because)
+    return Expect(Answer.ACCEPTED, (status,), "", because, basis)
 
 
 def heartbeat_gets(answer: Answer, because: str) -> Expect:
@@ -200,7 +203,7 @@ class Outcome(msgspec.Struct, frozen=True):
     @property
     def known(self) -> bool:
         """Say whether the server judged the request at all."""
-        return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}
+        return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED}
 
     def data(self) -> dict[str, Any]:
         """Give an enveloped answer's data; empty when it has none."""
@@ -278,6 +281,7 @@ class Stage:
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
     the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
+    `lacks` is what the target does not have: what depends on it is not tried.
     """
 
     def __init__(
@@ -299,6 +303,7 @@ class Stage:
         defences: Defences = Defences(),  # noqa: B008 - frozen
         own_addresses: bool = True,
         peer_sources: tuple[str, ...] = (),
+        lacks: frozenset[Feature] = frozenset(),
     ) -> None:
         self.campaign = campaign
         self.host = host
@@ -313,6 +318,7 @@ class Stage:
         self.defences = defences
         self.own_addresses = own_addresses
         self.peer_sources = peer_sources
+        self.lacks = lacks
         self._new_number = new_number
         self._interval_ns = interval_ns
         self._owner_prefix = owner_prefix
@@ -356,6 +362,8 @@ class ScriptAttack(Attack):
     """How many connections an attempt holds open at once, where it is more than a few."""
     needs_http2: ClassVar[bool] = False
     """Whether it can only be tried on a target that speaks HTTP/2."""
+    needs: ClassVar[frozenset[Feature]] = frozenset()
+    """What the contract adds to the published API and it cannot be tried without."""
 
     def obstacle(self, stage: Stage) -> str:
         """Say why this attack cannot be tried on this target; nothing when it can."""

@@ -13,6 +13,7 @@ from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, Sho
 from simulator.attacks.script import ScriptAttack, refused
 from simulator.fleet.requests import ApiCall, consent_call, policy_call
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class ForgedSignature(_BadlySigned):
     """Signatures made up, cut short, or made with another key."""
 
     name = "signature.forged"
+    basis = Basis.PUBLISHED
     shape = "a heartbeat with the victim's token and certificate, its signature random, cut short or by another key"
     anchor = "RFC 9421 §7.3"
     severity = 8.1
@@ -61,6 +63,7 @@ class SignatureEncoding(_BadlySigned):
     """The right signature, but not in standard, padded base64: one signature must have one form."""
 
     name = "signature.encoding"
+    basis = Basis.HARDENED
     shape = "a heartbeat whose right signature is written in hex, URL-safe, without padding, or with white space"
     anchor = "contract §5; RFC 4648 §3"
     severity = 3.7
@@ -79,6 +82,7 @@ class ReusedKind(ScriptAttack):
     """A signature of one kind where another is asked for; both are made with the owners' token."""
 
     name = "signature.reused-kind"
+    basis = Basis.PUBLISHED
     shape = "a captured consent signature as a policy's, and a policy's as a consent's"
     verdict = "401 invalid policy signature, 401 invalid consent signature"
     effect = "one owner_access_denied event each, reason invalid_policy_signature, invalid_consent_signature"

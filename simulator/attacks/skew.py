@@ -11,8 +11,10 @@ from simulator.attacks.acting import enrol, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack, forge
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, heartbeat_gets
 from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.features import Feature
 from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +77,7 @@ class SkewBehind(_Skewed):
     """A heartbeat stamped in the past."""
 
     name = "skew.behind"
+    basis = Basis.HARDENED
     shape = "a rightly signed heartbeat stamped 95 s to one day in the past"
     direction = -1
     nearest_seconds = BEHIND_SECONDS
@@ -84,6 +87,7 @@ class SkewAhead(_Skewed):
     """A heartbeat stamped in the future."""
 
     name = "skew.ahead"
+    basis = Basis.HARDENED
     shape = "a rightly signed heartbeat stamped 115 s to one day in the future"
     direction = 1
     nearest_seconds = AHEAD_SECONDS
@@ -102,6 +106,8 @@ class SkewEdge(ScriptAttack):
     """
 
     name = "skew.edge"
+    needs = frozenset({Feature.HEALTH})
+    basis = Basis.HARDENED
     shape = "rightly signed heartbeats stamped 89.x s off, ahead and behind, and 90.x s off"
     verdict = "200 inside of 90 s, 401 invalid heartbeat auth past it"
     effect = "one worker_auth_failed event, reason timestamp_out_of_window, for each past it"
@@ -150,6 +156,7 @@ class SkewForms(ScriptAttack):
     """Timestamps in forms that lenient parsers take."""
 
     name = "skew.forms"
+    basis = Basis.HARDENED
     shape = "rightly signed heartbeats with timestamps in every form that the contract refuses"
     verdict = "400 invalid timestamp"
     effect = "one worker_auth_failed event each, reason invalid_timestamp; missing_heartbeat_fields for an empty one"

@@ -17,6 +17,7 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire
+from simulator.features import Feature
 from simulator.fleet.requests import http_message
 from simulator.history import Answer, Operation
 from simulator.limits import (
@@ -26,6 +27,7 @@ from simulator.limits import (
     STRAIN_LEAVING_MAX,
     STRAIN_READERS_MAX,
 )
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage, WireOutcome
@@ -61,6 +63,7 @@ class Strain(ScriptAttack):
     verdict = "answered, refused, limited or closed"
     effect = "none: honest clients are served meanwhile"
     severity = 7.5
+    needs = frozenset({Feature.HEALTH})
     seconds: ClassVar[float] = 4.0
     """How long the strain is held, and honest clients ask beside it."""
 
@@ -148,6 +151,7 @@ class Slashes(Strain):
     """Paths that are nothing but separators."""
 
     name = "strain.slashes"
+    basis = Basis.HARDENED
     shape = f"paths of up to {SLASHES:,} slashes, dots and escapes, without a credential, on many routes"
     verdict = "404, 400, 401, 405 or 431 at once"
     anchor = "CWE-407; contract §6: work in proportion to what was sent"
@@ -180,6 +184,7 @@ class Bodies(Strain):
     """Bodies that lack their last byte, by clients that wait and by clients that leave."""
 
     name = "strain.bodies"
+    basis = Basis.HARDENED
     shape = (
         f"{STRAIN_BODIES_MAX} connections of one address that each send 1 MiB less a byte of a body and wait, and "
         f"{STRAIN_LEAVING_MAX} that send as much and leave"
@@ -211,6 +216,7 @@ class Connects(Strain):
     """Connections that ask for nothing, and stay."""
 
     name = "strain.connects"
+    basis = Basis.HARDENED
     shape = f"{STRAIN_CONNECTIONS_MAX:,} connections of one address that send nothing, or the first byte of a head"
     anchor = "OWASP API4:2023; contract §6: connections are bounded by client address"
     connections = STRAIN_CONNECTIONS_MAX
@@ -229,6 +235,7 @@ class Headers(Strain):
     """Heads as large as may be, and larger ones."""
 
     name = "strain.headers"
+    basis = Basis.HARDENED
     shape = (
         f"{STRAIN_HEADS_MAX} heads of nearly 64 KiB that never end, a fifth as many whole ones of {SMALL_HEADERS:,} "
         "headers, and as many of a megabyte"
@@ -264,6 +271,7 @@ class SlowRead(Strain):
     """Clients that ask without end, and read nothing."""
 
     name = "strain.slow-read"
+    basis = Basis.HARDENED
     shape = f"{STRAIN_READERS_MAX} connections that ask {PIPELINED:,} times in one write and read a byte a second"
     connections = STRAIN_READERS_MAX
 

@@ -13,6 +13,7 @@ from simulator.attacks.strain import HOSTILE, SECOND_NS, Strain, asking, heartbe
 from simulator.fleet.requests import http_message, owner_headers
 from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
@@ -36,6 +37,7 @@ class Flood(Strain):
     """One address that asks as fast as it can, far over its rate limit."""
 
     name = "strain.flood"
+    basis = Basis.HARDENED
     shape = f"{FLOOD_REQUESTS} requests in one write on each of {FLOOD_CONNECTIONS} connections of one address"
     verdict = "429 for all but a bucket's worth, or closed"
     anchor = "OWASP API4:2023; contract §6: a refusal costs less than an answer"
@@ -84,6 +86,7 @@ class Backtracking(Strain):
     """Texts of an owner that are short to write and, for some expressions, very long to read."""
 
     name = "strain.regex"
+    basis = Basis.HARDENED
     shape = (
         f"bodies of {len(OPENING)} brackets, a quote and {QUOTED_PAIRS:,} escaped quotes, and limits and offsets of "
         f"{DIGITS:,} digits and a letter, with an owner's token"
@@ -118,6 +121,7 @@ class AuditTurn(OwnerAttack):
     """Heartbeats without any credential, in the name of a worker whose id is known: more than any stream keeps."""
 
     name = "strain.audit-turn"
+    basis = Basis.HARDENED
     shape = f"{AUDIT_NOISE_EVENTS:,} heartbeats without a credential that name a known worker"
     verdict = "400 missing required heartbeat fields"
     effect = "one worker_auth_failed event each; what the owner has done stays in its audit"

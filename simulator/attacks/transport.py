@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import OK, RULES
 from simulator.attacks.script import ScriptAttack, Send, granted, refused
+from simulator.features import Feature
 from simulator.fleet.requests import http_message, owner_headers, policy_call
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
@@ -32,11 +34,13 @@ class SpoofedProto(ScriptAttack):
     """Plain HTTP that says it was HTTPS."""
 
     name = "tls.spoofed-proto"
+    basis = Basis.PUBLISHED
     shape = "plain http requests whose headers, or target, say https, to a server that trusts no proxy"
     verdict = "426 https required"
     effect = "none: nothing is done over plain http"
     anchor = "ASVS 5 4.1.3; contract §6"
     severity = 6.5
+    needs = frozenset({Feature.HEALTH, Feature.STATUS})
     needs_settings = MappingProxyType({"REQUIRE_HTTPS": "true", "TRUST_PROXY_HEADERS": "false"})
 
     def script(self, stage: Stage) -> Script[None]:

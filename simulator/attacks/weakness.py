@@ -10,6 +10,7 @@ from simulator.attacks.acting import enrol, heartbeat
 from simulator.attacks.catalogue import with_body
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack
 from simulator.history import Answer
+from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage
@@ -21,6 +22,7 @@ class UnsignedMetrics(ScriptAttack):
     """A fresh heartbeat whose metrics somebody changed on its way."""
 
     name = "weakness.unsigned-metrics"
+    basis = Basis.PUBLISHED
     shape = "a fresh, rightly signed heartbeat whose metrics were changed after it was signed"
     verdict = "200: the published signature does not cover the metrics; a server that refuses it is right as well"
     effect = "one acceptance, with metrics that the machine never reported"

@@ -11,6 +11,7 @@ import msgspec
 from simulator.bundle.errors import BundleError
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
+from simulator.profiles import Profile
 from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     warnings: tuple[str, ...]
     options: tuple[str, ...] = ()
     memory_max_bytes: int | None = None
+    profile: Profile = Profile.HARDENED
+    """By which it is judged; the contract as a whole, as all were before there were two measures."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

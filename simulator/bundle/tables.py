@@ -39,6 +39,13 @@ FOLDER = "history"
 ROWS = "rows.npz"
 TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
+LATER = frozenset(
+    {
+        "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
+        "summary_readings",
+    }
+)  # fmt: skip
+"""Tables that bundles of earlier versions do not have: in those they are empty."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6
 
@@ -74,6 +81,8 @@ def read_history(folder: Path) -> History:
         raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_said(error)})") from None
     for name, kind in TABLES.items():
         path = source / f"{name}.ndjson.gz"
+        if name in LATER and not path.exists():
+            continue
         try:
             plain = list(_lines(path))
             table = getattr(history, name)
@@ -81,6 +90,7 @@ def read_history(folder: Path) -> History:
                 table.update(msgspec.convert(plain, GenericAlias(list, (GenericAlias(tuple, kind.__args__),))))
             else:
                 table.extend(msgspec.convert(plain, kind, str_keys=True))
+            _see_that_waits_are_not_too_long(history)
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
             raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
     return history
@@ -137,6 +147,15 @@ def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
     machines = rows["machine"]
     if len(rows) and (machines.min() < NO_MACHINE or machines.max() >= MACHINES_MAX):
         raise ValueError("a row has a machine that no run has")
+
+
+def _see_that_waits_are_not_too_long(history: History) -> None:
+    """Raise ValueError for more starts that were held up than a history has rows: each is one when it is judged."""
+    counts = [one.count for one in history.waits]
+    if min(counts, default=0) < 0 or sum(counts) > BUNDLE_ROWS_MAX:
+        raise ValueError(f"its waits are of less than none, or of more than {BUNDLE_ROWS_MAX}, planned starts")
+    if any(not NO_MACHINE <= one.machine < MACHINES_MAX for one in history.waits):
+        raise ValueError("a machine waits that no run has")
 
 
 def _lines(path: Path) -> Iterator[Any]:

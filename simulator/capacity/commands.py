@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from simulator.limits import CAPACITY_RATE_MAX, SEED_MAX
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 
 USAGE_ERROR = 2
 
@@ -58,6 +59,7 @@ def capacity(
         str | None,
         typer.Option(help="The deployment's owner token.", envvar="HATCHFARM_API_TOKEN", show_envvar=True),
     ] = None,
+    profile: ProfileOption = None,
     seed: Annotated[
         int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
     ] = None,
@@ -87,7 +89,7 @@ def capacity(
         _fail(str(error))
     own_token = token if target is not None and token is not None else token_hex(24)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(names))
+    request = Request(loaded, scenario, chosen_seed, out, target, own_token, frozenset(names), profile=profile)
     problem = ""
     code = 0
     try:

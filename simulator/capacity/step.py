@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from simulator.advisories import judge_by
+from simulator.campaigns import campaign_names
 from simulator.capacity.search import Outcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import HONEST, NEVER_NS, Answer, Operation
+from simulator.history import Answer, Operation
 from simulator.judgement import judge_thresholds, measure, percentile_of
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
 from simulator.scenario.thresholds import parse_threshold
 from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
+from simulator.schedule import honest_heartbeats, response_times
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -162,13 +165,14 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     settled_ns = plan.start_ns - plan.interval_ns
     brought_up = len(np.unique(up[up["answered_ns"] <= settled_ns]["machine"]))
     window = history.with_rows(rows[(rows["planned_ns"] >= plan.start_ns) & (rows["planned_ns"] < plan.end_ns)])
+    window.waits = [one for one in history.waits if plan.start_ns <= one.planned_ns < plan.end_ns]
     window.generator = [one for one in history.generator if plan.start_ns < one.at_ns <= plan.end_ns]
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
-    checkers = run_checkers(history, record.facts, others)
+    found = run_checkers(history, record.facts, others)
+    checkers = judge_by(record.profile, found, campaign_names(history, record.attacks), history.exchanges).checkers
     generator = check_generator(window, record.facts)
     thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
-    beats = window.rows()
-    beats = beats[(beats["operation"] == Operation.HEARTBEAT) & (beats["campaign"] == HONEST)]
+    beats = honest_heartbeats(window)
     accepted = int((beats["got"] == Answer.ACCEPTED).sum())
     planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
     held_up = sum(one.held_up for one in window.generator)
@@ -189,7 +193,8 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
         harness = _harness_limit(generator, thresholds, window)
         if harness and not proven:
             outcome, limit, why = Outcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
-    p50, p99 = (_response_ms(beats, percentile) for percentile in (50, 99))
+    _, taken = response_times(window)
+    p50, p99 = (_response_ms(taken, percentile) for percentile in (50, 99))
     step = Step(
         rate=plan.rate,
         machines=plan.machines,
@@ -213,20 +218,20 @@ def _may_be_missing(planned: int, machines: int) -> float:
 def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[Verdict]) -> tuple[str, str]:
     """Name the first limit that did not hold: what checkers proved first, then thresholds, then what is unknown."""
     ranked = [one for one in checkers if one.status is Status.FAIL]
-    ranked += [one for one in thresholds if one.status is not Status.PASS]
+    ranked += [one for one in thresholds if one.status.is_problem]
     ranked += [one for one in [generator, *checkers] if one.status is Status.INCONCLUSIVE]
     return (ranked[0].name, ranked[0].summary) if ranked else ("", "")
 
 
 def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History) -> str:
     """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so."""
-    if generator.status is not Status.PASS:
+    if generator.status.is_problem:
         return generator.summary
     shares = [one.cpu_share for one in window.generator]
     if shares and float(np.median(shares)) >= SATURATED_CPU_SHARE:
         return f"it used {float(np.median(shares)):.0%} of a core, and can use one"
     for one in thresholds:
-        if one.status is Status.PASS:
+        if not one.status.is_problem:
             continue
         metric, _, expression = one.name.partition(": ")
         if metric.startswith("generator."):
@@ -238,10 +243,7 @@ def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: Histor
     return ""
 
 
-def _response_ms(beats: NDArray[np.void], percentile: float) -> float | None:
-    """Give a percentile of the response times, lost answers as endless; None for endless, or for nothing measured."""
-    if not len(beats):
-        return None
-    taken = np.where(beats["answered_ns"] == NEVER_NS, np.inf, (beats["answered_ns"] - beats["planned_ns"]) / 1e6)
-    value = percentile_of(taken, percentile)
+def _response_ms(taken: NDArray[np.float64], percentile: float) -> float | None:
+    """Give a percentile of response times in seconds, in milliseconds; None for endless, or for nothing measured."""
+    value = percentile_of(taken, percentile) * 1000 if len(taken) else math.inf
     return value if math.isfinite(value) else None

@@ -9,12 +9,15 @@ from simulator.checkers.answers import check_answers
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
 from simulator.checkers.clock import check_clock, in_doubt
+from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
+from simulator.checkers.features import check_features
 from simulator.checkers.generator import check_generator
 from simulator.checkers.limits import check_limits
 from simulator.checkers.lives import told_of_restarts
 from simulator.checkers.nonces import check_nonces
+from simulator.checkers.outage import check_outage
 from simulator.checkers.reach import check_reach
 from simulator.checkers.replay import check_replay
 from simulator.checkers.revocation import check_revocation
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     Checker = Callable[[History, Facts], Verdict]
 
 CHECKERS: Mapping[str, Checker] = {
+    "outage": check_outage,
     "alerts": check_alerts,
     "replay": check_replay,
     "revocation": check_revocation,
@@ -39,6 +43,7 @@ CHECKERS: Mapping[str, Checker] = {
     "nonces": check_nonces,
     "limits": check_limits,
     "answers": check_answers,
+    "contents": check_contents,
     "attacks": check_attacks,
     "reach": check_reach,
     "clock": check_clock,
@@ -56,4 +61,6 @@ def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker]
         except Exception as error:  # noqa: BLE001 - whatever it is, the other checkers still count
             message = f"The checker crashed: {type(error).__name__}: {error}"
             verdicts.append(Verdict(name, Status.INCONCLUSIVE, message))
+    if facts.lacks is not None:
+        verdicts.append(check_features(facts.lacks))
     return verdicts

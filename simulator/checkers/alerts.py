@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life, life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
-from simulator.limits import FINDINGS_MAX
 from simulator.records import METRICS_PAGE
 from simulator.wording import all_of, plural
 
@@ -34,6 +35,8 @@ STALE_ALERT = "hatchfarm_alert_stale_workers"
 AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
 UPTIME = "hatchfarm_uptime_seconds"
 PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)
+SILENT_MIN = 3
+"""Scrapes at which an alert had to be on, from which on its silence is no matter of one of them."""
 UPTIME_STEP_SECONDS = 1.0
 """A server may show its uptime in whole seconds."""
 
@@ -50,11 +53,12 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     restarts = find_restarts(history, facts)
     bounds = list(possible(history, facts))
     findings = malformed + [finding for one in bounds for finding in _judge(one, facts)]
-    findings += _backwards(history, facts, restarts)
-    findings += _leaps(history, facts, restarts)
+    findings += [*_backwards(history, facts, restarts), *_leaps(history, facts, restarts)]
     findings.sort(key=lambda finding: finding.at_ns)
+    findings = [*_silent(bounds, facts), *findings]
     figures: dict[str, Any] = {
         "errors": len(findings),
+        "errors_by_rule": dict(Counter(finding.rule for finding in findings)),
         "scrapes": len(bounds),
         "restarts": len(restarts),
         "auth_failures": _counted(history, facts),
@@ -64,17 +68,15 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
         ),
     }
     if findings:
-        first = findings[0]
-        summary = (
-            f"{plural(len(findings), 'proven error')} in {plural(len(bounds), 'scrape')}; the first: {first.message}"
-        )
-        return Verdict("alerts", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        shown = one_of_each_first(findings, lambda finding: (finding.rule, finding.evidence.get("metric")))
+        errors = plural(len(findings), "proven error")
+        summary = f"{errors} in {plural(len(bounds), 'scrape')}; the first: {shown[0].message}"
+        return Verdict("alerts", Status.FAIL, summary, kept(shown), figures, len(findings))
     summary = f"Both alerts and every counter of the server were possible in {all_of(len(bounds), 'scrape')}."
     if restarts:
-        first_seconds = min(restarts.values()) / SECOND_NS
-        kept = facts.durable and not unexplained(history, facts)
-        summary += f" It started anew before {first_seconds:.3f}s: "
-        summary += "its counters may have, too." if kept else "what it forgot then is not held against it."
+        lasting = facts.durable and not unexplained(history, facts)
+        summary += f" It started anew before {min(restarts.values()) / SECOND_NS:.3f}s: "
+        summary += "its counters may have, too." if lasting else "what it forgot then is not held against it."
     return Verdict("alerts", Status.PASS, summary, (), figures)
 
 
@@ -257,6 +259,36 @@ def _judge(one: ScrapeBounds, facts: Facts) -> Iterator[Finding]:
                 count=samples[count],
                 threshold=threshold,
             )
+
+
+def _silent(bounds: list[ScrapeBounds], facts: Facts) -> Iterator[Finding]:
+    """Find alerts that were off at every scrape, though they had to be on at several: each is told once."""
+    for gauge, count, threshold in ((STALE_ALERT, STALE, 1), (AUTH_ALERT, RECENT, facts.auth_threshold)):
+
+        def bound_of(one: ScrapeBounds, gauge: str = gauge) -> Range:
+            return one.stale if gauge == STALE_ALERT else one.recent
+
+        shown = [one for one in bounds if gauge in one.scrape.samples]
+        due = [one for one in shown if _truth(bound_of(one), threshold)]
+        if len(due) < SILENT_MIN or any(one.scrape.samples[gauge] > 0 for one in shown):
+            continue
+        first, last = due[0].scrape, due[-1].scrape
+        most = max(bound_of(one).low for one in due)
+        message = (
+            f"{gauge} stayed 0 through {len(due)} scrapes from {first.sent_ns / SECOND_NS:.3f}s to "
+            f"{last.sent_ns / SECOND_NS:.3f}s at which it had to be 1: {count} had to be {most} or more, and the alert "
+            f"begins at {threshold}"
+        )
+        evidence = {
+            "metric": gauge,
+            "scrapes": len(due),
+            "first_scraped_ns": first.sent_ns,
+            "last_scraped_ns": last.sent_ns,
+            "due": most,
+            "threshold": threshold,
+            "shown_at_most": max(one.scrape.samples.get(count, 0.0) for one in due),
+        }
+        yield Finding("alerts.silent", message, first.sent_ns, evidence)
 
 
 def _shown(value: float) -> str:

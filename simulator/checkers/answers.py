@@ -1,101 +1,205 @@
-"""The answers checker: each attack was refused, and each honest request got what a correct server must say."""
+"""The answers checker: each attack was refused, and each honest request got what a correct server must say.
+
+What an answer is, and what excuses it, stands in the table of `judging`. Where one was refused, or lost, and took
+effect all the same, both are said.
+"""
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from simulator.checkers.effects import heard_unanswered
+from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.refusals import in_words
 from simulator.evidence import shown
-from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
+from simulator.history import HONEST, NO_MACHINE, Answer, History, Operation
+from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
+from simulator.losses import Loss, losses_of, told
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from simulator.checkers.effects import Heard
     from simulator.checkers.facts import Facts
     from simulator.records import Exchange
 
-BAD_REQUEST = 400
-UNJUDGED = (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST)
-"""Answers that say nothing about what the server thinks of a request. Thresholds judge how many there may be."""
+BAD_REQUEST, SERVER_ERROR = 400, 500
+TOOK_EFFECT = "answers.took-effect"
+RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
+_COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}
 
 
-def judge_answers(rows: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say which rows got an answer that says anything, and which one that a correct server may give."""
-    expected, got = rows["expected"], rows["got"]
-    allowed: NDArray[np.bool_] = got == expected
-    for open_question, answers in ALTERNATIVES.items():
-        allowed = allowed | ((expected == open_question) & np.isin(got, list(answers)))
-    return ~np.isin(got, UNJUDGED) | allowed, allowed
-
-
-def check_answers(history: History, _facts: Facts) -> Verdict:
-    """Compare what each request got with what it had to get."""
+def check_answers(history: History, facts: Facts) -> Verdict:
+    """Compare what each request got with what it had to get, and with what it did."""
     rows = history.rows()
     got, hostile = rows["got"], rows["campaign"] != HONEST
-    judged, allowed = judge_answers(rows)
-    wrong = rows[judged & ~allowed]
-    attacks_accepted = int((hostile & (got == Answer.ACCEPTED) & ~allowed).sum())
+    rulings, under = judge(history, facts)
+    judged, right = judge_answers(rows)
+    proven = np.isin(rulings, PROVEN)
+    heard = heard_unanswered(history, facts)
+    silent = ~proven & _silently_heard(rows, heard)
     figures: dict[str, Any] = {
         "requests": len(rows),
         "attacks": int(hostile.sum()),
-        "attacks_accepted": attacks_accepted,
-        "wrong": len(wrong),
-        "unjudged": int((~judged).sum()),
+        "attacks_accepted": int((hostile & (got == Answer.ACCEPTED) & ~right).sum()),
+        "wrong": int(proven.sum()),
+        "failed": int((rulings == Ruling.FAILED).sum()),
+        "lost": int((rulings == Ruling.LOST).sum()),
+        "took_effect": sum(one.refused_at_least for one in _apart(heard)),
+        "unjudged": int((rulings == Ruling.UNDECIDED).sum()),
+        "outages": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.OUTAGE)).sum()),
+        "closing": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.CLOSING)).sum()),
     }
-    if len(wrong):
-        # One of each kind first: a thousand like the first would hide the second.
-        _, firsts = np.unique(wrong[["operation", "expected", "got", "campaign"]], return_index=True)
-        kinds = set(firsts.tolist())
-        order = chain(sorted(kinds), (index for index in range(len(wrong)) if index not in kinds))
-        exchanges = {(one.sent_ns, one.campaign): one for one in history.exchanges}
-        attacks = {one.number: one.attack for one in history.campaigns}
-        findings = tuple(_finding(wrong[index], exchanges, attacks) for index in islice(order, FINDINGS_MAX))
-        summary = f"{len(wrong)} requests got a wrong answer; {findings[0].message}."
-        return Verdict("answers", Status.FAIL, summary, findings, figures)
+    wrong = proven | silent
+    if wrong.any():
+        teller = _Teller(history, heard)
+        order = _one_of_each_first(rows[wrong])
+        kinds, accused = rulings[wrong], rows[wrong]
+        findings = kept(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
+        counts = [f"{count} {what}" for one, what in _COUNTED.items() if (count := int((rulings == one).sum()))]
+        if figures["took_effect"]:
+            counts.append(f"{figures['took_effect']} refused and done all the same")
+        summary = f"Of {len(rows)} answers {', '.join(counts)}; {findings[0].message}."
+        return Verdict("answers", Status.FAIL, summary, findings, figures, int(wrong.sum()))
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = (
         f"All {int(judged.sum())} judged answers were right; {figures['attacks']} hostile requests, none accepted."
     )
+    if figures["outages"]:
+        summary += f" {figures['outages']} were refused for an outage that the contract allows to be told."
+    if figures["closing"]:
+        summary += f" {figures['closing']} crossed the close of a connection that had rested."
     return Verdict("answers", Status.PASS, summary, (), figures)
 
 
-def _finding(row: NDArray[Any], exchanges: Mapping[tuple[int, int], Exchange], attacks: Mapping[int, str]) -> Finding:
-    expected, got = Answer(int(row["expected"])), Answer(int(row["got"]))
-    operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
-    campaign = int(row["campaign"])
-    attack = attacks.get(campaign, "")
-    who = f"{attack}: a hostile" if attack else "a hostile" if campaign != HONEST else "an honest"
-    exchange = exchanges.get((int(row["sent_ns"]), campaign))
-    proof = {"attack": attack} if attack else {}
-    if exchange is not None:
-        proof |= {
-            "request": shown(exchange.request),
-            "answer": shown(exchange.answer),
-            "reasoning": exchange.reasoning,
-        }
-    why = ""
-    if campaign == HONEST and row["operation"] != Operation.HEARTBEAT and row["status"] < BAD_REQUEST and exchange:
-        why = f": {exchange.reasoning}"
-    outcome = f"got {got.name} (HTTP {row['status']}), not {expected.name}"
-    rule = "answers.attack-accepted" if row["campaign"] != HONEST and got is Answer.ACCEPTED else "answers.wrong"
-    return Finding(
-        rule,
-        f"{who} {operation} of machine {row['machine']} {outcome}{why}",
-        int(row["sent_ns"]),
-        {
+def _silently_heard(rows: NDArray[Any], heard: dict[int, Heard]) -> NDArray[np.bool_]:
+    """Return which honest heartbeats were refused, or may have been, of those whose refusal surely took effect."""
+    machines = [number for number, one in heard.items() if one.refused_at_least]
+    refused = np.isin(rows["got"], [one for one in UNSURE if one is not Answer.LOST])
+    honest = (rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)
+    silently: NDArray[np.bool_] = honest & refused & np.isin(rows["machine"], machines)
+    return silently
+
+
+def _apart(heard: dict[int, Heard]) -> Iterator[Heard]:
+    """Give each once: several machines may share one."""
+    yield from {id(one): one for one in heard.values()}.values()
+
+
+def _one_of_each_first(rows: NDArray[Any]) -> Iterator[int]:
+    """Give where rows are, one of each kind first: a thousand like the first would hide the second."""
+    _, firsts = np.unique(rows[["operation", "expected", "got", "campaign"]], return_index=True)
+    kinds = set(firsts.tolist())
+    return chain(sorted(kinds), (index for index in range(len(rows)) if index not in kinds))
+
+
+def _refused_otherwise(row: NDArray[Any]) -> bool:
+    """Return whether a hostile request was refused all the same, in other words than the contract's."""
+    hostile = row["campaign"] != HONEST and row["expected"] != Answer.ACCEPTED
+    return bool(hostile and BAD_REQUEST <= row["status"] < SERVER_ERROR)
+
+
+class _Teller:
+    """Puts rows into words, with what the side tables know of each."""
+
+    def __init__(self, history: History, heard: dict[int, Heard]) -> None:
+        self._machines = history.machines
+        self._heard = heard
+        self._exchanges = {(one.sent_ns, one.campaign): one for one in history.exchanges}
+        self._attacks = {one.number: one.attack for one in history.campaigns}
+
+    def finding(self, row: NDArray[Any], ruling: Ruling) -> Finding:
+        """Return what is wrong with one row."""
+        got, operation, campaign = Answer(int(row["got"])), Operation(int(row["operation"])), int(row["campaign"])
+        attack = self._attacks.get(campaign, "")
+        exchange = self._exchanges.get((int(row["sent_ns"]), campaign))
+        expected, came, error = self._wanted(row, exchange), _came(row, exchange), _error_of(exchange)
+        evidence: dict[str, Any] = {
             "machine": int(row["machine"]),
             "campaign": campaign,
             "nonce": bytes(row["nonce"]).hex(),
-            "status": int(row["status"]),
+            "status": max(0, int(row["status"])),
             "sent_ns": int(row["sent_ns"]),
             "answered_ns": int(row["answered_ns"]),
-            **proof,
-        },
-    )
+            "expected": expected,
+            "got": came,
+        }
+        if attack:
+            evidence["attack"] = attack
+        if error:
+            evidence["error"] = error
+        if exchange is not None:
+            evidence |= {
+                "request": shown(exchange.request),
+                "answer": shown(exchange.answer),
+                "reasoning": exchange.reasoning,
+            }
+        rule = RULES.get(ruling, TOOK_EFFECT)
+        if campaign != HONEST and got is Answer.ACCEPTED:
+            rule = "answers.attack-accepted"
+        elif _refused_otherwise(row):
+            rule = "answers.refused-otherwise"
+        message = f"{self._who(row, attack)}: expected {expected}, got {came}"
+        if campaign == HONEST and operation != Operation.HEARTBEAT and 0 < row["status"] < BAD_REQUEST and exchange:
+            message += f": {exchange.reasoning}"
+        heard = self._heard.get(int(row["machine"])) if campaign == HONEST else None
+        if heard is not None and operation == Operation.HEARTBEAT and got in UNSURE:
+            message += f", and {heard}"
+            evidence["effect"] = msgspec.to_builtins(heard)
+            rule = TOOK_EFFECT if heard.refused_at_least and got is not Answer.LOST else rule
+        return Finding(rule, message, int(row["sent_ns"]), evidence)
+
+    def _who(self, row: NDArray[Any], attack: str) -> str:
+        operation = Operation(int(row["operation"]))
+        what = "request" if operation is Operation.OTHER else operation.name.lower().replace("_", " ")
+        who = (
+            f"{attack}: a hostile {what}" if attack else f"a hostile {what}" if row["campaign"] else f"an honest {what}"
+        )
+        number = int(row["machine"])
+        if number == NO_MACHINE:
+            return who
+        record = self._machines.get(number)
+        return f"{who} of machine {number}" if record is None else f"{who} of worker {record.worker_id}"
+
+    @staticmethod
+    def _wanted(row: NDArray[Any], exchange: Exchange | None) -> str:
+        if exchange is not None and exchange.expected:
+            return exchange.expected
+        return in_words(Answer(int(row["expected"])), Operation(int(row["operation"])))
+
+
+def _came(row: NDArray[Any], exchange: Exchange | None) -> str:
+    """Return what came, in the server's own words where they are known, else in the contract's."""
+    got, operation, status = Answer(int(row["got"])), Operation(int(row["operation"])), int(row["status"])
+    if got is Answer.LOST:
+        causes, waited_ns = losses_of(row["status"].reshape(1))
+        return told(Loss(int(causes[0])), int(waited_ns[0]))
+    error = _error_of(exchange)
+    if error:
+        return f"{status} {error}"
+    if got is Answer.ACCEPTED and operation is Operation.HEARTBEAT:
+        return in_words(got, operation)
+    words = in_words(got, operation) if got not in UNSURE and exchange is None else ""
+    return words if words.startswith(str(status)) else str(status)
+
+
+def _error_of(exchange: Exchange | None) -> str:
+    """Return the message of a refusal that was kept; empty for what is none."""
+    if exchange is None:
+        return ""
+    _, _, body = exchange.answer.partition(b"\r\n\r\n")
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return ""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error[:ERROR_SHOWN_MAX_CHARACTERS] if isinstance(error, str) else ""

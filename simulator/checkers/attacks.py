@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.answers import UNJUDGED
+from simulator.checkers.judging import SILENT
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.limits import FINDINGS_MAX
 from simulator.wording import all_of, plural
 
 if TYPE_CHECKING:
@@ -34,15 +34,14 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         "claims_undecided": sum(claim.held is None for claim in history.claims),
         "not_tried": {one.attack: not_tried(history, one) for one in history.campaigns if not_tried(history, one)},
     }
-    if broken:
-        # One of each kind first: a thousand like the first would hide the second.
-        firsts = {(claim.campaign, claim.rule): claim for claim in reversed(broken)}
-        rest = [claim for claim in broken if claim is not firsts[claim.campaign, claim.rule]]
-        ordered = [*sorted(firsts.values(), key=lambda claim: claim.at_ns), *rest]
-        findings = tuple(_finding(claim, names) for claim in ordered[:FINDINGS_MAX])
-        summary = f"{plural(len(broken), 'claim')} of attacks did not hold; {findings[0].message}."
-        return Verdict("attacks", Status.FAIL, summary, findings, figures)
     idle = [(one, why) for one in history.campaigns if (why := proved_nothing(history, one))]
+    if broken:
+        broken.sort(key=lambda claim: claim.at_ns)
+        accused = (_finding(claim, names) for claim in broken)
+        findings = kept(one_of_each_first(accused, lambda one: (one.evidence["campaign"], one.rule)))
+        summary = f"{plural(len(broken), 'claim')} of attacks did not hold; {findings[0].message}."
+        doubt = f"{idle[0][0].attack} proved nothing: {idle[0][1]}." if idle else ""
+        return Verdict("attacks", Status.FAIL, summary, findings, figures, len(broken), doubt)
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle
@@ -50,25 +49,25 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         summary = (
             f"{len(idle):,} of {plural(len(history.campaigns), 'campaign')} proved nothing; {findings[0].message}."
         )
-        return Verdict("attacks", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+        return Verdict("attacks", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
     faults = [claim for claim in history.claims if claim.rule == FAULT]
     if faults:
-        findings = tuple(_finding(claim, names) for claim in faults[:FINDINGS_MAX])
+        findings = kept(_finding(claim, names) for claim in faults)
         summary = f"{plural(len(faults), 'attempt')} of attacks met a fault of the harness itself; {faults[0].message}."
-        return Verdict("attacks", Status.INCONCLUSIVE, summary, findings, figures)
+        return Verdict("attacks", Status.INCONCLUSIVE, summary, findings, figures, len(faults))
     if not history.campaigns:
-        return Verdict("attacks", Status.PASS, "No attack was part of this run.", (), figures)
-    tried = len(history.campaigns) - len(figures["not_tried"])
+        return Verdict("attacks", Status.NOT_APPLICABLE, "No attack was part of this run.", (), figures)
+    tried = sum(not not_tried(history, one) for one in history.campaigns)
     held = figures["claims_held"]
     summary = f"{plural(tried, 'campaign')} ran" + (f", and {all_of(held, 'claim')} of theirs held." if held else ".")
     if figures["not_tried"]:
         summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
-    return Verdict("attacks", Status.PASS, summary, (), figures)
+    return Verdict("attacks", Status.PASS if tried else Status.NOT_APPLICABLE, summary, (), figures)
 
 
 def _finding(claim: Claim, names: dict[int, str]) -> Finding:
     attack = names.get(claim.campaign, "")
-    evidence = {"campaign": claim.campaign, "attack": attack, **claim.evidence}
+    evidence = {**claim.evidence, "campaign": claim.campaign, "attack": attack}
     return Finding(f"attacks.{claim.rule}", f"{attack}: {claim.message}", claim.at_ns, evidence)
 
 
@@ -76,7 +75,7 @@ def _judged(history: History, campaign: CampaignRecord) -> int:
     """Count the answers of a campaign that say what the server thinks."""
     rows = history.rows()
     own = rows[rows["campaign"] == campaign.number]
-    return int((~np.isin(own["got"], UNJUDGED) | (own["got"] == own["expected"])).sum())
+    return int((~np.isin(own["got"], SILENT) | (own["got"] == own["expected"])).sum())
 
 
 def not_tried(history: History, campaign: CampaignRecord) -> str:

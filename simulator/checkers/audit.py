@@ -11,21 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
-from simulator.checkers.audit_events import check_events, check_policies, check_totals
+from simulator.checkers.audit_dropped import dropped
+from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.limits import FINDINGS_MAX, REFUSALS_KEPT_MIN
+from simulator.features import Feature
+from simulator.limits import REFUSALS_KEPT_MIN
 from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from simulator.checkers.audit_dropped import Compared
     from simulator.checkers.facts import Facts
     from simulator.history import History
 
 NO_ROUTE = (404, 405, 501)
+UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
+UNREAD = "No owner's audit list could be read."
+LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-refusal"))
+"""Rules whose findings come last: what the others find says why something is missing, or there."""
 
 
 def check_audit(history: History, facts: Facts) -> Verdict:
@@ -35,21 +43,23 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     """
     *_, (history, facts) = each_life(history, facts)
     if not history.owners and not history.audit_readings:
-        return Verdict("audit", Status.PASS, "No owner did anything in this run.", (), {"errors": 0})
+        return Verdict("audit", Status.NOT_APPLICABLE, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)
     readable = {owner_id: owner for owner_id, owner in owners.items() if owner.looks}
     malformed = [
-        Finding("audit.shape", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
+        Finding("audit.no-list", f"{owner_id} was shown, with HTTP 200, what is no audit list", 0, {"owner": owner_id})
         for owner_id, owner in owners.items()
         if OK in owner.refusals
     ]
     if malformed:
         summary = f"{len(malformed)} owners' lists are none; {malformed[0].message}."
-        return Verdict("audit", Status.FAIL, summary, tuple(malformed[:FINDINGS_MAX]), {"errors": len(malformed)})
+        return Verdict(
+            "audit", Status.FAIL, summary, kept(malformed), {"errors": len(malformed)}, len(malformed), UNREAD
+        )
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
     judged = _Judged(history, facts, readable)
-    findings = sorted(judged.findings(), key=lambda finding: finding.rule in {"audit.missing", "audit.unexplained"})
+    findings = sorted(judged.findings(), key=lambda finding: finding.rule in LAST)
     figures: dict[str, Any] = {
         "errors": len(findings),
         "owners": len(history.owners),
@@ -59,18 +69,19 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         "looks": sum(len(owner.looks) for owner in owners.values()),
         "chained": judged.chained,
     }
+    problem = judged.problem(owners)
     if findings:
-        shown = tuple(_one_of_each_first(findings)[:FINDINGS_MAX])
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
         summary = (
             f"{plural(len(findings), 'error')} in the audit of {plural(len(readable), 'owner')}; {shown[0].message}."
         )
-        return Verdict("audit", Status.FAIL, summary, shown, figures)
+        return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings), problem)
     read = f"None of {plural(figures['events'], 'event')} due to {plural(len(judged.whole), 'owner')} is missing"
-    problem = judged.problem(owners)
     if problem:
         return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
     more = f"; of {plural(len(judged.counted), 'more owner')} the number of events is right" if judged.counted else ""
-    summary = f"{read}; their chains hold{more}."
+    chains = "their chains hold" if judged.chained or not figures["events"] else UNCHAINED
+    summary = f"{read}; {chains}{more}."
     return Verdict("audit", Status.PASS, summary, (), figures)
 
 
@@ -83,6 +94,7 @@ class _Judged:
         self._owners = owners
         self.chained = chained(owners.values())
         self.restarted = bool(unexplained(history, facts))
+        self.dropped: set[str] = set()
         self.whole = {owner_id: owner for owner_id, owner in owners.items() if owner.events is not None}
         settled_ns = min(
             (owner.sent_ns for owner in self.whole.values()),
@@ -106,37 +118,55 @@ class _Judged:
         closed = bool(self.whole) and all(
             event.type in TYPES for owner in self.whole.values() for event in owner.events or ()
         )
+        compared = {
+            owner.owner_id: list(compare_events(owner, self._expected, self._complete(owner)))
+            for owner in self.whole.values()
+        }
+        self.dropped = set() if self.chained else dropped(self._history, compared)
         for owner in self._owners.values():
             if self.chained and not self.restarted:
                 yield from check_looks(owner)
             if owner.owner_id in self.whole:
-                yield from self._whole_list(owner, whose, policy_of, closed=closed)
+                yield from self._whole_list(owner, compared[owner.owner_id], whose, policy_of, closed=closed)
             elif owner.owner_id in self.counted and not self.restarted:
                 yield from check_totals(owner, self._expected, STREAMS, closed=closed)
 
-    def _whole_list(
-        self, owner: OwnerAudit, whose: Mapping[str, str], policy_of: Mapping[str, str], *, closed: bool
-    ) -> Iterator[Finding]:
-        yield from check_list(owner)
-        if self.chained:
-            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+    def _complete(self, owner: OwnerAudit) -> list[str]:
+        """Name the streams of a list that were kept from their first event on."""
         most = self._facts.audit_events_per_stream
-        complete = [
+        return [
             stream
             for stream in STREAMS
             if not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
         ]
-        yield from check_events(owner, self._expected, whose, complete)
+
+    def _whole_list(
+        self,
+        owner: OwnerAudit,
+        compared: list[Compared],
+        whose: Mapping[str, str],
+        policy_of: Mapping[str, str],
+        *,
+        closed: bool,
+    ) -> Iterator[Finding]:
+        yield from check_list(owner)
+        if self.chained:
+            yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
+        yield from check_events(owner, compared, whose, dropped=owner.owner_id in self.dropped)
         yield from check_policies(owner, policy_of)
         if self.chained and not self.restarted:
-            others = [stream for stream in STREAMS if stream not in complete]
+            others = [stream for stream in STREAMS if stream not in self._complete(owner)]
             yield from check_totals(owner, self._expected, others, closed=closed)
 
     def problem(self, owners: Mapping[str, OwnerAudit]) -> str:
         """Say why a list without errors proves too little; nothing when it does not."""
         if self.restarted:
             return "The server started anew, and what it forgot then cannot be told from what it lost."
-        if not self.chained and any(owner.events for owner in self.whole.values()):
+        if (
+            not self.chained
+            and Feature.CHAIN not in (self._facts.lacks or ())
+            and any(owner.events for owner in self.whole.values())
+        ):
             return "The target shows no hash chain (contract §3), so nothing proves that no event was changed."
         refused = Counter(status for owner in owners.values() if not owner.looks for status in owner.refusals)
         if refused:
@@ -152,15 +182,8 @@ class _Judged:
 def _why_unread(owners: Mapping[str, OwnerAudit]) -> str:
     refusals = Counter(status for owner in owners.values() for status in owner.refusals)
     if not refusals:
-        return "No owner's audit list could be read."
+        return UNREAD
     status = refusals.most_common(1)[0][0]
     if status in NO_ROUTE:
         return f"The target has no audit list: it answered HTTP {status}."
     return f"No owner's audit list could be read: the target answered HTTP {status}."
-
-
-def _one_of_each_first(findings: list[Finding]) -> list[Finding]:
-    """Put one finding of each rule first: a hundred like the first would hide the second."""
-    firsts = {finding.rule: finding for finding in reversed(findings)}
-    first = [finding for finding in findings if firsts[finding.rule] is finding]
-    return first + [finding for finding in findings if firsts[finding.rule] is not finding]

@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.audit_expected import DENIALS, TYPES, Count, Due, Expected, Key
+from simulator.checkers.audit_dropped import Compared
+from simulator.checkers.audit_expected import DENIALS, FAILURE_EVENT, TYPES, Count, Due, Expected, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, ROUTINE, stream_of
 from simulator.checkers.bounds import Range
 from simulator.checkers.matching import unmatched
 from simulator.checkers.verdict import Finding
-from simulator.limits import FINDINGS_MAX
+from simulator.limits import AUDIT_MOVED_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from simulator.checkers.audit_lists import OwnerAudit
 
     Counted = list[tuple[Key, int]]
 
 NOTHING_DUE = Due({}, {})
+PUBLISHED_TYPES = frozenset({FAILURE_EVENT, "machine_certificate_issue_denied"})
+"""The events that the published API promises; all others are the contract's."""
 
 
-def check_events(
-    owner: OwnerAudit, expected: Expected, whose: Mapping[str, str], streams: Sequence[str]
-) -> Iterator[Finding]:
-    """Compare a whole list with what was due. Only the streams named were kept from their first event on.
-
-    `whose` gives the owner of each worker, to tell what belongs to somebody else.
-    """
+def compare_events(owner: OwnerAudit, expected: Expected, streams: Sequence[str]) -> Iterator[Compared]:
+    """Compare a whole list with what was due. Only the streams named were kept from their first event on."""
     due_types = expected.of(owner.owner_id).types
     shown: dict[str, Counter[Key]] = {}
     for event in owner.events or ():
@@ -40,6 +38,20 @@ def check_events(
         if stream_of(kind) in streams:
             missing = _missing(due, seen)
         extra = _without(_extra(due, seen), expected.spare.of(owner.owner_id, kind))
+        yield Compared(kind, due, seen, missing, extra)
+
+
+def check_events(
+    owner: OwnerAudit, compared: Iterable[Compared], whose: Mapping[str, str], *, dropped: bool
+) -> Iterator[Finding]:
+    """Judge what a whole list has and lacks; where its oldest events were `dropped`, that is all that it lacks.
+
+    `whose` gives the owner of each worker, to tell what belongs to somebody else.
+    """
+    if dropped:
+        yield _dropped_finding(owner, list(compared))
+    for one in compared:
+        kind, due, missing, extra = one.kind, one.due, [] if dropped else list(one.missing), list(one.extra)
         moved = _moved(missing, extra)
         if moved:
             wrong, right, _ = moved[0]
@@ -103,8 +115,8 @@ def _moved(missing: Counted, extra: Counted) -> list[tuple[Key, Key, int]]:
     """Pair what is too many with what is missing, the most alike first, and take the pairs out of both."""
     pairs = []
     for alike in (2, 0):
-        for at, (right, _) in enumerate(missing[:FINDINGS_MAX]):
-            for other, (wrong, _) in enumerate(extra[:FINDINGS_MAX]):
+        for at, (right, _) in enumerate(missing[:AUDIT_MOVED_MAX]):
+            for other, (wrong, _) in enumerate(extra[:AUDIT_MOVED_MAX]):
                 count = min(missing[at][1], extra[other][1])
                 if count and sum(mine == its for mine, its in zip(right, wrong, strict=True)) >= alike:
                     pairs.append((wrong, right, count))
@@ -160,7 +172,31 @@ def _finding(owner: OwnerAudit, kind: str, rule: str, message: str, count: int, 
         "read_from_ns": owner.sent_ns,
         "read_to_ns": owner.answered_ns,
     }
-    return Finding(f"audit.{rule}", f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+    return Finding(_rule(kind, rule), f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
+
+
+def _rule(kind: str, rule: str) -> str:
+    """Return the rule's id: of the events that the published API promises, what is missing breaks one of its own."""
+    promised = rule in {"missing", "unexplained"} and kind in PUBLISHED_TYPES
+    return f"audit.{rule}-refusal" if promised else f"audit.{rule}"
+
+
+def _dropped_finding(owner: OwnerAudit, compared: list[Compared]) -> Finding:
+    lacking = {one.kind: sum(count for _, count in one.missing) for one in compared if one.missing}
+    shown = sum(one.seen.total() for one in compared)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in lacking.items())
+    message = (
+        f"its list shows {shown} events and lacks the {sum(lacking.values())} oldest ({kinds}): they were dropped, "
+        "though each of its streams keeps its own newest events, whatever others do"
+    )
+    evidence: dict[str, Any] = {
+        "owner": owner.owner_id,
+        "shown": shown,
+        "dropped": lacking,
+        "read_from_ns": owner.sent_ns,
+        "read_to_ns": owner.answered_ns,
+    }
+    return Finding("audit.evicted", f"{owner.owner_id}: {message}", owner.sent_ns, evidence)
 
 
 def check_totals(owner: OwnerAudit, expected: Expected, streams: Sequence[str], *, closed: bool) -> Iterator[Finding]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from simulator.checkers.answers import judge_answers
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, REFUSED, ROUTINE, STREAMS, stream_of
-from simulator.checkers.bounds import UNBOUNDED, UNSURE, may_fail_as, perhaps_replaced
+from simulator.checkers.bounds import UNBOUNDED, may_fail_as, perhaps_replaced
+from simulator.checkers.judging import UNSURE, judge_answers
 from simulator.checkers.unknown import lost_parts, perhaps_sent, unknown_from_ns
 from simulator.fleet.requests import EVENT_OF
 from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
@@ -272,7 +272,7 @@ def _spare(history: History, rows: NDArray[Any]) -> Spare:
     noted = np.isin(rows["sent_ns"], np.array([one.sent_ns for one in history.effects], dtype=np.int64))
     judged, allowed = judge_answers(rows)
     got = rows["got"]
-    unsure = (got == Answer.LOST) | (got == Answer.UNAVAILABLE)
+    unsure = np.isin(got, [Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED])
     changes: Counter[tuple[str, str]] = Counter()
     unnoted = rows[~noted & (unsure | (got == Answer.ACCEPTED))]
     for operation, kind in EVENT_OF.items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from simulator.checkers.judging import UNSURE
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, Operation
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
 SECOND_NS = 1_000_000_000
 LONG_AGO_NS = -(1 << 62)
-UNSURE = (Answer.LOST, Answer.UNAVAILABLE, Answer.UNEXPECTED)
-"""Answers that say nothing about what a request did."""
 LATE_REASONS = (
     Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.INVALID_CERTIFICATE,
@@ -148,7 +147,9 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
     first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
     possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
-    stale_ns = int(facts.stale_seconds * SECOND_NS)
+    # Where nobody knows after how long a worker is stale, any that was ever heard of may be, and none must.
+    known = facts.stale_seconds is not None
+    stale_ns = int((facts.stale_seconds or 0.0) * SECOND_NS)
     slack_ns = slack_ns_of(stale_ns)
 
     for scrape in scrapes:
@@ -174,7 +175,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
                 max(0, workers.high - int(surely_heard.sum())),
             ),
             stale=Range(
-                int((surely_heard & ~possibly_fresh).sum()),
+                int((surely_heard & ~possibly_fresh).sum()) if known else 0,
                 int(possibly_stale.sum()),
             ),
             failures=total.by(start_ns, end_ns),

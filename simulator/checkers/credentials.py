@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import slack_ns_of
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.checkers.wording import who
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,11 +65,11 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
         "violations": len(wrong),
     }
     if len(wrong):
-        findings = tuple(_finding(rows[at], lives, history) for at in wrong[:FINDINGS_MAX])
+        findings = kept(_finding(rows[at], lives, history) for at in wrong)
         summary = f"{len(wrong)} requests were accepted without a living certificate; {findings[0].message}."
-        return Verdict("credentials", Status.FAIL, summary, findings, figures)
+        return Verdict("credentials", Status.FAIL, summary, findings, figures, len(wrong))
     if not history.certificates:
-        return Verdict("credentials", Status.PASS, "No certificate was issued in this run.", (), figures)
+        return Verdict("credentials", Status.NOT_APPLICABLE, "No certificate was issued in this run.", (), figures)
     summary = (
         f"All {figures['accepted']} accepted requests came under a living certificate; "
         f"{figures['tried_dead']:,} tried a dead one."
@@ -133,6 +134,6 @@ def _finding(row: NDArray[Any], lives: _Lives, history: History) -> Finding:
             rule, why = "expired", f"{certificate.certificate_id}, over by {over_ns / SECOND_NS:.3f}s"
             evidence["over_by_ns"] = over_ns
     message = (
-        f"machine {row['machine']} had a {operation} accepted that was sent at {sent_ns / SECOND_NS:.3f}s under {why}"
+        f"{who(row['machine'])} had a {operation} accepted that was sent at {sent_ns / SECOND_NS:.3f}s under {why}"
     )
     return Finding(f"credentials.{rule}", message, sent_ns, evidence)

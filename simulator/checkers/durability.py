@@ -12,11 +12,12 @@ import numpy as np
 
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import healed_ns
+from simulator.checkers.judging import SILENT
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from simulator.records import StatusReading
 
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
+UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)
+"""How a request is refused that changes nothing (§7)."""
 STRANGERS = (401, 403, 404)
 """How a server refuses a machine or a consent that it does not know (contract §3, §4)."""
 AGE_STEP_NS = SECOND_NS
@@ -41,7 +44,7 @@ LISTENING = "cannot listen"
 def check_durability(history: History, facts: Facts) -> Verdict:
     """Hold what a server knew and did after each fault against what it had acknowledged before."""
     if not history.faults:
-        return Verdict("durability", Status.PASS, "No fault was part of this run.", (), {"violations": 0})
+        return Verdict("durability", Status.NOT_APPLICABLE, "No fault was part of this run.", (), {"violations": 0})
     rows = history.rows()
     findings = [*_not_started(history), *_not_healed(history, rows)]
     looked: set[str] = set()
@@ -63,15 +66,16 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         "nonces_tried_again": tried_again,
     }
     if findings:
-        summary = f"{plural(len(findings), 'breach', 'breaches')} of what was acknowledged; {findings[0].message}."
-        return Verdict("durability", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of what was acknowledged; {shown[0].message}."
+        return Verdict("durability", Status.FAIL, summary, kept(shown), figures, len(findings))
     problems = [one for one in history.faults if one.problem]
     if problems:
         summary = f"A fault did not happen as it should: {problems[0].kind}: {problems[0].problem}."
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if not facts.durable:
-        kept = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
-        summary = f"The server answered again after each of {plural(len(history.faults), 'fault')}{kept}."
+        anew = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
+        summary = f"The server answered again after each of {plural(len(history.faults), 'fault')}{anew}."
         return Verdict("durability", Status.PASS, summary, (), figures)
     if restarts_of(history) and not looked:
         summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."
@@ -106,7 +110,11 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
                 f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "
                 f"{_seconds(healed_ns(one))} on none was accepted"
             )
-            evidence = {"kind": one.kind, "sent": len(sent), "statuses": sorted(set(sent["status"].tolist()))}
+            evidence = {
+                "kind": one.kind,
+                "sent": len(sent),
+                "statuses": sorted({max(0, status) for status in sent["status"].tolist()}),
+            }
             yield Finding("durability.not-healed", message, healed_ns(one), evidence)
 
 
@@ -201,7 +209,7 @@ def _aged(beats: NDArray[Any], age: float, reading: StatusReading, evidence: dic
     done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], UNKNOWN_OUTCOME)]
     newest_ns = int(done["answered_ns"].max(initial=-1))
     least_ns = reading.sent_ns - newest_ns
-    refused = beats[(beats["got"] == Answer.UNAVAILABLE) & (beats["answered_ns"] < reading.sent_ns)]
+    refused = beats[np.isin(beats["got"], UNSERVED) & (beats["answered_ns"] < reading.sent_ns)]
     if age >= 0 and len(refused) and age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)):
         last = refused[-1]
         message = (
@@ -216,7 +224,7 @@ def _tried_again(history: History, rows: NDArray[Any]) -> int:
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["machine"] != NO_MACHINE)]
     life = life_of(history, beats["sent_ns"])
     which = _nonces(beats)
-    judged = ~np.isin(beats["got"], [Answer.LOST, Answer.UNAVAILABLE, Answer.RATE_LIMITED])
+    judged = ~np.isin(beats["got"], SILENT)
     first = np.full(len(beats), NEVER_NS, dtype=np.int64)
     accepted = beats["got"] == Answer.ACCEPTED
     np.minimum.at(first, which[accepted], life[accepted])
@@ -243,7 +251,7 @@ def _requests(*rows: Any) -> dict[str, Any]:
                 "machine": int(row["machine"]),
                 "operation": Operation(int(row["operation"])).name.lower(),
                 "nonce": bytes(row["nonce"]).hex(),
-                "status": int(row["status"]),
+                "status": max(0, int(row["status"])),
                 "sent_ns": int(row["sent_ns"]),
                 "answered_ns": int(row["answered_ns"]),
                 "campaign": int(row["campaign"]),

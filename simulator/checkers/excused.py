@@ -41,6 +41,13 @@ class Excused:
             covered |= (moments_ns >= start_ns) & (moments_ns <= end_ns)
         return covered
 
+    def overlap(self, from_ns: NDArray[np.int64], to_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some stretches of time, each with its two ends, have an excused moment in them."""
+        touched = np.zeros(len(from_ns), dtype=np.bool_)
+        for start_ns, end_ns in self._spans:
+            touched |= (to_ns >= start_ns) & (from_ns <= end_ns)
+        return touched
+
     def covers_one(self, moment_ns: int) -> bool:
         """Say of one moment whether it is excused."""
         return any(start_ns <= moment_ns <= end_ns for start_ns, end_ns in self._spans)

@@ -24,10 +24,13 @@ class Facts(msgspec.Struct, frozen=True):
     no longer trusts itself, and how much may stay unanswered before a run says too little. None stands for a setting
     that is not known; `only_client` says that nobody but this run talks to the server. `clock` is None for a server on
     this machine's own clock. A `durable` server keeps its state over restarts; with `nonce_fallback` it goes
-    on with nonces of its own while Redis is away. Several `instances` share all but their rate limits.
+    on with nonces of its own while Redis is away. Several `instances` share all but their rate limits. `stands_on` are
+    the things outside of itself that it may refuse requests for with 5xx, "redis" and "disk"; None where nobody knows.
+    `lacks` is what the target was found not to have (`Feature`), None where nobody looked. A certificate lives for one
+    of `certificate_seconds`.
     """
 
-    stale_seconds: float
+    stale_seconds: float | None
     auth_window_seconds: float
     auth_threshold: int
     baseline: dict[str, float]
@@ -44,3 +47,6 @@ class Facts(msgspec.Struct, frozen=True):
     durable: bool = False
     nonce_fallback: bool = False
     instances: int = 1
+    stands_on: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None
+    certificate_seconds: tuple[float, ...] = (900.0,)

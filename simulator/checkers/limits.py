@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
-from simulator.limits import FINDINGS_MAX
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -85,8 +85,9 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         "refill_per_second": bucket.refill_per_second,
     }
     if findings:
-        summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {findings[0].message}."
-        return Verdict("limits", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {shown[0].message}."
+        return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not passed.any() and not refused.any():
         return Verdict("limits", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = f"No client got more through than {bucket}; {figures['rate_limited']} requests were refused as too many."

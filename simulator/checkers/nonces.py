@@ -12,9 +12,10 @@ import numpy as np
 
 from simulator.checkers.bounds import SECOND_NS, slack_ns_of
 from simulator.checkers.excused import FLUSHED_FOR_NS
+from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.checkers.wording import who
 from simulator.history import NEVER_NS, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     """Hold what was accepted and refused while Redis was away, or had forgotten, against what may be."""
     faults = [one for one in history.faults if one.kind in {*AWAY, FLUSH}]
     if not faults:
-        return Verdict("nonces", Status.PASS, "Nothing happened to a Redis in this run.", (), {"violations": 0})
+        return Verdict(
+            "nonces", Status.NOT_APPLICABLE, "Nothing happened to a Redis in this run.", (), {"violations": 0}
+        )
     rows = history.rows()
     beats = rows[rows["operation"] == Operation.HEARTBEAT]
     findings: list[Finding] = []
@@ -54,8 +57,12 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     told = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
     if findings:
-        summary = f"{plural(len(findings), 'breach', 'breaches')} around {told} of Redis; {findings[0].message}."
-        return Verdict("nonces", Status.FAIL, summary, tuple(findings[:FINDINGS_MAX]), figures)
+        shown = one_of_each_first(findings, lambda finding: finding.rule)
+        summary = f"{plural(len(findings), 'breach', 'breaches')} around {told} of Redis; {shown[0].message}."
+        return Verdict("nonces", Status.FAIL, summary, kept(shown), figures, len(findings))
+    if facts.nonce_fallback and all(fault.kind in AWAY for fault in faults):
+        summary = f"With its fallback the server may go on through {told} of Redis: nothing had to stop."
+        return Verdict("nonces", Status.NOT_APPLICABLE, summary, (), figures)
     if facts.nonce_fallback:
         summary = f"With its fallback the server went on through {told} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
@@ -79,7 +86,7 @@ def _accepted(accepted: NDArray[Any], fault: Fault, start_ns: int, end_ns: int) 
     for row in accepted[np.argsort(accepted["sent_ns"], kind="stable")]:
         nonce = bytes(row["nonce"]).hex()
         message = (
-            f"machine {row['machine']} had nonce {nonce} accepted at {row['sent_ns'] / SECOND_NS:.3f}s, and nobody "
+            f"{who(row['machine'])} had nonce {nonce} accepted at {row['sent_ns'] / SECOND_NS:.3f}s, and nobody "
             f"could know that it was new: {fault.kind} at {fault.began_from_ns / SECOND_NS:.3f}s"
         )
         evidence = {

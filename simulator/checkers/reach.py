@@ -1,7 +1,7 @@
 """The reach checker: whether the target could be asked at all. Where it could not, the other verdicts say less.
 
-It never fails: that answers are missing has a cause somewhere between here and the target's process, and thresholds
-judge how many may be. While the run itself keeps the target from answering, nothing is held against anybody.
+It never fails: each answer that is missing, or is a failure, is the answers checker's matter, and here is only how much
+of the run can say nothing. While the run itself keeps the target from answering, nothing is held against anybody.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.excused import Excused
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 from simulator.records import METRICS_PAGE, Trouble
 from simulator.wording import all_of, plural, sentence
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SECOND_NS = 1_000_000_000
 CAUSES_SHOWN = 3
+UNANSWERED = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 
 
 def check_reach(history: History, facts: Facts) -> Verdict:
@@ -31,7 +32,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     faults = Excused(history)
     honest = rows[(rows["campaign"] == HONEST) & ~faults.covers(rows["sent_ns"])]
     unsent = faults.count("connecting")
-    missing = int(np.isin(honest["got"], [Answer.LOST, Answer.UNAVAILABLE]).sum()) + unsent
+    missing = int(np.isin(honest["got"], UNANSWERED).sum()) + unsent
     asked = len(honest) + unsent
     scrapes_failed = faults.count("scrape") + faults.count(METRICS_PAGE)
     scrapes = len(history.scrapes) + scrapes_failed
@@ -62,6 +63,8 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         if failed > budget * total
     ]
     causes = _causes(history, honest)
+    if not asked and not scrapes and not lists:
+        return Verdict("reach", Status.NOT_APPLICABLE, "The target was asked for nothing.", (), figures)
     if not over:
         summary = (
             f"{_but(missing, asked, 'honest request')}, and {_but(scrapes_failed, scrapes, 'scrape')}, got an answer."
@@ -73,7 +76,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
     why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
     summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
-    return Verdict("reach", Status.INCONCLUSIVE, summary, findings[:FINDINGS_MAX], figures)
+    return Verdict("reach", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
 
 
 def _but(missing: int, number: int, noun: str) -> str:
@@ -83,7 +86,7 @@ def _but(missing: int, number: int, noun: str) -> str:
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
     """Give every cause, the most frequent first: what kept answers away, and answers of the kind that say nothing."""
-    unavailable = honest[honest["got"] == Answer.UNAVAILABLE]
+    unavailable = honest[np.isin(honest["got"], [Answer.UNAVAILABLE, Answer.FAILED])]
     kinds = Counter(zip(unavailable["operation"].tolist(), unavailable["status"].tolist(), strict=True))
     causes = list(history.troubles)
     for (operation, status), count in kinds.items():

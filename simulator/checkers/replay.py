@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.checkers.wording import who
 from simulator.history import Answer, History, Operation
-from simulator.limits import FINDINGS_MAX
 from simulator.wording import plural
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from simulator.checkers.facts import Facts
 
 
@@ -23,31 +26,35 @@ def check_replay(history: History, _facts: Facts) -> Verdict:
     keys["machine"] = accepted["machine"]
     words = np.frombuffer(np.ascontiguousarray(accepted["nonce"]).tobytes(), dtype=[("high", "<u8"), ("low", "<u4")])
     keys["high"], keys["low"] = words["high"], words["low"]
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    _, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
     twice = np.flatnonzero(counts > 1)
-    findings = []
-    for which in twice[:FINDINGS_MAX]:
-        row = accepted[first[which]]
-        same = accepted[(accepted["machine"] == row["machine"]) & (accepted["nonce"] == row["nonce"])]
-        nonce = bytes(row["nonce"]).hex()
-        findings.append(
-            Finding(
-                "replay.accepted-twice",
-                f"machine {row['machine']} had nonce {nonce} accepted {counts[which]} times",
-                int(same["answered_ns"].max()),
-                {
-                    "machine": int(row["machine"]),
-                    "nonce": nonce,
-                    "sent_ns": same["sent_ns"].tolist(),
-                    "answered_ns": same["answered_ns"].tolist(),
-                    "campaign": same["campaign"].tolist(),
-                },
-            ),
-        )
     figures = {"accepted": len(accepted), "accepted_twice": len(twice)}
-    if findings:
+    if len(twice):
+        order = np.argsort(which, kind="stable")
+        ends = np.cumsum(counts)
+        findings = kept(_finding(accepted[order[ends[one] - counts[one] : ends[one]]]) for one in twice)
         summary = f"{len(twice)} nonces were accepted more than once; the first: {findings[0].message}."
-        return Verdict("replay", Status.FAIL, summary, tuple(findings), figures)
+        return Verdict("replay", Status.FAIL, summary, findings, figures, len(twice))
+    if not len(accepted):
+        return Verdict("replay", Status.NOT_APPLICABLE, "No heartbeat was accepted in this run.", (), figures)
     return Verdict(
         "replay", Status.PASS, f"None of {plural(len(accepted), 'accepted heartbeat')} was accepted twice.", (), figures
+    )
+
+
+def _finding(same: NDArray[Any]) -> Finding:
+    """Say of the acceptances of one nonce when each was."""
+    first = same[0]
+    nonce = bytes(first["nonce"]).hex()
+    return Finding(
+        "replay.accepted-twice",
+        f"{who(first['machine'])} had nonce {nonce} accepted {len(same)} times",
+        int(same["answered_ns"].max()),
+        {
+            "machine": int(first["machine"]),
+            "nonce": nonce,
+            "sent_ns": same["sent_ns"].tolist(),
+            "answered_ns": same["answered_ns"].tolist(),
+            "campaign": same["campaign"].tolist(),
+        },
     )

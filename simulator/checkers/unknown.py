@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulator.records import PartRecord
 
 SECOND_NS = 1_000_000_000
-KNOWN_ANYWAY = frozenset({"clock"})
+KNOWN_ANYWAY = frozenset({"clock", "features"})
 """Checkers that judge without a history."""
 
 
@@ -64,7 +64,7 @@ def perhaps_sent(history: History) -> NDArray[Any]:
 def undecided(history: History, verdict: Verdict) -> Verdict:
     """Make a pass inconclusive where the proof of the contrary may have been lost. What failed has failed."""
     lost = lost_parts(history)
-    if verdict.status is not Status.PASS or not lost or verdict.name in KNOWN_ANYWAY:
+    if verdict.status.is_problem or not lost or verdict.name in KNOWN_ANYWAY:
         return verdict
     machines = sum(
         any(part.first_machine <= number < part.first_machine + part.machines for part in lost)

@@ -36,13 +36,14 @@ class Action(Enum):
 class Machine:
     """The state of one agent. `due_ns` is when it acts next; `silence` are (from, to) moments it stays quiet.
 
-    The numbers of its certificates and its consent are the history's, 0 for none.
+    The numbers of its certificates and its consent are the history's, 0 for none. From `free_ns` on
+    nothing that it had asked the control plane for was under way.
     """
 
     __slots__ = (
         "certificate_id", "certificate_number", "certificate_until_ns", "clock", "consent_number", "consented",
-        "due_ns", "failures", "index", "interval_ns", "last_accepted", "last_accepted_ns", "name", "owner_id",
-        "policy_id", "previous_certificate_id", "previous_certificate_number", "refetched_ns", "rotate_due",
+        "due_ns", "failures", "free_ns", "index", "interval_ns", "last_accepted", "last_accepted_ns", "name",
+        "owner_id", "policy_id", "previous_certificate_id", "previous_certificate_number", "refetched_ns", "rotate_due",
         "rotated_ns", "rules", "silence", "stopped", "token", "worker_id",
     )  # fmt: skip
 
@@ -72,6 +73,7 @@ class Machine:
         self.policy_id = ""
         self.rules: dict[str, Any] = {}
         self.due_ns = 0
+        self.free_ns = 0
         self.failures = 0
         self.rotate_due = False
         self.rotated_ns = -HOLD_NS

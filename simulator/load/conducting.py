@@ -33,7 +33,7 @@ from simulator.records import LocustCount
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.live import owner_prefix
 from simulator.worlds.observing import Observer, watch_generator
-from simulator.worlds.onboarding import Onboarding
+from simulator.worlds.onboarding import Onboarding, SetUpError
 from simulator.worlds.plan import machines_wanted
 
 if TYPE_CHECKING:
@@ -122,7 +122,11 @@ class Conductor:
         """Run to the scenario's end; cancel it to end it early. Raises ConductorError and TargetError."""
         progress = self._progress
         progress.phase = "policies"
-        await self._onboarding.create_policies(self._owner_ids)
+        try:
+            await self._onboarding.create_policies(self._owner_ids)
+        except* SetUpError:
+            await self._observer.ask_for_health()
+            raise
         progress.phase = "starting"
         ours, theirs = socket.socketpair()
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as control, trio.open_nursery() as nursery:
@@ -302,6 +306,7 @@ class Conductor:
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
             trusted=self._target.trusted,
+            lacks=self._target.lacks,
         )
 
 

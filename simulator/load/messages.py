@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from simulator.features import Feature  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import FRAME_MAX_BYTES
 from simulator.tally import Tally  # noqa: TC001 - decoding needs the annotations
 
@@ -25,7 +26,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     `policies` are by owner, None where each shard has owners of its own and creates theirs. `keep_history` says whether
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
     own, by the attack's name; `others` the ports of further instances of the target. `trusted` is the certificate (PEM)
-    to trust them by, where whatever a host trusts is not meant.
+    to trust them by, where whatever a host trusts is not meant. `lacks` is what the target was found not to have.
     """
 
     scenario: str
@@ -38,6 +39,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     sides: dict[str, str] = {}
     others: tuple[int, ...] = ()
     trusted: str = ""
+    lacks: frozenset[Feature] = frozenset()
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

@@ -16,18 +16,21 @@ from gevent import socket
 from gevent.event import Event
 from locust.exception import StopUser
 
+from simulator.contract.refusals import in_words
 from simulator.fleet.grants import GrantError
 from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
+from simulator.losses import Loss, loss_of_close, lost_status
 from simulator.records import Exchange
-from simulator.tally import UNKNOWN, said_of
+from simulator.tally import UNKNOWN, answer_said, said_of
 from simulator.worlds.answers import AnswerReader, GarbageError
 from simulator.worlds.control import OddDataError, data_of
 from simulator.worlds.onboarding import NO_NONCE, answer_kind
 from simulator.worlds.target import owner_user_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -48,6 +51,7 @@ class OwnersPart:
         self.begin = begin
         self.target = target
         self.history = History()
+        self.witness = Witness(self.history, self.now)
         self.owners = owners
         self.rotation_ns = rotation_ns
         self.machine_numbers = count(first_machine)
@@ -104,6 +108,8 @@ class OwnerSession:
         self._environment = environment
         self._source = owner_user_source(part.target, part.begin.shard, user)
         self._socket: Any = None
+        self._asked = self._begun = False
+        self._free_ns = NEVER_NS
 
     def close(self) -> None:
         """Close the connection, if it is open."""
@@ -128,17 +134,20 @@ class OwnerSession:
 
     def call(self, call: ApiCall, name: str = "", machine: Machine | None = None) -> HttpAnswer | None:
         """Send a call; None when no whole answer came. `name` is its line in the statistics, if not the operation's."""
-        part, answer = self.part, None
+        part, answer, loss = self.part, None, Loss.ENDED
         part.enter()
         sent_ns = part.now()
         try:
-            answer = self._exchange(call.message(part.target.authority))
+            message = call.message(part.target.authority)
+            answer = self._exchange(message)
+            part.witness.saw(message, answer, sent_ns)
         except (OSError, GarbageError) as error:
-            part.history.trouble(part.now(), said_of(call.operation), f"{type(error).__name__}: {error}")
+            loss = self._loss_of(error, part.now() - sent_ns)
+            part.history.trouble(sent_ns, said_of(call.operation), f"{type(error).__name__}: {error}")
         finally:  # whoever is stopped meanwhile has asked all the same
             if answer is None:
                 self.close()
-            self._record(call, name, machine, sent_ns, answer)
+            self._record(call, name, machine, sent_ns, answer, loss)
             part.leave()
         return answer
 
@@ -183,12 +192,15 @@ class OwnerSession:
             note(self.part.history, sent_ns, until_ns, event, owner_id, sure=False)
 
     def _exchange(self, message: bytes) -> HttpAnswer:
+        self._asked, self._begun = False, False
         with gevent.Timeout(
             ANSWER_TIMEOUT_SECONDS, TimeoutError(f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s")
         ):
             if self._socket is None:
+                self._free_ns = NEVER_NS
                 self._socket = self._connect()
             self._socket.sendall(message)
+            self._asked = True
             reader = AnswerReader()
             while True:
                 piece = self._socket.recv(READ_BYTES)
@@ -196,10 +208,23 @@ class OwnerSession:
                 if answer is not None:
                     break
                 if not piece:
-                    raise GarbageError("closed before the answer was whole")
+                    raise ConnectionError("closed before the answer was whole")
+                self._begun = True
+        self._free_ns = self.part.now()
         if not answer.keep:
             self.close()
         return answer
+
+    def _loss_of(self, error: OSError | GarbageError, waited_ns: int) -> Loss:
+        """Return why the last request has no answer."""
+        if not self._asked:
+            return Loss.UNSENT
+        if isinstance(error, GarbageError):
+            return Loss.GARBAGE
+        if isinstance(error, TimeoutError):
+            return Loss.TIMED_OUT
+        rested_ns = self.part.now() - waited_ns - self._free_ns
+        return loss_of_close(rested_ns, 0, waited_ns, nothing_came=not self._begun)
 
     def _connect(self) -> Any:
         target = self.part.target
@@ -209,28 +234,30 @@ class OwnerSession:
         return sock if target.tls is None else target.tls.wrap_socket(sock, server_hostname=target.host)
 
     def _record(
-        self, call: ApiCall, name: str, machine: Machine | None, sent_ns: int, answer: HttpAnswer | None
+        self, call: ApiCall, name: str, machine: Machine | None, sent_ns: int, answer: HttpAnswer | None, loss: Loss
     ) -> None:
         """Add the row, and let Locust count the request."""
         part = self.part
         got = Answer.LOST if answer is None else answer_kind(answer)
         answered_ns = NEVER_NS if answer is None else part.now()
+        status = lost_status(loss, part.now() - sent_ns) if answer is None else answer.status
         index, certificate, consent = NO_MACHINE, NONE, NONE
         if machine is not None:
             index, certificate, consent = machine.index, machine.certificate_number, machine.consent_number
         part.history.append(
-            sent_ns, sent_ns, answered_ns, NO_NONCE, index, 0 if answer is None else answer.status, call.operation,
+            sent_ns, sent_ns, answered_ns, NO_NONCE, index, status, call.operation,
             Answer.ACCEPTED, got, HONEST, source_number(self._source), certificate, consent,
         )  # fmt: skip
-        if answer is not None and got is Answer.UNEXPECTED:
+        if answer is not None and got in {Answer.UNEXPECTED, Answer.FAILED}:
             why = f"an honest {said_of(call.operation)} is not answered {answer.status}"
             message = call.message(part.target.authority)
-            part.history.keep(Exchange(sent_ns, answered_ns, HONEST, message, answer.raw, why))
+            wanted = in_words(Answer.ACCEPTED, call.operation)
+            part.history.keep(Exchange(sent_ns, answered_ns, HONEST, message, answer.raw, why, wanted))
         problem = None
         if got is Answer.LOST:
             problem = UNKNOWN
         elif got is not Answer.ACCEPTED:
-            problem = f"refused: {got.name.lower().replace('_', ' ')}"
+            problem = f"refused: {answer_said(got)}"
         self._environment.events.request.fire(
             request_type=call.method,
             name=name or said_of(call.operation),

@@ -20,7 +20,19 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.history import HONEST, History
 from simulator.load.deltas import Cursor
-from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, Launch, Message, Report, Wanted, frame
+from simulator.load.messages import (
+    Begin,
+    Failed,
+    Finish,
+    FrameError,
+    Frames,
+    Launch,
+    Message,
+    Order,
+    Report,
+    Wanted,
+    frame,
+)
 from simulator.own_failure import leaves
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.tally import tally
@@ -28,7 +40,7 @@ from simulator.worlds.fleet_player import FleetPlayer, Place
 from simulator.worlds.live import LAST_ANSWERS_SECONDS
 from simulator.worlds.observing import watch_generator
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import TargetError, parse_target
+from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -51,6 +63,11 @@ class OrphanedError(Exception):
     """Nobody commands this shard any more."""
 
 
+def _target(order: Order, url: str, token: str) -> Target:
+    """Return a target of the order, with what the conductor has found out about it. Raises TargetError."""
+    return msgspec.structs.replace(parse_target(url, token, order.trusted), lacks=order.lacks)
+
+
 class ShardProcess:
     """Plays what its first message orders, and reports once a second. `out` takes frames."""
 
@@ -71,11 +88,11 @@ class ShardProcess:
         self._player = FleetPlayer(
             scenario,
             order.seed,
-            msgspec.structs.replace(parse_target(order.target, token, order.trusted), others=order.others),
+            msgspec.structs.replace(_target(order, order.target, token), others=order.others),
             self._history,
             self._progress,
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
-            sides={name: parse_target(url, token, order.trusted) for name, url in order.sides.items()},
+            sides={name: _target(order, url, token) for name, url in order.sides.items()},
             clock_offset_ns=order.clock_offset_ns,
             place=Place(begin.shard, begin.first_machine, begin.machines),
         )

@@ -1,8 +1,8 @@
 """`junit.xml`: a case for each check, threshold and attack campaign, for the test views of CI systems.
 
 What could not be known is an `error`: CI systems show a skipped case as harmless and let it pass, but a run that proves
-nothing must not look like one that passed, nor like a proven `failure`. Only a campaign that was not tried against this
-target is `skipped`.
+nothing must not look like one that passed, nor like a proven `failure`. What had nothing to check, and a campaign that
+was not tried against this target, are `skipped`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from simulator.checkers.attacks import not_tried
+from simulator.campaigns import findings_of_campaigns
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report import telling
 from simulator.report.text import one_line, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.checkers.verdict import Finding
     from simulator.report.material import Material
     from simulator.report.verdict_file import AttackSummary
 
@@ -27,13 +30,12 @@ def junit_xml(material: Material) -> bytes:
     """Write the file."""
     verdict = material.verdict
     root = ET.Element("testsuites", {"name": f"hatchfarm {one_line(verdict.scenario)}"})
-    history = material.history
-    untried = {one.number for one in history.campaigns if not_tried(history, one)}
+    accusing = findings_of_campaigns(verdict.checkers)
     suites = {
         "checks": [(one.name, _of_verdict(one, "check")) for one in verdict.checkers],
         "thresholds": [(one.name, _of_verdict(one, "threshold")) for one in verdict.thresholds],
         "attacks": [
-            (f"{one.attack} (campaign {one.campaign})", _of_attack(one, tried=one.campaign not in untried))
+            (f"{one.attack} (campaign {one.campaign})", _of_attack(one, accusing.get(one.campaign, [])))
             for one in verdict.attacks
         ],
     }
@@ -65,7 +67,12 @@ def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[st
         },
     )
     properties = ET.SubElement(suite, "properties")
-    for key, value in (("seed", str(verdict.seed)), ("target", verdict.target), ("reproduce", verdict.reproduce)):
+    for key, value in (
+        ("seed", str(verdict.seed)),
+        ("target", verdict.target),
+        ("profile", verdict.profile),
+        ("reproduce", verdict.reproduce),
+    ):
         ET.SubElement(properties, "property", {"name": key, "value": one_line(value)})
     for case, outcome in cases:
         element = ET.SubElement(
@@ -76,24 +83,37 @@ def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[st
         if outcome is not None:
             kind, type_, message, text = outcome
             ET.SubElement(element, kind, {"type": type_, "message": one_line(message)}).text = visible(text)
+        advised = [one for one in verdict.advisories if name == "checks" and one.checker == case]
+        if advised:
+            lines = [f"{telling.moment(one.at_ns)} {one.rule} ({one.basis}): {one.message}" for one in advised]
+            text = "\n".join([f"beyond the {verdict.profile} profile, not failed:", *lines])
+            ET.SubElement(element, "system-out").text = visible(text)
 
 
 def _of_verdict(one: Verdict, type_: str) -> Outcome:
     if one.status is Status.PASS:
         return None
-    lines = [f"{telling.moment(each.at_ns)} {each.rule}: {each.message}" for each in one.findings]
+    if one.status is Status.NOT_APPLICABLE:
+        return "skipped", one.status.value, one.summary, one.summary
+    lines = _lines(one.findings)
+    if (lost := one.findings_total - len(one.findings)) > 0:
+        lines.append(f"and {lost:,} more, which were too many to keep")
     kind = "failure" if one.status is Status.FAIL else "error"
     return kind, type_ if kind == "failure" else "inconclusive", one.summary, "\n".join([one.summary, *lines])
 
 
-def _of_attack(one: AttackSummary, *, tried: bool) -> Outcome:
+def _lines(findings: Sequence[Finding]) -> list[str]:
+    return [f"{telling.moment(each.at_ns)} {each.rule}: {telling.told(each)}" for each in findings]
+
+
+def _of_attack(one: AttackSummary, findings: list[Finding]) -> Outcome:
     text = (
         f"{one.sent:,} sent, {one.refused:,} refused, {one.accepted:,} accepted, {one.wrong:,} wrong, "
         f"{one.unjudged:,} unjudged"
     )
     message = f"{one.note}: {text}" if one.note else text
     if one.status is Status.FAIL:
-        return "failure", "attack", message, message
-    if not tried:
-        return "skipped", "not tried", one.note, message
+        return "failure", "attack", message, "\n".join([message, *_lines(findings)])
+    if one.status is Status.NOT_TRIED:
+        return "skipped", one.status.value, one.note, message
     return None if one.status is Status.PASS else ("error", "inconclusive", message, message)

@@ -10,8 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from simulator.attacks import CATALOGUE
 from simulator.checkers.alerts import AUTH_ALERT, STALE_ALERT, possible
 from simulator.checkers.bounds import UNBOUNDED
-from simulator.checkers.verdict import Status
-from simulator.limits import SCENARIO_SHOWN_MAX_CHARACTERS
+from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
 from simulator.report import plots, reconciliation, series, telling
 from simulator.report.text import shortened, visible
 
@@ -39,12 +38,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
+        FINDINGS_SHOWN_MAX=FINDINGS_SHOWN_MAX,
         UNBOUNDED=UNBOUNDED,
         evidence=telling.evidence,
         exchanged=telling.exchanged,
         figures=telling.figures,
         mark=telling.MARKS.__getitem__,
+        not_shown=telling.not_shown,
         readable=telling.readable,
+        told=telling.told,
         when=telling.when,
     )
     return environment
@@ -55,7 +57,7 @@ def report_page(material: Material) -> bytes:
     verdict, record = material.verdict, material.record
     bounds = _bounds(material)
     problems = [one for one in telling.worst_first([*verdict.checkers, *verdict.thresholds])
-                if one.status is not Status.PASS]  # fmt: skip
+                if one.status.is_problem]  # fmt: skip
     generator, audit_verdict = (
         next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
     )

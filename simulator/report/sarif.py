@@ -1,7 +1,7 @@
 """`findings.sarif`: what failed, as SARIF 2.1.0, for viewers of security findings.
 
-Only proven failures are results. What could not be known is a notification of the invocation: it is about the tool's
-run, and viewers would show it as a weakness of the server.
+Proven failures are results, and so, as notes, are advisories. What could not be known is a notification of the
+invocation: it is about the tool's run, and viewers would show it as a weakness of the server.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.checkers.verdict import Finding, Status
 from simulator.report import telling
 from simulator.report.rules import known_rules, rule_id, rule_of
 from simulator.report.text import visible
 
 if TYPE_CHECKING:
     from simulator.report.material import Material
+    from simulator.report.verdict_file import Advisory
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 EXIT_CODES = {
@@ -40,7 +41,8 @@ def sarif_log(material: Material) -> bytes:
         if one.status is Status.FAIL
         for finding in one.findings or (Finding(f"{one.name}.failed", one.summary, 0),)
     ]
-    identifiers = list(dict.fromkeys([*known_rules(), *(identifier for identifier, _, _ in found)]))
+    advised = [one.rule for one in verdict.advisories]
+    identifiers = list(dict.fromkeys([*known_rules(), *(identifier for identifier, _, _ in found), *advised]))
     places = {identifier: place for place, identifier in enumerate(identifiers)}
     run = {
         "tool": {
@@ -53,7 +55,11 @@ def sarif_log(material: Material) -> bytes:
         "automationDetails": {"id": f"hatchfarm/{verdict.scenario}/"},
         "invocations": [_invocation(material)],
         "results": [
-            _result(material, identifier, places[identifier], one, finding) for identifier, one, finding in found
+            *(
+                _result(material, identifier, places[identifier], one.name, finding)
+                for identifier, one, finding in found
+            ),
+            *(_advisory(material, places[one.rule], one) for one in verdict.advisories),
         ],
         "columnKind": "unicodeCodePoints",
     }
@@ -71,12 +77,21 @@ def _rule(identifier: str) -> dict[str, Any]:
         "defaultConfiguration": {"level": rule.level},
         "properties": {
             "security-severity": f"{rule.severity:.1f}",
+            "basis": rule.basis,
             "tags": [] if identifier.startswith("threshold/") else ["security"],
         },
     }
 
 
-def _result(material: Material, identifier: str, place: int, one: Verdict, finding: Finding) -> dict[str, Any]:
+def _advisory(material: Material, place: int, one: Advisory) -> dict[str, Any]:
+    """Write what goes beyond the run's profile: a note, whatever its rule's level is."""
+    finding = Finding(one.finding, one.message, one.at_ns, one.evidence)
+    result = _result(material, one.rule, place, one.checker, finding)
+    properties = {**result["properties"], "advisory": True, "basis": one.basis, "profile": material.verdict.profile}
+    return {**result, "level": "note", "properties": properties}
+
+
+def _result(material: Material, identifier: str, place: int, checker: str, finding: Finding) -> dict[str, Any]:
     scenario = material.verdict.scenario
     same = hashlib.sha256(f"{scenario}\n{identifier}\n{_what(finding)}".encode("utf-8", "replace")).hexdigest()
     return {
@@ -87,9 +102,10 @@ def _result(material: Material, identifier: str, place: int, one: Verdict, findi
         "locations": [_location(material, identifier)],
         "partialFingerprints": {"hatchfarmFinding/v1": same},
         "properties": {
-            "checker": one.name,
+            "checker": checker,
             "rule": finding.rule,
             "atSeconds": finding.at_ns / telling.SECOND_NS,
+            **({"followsFrom": finding.follows_from} if finding.follows_from else {}),
             "evidence": dict([*telling.exchanged(finding), *telling.evidence(finding)]),
         },
     }
@@ -124,17 +140,25 @@ def _address(path: str) -> str:
 
 def _invocation(material: Material) -> dict[str, Any]:
     verdict = material.verdict
-    unknown = [one for one in [*verdict.checkers, *verdict.thresholds] if one.status is Status.INCONCLUSIVE]
+    judged = [*verdict.checkers, *verdict.thresholds]
+    notes = [("warning", "inconclusive", one.name, one.summary) for one in judged if one.status is Status.INCONCLUSIVE]
+    notes += [("note", "n/a", one.name, one.summary) for one in judged if one.status is Status.NOT_APPLICABLE]
+    notes += [("note", "not-tried", one.attack, one.note) for one in verdict.attacks if one.status is Status.NOT_TRIED]
+    notes += [
+        ("note", "not-kept", one.name, f"{one.findings_total - len(one.findings)} findings were too many to keep")
+        for one in judged
+        if one.findings_total > len(one.findings)
+    ]
     invocation = {
         "commandLine": verdict.reproduce,
         "exitCode": verdict.exit_code,
         "exitCodeDescription": EXIT_CODES.get(verdict.exit_code, "unknown"),
         "executionSuccessful": verdict.status is not Status.INCONCLUSIVE,
         "toolExecutionNotifications": [
-            {"level": "warning", "descriptor": {"id": f"inconclusive/{one.name}"}, "message": {"text": one.summary}}
-            for one in unknown
+            {"level": level, "descriptor": {"id": f"{kind}/{name}"}, "message": {"text": text}}
+            for level, kind, name, text in notes
         ],
-        "properties": {"seed": verdict.seed, "target": verdict.target},
+        "properties": {"seed": verdict.seed, "target": verdict.target, "profile": verdict.profile},
     }
     started = _moment(verdict.started_at)
     if started is not None:

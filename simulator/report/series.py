@@ -9,9 +9,9 @@ import numpy as np
 
 from simulator.checkers.alerts import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
 from simulator.checkers.bounds import UNBOUNDED
-from simulator.history import HONEST, NEVER_NS, Answer, Operation
-from simulator.judgement import widened_ns
+from simulator.history import HONEST, Answer, Operation
 from simulator.limits import PLOT_COLUMNS_MAX
+from simulator.schedule import response_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,13 +128,10 @@ def rates(history: History, elapsed_ns: int) -> Rates:
 
 def latencies(history: History, elapsed_ns: int) -> Latencies:
     """Take the percentiles of each column, as times that somebody waited; NaN where nothing was answered."""
-    rows = history.rows()
     borders = columns_of(elapsed_ns)
-    answered = rows[
-        (rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST) & (rows["answered_ns"] != NEVER_NS)
-    ]
-    column = np.searchsorted(borders, answered["planned_ns"], side="right") - 1
-    taken = (answered["answered_ns"] - answered["planned_ns"] - widened_ns(history, answered)) / SECOND_NS
+    planned_ns, taken = response_times(history)
+    planned_ns, taken = planned_ns[np.isfinite(taken)], taken[np.isfinite(taken)]
+    column = np.searchsorted(borders, planned_ns, side="right") - 1
     order = np.lexsort((taken, column))
     column, taken = column[order], taken[order]
     starts = np.searchsorted(column, np.arange(len(borders) - 1), side="left")

@@ -18,6 +18,8 @@ MARKS = {
     Status.PASS: "\N{WHITE HEAVY CHECK MARK}",
     Status.FAIL: "\N{CROSS MARK}",
     Status.INCONCLUSIVE: "\N{BLACK QUESTION MARK ORNAMENT}",
+    Status.NOT_APPLICABLE: "\N{EN DASH}",
+    Status.NOT_TRIED: "\N{EN DASH}",
 }
 FINDINGS_SHOWN = 5
 
@@ -41,8 +43,15 @@ def _lines(material: Material) -> Iterator[str]:
         yield f"> Beware: {markdown(warning)}\n"
     judged = telling.worst_first([*verdict.checkers, *verdict.thresholds])
     for one in judged:
-        if one.status is not Status.PASS:
+        if one.status.is_problem:
             yield from _why(one)
+    if verdict.advisories:
+        yield f"**Advisories**, beyond the {verdict.profile} profile and not failed:\n"
+        for advisory in verdict.advisories[:FINDINGS_SHOWN]:
+            yield f"- {markdown(advisory.rule)} ({advisory.basis}): {markdown(advisory.message)}"
+        if len(verdict.advisories) > FINDINGS_SHOWN:
+            yield f"- and {len(verdict.advisories) - FINDINGS_SHOWN} more in report.html"
+        yield ""
     yield "| | check or threshold | found |"
     yield "|---|---|---|"
     for one in judged:
@@ -65,8 +74,8 @@ def _why(one: Verdict) -> Iterator[str]:
     yield f"**{one.status.value} {markdown(one.name)}**: {markdown(one.summary)}\n"
     for finding in one.findings[:FINDINGS_SHOWN]:
         at = telling.when(finding)
-        yield f"- {markdown(finding.message)}{f' (at {at})' if at else ''}"
-    if len(one.findings) > FINDINGS_SHOWN:
-        yield f"- and {len(one.findings) - FINDINGS_SHOWN} more in report.html"
+        yield f"- {markdown(telling.told(finding))}{f' (at {at})' if at else ''}"
+    if more := telling.not_shown(one, FINDINGS_SHOWN):
+        yield f"- {more}"
     if one.findings:
         yield ""

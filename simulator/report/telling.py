@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.keeping import EXCHANGED
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
+from simulator.profiles import Profile
 from simulator.report.text import shortened
 from simulator.wording import all_of, plural, sentence
 
@@ -16,14 +18,20 @@ if TYPE_CHECKING:
     from simulator.report.verdict_file import RunVerdict
 
 SECOND_NS = 1_000_000_000
-MARKS = {Status.PASS: "\N{HEAVY CHECK MARK}", Status.FAIL: "\N{HEAVY BALLOT X}", Status.INCONCLUSIVE: "?"}
-ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
-EXCHANGE = ("request", "answer")
-"""Keys of a finding's evidence that hold the bytes that were exchanged, as text and without secrets."""
+MARKS = {
+    Status.PASS: "\N{HEAVY CHECK MARK}",
+    Status.FAIL: "\N{HEAVY BALLOT X}",
+    Status.INCONCLUSIVE: "?",
+    Status.NOT_APPLICABLE: "\N{EN DASH}",
+    Status.NOT_TRIED: "\N{EN DASH}",
+}
+ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_TRIED, Status.NOT_APPLICABLE]
+NOT_TRIED_SHOWN = 5
+"""Attacks that a verdict's line names as not tried; the attack matrix has all of them."""
 
 
 def worst_first(verdicts: list[Verdict]) -> list[Verdict]:
-    """Order verdicts: failures, what could not be known, passes."""
+    """Order verdicts: failures, what could not be known, passes, what had nothing to check."""
     return sorted(verdicts, key=lambda one: ORDER.index(one.status))
 
 
@@ -32,16 +40,60 @@ def headline(verdict: RunVerdict) -> str:
     judged = worst_first([*verdict.checkers, *verdict.thresholds])
     first = judged[0] if judged else None
     if verdict.status is Status.PASS or first is None:
-        held = all_of(len(verdict.checkers), "check")
-        held += f" and {all_of(len(verdict.thresholds), 'threshold')}" if verdict.thresholds else ""
-        return f"{sentence(held)} held over {plural(verdict.requests.get('total', 0), 'request')}{_hostile(verdict)}."
+        checks, thresholds = _held(verdict.checkers), _held(verdict.thresholds)
+        idle = len(judged) - checks - thresholds
+        held = all_of(checks, "check")
+        held += f" and {all_of(thresholds, 'threshold')}" if verdict.thresholds else ""
+        return (
+            f"{sentence(held)} held over {plural(verdict.requests.get('total', 0), 'request')}{_hostile(verdict)}"
+            f"{f'; {idle} had nothing to check' if idle else ''}{untried(verdict)}.{beyond(verdict)}"
+        )
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
-        return f"{failed} of {len(judged)} checks and thresholds failed. {first.name}: {first.summary.rstrip('.')}."
+        asked = sum(one.status is not Status.NOT_APPLICABLE for one in judged)
+        return (
+            f"{failed} of {asked} checks and thresholds failed{untried(verdict)}. "
+            f"{first.name}: {first.summary.rstrip('.')}."
+        )
     if verdict.interrupted:
         return f"This run proves nothing either way. It was interrupted: {verdict.interrupted.rstrip('.')}."
     unknown = next((one for one in judged if one.status is Status.INCONCLUSIVE), first)
     return f"This run proves nothing either way. {unknown.name}: {unknown.summary.rstrip('.')}."
+
+
+def _held(verdicts: list[Verdict]) -> int:
+    return sum(one.status is Status.PASS for one in verdicts)
+
+
+def untried(verdict: RunVerdict) -> str:
+    """Count and name the attacks that were not tried, as the end of a sentence; nothing where all were."""
+    names = [one.attack for one in verdict.attacks if one.status is Status.NOT_TRIED]
+    if not names:
+        return ""
+    more = f" and {len(names) - NOT_TRIED_SHOWN} more" if len(names) > NOT_TRIED_SHOWN else ""
+    return f"; {len(names)} not tried: {', '.join(names[:NOT_TRIED_SHOWN])}{more}"
+
+
+def not_shown(verdict: Verdict, shown: int) -> str:
+    """Say how many findings there are besides those that are shown, and where they are; nothing where there are none.
+
+    Those that were too many to keep are counted all the same.
+    """
+    more = verdict.findings_total - min(shown, len(verdict.findings))
+    if more <= 0:
+        return ""
+    if verdict.findings_total == len(verdict.findings):
+        return f"and {more:,} more in verdict.json"
+    listed = max(0, len(verdict.findings) - shown)
+    return f"and {more:,} more, {listed:,} of them in verdict.json: the rest was too many to keep"
+
+
+def beyond(verdict: RunVerdict) -> str:
+    """Say by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
+    if verdict.profile == Profile.HARDENED:
+        return ""
+    count = len(verdict.advisories)
+    return f" Judged by the {verdict.profile} profile: {count} advisor{'y' if count == 1 else 'ies'}."
 
 
 def _hostile(verdict: RunVerdict) -> str:
@@ -58,7 +110,7 @@ def exchanged(finding: Finding) -> list[tuple[str, str]]:
     """Give the request and the answer a finding holds, where it does."""
     return [
         (name, shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS))
-        for name in EXCHANGE
+        for name in EXCHANGED
         if isinstance(value := finding.evidence.get(name), str)
     ]
 
@@ -102,6 +154,16 @@ def readable(name: str, value: Any) -> tuple[str, str]:
     if isinstance(value, float) and "share" in name:
         return words.replace(" share", ""), f"{value:.0%}"
     return words, f"{value:,}" if isinstance(value, int) else written(value)
+
+
+def told(finding: Finding) -> str:
+    """Return a finding's message, with what explains it or how many others it explains."""
+    if finding.follows_from:
+        return f"{finding.message} (follows from {finding.follows_from})"
+    if not finding.explains:
+        return finding.message
+    others = "1 other finding follows" if finding.explains == 1 else f"{finding.explains:,} other findings follow"
+    return f"{finding.message} ({others} from this)"
 
 
 def when(finding: Finding) -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simulator.checkers.verdict import Status, Verdict
+from simulator.report import telling
 from simulator.report.text import visible
 from simulator.standard_streams import steady
 from simulator.wording import plural
@@ -32,8 +33,15 @@ PLAIN_SECONDS = 5.0
 PLAIN_COLUMNS = 1000
 """Off a terminal a verdict is one line, whatever its length."""
 SECOND_NS = 1_000_000_000
-COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow"}
+COLOURS = {
+    Status.PASS: "green",
+    Status.FAIL: "red",
+    Status.INCONCLUSIVE: "yellow",
+    Status.NOT_APPLICABLE: "dim",
+    Status.NOT_TRIED: "dim",
+}
 FINDINGS_SHOWN = 3
+ADVISORIES_SHOWN = 12
 
 
 def make_console() -> Console:
@@ -134,10 +142,18 @@ def _rows(table: Table, verdicts: list[Verdict]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    order = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS]
-    for verdict in sorted(verdicts, key=lambda one: order.index(one.status)):
+    for verdict in telling.worst_first(verdicts):
         colour = COLOURS[verdict.status]
         table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
+
+
+def _show_advisories(console: Console, verdict: RunVerdict) -> None:
+    if verdict.advisories:
+        console.print(f"[cyan bold]ADVISORIES[/] beyond the {verdict.profile} profile, not failed")
+        for advisory in verdict.advisories[:ADVISORIES_SHOWN]:
+            console.print(f"  - {_shown(advisory.rule)} ({advisory.basis}): {_shown(advisory.message)}")
+        if len(verdict.advisories) > ADVISORIES_SHOWN:
+            console.print(f"  - and {len(verdict.advisories) - ADVISORIES_SHOWN} more in verdict.json")
 
 
 def show_verdict(console: Console, verdict: RunVerdict) -> None:
@@ -147,9 +163,10 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
         if one.status is Status.FAIL:
             console.print(f"[red bold]FAILED[/] {_shown(one.name)}: {_shown(one.summary)}")
             for finding in one.findings[:FINDINGS_SHOWN]:
-                console.print(f"  - {_shown(finding.message)}")
-            if len(one.findings) > FINDINGS_SHOWN:
-                console.print(f"  - and {len(one.findings) - FINDINGS_SHOWN:,} more in verdict.json")
+                console.print(f"  - {_shown(telling.told(finding))}")
+            if more := telling.not_shown(one, FINDINGS_SHOWN):
+                console.print(f"  - {more}")
+    _show_advisories(console, verdict)
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
         if verdicts:
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -168,7 +185,9 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     if verdict.interrupted:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
-    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}")
+    untried, told = _shown(telling.untried(verdict)), telling.beyond(verdict)
+    more = f"{untried}{told and f'.{told}'}"
+    console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{more}")
 
 
 def show_written(console: Console, folder: Path, written: Written) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from simulator.checkers.verdict import Status, Verdict  # noqa: TC001 - the schema is made from the annotations
 from simulator.output_files import write_whole
+from simulator.profiles import Profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,8 @@ SCHEMA_VERSION = 1
 class AttackSummary(msgspec.Struct, frozen=True):
     """What became of one campaign. `sent` = `refused` + `accepted` + `unjudged`; `wrong` of them should not have been.
 
-    `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it was not
-    tried, or what it found out that no single answer shows.
+    `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it
+    failed or was not tried, or what it found out that no single answer shows.
     """
 
     campaign: int
@@ -34,8 +35,27 @@ class AttackSummary(msgspec.Struct, frozen=True):
     note: str
 
 
+class Advisory(msgspec.Struct, frozen=True):
+    """What a server does otherwise than a rule that its profile does not ask for, with its evidence: no failure.
+
+    `rule` is the rule's id as in SARIF, `basis` what it rests on, `finding` the finding's own rule. `at_ns` counts from
+    the start of the run.
+    """
+
+    checker: str
+    rule: str
+    basis: str
+    message: str
+    at_ns: int
+    evidence: dict[str, Any] = {}
+    finding: str = ""
+
+
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile."""
+    """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile.
+
+    `profile` is the measure, `advisories` what goes beyond it.
+    """
 
     schema_version: int = SCHEMA_VERSION
     scenario: str
@@ -54,6 +74,8 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     reproduce: str
     attacks: list[AttackSummary] = []
+    profile: str = Profile.HARDENED
+    advisories: list[Advisory] = []
 
 
 def verdict_schema() -> dict[str, Any]:

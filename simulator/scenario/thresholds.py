@@ -26,6 +26,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "heartbeat.service_time": TIMES,
     "heartbeat.accepted": ("rate", "count"),
     "heartbeat.refused": ("rate", "count"),
+    "heartbeat.held_up": ("rate", "count"),
     "requests.lost": ("count", "rate"),
     "requests.total": ("count", "rate"),
     "attacks.accepted": ("count",),
@@ -49,7 +50,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 }
 """Every metric a threshold may name, with what may be asked of it."""
 
-SHARES = frozenset({"heartbeat.accepted", "heartbeat.refused", "requests.lost", "generator.dropped_starts"})
+SHARES = frozenset(
+    {"heartbeat.accepted", "heartbeat.refused", "heartbeat.held_up", "requests.lost", "generator.dropped_starts"}
+)
 """Whose rates are shares of something; that of all requests counts them a second."""
 
 _EXPRESSION = re.compile(

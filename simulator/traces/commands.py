@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.terminal import make_console
 from simulator.traces.recording import Recording
 from simulator.wording import plural
@@ -84,6 +85,7 @@ def replay(
             envvar="HATCHFARM_REPLAY_ONLY",
         ),
     ] = None,
+    profile: ProfileOption = None,
     out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
 ) -> None:
     """Send a trace again, at its recorded moments and from its addresses, and judge what the server did.
@@ -98,8 +100,9 @@ def replay(
         _fail("replay", "--target needs the deployment's owner token: give --token or set HATCHFARM_API_TOKEN")
     own_token = token if target is not None and token is not None else token_hex(24)
     request = ReplayRequest(
-        trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ())
-    )
+        trace, out, target, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
+        profile,
+    )  # fmt: skip
     problem = ""
     code = 0
     try:

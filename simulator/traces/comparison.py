@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.checkers.judging import SILENT, UNSURE, is_right
+from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.checkers.wording import UNSEEN, contract_words
+from simulator.contract.refusals import failure_of
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
-from simulator.limits import FINDINGS_MAX, TRACE_FINDINGS_MAX
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
 from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 HONEST_NAME = "honest traffic"
+TIMING = "timing"
 LATE_MAX_SECONDS = 1.0
 """Later than this, timestamps are older than they were, and a refusal may be the replay's own fault."""
 UNJUDGED = frozenset({Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST})
 _ONE_ACCEPTED = Answer.ONE_OF_COPIES
-_SUCCESS, _REFUSAL, _TOO_MANY, _SERVER_ERROR = range(200, 300), range(400, 500), 429, 500
+_SUCCESS, _REFUSAL, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = range(200, 300), range(400, 500), 401, 429, 500
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -61,7 +66,7 @@ def replayed_answer(
     """Say what an exchange got this time. The same status and message is the same answer.
 
     `heartbeat` is how one is classified by what was expected, for those that are one. In a `verbatim` replay nothing is
-    expected but refusal, for whatever reason.
+    expected but refusal, for whatever reason: one that no answer shows is not named, the recorded one neither.
     """
     recorded = exchange.response
     if recorded is None:
@@ -71,7 +76,7 @@ def replayed_answer(
         same = (recorded.status, message) == (status, error_of(body))
     got = ANSWERS[exchange.got]
     open_to_both = ANSWERS[exchange.expected] in ALTERNATIVES
-    if same and not open_to_both:
+    if same and not open_to_both and not (verbatim and got in UNSEEN):
         return got
     if not status:
         return Answer.LOST
@@ -85,12 +90,7 @@ def replayed_answer(
         return Answer.ACCEPTED
     if status == _TOO_MANY:
         return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if status >= _SERVER_ERROR else Answer.UNEXPECTED
-
-
-def is_right(expected: Answer, got: Answer) -> bool:
-    """Say whether an answer is one that a correct server may give."""
-    return got is expected or got in ALTERNATIVES.get(expected, ())
+    return failure_of(status, body) if status >= _SERVER_ERROR else Answer.UNEXPECTED
 
 
 def group_of(exchange: Exchange) -> str:
@@ -106,18 +106,58 @@ def compare(exchanges: Sequence[Exchange], played: Sequence[Played]) -> list[Com
     comparisons = []
     for name, pairs in sorted(groups.items(), key=lambda item: (item[0] != HONEST_NAME, item[0])):
         recorded = Counter(exchange.got for exchange, _ in pairs)
-        replayed = Counter("not sent" if one.problem else one.got.name.lower() for _, one in pairs)
-        different = sum(_differs(exchange, one) for exchange, one in pairs)
+        replayed = Counter(_called(one) for _, one in pairs)
+        different = sum(differs(exchange, one) for exchange, one in pairs)
         comparisons.append(Comparison(name, len(pairs), dict(recorded), dict(replayed), different))
     return comparisons
 
 
-def _differs(exchange: Exchange, one: Played) -> bool:
+def _called(one: Played) -> str:
+    if one.problem:
+        return "not sent"
+    return f"HTTP {one.status}" if one.got is Answer.UNEXPECTED else one.got.name.lower()
+
+
+def differs(exchange: Exchange, one: Played) -> bool:
+    """Return whether an exchange got another answer than the recorded one, as far as a client can see."""
     expected, before = ANSWERS[exchange.expected], ANSWERS[exchange.got]
     alternatives = ALTERNATIVES.get(expected, frozenset())
     if one.problem:
         return True
+    if {one.got, before} <= {Answer.REFUSED, *UNSEEN} and Answer.REFUSED in {one.got, before}:
+        return exchange.response is None or exchange.response.status != one.status
     return one.got is not before and not (one.got in alternatives and before in alternatives)
+
+
+def named_by_metrics(
+    exchanges: Sequence[Exchange], played: Sequence[Played], before: Mapping[str, float], after: Mapping[str, float]
+) -> list[Played]:
+    """Return what was played, with refusals named by their reason where the target's metrics leave only one.
+
+    Each refusal that looks like others is counted by its reason; where a single reason was counted meanwhile, and often
+    enough, it is that of all of them. Else they stay refused for a reason that nobody saw.
+    """
+    grown = counted_reasons(before, after)
+    named = list(played)
+    for operation, start in ((Operation.HEARTBEAT, "401 invalid"), (Operation.POLICY_FETCH, "401 unauthorized")):
+        reasons = [answer for answer in UNSEEN if contract_words(answer).startswith(start) and grown[REASONS[answer]]]
+        mine = [
+            at
+            for at, (exchange, one) in enumerate(zip(exchanges, played, strict=True))
+            if one.got is Answer.REFUSED and one.status == _UNAUTHORIZED and OPERATIONS[exchange.operation] is operation
+        ]
+        if len(reasons) == 1 and grown[REASONS[reasons[0]]] >= len(mine):
+            for at in mine:
+                named[at] = msgspec.structs.replace(played[at], got=reasons[0])
+    return named
+
+
+def counted_reasons(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return by how much the target's count of auth failures grew between two of its pages, by reason."""
+    samples = {
+        reason: f'hatchfarm_worker_auth_failures_by_reason_total{{reason="{reason}"}}' for reason in REASONS.values()
+    }
+    return {reason: after.get(name, 0.0) - before.get(name, 0.0) for reason, name in samples.items()}
 
 
 def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> list[Verdict]:
@@ -173,22 +213,35 @@ def _group_verdict(
     }
     told = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
-        findings = tuple(_finding("replay.wrong", *pair) for pair in wrong[:FINDINGS_MAX])
-        return Verdict(name, Status.FAIL, f"{told}; {len(wrong)} wrong: {findings[0].message}.", findings, figures)
+        findings = kept(_finding(_wrong_rule(*pair), *pair) for pair in wrong)
+        summary = f"{told}; {len(wrong)} wrong: {findings[0].message}."
+        return Verdict(name, Status.FAIL, summary, findings, figures, len(wrong))
     if missing:
-        findings = tuple(_finding("replay.missing", *pair) for pair in missing[:FINDINGS_MAX])
+        findings = kept(_finding("replay.missing", *pair) for pair in missing)
         summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
-        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
     mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
     return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
 
 
-def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, lasting: Sequence[bool]) -> Verdict:
+def _wrong_rule(exchange: Exchange, one: Played) -> str:
+    """Return the rule a wrong answer breaks: a hostile request that was refused in other words is refused."""
+    refused = one.status in _REFUSAL and ANSWERS[exchange.expected] is not Answer.ACCEPTED
+    return "replay.refused-otherwise" if exchange.attack and refused else "replay.wrong"
+
+
+def judge_verbatim(
+    exchanges: Sequence[Exchange],
+    played: Sequence[Played],
+    *,
+    lasting: Sequence[bool],
+    counted: Mapping[str, float] = MappingProxyType({}),
+) -> Verdict:
     """Judge the same bytes sent again: nothing that was signed may be accepted.
 
     `lasting` says which exchanges carry an owner's signature that is valid for the target's own token: by contract (§5)
     it says neither when nor for what occasion it was made, so it may be accepted again. That weakness is named, not
-    failed.
+    failed. `counted` are the auth failures that the target counted meanwhile, by reason.
     """
     signed = [
         (exchange, one, lasts)
@@ -201,7 +254,7 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
     silent = [
         (exchange, one)
         for exchange, one, _ in signed
-        if one.got in UNJUDGED and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
+        if one.got in SILENT and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
     ]
     figures: dict[str, Any] = {
         "signed": len(signed),
@@ -209,21 +262,26 @@ def judge_verbatim(exchanges: Sequence[Exchange], played: Sequence[Played], *, l
         "refused": len(signed) - len(accepted) - weak - len(silent),
         "missing": len(silent),
         "weakness.lasting-owner-signature": weak,
+        "counted_by_target": {reason: count for reason, count in counted.items() if count},
     }
     name = "signed requests refused"
     still_good = plural(weak, "owner's signature", "owners' signatures")
     note = f"; {still_good} still good here (weakness.lasting-owner-signature)" if weak else ""
     if accepted:
-        findings = tuple(_finding("replay.signed-accepted", *pair) for pair in accepted[:TRACE_FINDINGS_MAX])
+        findings = kept(_finding("replay.signed-accepted", *pair) for pair in accepted)
         summary = f"{len(accepted):,} of {len(signed):,} were accepted: {findings[0].message}{note}."
-        return Verdict(name, Status.FAIL, summary, findings, figures)
-    if silent or not signed:
-        findings = tuple(_finding("replay.missing", *pair) for pair in silent[:FINDINGS_MAX])
+        return Verdict(name, Status.FAIL, summary, findings, figures, len(accepted))
+    if not signed:
+        return Verdict(name, Status.NOT_APPLICABLE, "No request of the trace is signed.", (), figures)
+    if silent:
+        findings = kept(_finding("replay.missing", *pair) for pair in silent)
         summary = f"{len(silent):,} of {len(signed):,} got no answer that says anything{note}."
-        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures)
+        return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(silent))
+    reasons = ", ".join(f"{count:,g} {reason}" for reason, count in figures["counted_by_target"].items())
+    seen = f"; the target counted {reasons}" if reasons else ""
     refused = len(signed) - weak
     held = f"{sentence(all_of(refused, 'signed request'))} got refused" if refused else "Nothing had to be refused"
-    return Verdict(name, Status.PASS, f"{held}{note}.", (), figures)
+    return Verdict(name, Status.PASS, f"{held}{seen}{note}.", (), figures)
 
 
 def is_signed(exchange: Exchange) -> bool:
@@ -233,24 +291,28 @@ def is_signed(exchange: Exchange) -> bool:
 
 
 def judge_reasons(
+    exchanges: Sequence[Exchange],
     played: Sequence[Played],
-    before: dict[str, float],
-    after: dict[str, float],
+    before: Mapping[str, float],
+    after: Mapping[str, float],
     *,
     alone: bool,
 ) -> Verdict:
     """Hold the target's own count of auth failures by reason against the replay's.
 
     Most refusals look alike on the wire; here a forged signature that was refused for its timestamp shows. Where the
-    replay is not `alone` on the target, others may have added failures, but none can be missing.
+    replay is not `alone` on the target, others may have added failures, but none can be missing. A trace of another
+    program does not say for what a machine was refused: such a refusal may be counted by any reason.
     """
     wanted = Counter(REASONS[one.got] for one in played if one.got in REASONS)
-    unknown = sum(one.got in {Answer.LOST, Answer.UNEXPECTED, Answer.UNAVAILABLE} for one in played)
+    nameless = sum(
+        one.got is Answer.REFUSED and is_heartbeat_like(exchange)
+        for exchange, one in zip(exchanges, played, strict=True)
+    )
+    unknown = nameless + sum(one.got in UNSURE for one in played)
     findings = []
-    seen: dict[str, float] = {}
-    for reason in REASONS.values():
-        sample = f'hatchfarm_worker_auth_failures_by_reason_total{{reason="{reason}"}}'
-        counted = seen[reason] = after.get(sample, 0.0) - before.get(sample, 0.0)
+    seen = counted_reasons(before, after)
+    for reason, counted in seen.items():
         fewer = counted < wanted[reason]
         if fewer or (alone and counted > wanted[reason] + unknown):
             message = f"{counted:g} failures counted as {reason}, {wanted[reason]} were replayed"
@@ -259,13 +321,11 @@ def judge_reasons(
     if findings:
         summary = f"The target counts other reasons: {findings[0].message}."
         return Verdict("reasons", Status.FAIL, summary, tuple(findings), figures)
-    return Verdict(
-        "reasons",
-        Status.PASS,
-        f"The target counted each of {sum(wanted.values())} failures for its reason.",
-        (),
-        figures,
-    )
+    if not wanted:
+        summary = "No refusal of the trace says for what reason it must be counted."
+        return Verdict("reasons", Status.NOT_APPLICABLE, summary, (), figures)
+    summary = f"The target counted each of {sum(wanted.values())} failures for its reason."
+    return Verdict("reasons", Status.PASS, summary, (), figures)
 
 
 def judge_timing(played: Sequence[Played]) -> Verdict:
@@ -274,21 +334,24 @@ def judge_timing(played: Sequence[Played]) -> Verdict:
     p99_s = late[min(len(late) - 1, len(late) * 99 // 100)] / 1e9 if late else 0.0
     figures = {"p99_late_s": p99_s, "max_late_s": late[-1] / 1e9 if late else 0.0}
     if not late or p99_s > LATE_MAX_SECONDS:
-        return Verdict("timing", Status.INCONCLUSIVE, f"99% left within {p99_s:.3f} s of their moment.", (), figures)
-    return Verdict("timing", Status.PASS, f"99% left within {p99_s * 1000:.1f} ms of their moment.", (), figures)
+        return Verdict(TIMING, Status.INCONCLUSIVE, f"99% left within {p99_s:.3f} s of their moment.", (), figures)
+    return Verdict(TIMING, Status.PASS, f"99% left within {p99_s * 1000:.1f} ms of their moment.", (), figures)
 
 
 def _finding(rule: str, exchange: Exchange, one: Played) -> Finding:
-    operation = exchange.operation.replace("_", " ")
-    what = one.problem or f"got {one.got.name} (HTTP {one.status})"
-    message = f"line {exchange.sequence + 1}, a {operation} of {group_of(exchange)}, {what}, recorded {exchange.got}"
+    operation = exchange.operation.replace("_", " ").replace("other", "request")
+    expected = Answer.REFUSED if rule == "replay.signed-accepted" else ANSWERS[exchange.expected]
+    got = f"HTTP {one.status}" if one.status else contract_words(Answer.LOST)
+    what = one.problem or f"expected {contract_words(expected)}, got {got}"
+    recorded = f"recorded HTTP {exchange.response.status}" if exchange.response else "recorded no answer"
+    message = f"line {exchange.sequence + 1}, a {operation} of {group_of(exchange)}: {what}, {recorded}"
     evidence = {
         "sequence": exchange.sequence,
         "attack": exchange.attack,
         "machine": exchange.machine,
         "expected": exchange.expected,
         "recorded": exchange.got,
-        "replayed": one.got.name.lower(),
+        "replayed": _called(one),
         "status": one.status,
     }
     return Finding(rule, message, exchange.sent_ns, evidence)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.advisories import judge_by
 from simulator.bundle.errors import BundleError
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import Facts
@@ -15,8 +16,18 @@ from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, wor
 from simulator.history import Answer
 from simulator.limits import BUNDLE_TABLE_MAX_BYTES
 from simulator.output_files import write_whole
+from simulator.profiles import Profile, profile_of
 from simulator.report.verdict_file import RunVerdict
-from simulator.traces.comparison import Played, judge_reasons, judge_resigned, judge_timing, judge_verbatim
+from simulator.traces.comparison import (
+    TIMING,
+    Played,
+    counted_reasons,
+    judge_reasons,
+    judge_resigned,
+    judge_timing,
+    judge_verbatim,
+    named_by_metrics,
+)
 from simulator.traces.errors import TraceError
 from simulator.traces.format import Trace, read_trace
 from simulator.traces.recording import TRACE
@@ -24,6 +35,7 @@ from simulator.traces.rewriting import redacted_lines
 from simulator.traces.writing import write_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FILE = "replay.json"
@@ -52,6 +64,7 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     after: dict[str, float]
     played: tuple[Played, ...]
     lasting: tuple[bool, ...]
+    profile: Profile = Profile.HARDENED
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
@@ -61,22 +74,30 @@ def numbers(metrics: dict[str, float]) -> dict[str, float]:
 
 def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
     """Judge what came of a trace. A pure function of its arguments."""
-    exchanges, played = trace.exchanges, record.played
+    exchanges, played = trace.exchanges, played_of(trace, record)
     if record.verbatim:
-        checkers = [judge_verbatim(exchanges, played, lasting=record.lasting)]
+        counted = counted_reasons(record.before, record.after) if record.after else {}
+        checkers = [judge_verbatim(exchanges, played, lasting=record.lasting, counted=counted)]
     else:
         checkers = judge_resigned(exchanges, played)
         if record.after:
-            checkers.append(judge_reasons(played, record.before, record.after, alone=not record.given_target))
+            checkers.append(
+                judge_reasons(exchanges, played, record.before, record.after, alone=not record.given_target)
+            )
     checkers.append(judge_timing(played))
     if record.interrupted:
         finding = Finding("replay.interrupted", record.interrupted, 0)
         checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
-    status = worst([one.status for one in checkers])
+    judged = judge_by(record.profile, checkers, {}, ())
+    checkers = judged.checkers
+    # That the replay kept its own times proves nothing of the target.
+    status = worst([one.status for one in checkers if one.name != TIMING or one.status.is_problem])
     command = ["hatchfarm", "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
     command += [part for name in record.only for part in ("--only", name)]
     if record.given_target:
         command += ["--target", record.target]
+    if record.profile is not profile_of(None, given_target=record.given_target):
+        command += ["--profile", record.profile]
     return RunVerdict(
         scenario=replay_name(trace),
         description=_described(record),
@@ -101,7 +122,16 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
         latency_s={},
         warnings=list(record.warnings),
         reproduce=shlex.join(command),
+        profile=record.profile,
+        advisories=judged.advisories,
     )
+
+
+def played_of(trace: Trace, record: ReplayRecord) -> Sequence[Played]:
+    """Return what came of each exchange, as far as the target showed it."""
+    if not record.verbatim or not record.after:
+        return record.played
+    return named_by_metrics(trace.exchanges, record.played, record.before, record.after)
 
 
 def replay_name(trace: Trace) -> str:
@@ -131,6 +161,7 @@ def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
         connected_max=0,
         interrupted=record.interrupted,
         warnings=record.warnings,
+        profile=record.profile,
     )
 
 

@@ -10,7 +10,7 @@ import trio
 
 from simulator.history import Answer
 from simulator.limits import REPLAY_MAX_CONCURRENT, REPLAY_REST_SECONDS, REPLAY_WAIT_SECONDS
-from simulator.traces.comparison import Played, is_heartbeat_like, replayed_answer
+from simulator.traces.comparison import Played, differs, is_heartbeat_like, replayed_answer
 from simulator.traces.format import ANSWERS, Exchange, RawRequest, Trace
 from simulator.traces.order import predecessors
 from simulator.traces.resign import Resigner, UnlearnedError, recorded_bytes
@@ -96,7 +96,7 @@ class Player:
                     await self._done[other].wait()
             played = self.played[index] = await self._exchange(self._exchanges[index])
             progress.done += 1
-            progress.as_recorded += not played.problem and played.got.name.lower() == self._exchanges[index].got
+            progress.as_recorded += not differs(self._exchanges[index], played)
         finally:
             progress.under_way -= 1
             self._done[index].set()

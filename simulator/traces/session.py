@@ -17,6 +17,7 @@ from simulator.doctor import check_open_files
 from simulator.history import Answer, History
 from simulator.interruptions import signals_held, stop_signals
 from simulator.output_files import OutputError, folder_of, see_writable
+from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.writing import Written, write_bundle
 from simulator.server_process import ServerError, own_server
@@ -26,7 +27,15 @@ from simulator.traces.errors import TraceError
 from simulator.traces.format import Exchange, Trace, read_trace
 from simulator.traces.messages import references, unescape
 from simulator.traces.principals import OWNER_TOKEN
-from simulator.traces.replay_record import ReplayRecord, judge_replay, numbers, replay_name, run_record, write_replay
+from simulator.traces.replay_record import (
+    ReplayRecord,
+    judge_replay,
+    numbers,
+    played_of,
+    replay_name,
+    run_record,
+    write_replay,
+)
 from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
 from simulator.wording import plural
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.interruptions import Held
+    from simulator.profiles import Profile
 
 TELL_SECONDS = 5.0
 OWN_SERVER = "its own server"
@@ -65,6 +75,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
     """What to play alone, with what it builds on; all where it is empty."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
 
 
 class _Outcome(msgspec.Struct):
@@ -105,7 +117,12 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Co
         return write_bundle(folder, verdict, facts, History(), "", others=lambda _: write_replay(folder, trace, record))
 
     return leave_and_show(
-        console, request.out, folder, verdict, write, lambda: _show_comparison(console, trace.exchanges, record.played)
+        console,
+        request.out,
+        folder,
+        verdict,
+        write,
+        lambda: _show_comparison(console, trace.exchanges, played_of(trace, record)),
     )
 
 
@@ -228,6 +245,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRe
         after=numbers(outcome.after),
         played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
+        profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 

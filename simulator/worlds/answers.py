@@ -7,6 +7,7 @@ import re
 import httptools
 import msgspec
 
+from simulator.contract.refusals import REFUSALS, failure_of
 from simulator.history import Answer
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 
@@ -25,12 +26,17 @@ class GarbageError(Exception):
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
-    """One whole answer. `head` is the raw head; `keep` says whether the connection may be used again."""
+    """One whole answer. `head` is the raw head; `keep` says whether the connection may be used again.
+
+    `surplus` is what came with it and belongs to no answer that anybody waits for; all that came where the two cannot
+    be told apart.
+    """
 
     status: int
     head: bytes
     body: bytes
     keep: bool
+    surplus: bytes = b""
 
     @property
     def raw(self) -> bytes:
@@ -44,26 +50,30 @@ class _Collector:
         self.begun = 0
         self.complete = False
         self.keep = False
+        self.status = 0
         self.parser = httptools.HttpResponseParser(self)
 
     def on_message_begin(self) -> None:
         self.begun += 1
 
     def on_body(self, part: bytes) -> None:
-        self.parts.append(part)
+        if not self.complete:
+            self.parts.append(part)
 
     def on_message_complete(self) -> None:
-        self.complete = True
-        self.keep = bool(self.parser.should_keep_alive())  # once the message has ended, the parser no longer knows
+        if not self.complete:
+            self.complete = True
+            self.status = self.parser.get_status_code()
+            self.keep = bool(self.parser.should_keep_alive())  # once the message has ended, the parser no longer knows
 
     def feed(self, data: bytes) -> None:
-        """Take what came. Raises GarbageError."""
+        """Take what came. Raises GarbageError for what is no answer; what comes behind a whole one may be anything."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
-            raise GarbageError(str(error)) from None
-        if self.begun > 1:
-            raise GarbageError("more than one answer")
+            if not self.complete:
+                raise GarbageError(str(error)) from None
+            self.begun += 1
 
 
 class AnswerReader:
@@ -106,7 +116,8 @@ class AnswerReader:
                 raise GarbageError("an answer too long")
             return None
         if len(data) > self._end:
-            raise GarbageError("more than one answer")
+            body, surplus = bytes(data[len(head) + 4 : self._end]), bytes(data[self._end :])
+            return HttpAnswer(self._status, head, body, keep=False, surplus=surplus)
         return HttpAnswer(self._status, head, bytes(data[len(head) + 4 :]), keep=True)
 
     def _take_head(self) -> bool:
@@ -148,9 +159,12 @@ class AnswerReader:
         data = self._data
         collector.feed(bytes(memoryview(data)[self._fed :]))
         self._fed = len(data)
-        status = collector.parser.get_status_code()
         if collector.complete:
-            return HttpAnswer(status, head, b"".join(collector.parts), collector.keep)
+            body = b"".join(collector.parts)
+            if collector.begun > 1:
+                return HttpAnswer(collector.status, head, body, keep=False, surplus=bytes(data))
+            return HttpAnswer(collector.status, head, body, collector.keep)
+        status = collector.parser.get_status_code()
         if len(data) > self._most:
             raise GarbageError("an answer without end")
         if ended and not _FRAMED.search(head):
@@ -163,23 +177,6 @@ def retry_after_ns(head: bytes) -> int:
     _, found, rest = head.lower().partition(b"\r\nretry-after:")
     digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
     return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
-
-
-_REFUSALS: dict[Answer, tuple[int, bytes]] = {
-    Answer.MISSING_FIELDS: (400, b"missing required heartbeat fields"),
-    Answer.MALFORMED_FIELDS: (400, b"invalid heartbeat fields"),
-    Answer.INVALID_TIMESTAMP: (400, b"invalid timestamp"),
-    Answer.TIMESTAMP_OUT_OF_WINDOW: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_TOKEN: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_CERTIFICATE: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
-    Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
-    Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
-    Answer.INVALID_REQUEST: (400, b"invalid request"),
-    Answer.POLICY_MISSING_HEADERS: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_TOKEN: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_CERTIFICATE: (401, b"unauthorized"),
-}
 
 
 _REFUSED_FOR = {
@@ -199,9 +196,9 @@ def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
     if status == TOO_MANY:
         return Answer.RATE_LIMITED
     if status >= SERVER_ERROR:
-        return Answer.UNAVAILABLE
+        return failure_of(status, answer.body)
     expected = _REFUSED_FOR.get(expected, expected)
-    refusal = _REFUSALS.get(expected)
+    refusal = REFUSALS.get(expected)
     if refusal is not None and status == refusal[0] and refusal[1] in answer.body:
         return expected
     return Answer.UNEXPECTED

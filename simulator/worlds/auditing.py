@@ -28,6 +28,7 @@ from simulator.records import AuditReading
 from simulator.worlds.answers import retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.target import Target, auditor_source
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -85,10 +86,12 @@ class Auditor:
         self._rng = rng
         self._fleet_owners = frozenset(fleet_owners)
         self._duration_seconds = duration_seconds
-        self._connection = ControlConnection(target, auditor_source(target, 0))
+        self._witness = Witness(history, now)
+        self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
         self._requests = 0
         self._addresses = 0
         self._bytes = 0
+        self._asked_ns = 0
 
     async def watch(self) -> None:
         """Look at one owner's heads after the other, until cancelled."""
@@ -111,6 +114,7 @@ class Auditor:
         share_seconds = self._duration_seconds * AUDIT_READING_SHARE
         whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
         await self._connection.close()  # an answer may be on its way that nobody waits for any more
+        self._asked_ns = self._now()
         waiting = self._order()
         wanted = len(waiting)
         try:
@@ -128,7 +132,7 @@ class Auditor:
         await self._connection.close()
 
     def _trouble(self, why: str) -> None:
-        self.history.trouble(self._now(), "audit list", why)
+        self.history.trouble(self._asked_ns, "audit list", why)
 
     async def _read_lists(self, waiting: list[str]) -> None:
         """Read list after list, and take them off those that wait, until there are events enough. Raises LostError."""
@@ -187,7 +191,7 @@ class Auditor:
             raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
         while True:
             await self._take_address()
-            sent_ns = self._now()
+            sent_ns = self._asked_ns = self._now()
             answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
             if answer.status != TOO_MANY:
                 self._bytes += len(answer.body)
@@ -203,7 +207,8 @@ class Auditor:
         if self._requests > REQUESTS_PER_ADDRESS:
             await self._connection.close()
             self._addresses += 1
-            self._connection = ControlConnection(self.target, auditor_source(self.target, self._addresses))
+            source = auditor_source(self.target, self._addresses)
+            self._connection = ControlConnection(self.target, source, self._witness)
             self._requests = 1
 
 

@@ -26,7 +26,7 @@ from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 if TYPE_CHECKING:
     from simulator.worlds.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED = 200, 300, 400, 401
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND = 200, 300, 400, 401, 404
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
@@ -37,17 +37,20 @@ _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 
 
-class UnreachableError(TargetError):
-    """Nothing answers there. `found` says what was seen, and `more` what else may be wrong; the message has it all."""
-
-    def __init__(self, url: str, found: str, more: str) -> None:
-        super().__init__(f"{found}: try `hatchfarm doctor --target {url}`{more}")
-        self.found = found
-        self.more = more
-
-
 class MalformedError(TargetError):
     """The target shows something else than a metrics page."""
+
+
+class UnreachableError(TargetError):
+    """The target cannot be reached, or serves nothing: `found` says what was seen, and `mend` what to do.
+
+    The message says what was seen, and `more`.
+    """
+
+    def __init__(self, found: str, mend: str, more: str = "") -> None:
+        super().__init__(f"{found}{more}")
+        self.found = found
+        self.mend = mend
 
 
 def parse_metrics(text: str) -> dict[str, float]:
@@ -91,15 +94,37 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 async def check_target(target: Target) -> dict[str, float]:
     """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
+    healthy = False
     async with ControlConnection(target, source) as connection:
         try:
             answer = await connection.request("GET", "/health", {}, rooted=True)
-            if answer.status != OK or b"healthy" not in answer.body:
+            # The published API has no health page: what its metrics page is like then says whether it is one.
+            if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
                 raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
+            healthy = True
             baseline = await read_metrics(connection, target)
+            if answer.status == NOT_FOUND and not baseline:
+                raise TargetError(f"{target.url} has no /health, and its metrics show nothing of a HatchFarm server")
         except LostError as error:
+            if healthy:
+                raise UnreachableError(
+                    f"{target.url} answers /health and nothing else (GET /metrics: {error}): its process lives, but it "
+                    "does not serve",
+                    "look at what it logs, and restart it",
+                ) from None
+            tried = f"try `hatchfarm doctor --target {target.url}`"
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                raise UnreachableError(
+                    f"{target.url} cannot be reached ({error}): nothing listens there",
+                    "start the server, or give its own address and port with --target",
+                    f", {tried}",
+                ) from None
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
-            raise UnreachableError(target.url, f"{target.url} cannot be reached ({error})", more) from None
+            raise UnreachableError(
+                f"{target.url} cannot be reached ({error})",
+                f"see that it runs and that --target is its own{more}",
+                f": {tried}{more}",
+            ) from None
     for name, value in baseline.items():
         if (name in PUBLISHED or name.startswith(COUNTERS)) and not 0 <= value <= METRIC_MAX:
             raise TargetError(f"{target.url}/metrics shows {name} as {value:g}, which no HatchFarm server counts to")

@@ -11,16 +11,24 @@ import trio
 from simulator.fleet.requests import ApiCall
 from simulator.history import Operation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.losses import Loss, loss_of_close
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.worlds.target import Target, bound_socket, port_of, source_number
+from simulator.worlds.witness import waiting_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from simulator.worlds.witness import Witness
+
 
 class LostError(Exception):
-    """No whole answer came; the message says why, and what may mend it."""
+    """No whole answer came; the message says why, and what may mend it. `loss` says it to the history."""
+
+    def __init__(self, why: str, loss: Loss = Loss.UNKNOWN) -> None:
+        super().__init__(why)
+        self.loss = loss
 
 
 class OddDataError(LostError):
@@ -49,16 +57,47 @@ def cause_of(error: BaseException, target: Target) -> str:
             return f"{type(origin).__name__}: {origin}"
 
 
+class CutError(GarbageError):
+    """The connection was closed before the answer was whole; `nothing_came` before any of it."""
+
+    def __init__(self, *, nothing_came: bool) -> None:
+        super().__init__("closed before the answer was whole")
+        self.nothing_came = nothing_came
+
+
+def loss_of(error: BaseException, *, asked: bool, rested_ns: int, waited_ns: int) -> Loss:
+    """Return why an exchange has no answer: `asked` says whether all of the request was written.
+
+    `rested_ns` is how long its connection had rested before, negative for a new one.
+    """
+    if not asked:
+        return Loss.UNSENT
+    match error:
+        case trio.TooSlowError():
+            return Loss.TIMED_OUT
+        case CutError():
+            return loss_of_close(rested_ns, 0, waited_ns, nothing_came=error.nothing_came)
+        case GarbageError():
+            return Loss.GARBAGE
+        case _:
+            return loss_of_close(rested_ns, 0, waited_ns, nothing_came=True)
+
+
 class ControlConnection:
     """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
 
-    Of several instances it stays with one, which its address decides, while that can be reached.
+    Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
+    every answer, and at what comes where none is due.
     """
 
-    def __init__(self, target: Target, source: str | None) -> None:
+    def __init__(self, target: Target, source: str | None, witness: Witness | None = None) -> None:
         self._target = target
         self._source = source
+        self._witness = witness
         self._stream: trio.abc.Stream | None = None
+        self._free_since = 0.0
+        self._last = b"", 0
+        """The last request that was answered on this connection, and when it was sent."""
         self._turn = source_number(source)
 
     async def __aenter__(self) -> Self:
@@ -74,9 +113,22 @@ class ControlConnection:
 
     async def close(self) -> None:
         """Close the connection, if it is open; the next request opens another."""
+        self._see_rest()
         stream, self._stream = self._stream, None
         if stream is not None:
             await trio.aclose_forcefully(stream)
+
+    def _see_rest(self) -> bool:
+        """Look at what came on a connection at rest; returns whether it may be used again.
+
+        What nobody asked for would be taken for the next answer. Under TLS it cannot be told from what TLS itself says.
+        """
+        if not isinstance(self._stream, trio.SocketStream) or not self._last[0]:
+            return True
+        data = waiting_bytes(self._stream.socket.fileno())
+        if data and self._witness is not None:
+            self._witness.unasked(self._last[0], data, self._last[1])
+        return data is None
 
     async def _connect(self) -> trio.abc.Stream:
         target = self._target
@@ -115,37 +167,58 @@ class ControlConnection:
                 with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                     self._stream = await self._connect()
             except BROKEN as error:
-                raise LostError(cause_of(error, self._target)) from error
+                raise LostError(cause_of(error, self._target), Loss.UNSENT) from error
 
     async def exchange(self, message: bytes) -> HttpAnswer:
         """Send one whole HTTP/1.1 message and read its answer."""
+        if not self._see_rest():
+            self._last = b"", 0
+            await self.close()
         rested = self._stream is not None
+        started, asked = trio.current_time(), False
+        sent_ns = 0 if self._witness is None else self._witness.now()
+        self._last = b"", 0
         try:
             with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
                 if self._stream is None:
                     self._stream = await self._connect()
                 await self._stream.send_all(message)
+                asked = True
                 answer = await self._read(self._stream, to_head=message.startswith(b"HEAD "))
         except BROKEN as error:
+            loss = loss_of(
+                error,
+                asked=asked,
+                rested_ns=int((started - self._free_since) * 1e9) if rested and self._free_since else -1,
+                waited_ns=int((trio.current_time() - started) * 1e9),
+            )
             await self.close()
             if rested and message.startswith((b"GET ", b"HEAD ")) and not isinstance(error, trio.TooSlowError):
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
                 return await self.exchange(message)
-            raise LostError(cause_of(error, self._target)) from error
+            raise LostError(cause_of(error, self._target), loss) from error
+        self._free_since = trio.current_time()
+        self._last = message, sent_ns
+        if self._witness is not None:
+            self._witness.saw(message, answer, sent_ns)
+        elif answer.surplus:
+            await self.close()
+            raise LostError("no HTTP answer: more than one answer", Loss.GARBAGE)
         if not answer.keep:
             await self.close()
         return answer
 
     @staticmethod
     async def _read(stream: trio.abc.Stream, *, to_head: bool) -> HttpAnswer:
-        reader = AnswerReader(to_head=to_head)
+        reader, began = AnswerReader(to_head=to_head), False
         while True:
             part = await stream.receive_some(65_536)
             answer = reader.feed(bytes(part), ended=not part)
             if answer is not None:
                 return answer
             if not part:
-                raise GarbageError("closed before the answer was whole")
+                raise CutError(nothing_came=not began)
+            began = True
 
 
 def data_of(answer: HttpAnswer) -> dict[str, Any]:

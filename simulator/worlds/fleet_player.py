@@ -16,7 +16,7 @@ import trio
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Stage, defences_of
 from simulator.fleet.hardware import HardwareLoad, capped
-from simulator.history import History
+from simulator.history import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
 from simulator.scenario.values import Duration
 from simulator.worlds.onboarding import Onboarding
@@ -247,6 +247,7 @@ class FleetPlayer:
             defences=defences_of(scenario.server.environ()),
             own_addresses=target.own_addresses,
             peer_sources=self._peers,
+            lacks=target.lacks,
         )
 
     def _join(self, machine: Machine) -> None:
@@ -261,14 +262,14 @@ class FleetPlayer:
             self._nursery.start_soon(self._do_call, machine)
 
     async def _do_call(self, machine: Machine) -> None:
-        first = not machine.worker_id
+        first, due_ns = not machine.worker_id, machine.due_ns
         await self._onboarding.serve(machine)
         self._calling.discard(machine.index)
         if first and machine.policy_id:
             # Machines that came up together must not beat together.
             machine.due_ns = self.now() + int(machine.interval_ns * self.spread[machine.index - self._first])
         if not machine.stopped:
-            self._shard.resume(machine)
+            self._shard.resume(machine, NEVER_NS if first else due_ns)
 
     # --- hardware
 

@@ -11,6 +11,7 @@ import trio
 from simulator.scenario.values import SECOND_NS
 from simulator.worlds.fleet_player import FleetPlayer
 from simulator.worlds.observing import Observer, watch_generator
+from simulator.worlds.onboarding import SetUpError
 from simulator.worlds.plan import machines_wanted
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ class LiveRun:
     async def run(self) -> None:
         """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
         player, progress, scenario = self.player, self._progress, self._scenario
-        await player.create_policies()
+        try:
+            await player.create_policies()
+        except* SetUpError:
+            await self._observer.ask_for_health()
+            raise
         if self._tape is not None:
             self._tape.start(player.now(), player.wall())
         player.begin(time.monotonic_ns())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from simulator.contract.refusals import failure_of, in_words
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.requests import (
@@ -20,10 +21,12 @@ from simulator.fleet.requests import (
 )
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
+from simulator.losses import Loss, lost_status
 from simulator.records import Exchange
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,8 @@ NO_NONCE = b"\0" * 12
 OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 201, 400, 404, 429, 500
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
+POLICY_SILENT_TRIES = 2
+"""Of these, how many may wait as long as any client does: a third would only be waiting."""
 
 
 def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -51,6 +56,10 @@ def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
         rules["timezone"] = ZONES[index % len(ZONES)]
         rules["allowed_hours"] = sorted((first + hour) % 24 for hour in range(16))
     return rules
+
+
+class SetUpError(TargetError):
+    """The target served until its owners' policies were to be created, and did not serve that: the run is judged."""
 
 
 class Onboarding:
@@ -73,31 +82,48 @@ class Onboarding:
         self._rng = rng
         self._rotation_ns = rotation_ns
         self._tape = tape
+        self._witness = Witness(history, now)
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
+        self._unserved: list[tuple[int, int, ApiCall, int, str | None, str]] = []
 
     async def create_policies(self, owner_ids: list[str]) -> None:
-        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run."""
+        """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
+
+        A SetUpError among them has in the history what was not served.
+        """
 
         async def create(index: int, owner_id: str) -> None:
             self._history.owners.append(owner_id)
             async with self._limiter:
                 self.policies[owner_id] = await self._create_policy(index, owner_id)
 
-        async with trio.open_nursery() as nursery:
-            for index, owner_id in enumerate(owner_ids):
-                nursery.start_soon(create, index, owner_id)
+        self._unserved.clear()
+        try:
+            async with trio.open_nursery() as nursery:
+                for index, owner_id in enumerate(owner_ids):
+                    nursery.start_soon(create, index, owner_id)
+        except* SetUpError:
+            for sent_ns, answered_ns, call, status, source, why in self._unserved:
+                self._history.append(
+                    sent_ns, sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, call.operation, Answer.ACCEPTED,
+                    Answer.UNAVAILABLE if status else Answer.LOST, HONEST, source_number(source),
+                )  # fmt: skip
+                if why:
+                    self._history.trouble(sent_ns, _named(call), why)
+            raise
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
         target = self._target
         create = policy_call(target.token, owner_id, make_rules(index, self._rng))
         source = owner_source(target, index)
-        problem = ""
+        problem, kind = "", TargetError
+        silent = 0
         with trio.move_on_after(POLICY_PATIENCE_SECONDS):
             for _ in range(POLICY_TRIES):
                 try:
-                    async with ControlConnection(target, source) as connection:
+                    async with ControlConnection(target, source, self._witness) as connection:
                         answer = await self._owner_call(connection, create, owner_id, source)
                         if answer.status == TOO_MANY:
                             wait_seconds = retry_after_ns(answer.head) / 1e9 or 1
@@ -105,7 +131,8 @@ class Onboarding:
                             await trio.sleep(wait_seconds)
                             continue
                         if answer.status != CREATED:
-                            raise TargetError(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
+                            error = SetUpError if answer.status >= SERVER_ERROR else TargetError
+                            raise error(f"POST /policies answered {answer.status}: {answer.body[:200]!r}")
                         policy_id = read_id(data_of(answer))
                         answer = await self._owner_call(
                             connection, activate_call(target.token, owner_id, policy_id), owner_id, source
@@ -118,9 +145,12 @@ class Onboarding:
                 except GrantError as error:
                     raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
                 except LostError as error:
-                    problem = str(error)
+                    problem, kind = str(error), SetUpError
+                    silent += isinstance(error.__cause__, trio.TooSlowError)
+                    if silent == POLICY_SILENT_TRIES:
+                        break
         problem = problem or f"no answer within {POLICY_PATIENCE_SECONDS:g} s"
-        raise TargetError(f"cannot create a policy for {owner_id}: {problem}")
+        raise kind(f"cannot create a policy for {owner_id}: {problem}")
 
     async def _owner_call(
         self, connection: ControlConnection, call: ApiCall, owner_id: str, source: str | None
@@ -130,22 +160,24 @@ class Onboarding:
         event = EVENT_OF[call.operation]
         try:
             answer = await connection.call(call)
-        except LostError:
+        except LostError as error:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
+            self._unserved.append((sent_ns, NEVER_NS, call, 0, source, str(error)))
             raise
         self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
             note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
+            self._unserved.append((sent_ns, self._now(), call, answer.status, source, ""))
         return answer
 
     async def serve(self, machine: Machine) -> None:
         """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
-            async with ControlConnection(self._target, source) as connection:
+            async with ControlConnection(self._target, source, self._witness) as connection:
                 while (action := machine.action(self._now())) not in {Action.HEARTBEAT, Action.WAIT}:
                     call = call_of(machine, action, self._target.token, self.policies.get(machine.owner_id, ""))
                     sent_ns = self._now()
@@ -153,12 +185,12 @@ class Onboarding:
                         answer = await connection.call(call)
                         got = self._apply(machine, action, call, answer, sent_ns)
                     except trio.Cancelled:
-                        self._unknown(machine, call, sent_ns, source)
+                        self._unknown(machine, call, sent_ns, source, Loss.ENDED)
                         raise
                     except LostError as error:
-                        self._unknown(machine, call, sent_ns, source)
+                        self._unknown(machine, call, sent_ns, source, error.loss)
                         self._progress.onboarding_failures += 1
-                        self._history.trouble(self._now(), _named(call), str(error))
+                        self._history.trouble(sent_ns, _named(call), str(error))
                         self._progress.last_problem = f"{_named(call)}: {error}"
                         machine.refused(0, self._now(), float(self._rng.random()))
                         continue
@@ -184,9 +216,10 @@ class Onboarding:
                 except TargetError as error:
                     self._history.trouble(self._now(), "policy create", str(error))
 
-    def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None) -> None:
+    def _unknown(self, machine: Machine, call: ApiCall, sent_ns: int, source: str | None, loss: Loss) -> None:
         """Record a request whose outcome will never be known, and the event that it may have left."""
-        self._record(machine, call, sent_ns, NEVER_NS, None, Answer.LOST, source)
+        lost = lost_status(loss, self._now() - sent_ns)
+        self._record(machine, call, sent_ns, NEVER_NS, None, Answer.LOST, source, lost)
         self._possible(machine, call.operation, sent_ns, NEVER_NS)
 
     def _possible(self, machine: Machine, operation: Operation, sent_ns: int, answered_ns: int) -> None:
@@ -203,8 +236,9 @@ class Onboarding:
         answer: HttpAnswer | None,
         got: Answer,
         source: str | None,
+        lost: int = 0,
     ) -> None:
-        status = 0 if answer is None else answer.status
+        status = lost if answer is None else answer.status
         self._history.append(
             sent_ns, sent_ns, answered_ns, NO_NONCE, machine.index, status, call.operation, Answer.ACCEPTED, got,
             HONEST, source_number(source), machine.certificate_number, machine.consent_number,
@@ -238,16 +272,17 @@ class Onboarding:
             except (OddDataError, GrantError) as error:
                 got = Answer.UNEXPECTED
                 self._keep(call, sent_ns, answer, f"its answer is not what the contract says ({error})")
-        elif got is Answer.UNEXPECTED:
+        elif got in {Answer.UNEXPECTED, Answer.FAILED}:
             self._keep(call, sent_ns, answer, f"an honest {_named(call)} is not answered {answer.status}")
-        if got is Answer.UNAVAILABLE or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):
+        if got in {Answer.UNAVAILABLE, Answer.FAILED} or (got is Answer.UNEXPECTED and answer.status < BAD_REQUEST):
             self._possible(machine, OPERATION_OF[action], sent_ns, self._now())
         return got
 
     def _keep(self, call: ApiCall, sent_ns: int, answer: HttpAnswer, why: str) -> None:
         """Keep the bytes of a call that got a wrong answer."""
         message = call.message(self._target.authority)
-        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why))
+        wanted = in_words(Answer.ACCEPTED, call.operation)
+        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
 
 
 def _says(answer: HttpAnswer, status: int, error: bytes) -> bool:
@@ -264,4 +299,4 @@ def answer_kind(answer: HttpAnswer) -> Answer:
         return Answer.ACCEPTED
     if answer.status == TOO_MANY:
         return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
+    return failure_of(answer.status, answer.body) if answer.status >= SERVER_ERROR else Answer.UNEXPECTED

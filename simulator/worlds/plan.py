@@ -43,6 +43,13 @@ class Campaign(msgspec.Struct):
     completed: int = 0
     not_tried: str = ""
 
+    @property
+    def shots(self) -> ShotAttack:
+        """Return the attack. Raises TypeError for a script: those are played elsewhere."""
+        if not isinstance(self.attack, ShotAttack):
+            raise TypeError(f"{self.attack.name} is a script")
+        return self.attack
+
     def record(self) -> CampaignRecord:
         """Give what came of it, for the history."""
         scripted = isinstance(self.attack, ScriptAttack)

@@ -50,7 +50,7 @@ class Progress:
         allowed = got is expected or got in ALTERNATIVES.get(expected, ())
         if got is Answer.ACCEPTED and not allowed:
             self.attacks_accepted += 1
-        elif got in {Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
+        elif got in {Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED, Answer.LOST}:
             self.attacks_other += 1
         else:
             self.attacks_refused += 1

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Send
+from simulator.contract.refusals import failure_of, in_words
+from simulator.features import Feature
 from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.limits import OUTAGES_KEPT_MAX
 from simulator.records import Effect, Exchange
 from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.link import Link
 
-OK, REDIRECT, TOO_MANY, SERVER_ERROR = 200, 300, 429, 500
+OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
@@ -31,22 +34,41 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
         return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
     if answer.status == TOO_MANY:
         return Answer.RATE_LIMITED
-    return Answer.UNAVAILABLE if answer.status >= SERVER_ERROR else Answer.UNEXPECTED
+    if answer.status < SERVER_ERROR:
+        return Answer.UNEXPECTED
+    # Where an outage of its backend is what is expected, another 5xx than that is none.
+    return Answer.FAILED if expect.answer is Answer.UNAVAILABLE else failure_of(answer.status, answer.body)
 
 
-def record_send(history: History, campaign: int, step: Send, outcome: Outcome, source: int) -> None:
-    """Add a step's row, the audit events it must or may have left, and its bytes when its answer is wrong."""
+def within(expect: Expect, lacks: frozenset[Feature]) -> Expect:
+    """Return what is expected of a target that lacks some features: a 404 without envelope has no message."""
+    if Feature.JSON_404 in lacks and NOT_FOUND in expect.statuses:
+        return msgspec.structs.replace(expect, error="")
+    return expect
+
+
+def record_send(history: History, campaign: int, step: Send, outcome: Outcome, source: int, lost: int = 0) -> None:
+    """Add a step's row, the audit events it must or may have left, and its bytes when its answer is wrong.
+
+    `lost` stands for the status of an answer that was lost (`simulator.losses`).
+    """
     expected, got = step.expect.answer, outcome.got
+    status = lost if got is Answer.LOST else outcome.status
     history.append(
-        outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, step.nonce, step.machine, outcome.status, step.operation,
+        outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, step.nonce, step.machine, status, step.operation,
         expected, got, campaign, source, step.certificate, step.consent,
     )  # fmt: skip
     if got is not Answer.RATE_LIMITED or expected is Answer.RATE_LIMITED:
         _note(history, outcome.sent_ns, outcome.answered_ns, step.leaves, sure=outcome.right)
-    if outcome.known and not outcome.right:
+    if (outcome.known or got is Answer.FAILED) and not outcome.right:
         answer = outcome.head + b"\r\n\r\n" + outcome.body
-        reasoning = _reasoning(step.expect, outcome.status)
-        history.keep(Exchange(outcome.sent_ns, outcome.answered_ns, campaign, step.request, answer, reasoning))
+        reasoning, wanted, basis = (
+            _reasoning(step.expect, outcome.status),
+            _wanted(step.expect),
+            step.expect.basis or "",
+        )
+        sent_ns, answered_ns = outcome.sent_ns, outcome.answered_ns
+        history.keep(Exchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -79,9 +101,9 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
     if not right and got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
         shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
         request = b"".join(part for part, _ in step.parts)
-        history.keep(
-            Exchange(outcome.sent_ns, outcome.closed_ns, campaign, request, shown, _reasoning(step.expect, status))
-        )
+        reasoning, wanted, basis = _reasoning(step.expect, status), _wanted(step.expect), step.expect.basis or ""
+        sent_ns, closed_ns = outcome.sent_ns, outcome.closed_ns
+        history.keep(Exchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
     return got
 
 
@@ -105,14 +127,20 @@ def _note(history: History, sent_ns: int, answered_ns: int, leaves: tuple[Leaves
     ]
 
 
+def _wanted(expect: Expect) -> str:
+    """Return what is expected in the contract's words."""
+    if not expect.statuses:
+        return in_words(expect.answer, Operation.HEARTBEAT)
+    statuses = (str(status) if status else "to be closed" for status in expect.statuses)
+    return f"{' or '.join(statuses)} {expect.error}".rstrip()
+
+
 def _reasoning(expect: Expect, status: int) -> str:
-    wanted = " or ".join(map(str, expect.statuses)) or expect.answer.name
-    error = f" {expect.error!r}" if expect.error else ""
     because = f": {expect.because}" if expect.because else ""
-    return f"a correct server answers {wanted}{error}{because}; this one answered {status}"
+    return f"a correct server answers {_wanted(expect)}{because}; this one answered {status}"
 
 
-WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED})
+WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED, Answer.UNAVAILABLE})
 """Answers to heartbeats that may be wrong; the bytes of those that are become evidence."""
 
 
@@ -124,9 +152,13 @@ def record_heartbeat(
     answer: HttpAnswer | None,
     expected: Answer,
     got: Answer,
+    lost: int = 0,
 ) -> None:
-    """Add the row of a shard's request, put it on tape, and keep its bytes when its answer is wrong."""
-    status = 0 if answer is None else answer.status
+    """Add the row of a shard's request, put it on tape, and keep its bytes when its answer is wrong.
+
+    `lost` stands for the status of an answer that was lost (`simulator.losses`).
+    """
+    status = lost if answer is None else answer.status
     history.append(
         link.planned_ns, link.sent_ns, answered_ns, link.nonce, link.subject, status, Operation.HEARTBEAT,
         expected, got, link.campaign, link.number, link.certificate, link.consent,
@@ -137,6 +169,7 @@ def record_heartbeat(
             link.request, None if answer is None else answer.raw, expected, got,
         )  # fmt: skip
     wrong = got is not expected and got in WORTH_KEEPING and got not in ALTERNATIVES.get(expected, ())
-    if answer is not None and wrong:
-        reasoning = f"a correct server answers {expected.name}; this one answered {got.name}"
-        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning))
+    if answer is not None and wrong and (got is not Answer.UNAVAILABLE or len(history.exchanges) < OUTAGES_KEPT_MAX):
+        wanted = in_words(expected, Operation.HEARTBEAT)
+        reasoning = f"a correct server answers {wanted}; this one answered {status}"
+        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted))

@@ -28,8 +28,10 @@ from simulator.attacks.script import (
 )
 from simulator.checkers.attacks import FAULT
 from simulator.evidence import as_figures
+from simulator.features import LACKS
 from simulator.history import NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
+from simulator.losses import Loss, lost_status
 from simulator.own_failure import leaves
 from simulator.records import Claim
 from simulator.scenario.values import ServerOptions
@@ -37,9 +39,10 @@ from simulator.server_process import ServerError
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.backstage import obstacle_to, staged
 from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.recording import classify, elsewhere, record_send, record_wire
+from simulator.worlds.recording import classify, elsewhere, record_send, record_wire, within
 from simulator.worlds.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.worlds.wire import exchange_raw, speaks_http2
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +57,15 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
 """Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
+
+
+NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
+
+
+def needs_own_server(attack: ScriptAttack) -> str:
+    """Say why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
+    return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
 
 
 class ScriptPlayer:
@@ -98,20 +110,21 @@ class ScriptPlayer:
         if not isinstance(attack, ScriptAttack):
             raise TypeError(f"{attack.name} is not a script")
         if attack.needs_settings and attack.name not in self.sides:
-            needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
-            campaign.not_tried = f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
+            campaign.not_tried = needs_own_server(attack)
             return
-        if attack.staging is not None:
-            obstacle = obstacle_to(attack.staging, self.server, allowed=attack.name in self.sides)
-            if obstacle:
-                campaign.not_tried = obstacle
-                return
+        own = attack.name in self.sides
+        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, self.server, allowed=own)):
+            campaign.not_tried = obstacle
+            return
+        if missing := attack.needs & self.target.lacks:
+            campaign.not_tried = f"of this target {'; '.join(LACKS[one].does for one in sorted(missing))}"
+            return
         problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
             return
         if attack.needs_http2 and not await speaks_http2(self.sides.get(attack.name, self.target)):
-            campaign.not_tried = "it needs a target that speaks HTTP/2, over TLS"
+            campaign.not_tried = NO_HTTP2
             return
         async with trio.open_nursery() as nursery:
             while True:
@@ -200,6 +213,7 @@ class _Performance:
         side = player.sides.get(campaign.attack.name)
         self._aside = side is not None
         self._target = side or player.target
+        self._witness = None if self._aside else Witness(player.history, player.now, campaign.number)
         self._sources: dict[int, str | None] = {}
         self._connections: dict[tuple[int, str, int], ControlConnection] = {}
         self._backstage: Backstage | None = None
@@ -273,14 +287,14 @@ class _Performance:
         key = step.client, step.source, step.instance
         if key not in self._connections:
             target = self._target if self._backstage is None else self._backstage.target(step.instance)
-            self._connections[key] = ControlConnection(target, self._source(step))
+            self._connections[key] = ControlConnection(target, self._source(step), self._witness)
         return self._connections[key]
 
     async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
         """Open every connection of a whole request first, so that they really leave at the same moment."""
         outcomes: dict[int, Outcome | WireOutcome] = {}
         connections = {
-            index: ControlConnection(self._target, self._source(one))
+            index: ControlConnection(self._target, self._source(one), self._witness)
             for index, one in enumerate(step.sends)
             if isinstance(one, Send)
         }
@@ -307,24 +321,25 @@ class _Performance:
 
     async def _send(self, step: Send, connection: ControlConnection) -> Outcome:
         player, now = self._player, self._player.now
-        sent_ns = now()
+        sent_ns, loss = now(), Loss.UNKNOWN
         player.progress.in_flight += 1
         try:
             answer = await connection.exchange(step.request)
-        except LostError:
+        except LostError as error:
             outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
+            loss = error.loss if self._backstage is None else Loss.ENDED  # what was staged may have been disturbed
         except trio.Cancelled:
-            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS))
+            self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), Loss.ENDED)
             raise
         else:
-            got = classify(answer, step.expect)
+            got = classify(answer, within(step.expect, player.target.lacks))
             outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now())
         finally:
             player.progress.in_flight -= 1
-        self._record(step, outcome)
+        self._record(step, outcome, loss)
         return outcome
 
-    def _record(self, step: Send, outcome: Outcome) -> None:
+    def _record(self, step: Send, outcome: Outcome, loss: Loss) -> None:
         player = self._player
         if player.tape is not None and not self._aside:
             answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
@@ -335,7 +350,8 @@ class _Performance:
         source = source_number(self._source(step))
         if self._aside:
             step, outcome = elsewhere(step, outcome)
-        record_send(player.history, self._campaign.number, step, outcome, source)
+        lost = lost_status(loss, player.now() - outcome.sent_ns)
+        record_send(player.history, self._campaign.number, step, outcome, source, lost)
         player.progress.attacked(outcome.got, step.expect.answer)
 
     async def _wire(self, step: Wire) -> WireOutcome:
@@ -348,6 +364,8 @@ class _Performance:
 
     def _record_wire(self, step: Wire, outcome: WireOutcome) -> None:
         player = self._player
+        if self._witness is not None and not step.http2:
+            self._witness.saw_raw(step, outcome)
         source = self._source(step)
         told = Wire(step.parts, step.expect) if self._aside else step
         got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))

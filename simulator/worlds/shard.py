@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.attacks.catalogue import Moment, ShotAttack
+from simulator.attacks.catalogue import Moment
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
+from simulator.losses import Loss, loss_of_close, lost_status
 from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.control import cause_of
 from simulator.worlds.draws import Draws
 from simulator.worlds.link import BUSY, Link, LinkState
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.target import Target, attacker_source, bound_socket, machine_source, port_of
+from simulator.worlds.waiting import Waits
+from simulator.worlds.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,19 +41,12 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 READ_BYTES = 65_536
+OK = 200
 IDLE_WAKE_SECONDS = 0.05
 SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
-
-
-def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
-    attack = campaign.attack
-    if not isinstance(attack, ShotAttack):
-        raise TypeError(f"{attack.name} is a script")
-    return attack
 
 
 class Shard:
@@ -85,18 +81,22 @@ class Shard:
         self._call = call
         self._jitter = jitter
         self._tape = tape
+        self._witness = Witness(history, now)
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[int, int, Machine | tuple[Campaign, deque[Link]]]] = []
         self._order = 0
         self._links: dict[int, Link] = {}
         self._attackers: list[Link] = []
-        self._next_sweep_ns = 0
-        self._stopping = False
+        self._next_sweep_ns = self._longest_rest_ns = 0
+        self._waits = Waits(history, progress, NEVER_NS)
 
     # --- what is to be done, and when
 
-    def resume(self, machine: Machine) -> None:
-        """Take a machine (back) into the schedule at its `due_ns`."""
+    def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
+        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
+        machine.free_ns = self._now()
+        if given_up_ns < machine.due_ns:
+            self._waits.over(machine, given_up_ns + machine.interval_ns, machine.free_ns, leaves=False)
         self._at(machine.due_ns, machine)
 
     def stop_machine(self, machine: Machine) -> None:
@@ -107,7 +107,7 @@ class Shard:
             return
         del self._links[machine.index]
         if link.state in BUSY:
-            self._lost(link, "")
+            self._lost(link, "", Loss.ENDED)
         else:
             self._drop(link)
 
@@ -119,7 +119,7 @@ class Shard:
         )
         self._attackers.extend(links)
         for victim in campaign.victims:
-            shots_of(campaign).prepare(victim)
+            campaign.shots.prepare(victim)
         self._at(self._now(), (campaign, links))
 
     def _at(self, due_ns: int, what: Machine | tuple[Campaign, deque[Link]]) -> None:
@@ -131,7 +131,7 @@ class Shard:
         due = self._due
         selector = self._selector
         fileno = selector.fileno()
-        while not self._stopping:
+        while self._waits.ends_ns == NEVER_NS:
             now_ns = self._now()
             wait_seconds = min(IDLE_WAKE_SECONDS, (due[0][0] - now_ns) / 1e9) if due else IDLE_WAKE_SECONDS
             if wait_seconds > 0:
@@ -154,7 +154,7 @@ class Shard:
 
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
-        self._stopping = True
+        self._waits.ends_ns = self._now()
         with trio.move_on_after(patience_seconds):
             while any(link.state is LinkState.WAITING for link in self._all_links()):
                 await trio.lowlevel.wait_readable(self._selector.fileno())
@@ -162,7 +162,7 @@ class Shard:
                     self._ready(key.data)
         for link in list(self._all_links()):
             if link.state in BUSY:
-                self._lost(link, "no whole answer by the end of the run")
+                self._lost(link, "no whole answer by the end of the run", Loss.ENDED)
             self._drop(link)
         self._selector.close()
 
@@ -189,7 +189,8 @@ class Shard:
             return  # stopped and started again before its last answer, which will go on from there
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
-            self._progress.dropped_starts += late
+            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
+            self._progress.dropped_starts += late - held_up
             planned_ns += late * machine.interval_ns
         link.nonce = nonce = self._draws.nonce()
         link.planned_ns = planned_ns
@@ -214,7 +215,7 @@ class Shard:
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
             self._progress.held_up += 1
             return
-        attack = shots_of(campaign)
+        attack = campaign.shots
         for _ in range(VICTIM_TRIES):
             victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
             if attack.ready(victim, moment):
@@ -236,6 +237,7 @@ class Shard:
             self._connect(link)
             return
         link.sent_ns = self._now()
+        link.rested_ns = link.sent_ns - link.free_ns
         link.state = LinkState.WAITING
         self._progress.sent += 1
         why = "the connection takes no more"  # a heartbeat fits any socket buffer
@@ -244,7 +246,7 @@ class Shard:
         except OSError as error:
             sent, why = -1, cause_of(error, self._target)
         if sent != len(link.request):
-            self._lost(link, why)
+            self._lost(link, why, Loss.UNSENT)
 
     def _connect(self, link: Link) -> None:
         target = self._target
@@ -278,18 +280,20 @@ class Shard:
         except OSError:
             data = b""
         if link.state is not LinkState.WAITING:
+            self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
+        fresh = link.reader is None
         reader, link.reader = link.reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES), None
         try:
             answer = reader.feed(data, ended=ended)
         except GarbageError as error:
-            self._lost(link, cause_of(error, self._target))
+            self._lost(link, cause_of(error, self._target), Loss.GARBAGE)
             return
         if answer is None:
             if ended:
-                self._lost(link, "no HTTP answer: closed before the answer was whole")
+                self._lost(link, "no HTTP answer: closed before the answer was whole", nothing_came=fresh)
             else:
                 link.reader = reader
             return
@@ -320,18 +324,26 @@ class Shard:
             self._lost(link, cause_of(error, self._target))
             return
         self._progress.in_flight -= 1
+        link.free_ns = NEVER_NS
+        self._waits.connected(link, self._now())
         self._send(link)
 
     def _answered(self, link: Link, answer: HttpAnswer) -> None:
         """Record an answer, and let the machine go on."""
-        now_ns = self._now()
+        now_ns = link.free_ns = self._now()
         link.state = LinkState.READY
+        if link.rested_ns > self._longest_rest_ns:  # noqa: PLR1730 - once a heartbeat: calling `max` costs far more
+            self._longest_rest_ns = link.rested_ns
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         expected = link.expects(now_ns)
-        got = classify_heartbeat(answer, expected)
+        right = (
+            answer.body == link.right_body and answer.status == OK
+        )  # looked at before, so there is no need to read it
+        got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
+        self._witness.heard(link, answer, now_ns)
         link.answers += 1
         if not answer.keep or (self._target.others and link.answers % MOVE_AFTER_ANSWERS == 0):
             self._drop(link)
@@ -349,31 +361,33 @@ class Shard:
             machine.accepted(
                 link.planned_ns, round(machine.interval_ns * (1 + self._jitter * (2 * self._draws.fraction() - 1)))
             )
-            missed = (now_ns - machine.due_ns) // machine.interval_ns if machine.interval_ns else 0
-            if missed > 0:  # the target owed this answer while they were due
-                progress.held_up += missed
-                machine.due_ns += missed * machine.interval_ns
+            if machine.due_ns <= now_ns:
+                machine.due_ns += self._waits.over(machine, machine.due_ns, now_ns) * machine.interval_ns
         else:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, leaves=False)
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
 
-    def _lost(self, link: Link, why: str) -> None:
-        """Record that no whole answer came, and why, and start over with a new connection."""
-        now_ns = self._now()
+    def _lost(self, link: Link, why: str, loss: Loss | None = None, *, nothing_came: bool = True) -> None:
+        """Record that no whole answer came, and why (closed or reset unless said), and start with a new connection."""
+        waited_ns = (now_ns := self._now()) - link.sent_ns
         sent = link.state is LinkState.WAITING
         self._drop(link)
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         if sent:
-            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST)
+            loss = loss or loss_of_close(link.rested_ns, self._longest_rest_ns, waited_ns, nothing_came=nothing_came)
+            lost = lost_status(loss, waited_ns)
+            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST, lost)
             progress.lost += 1
         else:
             progress.connect_failures += 1
         if why:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
-            self._history.trouble(now_ns, what, why)
+            self._history.trouble(link.sent_ns, what, why)
         if machine is not None and not machine.stopped:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, NEVER_NS, leaves=False)
             machine.refused(0, now_ns, self._draws.fraction())
             self._at(machine.due_ns, machine)
 
@@ -396,4 +410,4 @@ class Shard:
         self._next_sweep_ns = now_ns + SWEEP_NS
         for link in self._all_links():
             if link.state in BUSY and link.sent_ns < now_ns - int(ANSWER_TIMEOUT_SECONDS * 1e9):
-                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s")
+                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from simulator.features import Feature  # noqa: TC001 - a Struct resolves its annotations
 from simulator.history import NO_SOURCE, PEERS_SOURCE
 from simulator.limits import PEERS_MAX, SHARDS_MAX
 
@@ -27,6 +28,8 @@ OWNER_USERS_OF_A_SHARD = 4 * 65_536 // SHARDS_MAX - 1
 SCRIPTS_NET = 13
 SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
+PROBE_ADDRESSES = ("127.7.0.2", "127.7.0.3")
+"""From which it is looked for what a target has: once as anybody may ask, once more often."""
 NETWORK_ADDRESSES = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
@@ -56,6 +59,8 @@ class Target(msgspec.Struct, frozen=True):
     """Ports of further instances at the same address, which are the same server to all who ask."""
     trusted: str = ""
     """The one certificate that is trusted, as PEM; without it whatever this machine trusts is."""
+    lacks: frozenset[Feature] = frozenset()
+    """What the target was found not to have."""
 
     def __repr__(self) -> str:
         """Hide the token."""

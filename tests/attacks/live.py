@@ -12,7 +12,7 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import Defences, ScriptAttack, Stage
-from simulator.checkers.answers import judge_answers
+from simulator.checkers.judging import judge_answers
 from simulator.history import History
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.plan import Campaign

@@ -46,6 +46,7 @@ SHOTS = [name for name in MINE if issubclass(CATALOGUE[name], ShotAttack)]
 SCRIPTS = [name for name in MINE if name not in SHOTS]
 REFUSALS = {
     "replay.concurrent": {"nonce_replayed": 7},
+    "replay.own-connection": {"nonce_replayed": 3},
     "replay.cross-worker": {"invalid_machine_token": 2, "invalid_heartbeat_signature": 2},
     "replay.ttl-edge": {"nonce_replayed": 1},
     "nonce.burn": {"invalid_heartbeat_signature": 1},

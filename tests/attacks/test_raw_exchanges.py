@@ -210,7 +210,7 @@ MAKES = (Leaves("policy_created", "owner:ada", "", ("ada",)),)
         (REFUSED, answered(200), Answer.ACCEPTED, 20, True),
         (REFUSED, answered(404), Answer.UNEXPECTED, 20, True),
         (REFUSED, answered(429), Answer.RATE_LIMITED, 20, False),
-        (REFUSED, answered(503), Answer.UNAVAILABLE, 20, False),
+        (REFUSED, answered(503), Answer.FAILED, 20, True),
         (REFUSED, UNANSWERED, Answer.REFUSED, 30, False),
         (Expect(Answer.REFUSED, (400,)), UNANSWERED, Answer.LOST, NEVER_NS, False),
         (REFUSED, CUT_OFF, Answer.LOST, NEVER_NS, False),

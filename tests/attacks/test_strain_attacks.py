@@ -13,10 +13,12 @@ import trio
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamReset
+from h2.exceptions import ProtocolError
 
 from simulator.attacks import CATALOGUE, strain, strain_http2, strain_requests
 from simulator.attacks.script import Defences
 from simulator.history import Answer, History, Operation
+from simulator.limits import UNFINISHED_BLOCK_FRAMES
 from simulator.records import GeneratorSample
 from simulator.worlds.target import parse_target
 from simulator.worlds.wire import speaks_http2
@@ -241,7 +243,7 @@ async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair)
         played = await play_live("strain.rapid-reset", over_tls(target, pair))
         played.see_that_all_is_well()
     sent = played.history.rows()
-    assert len(sent) == 2 + strain_http2.CONNECTIONS
+    assert len(sent) == 2 + 3 * strain_http2.CONNECTIONS
 
 
 async def test_streams_are_not_reset_where_nobody_speaks_http_2() -> None:
@@ -299,7 +301,7 @@ def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
     """As h2 reads it, which knows the protocol better than these bytes do."""
     world = World()
     wires = strain_http2.RapidReset().held(world.stage)
-    assert len(wires) == strain_http2.CONNECTIONS
+    assert len(wires) == 3 * strain_http2.CONNECTIONS
     server = H2Connection(H2Configuration(client_side=False))
     events = [event for part, _ in wires[0].parts for event in server.receive_data(part)]
     requests = [dict(one.headers) for one in events if isinstance(one, RequestReceived)]
@@ -347,3 +349,15 @@ def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
     assert set(noise["operation"]) == {Operation.HEARTBEAT}
     assert len(set(noise["machine"])) == 1
     assert noise["machine"][0] in world.history.machines
+
+
+def test_blocks_never_end_or_repeat_a_long_field() -> None:
+    """As h2 reads them: nothing of the first, and of the second more than it takes."""
+    wires = strain_http2.RapidReset().held(World().stage)
+    unfinished, repeated = (wires[number * strain_http2.CONNECTIONS].parts for number in (1, 2))
+    assert sum(len(part) for part, _ in unfinished) > 10 * UNFINISHED_BLOCK_FRAMES
+    patient = H2Connection(H2Configuration(client_side=False))
+    begun = b"".join(part for part, _ in unfinished)[: 24 + 9 + 9 + 60]
+    assert not any(isinstance(one, RequestReceived) for one in patient.receive_data(begun))
+    with pytest.raises(ProtocolError, match="Oversized header block"):
+        H2Connection(H2Configuration(client_side=False)).receive_data(b"".join(part for part, _ in repeated))

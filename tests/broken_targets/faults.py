@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -83,9 +84,17 @@ def endless(start: bytes, part: bytes) -> Fault:
 
 
 def status(code: int, body: bytes = HTML, *headers: bytes) -> Fault:
-    """Answer everything with one status."""
-    lines = b"".join(line + b"\r\n" for line in headers)
-    return says(b"HTTP/1.1 %d Status\r\n%bContent-Length: %d\r\n\r\n%b" % (code, lines, len(body), body), keep=True)
+    """Answer everything with one status, and with the headers that every answer carries."""
+    kind = b"text/html" if body == HTML else b"application/json"
+    lines = b"".join(line + b"\r\n" for line in (b"Content-Type: " + kind, b"Vary: Origin", *headers))
+    numbers = count(1)
+
+    async def fault(talk: Talk) -> bool:
+        head = b"HTTP/1.1 %d Status\r\nX-Request-ID: %016x\r\n%b" % (code, next(numbers), lines)
+        await talk.stream.send_all(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        return True
+
+    return fault
 
 
 def late(seconds: float) -> Fault:

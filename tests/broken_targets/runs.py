@@ -20,6 +20,7 @@ from simulator.bundle.record import write_record
 from simulator.bundle.tables import read_history, write_history
 from simulator.history import History
 from simulator.own_failure import leaves
+from simulator.profiles import Profile
 from simulator.report.terminal import show_verdict
 from simulator.report.verdict_file import write_verdict
 from simulator.run_judgement import judge_run
@@ -142,7 +143,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     await trio.Path(folder).mkdir()
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     path = folder / "scenario.toml"
-    request = run.Request(parse_scenario(text), path, 5, folder, url, API_TOKEN)
+    request = run.Request(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
     outcome = run._Outcome(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()

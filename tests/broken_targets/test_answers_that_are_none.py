@@ -1,7 +1,7 @@
 """Targets that hang, close, answer garbage or without end, or refuse everything, from each moment of a run on.
 
 At the check there is one message and exit code 2. Later the run ends all the same, says what kept the answers away, and
-proves nothing wrong that it cannot prove.
+that those which the run itself did not cut off are missing, or are failures, proves the target wrong.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 AFTER_THE_RUN = {Moment.LAST_SCRAPE, Moment.LISTS}
 LATER = [moment for moment in Moment if moment is not Moment.CHECK]
+LIMITED = b'{"success":false,"error":"rate limit exceeded"}'
 NOT_FOUND = b'{"success":false,"error":"not found"}'
 
 
@@ -38,7 +39,7 @@ class Kind(NamedTuple):
     fault: Fault
     says: str
     later: str
-    proves: tuple[int, ...] = (INCONCLUSIVE,)
+    proves: tuple[int, ...] = (FAIL,)
     at_check: tuple[int, ...] = (UNUSABLE,)
     after: tuple[int, ...] = (INCONCLUSIVE,)
 
@@ -53,12 +54,14 @@ LATE = "no whole answer within 1.5 s"
 ANSWERED = "and all but 0 scrapes, got an answer"
 MAY_PASS = (PASS, INCONCLUSIVE)
 """On a busy machine not every script comes to its end within three seconds."""
+MAY_END = (FAIL, INCONCLUSIVE)
+"""What the end of the run cuts off before its patience has ended proves nothing."""
 CLOSED = "closed before the answer was whole"
 KINDS = {
-    "hangs": Kind(faults.hang, LATE, "no whole answer"),
-    "a byte a second": Kind(faults.dribble, LATE, "no whole answer"),
-    "answers late": Kind(faults.late(2.5), LATE, "no whole answer"),
-    "says too long a length": Kind(faults.length_off_by(50), LATE, "no whole answer"),
+    "hangs": Kind(faults.hang, LATE, "no whole answer", MAY_END),
+    "a byte a second": Kind(faults.dribble, LATE, "no whole answer", MAY_END),
+    "answers late": Kind(faults.late(2.5), LATE, "no whole answer", MAY_END),
+    "says too long a length": Kind(faults.length_off_by(50), LATE, "no whole answer", MAY_END),
     "closes at once": Kind(faults.close_at_once, CLOSED, CLOSED),
     "closes midway": Kind(faults.close_midway, CLOSED, CLOSED),
     "resets": Kind(faults.reset, "Connection reset", "Connection reset"),
@@ -66,7 +69,9 @@ KINDS = {
     "garbage": Kind(faults.says(b"\x00\xff\x17 garbage\r\n\r\n" * 9), "no HTTP answer", "no HTTP answer"),
     "another protocol": Kind(faults.says(b"SSH-2.0-OpenSSH_9.9\r\n"), "no HTTP answer: not HTTP", "not HTTP"),
     "speaks TLS": Kind(faults.says(b"\x15\x03\x03\x00\x02\x02\x28"), "write https://", "it speaks TLS"),
-    "says too short a length": Kind(faults.length_off_by(-5), "no HTTP answer", "no HTTP answer"),
+    "says too short a length": Kind(
+        faults.length_off_by(-5), "no HTTP answer", "nobody had asked for", (FAIL,), after=(FAIL,)
+    ),
     "garbage for chunks": Kind(
         faults.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nzz"),
         "no HTTP answer",
@@ -82,16 +87,16 @@ KINDS = {
         ),
         "cannot be reached",
         "no ",  # either it is too long, or it is too late
+        MAY_END,
     ),
-    "500 and a page": Kind(faults.status(500), "answered 500", "HTTP 500", (INCONCLUSIVE, FAIL)),
-    "503": Kind(faults.status(503, NOT_FOUND), "answered 503", "HTTP 503"),
-    "429 for a day": Kind(faults.status(429, b"{}", b"Retry-After: 86400"), "answered 429", "429"),
-    "404": Kind(faults.status(404, NOT_FOUND), "answered 404", "HTTP 404", (FAIL,)),
+    "500 and a page": Kind(faults.status(500), "answered 500", "500"),
+    "503": Kind(faults.status(503, NOT_FOUND), "answered 503", "503"),
+    "429 for a day": Kind(faults.status(429, LIMITED, b"Retry-After: 86400"), "answered 429", "429", (INCONCLUSIVE,)),
+    "404": Kind(faults.status(404, NOT_FOUND), "answered 404", "404"),
     "redirects": Kind(
         faults.status(302, b"", b"Location: http://127.0.0.1:1/x"),
         "answered 302, to http://127.0.0.1:1/x",
         "302",
-        (FAIL,),
     ),
     "HTTP/1.0": Kind(faults.old_http, ANSWERED, ANSWERED, MAY_PASS, MAY_PASS, MAY_PASS),
     "answers a little late": Kind(faults.late(0.2), "", "", MAY_PASS, MAY_PASS, MAY_PASS),

@@ -204,7 +204,8 @@ class ModelServer:
 
     def stale(self, at_ns: int) -> int:
         """Count the workers whose last heartbeat is older than the threshold."""
-        return sum(self.older(at_ns - heard_ns, self.facts.stale_seconds) for heard_ns in self.heard.values())
+        threshold = self.facts.stale_seconds or 0.0
+        return sum(self.older(at_ns - heard_ns, threshold) for heard_ns in self.heard.values())
 
     def recent(self, at_ns: int) -> int:
         """Count the failures of the last window."""

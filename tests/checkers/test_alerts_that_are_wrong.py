@@ -80,6 +80,7 @@ FAULTS = (
         right={5: TWO, 12: {**TWO, "stale": 1}, 15: {**TWO, "stale": 1}, 19: {**TWO, "stale": 1}},
         first_wrong_at=12,
         numbers=("was 0", "1 to 1"),
+        others=frozenset({"silent"}),
     ),
     Fault(
         "a stale alert that fires late",
@@ -322,15 +323,44 @@ def test_every_failing_policy_fetch_counts(story: Story) -> None:
     assert set(story.rules()) == {"failures", "recent", "by-reason"}
 
 
-def test_findings_come_in_the_order_of_time_and_are_bounded(story: Story) -> None:
-    """Hundreds of errors are counted, but only the first ones are listed."""
+def test_findings_come_by_kind_and_then_in_the_order_of_time(story: Story) -> None:
+    """Hundreds of errors are counted and listed, and none hides one of another kind."""
     for second in range(1, 101):
         story.scrape(second, workers=1, stale_alert=1)
+    story.scrape(101, workers=0, recent=1)
     verdict = story.alerts()
-    moments = [finding.at_ns for finding in verdict.findings]
+    (workers, gauge, recent), rest = verdict.findings[:3], verdict.findings[3:]
+    assert [one.rule for one in (workers, gauge, recent)] == ["alerts.workers", "alerts.stale-gauge", "alerts.recent"]
+    moments = [finding.at_ns for finding in rest]
     assert moments == sorted(moments)
-    assert moments[0] == SECOND_NS
-    assert (len(moments), verdict.figures["errors"]) == (20, 200)
+    assert moments[0] == 2 * SECOND_NS
+    assert len(verdict.findings) == verdict.found == verdict.figures["errors"] == 201
+    assert verdict.figures["errors_by_rule"] == {"alerts.workers": 100, "alerts.stale-gauge": 100, "alerts.recent": 1}
+
+
+def test_an_alert_that_was_silent_all_along_is_a_finding_of_its_own(story: Story) -> None:
+    """Through thousands of replays: said once and first, with what was due and from when to when."""
+    for number in range(2000):
+        story.attack(0, 1 + number / 1000, REPLAYED)
+    for second in range(4, 10):
+        story.scrape(second, reasons={REPLAYED: 2000}, recent=2000, auth_alert=0)
+    silent, *others = story.alerts().findings
+    assert {one.rule for one in others} == {"alerts.auth-gauge"}
+    assert silent.rule == "alerts.silent"
+    assert silent.message == (
+        "hatchfarm_alert_worker_auth_failures stayed 0 through 6 scrapes from 4.000s to 9.000s at which it had to be "
+        "1: hatchfarm_worker_auth_failures_recent had to be 2000 or more, and the alert begins at 3"
+    )
+    assert (silent.evidence["due"], silent.evidence["scrapes"], silent.evidence["shown_at_most"]) == (2000, 6, 2000.0)
+
+
+@pytest.mark.parametrize("fires_at", [4, 9])
+def test_an_alert_that_fired_once_was_not_silent(story: Story, fires_at: int) -> None:
+    for number in range(4):
+        story.attack(0, 1 + number / 10, REPLAYED)
+    for second in range(4, 10):
+        story.scrape(second, reasons={REPLAYED: 4}, recent=4, auth_alert=float(second == fires_at))
+    assert set(story.rules()) == {"auth-gauge"}
 
 
 @pytest.mark.parametrize("millions", [1_234_567, 123_456_789])

@@ -9,8 +9,8 @@ import pytest
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
 from simulator.history import Answer
-from simulator.limits import FINDINGS_MAX
 from simulator.records import CampaignRecord, Claim
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -27,8 +27,8 @@ def claim(state: str, rule: str = "stopped", **more: Any) -> Claim:
     return Claim(**fields)
 
 
-def test_without_attacks_there_is_nothing_to_hold(story: Story) -> None:
-    assert check_attacks(story.history, story.facts).status is Status.PASS
+def test_without_attacks_there_is_nothing_to_check(story: Story) -> None:
+    assert check_attacks(story.history, story.facts).status is Status.NOT_APPLICABLE
 
 
 def test_a_claim_that_did_not_hold_fails_with_its_evidence(story: Story) -> None:
@@ -46,13 +46,13 @@ def test_a_claim_that_did_not_hold_fails_with_its_evidence(story: Story) -> None
 def test_each_kind_of_broken_claim_is_shown_before_more_of_the_same(story: Story) -> None:
     story.history.campaigns = [SCRIPT]
     story.history.claims = [
-        *(claim("broken", "often", at_ns=number) for number in range(2 * FINDINGS_MAX)),
+        *(claim("broken", "often", at_ns=number) for number in range(40)),
         claim("broken", "seldom", at_ns=999),
     ]
     verdict = check_attacks(story.history, story.facts)
-    assert len(verdict.findings) == FINDINGS_MAX
+    assert len(verdict.findings) == verdict.found == 41
     assert [finding.rule for finding in verdict.findings[:2]] == ["attacks.often", "attacks.seldom"]
-    assert verdict.figures["claims_broken"] == 2 * FINDINGS_MAX + 1
+    assert verdict.figures["claims_broken"] == 41
 
 
 @pytest.mark.parametrize("state", ["held", "unknown"])
@@ -63,12 +63,18 @@ def test_claims_that_hold_or_could_not_be_known_accuse_nobody(story: Story, stat
     assert check_attacks(story.history, story.facts).status is Status.PASS
 
 
-def test_an_attack_that_cannot_be_tried_here_is_named_and_fails_nothing(story: Story) -> None:
+@pytest.mark.parametrize(("others", "status"), [([], Status.NOT_APPLICABLE), ([SHOTS], Status.PASS)])
+def test_an_attack_that_cannot_be_tried_here_is_named_and_counts_for_nothing(
+    story: Story, others: list[CampaignRecord], status: Status
+) -> None:
+    """Where no attack could be tried there is nothing to check."""
     why = "the target has no IPv6 address"
-    campaign = CampaignRecord(1, "limit.ipv6-rotate", scripted=True, attempts=0, completed=0, not_tried=why)
-    story.history.campaigns = [campaign]
+    campaign = CampaignRecord(2, "limit.ipv6-rotate", scripted=True, attempts=0, completed=0, not_tried=why)
+    story.history.campaigns = [*others, campaign]
+    story.attack(0, 1, Answer.NONCE_REPLAYED)
     verdict = check_attacks(story.history, story.facts)
-    assert verdict.status is Status.PASS
+    assert verdict.status is status
+    assert verdict.summary.startswith(f"{plural(len(others), 'campaign')} ran.")
     assert "limit.ipv6-rotate (the target has no IPv6 address)" in verdict.summary
 
 
@@ -76,7 +82,7 @@ def test_an_attack_that_only_finds_that_it_cannot_know_counts_as_not_tried(story
     story.history.campaigns = [SCRIPT]
     story.history.claims = [claim("unknown", "expiry", message="no certificate expires within this run")]
     verdict = check_attacks(story.history, story.facts)
-    assert verdict.status is Status.PASS
+    assert verdict.status is Status.NOT_APPLICABLE
     assert verdict.figures["not_tried"] == {"revoke.race": "no certificate expires within this run"}
 
 

@@ -40,7 +40,7 @@ def world() -> AuditedWorld:
 
 
 def test_a_run_without_owners_has_nothing_to_audit() -> None:
-    assert AuditedWorld().audit().status is Status.PASS
+    assert AuditedWorld().audit().status is Status.NOT_APPLICABLE
     assert AuditedWorld().audit().figures == {"errors": 0}
 
 
@@ -59,7 +59,7 @@ def test_what_is_no_list_in_an_answer_of_success_is_proven_wrong(world: AuditedW
     read(world, lambda one: AuditReading(one.owner_id, one.sent_ns, one.answered_ns, 200, 0, -1))
     verdict = world.audit()
     assert verdict.status is Status.FAIL
-    assert {finding.rule for finding in verdict.findings} == {"audit.shape"}
+    assert {finding.rule for finding in verdict.findings} == {"audit.no-list"}
 
 
 def test_owners_whose_lists_nobody_read_are_not_judged(world: AuditedWorld) -> None:
@@ -99,7 +99,7 @@ def test_a_target_without_chains_is_judged_by_its_events_alone(world: AuditedWor
     verdict = read(world, without_chain).audit()
     assert verdict.status is Status.INCONCLUSIVE
     assert "shows no hash chain" in verdict.summary
-    assert "none is missing" in verdict.summary
+    assert "Else all holds: None of 45 events due to 2 owners is missing." in verdict.summary
 
 
 def test_an_event_missing_from_a_list_without_chain_is_found(world: AuditedWorld) -> None:
@@ -127,7 +127,7 @@ def test_a_server_that_started_anew_may_have_forgotten_events(world: AuditedWorl
         owner.refused = EventStream("refused", 5000, room)
     world.beat(world.machines[0])
     world.read_all()
-    assert world.rules() == {"head", "missing"}
+    assert world.rules() == {"head", "missing", "missing-refusal"}
     uptime = "hatchfarm_uptime_seconds"
     for at, shown in ((1, 100.0), (50, 1.0)):
         world.history.scrapes.append(Scrape(at * SECOND_NS, at * SECOND_NS + 1, {uptime: shown}))
@@ -313,7 +313,7 @@ def test_a_rotation_without_answer_may_have_killed_the_certificate_of_what_came_
     assert world.rules() == set()
     rows = world.history.rows()
     rows["operation"][rows["operation"] == Operation.CERTIFICATE] = Operation.METRICS
-    assert world.rules() == {"misattributed", "unexplained"}
+    assert world.rules() == {"misattributed", "unexplained-refusal"}
 
 
 def test_a_consent_that_came_too_late_may_have_been_denied() -> None:

@@ -253,3 +253,34 @@ def test_an_empty_history_measures_nothing_that_could_pass(story: Story) -> None
     }
     statuses = {verdict.status for verdict in judge_thresholds(wanted, measured(story))}
     assert statuses == {Status.INCONCLUSIVE}
+
+
+FAILED, SILENT, IDLE = Status.FAIL, Status.INCONCLUSIVE, Status.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("metric", "checkers", "count", "status"),
+    [
+        ("revocation.violations", {"revocation": IDLE}, 0, IDLE),
+        ("revocation.violations", {"revocation": SILENT}, 0, SILENT),
+        ("revocation.violations", {"revocation": Status.PASS, "alerts": SILENT}, 0, Status.PASS),
+        ("revocation.violations", {"revocation": FAILED}, 2, FAILED),
+        ("alerts.errors", {"alerts": SILENT}, 0, SILENT),
+        ("auth_failures.nonce_replayed", {"alerts": SILENT}, 0, SILENT),
+        ("replay.accepted_twice", {"replay": IDLE}, 0, IDLE),
+        ("audit.errors", {"audit": SILENT}, 0, SILENT),
+        ("attacks.accepted", {"answers": Status.PASS, "attacks": IDLE}, 0, IDLE),
+        ("attacks.accepted", {"answers": Status.PASS, "attacks": SILENT}, 0, SILENT),
+        ("attacks.accepted", {"answers": FAILED, "attacks": SILENT}, 3, FAILED),
+        ("attacks.accepted", {"answers": Status.PASS, "attacks": FAILED}, 0, Status.PASS),
+        ("requests.lost", {"answers": SILENT, "attacks": SILENT}, 0, Status.PASS),
+    ],
+)
+def test_a_threshold_knows_no_more_than_the_checker_that_counts_for_it(
+    metric: str, checkers: dict[str, Status], count: int, status: Status
+) -> None:
+    """What is proven stands, and what nobody counted is neither held nor missed."""
+    said = [Verdict(name, one, "because of this") for name, one in checkers.items()]
+    (verdict,) = judge_thresholds({metric: ("count==0",)}, {metric: Series(count=count, total=count)}, said)
+    assert verdict.status is status
+    assert ("because of this" in verdict.summary) == (status in {SILENT, IDLE})

@@ -58,7 +58,7 @@ def test_an_acceptance_of_what_was_sent_later_is_proven_by_both_requests(revoked
 def test_what_may_have_been_accepted_before_the_revoke_accuses_nobody(revoked: Story, at: float) -> None:
     revoked.heartbeat(3, at, took=5, consent=1)
     verdict = judged(revoked)
-    assert verdict.status is Status.PASS
+    assert verdict.status is Status.NOT_APPLICABLE
     assert verdict.figures["time_to_stop_s"] == (0, at + 5 - 10)
 
 
@@ -76,20 +76,49 @@ def test_another_consent_and_another_request_are_not_concerned(revoked: Story) -
     revoked.heartbeat(3, 13, consent=later)
     revoked.heartbeat(3, 13)
     revoked.request(Operation.POLICY_FETCH, 3, 13, consent=1)
-    assert judged(revoked).status is Status.PASS
+    assert judged(revoked).status is Status.NOT_APPLICABLE
 
 
-def test_to_consent_again_to_the_same_policy_changes_nothing(revoked: Story) -> None:
-    """Revoking ends the pair of worker and policy version for good."""
-    again = revoked.consent(3, 12)
-    revoked.heartbeat(3, 13, consent=again)
-    assert judged(revoked).status is Status.FAIL
+def test_a_consent_given_again_explains_what_was_accepted_after_it(revoked: Story) -> None:
+    """Revoking ends the pair of worker and policy version for good: one finding says what was done about it."""
+    again = revoked.consent(3, 14)
+    for at in (12, 13, 15, 16, 17):
+        revoked.heartbeat(3, at, consent=again if at > 14 else 1)
+    verdict = judged(revoked)
+    assert verdict.status is Status.FAIL
+    assert [finding.rule for finding in verdict.findings] == [
+        "revocation.accepted-after",
+        "revocation.consented-again",
+        "revocation.accepted-after",
+    ]
+    root = verdict.findings[1]
+    assert root.at_ns == 14_000_000_000
+    assert (root.evidence["accepted_after"], root.evidence["first_accepted_sent_ns"]) == (3, 15_000_000_000)
+    assert "machine 3 was consented for again at 14.000s" in root.message
+    assert "3 heartbeats accepted after it follow from that" in root.message
+    assert (verdict.found, verdict.figures["violations"]) == (3, 3)
+
+
+def test_an_attack_whose_consent_was_accepted_is_named_by_what_follows(revoked: Story) -> None:
+    """The history holds no consent of an attack's, because a right server refuses it."""
+    revoked.request(Operation.CONSENT_CREATE, 3, 12, expected=Answer.REFUSED, campaign=4, status=201)
+    revoked.heartbeat(3, 13, consent=1, campaign=4)
+    (finding,) = judged(revoked).findings
+    assert (finding.rule, finding.evidence["campaign"]) == ("revocation.consented-again", 4)
+
+
+@pytest.mark.parametrize(("machine", "got"), [(3, Answer.REFUSED), (4, Answer.ACCEPTED)])
+def test_a_consent_that_was_refused_or_is_anothers_explains_nothing(revoked: Story, machine: int, got: Answer) -> None:
+    revoked.request(Operation.CONSENT_CREATE, machine, 12, got, expected=Answer.REFUSED, campaign=4, status=409)
+    revoked.heartbeat(3, 13, consent=1)
+    (finding,) = judged(revoked).findings
+    assert finding.rule == "revocation.accepted-after"
 
 
 def test_consents_whose_policy_is_not_known_are_told_apart(story: Story) -> None:
     story.revoke(story.consent(3, 1, policy_id=""), 2)
     story.heartbeat(3, 5, consent=story.consent(3, 3, policy_id=""))
-    assert judged(story).status is Status.PASS
+    assert judged(story).status is Status.NOT_APPLICABLE
 
 
 def test_a_revoke_whose_answer_was_lost_may_not_have_been_done(story: Story) -> None:
@@ -101,7 +130,7 @@ def test_a_revoke_whose_answer_was_lost_may_not_have_been_done(story: Story) -> 
     assert "violations" not in verdict.figures
     story.revoke(consent, 21)
     story.heartbeat(3, 21.001, consent=consent)
-    assert judged(story).status is Status.PASS
+    assert judged(story).status is Status.NOT_APPLICABLE
     story.heartbeat(3, 22, consent=consent)
     assert judged(story).status is Status.FAIL
 
@@ -117,18 +146,18 @@ def test_of_several_revokes_the_first_answer_counts(story: Story) -> None:
     assert verdict.figures["time_to_stop_s"] == (1, pytest.approx(4.01))
 
 
-def test_every_violation_counts_and_the_first_are_shown_in_order(revoked: Story) -> None:
+def test_every_violation_counts_and_is_listed_in_order(revoked: Story) -> None:
     for at in range(60, 20, -1):
         revoked.heartbeat(3, at, consent=1)
     verdict = judged(revoked)
-    assert verdict.figures["violations"] == 40
-    assert [finding.at_ns for finding in verdict.findings] == [at * 1_000_000_000 for at in range(21, 41)]
+    assert verdict.figures["violations"] == verdict.found == 40
+    assert [finding.at_ns for finding in verdict.findings] == [at * 1_000_000_000 for at in range(21, 61)]
 
 
-def test_a_run_without_revokes_holds_and_says_so(story: Story) -> None:
+def test_a_run_without_revokes_has_nothing_to_check(story: Story) -> None:
     story.heartbeat(0, 1, consent=story.consent(0, 0))
     verdict = judged(story)
-    assert (verdict.status, verdict.summary) == (Status.PASS, "Nothing was revoked in this run.")
+    assert (verdict.status, verdict.summary) == (Status.NOT_APPLICABLE, "Nothing was revoked in this run.")
     assert verdict.figures == {"violations": 0}
 
 
@@ -136,4 +165,4 @@ def test_numbers_that_no_consent_has_are_left_alone(revoked: Story) -> None:
     revoked.revoke(0, 1)
     revoked.revoke(7, 1)
     revoked.heartbeat(3, 20, consent=9)
-    assert judged(revoked).status is Status.PASS
+    assert judged(revoked).status is Status.NOT_APPLICABLE

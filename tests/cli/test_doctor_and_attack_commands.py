@@ -96,7 +96,7 @@ def test_attack_show_explains_an_attack(hatchfarm: Hatchfarm, name: str) -> None
     assert (shown.code, shown.err) == (0, "")
     attack = CATALOGUE[name]
     assert shown.lines[0] == name
-    for field in ("shape", "verdict", "effect", "anchor"):
+    for field in ("shape", "verdict", "effect", "anchor", "basis"):
         assert getattr(attack, field)
         assert any(re.fullmatch(rf"  {field}\s+{re.escape(getattr(attack, field))}", line) for line in shown.lines)
     weakness = "a known weakness of the published protocol, reported and never failed"
@@ -137,6 +137,7 @@ def test_attack_list_shows_one_family_and_says_all_to_programs(hatchfarm: Hatchf
         "verdict": attack.verdict,
         "effect": attack.effect,
         "anchor": attack.anchor,
+        "basis": attack.basis,
         "weakness": False,
         "scripted": False,
     }
@@ -186,7 +187,7 @@ def test_doctor_looks_at_what_a_scenario_needs(hatchfarm: Hatchfarm, monkeypatch
     assert "beware redis-server not on the PATH" in text
     assert "wrong its Redis no redis-server on the PATH -> the scenario has `redis = true`" in text
     assert "wrong its command there is no no-such-farm on the PATH" in text
-    assert "beware attacks 1 of 3 attacks not tried: replay.clock-step-back -> it sets the clock" in text
+    assert "beware attacks 1 of 3 attacks not tried (replay.clock-step-back: it sets the clock" in text
 
 
 def test_doctor_says_what_a_scenario_cannot_do_to_a_target(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
@@ -196,7 +197,7 @@ def test_doctor_says_what_a_scenario_cannot_do_to_a_target(hatchfarm: Hatchfarm,
     assert shown.code == 2
     assert "wrong faults server.kill happen to what the run has started" in text
     assert "beware thresholds server.memory is not judged" in text
-    assert "1 of 3 attacks not tried: replay.clock-step-back -> it needs servers of the run's own" in text
+    assert "1 of 3 attacks not tried (replay.clock-step-back: it needs servers of the run's own" in text
     assert "its command" not in text
 
 
@@ -216,4 +217,4 @@ def test_doctor_does_not_send_anybody_to_the_doctor(hatchfarm: Hatchfarm) -> Non
     shown = hatchfarm.invoke("doctor", "--target", url)
     assert shown.code == 2
     assert "hatchfarm doctor" not in shown.out
-    assert "-> see that it runs and that --target is its own" in " ".join(shown.out.split())
+    assert "-> start the server, or give its own address and port with --target" in " ".join(shown.out.split())

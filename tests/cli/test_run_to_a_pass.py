@@ -86,7 +86,7 @@ def test_it_ends_with_verdict_results_and_the_line_that_reproduces_it(
 def test_off_a_terminal_it_prints_plain_lines_one_a_verdict(passed: Finished, verdict: dict[str, Any]) -> None:
     assert not set(passed.out) & {"\x1b", "\r", "\x07"}
     for one in [*verdict["checkers"], *verdict["thresholds"]]:
-        line = re.compile(rf"pass\s+{re.escape(one['name'])}\s+{re.escape(one['summary'])}")
+        line = re.compile(rf"{one['status']}\s+{re.escape(one['name'])}\s+{re.escape(one['summary'])}")
         assert [text for text in passed.lines if line.fullmatch(text)] != [], one
 
 
@@ -101,7 +101,9 @@ def test_the_verdict_file_says_what_was_run_and_what_held(verdict: dict[str, Any
     assert verdict["warnings"] == []
     assert [one["name"] for one in verdict["checkers"]] == list(CHECKERS)
     assert len(verdict["thresholds"]) == THRESHOLDS.count("\n")
-    assert {one["status"] for one in [*verdict["checkers"], *verdict["thresholds"]]} == {"pass"}
+    assert {one["status"] for one in [*verdict["checkers"], *verdict["thresholds"]]} == {"pass", "n/a"}
+    idle = [one["name"] for one in verdict["checkers"] if one["status"] == "n/a"]
+    assert idle == ["revocation", "durability", "nonces", "clock"]
     requests = verdict["requests"]
     assert requests["attacks"] >= 12
     assert requests["lost"] == 0

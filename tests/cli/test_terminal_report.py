@@ -6,14 +6,16 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import trio
 from rich.console import Console
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.history import Answer
+from simulator.report.telling import headline
 from simulator.report.terminal import make_console, show_progress, show_verdict
-from simulator.report.verdict_file import RunVerdict
+from simulator.report.verdict_file import AttackSummary, RunVerdict
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
@@ -124,10 +126,32 @@ def test_failures_come_first_with_at_most_three_findings_each() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("status", EXIT_CODES)
 def test_the_last_line_is_the_verdict_after_warnings_and_interruption(status: Status) -> None:
     lines = shown(run_verdict(status, [Verdict("x", status, "y")], warnings=["one", "two"], interrupted="SIGINT"))
     assert lines[-4:] == ["warning: one", "warning: two", "Interrupted: SIGINT", f"{status.value.upper()} farm"]
+
+
+def test_what_had_nothing_to_check_comes_last_and_attacks_not_tried_are_named_in_the_verdict() -> None:
+    checkers = [Verdict("revocation", Status.NOT_APPLICABLE, "Nothing was revoked."), Verdict("alerts", PASS, "fine")]
+    attack = AttackSummary(
+        1, "tls.spoofed-proto", Status.NOT_TRIED, 0, 0, 0, 0, 0, "it needs a server of the run's own"
+    )
+    others = [msgspec.structs.replace(attack, campaign=number, attack=f"a.{number}") for number in range(2, 8)]
+    verdict = msgspec.structs.replace(run_verdict(PASS, checkers), attacks=[attack, *others])
+    lines = shown(verdict)
+    assert lines[2:4] == ["pass  alerts      fine", "n/a   revocation  Nothing was revoked."]
+    assert lines[-1] == "PASS farm; 7 not tried: tls.spoofed-proto, a.2, a.3, a.4, a.5 and 2 more"
+    assert headline(msgspec.structs.replace(verdict, attacks=[attack])) == (
+        "All 1 checks and 0 thresholds held over 10 requests, 3 of them hostile; 1 had nothing to check; 1 not tried: "
+        "tls.spoofed-proto."
+    )
+
+
+def test_findings_that_were_too_many_to_keep_are_counted() -> None:
+    findings = tuple(Finding("rule", f"evidence {number}", number) for number in range(5))
+    lines = shown(run_verdict(FAIL, [Verdict("replay", FAIL, "many", findings, {}, 1_000_000)]))
+    assert lines[5] == "  - and 999,997 more, 2 of them in verdict.json: the rest was too many to keep"
 
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server import limits
-from reference_server.core.audit import ROUTINE_EVENT_BYTES, Event, EventStream, Room, RoutineStream
+from reference_server.core.audit import ROUTINE_EVENT_BYTES, SEGMENT_BYTES, Event, EventStream, Room, RoutineStream
 from tests.core.server_under_test import STARTED, Server, owner_headers
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
 
@@ -22,16 +22,25 @@ EVENT = Event("aud_0123456789abcdef", "owner_access_denied", "owner:o", "pol_1",
 Stream = RoutineStream | EventStream
 
 
-def heartbeats(events_max: int, room: Room) -> tuple[Stream, Callable[[int], None], int]:
-    """Give a stream, what adds to it, and the bytes of one event."""
+Made = tuple[Stream, "Callable[[int], None]", int, int]
+"""A stream, what adds to it, and the bytes of one event and of what holds a piece of them."""
+
+
+def heartbeats(events_max: int, room: Room) -> Made:
+    """Make a stream of heartbeats."""
     stream = RoutineStream(events_max, room)
-    return stream, lambda number: stream.append(f"{number:016x}", "wrk_1", "pol_1", number), ROUTINE_EVENT_BYTES
+    return (
+        stream,
+        lambda number: stream.append(f"{number:016x}", "wrk_1", "pol_1", number),
+        ROUTINE_EVENT_BYTES,
+        SEGMENT_BYTES,
+    )
 
 
-def others(events_max: int, room: Room) -> tuple[Stream, Callable[[int], None], int]:
-    """Do the same for events that are no heartbeats."""
+def others(events_max: int, room: Room) -> Made:
+    """Make one of events that are no heartbeats."""
     stream = EventStream("refused", events_max, room)
-    return stream, lambda _number: stream.append(EVENT), EVENT.size
+    return stream, lambda _number: stream.append(EVENT), EVENT.size, 0
 
 
 def shown(stream: Stream) -> list[dict[str, Any]]:
@@ -54,23 +63,24 @@ def test_all_have_no_more_than_the_room_and_who_has_least_loses_last(
     streams: list[Stream] = []
     room = Room(0, lambda: streams)
     made = [make(events_max, room) for _ in range(5)]
-    streams += [stream for stream, _, _ in made]
-    size = made[0][2]
-    room._bytes_max = bytes_max = room_events * size
+    streams += [stream for stream, *_ in made]
+    one = sum(made[0][2:])
+    room._bytes_max = bytes_max = room_events * one
     for number, (which, count) in enumerate(bursts):
         for at in range(count):
-            before = [len(stream) for stream in streams]
+            before = [(len(stream), stream.size) for stream in streams]
             made[which][1](1000 * number + at)
             after = [len(stream) for stream in streams]
-            assert room.used == sum(stream.size for stream in streams) == size * sum(after) <= bytes_max
-            grown = [length + (at == which) for at, length in enumerate(before)]
+            assert room.used == sum(stream.size for stream in streams) <= bytes_max
+            grown = [length + (at == which) for at, (length, _) in enumerate(before)]
             grown[which] = min(grown[which], events_max)
             if after == grown:
                 continue
             # Room was made: all down to one level, so who had no more than that has it all.
-            level = max(after)
-            assert after == [min(length, level) for length in grown]
-            assert sum(after) * size >= bytes_max * 15 // 16 - size * len(streams)
+            lost = [now < then for now, then in zip(after, grown, strict=True)]
+            level = min(size for (_, size), less in zip(before, lost, strict=True) if less) + one
+            assert all(less or stream.size <= level for stream, less in zip(streams, lost, strict=True))
+            assert room.used >= bytes_max * 15 // 16 - one * len(streams)
         for stream in streams:
             events = shown(stream)
             assert [event["sequence"] for event in events] == list(
@@ -81,11 +91,11 @@ def test_all_have_no_more_than_the_room_and_who_has_least_loses_last(
 def test_streams_that_were_cut_go_on_as_any_other() -> None:
     """Their ring grows again, wraps, and still shows each event once and in order."""
     for make in (heartbeats, others):
-        stream, add, size = make(7, Room(1 << 30, tuple))
+        stream, add, size, more = make(7, Room(1 << 30, tuple))
         for number in range(11):
             add(number)
         hashes = {event["sequence"]: event["hash"] for event in shown(stream)}
-        stream.cut(3 * size)
+        stream.cut(more + 3 * size)
         assert [event["hash"] for event in shown(stream)] == [hashes[number] for number in (9, 10, 11)]
         for number in range(11, 30):
             add(number)
@@ -143,3 +153,33 @@ def test_what_an_event_is_said_to_take_is_no_less_than_it_takes(text: str) -> No
     took = tracemalloc.get_traced_memory()[0] - began
     tracemalloc.stop()
     assert took <= 1.1 * (refused.size - counted)
+
+
+@pytest.mark.parametrize(("owners", "beats"), [(300, 1), (100, 5), (30, 100), (4, 1000)])
+def test_what_heartbeats_are_said_to_take_is_no_less_than_they_take(owners: int, beats: int) -> None:
+    """An owner's first one above all: so many owners may have just one, or lose all but one to the others."""
+    streams: list[Stream] = []
+    room = Room(1 << 30, lambda: streams)
+    streams += [RoutineStream(600, room) for _ in range(owners)]
+
+    def fill(first: int) -> None:
+        for number in range(first, first + beats):
+            for stream in streams:
+                assert isinstance(stream, RoutineStream)
+                stream.append(f"{number:016x}", "wrk_1", "pol_1", number)
+
+    gc.collect()
+    tracemalloc.start()
+    began = tracemalloc.get_traced_memory()[0]
+    fill(0)
+    gc.collect()
+    took = tracemalloc.get_traced_memory()[0] - began
+    hashes = sum(len(stream.hash) + 200 for stream in streams)  # there is one a stream, and a last digest and number
+    assert took <= room.used + hashes
+    for stream in streams:
+        stream.cut(SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
+    gc.collect()
+    took = tracemalloc.get_traced_memory()[0] - began
+    tracemalloc.stop()
+    assert room.used <= owners * (SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
+    assert took <= room.used + hashes

@@ -151,6 +151,24 @@ def test_what_a_clock_that_ran_ahead_left_behind_gives_way_to_what_is_accepted_n
     assert world.send(40, world.now.wall_ns) is None
 
 
+def test_what_two_clocks_stamped_is_kept_apart_and_what_lies_between_is_not_refused() -> None:
+    """The one that ran a day ahead and the one that ran ten may both be forgotten; the days between never were."""
+    world = World(nonces_max=10)
+    for days in (1, 10):
+        world.wait(0, days * DAY_SECONDS)
+        assert world.send(days, world.now.wall_ns) is Reservation.RESERVED
+        world.wait(400, -days * DAY_SECONDS)
+        assert world.send(100 + days, world.now.wall_ns) is Reservation.RESERVED
+    world.wait(400)
+    assert Reservation.UNAVAILABLE in [world.send(key, world.now.wall_ns) for key in range(200, 211)]
+    assert len(world.memory.forgotten) == 2
+    world.wait(2 * DAY_SECONDS)
+    assert world.send(300, world.now.wall_ns) is Reservation.RESERVED
+    for key, stamp_ns, _ in [*world.accepted]:
+        world.now = Instant(stamp_ns, world.now.monotonic_ns)
+        assert world.send(key, stamp_ns) is not Reservation.RESERVED
+
+
 def test_stretches_of_time_that_are_refused_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two that are nearest become one; none of what was accepted is accepted again."""
     monkeypatch.setattr(nonces_module, "NONCES_ASIDE_MAX", 0)

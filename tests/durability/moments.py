@@ -12,7 +12,7 @@ from simulator.history import Operation
 from simulator.server_process import ServerError, own_server
 from simulator.worlds.control import ControlConnection, data_of
 from simulator.worlds.target import Target, parse_target
-from tests.durability.ledger import HOST
+from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back
 from tests.durability.writing import FREELY, TOKEN, World, do
 

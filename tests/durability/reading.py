@@ -13,21 +13,13 @@ from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner
 from simulator.history import Operation
 from simulator.worlds.control import ControlConnection, data_of
 from simulator.worlds.target import Target, machine_source, owner_source, parse_target
-from tests.durability.ledger import (
-    BAD_REQUEST,
-    CONFLICT,
-    CREATED,
-    FORBIDDEN,
-    HOST,
-    OK,
-    UNAUTHORIZED,
-    Event,
-    Ledger,
-)
+from tests.durability.ledger_records import BAD_REQUEST, CONFLICT, CREATED, FORBIDDEN, HOST, OK, UNAUTHORIZED, Event
 from tests.durability.writing import TOKEN, WRITERS, Beater, Pipeline, World, heartbeat_message
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from tests.durability.ledger import Ledger
 
 STATUS_KEPT = frozenset({"worker_id", "last_heartbeat", "policy_id", "updated_at"})
 """What of a status does not pass with time."""

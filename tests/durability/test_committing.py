@@ -12,6 +12,8 @@ import trio
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
 from reference_server.http import committing
+from reference_server.http.settling import Settler
+from reference_server.limits import STOP_SNAPSHOT_SECONDS
 from reference_server.ports import JournalError
 from reference_server.wire.values import Request
 from tests.durability.journal_twin import MemoryJournal, Storage
@@ -49,9 +51,9 @@ class GatedJournal(MemoryJournal):
 class Kept:
     """An API with a journal, one machine enrolled and durable."""
 
-    def __init__(self, due_after: int = 1_000_000) -> None:
+    def __init__(self, journal: type[GatedJournal] = GatedJournal, due_after: int = 1_000_000) -> None:
         self.api: Api = make_api()
-        self.journal = GatedJournal(Storage(), due_after)
+        self.journal = journal(Storage(), due_after)
         begin(self.api.state)
         self.machine: Machine = enrol(self.api)
         self.journal.start()
@@ -276,6 +278,95 @@ async def test_a_snapshot_that_hangs_is_said_costs_no_answer_and_holds_up_no_sto
         shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
     assert len(begun) == 1
     assert kept.durable() == shown
+
+
+class HangingJournal(GatedJournal):
+    """A journal whose next snapshots hang until they are given up."""
+
+    def __init__(self, storage: Storage, due_after: int = 1_000_000) -> None:
+        super().__init__(storage, due_after)
+        self.hanging = 0
+        self.given_up = threading.Event()
+
+    def begin_snapshot(self, pieces: Any) -> Any:
+        """Hang, or do it."""
+        wait = super().begin_snapshot(pieces)
+        if not self.hanging:
+            return wait
+        self.hanging -= 1
+
+        def hang() -> None:
+            assert self.given_up.wait(60)
+            raise JournalError("cannot write a snapshot (it was not waited for, and was ended)")
+
+        return hang
+
+    def end_snapshot(self) -> None:
+        """Give up."""
+        self.given_up.set()
+
+
+@pytest.mark.usefixtures("autojump_clock")
+@pytest.mark.parametrize("begun", ["before", "for the end", "after a failure"])
+async def test_stopping_waits_for_snapshots_no_longer_than_it_says(begun: str) -> None:
+    """One that is being written when it begins, the last one, and one that is to mend what failed."""
+    kept = Kept(HangingJournal, due_after=0 if begun == "before" else 1_000_000)
+    assert isinstance(kept.journal, HangingJournal)
+    kept.journal.hanging = 1
+    clock = SetClock()
+    settler = Settler(kept.api, clock)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(settler.run)
+        if begun != "for the end":
+            kept.journal.failures = int(begun == "after a failure")
+            held = kept.api.handle(REGISTRATION, clock.now())
+            assert (await settler.settled(held)).status == (500 if begun == "after a failure" else 201)
+            await trio.sleep(1)
+            assert not kept.journal.hanging
+        began = trio.current_time()
+        await settler.stop()
+        assert trio.current_time() - began <= STOP_SNAPSHOT_SECONDS + 1
+        nursery.cancel_scope.cancel()
+    assert kept.journal.given_up.is_set()
+    again = make_api()
+    recover(again.state, kept.journal, START)
+    assert len(again.state.workers) == (2 if begun == "before" else 1)
+
+
+async def test_a_snapshot_that_failed_is_tried_again_though_nothing_is_changed() -> None:
+    """After five seconds, and twice as long each time, by the server's clock; then health says that all is well."""
+    kept = Kept(due_after=0)
+    clock = SetClock()
+    tried: list[int] = []
+    begin_snapshot, fails = kept.journal.begin_snapshot, [True, True, True]
+
+    def failing_snapshot(pieces: Any) -> Any:
+        tried.append(clock.now().monotonic_ns)
+        wait = begin_snapshot(pieces)
+
+        def fail() -> None:
+            if fails:
+                fails.pop()
+                raise JournalError("cannot write a snapshot (No space left on device)")
+            wait()
+
+        return fail
+
+    kept.journal.begin_snapshot = failing_snapshot  # type: ignore[method-assign]
+    async with serving(kept.api, clock, express_lane=True) as server:
+        assert (await ask(server, kept.machine.heartbeat("a"))).status == 200
+        for number, seconds in enumerate((5, 10, 20), 1):
+            with trio.fail_after(20):
+                while kept.api.state.compacting or len(fails) > 3 - number:
+                    await trio.lowlevel.checkpoint()
+            assert len(tried) == number
+            assert msgspec.json.decode((await ask(server, HEALTH)).body)["reason"] == "snapshot failed"
+            clock.advance(seconds)
+        await until_healthy(server)
+        assert kept.journal.storage.segments == {kept.journal.segment: []}
+        shown = [data_of(200, (await ask(server, question)).body) for question in (SUMMARY, AUDIT)]
+        assert kept.durable() == shown
+    assert [(at - tried[0]) // 1_000_000_000 for at in tried[:4]] == [0, 5, 15, 35]
 
 
 async def test_a_server_that_stops_leaves_a_snapshot_of_everything(kept: Kept) -> None:

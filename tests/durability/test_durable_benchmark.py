@@ -15,7 +15,7 @@ from benchmarks.pacing import pace
 from benchmarks.servers import CONSTANT
 from benchmarks.state_files import write_state
 from reference_server.wire.state_file import StateFile, read_state
-from reference_server.wire.timestamps import SECOND_NS
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from simulator.server_process import ServerProcess, own_server
 from simulator.worlds.control import ControlConnection
 from simulator.worlds.target import parse_target
 from tests.durability.faulty_calls import POSSIBLE, FaultyCalls, faulty_calls
-from tests.durability.ledger import HOST
+from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back
 from tests.durability.writing import FREELY, TOKEN, World
 

@@ -14,7 +14,7 @@ from simulator.history import Operation
 from simulator.server_process import own_server
 from simulator.worlds.control import ControlConnection
 from simulator.worlds.target import parse_target
-from tests.durability.ledger import CONFLICT, CREATED, FORBIDDEN, HOST, OK
+from tests.durability.ledger_records import CONFLICT, CREATED, FORBIDDEN, HOST, OK
 from tests.durability.writing import FREELY, TOKEN, World
 
 if TYPE_CHECKING:

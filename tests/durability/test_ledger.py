@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from simulator.checkers.audit_chain import event_hash
-from tests.durability.ledger import FIRST_HEAD, Event, Ledger, Policy
+from tests.durability.ledger import Ledger
+from tests.durability.ledger_records import FIRST_HEAD, Event, Policy
 
 OWNER = "ada"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,16 +226,31 @@ def test_certificates_that_were_signed_with_another_key_are_said_to_be(
 # -- children that write snapshots
 
 
+def hang() -> bool:
+    signal.pause()
+    return True
+
+
 def work(do: Callable[[], bool]) -> Callable[[Callable[[], bool]], bool]:
     return lambda parent_lives: parent_lives() and do()
 
 
 def test_a_child_that_hangs_is_ended_and_said_to_have_hung() -> None:
-    def hang() -> bool:
-        signal.pause()
-        return True
-
     assert fork(work(hang), silence_seconds=0.1)() == "it hung for 0.1 s, and was ended"
+
+
+def test_a_child_that_nobody_waits_for_any_more_is_ended_at_once() -> None:
+    """Before it is waited for, and meanwhile, from another thread; once it is over that does nothing."""
+    child = fork(work(hang), silence_seconds=60)
+    child.end()
+    assert child() == "it was not waited for, and was ended"
+    child.end()
+    other = fork(work(hang), silence_seconds=60)
+    with ThreadPoolExecutor(1) as pool:
+        waited = pool.submit(other)
+        other.end()
+        assert waited.result() == "it was not waited for, and was ended"
+    other.end()
 
 
 def test_a_child_that_stopped_is_ended_too() -> None:

@@ -18,13 +18,13 @@ from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS, heartbeat_request
 from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.target import Target, bound_socket, machine_source, owner_source, parse_target
 from simulator.worlds.wire import Answers
-from tests.durability.ledger import (
+from tests.durability.ledger import Ledger
+from tests.durability.ledger_records import (
     HEARTBEAT,
     HOST,
     OK,
     UNAUTHORIZED,
     Event,
-    Ledger,
     Machine,
     Step,
     no_identity,

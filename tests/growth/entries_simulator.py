@@ -14,6 +14,7 @@ from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import parse_duration, parse_offset
 from simulator.traces import format as trace_format
+from simulator.traces.choosing import Chosen, choose
 from simulator.traces.errors import TraceError
 from simulator.traces.har_import import from_har
 from simulator.traces.messages import escape, references, resolve, split_answer, split_request
@@ -210,6 +211,8 @@ HARS: dict[str, Callable[[int], list[Any]]] = {
     "the start of a secret": lambda n: [registration(1), entry(None, {"content": {"text": "000000" * (n // 6)}})],
     "keys never closed": lambda n: [entry(None, {"content": {"text": '"token":"' * (n // 9)}})],
     "signatures": lambda n: [entry({"method": "POST", "postData": {"text": '"signature":"' * (n // 13)}})],
+    "nonces": lambda n: [entry({"method": "POST", "postData": {"text": f'{{"nonce":"{at // 2}"}}'}})
+                         for at in range(n // 20)],
     "a signature": lambda n: [entry({"method": "POST", "postData": {"text": '"signature":"' + '\\"' * (n // 2)}})],
     **{
         f"{what} of {name}": lambda n, text=text, make=make: [make(text(n))]  # type: ignore[misc]
@@ -217,6 +220,15 @@ HARS: dict[str, Callable[[int], list[Any]]] = {
         for name, text in SOME_TEXTS.items()
     },
 }  # fmt: skip
+
+
+CHOICES = {
+    "all": Chosen(),
+    "honest traffic": Chosen(attacks=("honest",)),
+    "an owner's part": Chosen(principals=("ada",)),
+    "a machine's part": Chosen(principals=(f"wrk_{1:016x}", "machine.1")),
+    "the end": Chosen(from_ns=1),
+}
 
 
 def _traces() -> dict[str, Entry]:
@@ -247,6 +259,10 @@ def _traces() -> dict[str, Entry]:
 
         return partial(quietly, work, TraceError)
 
+    def part(n: int, entries: Callable[[int], list[Any]], chosen: Chosen) -> Work:
+        read = trace_format._read_lines(iter(lines(n, entries)))
+        return partial(quietly, lambda: choose(read, chosen), TraceError)
+
     def line(n: int, text: Callable[[int], str]) -> Work:
         written = text(n).encode()
         return partial(quietly, lambda: trace_format._read_lines(iter([written])), TraceError)
@@ -263,6 +279,11 @@ def _traces() -> dict[str, Entry]:
         **{f"a HAR with {name}": partial(har, entries=entries) for name, entries in HARS.items()},
         **{f"a HAR of {name}": partial(bare, text=text) for name, text in JSONS.items()},
         **{f"a trace with {name}": partial(trace, entries=HARS[name]) for name in traced},
+        **{
+            f"{part_of} of a trace with {name}": partial(part, entries=HARS[name], chosen=chosen)
+            for name in ("registrations", "nonces", "a url of letters")
+            for part_of, chosen in CHOICES.items()
+        },
         **{f"a trace of {name}": partial(line, text=text) for name, text in JSONS.items()},
         **{
             f"hiding secrets in {name}": lambda n, text=text: hide(text(n))  # type: ignore[misc]

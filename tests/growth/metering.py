@@ -34,6 +34,9 @@ PREFIXES = ("reference_server", "simulator")
 STANDARD = (
     "base64",
     "heapq",
+    "hpack.hpack",
+    "hpack.huffman",
+    "hpack.table",
     "ipaddress",
     "json.decoder",
     "tomllib._parser",
@@ -47,7 +50,20 @@ _COPIED = (str, bytes, tuple)
 _FRAME_READERS = frozenset({"super", "locals", "globals", "vars", "dir", "TypeVar", "ParamSpec"})
 _CONSTANT = frozenset(
     {
-        *("len", "isinstance", "issubclass", "getattr", "hasattr", "setattr", "id", "iter", "next", "callable", "type"),
+        *(
+            "len",
+            "bool",
+            "isinstance",
+            "issubclass",
+            "getattr",
+            "hasattr",
+            "setattr",
+            "id",
+            "iter",
+            "next",
+            "callable",
+            "type",
+        ),
         *("enumerate", "zip", "range", "map", "filter", "reversed", "memoryview", "islice", "chain"),
     }
 )
@@ -99,8 +115,8 @@ class Meter:
         return value
 
     def made(self, value: Any) -> Any:
-        """Count what was copied into a new value."""
-        self.count(1 + size(value))
+        """Count what was copied into a new value; a view copies nothing."""
+        self.count(1 if isinstance(value, memoryview) else 1 + size(value))
         return value
 
     def grown(self, value: Any) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.growth.backtracking import findings, trouble
+from tests.growth.automata import trouble
+from tests.growth.backtracking import findings
 from tests.growth.stepping import Matcher, count_steps
 
 STRUCTURE = r'"(?:[^"\\]|\\.)*"|[\[{\]}]'

@@ -13,11 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.growth import entries_server, entries_simulator
+from tests.growth import entries_connections, entries_server, entries_simulator
 from tests.growth.measure import GROWTH_MAX
 
 ROOT = Path(__file__).parents[2]
-NAMES = [*entries_server.entries(), *entries_simulator.entries()]
+NAMES = [*entries_server.entries(), *entries_connections.entries(), *entries_simulator.entries()]
 
 
 class Measured(NamedTuple):
@@ -65,9 +65,17 @@ ROUTING = (
 DEPTH = ("reference_server.wire.canonical_json", r'\\.)*+"?|', r'\\.)*"|')
 INTEGER = ("reference_server.core.calls", 'r"([+-]?)([0-9]+)"', 'r"([+-]?)(?=[0-9])0*([0-9]*)"')
 HEAD = ("simulator.worlds.wire", "self._searched = max(0, len(buffer) - 3)", "self._searched = 0")
+LITERALS = (
+    "reference_server.http.http2_protocol",
+    "data[: _literal_bytes(data, 6 if should_index else 4)]",
+    "data",
+)
+WINDOWS = ("reference_server.http.http2_connection", "if not self._pumpable:", "if self.ended:")
 
 
 FOUND_BY = {
+    LITERALS: {"HTTP/2, fields, in one piece, unread", "HTTP/2, other fields, byte by byte"},
+    WINDOWS: {"HTTP/2, a closed window, byte by byte"},
     ROUTING: {"path of slashes", "path of segments"},
     DEPTH: {"POST /policies with strings never closed"},
     INTEGER: {"GET /workers/statuses?limit=zeros", "GET /audit/events?offset=zeros"},

@@ -58,6 +58,12 @@ class Meant(NamedTuple):
 
     status: int
     request: Request | None = None
+    refused: str = "GET"
+
+    @property
+    def method(self) -> str:
+        """Give the method that it answers."""
+        return self.refused if self.request is None else self.request.method
 
 
 class Case(NamedTuple):
@@ -71,7 +77,7 @@ class Case(NamedTuple):
     @property
     def methods(self) -> list[str]:
         """Give the method each answer is to."""
-        return ["GET" if meant.request is None else meant.request.method for meant in self.meant]
+        return [meant.method for meant in self.meant]
 
     def then(self, other: Case) -> Case:
         """Pipeline another behind it; behind a close nothing is served."""
@@ -88,7 +94,7 @@ class Case(NamedTuple):
             else:
                 reply = api.handle(request, START)
             closes = self.closes and number == len(self.meant)
-            answers.append(direct_answer(reply, "GET" if request is None else request.method, closes=closes))
+            answers.append(direct_answer(reply, meant.method, closes=closes))
         return answers
 
 

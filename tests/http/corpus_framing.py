@@ -132,6 +132,16 @@ LARGE_HEADS = [
     framed("heartbeat, head larger than the lane's", padded(BEAT_START + LENGTH, 5000) + BEAT_BODY, (200, BEAT)),
 ]
 
+HEAD_START = HEALTH_START.replace(b"GET", b"HEAD", 1)
+REFUSED_HEADS = [  # what answers HEAD has no body, why ever it is refused (RFC 9110 §9.3.2)
+    framed("HEAD, a byte too large", padded(HEAD_START, HEAD_MAX_BYTES + 1) + BEHIND, Meant(431, refused="HEAD")),
+    framed("HEAD, many headers", HEAD_START + b"A: b\r\n" * 9000 + b"\r\n", Meant(431, refused="HEAD")),
+    framed("HEAD, no colon", b"\r\n" + HEAD_START + b"A\r\n\r\n", Meant(400, refused="HEAD")),
+    framed("HEAD, two hosts", HEAD_START + b"Host: b\r\n\r\n" + BEHIND, Meant(400, refused="HEAD")),
+    framed("HEAD, no host", b"HEAD / HTTP/1.1\r\n\r\n" + BEHIND, Meant(400, refused="HEAD")),
+    framed("head in small letters", b"head / HTTP/1.1\r\nA\r\n\r\n", 400),
+]
+
 POLICIES = post("/api/v1/policies", b"")
 POLICIES_START = b"POST /api/v1/policies HTTP/1.1\r\nHost: server\r\nAuthorization: %b\r\n" % OWNER[0][1].encode()
 FULL_BODY = b" " * BODY_MAX_BYTES
@@ -360,4 +370,4 @@ PIPELINED = [
     ),
 ]
 
-FRAMING_CASES = [*MALFORMED, *LARGE_HEADS, *LARGE_BODIES, *CHUNKS, *WELL_FORMED, *PIPELINED]
+FRAMING_CASES = [*MALFORMED, *LARGE_HEADS, *REFUSED_HEADS, *LARGE_BODIES, *CHUNKS, *WELL_FORMED, *PIPELINED]

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from reference_server.http.hypercorn_front import HypercornFront
+from reference_server.http.guests import Guests
 from reference_server.limits import HTTP11_ANSWERS_AT_ONCE
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, serving
@@ -51,7 +51,7 @@ async def test_a_client_that_pipelines_lets_all_others_run_after_a_few_answers(
 async def test_tls_is_never_served_by_hypercorn(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, *, express_lane: bool
 ) -> None:
-    monkeypatch.delattr(HypercornFront, "_serve_by_hypercorn")
+    monkeypatch.delattr(Guests, "_serve_by_hypercorn")
     api = make_api(require_https=True, **pair.settings)
     async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
         assert (await client.ask(get("/api/v1/status"))).status == 200
@@ -63,7 +63,7 @@ async def test_a_request_that_arrives_as_the_server_stops_is_answered(
     """What is there to be read when the stop comes has begun."""
     api = make_api(shutdown_grace_seconds=NEVER, **pair.settings)
     machine = enrol(api)
-    stop_front = HypercornFront.stop
+    stop_front = Guests.stop
     async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
         await wait_all_tasks_blocked()
         socket = client.socket_stream.socket
@@ -77,11 +77,11 @@ async def test_a_request_that_arrives_as_the_server_stops_is_answered(
             patched.setattr(trio.SocketStream, "send_all", keep)  # what TLS makes of it, to be sent at a moment
             await client.send(written(machine.heartbeat("n")))
 
-        def send_at_the_last_moment(front: HypercornFront, deadline: float) -> None:
+        def send_at_the_last_moment(front: Guests, deadline: float) -> None:
             socket._sock.send(b"".join(sent))  # type: ignore[attr-defined]
             stop_front(front, deadline)
 
-        monkeypatch.setattr(HypercornFront, "stop", send_at_the_last_moment)
+        monkeypatch.setattr(Guests, "stop", send_at_the_last_moment)
         server.stop.set()
         answer = await client.answer("POST")
         assert (answer.status, answer.header("connection")) == (200, "close")

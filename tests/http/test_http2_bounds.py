@@ -11,7 +11,7 @@ from hpack import Encoder
 
 from reference_server import limits
 from reference_server.http.framing import head_cost
-from reference_server.http.http2_frames import CONTINUATION, DATA, HEADERS, RST_STREAM, SETTINGS
+from reference_server.http.http2_frames import CONTINUATION, DATA, HEADERS, PADDED, RST_STREAM, SETTINGS
 from reference_server.operations.outcomes import Held
 from reference_server.wire.replies import success
 from tests.http.corpus import get
@@ -307,12 +307,32 @@ def test_frames_that_bring_nothing_are_bounded_and_answers_allow_more(say: Calla
     assert allowed - 10 <= told <= allowed + 1
 
 
-def test_bodies_in_crumbs_are_bounded() -> None:
+CRUMB = b" " * (limits.HTTP2_CRUMB_BYTES - 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "payload"),
+    [(0, CRUMB), (0, b""), (PADDED, b"\0"), (PADDED, b"\xff" + bytes(255)), (PADDED, b"\xc8" + CRUMB + bytes(200))],
+    ids=["crumbs", "nothing", "no padding", "padding", "padded crumbs"],
+)
+def test_bodies_in_crumbs_are_bounded(flags: int, payload: bytes) -> None:
+    """However much padding they bring: it is no body."""
     connection = connected()
     stream_id = connection.begin(POST, ended=False)
-    for _ in range(limits.HTTP2_IDLE_FRAMES_MAX + 1):
-        connection.raw(frame(DATA, 0, stream_id, b" " * (limits.HTTP2_CRUMB_BYTES - 1)))
+    for _ in range(limits.HTTP2_IDLE_FRAMES_MAX - 10):
+        connection.raw(frame(DATA, flags, stream_id, payload))
+    assert alive(connection)
+    for _ in range(11):
+        connection.raw(frame(DATA, flags, stream_id, payload))
     assert connection.gone == CALM
+
+
+def test_a_body_in_padded_pieces_is_a_body() -> None:
+    connection = connected()
+    stream_id = connection.begin(POST, ended=False)
+    for _ in range(limits.HTTP2_IDLE_FRAMES_MAX + 10):
+        connection.raw(frame(DATA, PADDED, stream_id, b"\x0a" + bytes(limits.HTTP2_CRUMB_BYTES) + bytes(10)))
+    assert alive(connection)
 
 
 def test_continuations_are_bounded_before_they_are_decoded() -> None:

@@ -257,9 +257,11 @@ async def test_connections_of_one_address_that_prove_nothing_are_bounded(way: st
             await client.stream.aclose()
 
 
-async def test_a_stranger_who_was_answered_outlasts_one_who_says_nothing() -> None:
+@TRANSPORTS
+async def test_a_stranger_who_was_answered_outlasts_one_who_says_nothing(way: str, pair: Pair) -> None:
+    api = make_api(unproven_connections_per_address=2, **pair.settings_of(way))
     async with (
-        serving(make_api(unproven_connections_per_address=2), LoopClock(), express_lane=True) as server,
+        serving(api, LoopClock(), express_lane=way != "hypercorn") as server,
         server.client() as asking,
         server.client() as silent,
     ):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from reference_server.http.serve import ListenError, open_listeners
+from reference_server.limits import SEND_BUFFER_BYTES
 from reference_server.settings import Settings
 
 IPV6 = socket.has_dualstack_ipv6()
@@ -61,3 +63,20 @@ def test_the_unspecified_address_of_ipv6_listens_on_both_families() -> None:
             with socket.create_connection((address, port), timeout=10):
                 listener.setblocking(True)  # noqa: FBT003 - the socket API's own flag
                 listener.accept()[0].close()
+
+
+def test_a_client_that_does_not_read_leaves_little_in_the_kernel() -> None:
+    """A connection takes a few hundred kilobytes of answers, and then no more until they are read."""
+    (listener,) = open_listeners(Settings(port=0))
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.setblocking(True)  # noqa: FBT003 - the socket API's own flag
+        accepted = listener.accept()[0]
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES
+            accepted.setblocking(False)  # noqa: FBT003 - as above
+            taken = 0
+            with suppress(BlockingIOError):
+                while taken < 1 << 24:
+                    taken += accepted.send(bytes(1 << 16))
+    assert taken < 1 << 21

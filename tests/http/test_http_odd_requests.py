@@ -128,7 +128,7 @@ async def test_a_fault_of_quart_is_answered_and_logged_once(
 
 
 def test_hypercorn_still_has_the_parts_that_the_front_relies_on() -> None:
-    """Its private ones; when this fails, read `hypercorn_front` anew before the bound on its version is moved."""
+    """Its private ones; when this fails, read `guests` anew before the bound on its version is moved."""
     assert inspect.iscoroutinefunction(TCPServer._idle_timeout)
     assert inspect.iscoroutinefunction(TCPServer._read_data)
     source = inspect.getsource(TCPServer)

@@ -15,7 +15,7 @@ from tests.http.certificates import AUTHORITY
 from tests.http.corpus import get, make_world, post
 from tests.http.http2_client import Http2Client
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, direct_answer, serving
-from tests.http.twins import API_TOKEN, OWNER, START, LoopClock, SetClock, written
+from tests.http.twins import API_TOKEN, OWNER, START, LoopClock, SetClock, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -248,3 +248,17 @@ async def test_a_server_with_tls_stops_though_clients_rest(pair: Pair, begin: st
         clients.start_soon(rest, server)
         with trio.fail_after(PATIENCE_SECONDS):
             await asked.wait()
+
+
+async def test_a_stranger_who_was_answered_over_http_2_outlasts_one_who_says_nothing(pair: Pair) -> None:
+    api = make_api(unproven_connections_per_address=2, **pair.settings)
+    async with (
+        serving(api, SetClock(), express_lane=True) as server,
+        http2(server, pair) as asking,
+        http2(server, pair) as silent,
+    ):
+        assert (await asking.ask(HEALTH)).status == 200
+        async with http2(server, pair) as third:
+            await silent.closed()
+            assert (await third.ask(HEALTH)).status == 200
+            assert (await asking.ask(HEALTH)).status == 200

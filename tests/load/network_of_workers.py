@@ -97,7 +97,19 @@ def play(plan: Plan) -> Played:
     with ExitStack() as stack:
         url = stack.enter_context(serving({"HOST": HUB, **plan.settings}))
         command = [sys.executable, "-m", "tests.load.telling_run", str(folder / "joined.jsonl"), "run", "scenario.toml"]
-        command += ["--target", url, "--token", TOKEN, "--master", HUB, "--workers", str(WORKERS), "--no-reports"]
+        command += [
+            "--profile",
+            "hardened",
+            "--target",
+            url,
+            "--token",
+            TOKEN,
+            "--master",
+            HUB,
+            "--workers",
+            str(WORKERS),
+            "--no-reports",
+        ]
         run = stack.enter_context(running(command, cwd=folder))
         workers = [stack.enter_context(running(worker_command(plan, number))) for number in range(WORKERS)]
         if plan.kill_at:

@@ -42,6 +42,10 @@ if "--worker" in sys.orig_argv:
 """
 
 
+NOTHING_TO_CHECK = frozenset({"revocation", "durability", "nonces", "clock"})
+"""Checkers that have nothing to check where no fault is made, all is on one clock, and revoked machines rest."""
+
+
 class Whole(msgspec.Struct, frozen=True):
     """What is left of a run: how it ended, its verdict, and its history."""
 
@@ -86,9 +90,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 
 def test_every_checker_passes_that_of_the_statistics_among_them(whole: Whole) -> None:
-    assert {one["name"]: one["status"] for one in whole.verdict["checkers"]} == dict.fromkeys(
-        [one["name"] for one in whole.verdict["checkers"]], "pass"
-    )
+    """But for those that such a run leaves without anything to check."""
+    assert {one["status"] for one in whole.verdict["checkers"] if one["name"] not in NOTHING_TO_CHECK} == {"pass"}
+    assert {one["status"] for one in whole.verdict["checkers"]} == {"pass", "n/a"}
     assert "statistics" in {one["name"] for one in whole.verdict["checkers"]}
     assert (whole.code, whole.verdict["interrupted"]) == (0, None)
     assert whole.said.splitlines()[-1] == "Reproduce with: hatchfarm run conducted.toml --seed 9 --workers 2"

@@ -15,7 +15,7 @@ from simulator.bundle.tables import TABLES
 from simulator.history import ROW, History
 from simulator.load.deltas import WHOLE, Cursor, apply_delta
 from simulator.load.messages import FrameError
-from simulator.records import CampaignRecord, Trouble
+from simulator.records import CampaignRecord, StatusShown, Trouble
 from tests.load.parts import anything
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def _value_of(kind: Any, one: int) -> Any:
         dict[str, float]: {f"sample_{one}": 1.5},
         dict[str, Any]: {"found": [one, None, {"deep": "yes"}]},
         dict[int, int]: {one: 3},
+        list[str]: [f"key-{one}"],
+        dict[str, StatusShown]: {f"wrk_{one}": StatusShown(policy_id=f"pol_{one}")},
         tuple[str, ...]: (f"owner-{one}", "another"),
         list[dict[str, Any]]: [{"id": f"evt_{one}", "metadata": {"reason": None}}],
     }

@@ -265,7 +265,7 @@ def made_up(kind: Any) -> Any:
     return kind(**{one.name: plain[type(one.type)] for one in record.fields if one.required})
 
 
-DURATIONS = {"life_ns", "loop_lag_ns"}
+DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns"}
 
 
 @pytest.mark.parametrize("name", sorted(TABLES.keys() - ADDED_UP))

@@ -67,7 +67,8 @@ def counted(rows: NDArray[Any]) -> dict[Line, tuple[bytes, int, Counter[str]]]:
         times[line].record(max(0, int(row["answered_ns"]) - int(row["planned_ns"])))
         if not right:
             what = "accepted" if got is Answer.ACCEPTED else "refused"
-            failures[line][f"{what}: {got.name.lower().replace('_', ' ')}"] += 1
+            named = "an answer that the contract does not have here" if got is Answer.UNEXPECTED else got.name.lower()
+            failures[line][f"{what}: {named.replace('_', ' ')}"] += 1
     return {line: (times[line].to_wire(), lost[line], failures[line]) for line in times}
 
 

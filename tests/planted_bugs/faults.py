@@ -75,7 +75,7 @@ HEARTBEAT_FAULTS = (
     fault("long nonces accepted", "heartbeats", "answers", "nonce.oversized",
           (HEARTBEATS, "malformed", "len(nonce) > NONCE_MAX_CHARACTERS or ", "")),
     fault("delimiters in nonces accepted", "heartbeats", "answers", "nonce.delimiter",
-          (HEARTBEATS, "malformed", "_FORBIDDEN_CHARACTERS.search(nonce) or ", "")),
+          (HEARTBEATS, "malformed", "FORBIDDEN_CHARACTERS.search(nonce) or ", "")),
     fault("an unknown worker is told so", "heartbeats", "answers", "credential.unknown-worker",
           (HEARTBEATS, "verify", "worker = authenticate_machine(",
            "if worker_id not in state.workers:\n        return NO_CONSENT\n    worker = authenticate_machine(")),
@@ -201,7 +201,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "attacks", "[Rr]etry-[Aa]fter",
-          (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // 1_000_000_000))),)', "()")),
+          (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // SECOND_NS))),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

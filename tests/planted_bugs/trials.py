@@ -96,6 +96,7 @@ async def _try(trial: Trial, out: Path) -> Result:
                 line += part
             target = line.split()[-1].decode()
             command = [sys.executable, "-m", "simulator.cli", "run", str(path), "--target", target, "--no-reports"]
+            command += ["--profile", "hardened"]
             run = await trio.run_process(
                 [*command, "--out", str(out)],
                 env=environ,

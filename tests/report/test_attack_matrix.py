@@ -34,7 +34,14 @@ def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed"
             [(REPLAYED, REPLAYED), (REPLAYED, ACCEPTED)],
             [],
             {},
-            summary(Status.FAIL, sent=2, refused=1, accepted=1, wrong=1),
+            summary(
+                Status.FAIL,
+                "a correct server answers 401 invalid heartbeat auth",
+                sent=2,
+                refused=1,
+                accepted=1,
+                wrong=1,
+            ),
         ),
         (
             [(Answer.EITHER, ACCEPTED), (ACCEPTED, ACCEPTED)],
@@ -65,7 +72,7 @@ def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed"
             [],
             [],
             {"attempts": 0, "completed": 0, "not_tried": "there is one instance only"},
-            summary(Status.INCONCLUSIVE, "there is one instance only"),
+            summary(Status.NOT_TRIED, "there is one instance only"),
         ),
         (
             [],
@@ -84,21 +91,23 @@ def test_a_campaign_is_as_good_as_its_answers_and_its_claims(
         story.attack(0, second + 2, got, expected=wanted)
     story.history.claims += claims
     story.history.campaigns.append(campaign(1, "replay.exact", **more))
-    assert summarise_campaigns(story.history, ["replay.exact"]) == [expected]
+    assert summarise_campaigns(story.history, ["replay.exact"], story.facts) == [expected]
 
 
 def test_a_known_weakness_of_the_protocol_is_named_and_never_failed() -> None:
     story = Story()
     story.attack(0, 1, ACCEPTED, expected=Answer.UNCOVERED)
     story.history.campaigns.append(campaign(1, "weakness.unsigned-metrics"))
-    (one,) = summarise_campaigns(story.history, [])
+    (one,) = summarise_campaigns(story.history, [], story.facts)
     assert (one.status, one.accepted, one.wrong, one.note) == (Status.PASS, 1, 0, WEAKNESS)
 
 
 def test_campaigns_that_the_history_does_not_name_are_the_scenarios() -> None:
     """A run that was interrupted before its attacks began."""
     names = ["replay.exact", "skew.ahead"]
-    assert [(one.campaign, one.attack, one.note) for one in summarise_campaigns(Story().history, names)] == [
+    assert [
+        (one.campaign, one.attack, one.note) for one in summarise_campaigns(Story().history, names, Story().facts)
+    ] == [
         (1, "replay.exact", "it never began"),
         (2, "skew.ahead", "it never began"),
     ]

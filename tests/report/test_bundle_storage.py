@@ -77,6 +77,10 @@ def test_a_history_comes_back_as_it_was(tmp_path: Path, stored: dict[str, Any], 
     history.extend(rows_of(data))
     for name, table in stored.items():
         setattr(history, name, table)
+    history.waits = [
+        msgspec.structs.replace(one, count=one.count % 1000, machine=one.machine % MACHINES_MAX)
+        for one in history.waits
+    ]
     write_history(history, tmp_path)
     again = read_history(tmp_path)
     assert again.rows().tobytes() == history.rows().tobytes()
@@ -238,4 +242,22 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^run\.json cannot be read \(No such file or directory\)$"):
         read_record(tmp_path)
     with pytest.raises(BundleError, match=r"^history/rows\.npz cannot be read \(No such file or directory\)$"):
+        read_history(tmp_path)
+
+
+def test_a_bundle_from_before_a_table_was_there_is_read_without_it(tmp_path: Path) -> None:
+    write_history(broken()[1], tmp_path)
+    for name in tables.LATER:
+        (tmp_path / "history" / f"{name}.ndjson.gz").unlink()
+    again = read_history(tmp_path)
+    assert [getattr(again, name) for name in sorted(tables.LATER)] == [[], []]
+
+
+@pytest.mark.parametrize("counts", [(-1,), (1 << 62,), (1 << 26, 1 << 26)])
+def test_waits_that_would_fill_the_memory_are_refused(tmp_path: Path, counts: tuple[int, ...]) -> None:
+    """Each planned start that was held up is a value when a run is judged."""
+    history = History()
+    history.waits += [records.Wait(0, 0, 1, count, 5) for count in counts]
+    write_history(history, tmp_path)
+    with pytest.raises(BundleError, match="planned starts"):
         read_history(tmp_path)

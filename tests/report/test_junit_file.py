@@ -68,7 +68,7 @@ def test_a_pass_has_no_result_and_a_failure_says_what_and_when() -> None:
     found = {name: results for _, name, results in cases(read(broken()))}
     (result,) = found["answers"]
     assert isinstance(result, junitparser.Failure)
-    assert result.message.startswith("1 requests got a wrong answer")
+    assert " answers 1 wrong; replay.exact: a hostile heartbeat of worker" in result.message
     assert "12.700 s answers.attack-accepted: replay.exact: a hostile heartbeat" in result.text
     (result,) = found["replay.exact (campaign 1)"]
     assert result.message == "what it claims: 6 sent, 5 refused, 1 accepted, 1 wrong, 0 unjudged"

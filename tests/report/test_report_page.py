@@ -135,7 +135,7 @@ def test_long_evidence_is_cut_and_the_page_stays_small() -> None:
     verdicts = [failing(f"checker-{number}", 20, request="<" * MIB, answer="&" * MIB) for number in range(12)]
     source = report_page(with_verdicts(material(broken()), *verdicts))
     assert len(source) < 8 * MIB
-    assert f"({MIB - EVIDENCE_SHOWN_MAX_CHARACTERS} more characters)" in source.decode()
+    assert f"({MIB - EVIDENCE_SHOWN_MAX_CHARACTERS:,} more characters)" in source.decode()
 
 
 def test_ten_minutes_of_a_thousand_machines_are_less_than_three_megabytes() -> None:

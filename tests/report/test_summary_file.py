@@ -39,7 +39,7 @@ def test_failures_come_before_the_table_with_a_few_of_their_findings() -> None:
     text = summary_markdown(made).decode()
     assert text.index("**fail alerts**: alerts failed.") < text.index("| check or threshold |")
     assert page_of(made).texts("li")[:6] == [
-        "finding 0", *(f"finding {number} (at {number}.000 s)" for number in range(1, 5)), "and 7 more in report.html",
+        "finding 0", *(f"finding {number} (at {number}.000 s)" for number in range(1, 5)), "and 7 more in verdict.json",
     ]  # fmt: skip
 
 

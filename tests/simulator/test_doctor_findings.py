@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 from email.utils import formatdate
@@ -13,9 +14,11 @@ import pytest
 
 from reference_server.adapters.clock import SystemClock
 from simulator import doctor
+from simulator.attacks import CATALOGUE
 from simulator.doctor import (
     FILES_BESIDES_MACHINES,
     Check,
+    check_attacks,
     check_machine,
     check_open_files,
     check_the_target,
@@ -185,7 +188,7 @@ def test_no_free_port_is_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_good_target_is_found_right() -> None:
     async with serving() as (_, target), sockets_closed_after():
         checks = await check_the_target(target)
-    assert [check.name for check in checks] == ["target", "clock"]
+    assert [check.name for check in checks] == ["target", "contract", "clock"]
     assert all(check.right for check in checks)
     assert "speaks the contract and takes the token (0 workers)" in checks[0].found
 
@@ -249,9 +252,30 @@ async def test_a_target_that_does_not_say_the_time_is_to_be_checked_by_hand(
     assert "by hand" in check.mend
 
 
+async def test_attacks_that_a_run_would_not_try_are_counted_and_named() -> None:
+    """A run's own server has all that is started for an attack, but for what the network and TLS must give."""
+    check = await check_attacks(None)
+    assert not check.fatal
+    assert {"limit.ipv6-rotate", "strain.rapid-reset"} <= set(re.findall(r"[a-z-]+\.[a-z0-9-]+", check.found))
+    assert "tls.spoofed-proto" not in check.found
+    count = int(check.found.partition(" of ")[0])
+    assert check.found.startswith(f"{count} of {len(CATALOGUE)} attacks not tried (")
+    assert count == sum(name in check.found for name in CATALOGUE)
+
+
+async def test_what_takes_servers_of_a_runs_own_is_not_tried_on_a_target() -> None:
+    async with serving() as (_, target), sockets_closed_after():
+        check = await check_attacks(target)
+    assert "replay.after-restart" in check.found
+    needs = "it needs a server of the run's own that speaks plain HTTP, started with REQUIRE_HTTPS=true"
+    assert f"tls.spoofed-proto: {needs}" in check.found
+    assert "replay.exact" not in check.found
+
+
 def test_all_is_looked_at(closed_port: int) -> None:
     alone = look(10, None)
     both = look(10, parse_target(f"http://127.0.0.1:{closed_port}", API_TOKEN))
-    assert [check.name for check in both] == [*(check.name for check in alone), "target"]
+    assert [check.name for check in alone][-1] == "attacks"
+    assert [check.name for check in both] == [*(check.name for check in alone[:-1]), "target"]
     for check in both:
         assert check.right or check.mend

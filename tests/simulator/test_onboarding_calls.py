@@ -18,6 +18,7 @@ from reference_server.wire.signing import matches, sign_text
 from simulator.fleet.machine import Action, Machine
 from simulator.history import NEVER_NS, Answer, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
+from simulator.losses import Loss, losses_of
 from simulator.worlds.onboarding import POLICY_TRIES, Onboarding, make_rules
 from simulator.worlds.target import TargetError, machine_source, owner_source
 from tests.simulator.conftest import (
@@ -59,6 +60,12 @@ ROTATED = enveloped(200, {"certificate_id": "mcert_2"})
 LIFE = [Reaction((REGISTERED,)), CONSENTED, POLICY]
 
 
+def status_of(row: Any) -> int | Loss:
+    """Give a row's status, or why its answer was lost."""
+    (loss,), _ = losses_of(np.array([row["status"]]))
+    return Loss(loss) if row["got"] == Answer.LOST else int(row["status"])
+
+
 class Calls:
     """Onboarding with a clock and a history of its own."""
 
@@ -74,7 +81,7 @@ class Calls:
         for row in rows:
             assert row["planned_ns"] == row["sent_ns"] <= row["answered_ns"]
             assert row["expected"] == Answer.ACCEPTED
-        return [(Operation(row["operation"]), row["status"], Answer(row["got"])) for row in rows]
+        return [(Operation(row["operation"]), status_of(row), Answer(row["got"])) for row in rows]
 
 
 async def test_a_machine_comes_up_on_one_connection_and_each_step_is_recorded(scripted: ScriptedServer) -> None:
@@ -109,10 +116,10 @@ async def test_a_machine_comes_up_on_one_connection_and_each_step_is_recorded(sc
     ("reaction", "row", "wait_ns"),
     [
         (Reaction((answer(429, b"{}", "retry-after: 9"),)), (429, Answer.RATE_LIMITED), 9 * SECOND_NS),
-        (Reaction((answer(503),)), (503, Answer.UNAVAILABLE), SECOND_NS // 2),
+        (Reaction((answer(503),)), (503, Answer.FAILED), SECOND_NS // 2),
         (Reaction((answer(404),)), (404, Answer.UNEXPECTED), SECOND_NS // 2),
-        (HANG_UP, (0, Answer.LOST), SECOND_NS // 2),
-        (Reaction((b"nonsense",)), (0, Answer.LOST), SECOND_NS // 2),
+        (HANG_UP, (Loss.CUT, Answer.LOST), SECOND_NS // 2),
+        (Reaction((b"nonsense",)), (Loss.GARBAGE, Answer.LOST), SECOND_NS // 2),
         (enveloped(201, {"machine": {"id": "wrk_1"}}), (201, Answer.UNEXPECTED), SECOND_NS // 2),
         (enveloped(201, []), (201, Answer.UNEXPECTED), SECOND_NS // 2),
     ],
@@ -150,7 +157,7 @@ async def test_a_step_that_is_cancelled_on_its_way_is_in_the_history_as_lost(scr
             await until(lambda: scripted.arrivals)
             nursery.cancel_scope.cancel()
         await until(lambda: not scripted.open)
-    assert calls.rows() == [(Operation.REGISTER, 0, Answer.LOST)]
+    assert calls.rows() == [(Operation.REGISTER, Loss.ENDED, Answer.LOST)]
     assert calls.given.row(0)["answered_ns"] == NEVER_NS
 
 

@@ -12,12 +12,14 @@ import trio
 from simulator.attacks import shot_attack
 from simulator.history import HONEST, NEVER_NS, Answer
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.records import Wait
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.plan import Campaign
 from simulator.worlds.target import attacker_source
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
+    HANG_UP,
     MILLISECOND_NS,
     PATIENCE_SECONDS,
     REFUSED,
@@ -41,8 +43,8 @@ async def test_starts_that_were_missed_are_counted_and_not_made_up_for(scripted:
     async with shard.running(patience_seconds=5):
         machine = shard.machine(interval_ns=10 * SECOND_NS)
         first_ns = machine.due_ns
-        shard.shift_ns += 95 * SECOND_NS
         shard.shard.resume(machine)
+        shard.shift_ns += 95 * SECOND_NS
         await shard.history.until(1)
     assert shard.row(0)["planned_ns"] == first_ns + 90 * SECOND_NS
     assert shard.progress.dropped_starts == 9
@@ -250,7 +252,7 @@ async def test_a_campaign_fires_at_its_rate_from_addresses_of_its_own(scripted: 
         (ACCEPT, Answer.ACCEPTED, "attacks_accepted"),
         (Reaction((REFUSED,)), Answer.INVALID_SIGNATURE, "attacks_refused"),
         (Reaction((b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n",)), Answer.RATE_LIMITED, "attacks_other"),
-        (Reaction((b"HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",)), Answer.UNAVAILABLE, "attacks_other"),
+        (Reaction((b"HTTP/1.1 503 \r\ncontent-length: 0\r\n\r\n",)), Answer.FAILED, "attacks_other"),
         (Reaction((ACCEPTED[:30],), "close"), Answer.LOST, "lost"),
     ],
 )
@@ -301,11 +303,93 @@ async def test_starts_that_come_due_while_the_target_owes_an_answer_are_its_own_
         scripted.may_answer.set()
         await shard.history.until(1)
         assert shard.progress.held_up == missed
+        answered_ns = first_ns + (missed + 1) * SECOND_NS
+        wait = Wait(0, first_ns + SECOND_NS, SECOND_NS, missed, answered_ns)
+        assert shard.history.waits == [wait] * bool(missed)
         await until(lambda: len(scripted.arrivals) == 2)
         await shard.history.until(2)
     assert shard.row(1)["planned_ns"] == machine_due_ns
     assert shard.progress.held_up == missed
     assert shard.progress.dropped_starts == 0
+
+
+@pytest.mark.parametrize(("reaction", "answered"), [(Reaction((REFUSED,)), True), (HANG_UP, False)])
+async def test_starts_that_waited_for_a_refusal_or_for_nothing_are_held_up_as_well(
+    scripted: ScriptedServer, reaction: Reaction, *, answered: bool
+) -> None:
+    """The machine backs off after it, so that not even the last of them leaves."""
+    scripted.script, scripted.may_answer = [reaction], trio.Event()
+    shard = ShardUnderTest(scripted.target)
+    shard.stop_clock()
+    async with shard.running():
+        machine = shard.machine(interval_ns=SECOND_NS)
+        first_ns = machine.due_ns
+        shard.shard.resume(machine)
+        await until(lambda: scripted.arrivals)
+        shard.shift_ns += 3 * SECOND_NS
+        scripted.may_answer.set()
+        await shard.history.until(1)
+        ended_ns = first_ns + 3 * SECOND_NS if answered else NEVER_NS
+        assert shard.history.waits == [Wait(0, first_ns + SECOND_NS, SECOND_NS, 3, ended_ns)]
+        assert shard.progress.held_up == 3
+
+
+async def test_starts_past_the_end_of_the_run_wait_for_nothing(scripted: ScriptedServer) -> None:
+    scripted.may_answer = trio.Event()
+    shard = ShardUnderTest(scripted.target)
+    shard.stop_clock()
+    machine = shard.machine(interval_ns=SECOND_NS)
+    first_ns = machine.due_ns
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shard.shard.run)
+        shard.shard.resume(machine)
+        await until(lambda: scripted.arrivals)
+        shard.shift_ns += 5 * SECOND_NS // 2
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shard.shard.finish, 5)
+        await until(lambda: shard.shard._waits.ends_ns < NEVER_NS)
+        shard.shift_ns += 3 * SECOND_NS
+        scripted.may_answer.set()
+    answered_ns = first_ns + 11 * SECOND_NS // 2
+    assert shard.history.waits == [Wait(0, first_ns + SECOND_NS, SECOND_NS, 2, answered_ns)]
+
+
+@pytest.mark.parametrize("got", [True, False])
+async def test_starts_that_came_due_during_a_call_of_the_control_plane_are_held_up(
+    scripted: ScriptedServer, *, got: bool
+) -> None:
+    """What is late after the call has ended is the harness's own."""
+    shard = ShardUnderTest(scripted.target)
+    shard.stop_clock()
+    async with shard.running(patience_seconds=5):
+        machine = shard.machine(interval_ns=SECOND_NS)
+        asked_ns = machine.due_ns
+        shard.shift_ns += 4 * SECOND_NS
+        if not got:
+            machine.due_ns = shard.now() + SECOND_NS
+        shard.shard.resume(machine, asked_ns)
+        shard.shift_ns += 2 * SECOND_NS
+        await shard.history.until(1)
+    free_ns = asked_ns + 4 * SECOND_NS
+    first_ns = asked_ns if got else asked_ns + SECOND_NS
+    assert shard.history.waits == [Wait(0, first_ns, SECOND_NS, 4, free_ns)]
+    assert shard.progress.held_up == 4
+    assert shard.progress.dropped_starts == (2 if got else 1)
+
+
+async def test_a_connection_that_is_slow_to_come_up_is_noted(scripted: ScriptedServer) -> None:
+    shard = ShardUnderTest(scripted.target)
+    shard.stop_clock()
+    async with shard.running(patience_seconds=5):
+        machine = shard.machine(interval_ns=10 * SECOND_NS)
+        planned_ns = machine.due_ns
+        machine_turn, shard.shard._turn = shard.shard._turn, lambda *_: None  # type: ignore[method-assign]
+        shard.shard.resume(machine)
+        machine_turn(machine, planned_ns, shard.now())
+        shard.shift_ns += SECOND_NS
+        await shard.history.until(1)
+    assert shard.history.waits == [Wait(0, planned_ns, 10 * SECOND_NS, 0, planned_ns + SECOND_NS)]
 
 
 async def test_a_shot_that_finds_its_attacker_waiting_is_held_up(scripted: ScriptedServer) -> None:

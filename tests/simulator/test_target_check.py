@@ -40,12 +40,13 @@ HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":
     ("script", "says"),
     [
         ([Reaction((answer(200, b"<html>welcome</html>"),))], "/health answered 200: is this a HatchFarm server?"),
-        ([Reaction((answer(404),))], "/health answered 404: is this a HatchFarm server?"),
+        ([Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
+        ([Reaction((answer(404),)), Reaction((answer(200, b"up 1\n"),))], "nothing of a HatchFarm server"),
         ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one with --token"),
         ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
         ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
         ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
-        ([HEALTHY, Reaction((), "close")], "cannot be reached"),
+        ([HEALTHY, Reaction((), "close")], "answers /health and nothing else (GET /metrics: no HTTP answer: closed"),
     ],
 )
 async def test_a_target_that_cannot_be_used_is_refused_with_the_reason(
@@ -97,3 +98,10 @@ async def test_a_target_that_does_not_tell_its_staleness_threshold_is_not_guesse
     scripted.script = [reaction]
     async with sockets_closed_after():
         assert await stale_seconds_of(scripted.target) is None
+
+
+async def test_a_target_of_the_published_api_has_no_health_page(scripted: ScriptedServer) -> None:
+    """What its metrics show says then that it is one."""
+    scripted.script = [Reaction((answer(404),)), Reaction((answer(200, b"hatchfarm_workers_total 3\n"),))]
+    async with sockets_closed_after():
+        assert await check_target(scripted.target) == {"hatchfarm_workers_total": 3.0}

@@ -17,6 +17,7 @@ from simulator.traces.comparison import (
     judge_resigned,
     judge_timing,
     judge_verbatim,
+    named_by_metrics,
     replayed_answer,
 )
 from tests.traces.recorded import small_recording
@@ -63,7 +64,10 @@ def test_a_replay_as_recorded_passes_in_every_group() -> None:
 def test_an_attack_that_is_accepted_this_time_fails_with_its_line() -> None:
     verdict = verdict_of("replay.exact", at_8=Played(200, b"", Answer.ACCEPTED))
     assert verdict.status is Status.FAIL
-    message = "line 10, a heartbeat of replay.exact, got ACCEPTED (HTTP 200), recorded nonce_replayed"
+    message = (
+        "line 10, a heartbeat of replay.exact: expected 401 invalid heartbeat auth (nonce_replayed), got HTTP 200, "
+        "recorded HTTP 401"
+    )
     assert verdict.findings[0].message == message
     assert verdict.findings[0].evidence["sequence"] == REPLAY + 1
 
@@ -145,7 +149,7 @@ def test_counts_are_compared_by_group() -> None:
         (0, 201, b"{}", None, Answer.ACCEPTED),
         (0, 200, b"{}", None, Answer.ACCEPTED),
         (0, 429, b"{}", None, Answer.RATE_LIMITED),
-        (0, 500, b"{}", None, Answer.UNAVAILABLE),
+        (0, 500, b"{}", None, Answer.FAILED),
         (0, 401, b"not JSON", None, Answer.UNEXPECTED),
     ],
 )
@@ -201,7 +205,42 @@ def test_a_signed_request_without_an_answer_leaves_it_open() -> None:
     assert verbatim(at_7=limited).status is Status.INCONCLUSIVE
     again = judge_verbatim(altered(7, got="rate_limited")[7:8], [limited], lasting=[False])
     assert again.status is Status.PASS
-    assert judge_verbatim((), [], lasting=[]).status is Status.INCONCLUSIVE
+    assert judge_verbatim((), [], lasting=[]).status is Status.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("index", [REPLAY, NEAR_MISS, FORGED])
+def test_a_verbatim_replay_names_no_reason_that_no_answer_shows(index: int) -> None:
+    """The recorded one neither: a captured heartbeat may be refused for its age this time."""
+    got = replayed_answer(EXCHANGES[index], 401, INVALID, Answer.NONCE_REPLAYED, verbatim=True)
+    assert got is Answer.REFUSED
+    shown = next(one for one in compare(EXCHANGES[index : index + 1], [Played(401, INVALID, got)]))
+    assert (shown.replayed, shown.different) == ({"refused": 1}, 0)
+
+
+def refused_heartbeats() -> list[Played]:
+    return [REFUSED if one.operation == "heartbeat" else as_recorded(one) for one in EXCHANGES]
+
+
+def test_refusals_get_the_one_reason_that_the_target_counted_meanwhile() -> None:
+    before, after = counted(nonce_replayed=7), counted(nonce_replayed=7, timestamp_out_of_window=5)
+    named = named_by_metrics(EXCHANGES, refused_heartbeats(), before, after)
+    heartbeats = [one.got for one, exchange in zip(named, EXCHANGES, strict=True) if exchange.operation == "heartbeat"]
+    assert heartbeats == [Answer.TIMESTAMP_OUT_OF_WINDOW] * 5
+    assert compare(EXCHANGES, named)[2].replayed == {"timestamp_out_of_window": 1}
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {},
+        {"timestamp_out_of_window": 4, "nonce_replayed": 1},
+        {"timestamp_out_of_window": 4},
+        {"invalid_machine_token_policy_fetch": 5},
+    ],
+)
+def test_refusals_whose_reason_nobody_saw_stay_refusals(after: dict[str, int]) -> None:
+    answers = refused_heartbeats()
+    assert named_by_metrics(EXCHANGES, answers, {}, counted(**after)) == answers
 
 
 # --- the target's own count, and time
@@ -217,20 +256,33 @@ RIGHT = {"nonce_replayed": 1, "invalid_machine_token": 1, "invalid_heartbeat_sig
 def test_failures_counted_each_for_its_reason_pass() -> None:
     before = counted(nonce_replayed=5)
     after = counted(**{**RIGHT, "nonce_replayed": 6})
-    assert judge_reasons(played(), before, after, alone=True).status is Status.PASS
+    assert judge_reasons(EXCHANGES, played(), before, after, alone=True).status is Status.PASS
 
 
 def test_a_forged_signature_that_was_refused_for_something_else_fails() -> None:
     after = counted(nonce_replayed=1, invalid_machine_token=2)
-    verdict = judge_reasons(played(), {}, after, alone=False)
+    verdict = judge_reasons(EXCHANGES, played(), {}, after, alone=False)
     assert verdict.status is Status.FAIL
     assert "0 failures counted as invalid_heartbeat_signature, 1 were replayed" in verdict.summary
 
 
 def test_more_failures_than_replayed_are_somebody_elses_unless_the_replay_is_alone() -> None:
     after = counted(**{**RIGHT, "nonce_replayed": 9})
-    assert judge_reasons(played(), {}, after, alone=False).status is Status.PASS
-    assert judge_reasons(played(), {}, after, alone=True).status is Status.FAIL
+    assert judge_reasons(EXCHANGES, played(), {}, after, alone=False).status is Status.PASS
+    assert judge_reasons(EXCHANGES, played(), {}, after, alone=True).status is Status.FAIL
+
+
+def test_a_machines_refusal_that_the_trace_gives_no_reason_for_may_be_counted_by_any() -> None:
+    """One that another program recorded; a second one nobody sent is still too many."""
+    foreign = altered(FORGED, expected="refused", got="refused")
+    answers = played(at_10=REFUSED)
+    for count, status in ((1, Status.PASS), (2, Status.FAIL)):
+        after = counted(nonce_replayed=1, invalid_machine_token=1, invalid_heartbeat_signature=count)
+        assert judge_reasons(foreign, answers, {}, after, alone=True).status is status
+
+
+def test_without_a_refusal_that_has_a_reason_there_is_nothing_to_check() -> None:
+    assert judge_reasons(EXCHANGES[:3], played()[:3], {}, {}, alone=True).status is Status.NOT_APPLICABLE
 
 
 def test_a_replay_that_comes_too_late_cannot_say() -> None:

@@ -12,8 +12,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
 from reference_server.core.rate_limit import client_key
-from reference_server.http.admission import CONNECTION
-from reference_server.http.guarded_stream import GuardedStream, tell_nobody
+from reference_server.http.admission import CONNECTION, account_nothing
+from reference_server.http.guarded_stream import GuardedStream
 from reference_server.http.http2_front import Http2Session
 from reference_server.http.http11_session import Http11Session
 from reference_server.limits import LINGER_SECONDS
@@ -101,10 +101,14 @@ class _Guest:
             self.scope.cancel()
             self._admission.leave(self)
 
-    def recognise(self) -> None:
-        """Note that somebody has proven who they are on it."""
-        if not self.scope.cancel_called:
+    def learn(self, proven: bool) -> None:  # noqa: FBT001 - as a callback it has no names
+        """Note that it was answered, and whether somebody has proven who they are by that."""
+        if self.scope.cancel_called:
+            return
+        if proven:
             self._admission.prove(self)
+        else:
+            self._admission.progress(self)
 
     def account(self, served: Served) -> None:
         """Note what waits in what serves it. It may have to go for that."""
@@ -112,7 +116,7 @@ class _Guest:
             self._admission.hold(self, served.waiting_bytes)
 
 
-class HypercornFront:
+class Guests:
     """Everything that is needed to serve connections of one application."""
 
     def __init__(
@@ -154,7 +158,7 @@ class HypercornFront:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
         try:
             with guest.scope:
-                CONNECTION.set(guest.recognise)
+                CONNECTION.set(guest.learn)
                 if tls is None:
                     await self._serve_by_hypercorn(guest, GuardedStream(stream, self._settings, self._mark))
                 else:
@@ -189,13 +193,13 @@ class HypercornFront:
             try:
                 await self._run(session, session.run)
             finally:
-                session.account = tell_nobody
+                session.account = account_nothing
 
     def _session(self, guest: _Guest, stream: trio.SSLStream[trio.SocketStream]) -> Http11Session | Http2Session:
         """Begin what serves a connection by the protocol that it agreed on; HTTP/1.1 where it named none."""
         if stream.selected_alpn_protocol() == "h2":
-            return Http2Session(stream, guest.client, self._settings, self._answerer, guest.recognise)
-        return Http11Session(stream, guest.client, self._settings, self._answerer, self._renderer, guest.recognise)
+            return Http2Session(stream, guest.client, self._settings, self._answerer, guest.learn)
+        return Http11Session(stream, guest.client, self._settings, self._answerer, self._renderer, guest.learn)
 
     async def _serve_by_hypercorn(self, guest: _Guest, stream: GuardedStream) -> None:
         stream.account = partial(guest.account, stream)
@@ -205,7 +209,7 @@ class HypercornFront:
         finally:
             # Server, protocol and stream refer to each other in circles, with the bodies that they hold.
             vars(server).clear()
-            stream.account = tell_nobody
+            stream.account = account_nothing
 
     async def _run(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:
         self._served.add(served)

@@ -1,0 +1,6 @@
+"""Units of time, in nanoseconds: what every moment and interval inside is counted in."""
+
+from __future__ import annotations
+
+SECOND_NS = 1_000_000_000
+MICROSECOND_NS = 1_000

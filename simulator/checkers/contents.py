@@ -1,0 +1,63 @@
+"""The contents checker: everything that an answer says is what the contract lets it say, not only its status.
+
+What one answer shows by itself was looked at when it came (`Deviation`). Here it is held against clocks, against the
+published keys, against other answers, and against what the history says was done.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from simulator.checkers.keeping import kept, one_of_each_first
+from simulator.checkers.shown_certificates import check_certificates
+from simulator.checkers.shown_statuses import check_statuses
+from simulator.checkers.shown_times import check_event_times, check_shown_times, server_clock
+from simulator.checkers.shown_values import check_values
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.evidence import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.checkers.facts import Facts
+    from simulator.history import History
+
+
+def check_contents(history: History, facts: Facts) -> Verdict:
+    """Hold what answers said against the contract, the clocks, the keys and one another."""
+    findings = [*_deviations(history), *check_certificates(history, facts), *check_values(history)]
+    clock = server_clock(history, facts)
+    if clock is not None:
+        findings += [*check_shown_times(history, clock), *check_event_times(history, clock)]
+    findings += check_statuses(history, facts)
+    figures: dict[str, Any] = {
+        "errors": sum(int(finding.evidence.get("count", 1)) for finding in findings),
+        "certificates": len(history.certificates_shown),
+        "keys": max((len(one.keys) for one in history.key_readings), default=0),
+        "times_judged": clock is not None,
+        "status_lists": len(history.status_readings),
+    }
+    if findings:
+        ordered = one_of_each_first(findings, lambda one: (one.rule, str(one.evidence.get("campaign"))))
+        kinds = "one kind" if len(findings) == 1 else f"{len(findings)} kinds"
+        summary = f"Answers said what no right server says, in {kinds}; {findings[0].message}."
+        return Verdict("contents", Status.FAIL, summary, kept(ordered), figures, len(findings))
+    if not history.certificates_shown and not history.shown and not history.status_readings:
+        return Verdict("contents", Status.NOT_APPLICABLE, "No answer showed anything.", (), figures)
+    untimed = "" if clock is not None else " Times were not judged: the target's clock is not known."
+    summary = f"Every answer said what it must; {len(history.certificates_shown)} certificates were issued.{untimed}"
+    return Verdict("contents", Status.PASS, summary, (), figures)
+
+
+def _deviations(history: History) -> Iterator[Finding]:
+    exchanges = {(one.sent_ns, one.campaign, one.reasoning): one for one in history.exchanges}
+    attacks = {one.number: one.attack for one in history.campaigns}
+    for one in sorted(history.deviations, key=lambda one: one.sent_ns):
+        evidence: dict[str, Any] = {"count": one.count, "sent_ns": one.sent_ns, "answered_ns": one.answered_ns}
+        exchange = exchanges.get((one.sent_ns, one.campaign, f"{one.rule}: {one.message}"))
+        if exchange is not None:
+            evidence |= {"request": shown(exchange.request), "answer": shown(exchange.answer)}
+        if one.campaign in attacks:
+            evidence["attack"] = attacks[one.campaign]
+        more = f" ({one.count:,} such answers)" if one.count > 1 else ""
+        yield Finding(one.rule, f"{one.route}: {one.message}{more}", one.sent_ns, evidence)

@@ -1,0 +1,252 @@
+"""The outage checker: whether the target went on answering, and if not, what was asked first in vain, and what answers.
+
+It is the root of what other checkers find then: answers that are missing, scrapes that failed, claims that broke.
+Times are those of sending. What the run's own faults kept from an answer is nobody's outage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
+from simulator.checkers.keeping import kept
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.schedule import unseen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.facts import Facts
+
+SECOND_NS = 1_000_000_000
+PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
+MISSING_MIN = 3
+"""Requests in a row that go unanswered before it is an outage, and no lost answer."""
+TOGETHER_NS = 100_000_000
+"""What was sent so soon after the last request that was answered was under way when the target stopped."""
+STOOD_STILL_SECONDS = 2.0
+"""A harness that stood still for so long may have taken for lost what it did not read in time."""
+SET_UP = (Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE)
+CONNECTING, SCRAPE = "connecting", "scrape"
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """A time in which nothing was answered: `missing` requests from `first_ns` on, until an answer came or the end.
+
+    `last_ns` is the last answer before it, None for none. `what` was asked first. `campaigns` are the attacks of which
+    something was under way when it began.
+    """
+
+    last_ns: int | None
+    first_ns: int
+    until_ns: int
+    over: bool
+    missing: int
+    what: str
+    campaigns: tuple[int, ...]
+
+
+def outages(history: History) -> list[Outage]:
+    """Find the times in which the target answered nothing but perhaps its health page."""
+    rows = history.rows()
+    lost = rows[rows["got"] == Answer.LOST]
+    excused = Excused(history)
+    blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
+    lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
+    lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
+    vain_ns, refused = _asked_in_vain(history, excused, lost)
+    if not len(vain_ns):
+        return []
+    signs_ns, served_ns = _signs_of_life(history)
+    ends_ns = np.append(signs_ns, _last_known_ns(history))
+    # What was asked between the same two answers, `first` to `last`, was asked in vain together.
+    gap = np.searchsorted(signs_ns, vain_ns, side="right")
+    numbers, first = np.unique(gap, return_index=True)
+    last = np.append(first[1:], len(gap))
+    long_enough = ends_ns[numbers] - vain_ns[first] >= HEALED_AFTER_NS
+    if _of_the_set_up(lost).any():
+        long_enough[-1:] = True
+    found = []
+    for number, start, end in zip(numbers[long_enough], first[long_enough], last[long_enough], strict=True):
+        over = bool(number < len(signs_ns))
+        last_ns = int(signs_ns[number - 1]) if number else None
+        until_ns, first_ns = int(ends_ns[number]), int(vain_ns[start])
+        # What the server stopped at may have been sent before the last request that it still answered.
+        last_sent_ns = int(served_ns[number - 1]) if number else first_ns
+        from_ns = min(first_ns, last_sent_ns - IN_FLIGHT_NS)
+        under_way = lost[slice(*np.searchsorted(lost["sent_ns"], (from_ns, until_ns)))]
+        missing = max(int(end - start), len(under_way))
+        certain = not over or bool(refused[start:end].any())
+        proven = missing >= MISSING_MIN and until_ns - first_ns >= (HEALED_AFTER_NS if certain else PATIENCE_NS)
+        if proven or _of_the_set_up(under_way).any():
+            until_stopped_ns = max(first_ns, last_sent_ns) + TOGETHER_NS
+            first_ns, what, campaigns = _beginning(history, under_way, first_ns, until_stopped_ns)
+            found.append(Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns))
+    return found
+
+
+def check_outage(history: History, _facts: Facts) -> Verdict:
+    """Find outages, and say how each began and what still answered."""
+    found = outages(history)
+    attacks = {one.number: one.attack for one in history.campaigns}
+    figures: dict[str, Any] = {
+        "outages": len(found),
+        "health_readings": len(history.health_readings),
+        "health_answered": sum(one.status > 0 for one in history.health_readings),
+    }
+    if not found:
+        if not len(history):
+            return Verdict("outage", Status.INCONCLUSIVE, "Nothing was asked.", (), figures)
+        return Verdict("outage", Status.PASS, "The target never stopped answering.", (), figures)
+    findings = kept(_finding(history, one, attacks) for one in found)
+    times = f", {len(found)} times; the first" if len(found) > 1 else ""
+    summary = f"The target stopped answering{times}: {findings[0].message}."
+    return Verdict("outage", Status.FAIL, summary, findings, figures, len(found))
+
+
+def blamed(history: History) -> dict[int, str]:
+    """Say of which campaigns it is known that the target stopped at what they sent, by number, and how."""
+    return {one.campaigns[0]: told(history, one) for one in outages(history) if len(one.campaigns) == 1}
+
+
+def told(history: History, outage: Outage) -> str:
+    """Tell of an outage in words."""
+    until = f"{outage.until_ns / SECOND_NS:.3f}s"
+    until = f"until {until}" if outage.over else f"to the end ({until})"
+    since = "from the start" if outage.last_ns is None else f"after {outage.last_ns / SECOND_NS:.3f}s"
+    more = f", and {outage.missing - 1:,} more after it" if outage.missing > 1 else ""
+    first = f"the first without an answer was {outage.what}, sent at {outage.first_ns / SECOND_NS:.3f}s"
+    return f"{since} nothing was answered {until}; {first}{more}; {_health(history, outage)}"
+
+
+def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
+    blame = (
+        {"campaign": outage.campaigns[0], "attack": attacks.get(outage.campaigns[0], "")}
+        if len(outage.campaigns) == 1
+        else {"under_way": [attacks.get(number, str(number)) for number in outage.campaigns]}
+    )
+    return Finding(
+        "outage.stopped-answering",
+        told(history, outage),
+        outage.first_ns,
+        {
+            **blame,
+            "last_answered_ns": outage.last_ns,
+            "first_unanswered_ns": outage.first_ns,
+            "until_ns": outage.until_ns,
+            "answered_again": outage.over,
+            "unanswered": outage.missing,
+            "health": [msgspec.to_builtins(one) for one in _readings(history, outage)],
+        },
+    )
+
+
+def _readings(history: History, outage: Outage) -> list[Any]:
+    return [one for one in history.health_readings if outage.first_ns <= one.sent_ns <= outage.until_ns]
+
+
+def _health(history: History, outage: Outage) -> str:
+    """Say what the health page answered meanwhile, on connections of its own."""
+    readings = _readings(history, outage)
+    if not readings:
+        return "nobody asked for /health meanwhile"
+    statuses = sorted({one.status for one in readings if one.status})
+    times = ", ".join(f"{one.sent_ns / SECOND_NS:.1f}s" for one in readings[:MISSING_MIN])
+    times += f" and {len(readings) - MISSING_MIN} more" if len(readings) > MISSING_MIN else ""
+    if not statuses:
+        return f"/health did not answer on a fresh connection either (asked at {times}: {readings[-1].problem})"
+    answered = sum(one.status > 0 for one in readings)
+    always = "" if answered == len(readings) else f", {answered} of {len(readings)} times"
+    return f"/health still answered {' or '.join(map(str, statuses))} on a fresh connection (asked at {times}){always}"
+
+
+def _beginning(history: History, lost: NDArray[Any], first_ns: int, until_ns: int) -> tuple[int, str, tuple[int, ...]]:
+    """Say at what an outage began: when that was sent, what it was, and which attacks were under way.
+
+    `lost` are the requests without an answer that have a row, in order; until the last of the two times they can have
+    been under way when the target stopped.
+    """
+    lost = lost[lost["sent_ns"] <= until_ns]
+    if not len(lost):
+        return first_ns, "a connection", ()
+    hostile = lost[lost["campaign"] != HONEST]
+    campaigns = tuple(np.unique(hostile["campaign"]).tolist())
+    # Rather the one attack's request than a heartbeat that was under way beside it: thousands like it were answered.
+    first = (hostile if len(campaigns) == 1 else lost)[0]
+    return int(first["sent_ns"]), _named(history, first), campaigns
+
+
+def _named(history: History, row: NDArray[Any]) -> str:
+    """Name a request by what it asked for, and for whom."""
+    operation = Operation(int(row["operation"]))
+    said = "request" if operation is Operation.OTHER else operation.name.lower().replace("_", " ")
+    if row["campaign"] != HONEST:
+        attacks = {one.number: one.attack for one in history.campaigns}
+        return f"a {said} of {attacks.get(int(row['campaign']), 'an attack')}"
+    return f"a {said}" if row["machine"] == NO_MACHINE else f"a {said} of machine {row['machine']}"
+
+
+def _asked_in_vain(
+    history: History, excused: Excused, lost: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Give when something was asked that every target answers at once, in order; and which were not even connected."""
+    plain = lost["sent_ns"][lost["operation"] != Operation.OTHER]
+    troubles = list(_moments(history))
+    others = np.array([at_ns for at_ns, _ in troubles], dtype=np.int64)
+    unsent = np.array([what == CONNECTING for _, what in troubles], dtype=np.bool_)
+    counted = ~excused.covers(others)
+    moments = np.concatenate([plain, others[counted]])
+    order = np.argsort(moments, kind="stable")
+    return moments[order], np.concatenate([np.zeros(len(plain), dtype=np.bool_), unsent[counted]])[order]
+
+
+def _moments(history: History) -> Iterator[tuple[int, str]]:
+    """Give a moment for each second in which connections or scrapes failed; what else is lost has a row."""
+    for one in history.troubles:
+        if one.what in {CONNECTING, SCRAPE}:
+            for second, count in one.seconds.items():
+                at_ns = min(max(one.first_ns, second * SECOND_NS), one.last_ns)
+                yield from [(at_ns, one.what)] * min(count, MISSING_MIN)
+
+
+def _signs_of_life(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give when anything was answered but what may come from a health page, or from a server beside the target.
+
+    In order; with each the last moment at which anything was sent that was answered by then.
+    """
+    rows = history.rows()
+    rows = rows[(rows["operation"] != Operation.OTHER) & (rows["answered_ns"] != NEVER_NS)]
+    read = [(one.answered_ns, one.sent_ns) for one in history.scrapes]
+    read += [(one.answered_ns, one.sent_ns) for one in history.audit_readings]
+    read += [(one.answered_ns, one.sent_ns) for one in history.status_readings]
+    readings = np.array(read, dtype=np.int64).reshape(-1, 2)
+    answered_ns = np.concatenate([rows["answered_ns"], readings[:, 0]])
+    sent_ns = np.concatenate([rows["sent_ns"], readings[:, 1]])
+    order = np.argsort(answered_ns, kind="stable")
+    return answered_ns[order], np.maximum.accumulate(sent_ns[order])
+
+
+def _last_known_ns(history: History) -> int:
+    rows = history.rows()
+    answered = rows["answered_ns"][rows["answered_ns"] != NEVER_NS]
+    return max(
+        int(rows["sent_ns"].max(initial=0)),
+        int(answered.max(initial=0)),
+        *(one.at_ns for one in history.generator[-1:]),
+        *(one.sent_ns for one in history.health_readings),
+        *(one.last_ns for one in history.troubles),
+    )
+
+
+def _of_the_set_up(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Say which rows are owners' policies, without which no run begins: they have rows only where it did not."""
+    honest = (rows["campaign"] == HONEST) & (rows["machine"] == NO_MACHINE)
+    chosen: NDArray[np.bool_] = honest & np.isin(rows["operation"], SET_UP)
+    return chosen

@@ -1,0 +1,64 @@
+"""What a page of a list must say of itself, against what was asked for (contract §1)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from simulator.contract.asking import Asked, Odd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 500
+ITEMS = {"/workers/statuses": "workers", "/audit/events": "events"}
+"""Each list's route, and the field that has its items."""
+WORKER_FIELDS = ("worker_id", "stale", "age_seconds", "name")
+"""What every worker of a list shows, heard from or not (contract §3)."""
+
+
+def check_page(asked: Asked, data: Any) -> Iterator[Odd]:
+    """Return what is wrong with a page: how it repeats what was asked, how many items it has, and their order."""
+    name = ITEMS.get(asked.path)
+    if name is None or asked.method != "GET":
+        return
+    if not isinstance(data, dict) or not isinstance(data.get(name), list):
+        yield Odd("fields", f"its data has no list of {name}")
+        return
+    parameters, items = asked.parameters(), data[name]
+    limit, offset = _number(parameters.get("limit"), LIMIT_DEFAULT), _number(parameters.get("offset"), 0)
+    if limit is not None and offset is not None:  # refusing others is judged elsewhere
+        yield from _check_size(data, name, min(limit, LIMIT_MAX), offset)
+    if name == "workers":
+        yield from _check_workers(items)
+    elif (kind := parameters.get("type")) and any(isinstance(one, dict) and one.get("type") != kind for one in items):
+        yield Odd("page-filter", f"it has events of another type than {kind}")
+
+
+def _check_size(data: dict[str, Any], name: str, limit: int, offset: int) -> Iterator[Odd]:
+    for field, wanted in (("limit", limit), ("offset", offset)):
+        if data.get(field) != wanted:
+            yield Odd("page-echo", f"its {field} is {data.get(field)!r}, asked was {wanted}"[:200])
+    count, total = len(data[name]), data.get("total")
+    if count > limit:
+        yield Odd("page-size", f"it has {count} {name}, asked were {limit} at most")
+    elif not isinstance(total, int) or isinstance(total, bool):
+        yield Odd("fields", "it has no total")
+    elif count != max(0, min(limit, total - offset)):
+        yield Odd("page-total", f"it has {count} {name} from {offset} on, of {total} in all"[:200])
+
+
+def _check_workers(items: list[Any]) -> Iterator[Odd]:
+    lacks = {field for one in items for field in WORKER_FIELDS if not isinstance(one, dict) or field not in one}
+    if lacks:
+        yield Odd("fields", f"a worker of it has no {', '.join(sorted(lacks))}")
+    ids = [str(one.get("worker_id")) for one in items if isinstance(one, dict)]
+    if any(before >= after for before, after in pairwise(ids)):
+        yield Odd("page-order", "its workers are not sorted by worker_id")
+
+
+def _number(text: str | None, default: int) -> int | None:
+    """Read a parameter that is a plain number; None for what a server refuses, or clamps in ways of its own."""
+    if not text:
+        return default
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - a page's

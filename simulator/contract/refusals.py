@@ -1,0 +1,65 @@
+"""What the contract lets a server answer, in its own words: the statuses and messages of answers (§3, §4)."""
+
+from __future__ import annotations
+
+from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
+
+OK, CREATED, SERVER_ERROR = 200, 201, 500
+CREATING = frozenset({Operation.REGISTER, Operation.POLICY_CREATE, Operation.CONSENT_CREATE})
+"""Operations whose success is 201."""
+REFUSALS: dict[Answer, tuple[int, bytes]] = {
+    Answer.MISSING_FIELDS: (400, b"missing required heartbeat fields"),
+    Answer.MALFORMED_FIELDS: (400, b"invalid heartbeat fields"),
+    Answer.INVALID_TIMESTAMP: (400, b"invalid timestamp"),
+    Answer.TIMESTAMP_OUT_OF_WINDOW: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_TOKEN: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_CERTIFICATE: (401, b"invalid heartbeat auth"),
+    Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
+    Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
+    Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
+    Answer.INVALID_REQUEST: (400, b"invalid request"),
+    Answer.POLICY_MISSING_HEADERS: (401, b"unauthorized"),
+    Answer.POLICY_INVALID_TOKEN: (401, b"unauthorized"),
+    Answer.POLICY_INVALID_CERTIFICATE: (401, b"unauthorized"),
+}
+"""How a heartbeat, or a policy fetch, is refused for each reason."""
+OUTAGES: dict[tuple[int, bytes], str] = {
+    (503, b"nonce backend unavailable"): "redis",
+    (503, b"rate limiter unavailable"): "redis",
+    (503, b"shared state unavailable"): "redis",
+    (503, b"capacity reached"): "memory",
+    (500, b"state persistence failed"): "disk",
+}
+"""The refusals with 5xx that say what the server lacks (§4, §6, §7), and what that is. Every other 5xx is a fault."""
+_IN_WORDS = {
+    Answer.RATE_LIMITED: "429 rate limit exceeded",
+    Answer.UNAVAILABLE: "503 nonce backend unavailable",
+    Answer.REFUSED: "a refusal",
+}
+
+
+def failure_of(status: int, body: bytes) -> Answer:
+    """Return what a 5xx is: a refusal that says what the server lacks, or a fault of the server."""
+    named = any(status == one and error in body for one, error in OUTAGES)
+    return Answer.UNAVAILABLE if named else Answer.FAILED
+
+
+def backend_of(operation: Operation, status: int) -> str:
+    """Return what a server lacks that refuses a request with such a status, as `OUTAGES` names it."""
+    if status == SERVER_ERROR:
+        return "disk"
+    return "redis" if operation in {Operation.HEARTBEAT, Operation.POLICY_FETCH} else "memory"
+
+
+def in_words(answer: Answer, operation: Operation) -> str:
+    """Return what a correct server answers, as its status and message; with the reason that only its metrics show."""
+    if answer in ALTERNATIVES:
+        return " or ".join(in_words(one, operation) for one in sorted(ALTERNATIVES[answer]))
+    if answer is Answer.ACCEPTED:
+        return "200 accepted" if operation is Operation.HEARTBEAT else str(CREATED if operation in CREATING else OK)
+    if answer in REFUSALS:
+        status, error = REFUSALS[answer]
+        # Several reasons share one status and message.
+        why = f" ({REASONS[answer]})" if answer in REASONS and status == 401 else ""  # noqa: PLR2004 - as above
+        return f"{status} {error.decode()}{why}"
+    return _IN_WORDS[answer]

@@ -1,0 +1,59 @@
+"""What the contract adds to the published API that a target may lack altogether, and what cannot be tried then.
+
+It is looked for once, before a run; what depends on what is lacking is not tried, and so proves nothing either way.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Feature(StrEnum):
+    """One addition, by the name that stands in a run's record."""
+
+    CHAIN = "chain"
+    V1 = "v1"
+    JSON_404 = "json-404"
+    RETRY_AFTER = "retry-after"
+    STALE_THRESHOLD = "stale-threshold"
+    UNATTRIBUTED = "unattributed"
+    HEALTH = "health"
+    STATUS = "status"
+    KEYS = "keys"
+    API_METRICS = "api-metrics"
+
+
+class Lack(NamedTuple):
+    """What a target without a feature does, with the section of the contract, and what is not tried on it."""
+
+    does: str
+    not_tried: str
+
+
+LACKS: Mapping[Feature, Lack] = {
+    Feature.CHAIN: Lack(
+        "its audit lists show no heads and no hashes (contract §3)", "whether any event was removed or changed"
+    ),
+    Feature.V1: Lack("nothing answers under /v1 (contract §1)", "every request to a path under /v1"),
+    Feature.JSON_404: Lack("a 404 has no JSON envelope (contract §1)", "which message a 404 carries"),
+    Feature.RETRY_AFTER: Lack(
+        "a 429 has no Retry-After (contract §6)", "whether who waits as long as told is served again"
+    ),
+    Feature.STALE_THRESHOLD: Lack(
+        "no summary shows after how many seconds a worker is stale (contract §3)",
+        "how many workers must be stale at a moment",
+    ),
+    Feature.UNATTRIBUTED: Lack(
+        "no metric counts the failures that name unknown workers (contract §10)", "whether that count is right"
+    ),
+    Feature.HEALTH: Lack("there is no /health (contract §3)", "every attack that asks for it"),
+    Feature.STATUS: Lack("there is no /api/v1/status (contract §3)", "every request to it"),
+    Feature.KEYS: Lack(
+        "there is no /.well-known/hatchfarm-keys (contract §3)", "whether certificates are signed as they say"
+    ),
+    Feature.API_METRICS: Lack("there is no /api/v1/metrics (contract §1)", "every request to it"),
+}
