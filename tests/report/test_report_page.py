@@ -49,7 +49,7 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
 @pytest.mark.parametrize(
     ("make", "badge", "headline"),
     [
-        (uneventful, "✔ PASS", "All 5 checks and 2 thresholds held over 85 requests, 5 of them hostile."),
+        (uneventful, "✔ PASS", "All 5 checks and all 2 thresholds held over 85 requests, 5 of them hostile."),
         (broken, "✘ FAIL", "4 of 7 checks and thresholds failed. alerts: "),
         (unknown, "? INCONCLUSIVE", "This run proves nothing either way. It was interrupted: SIGINT after 3.0s."),
     ],
