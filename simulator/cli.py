@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.attack_commands import attack_app
 from simulator.capacity.commands import capacity
 from simulator.interruptions import ignore_stop_signals
 from simulator.limits import SEED_MAX
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 USAGE_ERROR = 2
+MACHINES = 1000
+"""What the doctor looks for where nobody says how many."""
 app = typer.Typer(
     help="HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.\n\n"
     "Every flag has an environment variable: `hatchfarm COMMAND --help` names them.",
@@ -40,7 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-attack_app = typer.Typer(help="Explain the attacks.", no_args_is_help=True)
 bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
 app.add_typer(attack_app, name="attack")
 app.add_typer(bench_app, name="bench")
@@ -55,7 +57,8 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
     Raises ScenarioError.
     """
     from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
-    from simulator.scenario.loading import ServerSettings, load_with_source  # noqa: PLC0415
+    from simulator.scenario.loading import load_with_source  # noqa: PLC0415
+    from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     return load_with_source(path, ServerSettings(setting_names(), settings_problem))
 
@@ -249,23 +252,38 @@ def schema(
 @app.command()
 @aimed()
 def doctor(
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario: is all there that it needs?", envvar="HATCHFARM_SCENARIO")
+    ] = None,
     machines: Annotated[
-        int, typer.Option(help="How large a fleet to look for.", envvar="HATCHFARM_MACHINES", min=1)
-    ] = 1000,
+        int | None,
+        typer.Option(
+            help="How large a fleet to look for; the scenario's, or 1000.", envvar="HATCHFARM_MACHINES", min=1
+        ),
+    ] = None,
     *,
     target: TargetFlags,
     profile: ProfileOption = None,
 ) -> None:
-    """Look at what a run needs: this machine, and with --target the deployment."""
+    """Look at what a run needs: this machine, with --target the deployment, and what a scenario needs besides."""
     from simulator.doctor import look  # noqa: PLC0415 - as above
     from simulator.profiles import profile_of  # noqa: PLC0415
+    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
+    from simulator.scenario_needs import check_scenario, connections_held  # noqa: PLC0415
     from simulator.worlds.target import TargetError, parse_target  # noqa: PLC0415
 
     aim = target.aim
     try:
+        loaded = None if scenario is None else _load(scenario)[0]
         found = None if target.url is None else parse_target(target.url, target.token, aim.access, aim.addresses)
-        checks = look(machines, found, profile_of(profile, given_target=True), aim)
-    except TargetError as error:
+        judged_by = profile_of(profile, given_target=True)
+        if loaded is None:
+            checks = look(machines or MACHINES, found, judged_by, aim)
+        else:
+            held = connections_held(loaded)
+            checks = look(machines or loaded.fleet.machines, found, judged_by, aim, held=held, scenario=loaded)
+            checks += check_scenario(loaded, found)
+    except (ScenarioError, TargetError) as error:
         _fail("doctor", str(error))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
@@ -280,38 +298,6 @@ app.command()(capacity)
 app.command()(worker)
 app.command()(report)
 app.command()(verify)
-
-
-@attack_app.command("list")
-def attack_list() -> None:
-    """List the attacks by family: what a correct server answers, and how bad another answer is (0 to 10)."""
-    from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
-
-    table = Table("attack", "severity", "a correct server answers", box=None, padding=(0, 2, 0, 0))
-    family = ""
-    for name, attack in sorted(CATALOGUE.items()):
-        if family not in {"", name.partition(".")[0]}:
-            table.add_row()
-        family = name.partition(".")[0]
-        table.add_row(name, f"{attack.severity:4.1f}", escape(attack.verdict))
-    make_console().print(table)
-
-
-@attack_app.command("show")
-def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", envvar="HATCHFARM_ATTACK")]) -> None:
-    """Explain one attack: its shape, what a correct server answers, what it leaves behind, where that is written."""
-    from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
-    from simulator.attacks.script import ScriptAttack  # noqa: PLC0415
-
-    attack = CATALOGUE.get(name)
-    if attack is None:
-        _fail("attack show", f"unknown attack {name!r}; one of {', '.join(sorted(CATALOGUE))}")
-    typer.echo(f"{name}\n  shape    {attack.shape}\n  verdict  {attack.verdict}\n  effect   {attack.effect}")
-    scripted = issubclass(attack, ScriptAttack)
-    played = "several steps, mostly on machines of its own" if scripted else "single heartbeats, as fast as asked"
-    note = "; a known weakness of the published protocol, reported and never failed" if attack.weakness else ""
-    typer.echo(f"  anchor   {attack.anchor}\n  basis    {attack.basis}")
-    typer.echo(f"  severity {attack.severity:g} of 10{note}\n  played   {played}")
 
 
 RESULTS = Path("results")

@@ -11,15 +11,16 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from simulator.command_server import own_command
 from simulator.own_certificate import OwnCertificate, make_certificate
 from simulator.redis_process import RedisError, RedisProcess, own_redis
+from simulator.scenario.values import ServerOptions
 from simulator.server_process import ServerProcess, own_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
-
-    from simulator.scenario.values import ServerOptions
 
 STATE_FILE, KEY_FILE = "state.json", "signing.pem"
 
@@ -90,6 +91,31 @@ def _redis_of(deployment: Deployment) -> RedisProcess:
     return deployment.redis
 
 
+def one_server(
+    options: ServerOptions, settings: Mapping[str, str], token: str, not_inherited: Collection[str], trusted: str = ""
+) -> AbstractAsyncContextManager[ServerProcess]:
+    """Return one server of the run's own to enter: the reference server, or the scenario's command in its place."""
+    if options.command:
+        return own_command(options, settings, token, not_inherited, trusted)
+    return own_server(settings, token, not_inherited)
+
+
+@asynccontextmanager
+async def side_server(
+    options: ServerOptions, needed: Mapping[str, str], token: str, not_inherited: Collection[str], now: datetime
+) -> AsyncIterator[ServerProcess]:
+    """Start a server beside the run's, over plain HTTP, with the settings that an attack needs. Raises ServerError.
+
+    A command has beside it what it has in the run, so that each of its placeholders stands for something.
+    """
+    kept = {"redis": options.redis, "durable": options.durable} if options.command else {}
+    side = ServerOptions(
+        settings={**options.settings, **needed}, command=options.command, env=options.env, health=options.health, **kept
+    )
+    async with own_deployment(side, token, not_inherited, now) as deployment:
+        yield deployment.server
+
+
 @asynccontextmanager
 async def own_deployment(
     options: ServerOptions, token: str, not_inherited: Collection[str], now: datetime
@@ -113,7 +139,9 @@ async def own_deployment(
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-state-")))
             settings |= _shared(folder) if options.instances > 1 else {"HATCHFARM_STATE_FILE": str(folder / STATE_FILE)}
         servers = [
-            await stack.enter_async_context(own_server(settings, token, not_inherited))
+            await stack.enter_async_context(
+                one_server(options, settings, token, not_inherited, "" if certificate is None else certificate.pem)
+            )
             for _ in range(options.instances)
         ]
         yield Deployment(tuple(servers), redis, certificate)

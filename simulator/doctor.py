@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from simulator.attacks.script import ScriptAttack, Stage
 from simulator.features import LACKS, Feature
 from simulator.history import History
 from simulator.profiles import Profile
+from simulator.redis_process import PROGRAM
+from simulator.scenario.values import ServerOptions
+from simulator.wording import plural
 from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.checking import UnreachableError, check_target, read_target_clock
@@ -29,11 +33,12 @@ from simulator.worlds.wire import speaks_http2
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from simulator.scenario.values import Scenario
+
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
 SECOND_NS = 1_000_000_000
-UNUSABLE_MEND = "see that it runs, and that --target and the token are its own"
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -66,16 +71,46 @@ def check_open_files(machines: int, held: int = 0) -> Check:
     limit = raise_open_files()
     needed = machines + held + FILES_BESIDES_MACHINES
     mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
-    whom = f"{machines} machines" + (f" and {held} connections of attacks" if held else "")
-    return Check("open files", limit >= needed, f"{limit} allowed, {needed} needed for {whom}", mend, fatal=True)
+    whom = plural(machines, "machine") + (f" and {plural(held, 'connection')} of attacks" if held else "")
+    return Check("open files", limit >= needed, f"{limit:,} allowed, {needed:,} needed for {whom}", mend, fatal=True)
 
 
-def check_machine(machines: int) -> list[Check]:
-    """Look at this machine."""
+def check_programs_and_protocols() -> list[Check]:
+    """Look at what only some scenarios need."""
+    redis = shutil.which(PROGRAM)
+    ipv6 = _speaks_ipv6()
+    return [
+        Check(
+            PROGRAM,
+            redis is not None,
+            redis or "not on the PATH",
+            "install it (Debian's package is called so): scenarios with `redis = true` and the attacks that cut a "
+            "server off from it need it",
+        ),
+        Check(
+            "IPv6",
+            ipv6,
+            "a server can listen at ::1" if ipv6 else "not on this machine",
+            "targets at IPv6 addresses cannot be reached, and limit.ipv6-rotate is not tried",
+        ),
+    ]
+
+
+def _speaks_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def check_machine(machines: int, held: int = 0) -> list[Check]:
+    """Look at this machine. `held` are connections that attacks keep open besides machines' own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = can_bind("127.16.0.1")
     checks = [
-        check_open_files(machines),
+        check_open_files(machines, held),
         Check(
             "loopback addresses",
             loopback,
@@ -106,7 +141,7 @@ def check_machine(machines: int) -> list[Check]:
             checks.append(Check("free ports", right=True, found="a server can listen"))
         except OSError as error:
             checks.append(Check("free ports", right=False, found=str(error), mend="free a port", fatal=True))
-    return checks
+    return checks + check_programs_and_protocols()
 
 
 async def check_the_target(
@@ -117,12 +152,18 @@ async def check_the_target(
     """Look whether the target is reachable, has what its profile asks for, keeps time, and tells addresses apart."""
     try:
         metrics = await check_target(target)
+    except UnreachableError as error:
+        return [Check("target", right=False, found=error.found, mend=error.mend, fatal=True)]
     except TargetError as error:
-        mend = error.mend if isinstance(error, UnreachableError) else UNUSABLE_MEND
+        mend = "see that --target and the token are its own"
         return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
-        Check("target", right=True, found=f"{target.url} speaks the contract and takes the token ({workers} workers)")
+        Check(
+            "target",
+            right=True,
+            found=f"{target.url} speaks the contract and takes the token ({plural(workers, 'worker')})",
+        )
     ]
     target, problem = await with_known_addresses(target, aim.addresses, aim.settings)
     checks += _features(await look_for_features(target, metrics), profile)
@@ -161,10 +202,15 @@ def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
     return [Check("contract", right=False, found=found, mend=mend)]
 
 
-async def check_attacks(target: Target | None) -> Check:
-    """Look at which attacks of the catalogue would not be tried on the target, or on a run's own server, and why."""
+async def check_attacks(target: Target | None, scenario: Scenario | None = None) -> Check:
+    """Look at which attacks would not be tried on the target, or on a run's own server, and why.
+
+    Of a scenario these are its attacks, else all of the catalogue.
+    """
+    names = list(CATALOGUE) if scenario is None else sorted({attack.name for attack in scenario.attacks})
+    server = ServerOptions() if scenario is None else scenario.server
     peers = () if target is None else peers_of(target)
-    http2 = target is not None and await speaks_http2(target)
+    http2 = server.tls if target is None else await speaks_http2(target)
     stage = Stage(
         campaign=0,
         host="",
@@ -182,21 +228,25 @@ async def check_attacks(target: Target | None) -> Check:
         peer_sources=peers,
     )
     untried: dict[str, list[str]] = {}
-    for name, attack in CATALOGUE.items():
+    for name in names:
+        attack = CATALOGUE[name]
         if issubclass(attack, ScriptAttack):
-            why = _obstacle(attack(), stage, own=target is None, http2=http2)
+            why = _obstacle(attack(), stage, server, own=target is None, http2=http2)
             if why:
                 untried.setdefault(why, []).append(name)
+    if not untried:
+        return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
     count = sum(map(len, untried.values()))
-    told = "; ".join(f"{', '.join(names)}: {why}" for why, names in untried.items())
-    found = f"{count} of {len(CATALOGUE)} not tried" + (f" ({told})" if told else "")
-    return Check("attacks", not count, found, "a run names them as not tried, and they prove nothing")
+    told = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    found = f"{count} of {plural(len(names), 'attack')} not tried ({told})"
+    return Check("attacks", right=False, found=found, mend="a run names them as not tried, and they prove nothing")
 
 
-def _obstacle(attack: ScriptAttack, stage: Stage, *, own: bool, http2: bool) -> str:
-    if attack.needs_settings and not own:
+def _obstacle(attack: ScriptAttack, stage: Stage, server: ServerOptions, *, own: bool, http2: bool) -> str:
+    # How a command is told to speak plain HTTP beside TLS is not known.
+    if attack.needs_settings and (not own or (server.command and server.tls)):
         return needs_own_server(attack)
-    if attack.staging is not None and (why := obstacle_to(attack.staging, allowed=own)):
+    if attack.staging is not None and (why := obstacle_to(attack.staging, server, allowed=own)):
         return why
     return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
 
@@ -206,11 +256,16 @@ def look(
     target: Target | None,
     profile: Profile = Profile.PUBLISHED,
     aim: Aim = Aim(),  # noqa: B008 - frozen
+    *,
+    held: int = 0,
+    scenario: Scenario | None = None,
 ) -> list[Check]:
-    """Look at everything."""
-    checks = check_machine(machines)
+    """Look at everything, but of what one scenario needs only at its attacks. `held` are connections as above."""
+    checks = check_machine(machines, held)
     if target is not None:
         checks += trio.run(check_the_target, target, profile, aim)
         if any(check.fatal and not check.right for check in checks):
             return checks  # nothing can be tried
-    return [*checks, trio.run(check_attacks, target)]
+    if scenario is None or scenario.attacks:
+        checks.append(trio.run(check_attacks, target, scenario))
+    return checks

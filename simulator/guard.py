@@ -12,6 +12,19 @@ if TYPE_CHECKING:
 
 _SCRIPT = 'read -r line; kill "-$1" "$2"'
 """The shell waits on a pipe that nobody writes to, which closes when this process is gone."""
+_TREE_SCRIPT = """
+read -r leader && read -r over
+if [ -n "$leader" ]; then kill -s KILL -- "-$leader"; fi
+for again in 1 2 3; do
+  for process in /proc/[0-9]*; do
+    if grep -qzxF -e "$1" "$process/environ"; then kill -s KILL "${process#/proc/}"; fi
+  done
+done
+"""
+"""The same for all that came of a process: its group, and whoever has a mark in their environment.
+
+The guard is on duty before the process is there, and told its id later.
+"""
 
 
 class Guard:
@@ -19,6 +32,11 @@ class Guard:
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
+
+    async def watch(self, leader: int) -> None:
+        """Tell a guard of processes which one leads them."""
+        if self._process.stdin is not None:
+            await self._process.stdin.send_all(b"%d\n" % leader)
 
     async def dismiss(self) -> None:
         """End the guard; what it guarded is in this process's hands again."""
@@ -33,3 +51,12 @@ async def guarded(pid: int, number: signal.Signals) -> Guard:
     command = ["/bin/sh", "-c", _SCRIPT, "guard", str(int(number)), str(pid)]
     # A session of its own: what reaches this process's group must not end the guard as well.
     return Guard(await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True))
+
+
+async def guarded_tree(mark: str) -> Guard:
+    """Have all that will have a mark in their environment, as NAME=VALUE, killed should this process end first."""
+    command = ["/bin/sh", "-c", _TREE_SCRIPT, "guard", mark]
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    return Guard(process)

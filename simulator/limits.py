@@ -16,6 +16,13 @@ STATUSES_READ_MAX = 20_000
 """Machines whose status is read after a fault: forty pages, and hardly a second of a server's time."""
 INSTANCES_MAX = 16
 """Servers of one run: more than any machine that plays the fleet as well has cores for."""
+COMMAND_START_SECONDS = 60.0
+"""How long a scenario's own command may take until it is ready: twice what the reference server may, since it may have
+to compile itself."""
+TREE_ROUNDS_MAX = 250
+"""How often all that came of a command is sent a signal until it is as it should be: five seconds, while it forks."""
+HEALTH_ANSWER_MAX_BYTES = 4096
+"""Of a health path's answer, whose first line alone is read."""
 FAULTS_MAX = 100
 """Each costs a server a second or so, in which a run proves nothing else."""
 ATTACKS_MAX = 200

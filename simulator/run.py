@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
@@ -14,15 +13,12 @@ import trio
 from rich.markup import escape
 
 from simulator.aim import Aim
-from simulator.attacks import CATALOGUE
-from simulator.attacks.script import ScriptAttack
 from simulator.bundle.record import RunRecord
 from simulator.checkers.facts import APART
 from simulator.deployment import own_deployment
 from simulator.doctor import check_open_files
 from simulator.history import History
 from simulator.interruptions import Held, signals_held, stop_signals
-from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
 from simulator.load.conducting import Conductor
 from simulator.output_files import OutputError, folder_of, see_writable
@@ -31,13 +27,23 @@ from simulator.profiles import profile_of
 from simulator.report.leaving import leave_and_show
 from simulator.report.terminal import show_progress
 from simulator.report.writing import write_bundle
-from simulator.run_facts import STALE_SECONDS, addresses_of, bounds_of, clock_facts, facts_of, settings_warnings
+from simulator.run_facts import (
+    STALE_SECONDS,
+    addresses_of,
+    bounds_of,
+    clock_facts,
+    command_warnings,
+    facts_of,
+    settings_warnings,
+)
 from simulator.run_judgement import judge_run
+from simulator.scenario_needs import connections_held
 from simulator.server_process import ServerError, ServerProcess
 from simulator.side_servers import side_servers
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
+from simulator.wording import plural
 from simulator.worlds.access import Access
 from simulator.worlds.addresses import with_known_addresses
 from simulator.worlds.checking import check_target, read_target_clock, stale_seconds_of
@@ -116,7 +122,7 @@ class _Outcome(msgspec.Struct):
 def execute(request: Request, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     _see_that_faults_can_happen(request)
-    see_open_files_suffice(request.scenario.fleet.machines, _connections_held(request.scenario))
+    see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
     if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
         console.print(f"Web UI: {web}", markup=False)
@@ -129,17 +135,6 @@ def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
     outcome = trio.run(_run, request, console, Held())
     return _record(request, outcome), outcome.history
-
-
-def _connections_held(scenario: Scenario) -> int:
-    """Count the connections that attacks hold, if all of them are under way at once."""
-    held = 0
-    for options in scenario.attacks:
-        attack = CATALOGUE[options.name]
-        if issubclass(attack, ScriptAttack):
-            attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
-            held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
-    return held
 
 
 def see_open_files_suffice(machines: int, held: int = 0) -> None:
@@ -189,8 +184,8 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
     outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
-            f"[bold]{scenario.name}[/]: {scenario.fleet.machines} machines, {scenario.duration_ns / SECOND_NS:.0f}s, "
-            f"seed {request.seed}",
+            f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
+            f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
         )
         if scenario.description:
             console.print(f"[dim]{escape(scenario.description)}[/]")
@@ -217,7 +212,9 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
             server, url = deployment.server, deployment.server.url
-            sides = await side_servers(scenario, request.token, request.server_settings, stack, deployment)
+            sides = await side_servers(
+                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at
+            )
         said = request.aim.addresses or scenario.target.addresses
         if deployment is None:
             target = parse_target(url, request.token, request.aim.access, said)
@@ -237,8 +234,11 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
             target = msgspec.structs.replace(target, others=deployment.other_ports)
             faults = FaultPlayer(scenario, deployment, target, outcome.history)
         _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
-        if server is None:
+        if server is None or scenario.server.command:
             outcome.stale_seconds = await stale_seconds_of(target)
+        if server is not None:
+            outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
+        else:
             outcome.warnings += settings_warnings(
                 scenario,
                 outcome.stale_seconds,
@@ -317,7 +317,7 @@ def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, ov
     before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
     if server is None and before:
         outcome.warnings.append(
-            f"the target already has {before} workers: whatever they do widens what the checkers must allow",
+            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
         )
 
 
@@ -341,7 +341,7 @@ async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.Can
         if peak_bytes is not None:
             progress.memory_max_bytes = max(progress.memory_max_bytes or 0, peak_bytes)
         await trio.sleep(POLL_SECONDS)
-    said = server.errors.decode("utf-8", "replace").strip().splitlines()
+    said = server.words.splitlines()
     last = f"; its last words: {said[-1]}" if said else ""
     outcome.interrupted = f"the server died with exit code {server.exit_code}{last}"
     scope.cancel()

@@ -75,6 +75,21 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_
     return warnings
 
 
+def command_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
+    """Say by which settings a scenario's command is judged, where it shows that it does not go by those it was given.
+
+    `stale_seconds` is what it shows; None where it shows nothing, or is no command.
+    """
+    wanted_seconds = float({**JUDGED_SETTINGS, **scenario.server.settings}[STALE_SECONDS])
+    if stale_seconds is None or stale_seconds == wanted_seconds:
+        return []
+    warning = (
+        f"the command was given WORKER_STATUS_STALE_SECONDS={wanted_seconds:g} and calls workers stale after "
+        f"{stale_seconds:g}s: it is judged by its own, but does it read any of its settings from its environment?"
+    )
+    return [warning]
+
+
 def facts_of(
     scenario: Scenario,
     baseline: dict[str, float],

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.guard import Guard, guarded
+from simulator.scenario.placeholders import SECRET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 START_TIMEOUT_SECONDS = 30.0
 STOP_TIMEOUT_SECONDS = 20.0
@@ -25,6 +26,10 @@ ERROR_BYTES_KEPT = 8192
 KIB = 1024
 PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
 """The high-water mark of the resident set, as Linux tells it (proc(5)); a process that has ended has none."""
+LAST_WORDS_SECONDS = 0.1
+"""What the last words of a process that has ended are given to arrive."""
+SECRET_MIN_CHARACTERS = 6
+"""Of a secret that is kept out of what is shown; a shorter one is anywhere."""
 START_TRIES = 3
 """How often a server is started again on its port, which somebody else may hold for a moment."""
 
@@ -41,11 +46,11 @@ class ServerProcess:
     """A server, started by `start`. `errors` is the end of what it wrote to standard error.
 
     It may be killed, stopped, paused and started again, on the same port with the same settings: what it knew is what
-    its settings let it keep. The nursery must outlive it.
+    its settings let it keep. The nursery must outlive it. A scenario's own command is a `CommandServer`.
     """
 
     def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str]) -> None:
-        self._command = command
+        self._command = tuple(command)
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
         self._nursery = nursery
         self._process: trio.Process | None = None
@@ -58,6 +63,15 @@ class ServerProcess:
     def pid(self) -> int:
         """Give the process's id. Raises ServerError before the first start."""
         return self._running().pid
+
+    @property
+    def words(self) -> str:
+        """Return the end of what it wrote, without any secret that it was given."""
+        said = self.errors.decode("utf-8", "replace").strip()
+        for name, value in self._environ.items():
+            if SECRET_NAME.search(name) and len(value) >= SECRET_MIN_CHARACTERS:
+                said = said.replace(value, f"[{name}]")
+        return said
 
     @property
     def memory_peak_bytes(self) -> int | None:
@@ -116,8 +130,8 @@ class ServerProcess:
             self.url = line.split()[-1]
             self._environ["PORT"] = self.url.rpartition(":")[2]
             return
-        await trio.sleep(0.1)  # let its last words arrive
-        said = self.errors.decode("utf-8", "replace").strip().removeprefix("hatchfarm serve: ")
+        await trio.sleep(LAST_WORDS_SECONDS)
+        said = self.words.removeprefix("hatchfarm serve: ")
         await self._end(process)
         raise ServerError(f"the server did not start: {said or 'it said nothing'}")
 
@@ -138,8 +152,7 @@ class ServerProcess:
             await self.resume()
             await self._end(self._process)
 
-    @staticmethod
-    async def _end(process: trio.Process) -> None:
+    async def _end(self, process: trio.Process) -> None:
         await _close_pipes(process)
         with trio.move_on_after(STOP_TIMEOUT_SECONDS):
             await process.wait()
@@ -193,6 +206,30 @@ async def _first_line(stream: trio.abc.ReceiveStream) -> str:
     return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
 
 
+def environ_of(settings: Mapping[str, str], token: str, not_inherited: Collection[str]) -> dict[str, str]:
+    """Return the environment of a server of the run's own: this process's but for some variables, and its settings."""
+    return {
+        **{name: value for name, value in os.environ.items() if name not in not_inherited},
+        "WORKER_STATUS_STATE_FILE": "",
+        **settings,
+        "HATCHFARM_API_TOKEN": token,
+    }
+
+
+@asynccontextmanager
+async def running(make: Callable[[trio.Nursery], ServerProcess]) -> AsyncIterator[ServerProcess]:
+    """Start the server that is made within a nursery, and stop it gracefully at the end. Raises ServerError."""
+    async with trio.open_nursery() as nursery:
+        server = make(nursery)
+        try:
+            await server.start()
+            yield server
+        finally:
+            with trio.CancelScope(shield=True):
+                await server.close()
+                nursery.cancel_scope.cancel()
+
+
 @asynccontextmanager
 async def own_server(
     settings: Mapping[str, str],
@@ -205,18 +242,6 @@ async def own_server(
     `not_inherited` are variables of this process's environment that are kept from it; `command` runs it, `SERVE` unless
     given.
     """
-    environ = {
-        **{name: value for name, value in os.environ.items() if name not in not_inherited},
-        "WORKER_STATUS_STATE_FILE": "",
-        **settings,
-        "HATCHFARM_API_TOKEN": token,
-    }
-    async with trio.open_nursery() as nursery:
-        server = ServerProcess(environ, nursery, command or SERVE)
-        try:
-            await server.start()
-            yield server
-        finally:
-            with trio.CancelScope(shield=True):
-                await server.close()
-                nursery.cancel_scope.cancel()
+    environ = environ_of(settings, token, not_inherited)
+    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE)) as server:
+        yield server

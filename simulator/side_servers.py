@@ -6,26 +6,33 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
-from simulator.server_process import own_server
+from simulator.deployment import side_server
 from simulator.worlds.access import Access
 from simulator.worlds.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from contextlib import AsyncExitStack
+    from datetime import datetime
 
     from simulator.deployment import Deployment
     from simulator.scenario.values import Scenario
 
 
 async def side_servers(
-    scenario: Scenario, token: str, own: Collection[str], stack: AsyncExitStack, deployment: Deployment
+    scenario: Scenario,
+    token: str,
+    own: Collection[str],
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    now: datetime,
 ) -> dict[str, Target]:
     """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
 
-    `own` are the variables that a server of the run's own takes from the scenario alone.
+    `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
+    when its certificate is made.
     """
-    settings = scenario.server.environ()
+    server = scenario.server
     started: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
     for options in scenario.attacks:
@@ -35,10 +42,12 @@ async def side_servers(
             sides[attack.name] = parse_target(deployment.server.url, token, Access(trusted=deployment.trusted))
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue
+        if server.command and server.tls:
+            continue  # how it is told to speak plain HTTP is not known
         needed = frozenset(attack.needs_settings.items())
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = own_server({**settings, **attack.needs_settings}, token, own)
+            side = side_server(server, attack.needs_settings, token, own, now)
             started[needed] = parse_target((await stack.enter_async_context(side)).url, token)
         sides[attack.name] = started[needed]
     return sides

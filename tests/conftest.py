@@ -23,6 +23,7 @@ WHOLE_RUNS = frozenset(
         "broken_targets",
         "capacity",
         "cli",
+        "commands",
         "durability",
         "false_alarms",
         "faults",

@@ -28,6 +28,7 @@ from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refus
 from simulator.fleet.requests import owner_headers
 from simulator.history import Answer
 from simulator.profiles import Basis
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -69,7 +70,8 @@ class NoAuth(OwnerAttack):
         yield send(stage, SUMMARY, party, expect, client=addresses.take(), path=asked, headers=named)
         events = (yield from events_shown(stage, party.owner_id, addresses))[before:]
         made = [one for one in events if not str(one.get("type")).endswith("_denied")]
-        message = f"requests without a token left {len(made)} events of changes in the audit of the owner they named"
+        left = plural(len(made), "event")
+        message = f"requests without a token left {left} of changes in the audit of the owner they named"
         yield Say("nothing-made", not made, message, {"events": made})
         for headers in ({}, owner_headers(stage.token, party.owner_id)):
             for route, answer in ((POLICY_FETCH, Answer.POLICY_MISSING_HEADERS), (HEARTBEAT, Answer.MISSING_FIELDS)):

@@ -27,6 +27,7 @@ from simulator.fleet.requests import consent_call, owner_headers, policy_call
 from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
 from simulator.profiles import Basis
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -202,4 +203,4 @@ class Inject(OwnerAttack):
         yield Say("as-sent", not changed_names, f"{len(changed_names)} names are shown as others than they were sent")
         if any("hash" in event for event in events):
             broken = chain_break(events)
-            yield Say("chain", not broken, broken or f"the chain holds over all {len(events)} events")
+            yield Say("chain", not broken, broken or f"the chain holds over {plural(len(events), 'event')}")

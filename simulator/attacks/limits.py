@@ -13,6 +13,7 @@ from simulator.features import Feature
 from simulator.fleet.requests import http_message
 from simulator.history import Answer
 from simulator.profiles import Basis
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -267,4 +268,9 @@ class RotatedAddress(_Limit):
         )
         message = {"addresses": len(sources)}
         said = _Excess(outcomes, stage.defences).say("one-bucket")
-        yield Say(said.rule, said.held, f"from {len(sources)} addresses, {said.message}", {**said.evidence, **message})
+        yield Say(
+            said.rule,
+            said.held,
+            f"from {plural(len(sources), 'address', 'addresses')}, {said.message}",
+            {**said.evidence, **message},
+        )

@@ -27,6 +27,7 @@ from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refus
 from simulator.features import Feature
 from simulator.history import REASONS, Answer
 from simulator.profiles import Basis
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -96,7 +97,7 @@ class Inject(OwnerAttack):
         marked = [str(one) for one in after if mark in str(one)]
         yield Say("no-marks", not marked, f"{len(marked)} series hold what a request made up", {"series": marked[:10]})
         gone, more = len(before - after), len([one for one in after - before if one[0] != BY_REASON])
-        message = f"after {tried} ids that were made up {more} more series are shown, and {gone} no longer"
+        message = f"after {plural(tried, 'id')} that were made up {more:,} more series are shown, and {gone} no longer"
         yield Say(
             "no-growth", not gone and more < SERIES_SPARE, message, {"gone": sorted(map(str, before - after))[:10]}
         )

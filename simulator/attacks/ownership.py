@@ -36,6 +36,7 @@ from simulator.attacks.script import Say, granted, heartbeat_gets, refused
 from simulator.fleet.requests import consent_call, machine_headers, owner_headers
 from simulator.history import Answer
 from simulator.profiles import Basis
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
@@ -87,9 +88,8 @@ class HeaderMismatch(OwnerAttack):
                 tried += outcome.right
         events = (yield from events_shown(stage, theirs.owner_id, addresses))[before:]
         made = [one for one in events if one.get("type") != "owner_access_denied"]
-        message = (
-            f"of {tried} refused requests in their name an owner sees {len(events)} denials and {len(made)} others"
-        )
+        seen = f"{plural(len(events), 'denial')} and {plural(len(made), 'other')}"
+        message = f"of {plural(tried, 'refused request')} in their name an owner sees {seen}"
         yield Say("nothing-made", not made, message, {"events": made})
         yield from self._names(stage, theirs, addresses)
 
@@ -220,9 +220,8 @@ class Idor(OwnerAttack):
             one for one in events
             if one.get("actor") == f"owner:{mine.owner_id}" and not str(one.get("type")).endswith("_denied")
         ]  # fmt: skip
-        message = (
-            f"an owner's audit shows {len(others)} events of strangers and {len(changes)} changes by another owner"
-        )
+        seen = f"{plural(len(others), 'event')} of strangers and {plural(len(changes), 'change')} by another owner"
+        message = f"an owner's audit shows {seen}"
         yield Say("own-events", not others and not changes, message, {"events": others + changes})
 
 

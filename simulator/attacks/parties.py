@@ -12,6 +12,7 @@ from simulator.checkers.audit_chain import event_hash
 from simulator.fleet.requests import policy_call
 from simulator.history import Operation
 from simulator.limits import ADDRESS_BURST_REQUESTS
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
@@ -121,7 +122,7 @@ def events_shown(stage: Stage, owner_id: str, addresses: Addresses) -> Script[li
 def nobody_made(stage: Stage, owner_id: str, addresses: Addresses) -> Script[None]:
     """Claim that whoever was only ever refused is no owner: its list is empty (contract §3). Raises UnsettledError."""
     events = yield from events_shown(stage, owner_id, addresses)
-    message = f"an owner that nothing was ever granted to has {len(events)} events"
+    message = f"an owner that nothing was ever granted to has {plural(len(events), 'event')}"
     yield Say("nobody-made", not events, message, {"events": events[:10]})
 
 

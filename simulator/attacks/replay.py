@@ -121,7 +121,6 @@ class OwnConnection(ScriptAttack):
     effect = "a worker_auth_failed event each, reason nonce_replayed"
     anchor = "RFC 9421 §7.2; contract §4, check 10"
     severity = 7.4
-    basis = Basis.PUBLISHED
 
     def script(self, stage: Stage) -> Script[None]:
         """Tell one attempt."""

@@ -13,6 +13,7 @@ import msgspec
 from simulator.bundle.errors import BundleError
 from simulator.limits import BUNDLE_FILES_MAX, BUNDLE_RECORD_MAX_BYTES
 from simulator.output_files import write_whole
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,7 @@ def list_files(folder: Path) -> dict[str, Path]:
         if name == FILE or (path.is_dir() and not path.is_symlink()):
             continue
         if len(found) == BUNDLE_FILES_MAX:
-            raise BundleError(f"{folder} has more than {BUNDLE_FILES_MAX} files: it is not one run's")
+            raise BundleError(f"{folder} has more than {BUNDLE_FILES_MAX:,} files: it is not one run's")
         found[name] = path
     return found
 
@@ -98,7 +99,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
     path = folder / FILE
     try:
         if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
-            raise BundleError(f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes")
+            raise BundleError(f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES:,} bytes")
         raw = path.read_bytes()
         manifest = msgspec.json.decode(raw, type=Manifest)
     except OSError as error:
@@ -123,6 +124,6 @@ def differences(manifest: Manifest, folder: Path) -> list[Difference]:
         elif (entry := entry_of(path)) is None:
             said.append(Difference(name, "was replaced by something that is no file"))
         elif entry != wanted:
-            size = f", {entry.size} bytes instead of {wanted.size}" if entry.size != wanted.size else ""
+            size = f", {plural(entry.size, 'byte')} instead of {wanted.size:,}" if entry.size != wanted.size else ""
             said.append(Difference(name, f"was altered{size}"))
     return said

@@ -66,7 +66,9 @@ def read_record(folder: Path) -> RunRecord:
     path = folder / FILE
     try:
         if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
-            raise BundleError(f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes: it is not one of this program's")
+            raise BundleError(
+                f"{FILE} is larger than {BUNDLE_RECORD_MAX_BYTES:,} bytes: it is not one of this program's"
+            )
         plain = msgspec.convert(json.loads(path.read_bytes()), dict[str, Any])
         if plain.get("format") != FORMAT:
             raise BundleError(f"{FILE} is of format {plain.get('format')!r}, this version reads {FORMAT}")

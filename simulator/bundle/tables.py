@@ -111,7 +111,7 @@ def _rows(path: Path) -> NDArray[Any]:
         if size > BUNDLE_SMALL_BYTES + BUNDLE_SHRINK_MAX * path.stat().st_size:
             raise ValueError("it unpacks to more than a history can")
         if size > BUNDLE_SMALL_BYTES + BUNDLE_ROWS_MAX * ROW.itemsize:
-            raise ValueError(f"it has more than {BUNDLE_ROWS_MAX} rows")
+            raise ValueError(f"it has more than {BUNDLE_ROWS_MAX:,} rows")
         rows: NDArray[Any] | None = None
         for name in names:
             column = _column(archive, members[f"{name}.npy"], ROW[name])

@@ -75,7 +75,7 @@ def read_verdict(folder: Path) -> RunVerdict:
     path = folder / VERDICT
     try:
         if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
-            raise BundleError(f"{VERDICT} is larger than {BUNDLE_RECORD_MAX_BYTES} bytes")
+            raise BundleError(f"{VERDICT} is larger than {BUNDLE_RECORD_MAX_BYTES:,} bytes")
         return msgspec.json.decode(path.read_bytes(), type=RunVerdict)
     except OSError as error:
         raise BundleError(f"{VERDICT} cannot be read ({error.strerror})") from None

@@ -73,7 +73,8 @@ def capacity(
     from simulator.report.terminal import make_console  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request  # noqa: PLC0415
     from simulator.run_facts import with_settings  # noqa: PLC0415
-    from simulator.scenario.loading import ScenarioError, ServerSettings, load_scenario  # noqa: PLC0415
+    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
+    from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     if min_rate > max_rate:
         _fail(f"--min-rate {min_rate} is above --max-rate {max_rate}")

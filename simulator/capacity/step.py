@@ -20,6 +20,7 @@ from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PR
 from simulator.scenario.thresholds import parse_threshold
 from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
 from simulator.schedule import honest_heartbeats, response_times
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,11 +179,14 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     outcome = Outcome.HELD
     limit, why = _first_broken(checkers, generator, thresholds)  # what a part of the fleet breaks, all of it does
     if not limit and held_up > HELD_UP_SHARE_MAX * planned:
-        limit, why = "held up", f"{held_up} heartbeats could not leave: the target still owed their machine an answer"
+        limit, why = (
+            "held up",
+            f"{plural(held_up, 'heartbeat')} could not leave: the target still owed their machine an answer",
+        )
     if not limit and brought_up < plan.machines:
-        limit, why = ONBOARDING, f"{brought_up} of {plan.machines} machines were up when the step had to begin"
+        limit, why = ONBOARDING, f"{brought_up:,} of {plural(plan.machines, 'machine')} up when the step had to begin"
     if not limit and planned - accepted > _may_be_missing(planned, plan.machines):
-        limit, why = "rate", f"{accepted} of {planned} planned heartbeats were accepted"
+        limit, why = "rate", f"{accepted:,} of {plural(planned, 'planned heartbeat')} accepted"
     if limit:
         outcome = Outcome.BROKE
         proven = any(one.status is Status.FAIL for one in checkers)

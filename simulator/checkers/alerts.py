@@ -16,6 +16,7 @@ from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import REASONS, History
 from simulator.records import METRICS_PAGE
+from simulator.wording import all_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ UPTIME_STEP_SECONDS = 1.0
 def check_alerts(history: History, facts: Facts) -> Verdict:
     """Hold every scrape against what was possible (contract §10)."""
     malformed = [
-        Finding("alerts.malformed", f"{one.count} scrapes: {one.why}", one.first_ns, {"count": one.count})
+        Finding("alerts.malformed", f"{plural(one.count, 'scrape')}: {one.why}", one.first_ns, {"count": one.count})
         for one in history.troubles
         if one.what == METRICS_PAGE
     ]
@@ -52,8 +53,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     restarts = find_restarts(history, facts)
     bounds = list(possible(history, facts))
     findings = malformed + [finding for one in bounds for finding in _judge(one, facts)]
-    findings += _backwards(history, facts, restarts)
-    findings += _leaps(history, facts, restarts)
+    findings += [*_backwards(history, facts, restarts), *_leaps(history, facts, restarts)]
     findings.sort(key=lambda finding: finding.at_ns)
     findings = [*_silent(bounds, facts), *findings]
     figures: dict[str, Any] = {
@@ -69,13 +69,13 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     }
     if findings:
         shown = one_of_each_first(findings, lambda finding: (finding.rule, finding.evidence.get("metric")))
-        summary = f"{len(findings)} proven errors in {len(bounds)} scrapes; the first: {shown[0].message}"
+        errors = plural(len(findings), "proven error")
+        summary = f"{errors} in {plural(len(bounds), 'scrape')}; the first: {shown[0].message}"
         return Verdict("alerts", Status.FAIL, summary, kept(shown), figures, len(findings))
-    summary = f"Both alerts and every counter of the server were possible in all {len(bounds)} scrapes."
+    summary = f"Both alerts and every counter of the server were possible in {all_of(len(bounds), 'scrape')}."
     if restarts:
-        first_seconds = min(restarts.values()) / SECOND_NS
         lasting = facts.durable and not unexplained(history, facts)
-        summary += f" It started anew before {first_seconds:.3f}s: "
+        summary += f" It started anew before {min(restarts.values()) / SECOND_NS:.3f}s: "
         summary += "its counters may have, too." if lasting else "what it forgot then is not held against it."
     return Verdict("alerts", Status.PASS, summary, (), figures)
 

@@ -10,6 +10,7 @@ from simulator.checkers.judging import SILENT
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.wording import all_of, plural
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
@@ -38,25 +39,27 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
         broken.sort(key=lambda claim: claim.at_ns)
         accused = (_finding(claim, names) for claim in broken)
         findings = kept(one_of_each_first(accused, lambda one: (one.evidence["campaign"], one.rule)))
-        summary = f"{len(broken)} claims of attacks did not hold; {findings[0].message}."
+        summary = f"{plural(len(broken), 'claim')} of attacks did not hold; {findings[0].message}."
         doubt = f"{idle[0][0].attack} proved nothing: {idle[0][1]}." if idle else ""
         return Verdict("attacks", Status.FAIL, summary, findings, figures, len(broken), doubt)
     if idle:
         findings = tuple(
             Finding("attacks.proved-nothing", f"{one.attack}: {why}", 0, {"campaign": one.number}) for one, why in idle
         )
-        summary = f"{len(idle)} of {len(history.campaigns)} campaigns proved nothing; {findings[0].message}."
+        summary = (
+            f"{len(idle):,} of {plural(len(history.campaigns), 'campaign')} proved nothing; {findings[0].message}."
+        )
         return Verdict("attacks", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
     faults = [claim for claim in history.claims if claim.rule == FAULT]
     if faults:
         findings = kept(_finding(claim, names) for claim in faults)
-        summary = f"{len(faults)} attempts of attacks met a fault of the harness itself; {faults[0].message}."
+        summary = f"{plural(len(faults), 'attempt')} of attacks met a fault of the harness itself; {faults[0].message}."
         return Verdict("attacks", Status.INCONCLUSIVE, summary, findings, figures, len(faults))
     if not history.campaigns:
         return Verdict("attacks", Status.NOT_APPLICABLE, "No attack was part of this run.", (), figures)
     tried = sum(not not_tried(history, one) for one in history.campaigns)
     held = figures["claims_held"]
-    summary = f"{tried} campaigns ran" + (f", and all {held} claims of theirs held." if held else ".")
+    summary = f"{plural(tried, 'campaign')} ran" + (f", and {all_of(held, 'claim')} of theirs held." if held else ".")
     if figures["not_tried"]:
         summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
     return Verdict("attacks", Status.PASS if tried else Status.NOT_APPLICABLE, summary, (), figures)

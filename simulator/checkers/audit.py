@@ -20,6 +20,7 @@ from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.features import Feature
 from simulator.limits import REFUSALS_KEPT_MIN
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,12 +72,14 @@ def check_audit(history: History, facts: Facts) -> Verdict:
     problem = judged.problem(owners)
     if findings:
         shown = one_of_each_first(findings, lambda finding: finding.rule)
-        summary = f"{len(findings)} errors in the audit of {len(readable)} owners; {shown[0].message}."
+        summary = (
+            f"{plural(len(findings), 'error')} in the audit of {plural(len(readable), 'owner')}; {shown[0].message}."
+        )
         return Verdict("audit", Status.FAIL, summary, kept(shown), figures, len(findings), problem)
-    read = f"{figures['events']} events of {len(judged.whole)} owners were due, and none is missing"
+    read = f"None of {plural(figures['events'], 'event')} due to {plural(len(judged.whole), 'owner')} is missing"
     if problem:
         return Verdict("audit", Status.INCONCLUSIVE, f"{problem} Else all holds: {read}.", (), figures)
-    more = f"; of {len(judged.counted)} more owners the number of events is right" if judged.counted else ""
+    more = f"; of {plural(len(judged.counted), 'more owner')} the number of events is right" if judged.counted else ""
     chains = "their chains hold" if judged.chained or not figures["events"] else UNCHAINED
     summary = f"{read}; {chains}{more}."
     return Verdict("audit", Status.PASS, summary, (), figures)

@@ -11,6 +11,7 @@ from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
 from simulator.checkers.audit_lists import CHAIN_FIELDS, STREAMS
 from simulator.checkers.verdict import Finding
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -42,7 +43,7 @@ def check_list(owner: OwnerAudit) -> Iterator[Finding]:
             yield _finding(owner, "shape", f"event {number} of its list has no {', '.join(missing)}", event)
             break
     if owner.steady and owner.total != len(events):
-        yield _finding(owner, "total", f"its list said {owner.total} events and showed {len(events)}")
+        yield _finding(owner, "total", f"its list said {plural(owner.total, 'event')} and showed {len(events)}")
     twice = [identifier for identifier, count in Counter(_id(event) for event in events).items() if count > 1]
     if owner.steady and twice:
         yield _finding(owner, "duplicate", f"{len(twice)} events are in its list more than once, as {twice[0]!r}")
@@ -94,7 +95,7 @@ def _check_ends(owner: OwnerAudit, stream: str, events: list[Shown], events_max:
     head = owner.heads.get(stream)
     if head is None:
         if events:
-            yield _finding(owner, "head", f"its {stream} stream has {len(events)} events and no head")
+            yield _finding(owner, "head", f"its {stream} stream has {plural(len(events), 'event')} and no head")
         return
     last = max(events, key=_number, default=None)
     if last is not None and (last.sequence, last.raw.get("hash")) != (head.sequence, head.hash):

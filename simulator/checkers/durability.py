@@ -18,6 +18,7 @@ from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def check_durability(history: History, facts: Facts) -> Verdict:
     }
     if findings:
         shown = one_of_each_first(findings, lambda finding: finding.rule)
-        summary = f"{len(findings)} breaches of what was acknowledged; {shown[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of what was acknowledged; {shown[0].message}."
         return Verdict("durability", Status.FAIL, summary, kept(shown), figures, len(findings))
     problems = [one for one in history.faults if one.problem]
     if problems:
@@ -74,7 +75,7 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if not facts.durable:
         anew = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
-        summary = f"The server answered again after each of {len(history.faults)} faults{anew}."
+        summary = f"The server answered again after each of {plural(len(history.faults), 'fault')}{anew}."
         return Verdict("durability", Status.PASS, summary, (), figures)
     if restarts_of(history) and not looked:
         summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."

@@ -19,6 +19,7 @@ from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {shown[0].message}."
         return Verdict("limits", Status.INCONCLUSIVE, summary, kept(shown), figures, len(findings))
     if findings:
-        summary = f"{len(findings)} breaches of the rate limit of {bucket}; {shown[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {shown[0].message}."
         return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not passed.any() and not refused.any():
         return Verdict("limits", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
@@ -161,7 +162,7 @@ def _excess_finding(client: int, span: NDArray[Any], bucket: _Bucket) -> Finding
     first_ns, last_ns = int(span["sent_ns"][0]), int(span["answered_ns"].max())
     allowed = bucket.allows(last_ns - first_ns)
     message = (
-        f"{_address(client)} got {len(span)} requests through between {first_ns / SECOND_NS:.3f}s and "
+        f"{_address(client)} got {plural(len(span), 'request')} through between {first_ns / SECOND_NS:.3f}s and "
         f"{last_ns / SECOND_NS:.3f}s, possible were {allowed}"
     )
     campaigns = np.unique(span["campaign"]).tolist()

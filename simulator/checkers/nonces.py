@@ -16,6 +16,7 @@ from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
 from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,22 +54,23 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
         if not facts.nonce_fallback or fault.kind == FLUSH:
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
             findings += _slow(closed, fault)
+    told = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
     if findings:
         shown = one_of_each_first(findings, lambda finding: finding.rule)
-        summary = f"{len(findings)} breaches around {len(faults)} faults of Redis; {shown[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} around {told} of Redis; {shown[0].message}."
         return Verdict("nonces", Status.FAIL, summary, kept(shown), figures, len(findings))
     if facts.nonce_fallback and all(fault.kind in AWAY for fault in faults):
-        summary = f"With its fallback the server may go on through {len(faults)} faults of Redis: nothing had to stop."
+        summary = f"With its fallback the server may go on through {told} of Redis: nothing had to stop."
         return Verdict("nonces", Status.NOT_APPLICABLE, summary, (), figures)
     if facts.nonce_fallback:
-        summary = f"With its fallback the server went on through {len(faults)} faults of Redis."
+        summary = f"With its fallback the server went on through {told} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
     if not all(refused):
         silent = faults[refused.index(0)]
         summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
         return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
-    summary = f"Through {len(faults)} faults of Redis nothing was accepted, and {sum(refused)} heartbeats got a 503."
+    summary = f"Through {told} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
     return Verdict("nonces", Status.PASS, summary, (), figures)
 
 

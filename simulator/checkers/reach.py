@@ -16,6 +16,7 @@ from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import HONEST, Answer, History, Operation
 from simulator.records import METRICS_PAGE, Trouble
+from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
@@ -52,7 +53,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     }
     budget = facts.unanswered_share_budget
     over = [
-        f"{failed} of {total} {what}"
+        f"{failed:,} of {total:,} {what}"
         for failed, total, what in (
             (missing, asked, "requests of the honest fleet got no answer that says anything"),
             (scrapes_failed, scrapes, "scrapes failed"),
@@ -65,14 +66,22 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     if not asked and not scrapes and not lists:
         return Verdict("reach", Status.NOT_APPLICABLE, "The target was asked for nothing.", (), figures)
     if not over:
-        summary = f"All but {missing} of {asked} honest requests, and all but {scrapes_failed} scrapes, got an answer."
+        summary = (
+            f"{_but(missing, asked, 'honest request')}, and {_but(scrapes_failed, scrapes, 'scrape')}, got an answer."
+        )
+        summary = sentence(summary)
         if history.faults:
-            summary += f" What {len(history.faults)} faults of the run's own kept from one is not counted."
+            summary += f" What {plural(len(history.faults), 'fault')} of the run's own kept from one is not counted."
         return Verdict("reach", Status.PASS, summary, (), figures)
     findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
     why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
     summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
     return Verdict("reach", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
+
+
+def _but(missing: int, number: int, noun: str) -> str:
+    """Say of how many something holds, and of how many it does not."""
+    return f"all but {missing:,} of {plural(number, noun)}" if missing else all_of(number, noun)
 
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
@@ -92,7 +101,7 @@ def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
 def _told(one: Trouble) -> str:
     when = f"{one.first_ns / SECOND_NS:.1f}s"
     if one.count > 1:
-        when = f"{one.count} times from {when} to {one.last_ns / SECOND_NS:.1f}s"
+        when = f"{one.count:,} times from {when} to {one.last_ns / SECOND_NS:.1f}s"
     return f"{one.what}: {one.why} ({when})"
 
 

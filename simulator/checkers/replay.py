@@ -10,6 +10,7 @@ from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
 from simulator.history import Answer, History, Operation
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def check_replay(history: History, _facts: Facts) -> Verdict:
     if not len(accepted):
         return Verdict("replay", Status.NOT_APPLICABLE, "No heartbeat was accepted in this run.", (), figures)
     return Verdict(
-        "replay", Status.PASS, f"None of {len(accepted)} accepted heartbeats was accepted twice.", (), figures
+        "replay", Status.PASS, f"None of {plural(len(accepted), 'accepted heartbeat')} was accepted twice.", (), figures
     )
 
 

@@ -11,6 +11,7 @@ from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
 from simulator.history import HONEST, NEVER_NS, NONE, Answer, History, Operation
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -55,7 +56,7 @@ def check_revocation(history: History, _facts: Facts) -> Verdict:
     acknowledged = [pair for pair in pairs if pair.acknowledged is not None]
     figures: dict[str, Any] = {"revoked": len(pairs), "acknowledged": len(acknowledged)}
     if not acknowledged:
-        summary = f"None of {len(history.revocations)} revokes was acknowledged, so none had to hold."
+        summary = f"None of {plural(len(history.revocations), 'revoke')} was acknowledged, so none had to hold."
         return Verdict("revocation", Status.INCONCLUSIVE, summary, (), figures)
     which = np.full(len(history.consents) + 1, -1, dtype=np.int64)
     for index, pair in enumerate(acknowledged):
@@ -83,8 +84,8 @@ def check_revocation(history: History, _facts: Facts) -> Verdict:
         summary = f"After {len(acknowledged)} acknowledged revokes no heartbeat was tried."
         return Verdict("revocation", Status.NOT_APPLICABLE, summary, (), figures)
     summary = (
-        f"After {len(acknowledged)} acknowledged revokes nothing more was accepted: "
-        f"{figures['tried_after']} heartbeats tried."
+        f"After {plural(len(acknowledged), 'acknowledged revoke')} nothing more was accepted: "
+        f"{plural(figures['tried_after'], 'heartbeat')} tried."
     )
     return Verdict("revocation", Status.PASS, summary, (), figures)
 

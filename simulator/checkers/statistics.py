@@ -14,6 +14,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.histogram import Histogram
 from simulator.history import HONEST, Operation
 from simulator.tally import ATTACK, name_of, tally
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from simulator.history import History
@@ -40,7 +41,7 @@ def check_statistics(history: History) -> Verdict:
     figures = {"requests": sum(count for (_, _, what), count in recorded.items() if what == "requests")}
     differing = [key for key in sorted({*shown, *recorded}) if shown[key] != recorded[key]]
     if not differing:
-        summary = f"Locust's statistics count the same {figures['requests']} requests, line by line."
+        summary = f"Locust's statistics count the same {plural(figures['requests'], 'request')}, line by line."
         return Verdict("statistics", Status.PASS, summary, (), figures)
     lost = lost_parts(history)
     findings = tuple(

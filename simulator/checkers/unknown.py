@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import NEVER_NS, NO_MACHINE, ROW, Answer, History, Operation
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def undecided(history: History, verdict: Verdict) -> Verdict:
     )
     from_ns = lost[0].known_until_ns
     why = (
-        f"What {machines} machines, and whoever else was played by the processes that were lost, sent from "
+        f"What {plural(machines, 'machine')}, and whoever else was played by the processes that were lost, sent from "
         f"{from_ns / SECOND_NS:.3f}s on is not known"
     )
     finding = Finding(

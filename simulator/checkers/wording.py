@@ -1,4 +1,7 @@
-"""How machines and answers are named to people: by the contract's words, and never by this program's own names."""
+"""How machines and answers are named to people: by the contract's words, and never by this program's own names.
+
+Counts with their nouns are in `simulator/wording.py`.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.load.places import LOCUSTFILE
+from simulator.wording import plural
 from simulator.worlds.access import environ_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class LocustProcesses:
         conduct = self._conduct
         if conduct.master and (not problem or waited_seconds >= WORKERS_SECONDS):
             return (
-                f"{conduct.workers} workers were expected at {conduct.master}:{conduct.master_port} within "
+                f"{plural(conduct.workers, 'worker')} expected at {conduct.master}:{conduct.master_port} within "
                 f"{WORKERS_SECONDS:g} s: start each with "
                 f"`hatchfarm worker --master {conduct.master}:{conduct.master_port}`"
             )

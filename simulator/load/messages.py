@@ -173,7 +173,7 @@ def frame(message: Message) -> bytes:
     """Write a message with its length before it. Raises FrameError for one past the bound."""
     data = pack(message)
     if len(data) > FRAME_MAX_BYTES:
-        raise FrameError(f"a message of {len(data)} bytes, more than {FRAME_MAX_BYTES}")
+        raise FrameError(f"a message of {len(data):,} bytes, more than {FRAME_MAX_BYTES:,}")
     return len(data).to_bytes(LENGTH_BYTES, "little") + data
 
 
@@ -191,7 +191,7 @@ class Frames:
         while size - start >= LENGTH_BYTES:
             length = int.from_bytes(self._data[start : start + LENGTH_BYTES], "little")
             if length > FRAME_MAX_BYTES:
-                raise FrameError(f"a frame of {length} bytes, more than {FRAME_MAX_BYTES}")
+                raise FrameError(f"a frame of {length:,} bytes, more than {FRAME_MAX_BYTES:,}")
             end = start + LENGTH_BYTES + length
             if size < end:
                 break

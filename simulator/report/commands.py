@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from simulator.wording import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -118,7 +120,7 @@ def verify(
         console.print(f"[red bold]ALTERED[/] {escape(one_line(problem))}")
     for problem in found.differs:
         console.print(f"[red bold]DIFFERS[/] {escape(one_line(problem))}")
-    console.print(f"{folder}: {found.files} files, {found.digest}", markup=False)
+    console.print(f"{folder}: {plural(found.files, 'file')}, {found.digest}", markup=False)
     if not found.genuine:
         console.print("[red bold]NOT GENUINE[/]" if found.altered else "[red bold]ANOTHER VERDICT[/]")
         raise typer.Exit(CHANGED)

@@ -108,7 +108,8 @@ def _lines(findings: Sequence[Finding]) -> list[str]:
 
 def _of_attack(one: AttackSummary, findings: list[Finding]) -> Outcome:
     text = (
-        f"{one.sent} sent, {one.refused} refused, {one.accepted} accepted, {one.wrong} wrong, {one.unjudged} unjudged"
+        f"{one.sent:,} sent, {one.refused:,} refused, {one.accepted:,} accepted, {one.wrong:,} wrong, "
+        f"{one.unjudged:,} unjudged"
     )
     message = f"{one.note}: {text}" if one.note else text
     if one.status is Status.FAIL:

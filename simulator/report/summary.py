@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report import telling
 from simulator.report.text import markdown, one_line
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,8 @@ def _lines(material: Material) -> Iterator[str]:
     p50, p99 = verdict.latency_s.get("p50"), verdict.latency_s.get("p99")
     latency = "" if p50 is None or p99 is None else f", response time p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms"
     yield (
-        f"{material.record.machines:,} machines against {markdown(verdict.target)} for {verdict.duration_s:.0f} s, "
-        f"seed {verdict.seed}{latency}.\n"
+        f"{plural(material.record.machines, 'machine')} against {markdown(verdict.target)} "
+        f"for {verdict.duration_s:.0f} s, seed {verdict.seed}{latency}.\n"
     )
     for warning in verdict.warnings:
         yield f"> Beware: {markdown(warning)}\n"
@@ -56,7 +57,7 @@ def _lines(material: Material) -> Iterator[str]:
     for one in judged:
         yield f"| {MARKS[one.status]} {one.status.value} | {markdown(one.name)} | {markdown(one.summary)} |"
     if verdict.attacks:
-        yield f"\n<details><summary>Attacks ({len(verdict.attacks)} campaigns)</summary>\n"
+        yield f"\n<details><summary>Attacks ({plural(len(verdict.attacks), 'campaign')})</summary>\n"
         yield "| | attack | sent | refused | accepted | wrong | unjudged | |"
         yield "|---|---|---:|---:|---:|---:|---:|---|"
         for attack in verdict.attacks:

@@ -12,6 +12,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
 from simulator.profiles import Profile
 from simulator.report.text import shortened
+from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from simulator.report.verdict_file import Advisory, RunVerdict
@@ -41,9 +42,10 @@ def headline(verdict: RunVerdict) -> str:
     if verdict.status is Status.PASS or first is None:
         checks, thresholds = _held(verdict.checkers), _held(verdict.thresholds)
         idle = len(judged) - checks - thresholds
+        held = all_of(checks, "check")
+        held += f" and {all_of(thresholds, 'threshold')}" if verdict.thresholds else ""
         return (
-            f"All {checks} checks and {thresholds} thresholds held over "
-            f"{verdict.requests.get('total', 0):,} requests{_hostile(verdict)}"
+            f"{sentence(held)} held over {plural(verdict.requests.get('total', 0), 'request')}{_hostile(verdict)}"
             f"{f'; {idle} had nothing to check' if idle else ''}{untried(verdict)}.{beyond(verdict)}"
         )
     if verdict.status is Status.FAIL:

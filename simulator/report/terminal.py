@@ -19,6 +19,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.report import telling
 from simulator.report.text import visible
 from simulator.standard_streams import steady
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,23 +87,25 @@ def _alerts(progress: Progress) -> str:
 def _plain_line(progress: Progress, rates: _Rates, duration_ns: int) -> str:
     return (
         f"{progress.elapsed_ns / SECOND_NS:5.0f}s/{duration_ns / SECOND_NS:.0f}s {progress.phase:<8} "
-        f"machines {progress.connected}/{progress.machines_wanted}  {rates.per_second:.0f}/s accepted  "
-        f"p50 {rates.p50_ms}  p99 {rates.p99_ms}  refused {progress.refused}  lost {progress.lost}  "
-        f"attacks {progress.attacks_refused} refused, {progress.attacks_accepted} accepted  alerts {_alerts(progress)}"
+        f"machines {progress.connected:,}/{progress.machines_wanted:,}  {rates.per_second:,.0f}/s accepted  "
+        f"p50 {rates.p50_ms}  p99 {rates.p99_ms}  refused {progress.refused:,}  lost {progress.lost:,}  "
+        f"attacks {progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted  "
+        f"alerts {_alerts(progress)}"
     )
 
 
 def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) -> Group:
     table = Table.grid(padding=(0, 3))
     accepted_style = "red bold" if progress.attacks_accepted else "green"
+    hostile = f"{progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted"
     alert = _alerts(progress)
     alert_style = "dim" if alert == "none" else "yellow bold"
     for left, right in (
-        (f"phase [bold]{progress.phase}[/]", f"machines [bold]{progress.connected}[/]/{progress.machines_wanted}"),
-        (f"rate [bold]{rates.per_second:.0f}[/]/s", f"response p50 {rates.p50_ms}  p99 {rates.p99_ms}"),
-        (f"accepted {progress.accepted}", f"refused {progress.refused}  lost {progress.lost}"),
+        (f"phase [bold]{progress.phase}[/]", f"machines [bold]{progress.connected:,}[/]/{progress.machines_wanted:,}"),
+        (f"rate [bold]{rates.per_second:,.0f}[/]/s", f"response p50 {rates.p50_ms}  p99 {rates.p99_ms}"),
+        (f"accepted {progress.accepted:,}", f"refused {progress.refused:,}  lost {progress.lost:,}"),
         (
-            f"attacks [{accepted_style}]{progress.attacks_refused} refused, {progress.attacks_accepted} accepted[/]",
+            f"attacks [{accepted_style}]{hostile}[/]",
             f"alerts [{alert_style}]{alert}[/]",
         ),
     ):
@@ -173,8 +176,8 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     latency = verdict.latency_s
     if latency.get("p50") is not None and latency.get("p99") is not None:
         console.print(
-            f"{counts['total']} requests, {counts['heartbeats_accepted']} heartbeats accepted, "
-            f"{counts['attacks']} hostile, {counts['lost']} lost; response time "
+            f"{plural(counts['total'], 'request')}, {plural(counts['heartbeats_accepted'], 'heartbeat')} accepted, "
+            f"{counts['attacks']:,} hostile, {counts['lost']:,} lost; response time "
             f"p50 {(latency['p50'] or 0) * 1000:.1f} ms, p99 {(latency['p99'] or 0) * 1000:.1f} ms",
         )
     for warning in verdict.warnings:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from simulator.wording import plural
+
 _PLAIN = re.compile(r"[\n\t -~]*")
 _MARKDOWN = re.compile(
     r"[\\`*{}\[\]<>&#|~@$^]"  # what may begin something anywhere
@@ -38,7 +40,7 @@ def one_line(text: str) -> str:
 
 def shortened(text: str, length: int) -> str:
     """Cut a text, and say how much is missing."""
-    return text if len(text) <= length else f"{text[:length]} … ({len(text) - length} more characters)"
+    return text if len(text) <= length else f"{text[:length]} … ({plural(len(text) - length, 'more character')})"
 
 
 def markdown(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.mending import comes_of, known_keys, mend
+from simulator.scenario.server_problems import server_problems
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import (
     FAULTS,
@@ -23,10 +23,13 @@ from simulator.scenario.values import (
     SettingValues,
     decode_value,
 )
+from simulator.wording import nearest, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from simulator.scenario.server_problems import ServerSettings
 
 _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -41,17 +44,16 @@ SHARE_ROUNDING = 1e-9
 _HINTS = {
     "name": "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most",
     "version": "this program reads version 1",
+    "server.command": 'write the program and each argument as a text of its own, like ["./farm", "--port", "{port}"]',
+    "server.health": "write it as a path, like '/health'",
     "thresholds": 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]',
 }
-_OPEN_TABLES: dict[str, Any] = {"server.settings": SettingValues, "thresholds": Expressions}
-"""The tables whose keys the format does not name, with their types."""
-_CHOSEN_BY_THE_RUN = {
-    "HATCHFARM_API_TOKEN": "the run chooses it: remove it",
-    "HOST": "the run chooses it: remove it",
-    "PORT": "the run chooses it: remove it",
-    "HATCHFARM_STATE_FILE": "the run chooses the file: write `durable = true` in [server] in its place",
-    "REDIS_ADDR": "the run starts a Redis of its own: write `redis = true` in [server] in its place",
+_OPEN_TABLES: dict[str, Any] = {
+    "server.settings": SettingValues,
+    "server.env": SettingValues,
+    "thresholds": Expressions,
 }
+"""The tables whose keys the format does not name, with their types."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -75,13 +77,6 @@ class ScenarioError(Exception):
         self.problems = problems
 
 
-class ServerSettings(msgspec.Struct, frozen=True):
-    """What the server knows of its settings: all names, and what is wrong with an environment that holds some."""
-
-    names: Collection[str]
-    problem: Callable[[Mapping[str, str]], str]
-
-
 def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
     """Read a scenario file, and hold its server settings against the `known` ones. Raises ScenarioError."""
     return load_with_source(path, known)[0]
@@ -96,7 +91,7 @@ def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[S
         what = f"cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
         raise ScenarioError(Problem(0, what), path=path) from None
     if len(raw) > limits.SCENARIO_MAX_BYTES:
-        what = f"larger than {limits.SCENARIO_MAX_BYTES} bytes, which is no scenario"
+        what = f"larger than {limits.SCENARIO_MAX_BYTES:,} bytes, which is no scenario"
         raise ScenarioError(Problem(0, what), path=path)
     try:
         return parse_scenario(raw.decode("utf-8"), known), raw
@@ -123,7 +118,7 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
     lines = _lines(text)
     scenario, problems, mended = _shaped(table, lines)
     if scenario is not None:
-        found = [*_problems(scenario), *_settings_problems(scenario, known)]
+        found = [*_problems(scenario), *server_problems(scenario.server, known)]
         problems += [
             Problem(_line(lines, place), f"{place}: {problem}")
             for place, problem in found
@@ -153,12 +148,6 @@ def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | No
             return None, problems, mended
 
 
-def _nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
-    options = sorted(names)
-    close = difflib.get_close_matches(name, options, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else otherwise or f"one of {', '.join(options)}"
-
-
 def _named(place: str, table: dict[str, Any]) -> str:
     """Name the key where msgspec only says that it is one of a table's: the first whose value is of a wrong type."""
     section, dots, rest = place.partition("[...]")
@@ -182,7 +171,7 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
     if unknown:
         keys = known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
-        return Problem(_line(lines, where), f"{where}: unknown key; {_nearest(unknown[1], keys)}"), where
+        return Problem(_line(lines, where), f"{where}: unknown key; {nearest(unknown[1], keys)}"), where
     if missing:
         if not place:
             return Problem(0, f"{missing[1]}: missing; every scenario needs it"), missing[1]
@@ -231,17 +220,6 @@ def _lines(text: str) -> dict[str, int]:
     return lines
 
 
-def _server_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    if scenario.server.instances > 1:
-        if not scenario.server.redis:
-            yield "server.instances", "they share their state through Redis: write `redis = true` in [server]"
-        if scenario.server.durable:
-            yield "server.durable", "several instances keep their state in Redis: remove it"
-    for name in ("TLS_CERT_FILE", "TLS_KEY_FILE") if scenario.server.tls else ():
-        if name in scenario.server.settings:
-            yield f"server.settings.{name}", "with `tls = true` the run makes the certificate: remove it"
-
-
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Find what is well-formed but makes no sense."""
     for name, duration_ns in (
@@ -256,7 +234,6 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _attack_problems(scenario)
     yield from _load_problems(scenario)
     yield from _fault_problems(scenario)
-    yield from _server_problems(scenario)
     for metric, expressions in scenario.thresholds.items():
         if not expressions:
             yield f'thresholds."{metric}"', "an empty list checks nothing: add an expression, or remove it"
@@ -271,10 +248,10 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     if len(scenario.attacks) > limits.ATTACKS_MAX:
-        yield "attacks", f"more than {limits.ATTACKS_MAX} campaigns"
+        yield "attacks", f"more than {limits.ATTACKS_MAX:,} campaigns"
     for number, attack in enumerate(scenario.attacks):
         if attack.name not in CATALOGUE:
-            hint = _nearest(attack.name, CATALOGUE, "`hatchfarm attack list` names them all")
+            hint = nearest(attack.name, CATALOGUE, "`hatchfarm attack list` names them all")
             yield f"attacks[{number}].name", f"unknown attack {attack.name!r}; {hint}"
         if attack.start_ns >= scenario.duration_ns:
             yield f"attacks[{number}].start", "begins after the run has ended"
@@ -286,12 +263,12 @@ def _load_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     kinds = [load.user for load in scenario.load]
     for number, load in enumerate(scenario.load):
         if load.user not in LOAD_USERS:
-            yield f"load[{number}].user", f"unknown user {load.user!r}; {_nearest(load.user, LOAD_USERS)}"
+            yield f"load[{number}].user", f"unknown user {load.user!r}; {nearest(load.user, LOAD_USERS)}"
         if load.user in kinds[:number]:
             yield f"load[{number}].user", f"{load.user} again: put all of its stages into one [[load]]"
         for at, stage in enumerate(load.stages):
             if stage.target > limits.LOAD_USERS_MAX:
-                yield f"load[{number}].stages[{at}].target", f"more than {limits.LOAD_USERS_MAX} users"
+                yield f"load[{number}].stages[{at}].target", f"more than {limits.LOAD_USERS_MAX:,} users"
 
 
 def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -301,10 +278,10 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for number, fault in sorted(enumerate(scenario.faults), key=lambda one: one[1].at_ns):
         place = f"faults[{number}]"
         if fault.kind not in FAULTS:
-            yield f"{place}.kind", f"unknown fault {fault.kind!r}; {_nearest(fault.kind, FAULTS)}"
+            yield f"{place}.kind", f"unknown fault {fault.kind!r}; {nearest(fault.kind, FAULTS)}"
             continue
         if fault.instance and (fault.subject == "Redis" or fault.instance >= scenario.server.instances):
-            yield f"{place}.instance", f"there are {scenario.server.instances} servers, counted from 0"
+            yield f"{place}.instance", f"counted from 0, and the run has {plural(scenario.server.instances, 'server')}"
         if fault.subject == "Redis" and not scenario.server.redis:
             yield f"{place}.kind", "the run has no Redis: write `redis = true` in [server]"
         if fault.kind == "disk.full" and not scenario.server.durable:
@@ -323,12 +300,12 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _fleet_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     fleet = scenario.fleet
     if fleet.hardware not in HARDWARE:
-        yield "fleet.hardware", f"unknown hardware {fleet.hardware!r}; {_nearest(fleet.hardware, HARDWARE)}"
+        yield "fleet.hardware", f"unknown hardware {fleet.hardware!r}; {nearest(fleet.hardware, HARDWARE)}"
     if fleet.owners > fleet.machines:
-        yield "fleet.owners", f"more owners ({fleet.owners}) than machines ({fleet.machines})"
+        yield "fleet.owners", f"more owners ({fleet.owners:,}) than machines ({fleet.machines:,})"
     for number, stage in enumerate(fleet.stages):
         if stage.target > fleet.machines:
-            yield f"fleet.stages[{number}].target", f"{stage.target} is more than fleet.machines ({fleet.machines})"
+            yield f"fleet.stages[{number}].target", f"{stage.target:,} is more than fleet.machines ({fleet.machines:,})"
     if sum(clock.share for clock in fleet.clocks) > 1:
         yield "fleet.clocks", "the shares add up to more than 1"
     yield from _silence_problems(scenario)
@@ -354,18 +331,3 @@ def _silence_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if silent > 1 + SHARE_ROUNDING:
             yield "fleet.silence", "the shares of those that are silent at one time add up to more than 1"
             break
-
-
-def _settings_problems(scenario: Scenario, known: ServerSettings | None) -> Iterator[tuple[str, str]]:
-    """Find server settings that the server does not know, does not take, or would not get."""
-    settings = scenario.server.environ()
-    strange = [name for name in settings if known is not None and name not in known.names]
-    for name, problem in _CHOSEN_BY_THE_RUN.items():
-        if name in settings:
-            yield f"server.settings.{name}", problem
-    for name in strange:
-        yield f"server.settings.{name}", f"unknown server setting; {_nearest(name, known.names if known else ())}"
-    given = {name: value for name, value in settings.items() if name not in _CHOSEN_BY_THE_RUN}
-    if known is not None and not strange and (problem := known.problem(given)):
-        name, _, what = problem.partition(": ")
-        yield (f"server.settings.{name}", what) if name in settings else ("server.settings", problem)

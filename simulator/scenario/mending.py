@@ -14,7 +14,7 @@ from simulator.scenario.values import Scenario
 _SAMPLES: dict[str, Any] = {
     "version": 1, "name": "replay.exact", "duration": "168h", "fleet": {"machines": limits.MACHINES_MAX},
     "machines": limits.MACHINES_MAX, "target": 0, "share": 0.0, "at": "0s", "by": "1s", "start": "0s", "rate": 1,
-    "user": "owner-dashboard", "kind": "server.kill", "redis": True, "durable": True,
+    "user": "owner-dashboard", "kind": "server.kill", "redis": True, "durable": True, "tls": True,
 }  # fmt: skip
 """What stands in for a key that must be there, so that nothing else seems wrong beside it."""
 
@@ -62,7 +62,7 @@ def mend(table: dict[str, Any], place: str) -> bool:
         return True
     sample = _SAMPLES.get(parts[-1])
     before = value.get(parts[-1])
-    if quote or sample is None or before == sample:
+    if quote or sample is None or (before == sample and type(before) is type(sample)):  # `true` equals 1
         return value.pop(parts[-1], None) is not None
     value[parts[-1]] = {**sample} if isinstance(sample, dict) else sample
     return True
@@ -73,6 +73,8 @@ def comes_of(place: str, mended: str) -> bool:
     parent = mended[: max(mended.rfind("."), 0)]
     if mended == "server.instances" and place.endswith("].instance"):
         return True
+    if mended.startswith("server.") and place.startswith(("server.command", "server.env", "server.health")):
+        return True  # a command may have placeholders of whatever else is there
     return (
         place == mended
         or place.startswith((f"{mended}.", f"{mended}["))

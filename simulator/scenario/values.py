@@ -55,6 +55,7 @@ def decode_value(kind: type, value: Any) -> Any:
 
 
 SettingValues = dict[str, str | int | float | bool]
+HEALTH = "/health"
 Expressions = dict[str, tuple[str, ...]]
 Share = Annotated[float, Meta(ge=0, le=1, description="A share from 0 to 1.")]
 Name = Annotated[
@@ -69,6 +70,11 @@ Name = Annotated[
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
+
+
+def as_environ(values: SettingValues) -> dict[str, str]:
+    """Return values as environment variables hold them."""
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
 
 class ServerOptions(_Table, frozen=True, kw_only=True):
@@ -90,12 +96,26 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
         SettingValues,
         Meta(description="The server's environment variables; `hatchfarm serve --help` lists them."),
     ] = {}
+    command: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            description="A program to start in place of the reference server, and its arguments: `{port}` stands for "
+            "its environment variable PORT, and so on. A path is relative to where the run is started.",
+        ),
+    ] = ()
+    env: Annotated[
+        SettingValues,
+        Meta(description="Variables of the command's environment besides `settings`; `{port}` and its like as above."),
+    ] = {}
+    health: Annotated[
+        str,
+        Meta(pattern=r"^/[!-~]*$", description="The path at which the command answers 2xx once it is ready."),
+    ] = HEALTH
 
     def environ(self) -> dict[str, str]:
         """Give the settings as the environment holds them."""
-        return {
-            name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in self.settings.items()
-        }
+        return as_environ(self.settings)
 
 
 class TargetOptions(_Table, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from simulator.traces.format import Trace
 from simulator.traces.messages import to_text
 from simulator.traces.principals import OWNER_TOKEN
 from simulator.traces.resign import Resigner, recorded_bytes
+from simulator.wording import nearest
 
 if TYPE_CHECKING:
     from simulator.traces.format import Exchange
@@ -63,7 +64,7 @@ def choose(trace: Trace, chosen: Chosen) -> Part:
     names = {HONEST, *header.attacks}
     for name in chosen.attacks:
         if name not in names:
-            raise TraceError(f"there is no attack {name!r} in it; there are {', '.join(sorted(names))}")
+            raise TraceError(f"there is no attack {name!r} in it; {nearest(name, names)}")
     words = _words_of(trace, chosen.principals)
     kept = [_is_chosen(exchange, chosen, words) for exchange in exchanges]
     if not any(kept):

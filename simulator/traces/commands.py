@@ -17,6 +17,7 @@ from simulator.options import ProfileOption  # noqa: TC001 - typer reads the ann
 from simulator.report.terminal import make_console
 from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.traces.recording import Recording
+from simulator.wording import plural
 
 USAGE_ERROR = 2
 trace_app = typer.Typer(
@@ -126,15 +127,17 @@ def trace_show(trace: TraceFile) -> None:
     console = make_console()
     secrets = "redacted" if header.redacted else "WITH SECRETS"
     console.print(f"{header.scenario}, seed {header.seed}, against {header.target}, {header.started_at}", markup=False)
-    console.print(f"{header.exchanges} exchanges of {len(header.machines)} machines, {secrets}", markup=False)
+    console.print(
+        f"{plural(header.exchanges, 'exchange')} of {plural(len(header.machines), 'machine')}, {secrets}", markup=False
+    )
     if header.left_out:
-        console.print(f"the recorder was full: {header.left_out} later exchanges were left out", markup=False)
+        console.print(f"the recorder was full, and left out {plural(header.left_out, 'later exchange')}", markup=False)
     counts = Counter((group_of(one), one.operation, one.got) for one in read.exchanges)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("", "operation", "got", "exchanges"):
         table.add_column(column, justify="right" if column == "exchanges" else "left")
     for (group, operation, got), number in sorted(counts.items()):
-        table.add_row(escape(group), operation.replace("_", " "), got, str(number))
+        table.add_row(escape(group), operation.replace("_", " "), got, f"{number:,}")
     console.print(table)
 
 
@@ -264,7 +267,7 @@ def trace_import(
     except OSError as error:
         _fail("trace import", f"{har}: cannot be read ({error.strerror})")
     if len(data) > HAR_MAX_BYTES:
-        _fail("trace import", f"{har}: larger than {HAR_MAX_BYTES} bytes: take it apart first")
+        _fail("trace import", f"{har}: larger than {HAR_MAX_BYTES:,} bytes: take it apart first")
     try:
         choice = Choice(host, tuple(include or ()), tuple(exclude or ()))
         imported = from_har(data, har.stem, redact=not with_secrets, choice=choice)

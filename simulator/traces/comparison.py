@@ -16,6 +16,7 @@ from simulator.contract.refusals import failure_of
 from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
+from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -264,21 +265,23 @@ def judge_verbatim(
         "counted_by_target": {reason: count for reason, count in counted.items() if count},
     }
     name = "signed requests refused"
-    note = f"; {weak} owners' signatures still good here (weakness.lasting-owner-signature)" if weak else ""
+    still_good = plural(weak, "owner's signature", "owners' signatures")
+    note = f"; {still_good} still good here (weakness.lasting-owner-signature)" if weak else ""
     if accepted:
         findings = kept(_finding("replay.signed-accepted", *pair) for pair in accepted)
-        summary = f"{len(accepted)} of {len(signed)} were accepted: {findings[0].message}{note}."
+        summary = f"{len(accepted):,} of {len(signed):,} were accepted: {findings[0].message}{note}."
         return Verdict(name, Status.FAIL, summary, findings, figures, len(accepted))
     if not signed:
         return Verdict(name, Status.NOT_APPLICABLE, "No request of the trace is signed.", (), figures)
     if silent:
         findings = kept(_finding("replay.missing", *pair) for pair in silent)
-        summary = f"{len(silent)} of {len(signed)} got no answer that says anything{note}."
+        summary = f"{len(silent):,} of {len(signed):,} got no answer that says anything{note}."
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(silent))
-    reasons = ", ".join(f"{count:g} {reason}" for reason, count in figures["counted_by_target"].items())
+    reasons = ", ".join(f"{count:,g} {reason}" for reason, count in figures["counted_by_target"].items())
     seen = f"; the target counted {reasons}" if reasons else ""
-    summary = f"All {len(signed) - weak} signed requests were refused{seen}{note}."
-    return Verdict(name, Status.PASS, summary, (), figures)
+    refused = len(signed) - weak
+    held = f"{sentence(all_of(refused, 'signed request'))} got refused" if refused else "Nothing had to be refused"
+    return Verdict(name, Status.PASS, f"{held}{seen}{note}.", (), figures)
 
 
 def is_signed(exchange: Exchange) -> bool:

@@ -15,6 +15,7 @@ from msgspec import Meta
 from simulator.history import Answer, Operation
 from simulator.limits import TRACE_EXCHANGES_MAX, TRACE_LINE_MAX_BYTES
 from simulator.traces.errors import TraceError
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,16 +178,16 @@ def read_trace(path: Path) -> Trace:
 def _read_lines(lines: Iterator[bytes]) -> Trace:
     header = _read_header(next(lines, b""))
     if header.exchanges > TRACE_EXCHANGES_MAX:
-        raise TraceError(f"line 1: {header.exchanges} exchanges are more than this program reads")
+        raise TraceError(f"line 1: {header.exchanges:,} exchanges are more than this program reads")
     exchanges: list[Exchange] = []
     for number, line in enumerate(lines, 2):
         if len(exchanges) == header.exchanges:
-            raise TraceError(f"line {number}: more than the {header.exchanges} exchanges the header tells of")
+            raise TraceError(f"line {number}: more than the {plural(header.exchanges, 'exchange')} the header tells of")
         exchanges.append(_read_exchange(line, number, header))
     missing = header.exchanges - len(exchanges)
     if missing:
         raise TraceError(
-            f"line {len(exchanges) + 2}: ends here, and {missing} of {header.exchanges} exchanges are missing"
+            f"line {len(exchanges) + 2}: ends here, and {missing:,} of {plural(header.exchanges, 'exchange')} missing"
         )
     return Trace(header, tuple(exchanges))
 
@@ -196,7 +197,7 @@ def _lines(file: Any) -> Iterator[bytes]:
     while line := cast("bytes", file.readline(TRACE_LINE_MAX_BYTES + 1)):
         number += 1
         if len(line) > TRACE_LINE_MAX_BYTES:
-            raise TraceError(f"line {number}: longer than {TRACE_LINE_MAX_BYTES} bytes, which no exchange is")
+            raise TraceError(f"line {number}: longer than {TRACE_LINE_MAX_BYTES:,} bytes, which no exchange is")
         yield line
 
 

@@ -16,6 +16,7 @@ import msgspec
 from reference_server.wire.timestamps import format_timestamp
 from simulator.traces.format import Exchange, HttpRequest
 from simulator.traces.messages import LENGTH
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +42,7 @@ def to_har(trace: Trace, version: str) -> dict[str, Any]:
             "creator": {"name": CREATOR, "version": version},
             "pages": [],
             "entries": entries,
-            "comment": f"{len(raw)} exchanges were no well-formed HTTP: see _hatchfarm.raw",
+            "comment": f"no well-formed HTTP in {plural(len(raw), 'exchange')}: see _hatchfarm.raw",
             "_hatchfarm": {"header": msgspec.to_builtins(trace.header), "raw": msgspec.to_builtins(raw)},
         }
     }

@@ -22,6 +22,7 @@ from simulator.traces.messages import LENGTH
 from simulator.traces.principals import OTHER_MIN
 from simulator.traces.tape import Taken
 from simulator.traces.writing import Origin, TraceWriter
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -141,7 +142,7 @@ def _foreign(entries: list[Any], name: str, choice: Choice, *, redact: bool) -> 
         else:
             taken.append(one)
     if not taken:
-        raise TraceError(f"nothing to import of {len(entries)} entries: {told(left_out)}")
+        raise TraceError(f"nothing to import of {plural(len(entries), 'entry', 'entries')}: {told(left_out)}")
     taken.sort(key=lambda one: one.started_ns)
     bent = Counter(note for one in taken for note in one.notes)
     authority = taken[0].authority

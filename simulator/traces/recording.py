@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.wording import plural
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,9 +37,9 @@ def write_tape(folder: Path, tape: Tape, origin: Origin, token: str, recording: 
         write_trace(path, tape.exchanges(), whole, token, redact=recording is Recording.REDACTED)
     except OSError as error:
         return [f"The trace could not be written ({error.strerror})"]
-    said = [f"Trace: {path}, {len(tape)} exchanges"]
+    said = [f"Trace: {path}, {plural(len(tape), 'exchange')}"]
     if tape.left_out:
-        said.append(f"The recorder was full: {tape.left_out} later exchanges are not in the trace")
+        said.append(f"The recorder was full, so the trace lacks {plural(tape.left_out, 'later exchange')}")
     if recording is Recording.SECRETS:
         said.append("The trace holds tokens in clear: whoever reads it can act as the fleet's owners")
     return said

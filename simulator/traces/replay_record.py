@@ -185,7 +185,7 @@ def judge_stored_replay(folder: Path) -> RunVerdict:
     path = folder / FILE
     try:
         if path.stat().st_size > BUNDLE_TABLE_MAX_BYTES:
-            raise BundleError(f"{FILE} is larger than {BUNDLE_TABLE_MAX_BYTES} bytes")
+            raise BundleError(f"{FILE} is larger than {BUNDLE_TABLE_MAX_BYTES:,} bytes")
         record = msgspec.json.decode(path.read_bytes(), type=ReplayRecord)
         trace = read_trace(folder / TRACE)
         if not len(record.played) == len(record.lasting) == len(trace.exchanges):

@@ -39,6 +39,7 @@ from simulator.traces.replay_record import (
 )
 from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
+from simulator.wording import plural
 from simulator.worlds.checking import check_target, read_metrics
 from simulator.worlds.control import ControlConnection
 from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError, parse_target
@@ -134,7 +135,7 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
     console.print(
-        f"[bold]{escape(trace.header.scenario)}[/]: {len(trace.exchanges)} exchanges "
+        f"[bold]{escape(trace.header.scenario)}[/]: {plural(len(trace.exchanges), 'exchange')} "
         f"over {(last - first) / 1e9:.0f}s, {how}"
     )
     with trio.open_signal_receiver(*stop_signals()) as signals:
@@ -193,8 +194,8 @@ async def _tell(player: Player, console: Console) -> None:
         await trio.sleep(TELL_SECONDS)
         progress = player.progress
         console.print(
-            f"{progress.done} of {progress.total} exchanges, {progress.as_recorded} as recorded, "
-            f"{progress.under_way} under way",
+            f"{progress.done:,} of {plural(progress.total, 'exchange')}, {progress.as_recorded:,} as recorded, "
+            f"{progress.under_way:,} under way",
             markup=False,
         )
 
@@ -203,7 +204,9 @@ def _warnings(request: ReplayRequest, trace: Trace, target: Target) -> list[str]
     header = trace.header
     warnings = request.aim.access.warnings
     if header.left_out:
-        warnings.append(f"the recorder was full: {header.left_out} later exchanges of the run are not in the trace")
+        warnings.append(
+            f"the recorder was full, so the trace lacks {plural(header.left_out, 'later exchange')} of the run"
+        )
     if request.verbatim and header.redacted:
         warnings.append(
             "the trace is redacted, so references go out in place of tokens and owners' signatures: what the refusals "

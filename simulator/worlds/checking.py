@@ -42,10 +42,14 @@ class MalformedError(TargetError):
 
 
 class UnreachableError(TargetError):
-    """The target cannot be reached, or serves nothing; `mend` says what to do."""
+    """The target cannot be reached, or serves nothing: `found` says what was seen, and `mend` what to do.
 
-    def __init__(self, message: str, mend: str) -> None:
-        super().__init__(message)
+    The message says what was seen, and `more`.
+    """
+
+    def __init__(self, found: str, mend: str, more: str = "") -> None:
+        super().__init__(f"{found}{more}")
+        self.found = found
         self.mend = mend
 
 
@@ -113,12 +117,15 @@ async def check_target(target: Target) -> dict[str, float]:
             tried = f"try `hatchfarm doctor --target {target.url}`"
             if isinstance(error.__cause__, ConnectionRefusedError):
                 raise UnreachableError(
-                    f"{target.url} cannot be reached ({error}): nothing listens there, {tried}",
+                    f"{target.url} cannot be reached ({error}): nothing listens there",
                     "start the server, or give its own address and port with --target",
+                    f", {tried}",
                 ) from None
             more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
-            raise TargetError(
-                f"{target.url} cannot be reached ({error}): {tried}{more}",
+            raise UnreachableError(
+                f"{target.url} cannot be reached ({error})",
+                f"see that it runs and that --target is its own{more}",
+                f": {tried}{more}",
             ) from None
     for name, value in baseline.items():
         if (name in PUBLISHED or name.startswith(COUNTERS)) and not 0 <= value <= METRIC_MAX:

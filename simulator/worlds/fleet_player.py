@@ -118,8 +118,9 @@ class FleetPlayer:
         )  # fmt: skip
         self._numbers = count(first + len(self.fleet))
         self._player = ScriptPlayer(
-            target, history, progress, self.now, self._stage, self._join, script_rng, tape, sides, place.shard
-        )
+            target, history, progress, self.now, self._stage, self._join, script_rng, tape, sides, place.shard,
+            server=scenario.server,
+        )  # fmt: skip
         self.spread = shard_rng.random(len(self.fleet))
         self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
         self.load_hardware(HARDWARE_TICK_SECONDS)

@@ -34,6 +34,7 @@ from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
 from simulator.losses import Loss, lost_status
 from simulator.own_failure import leaves
 from simulator.records import Claim
+from simulator.scenario.values import ServerOptions
 from simulator.server_process import ServerError
 from simulator.worlds.answers import HttpAnswer
 from simulator.worlds.backstage import obstacle_to, staged
@@ -62,13 +63,16 @@ NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
 
 
 def needs_own_server(attack: ScriptAttack) -> str:
-    """Say why an attack cannot be tried on anybody's server that is not started for it."""
+    """Say why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
     needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
-    return f"it needs a server of the run's own, started with {needs}"
+    return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
 
 
 class ScriptPlayer:
-    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet."""
+    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet.
+
+    `server` says what is started where an attack needs servers to itself.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,8 @@ class ScriptPlayer:
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
         shard: int = 0,
+        *,
+        server: ServerOptions | None = None,
     ) -> None:
         self._on_stage: set[int] = set()
         self._stages = trio.CapacityLimiter(STAGED_MAX_CONCURRENT)
@@ -93,6 +99,7 @@ class ScriptPlayer:
         self.join = join
         self.tape = tape
         self.sides = sides
+        self.server = server or ServerOptions()
         self._rng = rng
         self._clients = shard * SHARD_CLIENTS
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
@@ -105,7 +112,8 @@ class ScriptPlayer:
         if attack.needs_settings and attack.name not in self.sides:
             campaign.not_tried = needs_own_server(attack)
             return
-        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, allowed=attack.name in self.sides)):
+        own = attack.name in self.sides
+        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, self.server, allowed=own)):
             campaign.not_tried = obstacle
             return
         if missing := attack.needs & self.target.lacks:
@@ -163,7 +171,7 @@ class ScriptPlayer:
         self._on_stage.add(campaign)
         unsettled: UnsettledError | None = None
         try:
-            async with self._stages, staged(attack.staging, stage.token) as backstage:
+            async with self._stages, staged(attack.staging, self.server, stage.token) as backstage:
                 performance.move_to(backstage)
                 try:
                     await performance.play(attack)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from simulator.deployment import Deployment
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.run import Request, _connections_held
+from simulator.run import Request
 from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario_needs import connections_held
 from simulator.side_servers import side_servers
 from simulator.worlds.control import ControlConnection, LostError
 from tests.simulator.conftest import API_TOKEN
@@ -32,6 +34,7 @@ def request_for(*names: str) -> Request:
     return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
 
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OWN = Deployment(())
 """The run's own servers: nobody asks them here."""
 
@@ -40,7 +43,7 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
     """One for all attacks that need the same; the scenario's settings hold there, too."""
     async with AsyncExitStack() as stack:
         scenario = request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto").scenario
-        sides = await side_servers(scenario, API_TOKEN, (), stack, OWN)
+        sides = await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW)
         assert list(sides) == ["tls.spoofed-proto"]
         (side,) = sides.values()
         async with ControlConnection(side, "127.13.0.9") as connection:
@@ -55,11 +58,11 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
 async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
     async with AsyncExitStack() as stack:
         scenario = request_for("http.nul", "limit.burst", "replay.exact").scenario
-        assert await side_servers(scenario, API_TOKEN, (), stack, OWN) == {}
+        assert await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW) == {}
 
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:
     """All attempts at once, at worst; attacks of single requests hold none."""
-    assert _connections_held(request_for("http.nul", "replay.exact").scenario) == 0
-    held = _connections_held(request_for("http.slowloris", "http.slow-read").scenario)
+    assert connections_held(request_for("http.nul", "replay.exact").scenario) == 0
+    held = connections_held(request_for("http.slowloris", "http.slow-read").scenario)
     assert held == SLOW_CONNECTIONS_MAX + SLOW_READERS_MAX

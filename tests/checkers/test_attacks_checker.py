@@ -10,6 +10,7 @@ from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
 from simulator.history import Answer
 from simulator.records import CampaignRecord, Claim
+from simulator.wording import plural
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -73,7 +74,7 @@ def test_an_attack_that_cannot_be_tried_here_is_named_and_counts_for_nothing(
     story.attack(0, 1, Answer.NONCE_REPLAYED)
     verdict = check_attacks(story.history, story.facts)
     assert verdict.status is status
-    assert verdict.summary.startswith(f"{len(others)} campaigns ran.")
+    assert verdict.summary.startswith(f"{plural(len(others), 'campaign')} ran.")
     assert "limit.ipv6-rotate (the target has no IPv6 address)" in verdict.summary
 
 

@@ -191,7 +191,7 @@ def test_of_owners_whose_lists_were_not_read_the_events_are_counted() -> None:
     world.look("ben", AFTERWARDS)
     verdict = world.audit()
     assert (verdict.status, verdict.figures["owners_read"], verdict.figures["owners_counted"]) == (Status.PASS, 1, 1)
-    assert "of 1 more owners the number of events is right" in verdict.summary
+    assert "of 1 more owner the number of events is right" in verdict.summary
     state = world.server.api.state
     state.audit(world.server.now, "worker_auth_failed", f"worker:{machines[2].worker_id}", "", {}, ("ben",))
     state.owners["ben"].routine.append("0" * 16, machines[2].worker_id, machines[2].policy_id, 1)

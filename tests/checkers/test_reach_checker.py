@@ -32,7 +32,7 @@ def test_a_target_that_answers_everything_passes(story: Story) -> None:
     answered(story)
     verdict = judged(story)
     assert (verdict.status, verdict.findings) == (Status.PASS, ())
-    assert "All but 0 of 100 honest requests" in verdict.summary
+    assert "All 100 honest requests" in verdict.summary
 
 
 @pytest.mark.parametrize(("lost", "status"), [(5, Status.PASS), (6, Status.INCONCLUSIVE)])

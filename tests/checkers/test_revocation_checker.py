@@ -67,7 +67,7 @@ def test_only_an_acceptance_that_was_seen_counts(revoked: Story, got: Answer) ->
     revoked.heartbeat(3, 12, got, consent=1)
     verdict = judged(revoked)
     assert (verdict.status, verdict.figures["tried_after"]) == (Status.PASS, 1)
-    assert "1 heartbeats tried" in verdict.summary
+    assert "1 heartbeat tried" in verdict.summary
 
 
 def test_another_consent_and_another_request_are_not_concerned(revoked: Story) -> None:

@@ -143,8 +143,7 @@ def test_what_had_nothing_to_check_comes_last_and_attacks_not_tried_are_named_in
     assert lines[2:4] == ["pass  alerts      fine", "n/a   revocation  Nothing was revoked."]
     assert lines[-1] == "PASS farm; 7 not tried: tls.spoofed-proto, a.2, a.3, a.4, a.5 and 2 more"
     assert headline(msgspec.structs.replace(verdict, attacks=[attack])) == (
-        "All 1 checks and 0 thresholds held over 10 requests, 3 of them hostile; 1 had nothing to check; 1 not tried: "
-        "tls.spoofed-proto."
+        "The 1 check held over 10 requests, 3 of them hostile; 1 had nothing to check; 1 not tried: tls.spoofed-proto."
     )
 
 

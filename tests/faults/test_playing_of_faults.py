@@ -13,6 +13,7 @@ from simulator.cli import app
 from simulator.deployment import Deployment
 from simulator.history import History
 from simulator.scenario.loading import parse_scenario
+from simulator.scenario.values import ServerOptions
 from simulator.server_process import ServerError
 from simulator.worlds.backstage import obstacle_to
 from simulator.worlds.faults import FaultPlayer
@@ -151,6 +152,6 @@ def test_an_attack_that_needs_servers_of_its_own_says_what_is_in_the_way(
     says: str,
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin" if on_path else "/nowhere")
-    obstacle = obstacle_to(Staging(redis=redis), allowed=allowed)
+    obstacle = obstacle_to(Staging(redis=redis), ServerOptions(), allowed=allowed)
     assert obstacle.startswith(says)
     assert bool(obstacle) == bool(says)

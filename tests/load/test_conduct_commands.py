@@ -149,7 +149,7 @@ def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
         finished = Hatchfarm(tmp_path).invoke("run", "plain.toml", *flags)
     assert finished.code == 2
     assert finished.err == (
-        "hatchfarm run: 2 workers were expected at 127.0.0.1:45557 within 1 s: "
+        "hatchfarm run: 2 workers expected at 127.0.0.1:45557 within 1 s: "
         "start each with `hatchfarm worker --master 127.0.0.1:45557`\n"
     )
 

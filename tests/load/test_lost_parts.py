@@ -127,7 +127,7 @@ def test_a_pass_says_what_is_not_known(story_of_two: Story) -> None:
     verdict = of("alerts", story_of_two)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.summary.startswith(
-        "What 1 machines, and whoever else was played by the processes that were lost, sent from 1.500s"
+        "What 1 machine, and whoever else was played by the processes that were lost, sent from 1.500s"
     )
     assert [finding.rule for finding in verdict.findings] == ["alerts.part-lost"]
     assert verdict.findings[0].evidence["parts"][0]["first_machine"] == 1

@@ -93,7 +93,7 @@ def test_a_file_that_is_cut_longer_missing_or_replaced_by_a_link_is_found(bundle
     if how in ("cut", "longer"):
         path.write_bytes(before[:-1] if how == "cut" else before + b"\n")
         size = len(before) + (1 if how == "longer" else -1)
-        said = f"{name} was altered, {size} bytes instead of {len(before)}"
+        said = f"{name} was altered, {size:,} bytes instead of {len(before):,}"
     else:
         path.rename(aside)
         said = f"{name} is missing"

@@ -49,7 +49,7 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
 @pytest.mark.parametrize(
     ("make", "badge", "headline"),
     [
-        (uneventful, "✔ PASS", "All 5 checks and 2 thresholds held over 85 requests, 5 of them hostile."),
+        (uneventful, "✔ PASS", "All 5 checks and all 2 thresholds held over 85 requests, 5 of them hostile."),
         (broken, "✘ FAIL", "4 of 7 checks and thresholds failed. alerts: "),
         (unknown, "? INCONCLUSIVE", "This run proves nothing either way. It was interrupted: SIGINT after 3.0s."),
     ],
@@ -135,7 +135,7 @@ def test_long_evidence_is_cut_and_the_page_stays_small() -> None:
     verdicts = [failing(f"checker-{number}", 20, request="<" * MIB, answer="&" * MIB) for number in range(12)]
     source = report_page(with_verdicts(material(broken()), *verdicts))
     assert len(source) < 8 * MIB
-    assert f"({MIB - EVIDENCE_SHOWN_MAX_CHARACTERS} more characters)" in source.decode()
+    assert f"({MIB - EVIDENCE_SHOWN_MAX_CHARACTERS:,} more characters)" in source.decode()
 
 
 def test_ten_minutes_of_a_thousand_machines_are_less_than_three_megabytes() -> None:

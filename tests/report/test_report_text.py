@@ -90,4 +90,4 @@ def test_markdown_leaves_what_people_read_readable() -> None:
 
 def test_a_long_text_is_cut_and_says_so() -> None:
     assert shortened("abc", 3) == "abc"
-    assert shortened("abcd", 3) == "abc … (1 more characters)"
+    assert shortened("abcd", 3) == "abc … (1 more character)"

@@ -49,7 +49,7 @@ def test_tables_hold_every_verdict_and_attack() -> None:
     judged = [*made.verdict.checkers, *made.verdict.thresholds]
     assert len(page.all("tr")) == 2 + len(judged) + len(made.verdict.attacks)
     assert "❌ fail replay.exact 6 5 1 1 0 what it claims" in page.texts("tr")
-    assert page.texts("summary") == ["Attacks (1 campaigns)"]
+    assert page.texts("summary") == ["Attacks (1 campaign)"]
 
 
 def test_it_ends_with_the_line_that_reproduces_it() -> None:

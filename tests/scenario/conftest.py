@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reference_server.app import setting_names, settings_problem
-from simulator.scenario.loading import ServerSettings
+from simulator.scenario.server_problems import ServerSettings
 
 SMALL = """\
 version = 1
@@ -29,6 +29,9 @@ instances = 1
 redis = false
 durable = true
 tls = true
+command = ["./farm", "--port", "{port}", "--state={hatchfarm_state_file}"]
+env = { FARM_KEY = "{hatchfarm_api_token}", FARM_DEBUG = true }
+health = "/ready"
 
 [server.settings]
 WORKER_STATUS_STALE_SECONDS = 8

@@ -19,7 +19,7 @@ from simulator.scenario.values import json_schema
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.scenario.loading import ServerSettings
+    from simulator.scenario.server_problems import ServerSettings
 
 TOP_KEYS = (
     "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, target, thresholds, "
@@ -68,10 +68,16 @@ def threshold(metric: str, expression: str) -> str:
     return f'[thresholds]\n"{metric}" = ["{expression}"]\n'
 
 
+def command(words: str) -> str:
+    return f"[server]\ncommand = {words}\n"
+
+
+WORDS = 'write the program and each argument as a text of its own, like ["./farm", "--port", "{port}"]'
+A_COMMANDS = "is a command's: the reference server has all it needs in [server.settings]"
 BROKEN = (
     Broken("not UTF-8", "line 2: not UTF-8 text: save it as UTF-8", content=b'version = 1\nname = "\xff"\n'),
     Broken("a picture", "line 1: not UTF-8 text: save it as UTF-8", content=b"\x89PNG\r\n\x1a\n\0\0"),
-    Broken("too large", f"larger than {SCENARIO_MAX_BYTES} bytes, which is no scenario",
+    Broken("too large", f"larger than {SCENARIO_MAX_BYTES:,} bytes, which is no scenario",
            content=b"#" * (SCENARIO_MAX_BYTES + 1)),
     Broken("empty", "version: missing; every scenario needs it", content=b"", shape=True, more=True),
     Broken("an endless number", UNREADABLE, ("= 20", "= " + "9" * 5000)),
@@ -133,6 +139,8 @@ BROKEN = (
            add=settings("RATE_LIMIT_BURST = 5\nHOST = []"), shape=True),
     # --- values
     Broken("a later format", "line 1: version: this program reads version 1 (it is 2)", ("= 1", "= 2"), shape=True),
+    Broken("a truth for a number", "line 1: version: this program reads version 1 (it is True)", ("= 1", "= true"),
+           shape=True),
     Broken("a name with spaces", f"line 2: name: {NAME} (it is 'My Run')", ("small", "My Run"), shape=True),
     Broken("a name that leads elsewhere", f"line 2: name: {NAME} (it is '../up')", ("small", "../up"), shape=True),
     Broken("a negative seed", "line 1: seed: expected int >= 0 (it is -1)", ("version", "seed = -1\nversion"),
@@ -258,6 +266,47 @@ BROKEN = (
            "write `durable = true` in [server] in its place", add=settings('HATCHFARM_STATE_FILE = "state.json"')),
     Broken("a Redis of one's own", "line 8: server.settings.REDIS_ADDR: the run starts a Redis of its own: "
            "write `redis = true` in [server] in its place", add=settings('REDIS_ADDR = "127.0.0.1:6379"')),
+    # --- a command in the server's place
+    Broken("a command in one text", f"line 8: server.command: {WORDS} (it is './farm --port 1')",
+           add=command('"./farm --port 1"'), shape=True),
+    Broken("a command without words", f"line 8: server.command: {WORDS}", add=command("[]"), shape=True),
+    Broken("a command without a program", "line 8: server.command: its first word is the program to start: it is empty",
+           add=command('["", "x"]')),
+    Broken("a word that no program can get", "line 8: server.command: a NUL cannot be given to a program",
+           add=command('["./farm", "\\u0000"]')),
+    Broken("a setting that no program can get",
+           "line 8: server.settings.TLS_CERT_FILE: a NUL cannot be given to a program",
+           add=settings('TLS_CERT_FILE = "\\u0000"\nTLS_KEY_FILE = "x"')),
+    Broken("a misspelt placeholder", "line 8: server.command: {prot} stands for PROT, which the command does not have; "
+           "did you mean 'port'?", add=command('["./farm", "{prot}"]')),
+    Broken("a placeholder of a setting that is not set", "line 8: server.command: {rate_limit_burst} stands for "
+           "RATE_LIMIT_BURST, which the command does not have; one of hatchfarm_api_token, host, port",
+           add=command('["./farm", "{rate_limit_burst}"]')),
+    Broken("a placeholder of a state that is none", "line 8: server.command: {hatchfarm_state_file} stands for "
+           "HATCHFARM_STATE_FILE, which the command does not have; write `durable = true` in [server]",
+           add=command('["./farm", "{hatchfarm_state_file}"]')),
+    Broken("a placeholder of a Redis that is none", "line 9: server.env.R: {redis_addr} stands for REDIS_ADDR, which "
+           "the command does not have; write `redis = true` in [server]",
+           add=command('["./farm"]') + 'env = { R = "{redis_addr}" }\n'),
+    Broken("a secret on the command line", "line 8: server.command: every user of the machine can read a command line, "
+           "so {hatchfarm_api_token} goes into none: the command finds HATCHFARM_API_TOKEN in its environment, or "
+           "under another name by [server.env]", add=command('["./farm", "--token={hatchfarm_api_token}"]')),
+    Broken("a variable that the run chooses", "line 9: server.env.PORT: the run chooses it: remove it",
+           add=command('["./farm"]') + "env = { PORT = 1 }\n"),
+    Broken("a variable without a name", "line 9: server.env: '' is no name of a variable",
+           add=command('["./farm"]') + 'env = { "" = 1 }\n'),
+    Broken("a variable in two places", "line 9: server.env.METRICS_PUBLIC: is in [server.settings], too: it can only "
+           "be one of them", add=command('["./farm"]') + "env = { METRICS_PUBLIC = true }\n"
+           "[server.settings]\nMETRICS_PUBLIC = true\n"),
+    Broken("a list for a variable", 'line 9: server.env."FARM": expected bool | int | float | str, got array',
+           add=command('["./farm"]') + "env = { FARM = [] }\n", shape=True),
+    Broken("a setting of the command's own", "line 10: server.settings.FARM: unknown server setting; …",
+           add=command('["./farm"]') + "[server.settings]\nFARM = 1\n"),
+    Broken("a health path that is none", "line 9: server.health: write it as a path, like '/health' (it is 'ready')",
+           add=command('["./farm"]') + 'health = "ready"\n', shape=True),
+    Broken("a health path of no command", f"line 8: server.health: {A_COMMANDS}",
+           add='[server]\nhealth = "/ready"\n'),
+    Broken("variables of no command", f"line 8: server.env: {A_COMMANDS}", add="[server]\nenv = { FARM = 1 }\n"),
     Broken("load", "line 7: load[0].stages: missing; add it to [load[0]]",
            add='[[load]]\nuser = "owner-dashboard"\n', shape=True),
     Broken("two servers that share nothing", "line 8: server.instances: they share their state through Redis: "
@@ -266,7 +315,7 @@ BROKEN = (
            add="[server]\ninstances = 2\nredis = true\ndurable = true\n"),
     Broken("too many servers", "line 8: server.instances: expected int <= 16 (it is 17)",
            add="[server]\ninstances = 17\n", shape=True),
-    Broken("a fault of a server that is none", "line 10: faults[0].instance: there are 1 servers, counted from 0",
+    Broken("a fault of a server that is none", "line 10: faults[0].instance: counted from 0, and the run has 1 server",
            add=FAULT + "instance = 1\n"),
 )  # fmt: skip
 

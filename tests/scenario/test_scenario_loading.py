@@ -30,7 +30,7 @@ from simulator.scenario.values import (
 )
 
 if TYPE_CHECKING:
-    from simulator.scenario.loading import ServerSettings
+    from simulator.scenario.server_problems import ServerSettings
 
 SECOND_NS = 1_000_000_000
 NASTY_VALUES = (
@@ -56,6 +56,9 @@ def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: Serv
             redis=False,
             durable=True,
             tls=True,
+            command=("./farm", "--port", "{port}", "--state={hatchfarm_state_file}"),
+            env={"FARM_KEY": "{hatchfarm_api_token}", "FARM_DEBUG": True},
+            health="/ready",
             settings={
                 "WORKER_STATUS_STALE_SECONDS": 8,
                 "METRICS_PUBLIC": True,
@@ -164,7 +167,7 @@ def test_a_wrong_type_is_refused_with_line_and_place_whatever_the_key(whole: str
 def test_a_misspelt_key_is_refused_with_line_and_suggestion_whatever_the_key(whole: str) -> None:
     lines = whole.splitlines()
     for number, place in places(whole).items():
-        if place.startswith(("server.settings", "thresholds")):
+        if place.startswith(("server.settings", "server.env", "thresholds")):
             continue
         key = lines[number - 1].partition(" = ")[0]
         wrong = [*lines]

@@ -20,7 +20,7 @@ from simulator.scenario.loading import load_scenario
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.scenario.loading import ServerSettings
+    from simulator.scenario.server_problems import ServerSettings
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios"
 SCENARIOS = sorted(FOLDER.glob("*.toml"))

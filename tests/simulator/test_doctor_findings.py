@@ -99,7 +99,7 @@ def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
     check = check_open_files(1000)
     assert check.right == (spare >= 0)
     assert check.fatal
-    assert check.found == f"{1256 + spare} allowed, 1256 needed for 1000 machines"
+    assert check.found == f"{1256 + spare:,} allowed, 1,256 needed for 1,000 machines"
     assert "`ulimit -n 1256`" in check.mend
     assert "fewer machines" in check.mend
 
@@ -108,7 +108,7 @@ def test_connections_that_attacks_hold_need_files_too(open_files: Callable[..., 
     open_files(64, 1600)
     check = check_open_files(1000, 500)
     assert not check.right
-    assert check.found == "1600 allowed, 1756 needed for 1000 machines and 500 connections of attacks"
+    assert check.found == "1,600 allowed, 1,756 needed for 1,000 machines and 500 connections of attacks"
 
 
 def test_a_good_machine_is_found_right(open_files: Callable[..., OpenFiles], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ async def test_attacks_that_a_run_would_not_try_are_counted_and_named() -> None:
     assert {"limit.ipv6-rotate", "strain.rapid-reset"} <= set(re.findall(r"[a-z-]+\.[a-z0-9-]+", check.found))
     assert "tls.spoofed-proto" not in check.found
     count = int(check.found.partition(" of ")[0])
-    assert check.found.startswith(f"{count} of {len(CATALOGUE)} not tried (")
+    assert check.found.startswith(f"{count} of {len(CATALOGUE)} attacks not tried (")
     assert count == sum(name in check.found for name in CATALOGUE)
 
 
@@ -267,7 +267,8 @@ async def test_what_takes_servers_of_a_runs_own_is_not_tried_on_a_target() -> No
     async with serving() as (_, target), sockets_closed_after():
         check = await check_attacks(target)
     assert "replay.after-restart" in check.found
-    assert "tls.spoofed-proto: it needs a server of the run's own, started with REQUIRE_HTTPS=true" in check.found
+    needs = "it needs a server of the run's own that speaks plain HTTP, started with REQUIRE_HTTPS=true"
+    assert f"tls.spoofed-proto: {needs}" in check.found
     assert "replay.exact" not in check.found
 
 

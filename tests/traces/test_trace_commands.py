@@ -33,7 +33,7 @@ def test_a_trace_is_shown_by_who_asked_what_and_got_what(hatchfarm: Hatchfarm) -
     assert done.lines[:3] == [
         "small, seed 3, against its own server, 2026-09-21T14:13:20.123456789Z",
         "11 exchanges of 2 machines, redacted",
-        "the recorder was full: 5 later exchanges were left out",
+        "the recorder was full, and left out 5 later exchanges",
     ]
     assert ["replay.exact", "heartbeat", "nonce_replayed", "1"] in [line.split() for line in done.lines]
     assert "11 exchanges of 2 machines, WITH SECRETS" in hatchfarm.invoke("trace", "show", "open.ndjson").lines

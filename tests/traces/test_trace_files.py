@@ -168,14 +168,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         "line 4: campaign 4 is none of the header's 3",
     ),
     "a missing line": (edited(lambda lines: lines.pop(3)), "line 4: sequence 4 where 3 belongs: lines are missing"),
-    "a missing end": (edited(lambda lines: lines.pop()), "line 12: ends here, and 1 of 11 exchanges are missing"),
+    "a missing end": (edited(lambda lines: lines.pop()), "line 12: ends here, and 1 of 11 exchanges missing"),
     "a line too many": (edited(lambda lines: lines.append(lines[-1])), "line 13: more than the 11 exchanges"),
     "two headers": (edited(lambda lines: lines.insert(1, lines[0])), "line 2: another header: a trace has one"),
     "a line cut off": (edited(lambda _: None)[:-100], "line 12: Input data was truncated"),
     "not UTF-8": (edited(lambda _: None).replace(b"cpu_percent", b"cpu\xffpercent"), "line 2: "),
     "too many exchanges": (
         edited(lambda lines: lines[0].update(exchanges=10**9)),
-        "line 1: 1000000000 exchanges are more",
+        "line 1: 1,000,000,000 exchanges are more",
     ),
     "a nest too deep": (edited(lambda _: None) + b"[" * 100_000, "line 13: "),
 }
@@ -200,7 +200,7 @@ def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path: Path, mo
     monkeypatch.setattr(trace_format, "TRACE_LINE_MAX_BYTES", 100_000)
     path = tmp_path / "long.ndjson"
     path.write_bytes(edited(lambda _: None) + b" " * 100_001)
-    with pytest.raises(TraceError, match="line 13: longer than 100000 bytes, which no exchange is"):
+    with pytest.raises(TraceError, match="line 13: longer than 100,000 bytes, which no exchange is"):
         read_trace(path)
     assert TRACE_LINE_MAX_BYTES > 20 << 20
 
