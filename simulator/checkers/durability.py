@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import StatusReading
+    from simulator.records import Fault, StatusReading
 
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
 UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)
@@ -37,6 +37,8 @@ AGE_STEP_NS = SECOND_NS
 """A server may show ages in whole seconds."""
 SENT_MIN = 10
 """Honest heartbeats after a fault that say whether a server has healed."""
+DISK_FULL = "disk.full"
+"""The scenario's name of the fault in which nothing can be written."""
 LISTENING = "cannot listen"
 """What a server says whose port somebody else holds."""
 
@@ -77,6 +79,13 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         anew = "" if not restarts_of(history) else ", and began anew with nothing, as a server without a state file may"
         summary = f"The server answered again after each of {plural(len(history.faults), 'fault')}{anew}."
         return Verdict("durability", Status.PASS, summary, (), figures)
+    unasked = next((one for one in history.faults if one.kind == DISK_FULL and not _answered_within(rows, one)), None)
+    if unasked is not None:
+        summary = (
+            f"The disk was full from {_seconds(unasked.began_to_ns)} to {_seconds(unasked.ended_from_ns)}, and no request "
+            "got an answer meanwhile, so nobody knows what the server would have kept of it."
+        )
+        return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if restarts_of(history) and not looked:
         summary = "No owner was shown its machines after a restart, so nobody knows what the server still knew."
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
@@ -85,6 +94,12 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         f"nothing that it had refused; {tried_again} of the nonces accepted before a restart were tried again."
     )
     return Verdict("durability", Status.PASS, summary, (), figures)
+
+
+def _answered_within(rows: NDArray[Any], fault: Fault) -> bool:
+    """Return whether any request of machines was sent and answered while a fault surely lasted."""
+    within = (rows["sent_ns"] >= fault.began_to_ns) & (rows["answered_ns"] <= fault.ended_from_ns)
+    return bool((within & ~np.isin(rows["got"], (Answer.LOST, Answer.RATE_LIMITED))).any())
 
 
 def _not_started(history: History) -> Iterator[Finding]:

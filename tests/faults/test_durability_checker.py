@@ -173,3 +173,16 @@ def test_a_server_without_a_state_file_may_forget_everything() -> None:
     verdict = tale.judge()["durability"]
     assert verdict.status is Status.PASS
     assert "began anew" in verdict.summary
+
+
+def test_of_a_full_disk_nothing_is_known_unless_somebody_was_answered_meanwhile() -> None:
+    """What was lost says nothing, nor does what was refused for its rate before anything was to be written."""
+    tale = killed()
+    tale.shown(11.1, wrk_0=2)
+    tale.fault(FULL, 13, 15)
+    tale.heartbeat(0, 13.5, Answer.LOST)
+    tale.heartbeat(0, 14, Answer.RATE_LIMITED)
+    verdict = tale.judge()["durability"]
+    assert (verdict.status, "no request got an answer" in verdict.summary) == (Status.INCONCLUSIVE, True)
+    tale.heartbeat(0, 14.2, Answer.FAILED)
+    assert tale.judge()["durability"].status is Status.PASS
