@@ -22,6 +22,7 @@ WHOLE_RUNS = frozenset(
     {
         "broken_targets",
         "capacity",
+        "cases",
         "cli",
         "commands",
         "durability",

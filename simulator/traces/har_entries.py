@@ -42,7 +42,7 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], Operation], ...] = (
     ("GET", re.compile(r"/metrics"), Operation.METRICS),
 )
 _PREFIX = re.compile(r"(?:/api)?/v1(?=/)")
-_NO_FORMS = ("multipart", "json", "xml")
+_NO_FORMS = {"multipart": "a multipart", "json": "a JSON", "xml": "an XML"}
 """Kinds of bodies that cannot be built of names and values: what was sent would be another request."""
 _FRAMING = {"connection", "content-length", "transfer-encoding", "host", "keep-alive", "te", "upgrade", "expect"}
 _BREAKS = {"\r", "\n", "\0"}
@@ -219,8 +219,8 @@ def _body(request: Mapping[str, Any], notes: list[str]) -> tuple[str, bool]:
     if not isinstance(params, list) or not params:
         return "", False
     kind = str(posted.get("mimeType")).lower()
-    if structured := next((one for one in _NO_FORMS if one in kind), ""):
-        raise LeftOutError(f"a {structured} body of which only `params` are given")
+    if other := next((name for part, name in _NO_FORMS.items() if part in kind), ""):
+        raise LeftOutError(f"{other} body of which only `params` are given")
     notes.append("a body given as `params`: written as a form")
     return urlencode([(str(one["name"]), str(one.get("value") or "")) for one in params]), True
 
