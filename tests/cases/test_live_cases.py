@@ -107,8 +107,6 @@ RUNS = (
     Run("ok.toml", (PASS,), (UP_LATE,)),
     Run("pipeline.toml", (PASS,)),
     Run("race.toml", (PASS,)),
-    # The proxy closes what rests for as long as an interval: what crosses its close is nobody's loss.
-    Run("race.toml", (PASS,), (), ("plain", "idle=1", APART)),
     Run("silence_past.toml", (PASS,), ("beware: fleet.silence[0]: the run ends before it does",)),
     # The alert fires as it must, which its own threshold forbids; a target's own 60 s are longer than the silence.
     Run("silent-small.toml", (FAIL,), ("alerts.stale_workers.fired was 1, wanted count==0",)),
