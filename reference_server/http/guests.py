@@ -83,6 +83,17 @@ class _Server(TCPServer):
         await super()._read_data()
         await self.idle_task.stop()
 
+    def cut(self) -> None:
+        """Forget everything, once nothing runs any more.
+
+        Server, protocol and stream refer to each other in circles, with the bodies that they hold. Of Hypercorn's own
+        one stays where a client left before its answer: what speaks HTTP/1.1 goes on naming the request.
+        """
+        wrapper = vars(self).pop("protocol", None)
+        if wrapper is not None:
+            vars(wrapper.protocol).clear()
+        vars(self).clear()
+
 
 class _Guest:
     """A connection that a task serves, as `Admission` sees it."""
@@ -207,8 +218,7 @@ class Guests:
         try:
             await self._run(stream, server.run)
         finally:
-            # Server, protocol and stream refer to each other in circles, with the bodies that they hold.
-            vars(server).clear()
+            server.cut()
             stream.account = account_nothing
 
     async def _run(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
@@ -89,7 +90,13 @@ class _Application(QuartTrio):
         else:
             if scope["type"] == "http":
                 scope = {**scope, **PLAIN, ORIGINAL: scope}
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except* trio.Cancelled:
+                # Hypercorn would keep a group of them in a circle with the frame it is caught in, and so the request,
+                # its connection and its answer. One that is still cancelled is told so again, by itself.
+                pass
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def create_url_adapter(self, _request: Any) -> None:
         """Route nothing."""

@@ -70,10 +70,7 @@ async def visits(server: Server, machine: Machine, number: int) -> None:
 @pytest.mark.timeout(1200 if SOAK else 120)
 @pytest.mark.parametrize("way", ["lane", "hypercorn"])
 async def test_clients_that_leave_leave_no_memory_behind(way: str) -> None:
-    """With the collector off, as it nearly is in a server: only what is freed at once is free.
-
-    Quart-Trio leaves circles behind each request that it has answered; these the collector may find, as it will.
-    """
+    """With the collector off, as it nearly is in a server: only what is freed at once is free."""
     api = make_api(unproven_connections_per_address=AT_ONCE)
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way == "lane") as server:
@@ -83,8 +80,6 @@ async def test_clients_that_leave_leave_no_memory_behind(way: str) -> None:
         try:
             before = await settled_blocks()
             await visits(server, machine, VISITS[way])
-            if way == "hypercorn":
-                gc.collect()
             grown = await settled_blocks() - before
         finally:
             gc.enable()
