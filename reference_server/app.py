@@ -18,7 +18,6 @@ import trio
 from reference_server.adapters import bounded_log
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.open_files import raise_open_files
 from reference_server.adapters.private_files import exposure, sync_folder, write_new
 from reference_server.adapters.state_files import StateFiles
 from reference_server.adapters.worker_status_file import WorkerStatusWriter, read_worker_status
@@ -29,6 +28,7 @@ from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
 from reference_server.http.settling import Settler
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
+from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings

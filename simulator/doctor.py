@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import socket
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.open_files import raise_open_files
 from simulator.aim import Aim
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack, Stage
@@ -50,17 +50,6 @@ class Check(msgspec.Struct, frozen=True):
     found: str
     mend: str = ""
     fatal: bool = False
-
-
-def raise_open_files() -> int:
-    """Raise the soft limit on open files to the hard one, as every load tool must. Gives the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError):
-            return soft
-    return hard if hard != resource.RLIM_INFINITY else 1 << 30
 
 
 def check_open_files(machines: int, held: int = 0) -> Check:
