@@ -13,9 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.http.corpus import BEARER, get
+from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
-from tests.http.test_http_admission import body_but_a_byte
 from tests.http.twins import LoopClock, enrol, make_api, written
 
 if TYPE_CHECKING:
