@@ -17,22 +17,20 @@ from reference_server.limits import BODY_MAX_BYTES
 from reference_server.wire.values import Request
 from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
+from tests.http.test_http_tls import http2
 from tests.http.twins import OWNER, LoopClock, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from tests.http.certificates import Pair
+    from tests.http.http2_client import Http2Client
 
 TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])
 HEALTH = get("/health")
 MEBIBYTE = 1024 * 1024
-
-
-async def is_closed(client: Client) -> bool:
-    """Wait until the server has hung up without a word."""
-    return await client.rest() == b""
 
 
 @TRANSPORTS
@@ -47,7 +45,7 @@ async def test_bytes_that_wait_are_bounded_and_a_fleet_goes_on(way: str, pair: P
             await stranger.send_what_it_takes(body_but_a_byte(machine.path))
             await wait_all_tasks_blocked()
         for stranger in strangers[:4]:
-            assert await is_closed(stranger)
+            await stranger.closed()
         await strangers[-1].send(b"x")
         assert (await strangers[-1].answer("POST")).status == 400
         assert (await honest.ask(machine.heartbeat("last"))).status == 200
@@ -103,7 +101,7 @@ async def test_a_body_that_is_not_wanted_is_not_asked_for(way: str, pair: Pair) 
         await client.send(head)
         answer = await client.next_response("POST")
         assert (answer.status, answer.header("connection")) == (401, "close")
-        assert await is_closed(client)
+        await client.closed()
 
 
 @TRANSPORTS
@@ -118,13 +116,40 @@ async def test_connections_of_one_address_that_prove_nothing_are_bounded(way: st
             assert (await client.ask(asked)).status == 200
         strangers = [await server.connect() for _ in range(5)]
         for stranger in strangers[:2]:
-            assert await is_closed(stranger)
+            await stranger.closed()
         for stranger in strangers[2:]:
             assert (await stranger.ask(HEALTH)).status == 200
         for number, client in enumerate(fleet):
             assert (await client.ask(machine.heartbeat(f"m{number}"))).status == 200
         for client in fleet + strangers:
             await client.stream.aclose()
+
+
+@pytest.mark.parametrize("way", ["lane", "hypercorn", "tls", "http 2"])
+async def test_all_connections_are_bounded_whatever_serves_them(way: str, pair: Pair) -> None:
+    """The stranger who has waited longest makes room. Those who are known stay, and once all are, nobody comes in."""
+    api = make_api(**({} if way in {"lane", "hypercorn"} else pair.settings))
+    machine = enrol(api)
+
+    def connected_to(server: Server) -> AbstractAsyncContextManager[Client | Http2Client]:
+        return http2(server, pair) if way == "http 2" else server.client()
+
+    async with (
+        serving(api, LoopClock(), express_lane=way != "hypercorn", connections_max=2) as server,
+        connected_to(server) as known,
+        connected_to(server) as stranger,
+    ):
+        assert (await known.ask(machine.heartbeat("n0"))).status == 200
+        assert (await stranger.ask(HEALTH)).status == 200
+        async with connected_to(server) as newcomer:
+            await stranger.closed()
+            assert (await known.ask(machine.heartbeat("n1"))).status == 200
+            assert (await newcomer.ask(machine.heartbeat("n2"))).status == 200
+            stream = await trio.open_tcp_stream(*server.address)
+            async with stream:
+                await wait_all_tasks_blocked()
+                assert (await newcomer.ask(machine.heartbeat("n3"))).status == 200
+                assert (await known.ask(machine.heartbeat("n4"))).status == 200
 
 
 @TRANSPORTS
@@ -137,7 +162,7 @@ async def test_a_stranger_who_was_answered_outlasts_one_who_says_nothing(way: st
     ):
         assert (await asking.ask(HEALTH)).status == 200
         async with server.client() as third:
-            assert await is_closed(silent)
+            await silent.closed()
             assert (await third.ask(HEALTH)).status == 200
             assert (await asking.ask(HEALTH)).status == 200
 

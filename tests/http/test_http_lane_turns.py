@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import tracemalloc
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from reference_server.http.settling import Settler
 from reference_server.limits import CHUNKS_AT_ONCE, LANE_ANSWERS_AT_ONCE, LANE_LIMITED_AT_ONCE
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
-from tests.http.twins import SetClock, enrol, make_api, written
+from tests.http.twins import OWNER, SetClock, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +29,9 @@ MEBIBYTE = 1024 * 1024
 class Lane:
     """A lane whose rounds are played by hand, and clients at the other ends of its connections."""
 
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, per_address_max: int = 999, **settings: float) -> None:
         self.api = make_api(**settings)
-        self.admission = Admission(999, 999, 64 * MEBIBYTE)
+        self.admission = Admission(999, per_address_max, 64 * MEBIBYTE)
         clock = SetClock()
         self.lane = ExpressLane(self.api, clock, self.api.settings, self.admission, Settler(self.api, clock))
         self.clients: list[socket.socket] = []
@@ -70,6 +71,58 @@ def statuses(client: socket.socket) -> list[int]:
         while part := client.recv(65_536):
             taken += part
     return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3})", taken)]
+
+
+async def test_addresses_of_one_64_share_the_bound_of_their_connections() -> None:
+    """Whoever has one IPv6 address has 2^64 of them."""
+    lane = Lane(per_address_max=1)
+    clients = [lane.connect(address) for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")]
+    for client in clients[1:]:
+        client.send(written(HEALTH))
+    await lane.play()
+    assert clients[0].recv(1) == b""
+    assert [statuses(client) for client in clients[1:]] == [[200]] * 3
+    lane.close()
+
+
+async def calls_of(lane: Lane, client: socket.socket, sent: bytes) -> int:
+    """Count the calls that a round with one request takes."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    client.send(sent)
+    sys.setprofile(count)
+    try:
+        await lane.play()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"), [("health", 1.15), ("nothing there", 1.15), ("an owner's", 1.0), ("a heartbeat", 0.7)]
+)
+async def test_a_refusal_over_the_rate_limit_is_less_work_than_an_answer(kind: str, share: float) -> None:
+    """It takes what is read of a request, and its turn: of the cheapest answers there are it costs no more than that.
+
+    A machine's, which a fleet asks for beside a flood, costs half as much again at least.
+    """
+    lane = Lane(rate_limit_burst=20, rate_limit_refill_per_second=0.001)
+    machine = enrol(lane.api)
+    asked = {"health": HEALTH, "nothing there": get("/nothing"), "an owner's": get("/api/v1/workers/summary", OWNER)}
+    client = lane.connect("198.51.100.1")
+    seen, calls = [], []
+    for turn in range(24):
+        made = asked[kind] if kind in asked else machine.heartbeat(f"n{turn}")
+        calls.append(await calls_of(lane, client, written(made)))
+        seen += statuses(client)
+    lane.close()
+    assert seen[20:] == [429] * 4
+    assert 429 not in seen[:20]
+    assert max(calls[21:]) < share * min(calls[1:20])  # what the first of a kind makes ready is not counted
 
 
 async def test_those_within_the_limit_are_served_before_those_over_it_who_take_turns(lane: Lane) -> None:
