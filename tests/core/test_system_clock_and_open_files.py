@@ -9,7 +9,7 @@ import pytest
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.open_files import raise_open_files
-from tests.open_files import OpenFiles
+from tests.support.open_files import OpenFiles
 
 
 def test_the_steady_clock_is_the_one_that_counts_suspended_time_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tests.http.certificates import make_pair
 from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
 from tests.http.twins import API_TOKEN
-from tests.open_files import OpenFiles
+from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

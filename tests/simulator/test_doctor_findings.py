@@ -24,8 +24,8 @@ from simulator.doctor import (
     look,
 )
 from simulator.worlds.target import parse_target
-from tests.open_files import OpenFiles
 from tests.simulator.conftest import ACCEPT, API_TOKEN, Reaction, ScriptedServer, answer, serving, sockets_closed_after
+from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
