@@ -31,6 +31,7 @@ from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.test_http_slow_readers import hang_up
 from tests.http.test_http_tls import GET, POST, connected
 from tests.http.twins import API_TOKEN, LoopClock, as_owner, make_api, written
+from tests.support.circles import circles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,17 +70,6 @@ def alive() -> list[str]:
 def is_the_servers(one: object) -> bool:
     """Tell the server's TLS streams from those of the test's own clients."""
     return isinstance(one, trio.SSLStream) and one.server_side is True
-
-
-def circles() -> list[str]:
-    """Name everything that only a collector finds, be it whose it may."""
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    try:
-        gc.collect()
-        return [type(one).__name__ for one in gc.garbage]
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ import trio.testing
 from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
 from tests.http.twins import LoopClock, enrol, make_api, written
+from tests.support.circles import circles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,15 +75,18 @@ async def test_clients_that_leave_leave_no_memory_behind(way: str) -> None:
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way == "lane") as server:
         await visits(server, machine, 500)
-        gc.collect()
         gc.disable()
         try:
+            await settled_blocks()
+            gc.collect()
             before = await settled_blocks()
             await visits(server, machine, VISITS[way])
+            await settled_blocks()
+            assert circles() == []
             grown = await settled_blocks() - before
         finally:
             gc.enable()
-        # Free lists of the interpreter fill up meanwhile; whatever stayed of a client would be a block at least.
+        # Pools fill up meanwhile; whatever stayed of a client would be a block at least.
         assert grown < VISITS[way], f"{grown} blocks of memory stay of {VISITS[way]} clients"
 
 
