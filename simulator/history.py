@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         CertificateShown,
         Claim,
         ConsentRecord,
+        Death,
         Deviation,
         Effect,
         Exchange,
@@ -218,6 +219,7 @@ class History:
     key_readings: list[KeyReading]
     wall_readings: list[WallReading]
     summary_readings: list[SummaryReading]
+    deaths: list[Death]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -247,6 +249,7 @@ class History:
         self.key_readings = []
         self.wall_readings = []
         self.summary_readings = []
+        self.deaths = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
