@@ -158,7 +158,9 @@ async def test_the_death_of_the_server_ends_the_run_and_is_a_failure(hatchfarm: 
     assert run.err == ""
     verdict = hatchfarm.verdict()
     jsonschema.validate(verdict, verdict_schema())
-    assert re.fullmatch(r"the server died after [0-9.]+s: killed by SIGKILL(; its last words: .*)?", verdict["interrupted"])
+    assert re.fullmatch(
+        r"the server died after [0-9.]+s: killed by SIGKILL(; its last words: .*)?", verdict["interrupted"]
+    )
     assert verdict["requests"]["heartbeats_accepted"] >= 20
     whole = next(one for one in verdict["checkers"] if one["name"] == "whole run")
     assert whole["status"] == "inconclusive"
