@@ -173,6 +173,19 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class Unserved(msgspec.Struct, frozen=True):
+    """What an owner, or who observes the target, asked in vain, and of which only this is known: its like has no row.
+
+    `operation`, `status` and `got` are as in a row.
+    """
+
+    sent_ns: int
+    answered_ns: int
+    operation: int
+    status: int
+    got: int
+
+
 class Death(msgspec.Struct, frozen=True):
     """A server that the run had started, and that ended by itself: after it was last seen to run, before it was not.
 

@@ -151,8 +151,9 @@ def _rules_of(failed: Verdict) -> list[dict[str, Any]]:
     """Return the rules of a verdict's findings, each once, with the campaign that it accuses."""
     found: list[dict[str, Any]] = []
     for one in failed.findings:
-        of = {name: one.evidence[name] for name in ("campaign", "attack") if name in one.evidence}
-        if (rule := {"rule": one.rule, **of}) not in found:
+        rule: dict[str, Any] = {"rule": one.rule}
+        rule |= {name: one.evidence[name] for name in ("campaign", "attack") if name in one.evidence}
+        if rule not in found:
             found.append(rule)
     return found
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
+OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"
 
 
 def timed_out(story: Story) -> None:
@@ -231,14 +232,12 @@ def test_a_set_up_that_was_never_answered_is_an_outage_at_once(story: Story) -> 
         (
             -9,
             812_400_000,
-            "(killed by SIGKILL, which came from outside, perhaps from a system that ran out of memory: it had taken "
-            "812 MB)",
+            f"(killed by SIGKILL, {OUTSIDE}: it had taken 812 MB)",
         ),
         (
             137,
             None,
-            "(exit code 137, which says: killed by SIGKILL, which came from outside, perhaps from a system that ran "
-            "out of memory)",
+            f"(exit code 137, which says: killed by SIGKILL, {OUTSIDE})",
         ),
     ],
 )
