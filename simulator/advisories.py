@@ -45,12 +45,16 @@ def judge_by(
     known = {(one.sent_ns, one.campaign): one for one in exchanges}
     checkers, advisories = [], []
     for verdict in verdicts:
-        if verdict.status is not Status.FAIL:
+        if not verdict.status.is_problem:
+            checkers.append(verdict)
+            continue
+        doubted = verdict.status is Status.INCONCLUSIVE
+        bases = [_basis_of_all(finding, attacks, known) for finding in verdict.findings]
+        if doubted and (not _says_what_it_doubts(verdict) or any(map(profile.asks_for, bases))):
             checkers.append(verdict)
             continue
         counting: list[Finding] = []
-        for finding in verdict.findings:
-            basis = finding_basis(finding, attacks, known)
+        for finding, basis in zip(verdict.findings, bases, strict=True):
             if profile.asks_for(basis):
                 counting.append(finding)
             else:
@@ -61,6 +65,21 @@ def judge_by(
         below = len(verdict.findings) - len(counting)
         checkers.append(_without(verdict, counting, below) if below else verdict)
     return Judged(checkers, advisories)
+
+
+def _says_what_it_doubts(verdict: Verdict) -> bool:
+    """Return whether each finding of an inconclusive verdict says which rules it leaves open, and none is missing."""
+    told = all(finding.evidence.get("doubts") for finding in verdict.findings)
+    return told and 0 < len(verdict.findings) == verdict.findings_total
+
+
+def _basis_of_all(finding: Finding, attacks: Mapping[int, str], exchanges: Exchanges) -> Basis:
+    """Return what a finding rests on, or of what it only leaves open, what most servers are asked for."""
+    doubted = [
+        finding_basis(Finding(one["rule"], "", finding.at_ns, one), attacks, exchanges)
+        for one in finding.evidence.get("doubts", ())
+    ]
+    return min(doubted, key=list(Basis).index) if doubted else finding_basis(finding, attacks, exchanges)
 
 
 def finding_basis(finding: Finding, attacks: Mapping[int, str], exchanges: Exchanges) -> Basis:

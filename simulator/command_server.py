@@ -90,6 +90,7 @@ class CommandServer(ServerProcess):
             self._meant_to_be_down = False
 
     async def _start(self) -> None:
+        self._up = False
         port = int(self._environ["PORT"])
         environ = {**self._environ, MARK: f"{os.getpid()}-{next(_marks)}"}
         environ |= {name: filled(value, environ) for name, value in self._more.items()}
@@ -119,6 +120,7 @@ class CommandServer(ServerProcess):
                 seen = await self._look(port)
                 if not seen and process.poll() is None:
                     self.url = f"{'http' if self._tls is None else 'https'}://{HOST}:{port}"
+                    self._up = True
                     return
                 await trio.sleep(LOOK_AGAIN_SECONDS if seen.startswith(ANSWERED) else LOOK_SECONDS)
         await trio.sleep(LAST_WORDS_SECONDS)

@@ -20,6 +20,7 @@ from simulator.limits import (
     EXCHANGES_MAX,
     TROUBLE_MAX_CHARACTERS,
     TROUBLES_MAX,
+    UNSERVED_MAX,
 )
 from simulator.records import Trouble
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         CertificateShown,
         Claim,
         ConsentRecord,
+        Death,
         Deviation,
         Effect,
         Exchange,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         Shown,
         StatusReading,
         SummaryReading,
+        Unserved,
         Wait,
         WallReading,
     )
@@ -218,6 +221,8 @@ class History:
     key_readings: list[KeyReading]
     wall_readings: list[WallReading]
     summary_readings: list[SummaryReading]
+    deaths: list[Death]
+    unserved: list[Unserved]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -247,6 +252,8 @@ class History:
         self.key_readings = []
         self.wall_readings = []
         self.summary_readings = []
+        self.deaths = []
+        self.unserved = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -291,6 +298,13 @@ class History:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
+    def fail(self, found: Unserved, exchange: Exchange | None = None) -> None:
+        """Note what was asked in vain and has no row, while there is room, and keep its bytes."""
+        if len(self.unserved) < UNSERVED_MAX:
+            self.unserved.append(found)
+            if exchange is not None:
+                self.keep(exchange)
+
     def deviate(self, found: Deviation, exchange: Exchange) -> None:
         """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
         deviations = self.deviations
@@ -316,7 +330,7 @@ class History:
 
         So are those of what answers showed until then.
         """
-        for table in ("effects", "shown", "deviations", "exchanges"):
+        for table in ("effects", "shown", "deviations", "exchanges", "unserved"):
             shifted = [
                 msgspec.structs.replace(
                     one,

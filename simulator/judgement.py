@@ -93,10 +93,13 @@ LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_
 """What a harness that cannot keep its schedule does not see as it was."""
 
 
-def measure_without_own_lateness(history: History, generator: Verdict, lag_seconds: float) -> dict[str, Series]:
+def measure_without_own_lateness(
+    history: History, generator: Verdict, lag_seconds: float, whole: History | None = None
+) -> dict[str, Series]:
     """Measure times as they can have been at best: without what the harness itself may have added to them.
 
     No heartbeat is late by it, and what was under way while it stood still, or never left for its sake, took no time.
+    `whole` is what the history is a part of, if it is one.
     """
     sent, held_up = honest_heartbeats(history), held_up_starts(history)
     dropped = np.zeros(int(generator.figures.get("dropped_starts", 0)))
@@ -104,7 +107,7 @@ def measure_without_own_lateness(history: History, generator: Verdict, lag_secon
     for metric, since in (("heartbeat.response_time", "planned_ns"), ("heartbeat.service_time", "sent_ns")):
         taken = seconds_to_answer(history, sent, since)
         if since == "planned_ns":
-            taken -= own_lateness_ns(history) / SECOND_NS
+            taken -= own_lateness_ns(history, whole) / SECOND_NS
         taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds)] = 0
         times[metric] = [taken, dropped]
     waited = seconds_to_answer(history, held_up, "planned_ns")

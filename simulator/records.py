@@ -173,6 +173,35 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+class Unserved(msgspec.Struct, frozen=True):
+    """What an owner, or who observes the target, asked in vain, and of which only this is known: its like has no row.
+
+    `operation`, `status` and `got` are as in a row.
+    """
+
+    sent_ns: int
+    answered_ns: int
+    operation: int
+    status: int
+    got: int
+
+
+class Death(msgspec.Struct, frozen=True):
+    """A server that the run had started, and that ended by itself: after it was last seen to run, before it was not.
+
+    `server` names it for people. `exit_code` is its process's, minus the number of a signal that ended it. `words` are
+    the last that it wrote, without secrets, and `memory_bytes` the most memory that it was seen to take, None for
+    unknown.
+    """
+
+    server: str
+    died_from_ns: int
+    died_to_ns: int
+    exit_code: int
+    words: str = ""
+    memory_bytes: int | None = None
+
+
 class StatusShown(msgspec.Struct, frozen=True):
     """What a status said of one machine besides its age; nothing for what it did not say."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from contextlib import AsyncExitStack, contextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ from simulator.run_facts import (
 )
 from simulator.run_judgement import judge_run
 from simulator.scenario_needs import connections_held
-from simulator.server_process import ServerError, ServerProcess
+from simulator.server_process import ServerError
+from simulator.server_watch import ServerWatch
 from simulator.side_servers import side_servers
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
@@ -55,17 +57,17 @@ from simulator.worlds.progress import Progress
 from simulator.worlds.target import Target, TargetError, parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
+    from simulator.deployment import Deployment
     from simulator.features import Feature
     from simulator.profiles import Profile
     from simulator.scenario.values import Scenario
 
-POLL_SECONDS = 0.2
 OWN_SERVER = "its own server"
 SECOND_NS = 1_000_000_000
 
@@ -181,7 +183,9 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
-    outcome = _Outcome(History(), Progress(), {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    progress = Progress()
+    progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
+    outcome = _Outcome(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -201,61 +205,76 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
 
 
 async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
-    """Run the fleet against the target, or a server started for it."""
-    scenario = request.scenario
+    """Run the fleet against the target, or a server started for it, which is watched all the while."""
+    scenario, watch = request.scenario, ServerWatch(outcome.progress)
     async with AsyncExitStack() as stack:
-        server = deployment = faults = None
+        deployment: Deployment | None = None
         sides: dict[str, Target] = {}
-        url = request.target
-        if url is None:
+        if request.target is None:
             deployment = await stack.enter_async_context(
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
-            server, url = deployment.server, deployment.server.url
+            for number, one in enumerate(deployment.servers):
+                watch.add("the server" if len(deployment.servers) == 1 else f"instance {number}", one)
             sides = await side_servers(
-                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at
+                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch
             )
-        said = request.aim.addresses or scenario.target.addresses
-        if deployment is None:
-            target = parse_target(url, request.token, request.aim.access, said)
-        else:
-            target = parse_target(url, request.token, Access(trusted=deployment.trusted))
-        outcome.target = OWN_SERVER if server is not None else target.url
-        outcome.authority = target.authority
-        outcome.baseline = await check_target(target)
-        if deployment is None:
-            target, problem = await with_known_addresses(target, said, scenario.server.environ())
-            outcome.addresses = addresses_of(target)
-            outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
-        outcome.lacks = await look_for_features(target, outcome.baseline)
-        target = msgspec.structs.replace(target, lacks=outcome.lacks)
-        sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
-        if deployment is not None:
-            target = msgspec.structs.replace(target, others=deployment.other_ports)
-            faults = FaultPlayer(scenario, deployment, target, outcome.history)
-        _warn(outcome, target, server, over_hosts=request.conduct is not None and bool(request.conduct.master))
-        if server is None or scenario.server.command:
-            outcome.stale_seconds = await stale_seconds_of(target)
-        if server is not None:
-            outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
-        else:
-            outcome.warnings += settings_warnings(
-                scenario,
-                outcome.stale_seconds,
-                stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
-            )
-            outcome.clock = clock_facts(await read_target_clock(target))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
-            for one in () if deployment is None else deployment.servers:
-                nursery.start_soon(_until_death, one, outcome, nursery.cancel_scope)
-            clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
-            with _own_failure_noted(outcome):
-                await _play(request, outcome, target, sides, clock_offset_ns, faults)
-            if outcome.clock is not None:
-                after = await read_target_clock(target)
-                outcome.clock = msgspec.structs.replace(outcome.clock, after=bounds_of(after))
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch.until_death, nursery.cancel_scope)
+                async with _ends_noted(outcome, watch):
+                    await _set_up_and_play(request, console, outcome, deployment, sides)
+                nursery.cancel_scope.cancel()
+        finally:
+            outcome.history.deaths += watch.deaths
+            outcome.interrupted = outcome.interrupted or watch.why_down or None
+
+
+async def _set_up_and_play(
+    request: Request, console: Console, outcome: _Outcome, deployment: Deployment | None, sides: dict[str, Target]
+) -> None:
+    """Find out what must be known of the target, and play the scenario against it."""
+    scenario = request.scenario
+    faults = None
+    said = request.aim.addresses or scenario.target.addresses
+    if deployment is None:
+        target = parse_target(request.target or "", request.token, request.aim.access, said)
+    else:
+        target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
+    outcome.target = OWN_SERVER if deployment is not None else target.url
+    outcome.authority = target.authority
+    outcome.baseline = await check_target(target)
+    if deployment is None:
+        target, problem = await with_known_addresses(target, said, scenario.server.environ())
+        outcome.addresses = addresses_of(target)
+        outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
+    outcome.lacks = await look_for_features(target, outcome.baseline)
+    target = msgspec.structs.replace(target, lacks=outcome.lacks)
+    sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
+    if deployment is not None:
+        target = msgspec.structs.replace(target, others=deployment.other_ports)
+        faults = FaultPlayer(scenario, deployment, target, outcome.history)
+    over_hosts = request.conduct is not None and bool(request.conduct.master)
+    _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
+    if deployment is None or scenario.server.command:
+        outcome.stale_seconds = await stale_seconds_of(target)
+    if deployment is not None:
+        outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
+    else:
+        outcome.warnings += settings_warnings(
+            scenario,
+            outcome.stale_seconds,
+            stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
+        )
+        outcome.clock = clock_facts(await read_target_clock(target))
+    clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
+        await _play(request, outcome, target, sides, clock_offset_ns, faults)
+        nursery.cancel_scope.cancel()
+    if outcome.clock is not None:
+        after = await read_target_clock(target)
+        outcome.clock = msgspec.structs.replace(outcome.clock, after=bounds_of(after))
 
 
 async def _play(
@@ -284,18 +303,21 @@ async def _play(
         outcome.warnings += conductor.losses
 
 
-@contextmanager
-def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
-    """Let no fault of the harness's own take away what a run has found out: it ends the run, which says so.
+@asynccontextmanager
+async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[None]:
+    """Let neither the death of a server nor a fault of the harness's own take away what a run has found out.
 
-    What people must read, like an unusable target, goes on up. A target that could be used until the run was set up is
-    judged by what it did then.
+    Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
+    used until the run was set up, or its process was the run's own and has ended: it is judged by what it did then.
     """
     try:
         yield
+        await watch.look()
     except Exception as error:
         faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
         unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        if not faults and await watch.died():
+            return
         if unserved and not faults:
             outcome.interrupted = f"the run could not be set up: {unserved[0]}"
             return
@@ -305,7 +327,7 @@ def _own_failure_noted(outcome: _Outcome) -> Iterator[None]:
         outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, over_hosts: bool = False) -> None:
+def _warn(outcome: _Outcome, target: Target, *, given: bool, over_hosts: bool) -> None:
     if not target.own_addresses and over_hosts:
         outcome.warnings.append(
             "the machines of one host share its address, so the server's per-IP limits count each host as one client",
@@ -315,7 +337,7 @@ def _warn(outcome: _Outcome, target: Target, server: ServerProcess | None, *, ov
             "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
         )
     before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
-    if server is None and before:
+    if given and before:
         outcome.warnings.append(
             f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
         )
@@ -331,20 +353,6 @@ def _interrupt(number: int, outcome: _Outcome, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
-
-
-async def _until_death(server: ServerProcess, outcome: _Outcome, scope: trio.CancelScope) -> None:
-    """Note how much memory a server takes, until it dies, which ends the run."""
-    progress = outcome.progress
-    while server.exit_code is None:
-        peak_bytes = server.memory_peak_bytes
-        if peak_bytes is not None:
-            progress.memory_max_bytes = max(progress.memory_max_bytes or 0, peak_bytes)
-        await trio.sleep(POLL_SECONDS)
-    said = server.words.splitlines()
-    last = f"; its last words: {said[-1]}" if said else ""
-    outcome.interrupted = f"the server died with exit code {server.exit_code}{last}"
-    scope.cancel()
 
 
 def _record(request: Request, outcome: _Outcome) -> RunRecord:

@@ -71,20 +71,24 @@ def response_times(history: History) -> tuple[NDArray[np.int64], NDArray[np.floa
     return planned_ns, np.concatenate([seconds_to_answer(history, one, "planned_ns") for one in (sent, held_up)])
 
 
-def own_lateness_ns(history: History) -> NDArray[np.int64]:
-    """Give how late the harness sent each of `honest_heartbeats`, from when it was due and its machine was free."""
+def own_lateness_ns(history: History, whole: History | None = None) -> NDArray[np.int64]:
+    """Give how late the harness sent each of `honest_heartbeats`, from when it was due and its machine was free.
+
+    `whole` is what the history is a part of, if it is one: what a machine waited for may have come before.
+    """
     sent = honest_heartbeats(history)
     lateness_ns: NDArray[np.int64] = sent["sent_ns"] - sent["planned_ns"]
     late = np.flatnonzero(lateness_ns > MILLISECOND_NS)
     if not len(late):
         return lateness_ns
     # Each late one waits for whatever its machine was last answered before it: one pass over both, in order of time.
-    rows = history.rows()
+    whole = history if whole is None else whole
+    rows = whole.rows()
     rows = rows[(rows["campaign"] == HONEST) & (rows["answered_ns"] != NEVER_NS)]
     rows = rows[np.isin(rows["machine"], sent["machine"][late])]
-    waits = _waits(history)
+    waits = _waits(whole)
     waits = waits[waits["answered_ns"] != NEVER_NS]
-    freed = [one["answered_ns"] - widened_ns(history, one) for one in (rows, waits)]
+    freed = [one["answered_ns"] - widened_ns(whole, one) for one in (rows, waits)]
     machine = np.concatenate([rows["machine"], waits["machine"], sent["machine"][late]])
     at_ns = np.concatenate([*freed, sent["sent_ns"][late]])
     asks = np.arange(len(machine)) >= len(machine) - len(late)

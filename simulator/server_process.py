@@ -56,6 +56,7 @@ class ServerProcess:
         self._process: trio.Process | None = None
         self._guard: Guard | None = None
         self._meant_to_be_down = False
+        self._up = False
         self.url = ""
         self.errors = b""
 
@@ -88,6 +89,11 @@ class ServerProcess:
         """Say how the process ended; None while it runs, or is down because it was told to be."""
         return None if self._meant_to_be_down else self._running().poll()
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Return whether it has ended after it was up, and nobody told it to. What did not come up again is no such."""
+        return self._up and self.exit_code is not None
+
     def _running(self) -> trio.Process:
         if self._process is None:
             raise ServerError("the server was never started")
@@ -108,6 +114,7 @@ class ServerProcess:
         self._meant_to_be_down = False
 
     async def _start(self) -> None:
+        self._up = False
         # Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes
         # and the server stops. So not even `kill -9` leaves one behind.
         process = await trio.lowlevel.open_process(
@@ -129,6 +136,7 @@ class ServerProcess:
         if line.startswith("Listening on "):
             self.url = line.split()[-1]
             self._environ["PORT"] = self.url.rpartition(":")[2]
+            self._up = True
             return
         await trio.sleep(LAST_WORDS_SECONDS)
         said = self.words.removeprefix("hatchfarm serve: ")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from simulator.deployment import Deployment
     from simulator.scenario.values import Scenario
+    from simulator.server_watch import ServerWatch
 
 
 async def side_servers(
@@ -26,11 +27,12 @@ async def side_servers(
     stack: AsyncExitStack,
     deployment: Deployment,
     now: datetime,
+    watch: ServerWatch,
 ) -> dict[str, Target]:
     """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
 
     `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
-    when its certificate is made.
+    when its certificate is made. Each of them is watched.
     """
     server = scenario.server
     started: dict[frozenset[tuple[str, str]], Target] = {}
@@ -47,7 +49,8 @@ async def side_servers(
         needed = frozenset(attack.needs_settings.items())
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = side_server(server, attack.needs_settings, token, own, now)
-            started[needed] = parse_target((await stack.enter_async_context(side)).url, token)
+            side = await stack.enter_async_context(side_server(server, attack.needs_settings, token, own, now))
+            watch.add(f"the server beside the run's, for {attack.name},", side, needed=False)
+            started[needed] = parse_target(side.url, token)
         sides[attack.name] = started[needed]
     return sides

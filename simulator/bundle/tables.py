@@ -42,12 +42,14 @@ TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 LATER = frozenset(
     {
         "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
-        "summary_readings",
+        "summary_readings", "deaths", "unserved",
     }
 )  # fmt: skip
 """Tables that bundles of earlier versions do not have: in those they are empty."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6
+STATUS_END = 1 << 15
+"""Past any status that a row can hold."""
 
 
 def write_history(history: History, folder: Path) -> None:
@@ -93,7 +95,15 @@ def read_history(folder: Path) -> History:
             _see_that_waits_are_not_too_long(history)
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
             raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
+    _see_that_answers_mean_something(history)
     return history
+
+
+def _see_that_answers_mean_something(history: History) -> None:
+    """Raise BundleError for what was asked in vain and is no operation, or got no answer, of this version."""
+    for one in history.unserved:
+        if not (0 <= one.operation <= max(Operation) and 0 <= one.got <= max(Answer) and abs(one.status) < STATUS_END):
+            raise BundleError(f"{FOLDER}/unserved.ndjson.gz has what this version does not know")
 
 
 def _said(error: BaseException) -> str:

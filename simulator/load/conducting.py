@@ -95,7 +95,7 @@ class Conductor:
         self._progress = progress
         self._sides = sides
         self._clock_offset_ns = clock_offset_ns
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = progress.started_ns = time.monotonic_ns()
         prefix = self._prefix = owner_prefix(clock_offset_ns)
         self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
@@ -250,6 +250,7 @@ class Conductor:
         match message:
             case Started():
                 self._created_ns, self._start_ns = self._start_ns, message.start_ns
+                self._progress.started_ns = message.start_ns
                 self._started.set()
             case Joined():
                 self._parts[message.part] = _PlayedPart(message, History())

@@ -60,6 +60,11 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
         "Whatever was sent to it before, a server answers, in seconds.",
         7.5,
     ),
+    "outage.server-died": (
+        "A server that the run had started ended by itself",
+        "Whatever is sent to it, a server goes on until it is told to end.",
+        8.6,
+    ),
     "alerts.missing": ("A published metric is missing", "Every published metric is on every page.", 5.0),
     "alerts.workers": ("The count of workers was impossible", _BOUNDS, 5.0),
     "alerts.unknown": ("The count of unknown workers was impossible", _BOUNDS, 5.0),
@@ -221,7 +226,8 @@ _BASES: Mapping[Basis, str] = {
         credentials.unissued credentials.foreign credentials.expired
         audit.missing-refusal audit.unexplained-refusal audit.foreign audit.no-list
         answers.attack-accepted answers.wrong answers.failed answers.lost answers.took-effect attacks.failed
-        revocation.consented-again alerts.silent outage.stopped-answering alerts.settings
+        revocation.consented-again alerts.silent outage.stopped-answering outage.server-died
+        alerts.settings
         contents.envelope contents.other contents.echo contents.accepted contents.state contents.id-again
         contents.policy-changed contents.policy-other contents.times contents.event-times contents.status-missing
         contents.status-foreign contents.status-age contents.status-stale contents.status-policy contents.summary

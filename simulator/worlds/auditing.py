@@ -86,7 +86,7 @@ class Auditor:
         self._rng = rng
         self._fleet_owners = frozenset(fleet_owners)
         self._duration_seconds = duration_seconds
-        self._witness = Witness(history, now)
+        self._witness = Witness(history, now, reads=True)
         self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
         self._requests = 0
         self._addresses = 0

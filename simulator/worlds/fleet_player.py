@@ -98,7 +98,7 @@ class FleetPlayer:
         self.campaigns = make_campaigns(scenario, self.fleet[: place.machines], fleet_rng)
         self._early: list[int] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = progress.started_ns = time.monotonic_ns()
         self._onboarding = Onboarding(
             target,
             history,
@@ -145,7 +145,7 @@ class FleetPlayer:
     def begin(self, start_ns: int) -> None:
         """Let the run's time count from a moment of the system's monotonic clock."""
         self._history.shift_effects(self._start_ns - start_ns)
-        self._start_ns = start_ns
+        self._start_ns = self._progress.started_ns = start_ns
 
     async def play(self, wanted: Callable[[int], int], campaigns: list[Campaign]) -> None:
         """Keep as many machines taking part as `wanted` says for a moment, until cancelled.

@@ -60,7 +60,7 @@ class Observer:
         self._history = history
         self._progress = progress
         self._now = now
-        self._witness = Witness(history, now)
+        self._witness = Witness(history, now, reads=True)
         self._statuses = StatusReader(target, history, now, AT_THE_END, STATUS_PATIENCE_SECONDS)
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
         self._auditor = Auditor(target, history, now, rng, owner_ids, scenario.duration_ns / SECOND_NS)

@@ -22,7 +22,7 @@ from simulator.fleet.requests import (
 from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
 from simulator.losses import Loss, lost_status
-from simulator.records import Exchange
+from simulator.records import Exchange, Unserved
 from simulator.worlds.answers import HttpAnswer, retry_after_ns
 from simulator.worlds.control import ControlConnection, LostError, OddDataError, data_of
 from simulator.worlds.target import Target, TargetError, machine_source, owner_source, source_number
@@ -86,7 +86,7 @@ class Onboarding:
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self.policies: dict[str, str] = {}
-        self._unserved: list[tuple[int, int, ApiCall, int, str | None, str]] = []
+        self._unserved: list[tuple[Unserved, ApiCall, str | None, str]] = []
 
     async def create_policies(self, owner_ids: list[str]) -> None:
         """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
@@ -105,13 +105,15 @@ class Onboarding:
                 for index, owner_id in enumerate(owner_ids):
                     nursery.start_soon(create, index, owner_id)
         except* SetUpError:
-            for sent_ns, answered_ns, call, status, source, why in self._unserved:
+            # Where no run begins they are all that there is.
+            self._history.unserved.clear()
+            for one, call, source, why in self._unserved:
                 self._history.append(
-                    sent_ns, sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, call.operation, Answer.ACCEPTED,
-                    Answer.UNAVAILABLE if status else Answer.LOST, HONEST, source_number(source),
+                    one.sent_ns, one.sent_ns, one.answered_ns, NO_NONCE, NO_MACHINE, one.status, one.operation,
+                    Answer.ACCEPTED, one.got, HONEST, source_number(source),
                 )  # fmt: skip
                 if why:
-                    self._history.trouble(sent_ns, _named(call), why)
+                    self._history.trouble(one.sent_ns, _named(call), why)
             raise
 
     async def _create_policy(self, index: int, owner_id: str) -> str:
@@ -163,14 +165,22 @@ class Onboarding:
         except LostError as error:
             note(self._history, sent_ns, NEVER_NS, event, owner_id, sure=False)
             self._take(call, sent_ns, NEVER_NS, NO_MACHINE, None, Answer.LOST, source)
-            self._unserved.append((sent_ns, NEVER_NS, call, 0, source, str(error)))
+            lost = Unserved(
+                sent_ns, NEVER_NS, call.operation, lost_status(error.loss, self._now() - sent_ns), Answer.LOST
+            )
+            self._history.fail(lost)
+            self._unserved.append((lost, call, source, str(error)))
             raise
         self._take(call, sent_ns, self._now(), NO_MACHINE, answer, answer_kind(answer), source)
         if answer.status < BAD_REQUEST:
             note(self._history, sent_ns, self._now(), event, owner_id)
         elif answer.status >= SERVER_ERROR:
-            note(self._history, sent_ns, self._now(), event, owner_id, sure=False)
-            self._unserved.append((sent_ns, self._now(), call, answer.status, source, ""))
+            answered_ns = self._now()
+            note(self._history, sent_ns, answered_ns, event, owner_id, sure=False)
+            failed = Unserved(sent_ns, answered_ns, call.operation, answer.status, answer_kind(answer))
+            self._history.fail(failed)
+            self._keep(call, sent_ns, answer, f"an honest {_named(call)} is not answered {answer.status}")
+            self._unserved.append((failed, call, source, ""))
         return answer
 
     async def serve(self, machine: Machine) -> None:

@@ -80,7 +80,7 @@ class StatusReader:
         self._now = now
         self._first = first
         self._patience_seconds = patience_seconds
-        self._witness = Witness(history, now)
+        self._witness = Witness(history, now, reads=True)
         self._requests = 0
 
     async def read(self, owner_ids: Iterable[str], *, summaries: bool = False) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from simulator.contract.asking import Odd, read_request
 from simulator.contract.examining import Examined, check_unattributed, examine
 from simulator.contract.heads import HeadMemory
-from simulator.history import HONEST, History
+from simulator.contract.refusals import SERVER_ERROR, failure_of
+from simulator.history import HONEST, History, Operation
 from simulator.limits import UNASKED_SHOWN_MAX_BYTES
-from simulator.records import CertificateShown, Deviation, Exchange, Shown
+from simulator.records import CertificateShown, Deviation, Exchange, Shown, Unserved
 from simulator.worlds.answers import HttpAnswer
 
 if TYPE_CHECKING:
@@ -29,17 +30,32 @@ _GIVING_UP = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 
 
 class Witness:
-    """Looks at the answers that one player gets, those of a campaign or honest ones."""
+    """Looks at the answers that one player gets, those of a campaign or honest ones.
 
-    def __init__(self, history: History, now: Callable[[], int], campaign: int = HONEST) -> None:
+    One that `reads` asks for what has no row: it notes what fails.
+    """
+
+    def __init__(
+        self, history: History, now: Callable[[], int], campaign: int = HONEST, *, reads: bool = False
+    ) -> None:
         self._history = history
         self.now = now
         self._campaign = campaign
+        self._reads = reads
         self._memory = HeadMemory()
 
     def saw(self, request: bytes, answer: HttpAnswer, sent_ns: int) -> None:
         """Look at a whole answer that has just come."""
-        self._look(request, answer, sent_ns, self.now(), self._campaign)
+        answered_ns = self.now()
+        found = self._look(request, answer, sent_ns, answered_ns, self._campaign)
+        if self._reads and answer.status >= SERVER_ERROR:
+            got = failure_of(answer.status, answer.body)
+            route = UNREADABLE if found.asked is None else found.asked.name
+            why = f"an honest reader is not answered {answer.status}"
+            self._history.fail(
+                Unserved(sent_ns, answered_ns, Operation.OTHER, answer.status, got),
+                Exchange(sent_ns, answered_ns, HONEST, request, answer.raw, why, f"200 to {route}"),
+            )
 
     def heard(self, link: Link, answer: HttpAnswer, answered_ns: int) -> None:
         """Look at the answer to a shard's request: of a body that was right before, only the head is looked at."""

@@ -16,6 +16,7 @@ from simulator.attacks.signature import ForgedSignature
 from simulator.history import History
 from simulator.own_failure import FAILURE_FILE, leaves, write_failure
 from simulator.scenario.loading import parse_scenario
+from simulator.server_watch import ServerWatch
 from simulator.worlds import live
 from simulator.worlds.fleet_player import FleetPlayer
 from simulator.worlds.live import LiveRun
@@ -114,21 +115,19 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
                 await whole.run()
 
 
-def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
+async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
-    with pytest.RaisesGroup(TargetError), run._own_failure_noted(outcome):
-        raise ExceptionGroup("", [TargetError("use another")])
+    with pytest.RaisesGroup(TargetError):
+        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+            raise ExceptionGroup("", [TargetError("use another")])
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
 
-def test_being_stopped_is_no_fault_of_the_harness() -> None:
+async def test_being_stopped_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
-
-    async def stopped() -> None:
-        with trio.move_on_after(0), run._own_failure_noted(outcome):
+    with trio.move_on_after(0):
+        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
             await trio.sleep_forever()
-
-    trio.run(stopped)
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
 

@@ -131,7 +131,7 @@ def target(*, own_addresses: bool) -> Target:
 )
 def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table
     before = outcome({"hatchfarm_workers_total": float(workers)})
-    _warn(before, target(own_addresses=own_addresses), None)
+    _warn(before, target(own_addresses=own_addresses), given=True, over_hosts=False)
     assert before.warnings == warnings
 
 
