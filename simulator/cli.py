@@ -173,8 +173,8 @@ def run(
     except ScenarioError as error:
         _fail("run", str(error))
     loaded = with_settings(loaded, target.aim.settings)
-    for remark in remarks(loaded):
-        typer.echo(f"hatchfarm run: beware: {scenario}: {remark}", err=True)
+    for remark in remarks(loaded, source):
+        typer.echo(f"hatchfarm run: {remark.at(scenario)}", err=True)
     if target.url is not None and not target.token:
         _fail("run", NO_TOKEN)
     if target.url is None and master is not None:
@@ -217,8 +217,8 @@ def validate(
     wrong = 0
     for path in scenarios:
         try:
-            for remark in remarks(_load(path)[0]):
-                typer.echo(f"{path}: beware: {remark}")
+            for remark in remarks(*_load(path)):
+                typer.echo(remark.at(path))
             typer.echo(f"{path}: right")
         except ScenarioError as error:
             wrong += 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history import Answer, History
+from simulator.losses import Loss, losses_of
 from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
 from simulator.schedule import (
     held_up_starts,
@@ -43,21 +44,28 @@ class Series(msgspec.Struct, frozen=True):
 def measure(
     history: History, verdicts: Sequence[Verdict], connected_max: int, memory_max_bytes: int | None = None
 ) -> dict[str, Series]:
-    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait."""
+    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait.
+
+    What crossed the close of a connection that had rested was never asked, and nobody is to blame: it counts as sent,
+    and neither as lost nor as due.
+    """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
-    due = heartbeats[heartbeats["expected"] == Answer.ACCEPTED]
+    asked = ~_crossed_a_close(heartbeats)
+    due = heartbeats[asked & (heartbeats["expected"] == Answer.ACCEPTED)]
     accepted = int((due["got"] == Answer.ACCEPTED).sum())
     refused = int((~np.isin(heartbeats["got"], [Answer.ACCEPTED, Answer.LOST])).sum())
-    lost = int((rows["got"] == Answer.LOST).sum())
+    lost = int(((rows["got"] == Answer.LOST) & ~_crossed_a_close(rows)).sum())
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
     answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
     generator, replay = figures.get("generator", {}), figures.get("replay", {})
     dropped = generator.get("dropped_starts", 0)
+    taken = response_times(history)[1]
+    counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
     series = {
-        "heartbeat.response_time": Series(values=response_times(history)[1]),
-        "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats, "sent_ns")),
+        "heartbeat.response_time": Series(values=taken[counted]),
+        "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),
         "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
         "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
@@ -87,6 +95,12 @@ def measure(
     return series
 
 
+def _crossed_a_close(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6)."""
+    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
+    return crossed
+
+
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
@@ -108,7 +122,7 @@ def measure_without_own_lateness(
         taken = seconds_to_answer(history, sent, since)
         if since == "planned_ns":
             taken -= own_lateness_ns(history, whole) / SECOND_NS
-        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds)] = 0
+        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | _crossed_a_close(sent)] = 0
         times[metric] = [taken, dropped]
     waited = seconds_to_answer(history, held_up, "planned_ns")
     waited[unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)] = 0

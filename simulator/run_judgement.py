@@ -40,7 +40,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
     thresholds = judge_thresholds(wanted, measured, checkers)
     generator = next((one for one in checkers if one.name == "generator"), None)
-    if generator is not None:
+    if generator is not None and not record.interrupted:  # then they are undecided, whoever is to blame
         best = measure_without_own_lateness(history, generator, record.facts.lag_budget_seconds)
         thresholds = excuse(thresholds, wanted, generator, best)
     if record.interrupted:

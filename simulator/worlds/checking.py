@@ -26,7 +26,7 @@ from simulator.worlds.target import SCRAPER_ADDRESS, Target, TargetError
 if TYPE_CHECKING:
     from simulator.worlds.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND = 200, 300, 400, 401, 404
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = 200, 300, 400, 401, 404, 429
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
@@ -84,7 +84,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
             f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
         )
     if answer.status != OK:
-        raise TargetError(f"{target.url}/metrics answered {_told(answer)}: is this a HatchFarm server?")
+        raise TargetError(f"{target.url}/metrics answered {_told(answer)}")
     if len(answer.body) > METRICS_MAX_BYTES:
         raise MalformedError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
     try:
@@ -102,7 +102,7 @@ async def check_target(target: Target) -> dict[str, float]:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             # The published API has no health page: what its metrics page is like then says whether it is one.
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
-                raise TargetError(f"{target.url}/health answered {_told(answer)}: is this a HatchFarm server?")
+                raise TargetError(f"{target.url}/health answered {_told(answer)}")
             healthy = True
             baseline = await read_metrics(connection, target)
             if answer.status == NOT_FOUND and not baseline:
@@ -134,11 +134,14 @@ async def check_target(target: Target) -> dict[str, float]:
 
 
 def _told(answer: HttpAnswer) -> str:
-    """Give a status for people, and where a redirect points to."""
+    """Give a status for people, with what it says of the target, or where a redirect points to."""
+    if answer.status == TOO_MANY:
+        return f"{answer.status}: too many requests from this machine's address"
     found = _LOCATION.search(answer.head)
-    if not (found and REDIRECT <= answer.status < BAD_REQUEST):
-        return str(answer.status)
-    return f"{answer.status}, to {found[1][:LOCATION_SHOWN_MAX].decode('ascii', 'backslashreplace')}"
+    to = ""
+    if found and REDIRECT <= answer.status < BAD_REQUEST:
+        to = f", to {found[1][:LOCATION_SHOWN_MAX].decode('ascii', 'backslashreplace')}"
+    return f"{answer.status}{to}: is this a HatchFarm server?"
 
 
 async def stale_seconds_of(target: Target) -> float | None:

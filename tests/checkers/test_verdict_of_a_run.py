@@ -132,6 +132,15 @@ def test_an_overloaded_harness_blames_no_server_for_missed_thresholds(
     assert judged(story, request({"heartbeat.accepted": (MISSED,)})).status is expected
 
 
+def test_what_an_interrupted_run_missed_is_not_laid_to_the_harness(story: Story) -> None:
+    """Whatever cut it short, as a target that stopped answering while it was set up; nobody saw how the harness did."""
+    story.heartbeat(0, 1, Answer.LOST)
+    verdict = judged(story, request({"requests.lost": ("count==0",)}), "the run could not be set up")
+    assert {one.name: one.status for one in verdict.checkers}["generator"] is INCONCLUSIVE
+    (threshold,) = verdict.thresholds
+    assert (threshold.status, threshold.summary) == (INCONCLUSIVE, "1 when the run was interrupted")
+
+
 def test_an_uneventful_run_passes(story: Story) -> None:
     uneventful(story)
     verdict = judged(story, request({"heartbeat.accepted": ("rate==1",), "requests.lost": ("count==0",)}))

@@ -141,17 +141,33 @@ def test_what_has_less_effect_than_it_says_is_said_and_run_all_the_same(small: s
     assert (result.exit_code, result.stderr) == (0, "")
     cut = "the run ends before it does, and cuts it"
     nobody = "nobody: of all machines it is not one"
+    lines = path.read_text(encoding="utf-8").split("\n")
+
+    def line(start: str) -> int:
+        return next(number for number, text in enumerate(lines, 1) if text.startswith(start))
+
     assert result.stdout.split("\n") == [
-        f"{path}: beware: fleet.stages[1]: {cut}",
-        f"{path}: beware: attacks[0]: {cut}",
-        f"{path}: beware: fleet.silence[0]: {cut}",
-        f"{path}: beware: fleet.silence[1].share: {nobody}",
-        f"{path}: beware: fleet.clocks[0]: without effect: no offset, no drift and no step",
-        f"{path}: beware: fleet.clocks[1].share: {nobody}",
-        f"{path}: beware: load[0].stages[0]: {cut}",
+        f"{path}:7: beware: fleet.stages[1]: {cut}",
+        f"{path}:{line('[[attacks]]')}: beware: attacks[0]: {cut}",
+        f"{path}:{line('[[fleet.silence]]')}: beware: fleet.silence[0]: {cut}",
+        f"{path}:{line('share = 0.0')}: beware: fleet.silence[1].share: {nobody}",
+        f"{path}:{line('[[fleet.clocks]]')}: beware: fleet.clocks[0]: without effect: no offset, no drift and no step",
+        f"{path}:{line('share = 0.001')}: beware: fleet.clocks[1].share: {nobody}",
+        f"{path}:{len(lines) - 1}: beware: load[0].stages[0]: {cut}",
         f"{path}: right",
         "",
     ]
+
+
+def test_a_fleet_that_by_default_starts_for_longer_than_its_run_is_said(small: str, tmp_path: Path) -> None:
+    path = tmp_path / "short.toml"
+    for duration, machines, seconds in ((4, 20, "5"), (5, 20, ""), (9, 2000, "10"), (10, 2000, "")):
+        text = small.replace('"10s"', f'"{duration}s"').replace("machines = 20", f"machines = {machines}")
+        path.write_text("\ufeff" + text, encoding="utf-8")
+        result = CliRunner().invoke(app, ["validate", str(path)])
+        late = f"the run ends before all are up: without `stages` they start over {seconds} s"
+        said = [f"{path}:6: beware: fleet.machines: {late}"] if seconds else []
+        assert result.stdout.splitlines() == [*said, f"{path}: right"]
 
 
 def test_a_byte_order_mark_is_no_fault(small: str, tmp_path: Path) -> None:

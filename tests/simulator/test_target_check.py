@@ -44,6 +44,7 @@ HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":
         ([Reaction((answer(404),)), Reaction((answer(200, b"up 1\n"),))], "nothing of a HatchFarm server"),
         ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one in HATCHFARM_API_TOKEN"),
         ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
+        ([HEALTHY, Reaction((answer(429),))], "/metrics answered 429: too many requests from this machine's address"),
         ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
         ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
         ([HEALTHY, Reaction((), "close")], "answers /health and nothing else (GET /metrics: no HTTP answer: closed"),

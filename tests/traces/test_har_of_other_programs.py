@@ -86,6 +86,14 @@ LEFT_OUT: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         posted(mimeType="multipart/form-data; boundary=x", params=[{"name": "a", "value": "b"}]),
         "a multipart body of which only `params` are given",
     ),
+    "JSON of names and values": (
+        posted(mimeType="application/json", params=[{"name": "a", "value": "b"}]),
+        "a JSON body of which only `params` are given",
+    ),
+    "XML of names and values": (
+        posted(mimeType="text/xml", params=[{"name": "a", "value": "b"}]),
+        "an XML body of which only `params` are given",
+    ),
 }  # fmt: skip
 
 
@@ -107,6 +115,11 @@ def test_an_answer_without_a_status_of_one_is_lost_and_never_accepted(status: An
     one = _last(har)
     assert (one.got, one.answered_ns, one.response) == ("lost", None, None)
     assert read(har).bent == {"an answer without a status of one: taken for lost": 2}  # the favicon's is 0
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 503])
+def test_an_answer_that_says_nothing_of_the_request_leaves_open_what_is_right(status: int) -> None:
+    assert _last(stranger(lambda one: one["response"].update(status=status))).expected == "lost"
 
 
 @pytest.mark.parametrize("change", [lambda one: one.pop("response"), lambda one: one.update(response=None)])
