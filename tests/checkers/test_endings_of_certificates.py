@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from simulator.checkers import as_known, run_checkers
@@ -15,7 +17,7 @@ from simulator.records import MachineRecord
 from tests.checkers.conftest import Story, nanoseconds
 
 SECOND_NS = 1_000_000_000
-UNDER_WAY = {"certificate": 1, "took": 3.0, "status": 401}
+UNDER_WAY: dict[str, Any] = {"certificate": 1, "took": 3.0, "status": 401}
 """Sent at 13 s and answered at 16 s, between which the certificate ends."""
 
 

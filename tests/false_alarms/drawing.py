@@ -63,8 +63,8 @@ class Run(NamedTuple):
     """One run to make, of a server that is right.
 
     `flags` are those of `hatchfarm run` besides the target. `settings` are the server's. `own` says whether the run
-    starts its server itself; else it is started for it. `pauses` are for how long the server stands still, in seconds,
-    and how long it works before.
+    starts its server itself; else it is started for it. `pauses` are for how long the server, or a slow
+    link to it, works, and then stands still, again and again, in seconds.
     """
 
     number: int
@@ -105,14 +105,11 @@ def _of_file(path: Path, number: int, circumstance: Circumstance, rng: np.random
 
 
 def _targeted(number: int, circumstance: Circumstance, rng: np.random.Generator) -> Run:
-    proxy, pauses = Proxy.NONE, ()
+    proxy, pauses = Proxy.NONE, _pauses(rng) if circumstance is Circumstance.STALLED else ()
     if circumstance is Circumstance.PROXY:
         proxy = [Proxy.PORT, Proxy.PORT, Proxy.TRANSPARENT, Proxy.POOL][rng.integers(4)]
     elif circumstance is Circumstance.STALLED:
-        if rng.integers(3) == 0:
-            proxy = Proxy.SLOW
-        else:
-            pauses = _pauses(rng)
+        proxy = [Proxy.SLOW, Proxy.NONE, Proxy.NONE][rng.integers(3)]
     settings, flags, machines_max = _settings(rng), [], 60
     if proxy in {Proxy.PORT, Proxy.POOL}:
         burst, refill, machines_max = [(20, 5, 3), (120, 60, 20), (WITHOUT_LIMIT, WITHOUT_LIMIT, 60)][rng.integers(3)]
@@ -123,7 +120,7 @@ def _targeted(number: int, circumstance: Circumstance, rng: np.random.Generator)
     names = [name for name in _attacks() if proxy is not Proxy.POOL or not name.startswith(OVER_TCP_ALONE)]
     text = _scenario(number, rng, names, settings, "", machines_max)
     kind = f"drawn, {len(tomllib.loads(text).get('attacks', ()))} attacks"
-    return Run(number, circumstance, text, kind, proxy, tuple(flags), _as_environ(settings), pauses=tuple(pauses))
+    return Run(number, circumstance, text, kind, proxy, tuple(flags), _as_environ(settings), pauses=pauses)
 
 
 def _own(number: int, circumstance: Circumstance, rng: np.random.Generator) -> Run:
@@ -199,7 +196,7 @@ def _scenario(
     if rng.integers(3) == 0:
         stages += [f'{{ duration = "1s", target = {machines // 2} }}', f'{{ duration = "1s", target = {machines} }}']
     lines.append(f"stages = [{', '.join(stages)}]")
-    clocks = ('offset = "-80s"', 'offset = "+80s"', 'offset = "+2m"', 'offset = "-2m"', 'drift_ppm = 50000.0',
+    clocks = ('offset = "-80s"', 'offset = "+80s"', 'offset = "+2m"', 'offset = "-2m"', "drift_ppm = 50000.0",
               'step = { at = "2s", by = "+10m" }', 'step = { at = "2s", by = "-10m" }')  # fmt: skip
     lines += [f"[[fleet.clocks]]\nshare = 0.2\n{clocks[at]}" for at in rng.choice(len(clocks), int(rng.integers(3)))]
     if rng.integers(3) == 0:

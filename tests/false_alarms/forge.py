@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 RUN_TIMEOUT_SECONDS = 180.0
-LAST_WORDS_SECONDS = 20.0
+FAILED = 70
+"""How a process ends that failed by itself (sysexits.h: EX_SOFTWARE)."""
 TOKEN = "owner-token-of-the-false-alarms"
 SCENARIO, PRINTED, EXIT_CODE = "scenario.toml", "printed.txt", "exit_code"
 
@@ -69,19 +70,20 @@ def _forked(work: Callable[[], int]) -> int:
     """Do something in a process of its own; gives its id."""
     sys.stdout.flush()
     child = os.fork()
-    if child:
-        return child
-    code = 70
+    if not child:
+        _leave(work)
+    return child
+
+
+def _leave(work: Callable[[], int]) -> NoReturn:
+    """Do something, and never return into what was forked."""
+    code = FAILED
     try:
         code = work()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:  # noqa: BLE001 - said, and never to return into what was forked
+    except BaseException:  # noqa: BLE001 - said, and more cannot be done
         sys.excepthook(*sys.exc_info())
-    _leave(code)
-
-
-def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
@@ -113,8 +115,9 @@ def _attend(order: Order) -> int:
     trio.run(_stand_by, order, run, ended, server, listener, url)
     code = os.waitstatus_to_exitcode(os.waitpid(run, 0)[1])
     if server:
+        os.kill(server, signal.SIGKILL)  # nobody judges any more how it ends
+        os.waitpid(server, 0)
         os.close(keep)
-        _end(server)
     (folder / EXIT_CODE).write_text(str(code), encoding="ascii")
     return 0
 
@@ -130,11 +133,8 @@ def _served(order: Order, folder: Path) -> tuple[int, int, str]:
         _into(folder / "server.txt", 2)
         for descriptor in (stdin, keep, said, stdout):
             os.close(descriptor)
-        environ = {
-            **order.settings,
-            **{"HATCHFARM_API_TOKEN": TOKEN, "HOST": "127.0.0.1", "PORT": "0", "WORKER_STATUS_STATE_FILE": ""},
-        }
-        return serve(environ, until_stdin_closes=True)
+        own = {"HATCHFARM_API_TOKEN": TOKEN, "HOST": "127.0.0.1", "PORT": "0", "WORKER_STATUS_STATE_FILE": ""}
+        return serve({**order.settings, **own}, until_stdin_closes=True)
 
     server = _forked(work)
     os.close(stdin)
@@ -191,20 +191,6 @@ async def _stand_still(server: int, pauses: Sequence[tuple[float, float]]) -> No
             await trio.sleep(stands_seconds)
         finally:
             os.kill(server, signal.SIGCONT)
-
-
-def _end(process: int) -> None:
-    """Let a server end, which was told to, and see that it does."""
-
-    async def wait() -> None:
-        with trio.move_on_after(LAST_WORDS_SECONDS):
-            while os.waitpid(process, os.WNOHANG) == (0, 0):
-                await trio.sleep(0.02)
-            return
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-
-    trio.run(wait)
 
 
 if __name__ == "__main__":

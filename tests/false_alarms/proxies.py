@@ -95,7 +95,17 @@ class _Pool:
                 return
 
     async def _ask(self, message: bytes, *, to_head: bool) -> HttpAnswer | None:
-        server = await self._connection()
+        while self._free:
+            since, server = self._free.pop()
+            if trio.current_time() - since < RESTED_MAX_SECONDS:
+                answer = await self._ask_on(server, message, to_head=to_head)
+                if answer is not None:
+                    return answer
+            await trio.aclose_forcefully(server)
+        # Whatever came of those that had rested: no right server serves what it closes without an answer.
+        return await self._ask_on(await trio.open_tcp_stream("127.0.0.1", self._port), message, to_head=to_head)
+
+    async def _ask_on(self, server: trio.SocketStream, message: bytes, *, to_head: bool) -> HttpAnswer | None:
         reader = AnswerReader(to_head=to_head)
         try:
             await server.send_all(message)
@@ -111,14 +121,6 @@ class _Pool:
             pass
         await trio.aclose_forcefully(server)
         return None
-
-    async def _connection(self) -> trio.SocketStream:
-        while self._free:
-            since, stream = self._free.pop()
-            if trio.current_time() - since < RESTED_MAX_SECONDS:
-                return stream
-            await trio.aclose_forcefully(stream)
-        return await trio.open_tcp_stream("127.0.0.1", self._port)
 
 
 async def _requests(client: trio.SocketStream) -> AsyncIterator[tuple[bytes, bytes]]:
