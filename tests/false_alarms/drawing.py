@@ -177,7 +177,7 @@ def _scenario(
     more: str = "",
 ) -> str:
     """Write a scenario: a fleet of some size with its silences, clocks and rotations, and some attacks beside it."""
-    seconds = round(float(rng.uniform(4.0, 7.0)), 1)
+    seconds = round(float(rng.uniform(4.0, 6.0)), 1)
     machines = int(min(machines_max, rng.choice([2, 3, 8, 15, 30, 60])))
     interval = int(rng.choice([400, 700, 1000, 2000]))
     if settings.get("RATE_LIMIT_BURST") == 20:

@@ -27,7 +27,7 @@ RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
 CALM_AT_ONCE = 8
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
-BUSY_LOOPS_A_CORE = 2
+BUSY_LOOPS_A_CORE = 1
 """Beside those, so that each process of a run gets a fraction of a core when it wants one."""
 PASS, INCONCLUSIVE = 0, 3
 KINDS = ("checkers", "thresholds")
@@ -83,8 +83,10 @@ def make_runs(wanted: Sequence[Run], folder: Path) -> list[tuple[Run, Ended]]:
     """Make those for which the CPUs are to do, and then the others beside processes that keep them busy."""
     busy = [run for run in wanted if run.circumstance is Circumstance.BUSY]
     calm = [run for run in wanted if run.circumstance is not Circumstance.BUSY]
-    trio.run(_make, calm, folder, CALM_AT_ONCE, 0)
-    trio.run(_make, busy, folder, BUSY_AT_ONCE, BUSY_LOOPS_A_CORE * (os.cpu_count() or 1))
+    loops = BUSY_LOOPS_A_CORE * (os.cpu_count() or 1)
+    for runs, at_once, beside in ((calm, CALM_AT_ONCE, 0), (busy, BUSY_AT_ONCE, loops)):
+        if runs:
+            trio.run(_make, runs, folder, at_once, beside)
     return [(run, _read(folder / str(run.number))) for run in wanted]
 
 
