@@ -10,17 +10,20 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
+import numpy.ma
+import numpy.random  # noqa: F401 - loaded here, as is what follows, and not by each run again
 import trio
 
-import simulator.run
-import simulator.traces.recording  # noqa: F401 - loaded here, and not by each run again
+import simulator.run  # noqa: F401 - as above
 from reference_server.app import serve
+from simulator.cli import app
 from simulator.cli import main as command
 from tests.false_alarms.drawing import Proxy
 from tests.false_alarms.proxies import Gate, serve_proxy
@@ -52,6 +55,8 @@ def main() -> None:
     """Make all runs that are ordered, so many at a time, beside so many processes that only keep a core busy."""
     at_once, busy = int(sys.argv[1]), int(sys.argv[2])
     orders = [msgspec.json.decode(line, type=Order) for line in sys.stdin.buffer]
+    with redirect_stdout(StringIO()):
+        app(["schema"], standalone_mode=False)  # loads what reads arguments
     gc.freeze()  # what is here is shared with all that are forked
     loops = [_forked(partial(_loop, os.getpid())) for _ in range(busy)]
     under_way: set[int] = set()
