@@ -285,3 +285,18 @@ def test_scrapes_that_failed_while_the_harness_stood_still_prove_nothing(story: 
         story.history.generator.append(sample)
     story.scrape(36)
     assert (check_outage(story.history, story.facts).status is Status.FAIL) == (lag < 2)
+
+
+@pytest.mark.parametrize(("waited", "stopped"), [(0.4, False), (4.8, False), (6, True)])
+def test_what_the_run_itself_gave_up_on_soon_proves_no_silence(
+    story: Story,
+    waited: float,
+    stopped: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """Beside it a single scrape had no answer in time."""
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.history.trouble(nanoseconds(6), "scrape", "no whole answer within 10 s")
+    story.scrape(16.5)
+    ended(story, waited)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == stopped
