@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.report.terminal import make_console
+from simulator.report.console import make_console
 from simulator.wording import nearest
 
 USAGE_ERROR = 2

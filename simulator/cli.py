@@ -20,7 +20,7 @@ from simulator.limits import SEED_MAX
 from simulator.load.commands import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
 from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.report.commands import report, verify
-from simulator.report.terminal import make_console
+from simulator.report.console import make_console
 from simulator.standard_streams import hold_standard_streams
 from simulator.state_commands import state_app
 from simulator.target_flags import NO_TOKEN, TargetFlags, aimed

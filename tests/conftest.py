@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite(
     "tests.chromium",
@@ -38,15 +39,21 @@ WHOLE_RUNS_SECONDS = 900
 SOAK_SECONDS = 3600
 """How long a test may take that makes in full what is sampled otherwise."""
 
+SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
+settings.register_profile(
+    "hatchfarm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not SOAK, print_blob=True
+)
+settings.load_profile("hatchfarm")
+"""No test goes by how fast the machine is, and a commit always gives the same result; a soak draws new examples."""
+
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests longer than `timeout` of pyproject.toml where what they do takes longer."""
-    soak = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
     for item in items:
-        if soak or item.path.parent.name in WHOLE_RUNS:
-            item.add_marker(pytest.mark.timeout(SOAK_SECONDS if soak else WHOLE_RUNS_SECONDS))
+        if SOAK or item.path.parent.name in WHOLE_RUNS:
+            item.add_marker(pytest.mark.timeout(SOAK_SECONDS if SOAK else WHOLE_RUNS_SECONDS))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -70,7 +70,7 @@ def capacity(
     from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - slow to load, as is what follows
     from simulator.capacity.driver import execute  # noqa: PLC0415
     from simulator.capacity.search import Bounds  # noqa: PLC0415
-    from simulator.report.terminal import make_console  # noqa: PLC0415
+    from simulator.report.console import make_console  # noqa: PLC0415
     from simulator.run import USER_ERRORS, Request  # noqa: PLC0415
     from simulator.run_facts import with_settings  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415

@@ -82,8 +82,8 @@ def check_durability(history: History, facts: Facts) -> Verdict:
     unasked = next((one for one in history.faults if one.kind == DISK_FULL and not _answered_within(rows, one)), None)
     if unasked is not None:
         summary = (
-            f"The disk was full from {_seconds(unasked.began_to_ns)} to {_seconds(unasked.ended_from_ns)}, and no request "
-            "got an answer meanwhile, so nobody knows what the server would have kept of it."
+            f"The disk was full from {_seconds(unasked.began_to_ns)} to {_seconds(unasked.ended_from_ns)}, and no "
+            "request got an answer meanwhile, so nobody knows what the server would have kept of it."
         )
         return Verdict("durability", Status.INCONCLUSIVE, summary, (), figures)
     if restarts_of(history) and not looked:

@@ -78,8 +78,9 @@ def report(
     1 some could not be made, 2 no run that can be read.
     """
     from simulator.bundle.errors import BundleError  # noqa: PLC0415 - as above
+    from simulator.report.console import make_console  # noqa: PLC0415 - as above
     from simulator.report.rebuilding import rebuild  # noqa: PLC0415 - as above
-    from simulator.report.terminal import make_console, show_written  # noqa: PLC0415 - as above
+    from simulator.report.terminal import show_written  # noqa: PLC0415
 
     try:
         folder = find_bundle(results, out)
@@ -107,7 +108,7 @@ def verify(
 
     from simulator.bundle.errors import BundleError  # noqa: PLC0415 - as above
     from simulator.bundle.verify import verify_bundle  # noqa: PLC0415 - as above
-    from simulator.report.terminal import make_console  # noqa: PLC0415 - as above
+    from simulator.report.console import make_console  # noqa: PLC0415 - as above
     from simulator.report.text import one_line  # noqa: PLC0415 - as above
 
     try:

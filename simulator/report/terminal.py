@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +16,6 @@ from rich.text import Text
 from simulator.checkers.verdict import Status, Verdict
 from simulator.report import telling
 from simulator.report.text import visible
-from simulator.standard_streams import steady
 from simulator.wording import plural
 
 if TYPE_CHECKING:
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
-PLAIN_COLUMNS = 1000
-"""Off a terminal a verdict is one line, whatever its length."""
 SECOND_NS = 1_000_000_000
 COLOURS = {
     Status.PASS: "green",
@@ -42,21 +37,6 @@ COLOURS = {
 }
 FINDINGS_SHOWN = 3
 ADVISORIES_SHOWN = 12
-
-
-def make_console() -> Console:
-    """Make the console: colours and movement only on a terminal, never with NO_COLOR. Printing to it never fails."""
-    plain = bool(os.environ.get("NO_COLOR"))
-    console = Console(
-        file=steady(sys.stdout),
-        no_color=plain,
-        force_terminal=False if plain else None,
-        highlight=False,
-        soft_wrap=True,
-    )
-    if not console.is_terminal:
-        console.width = PLAIN_COLUMNS
-    return console
 
 
 class _Rates:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.options import ProfileOption  # noqa: TC001 - typer reads the annotations
-from simulator.report.terminal import make_console
+from simulator.report.console import make_console
 from simulator.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.traces.recording import Recording
 from simulator.wording import plural

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.history import Answer
+from simulator.report.console import make_console
 from simulator.report.telling import headline
-from simulator.report.terminal import make_console, show_progress, show_verdict
+from simulator.report.terminal import show_progress, show_verdict
 from simulator.report.verdict_file import AttackSummary, RunVerdict
 from simulator.worlds.progress import Progress
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +14,15 @@ import trio
 
 from reference_server.app import setting_names
 from simulator.attacks.script import Staging
+from simulator.cli import main as hatchfarm
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.backstage import OF_SERVERS, obstacle_to, staged
 from simulator.worlds.checking import check_target
 from simulator.worlds.target import TargetError
-from tests.planted_bugs.trials import INCONCLUSIVE, ROOT, TRIES, Result
+from tests.planted_bugs.trials import ROOT, Result
 from tests.simulator.conftest import API_TOKEN
+from tests.support.forked import run_forked
+from tests.support.trying import try_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,18 +82,11 @@ def text_of(name: str) -> str:
 
 async def make_all(folder: Path) -> dict[str, Result]:
     """Make all runs at once, and those again that said nothing because this machine was too busy."""
-    results: dict[str, Result] = {}
 
-    async def make(name: str) -> None:
-        for attempt in range(TRIES):
-            results[name] = await make_one(name, folder / f"{name}-{attempt}")
-            if results[name].exit_code != INCONCLUSIVE:
-                return
+    async def make(name: str, attempt: int) -> Result:
+        return await make_one(name, folder / f"{name}-{attempt}")
 
-    async with trio.open_nursery() as nursery:
-        for name in RUNS:
-            nursery.start_soon(make, name)
-    return results
+    return await try_all(RUNS, make, Result.says_something, at_once=len(RUNS))
 
 
 async def make_one(name: str, folder: Path) -> Result:
@@ -100,16 +95,12 @@ async def make_one(name: str, folder: Path) -> Result:
     await path.write_text(text_of(name), encoding="utf-8")
     known = set(setting_names())
     environ = {key: value for key, value in os.environ.items() if key not in known}
-    done = await trio.run_process(
-        [sys.executable, "-m", "simulator.cli", "run", str(path), "--no-reports", "--out", str(folder)],
-        env={**environ, "PYTHONPATH": str(ROOT)},
-        capture_stdout=True,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    printed = folder / "printed.txt"
+    command = ["run", str(path), "--no-reports", "--out", str(folder)]
+    code = await run_forked(hatchfarm, command, {**environ, "PYTHONPATH": str(ROOT)}, printed)
     written = trio.Path(folder / name / "latest" / "verdict.json")
     verdict = msgspec.json.decode(await written.read_bytes()) if await written.exists() else {}
-    return Result(done.returncode, verdict, done.stdout.decode("utf-8", "replace"))
+    return Result(code, verdict, await trio.Path(printed).read_text("utf-8", "replace"))
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,13 @@ def run(name: str) -> None:
     app()
 
 
+def main() -> None:
+    """Run hatchfarm; the first argument names the bug."""
+    run(sys.argv.pop(1))
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     if sys.argv[1] == SERVE:
         sys.exit(serve(sys.argv[2]))
-    run(sys.argv.pop(1))
+    main()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,8 +13,11 @@ import trio
 
 from reference_server.app import setting_names
 from simulator.checkers import CHECKERS
+from tests.faults import run_with_bug
 from tests.faults.planted import PLANTED
-from tests.planted_bugs.trials import INCONCLUSIVE, ROOT, TOKEN, TRIES, Result
+from tests.planted_bugs.trials import ROOT, TOKEN, Result
+from tests.support.forked import run_forked
+from tests.support.trying import try_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SCENARIOS = {path.stem: path for path in sorted((FOLDER / "scenarios").glob("*.toml"))}
-AT_ONCE = 6
+AT_ONCE = 4
 """Runs under way at a time: each waits most of the time, and starts servers now and then."""
 
 
@@ -41,37 +42,25 @@ TRIALS = [*(Trial(name, "") for name in SCENARIOS), *(Trial(bug.scenario, bug.na
 
 async def make_trials(folder: Path) -> dict[Trial, Result]:
     """Make them all, several at a time, and those again that said nothing because this machine was too busy."""
-    results: dict[Trial, Result] = {}
-    limiter = trio.CapacityLimiter(AT_ONCE)
+    numbers = {trial: number for number, trial in enumerate(TRIALS)}
 
-    async def make(number: int, trial: Trial) -> None:
-        for attempt in range(TRIES):
-            async with limiter:
-                results[trial] = await make_one(trial, folder / f"{number}-{attempt}")
-            if results[trial].exit_code != INCONCLUSIVE:
-                return
+    async def make(trial: Trial, attempt: int) -> Result:
+        return await make_one(trial, folder / f"{numbers[trial]}-{attempt}")
 
-    async with trio.open_nursery() as nursery:
-        for number, trial in enumerate(TRIALS):
-            nursery.start_soon(make, number, trial)
-    return results
+    return await try_all(TRIALS, make, Result.says_something, at_once=AT_ONCE)
 
 
 async def make_one(trial: Trial, out: Path) -> Result:
     path = SCENARIOS[trial.scenario]
     known = set(setting_names())
     environ = {name: value for name, value in os.environ.items() if name not in known}
-    command = [sys.executable, str(FOLDER / "run_with_bug.py"), trial.bug, "run", str(path), "--no-reports"]
-    done = await trio.run_process(
-        [*command, "--out", str(out)],
-        env={**environ, "PYTHONPATH": str(ROOT), "HATCHFARM_API_TOKEN": TOKEN},
-        capture_stdout=True,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    environ |= {"PYTHONPATH": str(ROOT), "HATCHFARM_API_TOKEN": TOKEN}
+    printed = out.with_suffix(".txt")
+    command = [trial.bug, "run", str(path), "--no-reports", "--out", str(out)]
+    code = await run_forked(run_with_bug.main, command, environ, printed)
     written = out / path.stem / "latest" / "verdict.json"
     verdict = msgspec.json.decode(written.read_bytes()) if written.exists() else {}
-    return Result(done.returncode, verdict, done.stdout.decode("utf-8", "replace"))
+    return Result(code, verdict, printed.read_text("utf-8", "replace"))
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +11,10 @@ import msgspec
 import trio
 
 from reference_server.app import setting_names
+from simulator.cli import main as hatchfarm
+from tests.planted_bugs import faulty_server
+from tests.support.forked import ForkedServer, run_forked
+from tests.support.trying import try_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +25,6 @@ SCENARIOS = {path.stem: path for path in sorted((FOLDER / "scenarios").glob("*.t
 TOKEN = "owner-token-of-the-planted-bugs"
 AT_ONCE = 10
 """Trials under way at a time: they mostly wait, and more of them would make the harness late on two cores."""
-TRIES = 3
-"""How often a trial that cannot say anything, because this machine was too busy, is made before that is an answer."""
 INCONCLUSIVE = 3
 TRIAL_TIMEOUT_SECONDS = 120.0
 
@@ -43,6 +43,10 @@ class Result(NamedTuple):
     verdict: dict[str, Any]
     printed: str
 
+    def says_something(self) -> bool:
+        """Return whether this machine was not too busy for a verdict."""
+        return self.exit_code != INCONCLUSIVE
+
     def failed(self) -> dict[str, str]:
         """Give each failed checker's findings, as JSON."""
         return {
@@ -54,20 +58,12 @@ class Result(NamedTuple):
 
 async def make_trials(trials: Sequence[Trial], folder: Path) -> dict[Trial, Result]:
     """Make them all; gives each one's result."""
-    results: dict[Trial, Result] = {}
-    limiter = trio.CapacityLimiter(AT_ONCE)
+    numbers = {trial: number for number, trial in enumerate(trials)}
 
-    async def make(number: int, trial: Trial) -> None:
-        async with limiter:
-            for attempt in range(TRIES):
-                results[trial] = await _try(trial, folder / f"{number}-{attempt}")
-                if results[trial].exit_code != INCONCLUSIVE:
-                    return
+    async def make(trial: Trial, attempt: int) -> Result:
+        return await _try(trial, folder / f"{numbers[trial]}-{attempt}")
 
-    async with trio.open_nursery() as nursery:
-        for number, trial in enumerate(trials):
-            nursery.start_soon(make, number, trial)
-    return results
+    return await try_all(trials, make, Result.says_something, at_once=AT_ONCE)
 
 
 async def _try(trial: Trial, out: Path) -> Result:
@@ -76,38 +72,21 @@ async def _try(trial: Trial, out: Path) -> Result:
     known = set(setting_names())
     environ = {
         **{name: value for name, value in os.environ.items() if name not in known},
-        "PYTHONPATH": str(ROOT),
         "HATCHFARM_API_TOKEN": TOKEN,
         "WORKER_STATUS_STATE_FILE": "",
     }
-    serve = [sys.executable, str(FOLDER / "faulty_server.py"), *filter(None, [trial.fault])]
     served = {**environ, **{name: str(value) for name, value in settings.items()}, "HOST": "127.0.0.1", "PORT": "0"}
-    server = await trio.lowlevel.open_process(
-        serve, env=served, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
+    server = ForkedServer(faulty_server.main, [*filter(None, [trial.fault])], served)
+    printed = out.with_suffix(".txt")
     try:
-        line = b""
         with trio.fail_after(TRIAL_TIMEOUT_SECONDS):
-            while not line.endswith(b"\n"):
-                part = await server.stdout.receive_some(4096)
-                assert part, f"{trial} did not start"
-                line += part
-            target = line.split()[-1].decode()
-            command = [sys.executable, "-m", "simulator.cli", "run", str(path), "--target", target, "--no-reports"]
-            command += ["--profile", "hardened"]
-            run = await trio.run_process(
-                [*command, "--out", str(out)],
-                env=environ,
-                capture_stdout=True,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+            line = await server.line()
+        assert line.endswith("\n"), f"{trial} did not start"
+        # The settings are certain, so what a target shows is wrong even if it fits others.
+        how = ["--profile", "hardened", "--strict-settings", "--no-reports", "--out", str(out)]
+        code = await run_forked(hatchfarm, ["run", str(path), "--target", line.split()[-1], *how], environ, printed)
     finally:
-        with trio.CancelScope(shield=True):
-            await server.stdin.aclose()
-            await server.wait()
+        await server.aclose()
     written = out / path.stem / "latest" / "verdict.json"
     verdict = msgspec.json.decode(written.read_bytes()) if written.exists() else {}
-    return Result(run.returncode, verdict, run.stdout.decode("utf-8", "replace"))
+    return Result(code, verdict, printed.read_text("utf-8", "replace"))

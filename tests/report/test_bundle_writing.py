@@ -11,7 +11,8 @@ import pytest
 
 from simulator.bundle.verify import verify_bundle
 from simulator.report import views, writing
-from simulator.report.terminal import make_console, show_written
+from simulator.report.console import make_console
+from simulator.report.terminal import show_written
 from simulator.report.writing import Written, read_scenario
 from tests.report.runs import HOSTILE, broken, hostile, uneventful, written
 

@@ -182,7 +182,7 @@ def test_policies_consents_and_heartbeats_are_signed_and_the_rest_is_not() -> No
 
 def test_a_verbatim_replay_of_which_everything_signed_is_refused_passes() -> None:
     verdict = verbatim(at_2=Played(201, b"", Answer.ACCEPTED))
-    assert (verdict.status, verdict.summary) == (Status.PASS, "All 8 signed requests were refused.")
+    assert (verdict.status, verdict.summary) == (Status.PASS, "All 8 signed requests got refused.")
 
 
 def test_each_signed_request_that_is_accepted_verbatim_is_a_finding() -> None:

@@ -1,0 +1,35 @@
+"""Making trials that a busy machine may leave without a result: several at once, and those again one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+K = TypeVar("K")
+R = TypeVar("R")
+AGAIN = 2
+"""How often a trial is made once more, alone, before that it says nothing is its result."""
+
+
+async def try_all(
+    keys: Iterable[K], make: Callable[[K, int], Awaitable[R]], says_something: Callable[[R], bool], *, at_once: int
+) -> dict[K, R]:
+    """Return each key's result. `make` is given how often the key was tried before."""
+    results: dict[K, R] = {}
+    limiter = trio.CapacityLimiter(at_once)
+
+    async def first(key: K) -> None:
+        async with limiter:
+            results[key] = await make(key, 0)
+
+    async with trio.open_nursery() as nursery:
+        for key in keys:
+            nursery.start_soon(first, key)
+    for attempt in range(1, AGAIN + 1):
+        for key in [key for key, result in results.items() if not says_something(result)]:
+            results[key] = await make(key, attempt)
+    return results
