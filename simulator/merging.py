@@ -173,6 +173,7 @@ def _by_second(samples: list[GeneratorSample]) -> list[GeneratorSample]:
             cpu_share=max(one.cpu_share for one in same),
             dropped_starts=sum(one.dropped_starts for one in same),
             held_up=sum(one.held_up for one in same),
+            ending=all(one.ending for one in same),
         )
         for _, same in sorted(seconds.items())
     ]

@@ -23,7 +23,8 @@ class GeneratorSample(msgspec.Struct, frozen=True):
     """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed.
 
     `held_up` are starts that were missed because the target still owed an answer, those of attacks included; that is no
-    fault of the harness. `Wait` has those of the fleet one by one.
+    fault of the harness. `Wait` has those of the fleet one by one. One of after the `ending` says only how fast answers
+    were read then: there is no schedule to keep.
     """
 
     at_ns: int
@@ -31,6 +32,7 @@ class GeneratorSample(msgspec.Struct, frozen=True):
     cpu_share: float
     dropped_starts: int
     held_up: int = 0
+    ending: bool = False
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.aim import JUDGED_SETTINGS
+from simulator.attacks.script import defences_of
 from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
@@ -112,6 +113,7 @@ def facts_of(
     settings = {**JUDGED_SETTINGS, **scenario.server.settings}
     if stale_seconds is None and (sure or STALE_SECONDS in said):
         stale_seconds = float(settings[STALE_SECONDS])
+    defences = defences_of(scenario.server.environ())
     certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
     return Facts(
         stale_seconds=stale_seconds,
@@ -131,6 +133,7 @@ def facts_of(
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
         stands_on=stands_on(scenario) if clock is None else None,
         addresses=addresses,
+        request_seconds=None if only_client else min(defences.header_seconds, defences.body_seconds),
         unsure_settings=unsure,
     )
 

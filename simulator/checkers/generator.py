@@ -29,7 +29,7 @@ def check_generator(history: History, facts: Facts, whole: History | None = None
     if not len(slips) and not history.generator:
         return Verdict("generator", Status.INCONCLUSIVE, "Nothing tells how the harness itself did.")
     slip = float(np.percentile(slips, 99)) if len(slips) else 0.0
-    lags = [sample.loop_lag_ns / SECOND_NS for sample in history.generator]
+    lags = [sample.loop_lag_ns / SECOND_NS for sample in history.generator if not sample.ending]
     dropped = sum(sample.dropped_starts for sample in history.generator)
     held_up = sum(sample.held_up for sample in history.generator)
     late_seconds = sum(lag > facts.lag_budget_seconds for lag in lags)

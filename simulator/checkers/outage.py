@@ -67,14 +67,17 @@ def outages(history: History) -> list[Outage]:
     lost = rows[rows["got"] == Answer.LOST]
     excused = Excused(history)
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
+    cause, waited_ns = losses_of(lost["status"])
+    blind |= (cause == Loss.ENDED) & (waited_ns < HEALED_AFTER_NS)  # the run itself had no patience
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     # Why the others have no answer nobody knows, so they prove nothing.
     known = lost[(losses_of(lost["status"])[0] != Loss.UNKNOWN) | _of_the_set_up(lost)]
-    vain_ns, refused = _asked_in_vain(history, excused, known)
+    vain_ns, waited_until_ns, refused = _asked_in_vain(history, excused, known)
     if not len(vain_ns):
         return []
-    signs_ns, served_ns = _signs_of_life(history)
+    signs_ns, asked_ns = _signs_of_life(history)
+    served_ns = np.maximum.accumulate(asked_ns)
     ends_ns = np.append(signs_ns, _last_known_ns(history))
     # What was asked between the same two answers, `first` to `last`, was asked in vain together.
     gap = np.searchsorted(signs_ns, vain_ns, side="right")
@@ -92,6 +95,9 @@ def outages(history: History) -> list[Outage]:
         last_sent_ns = int(served_ns[number - 1]) if number else first_ns
         from_ns = min(first_ns, last_sent_ns - IN_FLIGHT_NS)
         under_way = lost[slice(*np.searchsorted(lost["sent_ns"], (from_ns, until_ns)))]
+        waited_ns = max(int(waited_until_ns[start:end].max()), _asked_for_health_ns(history, first_ns, until_ns))
+        if not over or asked_ns[number] > waited_ns:
+            until_ns = min(until_ns, waited_ns)  # of a time in which nobody waited for an answer nobody knows
         missing = max(int(end - start), len(under_way))
         certain = not over or bool(refused[start:end].any())
         proven = missing >= MISSING_MIN and until_ns - first_ns >= (HEALED_AFTER_NS if certain else PATIENCE_NS)
@@ -269,16 +275,28 @@ def _named(history: History, row: NDArray[Any]) -> str:
 
 def _asked_in_vain(
     history: History, excused: Excused, lost: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Give when something was asked that every target answers at once, in order; and which were not even connected."""
-    plain = lost["sent_ns"][lost["operation"] != Operation.OTHER]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Give when something was asked that every target answers at once, in order.
+
+    And until when an answer was waited for at the latest, and which were not even connected.
+    """
+    plain = lost[lost["operation"] != Operation.OTHER]
+    waited_ns = np.where(_of_the_set_up(plain), NEVER_NS - plain["sent_ns"], losses_of(plain["status"])[1])
     troubles = list(_moments(history))
     others = np.array([at_ns for at_ns, _ in troubles], dtype=np.int64)
     unsent = np.array([what == CONNECTING for _, what in troubles], dtype=np.bool_)
-    counted = ~excused.covers(others)
-    moments = np.concatenate([plain, others[counted]])
+    counted = ~excused.covers(others) & ~unseen(history, others, others + PATIENCE_NS, STOOD_STILL_SECONDS)
+    moments = np.concatenate([plain["sent_ns"], others[counted]])
+    until_ns = np.concatenate([plain["sent_ns"] + waited_ns, others[counted] + PATIENCE_NS])
     order = np.argsort(moments, kind="stable")
-    return moments[order], np.concatenate([np.zeros(len(plain), dtype=np.bool_), unsent[counted]])[order]
+    unsent = np.concatenate([np.zeros(len(plain), dtype=np.bool_), unsent[counted]])
+    return moments[order], until_ns[order], unsent[order]
+
+
+def _asked_for_health_ns(history: History, first_ns: int, until_ns: int) -> int:
+    """Give until when between two moments the health page was waited for in vain; 0 for never."""
+    unanswered = (one for one in history.health_readings if not one.status and first_ns <= one.sent_ns <= until_ns)
+    return max((one.sent_ns + PATIENCE_NS for one in unanswered), default=0)
 
 
 def _moments(history: History) -> Iterator[tuple[int, str]]:
@@ -293,7 +311,7 @@ def _moments(history: History) -> Iterator[tuple[int, str]]:
 def _signs_of_life(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Give when anything was answered but what may come from a health page, or from a server beside the target.
 
-    In order; with each the last moment at which anything was sent that was answered by then.
+    In order; with each when it was asked for.
     """
     rows = history.rows()
     rows = rows[(rows["operation"] != Operation.OTHER) & (rows["answered_ns"] != NEVER_NS)]
@@ -304,7 +322,7 @@ def _signs_of_life(history: History) -> tuple[NDArray[np.int64], NDArray[np.int6
     answered_ns = np.concatenate([rows["answered_ns"], readings[:, 0]])
     sent_ns = np.concatenate([rows["sent_ns"], readings[:, 1]])
     order = np.argsort(answered_ns, kind="stable")
-    return answered_ns[order], np.maximum.accumulate(sent_ns[order])
+    return answered_ns[order], sent_ns[order]
 
 
 def _last_known_ns(history: History) -> int:

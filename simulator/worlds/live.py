@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -78,8 +79,11 @@ class LiveRun:
             progress.phase = "last answers"
             try:
                 with trio.CancelScope(shield=True):
-                    await player.finish(LAST_ANSWERS_SECONDS)
-                    await self._observer.finish()
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(partial(watch_generator, self._history, progress, self.now, ending=True))
+                        await player.finish(LAST_ANSWERS_SECONDS)
+                        await self._observer.finish()
+                        nursery.cancel_scope.cancel()
             finally:
                 player.conclude(self._history.rows())
                 progress.phase = "done"

@@ -148,18 +148,24 @@ class Observer:
         return True
 
 
-async def watch_generator(history: History, progress: Progress, now: Callable[[], int]) -> None:
-    """Once a second, record how the harness itself is doing."""
+async def watch_generator(
+    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False
+) -> None:
+    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over."""
     dropped_before = held_up_before = 0
+    if ending:
+        dropped_before, held_up_before = progress.dropped_starts, progress.held_up
     while True:
-        start, cpu_start, worst = time.monotonic(), time.process_time(), 0.0
-        while time.monotonic() - start < 1:
-            before = trio.current_time()
-            await trio.sleep(LAG_PROBE_SECONDS)
+        start, cpu_start, worst, before = time.monotonic(), time.process_time(), 0.0, trio.current_time()
+        try:
+            while time.monotonic() - start < 1:
+                before = trio.current_time()
+                await trio.sleep(LAG_PROBE_SECONDS)
+                worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+        finally:
+            # What stood still until the end of a run is woken by its end.
             worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
-        share = (time.process_time() - cpu_start) / (time.monotonic() - start)
-        dropped, held_up = progress.dropped_starts, progress.held_up
-        history.generator.append(
-            GeneratorSample(now(), int(worst * 1e9), share, dropped - dropped_before, held_up - held_up_before),
-        )
-        dropped_before, held_up_before = dropped, held_up
+            share = (time.process_time() - cpu_start) / max(time.monotonic() - start, LAG_PROBE_SECONDS)
+            dropped, held_up = progress.dropped_starts - dropped_before, progress.held_up - held_up_before
+            history.generator.append(GeneratorSample(now(), int(worst * 1e9), share, dropped, held_up, ending))
+            dropped_before, held_up_before = progress.dropped_starts, progress.held_up

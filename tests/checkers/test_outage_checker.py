@@ -305,3 +305,62 @@ def test_a_target_that_answers_at_least_every_five_seconds_is_never_out(
         story.scrape(second)
     timed_out(story)
     assert not outages(story.history)
+
+
+def ended(story: Story, waited: float) -> None:
+    """Let the run have given up on all that was lost, after so many seconds."""
+    rows = story.history.rows()
+    rows["status"][rows["got"] == Answer.LOST] = lost_status(Loss.ENDED, nanoseconds(waited))
+
+
+@pytest.mark.parametrize(("waited", "stopped"), [(4, False), (7, False), (9.5, False), (25, True)])
+def test_while_nobody_waits_for_an_answer_nothing_is_known(
+    story: Story,
+    waited: float,
+    stopped: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """The run's end cut off what it waited for; what it asked much later was answered at once."""
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.scrape(30)
+    ended(story, waited)
+    verdict = check_outage(story.history, story.facts)
+    assert (verdict.status is Status.FAIL) == stopped, verdict.summary
+
+
+@pytest.mark.parametrize("status", [0, 200])
+def test_a_health_page_that_does_not_answer_is_waited_for_as_well(story: Story, status: int) -> None:
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.history.health_readings.append(
+        HealthReading(nanoseconds(12), NEVER_NS if not status else nanoseconds(12.1), status)
+    )
+    story.scrape(30)
+    ended(story, 8)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == (not status)
+
+
+@pytest.mark.parametrize("lag", [0.1, 2.5])
+def test_scrapes_that_failed_while_the_harness_stood_still_prove_nothing(story: Story, lag: float) -> None:
+    beating(story, 0, 5)
+    for second in (5, 15, 25):
+        story.history.trouble(nanoseconds(second), "scrape", "no whole answer within 10 s")
+        sample = GeneratorSample(nanoseconds(second + 9), nanoseconds(lag), 0.1, 0, ending=True)
+        story.history.generator.append(sample)
+    story.scrape(36)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == (lag < 2)
+
+
+@pytest.mark.parametrize(("waited", "stopped"), [(0.4, False), (4.8, False), (6, True)])
+def test_what_the_run_itself_gave_up_on_soon_proves_no_silence(
+    story: Story,
+    waited: float,
+    stopped: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """Beside it a single scrape had no answer in time."""
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.history.trouble(nanoseconds(6), "scrape", "no whole answer within 10 s")
+    story.scrape(16.5)
+    ended(story, waited)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == stopped
