@@ -67,8 +67,8 @@ def outages(history: History) -> list[Outage]:
     lost = rows[rows["got"] == Answer.LOST]
     excused = Excused(history)
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
-    cause, waited_ns = losses_of(lost["status"])
-    blind |= (cause == Loss.ENDED) & (waited_ns < HEALED_AFTER_NS)  # the run itself had no patience
+    cause, patience_ns = losses_of(lost["status"])
+    blind |= (cause == Loss.ENDED) & (patience_ns < HEALED_AFTER_NS)  # the run itself had no patience
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     # Why the others have no answer nobody knows, so they prove nothing.
