@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
     from reference_server.http.admission import Admission
-    from reference_server.http.answers import Answerer
     from reference_server.http.rendering import Renderer
+    from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
 
 _log = logging.getLogger("hatchfarm")

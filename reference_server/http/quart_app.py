@@ -10,15 +10,15 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from reference_server.http.admission import CONNECTION
-from reference_server.http.answers import Answerer
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
+from reference_server.pipeline.answering import Answerer
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import Reply, Request, succeeded
 
 if TYPE_CHECKING:
-    from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
+    from reference_server.pipeline.settling import Settler
     from reference_server.ports import Clock
 
 PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}

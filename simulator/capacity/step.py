@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from simulator.advisories import judge_by
-from simulator.campaigns import campaign_names
 from simulator.capacity.search import Outcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.judgement import judge_thresholds, measure, measure_without_own_lateness, percentile_of
+from simulator.contract.answers import Answer, Operation
+from simulator.history.schedule import honest_heartbeats, response_times
+from simulator.judging.advisories import judge_by
+from simulator.judging.campaigns import campaign_names
+from simulator.judging.thresholds import judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
+from simulator.platform.wording import plural
 from simulator.scenario.thresholds import parse_threshold
 from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
-from simulator.schedule import honest_heartbeats, response_times
-from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
-    from simulator.judgement import Series
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
+    from simulator.judging.thresholds import Series
 
 METRICS = ("heartbeat.", "requests.", "generator.")
 """What thresholds of a step may be about."""

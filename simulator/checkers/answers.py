@@ -16,11 +16,12 @@ from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
-from simulator.evidence import shown
-from simulator.history import HONEST, NO_MACHINE, NO_SOURCE, ROW, Answer, History, Operation
+from simulator.history.evidence import shown
+from simulator.history.losses import Loss, losses_of, told
+from simulator.history.rows import HONEST, NO_MACHINE, NO_SOURCE, ROW, History
 from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
-from simulator.losses import Loss, losses_of, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.effects import Heard
     from simulator.checkers.facts import Facts
-    from simulator.records import Exchange
+    from simulator.history.records import Exchange
 
 BAD_REQUEST, SERVER_ERROR = 400, 500
 TOOK_EFFECT = "answers.took-effect"

@@ -16,15 +16,16 @@ from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE, ch
 from simulator.checkers.judging import UNSURE
 from simulator.checkers.lives import each_life, restarts_of
 from simulator.checkers.unknown import lost_parts
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.requests import EVENT_OF
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.audit_lists import OwnerAudit
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 
 OPERATIONS = {event: operation for operation, event in EVENT_OF.items()}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
-    from simulator.records import Claim
+    from simulator.history.records import Claim
+    from simulator.history.rows import History
 
 STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
 WINDOW_SECONDS = "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.schedule import own_lateness_ns
+from simulator.history.schedule import own_lateness_ns
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 SECOND_NS = 1_000_000_000
 ADVICE = "use fewer machines, a longer interval, or a machine with more cores"

@@ -18,8 +18,9 @@ from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_SOURCE, History, at_host
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,12 @@ from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
+from simulator.history.schedule import unseen
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, LAST_WORDS_SHOWN_MAX_CHARACTERS
-from simulator.losses import Loss, losses_of
-from simulator.schedule import unseen
-from simulator.wording import how_it_ended, sentence, signal_of
+from simulator.platform.wording import how_it_ended, sentence, signal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Death
+    from simulator.history.records import Death
 
 SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)

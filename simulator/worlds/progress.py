@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.history import ALTERNATIVES, Answer
+from simulator.contract.answers import ALTERNATIVES, Answer
 from simulator.limits import LATENCIES_KEPT
 
 

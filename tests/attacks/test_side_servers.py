@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from simulator.deployment import Deployment
+from simulator.client.connection import ControlConnection, LostError
+from simulator.deployment.own import Deployment
+from simulator.deployment.server_watch import ServerWatch
+from simulator.deployment.side_servers import side_servers
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.run import Request
+from simulator.running.run import Request
+from simulator.running.scenario_needs import connections_held
 from simulator.scenario.values import Scenario, decode_value
-from simulator.scenario_needs import connections_held
-from simulator.server_watch import ServerWatch
-from simulator.side_servers import side_servers
-from simulator.worlds.control import ControlConnection, LostError
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from simulator.bundle.record import RunRecord
 from simulator.capacity import step as steps
 from simulator.capacity.search import Outcome
 from simulator.capacity.step import Measured, Plan, machines_for, measure_step, plan_step, thresholds_of
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.records import Death, GeneratorSample, Wait
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Death, GeneratorSample, Wait
+from simulator.history.rows import HONEST, NEVER_NS, History
+from simulator.judging.record import RunRecord
 from simulator.scenario.values import SECOND_NS, AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
 
 FIVE_SECONDS = 5 * SECOND_NS

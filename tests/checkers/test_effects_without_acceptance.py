@@ -7,11 +7,12 @@ import pytest
 from simulator.checkers.answers import check_answers
 from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.verdict import Status, Verdict
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import policy_call
-from simulator.history import NO_MACHINE, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import Exchange, Fault, PartRecord, Unserved
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import Exchange, Fault, PartRecord, Unserved
+from simulator.history.rows import NO_MACHINE
 from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Fate, Span
 from tests.core.server_under_test import TOKEN
 

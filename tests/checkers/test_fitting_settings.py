@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.advisories import judge_by
-from simulator.aim import JUDGED_SETTINGS
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.fitting import FIELDS, WORDS, Fit, interval
 from simulator.checkers.limits import LARGER, SMALLER
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.profiles import Profile
-from simulator.records import CampaignRecord, Claim
+from simulator.client.aim import JUDGED_SETTINGS
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Profile
+from simulator.history.records import CampaignRecord, Claim
+from simulator.judging.advisories import judge_by
 from tests.checkers.audited_world import AuditedWorld
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
     from tests.checkers.conftest import ModelServer, Story
 
 ALL = tuple(JUDGED_SETTINGS)

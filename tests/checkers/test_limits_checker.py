@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from simulator.advisories import judge_by
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.profiles import Profile
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Profile
+from simulator.judging.advisories import judge_by
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks import CATALOGUE
-from simulator.campaigns import summarise_campaigns
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.rows import NEVER_NS, NO_MACHINE
+from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
 
 if TYPE_CHECKING:

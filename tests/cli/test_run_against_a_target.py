@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import History
-from simulator.run import _Outcome, _warn
-from simulator.run_facts import settings_warnings
-from simulator.run_judgement import judge_run
+from simulator.client.target import Target
+from simulator.history.rows import History
+from simulator.judging.facts import settings_warnings
+from simulator.judging.judging import judge_run
+from simulator.running.run import _Outcome, _warn
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import Target
 from tests.report.runs import uneventful
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import trio
 
-from simulator.report.verdict_file import verdict_schema
+from simulator.judging.verdict_file import verdict_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ START_SECONDS = 30
 END_SECONDS = 20
 POLL_SECONDS = 0.05
 SECRET = re.compile(r"(?<![0-9a-f])[0-9a-f]{48}(?![0-9a-f])")
-PROGRAM = ("-m", "simulator.cli")
+PROGRAM = ("-m", "simulator.commands.cli")
 
 
 class Started:

@@ -55,7 +55,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Result]:
         path.write_text(SCENARIO.format(when=when, python=sys.executable, program=PROGRAM), encoding="utf-8")
         known = set(setting_names())
         done = await trio.run_process(
-            [sys.executable, "-m", "simulator.cli", "run", str(path), "--no-reports", "--out", str(folder)],
+            [sys.executable, "-m", "simulator.commands.cli", "run", str(path), "--no-reports", "--out", str(folder)],
             env={**{key: value for key, value in os.environ.items() if key not in known}, "PYTHONPATH": str(ROOT)},
             capture_stdout=True,
             stderr=subprocess.STDOUT,

@@ -21,10 +21,10 @@ import numpy.ma
 import numpy.random  # noqa: F401 - loaded here, as is what follows, and not by each run again
 import trio
 
-import simulator.run  # noqa: F401 - as above
+import simulator.running.run  # noqa: F401 - as above
 from reference_server.app import serve
-from simulator.cli import app
-from simulator.cli import main as command
+from simulator.commands.cli import app
+from simulator.commands.cli import main as command
 from tests.false_alarms.drawing import Proxy
 from tests.false_alarms.proxies import Gate, serve_proxy
 

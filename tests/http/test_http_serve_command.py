@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from reference_server import app
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.settings import SETTINGS as EVERY_SETTING
-from simulator.cli import app as cli
+from simulator.commands.cli import app as cli
 from tests.http.certificates import make_pair
 from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running

@@ -14,12 +14,12 @@ from simulator.checkers.contents import check_contents
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.shown_times import server_clock
 from simulator.checkers.verdict import Status
+from simulator.client.answers import AnswerReader, HttpAnswer
+from simulator.client.witness import Witness, waiting_bytes
 from simulator.contract.asking import read_request
 from simulator.contract.heads import HeadMemory, check_head
-from simulator.history import History
-from simulator.records import CertificateShown, Fault, KeyReading, Shown, WallReading
-from simulator.worlds.answers import AnswerReader, HttpAnswer
-from simulator.worlds.witness import Witness, waiting_bytes
+from simulator.history.records import CertificateShown, Fault, KeyReading, Shown, WallReading
+from simulator.history.rows import History
 from tests.lies.telling import everywhere, head
 from tests.lies.world import FACTS, LyingWorld
 

@@ -12,8 +12,8 @@ import pytest
 
 from simulator.bundle.verify import compare
 from simulator.checkers.verdict import Status
-from simulator.features import Feature
-from simulator.profiles import Profile
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Profile
 from simulator.scenario.loading import parse_scenario
 from tests.planted_bugs.faulty_server import edited
 from tests.published.conftest import ROOT, run_on_double

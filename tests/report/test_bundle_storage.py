@@ -15,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator import records
-from simulator.bundle import tables
-from simulator.bundle.errors import BundleError
-from simulator.bundle.record import FILE, read_record, write_record
-from simulator.bundle.tables import TABLES, read_history, write_history
 from simulator.checkers.facts import Facts
-from simulator.history import ROW, History
+from simulator.errors import BundleError
+from simulator.history import records, tables
+from simulator.history.rows import ROW, History
+from simulator.history.tables import TABLES, read_history, write_history
+from simulator.judging.record import FILE, read_record, write_record
 from simulator.limits import MACHINES_MAX
 from tests.report.runs import broken, record
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from simulator.cli import app
+from simulator.commands.cli import app
 from simulator.limits import SCENARIO_PROBLEMS_MAX
 from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
 from simulator.scenario.values import json_schema

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from reference_server.adapters.clock import SystemClock
-from simulator import doctor
 from simulator.attacks import CATALOGUE
-from simulator.doctor import (
+from simulator.client.target import parse_target
+from simulator.running import doctor
+from simulator.running.doctor import (
     FILES_BESIDES_MACHINES,
     Check,
     check_attacks,
@@ -23,7 +24,6 @@ from simulator.doctor import (
     check_the_target,
     look,
 )
-from simulator.worlds.target import parse_target
 from tests.simulator.conftest import ACCEPT, API_TOKEN, Reaction, ScriptedServer, answer, serving, sockets_closed_after
 from tests.support.open_files import OpenFiles
 

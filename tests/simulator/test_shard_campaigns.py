@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.attacks import shot_attack
-from simulator.history import HONEST, Answer
+from simulator.client.target import attacker_source
+from simulator.contract.answers import Answer
+from simulator.history.rows import HONEST
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.plan import Campaign
-from simulator.worlds.target import attacker_source
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,

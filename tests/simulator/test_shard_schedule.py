@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import trio
 
-from simulator.history import NEVER_NS, Answer
+from simulator.contract.answers import Answer
+from simulator.history.records import Wait
+from simulator.history.rows import NEVER_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.records import Wait
 from tests.simulator.conftest import (
     ACCEPT,
     HANG_UP,

@@ -10,8 +10,8 @@ from haralyzer import HarParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.history import Answer
-from simulator.traces.errors import TraceError
+from simulator.contract.answers import Answer
+from simulator.errors import TraceError
 from simulator.traces.har_import import from_har
 from tests.traces.hars import browser_har, exported, imported
 from tests.traces.recorded import OWNER_TOKEN, Recording, nearest, small_recording

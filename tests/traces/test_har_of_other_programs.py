@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from simulator.traces.errors import TraceError
+from simulator.errors import TraceError
 from simulator.traces.format import Exchange, HttpRequest, encode_line
 from simulator.traces.har_import import from_har
 from simulator.traces.resign import Resigner
