@@ -12,6 +12,7 @@ from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
+from simulator.checkers.endings import told_of_endings
 from simulator.checkers.features import check_features
 from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
     Checker = Callable[[History, Facts], Verdict]
 
@@ -53,8 +54,12 @@ CHECKERS: Mapping[str, Checker] = {
 
 
 def as_known(history: History, facts: Facts) -> History:
-    """Return a history that accuses nobody of what only a known clock, or one life of the server, could prove."""
-    return without_doubted_claims(told_of_restarts(in_doubt(history, facts), facts), facts)
+    """Return a history that accuses nobody of what a certificate's end may explain.
+
+    Nor of what only a known clock, or one life of the server, could prove.
+    """
+    history = told_of_endings(in_doubt(history, facts))
+    return without_doubted_claims(told_of_restarts(history, facts), facts)
 
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:

@@ -33,7 +33,9 @@ class Facts(msgspec.Struct, frozen=True):
     of `certificate_seconds`.
 
     `addresses` says whether the server tells the addresses of the run's clients apart, sees all at one, or may do
-    either. `unsure_settings` names settings of the server that are assumed: it may have been started with others.
+    either. A request that takes longer than `request_seconds` to come is closed by a deadline (contract §6); None where
+    nothing stands between the run and its server that could delay one. `unsure_settings` names settings of the server
+    that are assumed: it may have been started with others.
     """
 
     stale_seconds: float | None
@@ -57,4 +59,5 @@ class Facts(msgspec.Struct, frozen=True):
     lacks: tuple[str, ...] | None = None
     certificate_seconds: tuple[float, ...] = (900.0,)
     addresses: str = APART
+    request_seconds: float | None = None
     unsure_settings: tuple[str, ...] = ()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simulator.checkers.excused import Excused
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
-from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
-from simulator.losses import Loss, losses_of
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import HONEST, History
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +33,9 @@ class Circumstance(IntEnum):
     FAULT = 1
     """Within the window of a fault that the run made (`simulator.checkers.excused`)."""
     EXCUSED = 2
-    """The run itself gave up on it, stood still meanwhile, or never asked; or nobody knows why it was lost. Of what was
-    answered: a restart or an unknown clock leaves open what it must have been."""
+    """The run itself gave up on it, stood still meanwhile, or never asked; or nobody knows why it was lost; or it was
+    under way for so long that a deadline may have closed it. Of what was answered: a restart, an unknown clock or a
+    certificate's end leaves open what it must have been."""
     CLOSING = 3
     """The server closed a connection that had rested, and the close crossed the request (RFC 9112 §9.6)."""
     OUTAGE = 4
@@ -165,6 +167,9 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     sent_ns = some["sent_ns"]
     until_ns = np.where(lost, sent_ns + waited_ns, some["answered_ns"])
     late = (cause == Loss.TIMED_OUT) & _stood_still(history, facts, sent_ns, until_ns)
+    if facts.request_seconds is not None:
+        # What came slowly on its way is closed by a deadline, and nobody here sees how it came.
+        late |= (cause == Loss.CUT) & (waited_ns >= facts.request_seconds * SECOND_NS)
     given_up = np.isin(cause, [Loss.UNKNOWN, Loss.ENDED, Loss.UNSENT])
     found = np.zeros(len(some), dtype=np.int8)
     found[lacks & _may_lack(some, facts)] = Circumstance.OUTAGE

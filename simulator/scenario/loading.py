@@ -11,6 +11,7 @@ import msgspec
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.platform.wording import nearest, plural
 from simulator.scenario.mending import comes_of, known_keys, mend
 from simulator.scenario.places import Problem, line_at, lines_of
 from simulator.scenario.server_problems import server_problems
@@ -24,7 +25,6 @@ from simulator.scenario.values import (
     SettingValues,
     decode_value,
 )
-from simulator.wording import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ from simulator.checkers.judging import SILENT, UNSURE, is_right
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import UNSEEN, contract_words
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.contract.refusals import failure_of
-from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.platform.wording import all_of, plural, sentence
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
-from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.errors import TraceError
 from simulator.limits import TRACE_EXCHANGES_MAX, TRACE_LINE_MAX_BYTES
-from simulator.traces.errors import TraceError
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.history import Operation
+from simulator.contract.answers import Operation
 from simulator.traces.messages import LENGTH, HttpText, join_request, to_text
 
 if TYPE_CHECKING:

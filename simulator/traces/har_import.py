@@ -16,15 +16,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from simulator.checkers.judging import SILENT
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.traces.errors import TraceError
+from simulator.contract.answers import Answer, Operation
+from simulator.errors import TraceError
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
+from simulator.platform.wording import plural
 from simulator.traces.format import Exchange, Header
 from simulator.traces.har_entries import LOST, Entry, LeftOutError, read_entry, server_of
 from simulator.traces.messages import LENGTH
 from simulator.traces.principals import OTHER_MIN
 from simulator.traces.tape import Taken
 from simulator.traces.writing import Origin, TraceWriter
-from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

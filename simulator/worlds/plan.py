@@ -13,7 +13,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptAttack
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
-from simulator.records import CampaignRecord
+from simulator.history.records import CampaignRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,8 +17,8 @@ import pytest
 
 from simulator.bundle.verify import read_bundle
 from simulator.checkers.verdict import Status
-from simulator.profiles import Profile
-from simulator.run_judgement import judge_run
+from simulator.contract.profiles import Profile
+from simulator.judging.judging import judge_run
 from tests.cases.behind import INPUTS, TOKEN, behind
 from tests.cli.conftest import Finished, Hatchfarm, until_conclusive
 

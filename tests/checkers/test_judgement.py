@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.judgement import Series, judge_thresholds, measure
-from simulator.losses import Loss, lost_status
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.judging.thresholds import Series, judge_thresholds, measure
 from simulator.scenario.thresholds import METRICS
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks import CATALOGUE
-from simulator.campaigns import summarise_campaigns
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import CampaignRecord, Claim, Fault, GeneratorSample, HealthReading
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.rows import NEVER_NS, NO_MACHINE
+from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
+OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"
 
 
 def timed_out(story: Story) -> None:
@@ -220,6 +222,69 @@ def test_a_set_up_that_was_never_answered_is_an_outage_at_once(story: Story) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "memory_bytes", "how"),
+    [
+        (0, None, "(exit code 0)"),
+        (3, 5, "(exit code 3)"),
+        (-11, 5, "(killed by SIGSEGV)"),
+        (139, 5, "(exit code 139, which says: killed by SIGSEGV)"),
+        (255, 5, "(exit code 255)"),
+        (
+            -9,
+            812_400_000,
+            f"(killed by SIGKILL, {OUTSIDE}: it had taken 812 MB)",
+        ),
+        (
+            137,
+            None,
+            f"(exit code 137, which says: killed by SIGKILL, {OUTSIDE})",
+        ),
+    ],
+)
+def test_a_server_that_ends_by_itself_is_out_however_it_ended(
+    story: Story, exit_code: int, memory_bytes: int | None, how: str
+) -> None:
+    beating(story, 0, 5)
+    dead(story, 4.8, 5.0, exit_code, memory_bytes)
+    finding = told(story)
+    assert finding is not None
+    assert (finding.rule, finding.at_ns) == ("outage.server-died", nanoseconds(4.8))
+    assert finding.message == f"the server ended by itself between 4.800s and 5.000s {how}; its last words: b\\x1b[2J"
+    assert finding.evidence["under_way"] == []
+    assert finding.evidence["last_words"] == ["a", "b\\x1b[2J"]
+
+
+def test_an_attack_that_was_under_way_as_a_server_ended_is_to_blame(story: Story) -> None:
+    """One that had ended before is not."""
+    beating(story, 0, 5)
+    story.history.campaigns.append(CampaignRecord(2, BOGUS, scripted=True, attempts=1, completed=1))
+    story.attack(0, 3.0, Answer.INVALID_SIGNATURE, campaign=2)
+    bogus(story, 4.9, count=3)
+    dead(story, 4.8, 5.0, -11)
+    finding = told(story)
+    assert finding is not None
+    assert (finding.evidence["campaign"], finding.evidence["attack"]) == (1, BOGUS)
+    assert finding.message.endswith(f"; under way was {BOGUS}")
+    one, two = summarise_campaigns(story.history, [BOGUS, BOGUS], story.facts)
+    assert one.status is Status.FAIL
+    assert "ended by itself" in one.note
+    assert two.status is not Status.FAIL
+
+
+def test_a_server_that_ended_before_anything_was_asked_is_out(story: Story) -> None:
+    dead(story, -0.5, -0.3, 7)
+    finding = told(story)
+    assert finding is not None
+    assert "ended by itself before the run began (exit code 7)" in finding.message
+
+
+def dead(story: Story, last: float, at: float, exit_code: int, memory_bytes: int | None = None) -> None:
+    story.history.deaths.append(
+        Death("the server", nanoseconds(last), nanoseconds(at), exit_code, "a\nb\x1b[2J", memory_bytes)
+    )
+
+
 def test_nothing_that_was_asked_says_nothing(story: Story) -> None:
     assert check_outage(story.history, story.facts).status is Status.INCONCLUSIVE
 
@@ -241,3 +306,62 @@ def test_a_target_that_answers_at_least_every_five_seconds_is_never_out(
         story.scrape(second)
     timed_out(story)
     assert not outages(story.history)
+
+
+def ended(story: Story, waited: float) -> None:
+    """Let the run have given up on all that was lost, after so many seconds."""
+    rows = story.history.rows()
+    rows["status"][rows["got"] == Answer.LOST] = lost_status(Loss.ENDED, nanoseconds(waited))
+
+
+@pytest.mark.parametrize(("waited", "stopped"), [(4, False), (7, False), (9.5, False), (25, True)])
+def test_while_nobody_waits_for_an_answer_nothing_is_known(
+    story: Story,
+    waited: float,
+    stopped: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """The run's end cut off what it waited for; what it asked much later was answered at once."""
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.scrape(30)
+    ended(story, waited)
+    verdict = check_outage(story.history, story.facts)
+    assert (verdict.status is Status.FAIL) == stopped, verdict.summary
+
+
+@pytest.mark.parametrize("status", [0, 200])
+def test_a_health_page_that_does_not_answer_is_waited_for_as_well(story: Story, status: int) -> None:
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.history.health_readings.append(
+        HealthReading(nanoseconds(12), NEVER_NS if not status else nanoseconds(12.1), status)
+    )
+    story.scrape(30)
+    ended(story, 8)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == (not status)
+
+
+@pytest.mark.parametrize("lag", [0.1, 2.5])
+def test_scrapes_that_failed_while_the_harness_stood_still_prove_nothing(story: Story, lag: float) -> None:
+    beating(story, 0, 5)
+    for second in (5, 15, 25):
+        story.history.trouble(nanoseconds(second), "scrape", "no whole answer within 10 s")
+        sample = GeneratorSample(nanoseconds(second + 9), nanoseconds(lag), 0.1, 0, ending=True)
+        story.history.generator.append(sample)
+    story.scrape(36)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == (lag < 2)
+
+
+@pytest.mark.parametrize(("waited", "stopped"), [(0.4, False), (4.8, False), (6, True)])
+def test_what_the_run_itself_gave_up_on_soon_proves_no_silence(
+    story: Story,
+    waited: float,
+    stopped: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """Beside it a single scrape had no answer in time."""
+    beating(story, 0, 5)
+    beating(story, 5, 6, Answer.LOST)
+    story.history.trouble(nanoseconds(6), "scrape", "no whole answer within 10 s")
+    story.scrape(16.5)
+    ended(story, waited)
+    assert (check_outage(story.history, story.facts).status is Status.FAIL) == stopped

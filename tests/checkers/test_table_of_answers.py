@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
 from simulator.checkers.excused import HEALED_AFTER_NS
 from simulator.checkers.judging import KINDS, TABLE, Circumstance, Kind, Ruling, judge, judge_answers, rule
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import OUTAGES, failure_of, in_words
-from simulator.history import ALTERNATIVES, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import Fault, GeneratorSample
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import Fault, GeneratorSample
 from tests.checkers.conftest import SECOND_NS, Story, nanoseconds
 
 if TYPE_CHECKING:
@@ -127,6 +128,17 @@ def test_a_harness_that_stood_still_accuses_nobody_of_being_late(story: Story, a
     assert ruled(story)[1] is (Circumstance.EXCUSED if excused else Circumstance.NONE)
     lost(story, 5, Loss.CUT, 11)
     assert ruled(story)[0] is Ruling.LOST  # nobody's standing still cuts a connection
+
+
+@pytest.mark.parametrize(("waited", "excused"), [(0.8, False), (1.0, True), (3.0, True)])
+@pytest.mark.parametrize("loss", [Loss.CUT, Loss.GARBAGE, Loss.TIMED_OUT])
+def test_what_came_slowly_through_a_proxy_may_be_closed_by_a_deadline(
+    story: Story, loss: Loss, waited: float, *, excused: bool
+) -> None:
+    lost(story, 5, loss, waited)
+    assert ruled(story)[0] is Ruling.LOST  # nothing stands between
+    story.facts = msgspec.structs.replace(story.facts, request_seconds=1.0)
+    assert ruled(story)[0] is (Ruling.UNDECIDED if excused and loss is Loss.CUT else Ruling.LOST)
 
 
 def outages() -> Iterator[tuple[tuple[str, ...] | None, int, Operation, Circumstance]]:

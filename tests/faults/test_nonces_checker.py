@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from simulator.worlds.checking import check_target, parse_metrics, read_metrics, stale_seconds_of
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.target import TargetError, parse_target
+from simulator.client.checking import check_target, parse_metrics, read_metrics, stale_seconds_of
+from simulator.client.connection import ControlConnection
+from simulator.client.target import TargetError, parse_target
 from tests.simulator.conftest import (
     API_TOKEN,
     Reaction,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from simulator.traces.comparison import (
     Played,
     compare,
