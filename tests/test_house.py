@@ -19,3 +19,8 @@ def test_no_python_file_is_too_long_for_one_subject() -> None:
     lines = {path: path.read_bytes().count(b"\n") for path in python_files()}
     assert len(lines) > 100
     assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > LINES_MAX} == {}
+
+
+def test_every_module_of_the_simulator_stands_in_a_room() -> None:
+    """Import rules are of folders, so what lies beside them would be under none."""
+    assert {path.name for path in (ROOT / "simulator").glob("*.py")} == {"__init__.py", "errors.py", "limits.py"}

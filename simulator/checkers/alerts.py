@@ -15,6 +15,20 @@ from simulator.checkers.lives import each_life, life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import REASONS
+from simulator.contract.metrics import (
+    AUTH_ALERT,
+    BY_REASON,
+    COUNTERS,
+    FAILURES,
+    PUBLISHED,
+    RECENT,
+    STALE,
+    STALE_ALERT,
+    UNATTRIBUTED,
+    UNKNOWN,
+    UPTIME,
+    WORKERS,
+)
 from simulator.history.records import METRICS_PAGE
 from simulator.platform.wording import all_of, plural
 
@@ -24,18 +38,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-WORKERS = "hatchfarm_workers_total"
-UNKNOWN = "hatchfarm_workers_unknown_total"
-STALE = "hatchfarm_workers_stale_total"
-COUNTERS = "hatchfarm_worker_auth_failures"
-FAILURES = "hatchfarm_worker_auth_failures_total"
-RECENT = "hatchfarm_worker_auth_failures_recent"
-UNATTRIBUTED = "hatchfarm_worker_auth_failures_unattributed_total"
-BY_REASON = 'hatchfarm_worker_auth_failures_by_reason_total{{reason="{}"}}'
-STALE_ALERT = "hatchfarm_alert_stale_workers"
-AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
-UPTIME = "hatchfarm_uptime_seconds"
-PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)
 SILENT_MIN = 3
 """Scrapes at which an alert had to be on, from which on its silence is no matter of one of them."""
 UPTIME_STEP_SECONDS = 1.0

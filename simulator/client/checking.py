@@ -11,9 +11,9 @@ import msgspec
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from simulator.checkers.alerts import COUNTERS, PUBLISHED
 from simulator.client.connection import ControlConnection, LostError, data_of
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
+from simulator.contract.metrics import COUNTERS, PUBLISHED
 from simulator.fleet.clocks import TOLERANCE_NS, ClockBounds, clock_bounds
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from simulator.checkers.alerts import UNATTRIBUTED
 from simulator.client.connection import ControlConnection, LostError, OddDataError, data_of
 from simulator.client.target import PROBE_ADDRESSES
 from simulator.contract.features import Feature
+from simulator.contract.metrics import UNATTRIBUTED
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import PROBES_MAX
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.checkers.alerts import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
 from simulator.checkers.audit_expected import DENIALS, expect
 from simulator.checkers.audit_lists import NOTABLE, REFUSED, ROUTINE, chained, gather, kept_from_the_first, stream_of
+from simulator.contract.metrics import BY_REASON, FAILURES, RECENT, STALE, UNKNOWN, WORKERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

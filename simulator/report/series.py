@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.checkers.alerts import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.contract.answers import Answer, Operation
+from simulator.contract.metrics import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
 from simulator.history.rows import HONEST
 from simulator.history.schedule import response_times
 from simulator.limits import PLOT_COLUMNS_MAX

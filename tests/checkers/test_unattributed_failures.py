@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.checkers.alerts import UNATTRIBUTED
 from simulator.contract.answers import Answer
+from simulator.contract.metrics import UNATTRIBUTED
 from simulator.history.rows import NO_MACHINE
 from tests.checkers.conftest import Story, metrics
 

@@ -9,7 +9,6 @@ import pytest
 from simulator.attacks import CATALOGUE
 from simulator.attacks.routes import PREFIXES, ROUTES, prefixes, routes_of
 from simulator.attacks.script import Expect, ScriptAttack
-from simulator.checkers.alerts import UNATTRIBUTED
 from simulator.checkers.features import check_features
 from simulator.checkers.verdict import Status
 from simulator.client.checking import check_target
@@ -17,6 +16,7 @@ from simulator.client.probing import look_for_features
 from simulator.client.target import parse_target
 from simulator.contract.answers import Answer
 from simulator.contract.features import LACKS, Feature
+from simulator.contract.metrics import UNATTRIBUTED
 from simulator.contract.profiles import Profile
 from simulator.deployment.server_process import own_server
 from simulator.running import doctor

@@ -1,0 +1,16 @@
+"""The metrics that the contract names, as a page of them exposes each (contract §10)."""
+
+from __future__ import annotations
+
+WORKERS = "hatchfarm_workers_total"
+UNKNOWN = "hatchfarm_workers_unknown_total"
+STALE = "hatchfarm_workers_stale_total"
+COUNTERS = "hatchfarm_worker_auth_failures"
+FAILURES = "hatchfarm_worker_auth_failures_total"
+RECENT = "hatchfarm_worker_auth_failures_recent"
+UNATTRIBUTED = "hatchfarm_worker_auth_failures_unattributed_total"
+BY_REASON = 'hatchfarm_worker_auth_failures_by_reason_total{{reason="{}"}}'
+STALE_ALERT = "hatchfarm_alert_stale_workers"
+AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
+UPTIME = "hatchfarm_uptime_seconds"
+PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)
