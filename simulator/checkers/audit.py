@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_dropped import dropped
 from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
@@ -17,6 +16,7 @@ from simulator.checkers.audit_expected import TYPES, Expected, expect, single_po
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life
+from simulator.checkers.possible import unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.features import Feature
 from simulator.limits import REFUSALS_KEPT_MIN

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.checkers.alerts import check_alerts, possible
+from simulator.checkers.alerts import check_alerts
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
 from simulator.checkers.audit_lists import STREAMS, gather
 from simulator.checkers.facts import UNKNOWN
 from simulator.checkers.limits import LARGER, SMALLER, check_limits, doubts_of_bucket
+from simulator.checkers.possible import possible
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.metrics import AUTH_ALERT, RECENT, STALE
 from simulator.limits import FITTED_SCRAPES_MAX

@@ -10,8 +10,8 @@ import msgspec
 
 from reference_server.wire.signing import verify_certificate
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.checkers.alerts import find_restarts
 from simulator.checkers.lives import restarts_of
+from simulator.checkers.possible import find_restarts
 from simulator.checkers.verdict import Finding
 from simulator.limits import CERTIFICATES_VERIFIED_MAX
 

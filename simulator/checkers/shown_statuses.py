@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.alerts import unexplained
 from simulator.checkers.audit_expected import single_policies
 from simulator.checkers.bounds import SECOND_NS, Range, slack_ns_of
 from simulator.checkers.lives import restarts_of
+from simulator.checkers.possible import unexplained
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding
 from simulator.contract.answers import Answer, Operation

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.alerts import find_restarts
 from simulator.checkers.audit_expected import single_policies
 from simulator.checkers.lives import restarts_of
+from simulator.checkers.possible import find_restarts
 from simulator.checkers.verdict import Finding
 
 if TYPE_CHECKING:

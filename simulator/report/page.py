@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from simulator.attacks import CATALOGUE
-from simulator.checkers.alerts import possible
 from simulator.checkers.bounds import UNBOUNDED
+from simulator.checkers.possible import possible
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
 from simulator.report import plots, reconciliation, series, telling

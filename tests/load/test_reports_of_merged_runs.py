@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.alerts import possible
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.limits import check_limits
+from simulator.checkers.possible import possible
 from simulator.contract.metrics import WORKERS
 from simulator.history.merging import Part, merge_histories
 from simulator.history.records import PartRecord

@@ -30,7 +30,7 @@ TITLES = [
 
 
 def plots_of(made: Material) -> list[Plot]:
-    from simulator.checkers.alerts import possible  # noqa: PLC0415 - only here
+    from simulator.checkers.possible import possible  # noqa: PLC0415 - only here
 
     return draw_plots(made, list(possible(made.history, made.record.facts)))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.checkers.alerts import possible
+from simulator.checkers.possible import possible
 from simulator.contract.answers import Answer
 from simulator.contract.metrics import AUTH_ALERT, STALE
 from simulator.limits import PLOT_COLUMNS_MAX
