@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 """Whether to make every run, in place of a sample."""
 RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
-CALM_AT_ONCE = 8
+CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
 BUSY_LOOPS_A_CORE = 1
@@ -104,14 +104,15 @@ async def _make_all(wanted: Sequence[Run], folder: Path, at_once: int, busy: int
     limiter = trio.CapacityLimiter(at_once)
 
     async def make(run: Run) -> None:
-        async with limiter:
-            await _make(run, folder / str(run.number))
+        await _make(run, folder / str(run.number))
+        limiter.release_on_behalf_of(run.number)
 
     async with trio.open_nursery() as loops:
         for _ in range(busy):
             loops.start_soon(trio.run_process, [sys.executable, "-c", LOOP])
         async with trio.open_nursery() as nursery:
-            for run in wanted:
+            for run in sorted(wanted, key=lambda run: run.short):  # long ones first, lest all wait for them at the end
+                await limiter.acquire_on_behalf_of(run.number)
                 nursery.start_soon(make, run)
         loops.cancel_scope.cancel()
 
