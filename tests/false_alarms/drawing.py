@@ -80,7 +80,7 @@ class Run(NamedTuple):
 
     @property
     def short(self) -> bool:
-        """Return whether it takes a few seconds: what plays a file, or starts its server itself, takes twice as long."""
+        """Return whether it takes a few seconds: one of a file, or with a server of its own, takes twice as long."""
         return self.kind.startswith(DRAWN) and not self.own
 
     @property
