@@ -26,12 +26,14 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills and damaged files, instances that share a Redis
+soak: $(READY) ## in full what the tests sample: false alarms, broken targets, cases, kills, damaged files, shared Redis, the double
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http/test_http_leaving.py
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 from simulator.load.conduct import Conduct
-from simulator.run import Request, observe
+from simulator.running.run import Request, observe
 from simulator.scenario.loading import load_with_source
 
 if TYPE_CHECKING:
-    from simulator.history import History
+    from simulator.history.rows import History
 
 RAMP_SECONDS = 3.0
 """Machines come up and their connections settle; nothing of it is counted."""

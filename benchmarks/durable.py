@@ -54,7 +54,7 @@ class DurableServer(Server):
         self.machines = machines
         begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "simulator.cli", "serve"],
+            [sys.executable, "-m", "simulator.commands.cli", "serve"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **ENVIRONMENT, **settings, "HATCHFARM_STATE_FILE": str(self.state_file)},

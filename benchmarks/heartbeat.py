@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.blaster import BenchmarkError, blast
-from simulator.worlds.drive import drive
-from simulator.worlds.target import parse_target
+from simulator.client.target import parse_target
+from simulator.worlds.live.drive import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,13 +15,13 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from simulator.history import History
+from simulator.client.checking import check_target
+from simulator.client.target import parse_target
+from simulator.deployment.server_process import own_server
+from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
-from simulator.server_process import own_server
-from simulator.worlds.checking import check_target
-from simulator.worlds.live import run_fleet
+from simulator.worlds.live.world import run_fleet
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import parse_target
 
 if TYPE_CHECKING:
     from pathlib import Path

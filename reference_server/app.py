@@ -18,18 +18,18 @@ import trio
 from reference_server.adapters import bounded_log
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.open_files import raise_open_files
-from reference_server.adapters.private_files import exposure, sync_folder, write_new
-from reference_server.adapters.state_files import StateFiles
-from reference_server.adapters.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.files.private_files import exposure, sync_folder, write_new
+from reference_server.adapters.files.state_files import StateFiles
+from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.http.quart_app import create_app
 from reference_server.http.serve import ListenError, serve_until_signal
-from reference_server.http.settling import Settler
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
+from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.pipeline.settling import Settler
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from quart_trio import QuartTrio
 
-    from reference_server.adapters.redis_link import RedisLink, Script
+    from reference_server.adapters.redis.link import RedisLink, Script
     from reference_server.ports import Entropy, RateLimiter
     from reference_server.wire.values import Instant
 
@@ -202,7 +202,8 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
     `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
     """
     # Importing the client takes a third of a second, which no server without Redis should wait for.
-    from reference_server.adapters import redis_limiter, redis_nonces  # noqa: PLC0415 - see above
+    from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - see above
+    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - see above
 
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
@@ -213,7 +214,9 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
 
 def share_state(api: Api, entropy: Entropy) -> None:
     """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
-    from reference_server.adapters import redis_journal, redis_limiter, redis_nonces  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
 
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
@@ -228,7 +231,8 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
 
     A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
     """
-    from reference_server.adapters import redis_journal, redis_nonces  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
 
     link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
     digest = api.state.signer.fingerprint(api.settings.api_token)
@@ -248,14 +252,14 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
 
 
 def _link(settings: Settings, scripts: Sequence[Script]) -> RedisLink:
-    from reference_server.adapters.redis_link import RedisLink  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis.link import RedisLink  # noqa: PLC0415 - as in `share`
 
     host, _, port = settings.redis_addr.rpartition(":")
     return RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
 
 
 def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
-    from reference_server.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415 - as in `share`
+    from reference_server.adapters.redis.limiter import RedisLimiter  # noqa: PLC0415 - as in `share`
 
     if not api.settings.redis_rate_limit_enabled:
         return None

@@ -224,5 +224,11 @@ ADDRESS_PROBE_BURST_MAX = 200
 """The largest burst that is used up to find out how a target tells addresses apart: more would be load."""
 ADDRESS_PROBE_MAX_SECONDS = 5.0
 """How long that may take; a target that takes longer is too slow to tell one refill from the next."""
+UNSERVED_MAX = 1000
+"""Calls of owners and readings that failed, and have no row: a run makes a few a second, and more say nothing else."""
+LAST_WORDS_MAX_CHARACTERS = 2000
+"""Of what a server wrote before it ended by itself: the end of a traceback, which says what failed."""
+LAST_WORDS_SHOWN_MAX_CHARACTERS = 200
+"""Of the last line of it, within a sentence; the rest is in the evidence."""
 FITTED_SCRAPES_MAX = 300
 """Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""

@@ -23,6 +23,7 @@ WHOLE_RUNS = frozenset(
     {
         "broken_targets",
         "capacity",
+        "cases",
         "cli",
         "commands",
         "durability",

@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from simulator.checkers import CHECKERS
-from simulator.cli import app
+from simulator.commands.cli import app
 from simulator.load.mix import ATTACKER, MACHINE, USERS
 from simulator.scenario.values import json_schema
 
@@ -35,7 +35,7 @@ def shell_block(containing: str) -> str:
 def test_curl_walk_works_as_written() -> None:
     """Every documented route answers with success when its README line is pasted into a shell."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "simulator.cli", "serve"],
+        [sys.executable, "-m", "simulator.commands.cli", "serve"],
         env={**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100"},
         stdout=subprocess.PIPE,
         text=True,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_server.http.answers import REFUSALS
 from reference_server.http.framing import Refusal, RequestReader, Waiting
 from reference_server.http.heads import Head
 from reference_server.operations.outcomes import Admitted
+from reference_server.pipeline.answering import REFUSALS
 from reference_server.wire.values import Request
 
 if TYPE_CHECKING:
-    from reference_server.http.answers import Answerer
+    from reference_server.pipeline.answering import Answerer
     from reference_server.wire.values import Reply
 
 

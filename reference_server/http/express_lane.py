@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.http.accepting import accept
-from reference_server.http.answers import Answerer, internal_error
 from reference_server.http.conversation import Answer, Conversation
 from reference_server.http.framing import Waiting
 from reference_server.http.lane_clients import Answers, Connection, Owed
@@ -33,6 +32,7 @@ from reference_server.limits import (
     LINGER_MAX_BYTES,
 )
 from reference_server.operations.outcomes import Held
+from reference_server.pipeline.answering import Answerer, internal_error
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from reference_server.http.admission import Admission
     from reference_server.http.lane_clients import PlainHead
-    from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
+    from reference_server.pipeline.settling import Settler
     from reference_server.ports import Clock
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant, Reply

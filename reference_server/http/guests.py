@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hypercorn.typing import AppWrapper
 
     from reference_server.http.admission import Admission
-    from reference_server.http.answers import Answerer
     from reference_server.http.rendering import Renderer
+    from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
 
 _log = logging.getLogger("hatchfarm")
@@ -82,6 +82,17 @@ class _Server(TCPServer):
     async def _read_data(self) -> None:
         await super()._read_data()
         await self.idle_task.stop()
+
+    def cut(self) -> None:
+        """Forget everything, once nothing runs any more.
+
+        Server, protocol and stream refer to each other in circles, with the bodies that they hold. Of Hypercorn's own
+        one stays where a client left before its answer: what speaks HTTP/1.1 goes on naming the request.
+        """
+        wrapper = vars(self).pop("protocol", None)
+        if wrapper is not None:
+            vars(wrapper.protocol).clear()
+        vars(self).clear()
 
 
 class _Guest:
@@ -207,8 +218,7 @@ class Guests:
         try:
             await self._run(stream, server.run)
         finally:
-            # Server, protocol and stream refer to each other in circles, with the bodies that they hold.
-            vars(server).clear()
+            server.cut()
             stream.account = account_nothing
 
     async def _run(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:

@@ -18,9 +18,9 @@ from reference_server.wire.values import succeeded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.http.answers import Answerer
     from reference_server.http.conversation import Answer
     from reference_server.http.rendering import Renderer
+    from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
 
 

@@ -39,8 +39,8 @@ from reference_server.wire.values import succeeded
 if TYPE_CHECKING:
     from h2.events import Event
 
-    from reference_server.http.answers import Answerer
     from reference_server.http.http2_frames import Frame
+    from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply

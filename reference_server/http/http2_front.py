@@ -14,8 +14,8 @@ from reference_server.http.parting import READ_BYTES, part
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.http.answers import Answerer
     from reference_server.operations.outcomes import Held
+    from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
     from reference_server.wire.values import Reply
 

@@ -25,7 +25,7 @@ from reference_server.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from h2.events import RemoteSettingsChanged
     from hpack import HeaderTuple
@@ -43,25 +43,35 @@ class FieldDecoder(Decoder):
         super().__init__(HTTP2_HEADERS_MAX_BYTES)
         self.oversized = False
         """A block was too large to be decoded to its end. No later one can be read."""
-        self._fields: Sequence[Field] = ()
+        self._fields: list[Field] = []
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[Field]:  # type: ignore[override]  # noqa: FBT001, FBT002 - as hpack has it
         """Decode a block. Raises hpack's errors."""
         del raw
-        self._fields = ()
+        self._fields = []
         try:
-            self._fields = [(bytes(name), bytes(value)) for name, value in super().decode(data, raw=True)]
+            super().decode(data, raw=True)
         except OversizedHeaderListError:
             self.oversized = True
         return ()
 
+    def _decode_indexed(self, data: bytes | memoryview) -> tuple[HeaderTuple, int]:
+        """Decode one field that is in a table."""
+        return self._kept(super()._decode_indexed(data))
+
     def _decode_literal(self, data: bytes | memoryview, should_index: bool) -> tuple[HeaderTuple, int]:  # noqa: FBT001 - as hpack has it
         """Decode one literal field. hpack would copy all that is behind it, so that many cost the square of them."""
-        return super()._decode_literal(data[: _literal_bytes(data, 6 if should_index else 4)], should_index)
+        return self._kept(super()._decode_literal(data[: _literal_bytes(data, 6 if should_index else 4)], should_index))
 
-    def take(self) -> Sequence[Field]:
-        """Return the fields of the last block, and forget them."""
-        fields, self._fields = self._fields, ()
+    def _kept(self, decoded: tuple[HeaderTuple, int]) -> tuple[HeaderTuple, int]:
+        """Keep a field. hpack would return none of a block that is too large, whose method says how to answer it."""
+        name, value = decoded[0]
+        self._fields.append((bytes(name), bytes(value)))
+        return decoded
+
+    def take(self) -> list[Field]:
+        """Return the fields of the last block, as many as were decoded, and forget them."""
+        fields, self._fields = self._fields, []
         return fields
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
 from reference_server.http.admission import CONNECTION
-from reference_server.http.answers import Answerer
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
+from reference_server.pipeline.answering import Answerer
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import Reply, Request, succeeded
 
 if TYPE_CHECKING:
-    from reference_server.http.settling import Settler
     from reference_server.operations.api import Api
+    from reference_server.pipeline.settling import Settler
     from reference_server.ports import Clock
 
 PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}
@@ -89,7 +90,13 @@ class _Application(QuartTrio):
         else:
             if scope["type"] == "http":
                 scope = {**scope, **PLAIN, ORIGINAL: scope}
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except* trio.Cancelled:
+                # Hypercorn would keep a group of them in a circle with the frame it is caught in, and so the request,
+                # its connection and its answer. One that is still cancelled is told so again, by itself.
+                pass
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     def create_url_adapter(self, _request: Any) -> None:
         """Route nothing."""

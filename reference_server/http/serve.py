@@ -20,13 +20,13 @@ from hypercorn.trio.worker_context import WorkerContext
 
 from reference_server.http.accepting import accept
 from reference_server.http.admission import Admission
-from reference_server.http.answers import Answerer
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.guests import Guests
 from reference_server.http.quart_app import create_app
 from reference_server.http.rendering import Renderer
-from reference_server.http.settling import Settler
 from reference_server.limits import BODY_MAX_BYTES, CONNECTIONS_MAX, LISTEN_BACKLOG, SEND_BUFFER_BYTES
+from reference_server.pipeline.answering import Answerer
+from reference_server.pipeline.settling import Settler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

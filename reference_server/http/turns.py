@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.http.lane_clients import Connection
-    from reference_server.http.settling import Settler
+    from reference_server.pipeline.settling import Settler
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 

@@ -25,10 +25,10 @@ from simulator.attacks.routes import (
     wrong_bearers,
 )
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import owner_headers
-from simulator.history import Answer
-from simulator.profiles import Basis
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

@@ -19,6 +19,7 @@ from simulator.attacks.script import (
     granted,
     heartbeat_gets,
 )
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
@@ -33,8 +34,8 @@ from simulator.fleet.requests import (
     policy_call,
     revoke_call,
 )
-from simulator.history import NEVER_NS, NO_MACHINE, NONE, Answer, Operation
-from simulator.records import Revocation
+from simulator.history.records import Revocation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,12 +22,12 @@ from simulator.attacks.routes import CERTIFICATE, CONSENT_CREATE, HEARTBEAT, POL
 from simulator.attacks.script import Say, granted, heartbeat_gets, refused
 from simulator.checkers.audit_expected import FAILURE_EVENT
 from simulator.checkers.audit_lists import REFUSALS
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call, owner_headers, policy_call
-from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
-from simulator.profiles import Basis
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

@@ -9,7 +9,7 @@ import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
-from simulator.history import NONE
+from simulator.history.rows import NONE
 from simulator.limits import VICTIMS_MAX
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.attacks.script import Say
-    from simulator.history import Answer
-    from simulator.profiles import Basis
+    from simulator.contract.answers import Answer
+    from simulator.contract.profiles import Basis
 
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12

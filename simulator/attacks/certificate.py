@@ -8,10 +8,10 @@ from simulator.attacks.acting import enrol, heartbeat, policy_fetch
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
 from simulator.attacks.script import Join, Pause, Say, ScriptAttack
 from simulator.attacks.server_clock import SECOND_NS
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.grants import CERTIFICATE_LIFE_NS
 from simulator.fleet.machine import MILLISECOND_NS
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np

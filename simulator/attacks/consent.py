@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import act, call, denied, enrol, heartbeat, revoke, revoked, settle
 from simulator.attacks.script import Say, ScriptAttack, refused
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage

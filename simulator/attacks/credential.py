@@ -11,8 +11,8 @@ import numpy as np
 from simulator.attacks.catalogue import HEX_DIGITS, Moment, Shot, ShotAttack, forge, random_hex
 from simulator.attacks.script import Say
 from simulator.attacks.timing import SAMPLES_MIN, compare_times
-from simulator.history import Answer
-from simulator.profiles import Basis
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

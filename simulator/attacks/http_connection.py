@@ -9,10 +9,10 @@ from simulator.attacks.acting import CREATED, RULES, ask, changed
 from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
 from simulator.attacks.raw import policies_before
 from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Together, Wire, granted
-from simulator.features import Feature
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import ApiCall, http_message, owner_headers, policy_call
-from simulator.history import Answer, Operation
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

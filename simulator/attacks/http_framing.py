@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from simulator.attacks.raw import BEHIND, START, Form, RawAttack
-from simulator.profiles import Basis
+from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ import msgspec
 from simulator.attacks.acting import RULES
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.raw import BEHIND, START, Carrier, Form, RawAttack
+from simulator.contract.answers import Operation
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import policy_call
-from simulator.history import Operation
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,11 +11,11 @@ from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
-from simulator.features import Feature
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers, policy_call
-from simulator.history import Answer, Operation
 from simulator.limits import ADDRESS_BURST_REQUESTS, SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage, WireAnswer, WireOutcome

@@ -11,8 +11,8 @@ from simulator.attacks.catalogue import NONCE_BYTES
 from simulator.attacks.parties import OwnerAttack, settle_party
 from simulator.attacks.routes import POLICY_FETCH, WITH_BODY, send
 from simulator.attacks.script import Join, granted, heartbeat_gets, refused
-from simulator.history import Answer
-from simulator.profiles import Basis
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Send, Together
-from simulator.features import Feature
+from simulator.contract.answers import Answer
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message
-from simulator.history import Answer
-from simulator.profiles import Basis
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -24,10 +24,10 @@ from simulator.attacks.routes import (
     wrong_bearers,
 )
 from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
-from simulator.features import Feature
-from simulator.history import REASONS, Answer
-from simulator.profiles import Basis
-from simulator.wording import plural
+from simulator.contract.answers import REASONS, Answer
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

@@ -11,9 +11,9 @@ from reference_server.wire.timestamps import format_timestamp
 from simulator.attacks.acting import enrol, heartbeat, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Together, heartbeat_gets
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import MILLISECOND_NS, heartbeat_request, signed_heartbeat
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np

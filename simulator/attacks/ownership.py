@@ -33,10 +33,10 @@ from simulator.attacks.routes import (
     variable,
 )
 from simulator.attacks.script import Say, granted, heartbeat_gets, refused
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import consent_call, machine_headers, owner_headers
-from simulator.history import Answer
-from simulator.profiles import Basis
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

@@ -9,9 +9,9 @@ from simulator.attacks.acting import OK, act
 from simulator.attacks.parties import PAGE, OwnerAttack, settle_party
 from simulator.attacks.routes import AUDIT, STATUSES, send
 from simulator.attacks.script import Expect, Say, granted, refused
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

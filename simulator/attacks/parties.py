@@ -9,10 +9,10 @@ import msgspec
 from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, new_id, settle
 from simulator.attacks.script import Leaves, Say, Script, ScriptAttack, Send, Stage, UnsettledError, granted
 from simulator.checkers.audit_chain import event_hash
+from simulator.contract.answers import Operation
 from simulator.fleet.requests import policy_call
-from simulator.history import Operation
 from simulator.limits import ADDRESS_BURST_REQUESTS
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine

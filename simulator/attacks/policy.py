@@ -11,9 +11,9 @@ from simulator.attacks.acting import CREATED, changed, denied
 from simulator.attacks.canonical_forms import FORMS
 from simulator.attacks.parties import OwnerAttack
 from simulator.attacks.script import NO_NONCE, Say, Send, granted, refused
+from simulator.contract.answers import Operation
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers
-from simulator.history import Operation
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses

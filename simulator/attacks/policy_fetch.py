@@ -11,10 +11,11 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.certificate import CERTIFICATE_DIGITS
 from simulator.attacks.credential import TOKEN_DIGITS, WORKER_DIGITS, near_miss
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Send, Together, granted, heartbeat_gets
-from simulator.features import Feature
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import ApiCall, http_message
-from simulator.history import NO_MACHINE, Answer, Operation
-from simulator.profiles import Basis
+from simulator.history.rows import NO_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
-from simulator.features import Feature
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import Feature
 from simulator.fleet.requests import policy_call
-from simulator.history import Answer, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

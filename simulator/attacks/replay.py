@@ -12,10 +12,10 @@ from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, sett
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, NONCE_BYTES, Moment, Shot, ShotAttack, with_body
 from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, heartbeat_gets
 from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
-from simulator.features import Feature
+from simulator.contract.answers import Answer
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import MILLISECOND_NS, Action, signed_heartbeat
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np

@@ -26,10 +26,10 @@ from simulator.attacks.script import (
     UnsettledError,
     granted,
 )
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.requests import ApiCall, owner_headers
-from simulator.history import Answer, Operation
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage

@@ -9,8 +9,8 @@ import msgspec
 from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, revoke, revoked, settle
 from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, UnsettledError
 from simulator.attacks.server_clock import SECOND_NS
-from simulator.history import Answer
-from simulator.profiles import Basis
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage

@@ -10,8 +10,8 @@ from simulator.attacks.credential import TOKEN_DIGITS, near_miss
 from simulator.attacks.parties import OwnerAttack, rotation_denied, settle_party
 from simulator.attacks.routes import CERTIFICATE, MACHINE_TOKEN, POLICY_FETCH, credentials, send
 from simulator.attacks.script import Say, granted, refused
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import owner_headers
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party

@@ -11,10 +11,11 @@ from reference_server.wire.timestamps import format_timestamp
 from simulator.attacks.acting import RULES
 from simulator.attacks.catalogue import NONCE_BYTES, random_hex
 from simulator.attacks.script import NO_NONCE, Expect, Leaves, Send, Stage
-from simulator.features import Feature
+from simulator.contract.answers import Operation
+from simulator.contract.features import Feature
 from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
 from simulator.fleet.requests import consent_call, http_message, machine_headers, owner_headers, policy_call
-from simulator.history import NO_MACHINE, NONE, Operation
+from simulator.history.rows import NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import msgspec
 
 from simulator.attacks.catalogue import Attack
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.fleet.machine import Machine
-from simulator.history import ALTERNATIVES, NO_MACHINE, NONE, Answer, Operation
+from simulator.history.rows import NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from simulator.features import Feature
-    from simulator.history import History
-    from simulator.profiles import Basis
+    from simulator.contract.features import Feature
+    from simulator.contract.profiles import Basis
+    from simulator.history.rows import History
 
 NO_NONCE = b"\0" * 12
 _Result = TypeVar("_Result")

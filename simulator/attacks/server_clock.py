@@ -8,9 +8,9 @@ import msgspec
 
 from simulator.attacks.acting import OK, settle
 from simulator.attacks.script import Send, UnsettledError, granted
+from simulator.contract.answers import Operation
 from simulator.fleet.clocks import clock_bounds
 from simulator.fleet.requests import http_message
-from simulator.history import Operation
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Outcome, Script, Stage

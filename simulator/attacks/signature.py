@@ -11,9 +11,9 @@ import msgspec
 from simulator.attacks.acting import RULES, call, denied, enrol
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack, forge, random_hex, with_body
 from simulator.attacks.script import ScriptAttack, refused
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import ApiCall, consent_call, policy_call
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable

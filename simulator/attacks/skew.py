@@ -11,10 +11,10 @@ from simulator.attacks.acting import enrol, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack, forge
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, heartbeat_gets
 from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
-from simulator.features import Feature
+from simulator.contract.answers import Answer
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
-from simulator.history import Answer
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,9 +17,10 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
 from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire
-from simulator.features import Feature
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message
-from simulator.history import Answer, Operation
 from simulator.limits import (
     STRAIN_BODIES_MAX,
     STRAIN_CONNECTIONS_MAX,
@@ -27,7 +28,6 @@ from simulator.limits import (
     STRAIN_LEAVING_MAX,
     STRAIN_READERS_MAX,
 )
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage, WireOutcome

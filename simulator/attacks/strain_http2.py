@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Wire
 from simulator.attacks.strain import HOSTILE, Strain, refusing
+from simulator.contract.profiles import Basis
 from simulator.limits import REPEATED_FIELDS, RESET_STREAMS_MAX, UNFINISHED_BLOCK_FRAMES
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

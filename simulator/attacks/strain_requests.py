@@ -10,10 +10,10 @@ from simulator.attacks.parties import OwnerAttack, settle_party
 from simulator.attacks.routes import HEARTBEAT, send
 from simulator.attacks.script import Expect, Say, heartbeat_gets
 from simulator.attacks.strain import HOSTILE, SECOND_NS, Strain, asking, heartbeat_path, refusing
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers
-from simulator.history import Answer, Operation
 from simulator.limits import AUDIT_NOISE_EVENTS
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses

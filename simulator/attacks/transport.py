@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import OK, RULES
 from simulator.attacks.script import ScriptAttack, Send, granted, refused
-from simulator.features import Feature
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers, policy_call
-from simulator.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage

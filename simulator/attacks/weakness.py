@@ -9,8 +9,8 @@ import msgspec
 from simulator.attacks.acting import enrol, heartbeat
 from simulator.attacks.catalogue import with_body
 from simulator.attacks.script import Join, Outcome, Say, ScriptAttack
-from simulator.history import Answer
-from simulator.profiles import Basis
+from simulator.contract.answers import Answer
+from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, Stage

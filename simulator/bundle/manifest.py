@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.bundle.errors import BundleError
+from simulator.errors import BundleError
 from simulator.limits import BUNDLE_FILES_MAX, BUNDLE_RECORD_MAX_BYTES
-from simulator.output_files import write_whole
-from simulator.wording import plural
+from simulator.platform.output_files import write_whole
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.bundle import manifest
-from simulator.bundle.errors import BundleError
-from simulator.bundle.record import read_record
-from simulator.bundle.tables import read_history
+from simulator.errors import BundleError
+from simulator.history.tables import read_history
+from simulator.judging.judging import judge_run
+from simulator.judging.record import read_record
+from simulator.judging.replay_record import is_replay, judge_stored_replay
+from simulator.judging.verdict_file import RunVerdict, encode_verdict
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
-from simulator.report.verdict_file import RunVerdict, encode_verdict
-from simulator.run_judgement import judge_run
-from simulator.traces.replay_record import is_replay, judge_stored_replay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
 
 VERDICT = "verdict.json"
 

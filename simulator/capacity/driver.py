@@ -24,18 +24,18 @@ from simulator.capacity.step import (
     plan_step,
     thresholds_of,
 )
-from simulator.interruptions import signals_held
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
-from simulator.output_files import folder_of, see_writable
-from simulator.report.leaving import NOT_WRITTEN
+from simulator.platform.interruptions import signals_held
+from simulator.platform.output_files import folder_of, see_writable
 from simulator.report.text import visible
-from simulator.run import OWN_SERVER, USER_ERRORS, Request, observe, see_open_files_suffice
+from simulator.running.leaving import NOT_WRITTEN
+from simulator.running.run import OWN_SERVER, USER_ERRORS, Request, observe, see_open_files_suffice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
 
     Make = Callable[[Plan, int], tuple[RunRecord, History]]
 

@@ -9,7 +9,7 @@ import msgspec
 
 from simulator.capacity.search import Interval, Search  # noqa: TC001 - the schema is made from the annotations
 from simulator.capacity.step import Step  # noqa: TC001 - as above
-from simulator.output_files import write_whole
+from simulator.platform.output_files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

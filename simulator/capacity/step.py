@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from simulator.advisories import judge_by
-from simulator.campaigns import campaign_names
 from simulator.capacity.search import Outcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.judgement import judge_thresholds, measure, percentile_of
+from simulator.contract.answers import Answer, Operation
+from simulator.history.schedule import honest_heartbeats, response_times
+from simulator.judging.advisories import judge_by
+from simulator.judging.campaigns import campaign_names
+from simulator.judging.thresholds import judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
+from simulator.platform.wording import plural
 from simulator.scenario.thresholds import parse_threshold
 from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
-from simulator.schedule import honest_heartbeats, response_times
-from simulator.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
+    from simulator.judging.thresholds import Series
 
 METRICS = ("heartbeat.", "requests.", "generator.")
 """What thresholds of a step may be about."""
@@ -158,7 +161,7 @@ def plan_step(
 
 def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     """Judge a step by its window: checkers see the whole history, but for the one about the harness itself."""
-    if record.interrupted:
+    if record.interrupted and not history.deaths:  # a server that ended by itself has broken at this rate
         return Measured(None, problem=record.interrupted)
     rows = history.rows()
     up = rows[(rows["operation"] == Operation.POLICY_FETCH) & (rows["got"] == Answer.ACCEPTED)]
@@ -170,7 +173,9 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
     found = run_checkers(history, record.facts, others)
     checkers = judge_by(record.profile, found, campaign_names(history, record.attacks), history.exchanges).checkers
-    generator = check_generator(window, record.facts)
+    # What holds up the first start of a machine within the window came before it.
+    generator = check_generator(window, record.facts, history)
+    best = measure_without_own_lateness(window, generator, record.facts.lag_budget_seconds, history)
     thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
     beats = honest_heartbeats(window)
     accepted = int((beats["got"] == Answer.ACCEPTED).sum())
@@ -190,7 +195,7 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     if limit:
         outcome = Outcome.BROKE
         proven = any(one.status is Status.FAIL for one in checkers)
-        harness = _harness_limit(generator, thresholds, window)
+        harness = _harness_limit(generator, thresholds, window, best)
         if harness and not proven:
             outcome, limit, why = Outcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
     _, taken = response_times(window)
@@ -223,8 +228,11 @@ def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[
     return (ranked[0].name, ranked[0].summary) if ranked else ("", "")
 
 
-def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History) -> str:
-    """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so."""
+def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History, best: Mapping[str, Series]) -> str:
+    """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so.
+
+    `best` are times without what the harness may have added to them.
+    """
     if generator.status.is_problem:
         return generator.summary
     shares = [one.cpu_share for one in window.generator]
@@ -236,10 +244,8 @@ def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: Histor
         metric, _, expression = one.name.partition(": ")
         if metric.startswith("generator."):
             return f"{one.name} did not hold"
-        if metric == "heartbeat.response_time":
-            series = measure(window, [generator], 0)
-            if judge_thresholds({"heartbeat.service_time": (expression,)}, series)[0].status is Status.PASS:
-                return "heartbeats left late: counted from their sending, answers came in time"
+        if metric in best and judge_thresholds({metric: (expression,)}, best)[0].status is Status.PASS:
+            return "heartbeats left late: without what the harness added, answers came in time"
     return ""
 
 

@@ -14,14 +14,15 @@ from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life, life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import REASONS, History
-from simulator.records import METRICS_PAGE
-from simulator.wording import all_of, plural
+from simulator.contract.answers import REASONS
+from simulator.history.records import METRICS_PAGE
+from simulator.platform.wording import all_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from simulator.checkers.facts import Facts
+    from simulator.history.rows import History
 
 WORKERS = "hatchfarm_workers_total"
 UNKNOWN = "hatchfarm_workers_unknown_total"

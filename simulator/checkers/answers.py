@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.checkers.effects import heard_unanswered
+from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
-from simulator.evidence import shown
-from simulator.history import HONEST, NO_MACHINE, Answer, History, Operation
+from simulator.history.evidence import shown
+from simulator.history.losses import Loss, losses_of, told
+from simulator.history.rows import HONEST, NO_MACHINE, NO_SOURCE, ROW, History
 from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
-from simulator.losses import Loss, losses_of, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from simulator.checkers.effects import Heard
     from simulator.checkers.facts import Facts
-    from simulator.records import Exchange
+    from simulator.history.records import Exchange
 
 BAD_REQUEST, SERVER_ERROR = 400, 500
 TOOK_EFFECT = "answers.took-effect"
@@ -39,13 +40,13 @@ _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST
 
 def check_answers(history: History, facts: Facts) -> Verdict:
     """Compare what each request got with what it had to get, and with what it did."""
-    rows = history.rows()
+    rows = np.concatenate([history.rows(), _unserved(history)])
     got, hostile = rows["got"], rows["campaign"] != HONEST
-    rulings, under = judge(history, facts)
+    rulings, under = judge(history, facts, rows)
     judged, right = judge_answers(rows)
     proven = np.isin(rulings, PROVEN)
-    heard = heard_unanswered(history, facts)
-    silent = ~proven & _silently_heard(rows, heard)
+    heard, done = heard_unanswered(history, facts), done_unanswered(history, facts)
+    silent = ~proven & (_silently_heard(rows, heard) | (_silently_done(rows, done) & (under != Circumstance.FAULT)))
     figures: dict[str, Any] = {
         "requests": len(rows),
         "attacks": int(hostile.sum()),
@@ -53,14 +54,14 @@ def check_answers(history: History, facts: Facts) -> Verdict:
         "wrong": int(proven.sum()),
         "failed": int((rulings == Ruling.FAILED).sum()),
         "lost": int((rulings == Ruling.LOST).sum()),
-        "took_effect": sum(one.refused_at_least for one in _apart(heard)),
+        "took_effect": sum(one.refused_at_least for one in _apart(heard, done)),
         "unjudged": int((rulings == Ruling.UNDECIDED).sum()),
         "outages": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.OUTAGE)).sum()),
         "closing": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.CLOSING)).sum()),
     }
     wrong = proven | silent
     if wrong.any():
-        teller = _Teller(history, heard)
+        teller = _Teller(history, heard, done)
         order = _one_of_each_first(rows[wrong])
         kinds, accused = rulings[wrong], rows[wrong]
         findings = kept(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
@@ -90,9 +91,30 @@ def _silently_heard(rows: NDArray[Any], heard: dict[int, Heard]) -> NDArray[np.b
     return silently
 
 
-def _apart(heard: dict[int, Heard]) -> Iterator[Heard]:
-    """Give each once: several machines may share one."""
-    yield from {id(one): one for one in heard.values()}.values()
+def _silently_done(rows: NDArray[Any], done: Mapping[tuple[Operation, int], Heard]) -> NDArray[np.bool_]:
+    """Return which honest changes were refused, of those of which refused ones surely took effect."""
+    silently = np.zeros(len(rows), dtype=np.bool_)
+    refused = (rows["campaign"] == HONEST) & np.isin(rows["got"], [Answer.UNAVAILABLE, Answer.FAILED])
+    for at in np.flatnonzero(refused) if done else ():
+        found = done.get((Operation(int(rows["operation"][at])), int(rows["sent_ns"][at])))
+        silently[at] = found is not None and found.refused_at_least > 0
+    return silently
+
+
+def _apart(*heard: Mapping[Any, Heard]) -> Iterator[Heard]:
+    """Give each once: several requests may share one."""
+    yield from {id(one): one for one in chain.from_iterable(some.values() for some in heard)}.values()
+
+
+def _unserved(history: History) -> NDArray[Any]:
+    """Give what was asked in vain and has no row, as rows."""
+    rows = np.zeros(len(history.unserved), dtype=ROW)
+    for name in ("sent_ns", "answered_ns", "operation", "status", "got"):
+        rows[name] = [getattr(one, name) for one in history.unserved]
+    rows["planned_ns"] = rows["sent_ns"]
+    rows["machine"], rows["source"] = NO_MACHINE, NO_SOURCE
+    rows["expected"], rows["campaign"] = Answer.ACCEPTED, HONEST
+    return rows
 
 
 def _one_of_each_first(rows: NDArray[Any]) -> Iterator[int]:
@@ -111,9 +133,9 @@ def _refused_otherwise(row: NDArray[Any]) -> bool:
 class _Teller:
     """Puts rows into words, with what the side tables know of each."""
 
-    def __init__(self, history: History, heard: dict[int, Heard]) -> None:
+    def __init__(self, history: History, heard: dict[int, Heard], done: Mapping[tuple[Operation, int], Heard]) -> None:
         self._machines = history.machines
-        self._heard = heard
+        self._heard, self._done = heard, done
         self._exchanges = {(one.sent_ns, one.campaign): one for one in history.exchanges}
         self._attacks = {one.number: one.attack for one in history.campaigns}
 
@@ -156,6 +178,11 @@ class _Teller:
             message += f", and {heard}"
             evidence["effect"] = msgspec.to_builtins(heard)
             rule = TOOK_EFFECT if heard.refused_at_least and got is not Answer.LOST else rule
+        change = self._done.get((operation, int(row["sent_ns"]))) if campaign == HONEST and got in UNSURE else None
+        if change is not None:
+            message += f", and {change}"
+            evidence["effect"] = msgspec.to_builtins(change)
+            rule = TOOK_EFFECT if change.refused_at_least and got is not Answer.LOST else rule
         return Finding(rule, message, int(row["sent_ns"]), evidence)
 
     def _who(self, row: NDArray[Any], attack: str) -> str:

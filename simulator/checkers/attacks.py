@@ -10,12 +10,12 @@ from simulator.checkers.judging import SILENT
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.wording import all_of, plural
+from simulator.platform.wording import all_of, plural
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
-    from simulator.records import CampaignRecord, Claim
+    from simulator.history.records import CampaignRecord, Claim
+    from simulator.history.rows import History
 
 FAULT = "fault"
 """The claim by which an attempt says that it met a fault of its own."""

@@ -18,16 +18,16 @@ from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, cha
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import each_life
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.features import Feature
+from simulator.contract.features import Feature
 from simulator.limits import REFUSALS_KEPT_MIN
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from simulator.checkers.audit_dropped import Compared
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 NO_ROUTE = (404, 405, 501)
 UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"

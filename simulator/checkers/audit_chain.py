@@ -11,7 +11,7 @@ from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
 from simulator.checkers.audit_lists import CHAIN_FIELDS, STREAMS
 from simulator.checkers.verdict import Finding
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -13,7 +13,8 @@ import numpy as np
 
 from simulator.checkers.audit_expected import CREATING, FAILURE_EVENT, LASTING, Key
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT
-from simulator.history import NEVER_NS, REASONS, Answer, History, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import NEVER_NS, History
 from simulator.limits import AUDIT_KEPT_MIN
 
 if TYPE_CHECKING:

@@ -16,15 +16,16 @@ from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, REFUSED, R
 from simulator.checkers.bounds import UNBOUNDED, may_fail_as, perhaps_replaced
 from simulator.checkers.judging import UNSURE, judge_answers
 from simulator.checkers.unknown import lost_parts, perhaps_sent, unknown_from_ns
+from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.fleet.requests import EVENT_OF
-from simulator.history import NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from simulator.records import Effect
+    from simulator.history.records import Effect
 
 FAILURE_EVENT = "worker_auth_failed"
 DENIALS = ("owner_access_denied", "machine_certificate_issue_denied")

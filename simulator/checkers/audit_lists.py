@@ -12,8 +12,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from simulator.history import History
-    from simulator.records import AuditReading
+    from simulator.history.records import AuditReading
+    from simulator.history.rows import History
 
 OK = 200
 ROUTINE, NOTABLE, REFUSED = STREAMS = ("routine", "notable", "refused")

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.judging import UNSURE
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, Operation
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Scrape
+    from simulator.history.records import Scrape
 
 CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""

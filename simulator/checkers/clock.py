@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
+    from simulator.history.rows import History
 
 SECOND_NS = 1_000_000_000
 WINDOW_NS = 90 * SECOND_NS

@@ -14,14 +14,14 @@ from simulator.checkers.shown_statuses import check_statuses
 from simulator.checkers.shown_times import check_event_times, check_shown_times, server_clock
 from simulator.checkers.shown_values import check_values
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.evidence import shown
-from simulator.features import Feature
+from simulator.contract.features import Feature
+from simulator.history.evidence import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 FOLLOWING: Mapping[str, tuple[tuple[str, str], ...]] = {
     Feature.JSON_404: (("contents.refusal-envelope", ""), ("contents.refusal-content-type", "")),

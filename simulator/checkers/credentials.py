@@ -18,7 +18,8 @@ from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, History
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,8 +17,9 @@ from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Fault, StatusReading
+    from simulator.history.records import Fault, StatusReading
 
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
 UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)

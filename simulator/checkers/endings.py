@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from simulator.checkers.bounds import slack_ns_of
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, History
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulator.history import History
-    from simulator.records import Fault
+    from simulator.history.records import Fault
+    from simulator.history.rows import History
 
 SECOND_NS = 1_000_000_000
 IN_FLIGHT_NS = SECOND_NS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.features import LACKS, Feature
+from simulator.contract.features import LACKS, Feature
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,7 +8,7 @@ bounds it on both sides; a counter that never forgets, or a gauge that is never 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
-    from simulator.records import Claim
+    from simulator.history.records import Claim
+    from simulator.history.rows import History
 
 STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
 WINDOW_SECONDS = "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"
@@ -82,18 +82,18 @@ def with_fits(history: History, facts: Facts, verdicts: Sequence[Verdict]) -> li
     """Return the verdicts, those of failures that other settings explain made inconclusive."""
     if not facts.unsure_settings:
         return list(verdicts)
-    failed = {one.name for one in verdicts if one.status is Status.FAIL}
+    failed = {one.name: one for one in verdicts if one.status is Status.FAIL}
     explained: dict[str, Verdict] = {}
     if "alerts" in failed:
-        explained |= _explained(history, facts, "alerts", check_alerts, _alert_fits)
+        explained |= _explained(history, facts, failed["alerts"], check_alerts, _alert_fits)
     if "audit" in failed:
-        explained |= _explained(history, facts, "audit", check_audit, _audit_fits)
-    if failed & {"limits", "attacks"}:
-        for setting, most in ((BURST, BUCKET_MAX), (REFILL, BUCKET_MAX)):
-            fits = list(_bucket_fits(history, facts, setting, most))
-            found = _explained(history, facts, "limits", check_limits, lambda *_, fits=fits: iter(fits))
-            found |= _explained(history, facts, "attacks", _check_claims, lambda *_, fits=fits: iter(fits))
-            explained |= {name: one for name, one in found.items() if name in failed and name not in explained}
+        explained |= _explained(history, facts, failed["audit"], check_audit, _audit_fits)
+    limited = {name: check for name, check in (("limits", check_limits), ("attacks", _check_claims)) if name in failed}
+    for setting, most in ((BURST, BUCKET_MAX), (REFILL, BUCKET_MAX)) if limited else ():
+        fits = list(_bucket_fits(history, facts, setting, most))
+        for name, check in limited.items():
+            if name not in explained:
+                explained |= _explained(history, facts, failed[name], check, lambda *_, fits=fits: iter(fits))
     return [explained.get(one.name, one) for one in verdicts]
 
 
@@ -114,11 +114,15 @@ def _limited(claim: Claim) -> bool:
 def _explained(
     history: History,
     facts: Facts,
-    name: str,
+    failed: Verdict,
     check: Callable[[History, Facts], Verdict],
     fits_of: Callable[[History, Facts], Iterator[Fit]],
 ) -> dict[str, Verdict]:
-    """Return a checker's verdict by its name, if it holds with settings that fit; else nothing."""
+    """Return a checker's verdict by its name, if it holds with settings that fit; else nothing.
+
+    Its finding has in its evidence what it `doubts`: the rules, and the campaigns, of what had `failed`.
+    """
+    name = failed.name
     fits = [one for one in fits_of(history, facts) if one.setting in facts.unsure_settings]
     if not fits:
         return {}
@@ -130,13 +134,28 @@ def _explained(
     shown = " ".join(f"{one.setting}={one.value}" for one in fits)
     said = " ".join(f"--target-setting {one.setting}={one.value}" for one in fits)
     message = f"all that it showed fits {' and '.join(one.words for one in fits)}, not the assumed {assumed}"
-    evidence = {"assumed": assumed, "fits": [msgspec.to_builtins(one) for one in fits]}
+    evidence = {
+        "assumed": assumed,
+        "fits": [msgspec.to_builtins(one) for one in fits],
+        "doubts": _rules_of(failed),
+    }
     summary = (
         f"A{message[1:]}: is the target started with {shown}? Say so with {said}, or "
         "--strict-settings if what was assumed is certain."
     )
     finding = Finding(f"{name}.settings", message, 0, evidence)
     return {name: Verdict(name, Status.INCONCLUSIVE, summary, (finding,), again.figures)}
+
+
+def _rules_of(failed: Verdict) -> list[dict[str, Any]]:
+    """Return the rules of a verdict's findings, each once, with the campaign that it accuses."""
+    found: list[dict[str, Any]] = []
+    for one in failed.findings:
+        rule: dict[str, Any] = {"rule": one.rule}
+        rule |= {name: one.evidence[name] for name in ("campaign", "attack") if name in one.evidence}
+        if rule not in found:
+            found.append(rule)
+    return found
 
 
 # --- alerts

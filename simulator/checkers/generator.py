@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.schedule import own_lateness_ns
+from simulator.history.schedule import own_lateness_ns
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 SECOND_NS = 1_000_000_000
 ADVICE = "use fewer machines, a longer interval, or a machine with more cores"
 
 
-def check_generator(history: History, facts: Facts) -> Verdict:
-    """Hold loop lag, schedule slip and dropped starts against their budgets. Never fails: it is about us."""
-    slips = own_lateness_ns(history) / SECOND_NS
+def check_generator(history: History, facts: Facts, whole: History | None = None) -> Verdict:
+    """Hold loop lag, schedule slip and dropped starts against their budgets. Never fails: it is about us.
+
+    `whole` is what the history is a part of, if it is one.
+    """
+    slips = own_lateness_ns(history, whole) / SECOND_NS
     if not len(slips) and not history.generator:
         return Verdict("generator", Status.INCONCLUSIVE, "Nothing tells how the harness itself did.")
     slip = float(np.percentile(slips, 99)) if len(slips) else 0.0

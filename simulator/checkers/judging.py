@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from simulator.checkers.excused import Excused
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
-from simulator.history import ALTERNATIVES, HONEST, Answer, History, Operation
-from simulator.losses import Loss, losses_of
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import HONEST, History
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

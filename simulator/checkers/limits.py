@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
-from simulator.checkers.facts import UNKNOWN
+from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_SOURCE, History, at_host
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ ADDRESSES_UNKNOWN = (
     "or --own-addresses says it."
 )
 LARGER, SMALLER = "larger", "smaller"
+NEVER_AGO_NS = int(np.iinfo(np.int64).min)
 ROUNDING = 1e-3
 """Tokens by which floating point may be off; what it finds is counted again in whole numbers."""
 
@@ -67,6 +69,9 @@ def check_limits(history: History, facts: Facts) -> Verdict:
 
     Rows are fewer than requests, which never accuses a server of letting too many through. That it lets too few through
     is only judged where every request of an address is a row, and nobody else is there to use it.
+
+    Of a server that others have started nobody knows what an address used before the run; what is due there counts from
+    then on, and not where all share an address, which anybody may use.
     """
     if not facts.rate_limit_refill_per_second or not facts.rate_limit_burst:
         return Verdict("limits", Status.INCONCLUSIVE, "The server's rate limit is not known.")
@@ -79,9 +84,10 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     # A new process begins with full buckets.
     life = life_of(history, rows["sent_ns"])
     findings = [one for number in np.unique(life) for one in _too_many(rows[passed & (life == number)], bucket)]
-    if facts.only_client and instances == 1:
+    if instances == 1 and facts.addresses != SHARED:
         # What a client used that no row tells of it used after this.
-        findings += _too_few(rows, refused & (rows["answered_ns"] < unknown_from_ns(history)), bucket)
+        told = refused & (rows["answered_ns"] < unknown_from_ns(history))
+        findings += _too_few(rows, told & _known_since_full(rows, facts, bucket), bucket)
     findings.sort(key=lambda finding: finding.at_ns)
     figures: dict[str, Any] = {
         "violations": len(findings),
@@ -93,7 +99,7 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     shown = one_of_each_first(findings, lambda finding: finding.rule)
     if findings and facts.addresses == UNKNOWN:
         summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {shown[0].message}."
-        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(shown), figures, len(findings))
+        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(map(_in_doubt, shown)), figures, len(findings))
     if findings:
         summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {shown[0].message}."
         return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
@@ -101,6 +107,12 @@ def check_limits(history: History, facts: Facts) -> Verdict:
         return Verdict("limits", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = f"No client got more through than {bucket}; {figures['rate_limited']} requests were refused as too many."
     return Verdict("limits", Status.PASS, summary, (), figures)
+
+
+def _known_since_full(rows: NDArray[Any], facts: Facts, bucket: _Bucket) -> NDArray[np.bool_]:
+    """Return of which rows all is known that their clients used since their buckets were surely full."""
+    known: NDArray[np.bool_] = rows["sent_ns"] >= (NEVER_AGO_NS if facts.only_client else bucket.full_after_ns)
+    return known
 
 
 def _passed(rows: NDArray[Any]) -> NDArray[np.bool_]:
@@ -228,6 +240,13 @@ def _refused_early(client: int, rows: NDArray[Any], refused: NDArray[np.bool_], 
         "wrongly_refused": len(wrong),
     }
     yield Finding("limits.too-few", message, sent_ns, evidence)
+
+
+def _in_doubt(finding: Finding) -> Finding:
+    """Return what would be a finding if the server told addresses apart."""
+    message = f"if the server tells addresses apart: {finding.message}"
+    doubts = [{"rule": finding.rule}]
+    return msgspec.structs.replace(finding, message=message, evidence={**finding.evidence, "doubts": doubts})
 
 
 def _address(client: int) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.history import ALTERNATIVES, HONEST, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.history.rows import HONEST, NO_MACHINE, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Fault
+    from simulator.history.records import Fault
 
 SECOND_NS = 1_000_000_000
 KILL, RESTART = "server.kill", "server.restart"

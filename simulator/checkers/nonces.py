@@ -15,9 +15,10 @@ from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
-from simulator.history import NEVER_NS, Answer, History, Operation
-from simulator.schedule import unseen
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, History
+from simulator.history.schedule import unseen
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Fault
+    from simulator.history.records import Fault
 
 DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
 AWAY = (DOWN, PAUSE)

@@ -1,11 +1,13 @@
 """The outage checker: whether the target went on answering, and if not, what was asked first in vain, and what answers.
 
+A server of the run's own that ended by itself is one, at once: how it ended is known, and what it said last.
 It is the root of what other checkers find then: answers that are missing, scrapes that failed, claims that broke.
 Times are those of sending. What the run's own faults kept from an answer is nobody's outage.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,17 +17,20 @@ from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.losses import Loss, losses_of
-from simulator.schedule import unseen
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
+from simulator.history.schedule import unseen
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, LAST_WORDS_SHOWN_MAX_CHARACTERS
+from simulator.platform.wording import how_it_ended, sentence, signal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
+    from simulator.history.records import Death
 
 SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
@@ -37,6 +42,8 @@ STOOD_STILL_SECONDS = 2.0
 """A harness that stood still for so long may have taken for lost what it did not read in time."""
 SET_UP = (Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE)
 CONNECTING, SCRAPE = "connecting", "scrape"
+KILLED = "SIGKILL"
+MEGABYTE_BYTES = 1_000_000
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -61,8 +68,8 @@ def outages(history: History) -> list[Outage]:
     lost = rows[rows["got"] == Answer.LOST]
     excused = Excused(history)
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
-    cause, waited_ns = losses_of(lost["status"])
-    blind |= (cause == Loss.ENDED) & (waited_ns < HEALED_AFTER_NS)  # the run itself had no patience
+    cause, patience_ns = losses_of(lost["status"])
+    blind |= (cause == Loss.ENDED) & (patience_ns < HEALED_AFTER_NS)  # the run itself had no patience
     lost = lost[~excused.covers(lost["sent_ns"]) & ~blind]
     lost = lost[np.argsort(lost["sent_ns"], kind="stable")]
     # Why the others have no answer nobody knows, so they prove nothing.
@@ -111,24 +118,34 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
     known_until_ns = min((one.known_until_ns for one in lost_parts(history)), default=NEVER_NS)
     found = [one for one in outages(history) if one.until_ns <= known_until_ns]
     attacks = {one.number: one.attack for one in history.campaigns}
+    deaths = sorted(history.deaths, key=lambda one: one.died_from_ns)
     figures: dict[str, Any] = {
         "outages": len(found),
+        "deaths": len(deaths),
         "health_readings": len(history.health_readings),
         "health_answered": sum(one.status > 0 for one in history.health_readings),
     }
-    if not found:
+    if not found and not deaths:
         if not len(history):
             return Verdict("outage", Status.INCONCLUSIVE, "Nothing was asked.", (), figures)
         return Verdict("outage", Status.PASS, "The target never stopped answering.", (), figures)
-    findings = kept(_finding(history, one, attacks) for one in found)
+    ended = (_death_finding(history, one, attacks) for one in deaths)
+    findings = kept(chain(ended, (_finding(history, one, attacks) for one in found)))
     times = f", {len(found)} times; the first" if len(found) > 1 else ""
     summary = f"The target stopped answering{times}: {findings[0].message}."
-    return Verdict("outage", Status.FAIL, summary, findings, figures, len(found))
+    if deaths:
+        summary = f"{sentence(findings[0].message)}."
+    return Verdict("outage", Status.FAIL, summary, findings, figures, len(deaths) + len(found))
 
 
 def blamed(history: History) -> dict[int, str]:
     """Say of which campaigns it is known that the target stopped at what they sent, by number, and how."""
-    return {one.campaigns[0]: told(history, one) for one in outages(history) if len(one.campaigns) == 1}
+    stopped = {one.campaigns[0]: told(history, one) for one in outages(history) if len(one.campaigns) == 1}
+    for one in history.deaths:
+        under_way = _attacks_at(history, one)
+        if len(under_way) == 1:
+            stopped[under_way[0]] = _told_of_death(one)
+    return stopped
 
 
 def told(history: History, outage: Outage) -> str:
@@ -141,12 +158,61 @@ def told(history: History, outage: Outage) -> str:
     return f"{since} nothing was answered {until}; {first}{more}; {_health(history, outage)}"
 
 
+def _blame(campaigns: Sequence[int], attacks: dict[int, str]) -> dict[str, Any]:
+    """Return the evidence of which attacks were under way: one is to blame."""
+    if len(campaigns) == 1:
+        return {"campaign": campaigns[0], "attack": attacks.get(campaigns[0], "")}
+    return {"under_way": [attacks.get(number, str(number)) for number in campaigns]}
+
+
+def _told_of_death(death: Death) -> str:
+    """Tell how a server ended by itself, and when."""
+    how = how_it_ended(death.exit_code)
+    if signal_of(death.exit_code) == KILLED:
+        took = "" if death.memory_bytes is None else f": it had taken {death.memory_bytes / MEGABYTE_BYTES:.0f} MB"
+        how += f", which came from outside, perhaps from a system that ran out of memory{took}"
+    when = f"between {death.died_from_ns / SECOND_NS:.3f}s and {death.died_to_ns / SECOND_NS:.3f}s"
+    if death.died_to_ns <= 0:
+        when = "before the run began"
+    lines = death.words.splitlines()
+    last = _escaped(lines[-1])[:LAST_WORDS_SHOWN_MAX_CHARACTERS] if lines else ""
+    said = f"its last words: {last}" if last else "it said nothing"
+    return f"{death.server} ended by itself {when} ({how}); {said}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def _attacks_at(history: History, death: Death) -> list[int]:
+    """Return the campaigns of which something was under way when a server ended, or had just been answered."""
+    rows = history.rows()
+    rows = rows[(rows["campaign"] != HONEST) & (rows["sent_ns"] <= death.died_to_ns)]
+    waited_ns = losses_of(rows["status"])[1]
+    lost = rows["answered_ns"] == NEVER_NS
+    until_ns = np.where(lost, rows["sent_ns"] + waited_ns, rows["answered_ns"])
+    return [int(one) for one in np.unique(rows["campaign"][until_ns >= death.died_from_ns - TOGETHER_NS])]
+
+
+def _death_finding(history: History, death: Death, attacks: dict[int, str]) -> Finding:
+    campaigns = _attacks_at(history, death)
+    names = [attacks.get(number, str(number)) for number in campaigns]
+    under_way = f"; under way was {' and '.join(names)}" if names else ""
+    evidence = {
+        **_blame(campaigns, attacks),
+        "server": death.server,
+        "exit_code": death.exit_code,
+        "signal": signal_of(death.exit_code),
+        "died_from_ns": death.died_from_ns,
+        "died_to_ns": death.died_to_ns,
+        "memory_bytes": death.memory_bytes,
+        "last_words": [_escaped(line) for line in death.words.splitlines()],
+    }
+    return Finding("outage.server-died", f"{_told_of_death(death)}{under_way}", death.died_from_ns, evidence)
+
+
 def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
-    blame = (
-        {"campaign": outage.campaigns[0], "attack": attacks.get(outage.campaigns[0], "")}
-        if len(outage.campaigns) == 1
-        else {"under_way": [attacks.get(number, str(number)) for number in outage.campaigns]}
-    )
+    blame = _blame(outage.campaigns, attacks)
     return Finding(
         "outage.stopped-answering",
         told(history, outage),

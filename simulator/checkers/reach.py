@@ -14,9 +14,10 @@ import numpy as np
 from simulator.checkers.excused import Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import HONEST, Answer, History, Operation
-from simulator.records import METRICS_PAGE, Trouble
-from simulator.wording import all_of, plural, sentence
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import METRICS_PAGE, Trouble
+from simulator.history.rows import HONEST, History
+from simulator.platform.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts

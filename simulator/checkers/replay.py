@@ -9,13 +9,14 @@ import numpy as np
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
-from simulator.history import Answer, History, Operation
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
+    from simulator.history.rows import History
 
 
 def check_replay(history: History, _facts: Facts) -> Verdict:

@@ -10,8 +10,9 @@ import numpy as np
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
-from simulator.history import HONEST, NEVER_NS, NONE, Answer, History, Operation
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS, NONE, History
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import Revocation
+    from simulator.history.records import Revocation
 
 SECOND_NS = 1_000_000_000
 NONCES_SHOWN = 5

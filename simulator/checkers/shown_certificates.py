@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
-    from simulator.records import CertificateShown, KeyReading
+    from simulator.history.records import CertificateShown, KeyReading
+    from simulator.history.rows import History
 
 OK = 200
 SECOND_NS = 1_000_000_000

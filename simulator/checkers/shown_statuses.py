@@ -15,7 +15,8 @@ from simulator.checkers.bounds import SECOND_NS, Range, slack_ns_of
 from simulator.checkers.lives import restarts_of
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.records import StatusReading, StatusShown, SummaryReading
+    from simulator.history.records import StatusReading, StatusShown, SummaryReading
 
 AGE_STEP_NS = SECOND_NS
 """A server may show ages in whole seconds."""

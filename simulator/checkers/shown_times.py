@@ -15,7 +15,8 @@ from simulator.checkers.audit_lists import HEARTBEAT_EVENT, gather
 from simulator.checkers.clock import AGREEMENT_NS
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
-    from simulator.records import Shown
+    from simulator.history.records import Shown
+    from simulator.history.rows import History
 
 ONCE = {"machine.created_at": "worker", "policy.created_at": "policy"}
 """Fields that only the answer shows by which something is made, and what that is."""

@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import NEVER_NS, NO_MACHINE, ROW, Answer, History, Operation
-from simulator.wording import plural
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, ROW, History
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulator.records import PartRecord
+    from simulator.history.records import PartRecord
 
 SECOND_NS = 1_000_000_000
 KNOWN_ANYWAY = frozenset({"clock", "features"})

@@ -1,6 +1,6 @@
 """How machines and answers are named to people: by the contract's words, and never by this program's own names.
 
-Counts with their nouns are in `simulator/wording.py`.
+Counts with their nouns are in `simulator/platform/wording.py`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, SupportsInt
 
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import REFUSALS, in_words
-from simulator.history import ALTERNATIVES, NO_MACHINE, Answer, Operation
+from simulator.history.rows import NO_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 
 OK, CREATED, SERVER_ERROR = 200, 201, 500
 CREATING = frozenset({Operation.REGISTER, Operation.POLICY_CREATE, Operation.CONSENT_CREATE})

@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""

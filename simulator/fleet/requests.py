@@ -8,16 +8,16 @@ import msgspec
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
+from simulator.contract.answers import Operation
 from simulator.fleet.grants import Certificate, Consent, PolicyGrant, Registration, read_grant
 from simulator.fleet.machine import MILLISECOND_NS, Action
-from simulator.history import Operation
-from simulator.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
+from simulator.history.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.fleet.machine import Machine
-    from simulator.history import History
+    from simulator.history.rows import History
 
 ANY_OWNER = "hatchfarm-harness"
 """An owner whom nothing is registered for, who asks for what every owner is shown."""

@@ -11,7 +11,11 @@ import msgspec
 import numpy as np
 import trio
 
-from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.merging import Part as HistoryPart
+from simulator.history.merging import merge_histories
+from simulator.history.records import LocustCount
+from simulator.history.rows import NEVER_NS, History
 from simulator.load.conduct import ConductorError
 from simulator.load.deltas import apply_delta
 from simulator.load.locust_processes import START_SECONDS, LocustProcesses
@@ -27,13 +31,10 @@ from simulator.load.messages import (
     Started,
     frame,
 )
-from simulator.merging import Part as HistoryPart
-from simulator.merging import merge_histories
-from simulator.records import LocustCount
 from simulator.scenario.values import SECOND_NS
-from simulator.worlds.live import owner_prefix
-from simulator.worlds.observing import Observer, watch_generator
-from simulator.worlds.onboarding import Onboarding, SetUpError
+from simulator.worlds.live.observing import Observer, watch_generator
+from simulator.worlds.live.onboarding import Onboarding, SetUpError
+from simulator.worlds.live.world import owner_prefix
 from simulator.worlds.plan import machines_wanted
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.client.target import Target
     from simulator.load.conduct import Conduct
     from simulator.scenario.values import Scenario
-    from simulator.worlds.faults import FaultPlayer
+    from simulator.worlds.live.faults import FaultPlayer
     from simulator.worlds.progress import Progress
-    from simulator.worlds.target import Target
 
 END_SECONDS = 60.0
 """How long after the scenario's end everything must have been told."""
@@ -95,7 +96,7 @@ class Conductor:
         self._progress = progress
         self._sides = sides
         self._clock_offset_ns = clock_offset_ns
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = progress.started_ns = time.monotonic_ns()
         prefix = self._prefix = owner_prefix(clock_offset_ns)
         self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
@@ -250,6 +251,7 @@ class Conductor:
         match message:
             case Started():
                 self._created_ns, self._start_ns = self._start_ns, message.start_ns
+                self._progress.started_ns = message.start_ns
                 self._started.set()
             case Joined():
                 self._parts[message.part] = _PlayedPart(message, History())

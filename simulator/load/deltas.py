@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.bundle.tables import TABLES
-from simulator.history import ROW
+from simulator.history.rows import ROW
+from simulator.history.tables import TABLES
 from simulator.load.messages import FrameError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulator.history import History
+    from simulator.history.rows import History
 
 WHOLE = frozenset({"troubles", "campaigns", "deviations"})
 """Tables whose records change after they were made: they are sent whole, each replacing what was known."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from simulator.client.access import environ_of
 from simulator.load.places import LOCUSTFILE
-from simulator.wording import plural
-from simulator.worlds.access import environ_of
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
+    from simulator.client.target import Target
     from simulator.load.conduct import Conduct
-    from simulator.worlds.target import Target
 
 START_SECONDS = 100.0
 """How long a test may take to begin."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
 
+from simulator.client.access import AccessError, access_of
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.control_socket import ControlSocket
 from simulator.load.dispatching import MixDispatcher, ScenarioShape
@@ -25,13 +26,12 @@ from simulator.load.messages import Order
 from simulator.load.users import Attacker, OwnerDashboard, OwnerOnboarding, ProviderMachine
 from simulator.load.worker_node import WorkerNode, end_with
 from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
-from simulator.worlds.access import AccessError, access_of
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
     from locust.env import Environment
 
-    from simulator.worlds.access import Access
+    from simulator.client.access import Access
 
 __all__ = ["Attacker", "OwnerDashboard", "OwnerOnboarding", "ProviderMachine"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from simulator.features import Feature  # noqa: TC001 - decoding needs the annotations
+from simulator.contract.features import Feature  # noqa: TC001 - decoding needs the annotations
+from simulator.judging.tally import Tally  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import FRAME_MAX_BYTES
-from simulator.tally import Tally  # noqa: TC001 - decoding needs the annotations
 
 LENGTH_BYTES = 4
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.run_facts import with_settings
+from simulator.client.access import Access
+from simulator.client.target import parse_target
+from simulator.judging.facts import with_settings
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.access import Access
-from simulator.worlds.target import parse_target
 
 if TYPE_CHECKING:
+    from simulator.client.target import Target
     from simulator.load.messages import Order
     from simulator.scenario.values import Scenario
-    from simulator.worlds.target import Target
 
 
 def scenario_of(order: Order) -> Scenario:

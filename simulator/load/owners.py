@@ -16,29 +16,30 @@ from gevent import socket
 from gevent.event import Event
 from locust.exception import StopUser
 
+from simulator.client.answers import AnswerReader, GarbageError
+from simulator.client.connection import OddDataError, data_of
+from simulator.client.target import owner_user_source, source_number
+from simulator.client.witness import Witness
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.fleet.grants import GrantError
 from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, NONE, Answer, History, Operation
+from simulator.history.losses import Loss, loss_of_close, lost_status
+from simulator.history.records import Exchange
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
+from simulator.judging.tally import UNKNOWN, answer_said, said_of
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
-from simulator.losses import Loss, loss_of_close, lost_status
-from simulator.records import Exchange
-from simulator.tally import UNKNOWN, answer_said, said_of
-from simulator.worlds.answers import AnswerReader, GarbageError
-from simulator.worlds.control import OddDataError, data_of
-from simulator.worlds.onboarding import NO_NONCE, answer_kind
-from simulator.worlds.target import owner_user_source, source_number
-from simulator.worlds.witness import Witness
+from simulator.worlds.live.onboarding import NO_NONCE, answer_kind
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
+    from simulator.client.answers import HttpAnswer
+    from simulator.client.target import Target
     from simulator.fleet.machine import Action, Machine
     from simulator.load.messages import Begin
-    from simulator.worlds.answers import HttpAnswer
-    from simulator.worlds.target import Target
 
 READ_BYTES = 65_536
 BAD_REQUEST, UNAUTHORIZED, SERVER_ERROR = 400, 401, 500

@@ -17,26 +17,26 @@ import trio
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
-from simulator.history import HONEST, History
+from simulator.client.access import AccessError, access_of
+from simulator.client.target import NO_ACCESS, TargetError
+from simulator.history.rows import HONEST, History
+from simulator.judging.tally import tally
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, Launch, Message, Report, Wanted, frame
 from simulator.load.ordered import scenario_of, sides_of, target_of
-from simulator.own_failure import leaves
 from simulator.scenario.loading import ScenarioError
-from simulator.tally import tally
-from simulator.worlds.access import AccessError, access_of
-from simulator.worlds.fleet_player import FleetPlayer, Place
-from simulator.worlds.live import LAST_ANSWERS_SECONDS
-from simulator.worlds.observing import watch_generator
+from simulator.worlds.harness_failure import leaves
+from simulator.worlds.live.fleet_player import FleetPlayer, Place
+from simulator.worlds.live.observing import watch_generator
+from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import NO_ACCESS, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from numpy.typing import NDArray
 
-    from simulator.worlds.access import Access
+    from simulator.client.access import Access
 
 REPORT_SECONDS = 1.0
 READ_BYTES = 65_536

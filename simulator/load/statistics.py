@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from locust.stats import StatsEntry, StatsError
 
-from simulator.histogram import Histogram
+from simulator.history.histogram import Histogram
 from simulator.load.messages import Count
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from locust.stats import RequestStats
 
-    from simulator.tally import Tally
+    from simulator.judging.tally import Tally
 
 
 def merge_tallies(statistics: RequestStats, tallies: Iterable[Tally], unix_seconds: float) -> None:

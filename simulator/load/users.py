@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from locust import User, constant, constant_throughput, task
 
+from simulator.client.connection import OddDataError, data_of
+from simulator.contract.answers import Operation
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.requests import ApiCall, activate_call, owner_headers, policy_call, revoke_call
-from simulator.history import NEVER_NS, Operation
+from simulator.history.records import Revocation
+from simulator.history.rows import NEVER_NS
 from simulator.load.owners import OwnerSession
 from simulator.load.worker_node import node_of
-from simulator.records import Revocation
-from simulator.worlds.control import OddDataError, data_of
-from simulator.worlds.onboarding import make_rules
+from simulator.worlds.live.onboarding import make_rules
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
-    from simulator.worlds.answers import HttpAnswer
+    from simulator.client.answers import HttpAnswer
 
 FOREVER_SECONDS = 7 * 86_400.0
 PAGE = 100

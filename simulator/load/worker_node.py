@@ -11,6 +11,7 @@ import gevent
 from gevent.event import Event
 from locust.runners import WorkerRunner
 
+from simulator.client.target import NO_ACCESS
 from simulator.limits import SHARD_OTHER_MACHINES_MAX
 from simulator.load.bridge import ShardBridge
 from simulator.load.host_clock import read_boot_id, read_network_host
@@ -20,13 +21,12 @@ from simulator.load.ordered import target_of
 from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.target import NO_ACCESS
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
+    from simulator.client.access import Access
     from simulator.load.messages import Report
-    from simulator.worlds.access import Access
 
 HELLO, BEGIN, FINISH, FINISHED = "hatchfarm-hello", "hatchfarm-begin", "hatchfarm-finish", "hatchfarm-finished"
 REPORT, LOST = "hatchfarm-report", "hatchfarm-lost"

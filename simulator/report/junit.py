@@ -10,8 +10,8 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from simulator.campaigns import findings_of_campaigns
 from simulator.checkers.verdict import Status, Verdict
+from simulator.judging.campaigns import findings_of_campaigns
 from simulator.report import telling
 from simulator.report.text import one_line, visible
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simulator.checkers.verdict import Finding
+    from simulator.judging.verdict_file import AttackSummary
     from simulator.report.material import Material
-    from simulator.report.verdict_file import AttackSummary
 
 Outcome = tuple[str, str, str, str] | None
 """Element, type, message and text of what is wrong with a case; None for a pass."""

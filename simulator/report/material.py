@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from simulator.bundle.record import RunRecord  # noqa: TC001 - a Struct resolves its annotations
-from simulator.history import History  # noqa: TC001 - as above
-from simulator.report.verdict_file import RunVerdict  # noqa: TC001 - as above
+from simulator.history.rows import History  # noqa: TC001 - as above
+from simulator.judging.record import RunRecord  # noqa: TC001 - a Struct resolves its annotations
+from simulator.judging.verdict_file import RunVerdict  # noqa: TC001 - as above
 
 
 class Material(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from simulator.checkers.bounds import Range, ScrapeBounds
-    from simulator.history import History
+    from simulator.history.rows import History
 
 
 _BEFORE_REASON, _, _AFTER_REASON = BY_REASON.format("\0").partition("\0")

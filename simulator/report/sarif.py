@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from simulator.checkers.verdict import Finding, Status
+from simulator.judging.rules import known_rules, rule_id, rule_of
 from simulator.report import telling
-from simulator.report.rules import known_rules, rule_id, rule_of
 from simulator.report.text import visible
 
 if TYPE_CHECKING:
+    from simulator.judging.verdict_file import Advisory
     from simulator.report.material import Material
-    from simulator.report.verdict_file import Advisory
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 EXIT_CODES = {

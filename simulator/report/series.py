@@ -9,9 +9,10 @@ import numpy as np
 
 from simulator.checkers.alerts import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
 from simulator.checkers.bounds import UNBOUNDED
-from simulator.history import HONEST, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST
+from simulator.history.schedule import response_times
 from simulator.limits import PLOT_COLUMNS_MAX
-from simulator.schedule import response_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.bounds import Range, ScrapeBounds
-    from simulator.history import History
-    from simulator.records import GeneratorSample
+    from simulator.history.records import GeneratorSample
+    from simulator.history.rows import History
 
     Floats = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.checkers.verdict import Status, Verdict
+from simulator.platform.wording import plural
 from simulator.report import telling
 from simulator.report.text import markdown, one_line
-from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ import msgspec
 
 from simulator.checkers.keeping import EXCHANGED
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.profiles import Profile
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
-from simulator.profiles import Profile
+from simulator.platform.wording import all_of, plural, sentence
 from simulator.report.text import shortened
-from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
-    from simulator.report.verdict_file import Advisory, RunVerdict
+    from simulator.judging.verdict_file import Advisory, RunVerdict
 
 SECOND_NS = 1_000_000_000
 MARKS = {

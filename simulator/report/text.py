@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 _PLAIN = re.compile(r"[\n\t -~]*")
 _MARKDOWN = re.compile(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.report.files import JUNIT, METRICS, PAGE, SARIF, SUMMARY
 from simulator.report.junit import junit_xml
 from simulator.report.material import Material
 from simulator.report.openmetrics import openmetrics
 from simulator.report.page import report_page
 from simulator.report.sarif import sarif_log
 from simulator.report.summary import summary_markdown
-from simulator.report.writing import JUNIT, METRICS, PAGE, SARIF, SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,9 @@ import msgspec
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.platform.wording import nearest, plural
 from simulator.scenario.mending import comes_of, known_keys, mend
+from simulator.scenario.places import Problem, line_at, lines_of
 from simulator.scenario.server_problems import server_problems
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import (
@@ -23,7 +25,6 @@ from simulator.scenario.values import (
     SettingValues,
     decode_value,
 )
-from simulator.wording import nearest, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +36,6 @@ _PLACE = re.compile(r"(.*?)(?: - at `\$\.?([\w.\[\]]*)`)?", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _SYNTAX = re.compile(r"(.*) \(at line ([0-9]+), column ([0-9]+)\)", re.DOTALL)
-_HEADER = re.compile(r"\s*(\[\[?)([\w.\s-]+)\]")
-_KEY = re.compile(r'\s*("[^"]*"|[\w.-]+)\s*=')
-PLACE_MAX_CHARACTERS = 1000
-"""Of a place whose line is looked for; each part of it may be looked up."""
 SHARE_ROUNDING = 1e-9
 """What adding up shares in binary may be off by: ten tenths are one."""
 _HINTS = {
@@ -54,19 +51,6 @@ _OPEN_TABLES: dict[str, Any] = {
     "thresholds": Expressions,
 }
 """The tables whose keys the format does not name, with their types."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """One thing that is wrong. `line` counts from 1, and is 0 where it is nobody's."""
-
-    line: int
-    what: str
-
-    def at(self, path: Path | None) -> str:
-        """Write it as compilers do, so that terminals and editors lead to the line."""
-        if path is None:
-            return f"line {self.line}: {self.what}" if self.line else self.what
-        return f"{path}:{self.line}: {self.what}" if self.line else f"{path}: {self.what}"
 
 
 class ScenarioError(Exception):
@@ -115,12 +99,12 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
     except (ValueError, RecursionError):  # what tomllib lets through of numbers too long and nests too deep
         what = "not TOML that can be read: a number is too long, or brackets are nested too deep"
         raise ScenarioError(Problem(0, what)) from None
-    lines = _lines(text)
+    lines = lines_of(text)
     scenario, problems, mended = _shaped(table, lines)
     if scenario is not None:
         found = [*_problems(scenario), *server_problems(scenario.server, known)]
         problems += [
-            Problem(_line(lines, place), f"{place}: {problem}")
+            Problem(line_at(lines, place), f"{place}: {problem}")
             for place, problem in found
             if not any(comes_of(place, other) for other in mended)
         ]
@@ -171,12 +155,12 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
     if unknown:
         keys = known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
-        return Problem(_line(lines, where), f"{where}: unknown key; {nearest(unknown[1], keys)}"), where
+        return Problem(line_at(lines, where), f"{where}: unknown key; {nearest(unknown[1], keys)}"), where
     if missing:
         if not place:
             return Problem(0, f"{missing[1]}: missing; every scenario needs it"), missing[1]
         where = f"{place}.{missing[1]}"
-        return Problem(_line(lines, where), f"{where}: missing; add it to [{place}]"), where
+        return Problem(line_at(lines, where), f"{where}: missing; add it to [{place}]"), where
     value: Any = table
     for part in filter(None, re.split(r"[.\[\]]+", place)):
         if isinstance(value, list):
@@ -187,37 +171,7 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
     what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
     said = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
     shown = "" if said else f" (it is {value!r})"
-    return Problem(_line(lines, place), f"{place or 'the file'}: {what}{shown}"), place
-
-
-def _line(lines: dict[str, int], place: str) -> int:
-    """Give the line of a key; of what it stands in, where it has no line of its own; or 0."""
-    place = place.replace('"', "")[:PLACE_MAX_CHARACTERS]
-    while place and place not in lines:
-        place = place[: max(place.rfind("."), place.rfind("["), 0)]
-    return lines[place] if place else 0
-
-
-def _lines(text: str) -> dict[str, int]:
-    """Number the lines on which tables and keys begin, by place as messages name it."""
-    lines: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    table = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := _HEADER.match(line):
-            table = ""
-            for part in header[2].strip().split("."):
-                if table in counts:
-                    table += f"[{counts[table]}]"
-                table = f"{table}.{part.strip()}".lstrip(".")
-            lines.setdefault(table, number)
-            if header[1] == "[[":
-                counts[table] = counts.get(table, -1) + 1
-                table += f"[{counts[table]}]"
-                lines[table] = number
-        elif key := _KEY.match(line):
-            lines.setdefault(f"{table}.{key[1]}".lstrip(".").replace('"', ""), number)
-    return lines
+    return Problem(line_at(lines, place), f"{place or 'the file'}: {what}{shown}"), place
 
 
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

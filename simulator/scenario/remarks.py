@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.scenario.places import Problem, line_at, lines_of
+from simulator.scenario.values import SECOND_NS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -13,14 +16,18 @@ CUT = "the run ends before it does, and cuts it"
 NOBODY = "nobody: of all machines it is not one"
 
 
-def remarks(scenario: Scenario) -> list[str]:
-    """Give the remarks on a scenario, each with its place."""
-    return [f"{place}: {what}" for place, what in _remarks(scenario)]
+def remarks(scenario: Scenario, source: bytes) -> list[Problem]:
+    """Give the remarks on a scenario, each with its place and its line in the `source` it was read from."""
+    lines = lines_of(source.decode("utf-8", "replace").removeprefix("\ufeff"))
+    return [Problem(line_at(lines, place), f"beware: {place}: {what}") for place, what in _remarks(scenario)]
 
 
 def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
     fleet, end_ns = scenario.fleet, scenario.duration_ns
     yield from _late_stages("fleet", fleet.stages, end_ns)
+    if not fleet.stages and fleet.own_ramp_ns > end_ns:
+        seconds = fleet.own_ramp_ns / SECOND_NS
+        yield "fleet.machines", f"the run ends before all are up: without `stages` they start over {seconds:g} s"
     for number, attack in enumerate(scenario.attacks):
         if attack.start_ns + attack.duration_ns > end_ns:
             yield f"attacks[{number}]", CUT

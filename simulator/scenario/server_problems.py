@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.platform.wording import nearest
 from simulator.scenario.placeholders import SECRET_NAME, variables_in
 from simulator.scenario.values import HEALTH, as_environ
-from simulator.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

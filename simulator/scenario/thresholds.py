@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.history import REASONS
+from simulator.contract.answers import REASONS
 from simulator.scenario.values import SECOND_NS, parse_duration
 
 if TYPE_CHECKING:

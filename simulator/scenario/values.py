@@ -17,6 +17,8 @@ SECOND_NS = 1_000_000_000
 _UNITS_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _OFFSET = re.compile(r"([+-]?)(.+)")
+OWN_RAMP_PER_SECOND = 200
+OWN_RAMP_SECONDS = 5
 
 
 class Duration(int):
@@ -194,6 +196,11 @@ class FleetOptions(_Table, frozen=True, kw_only=True):
     )
     clocks: Annotated[tuple[ClockOptions, ...], Meta(description="Shares of the fleet whose clocks are wrong.")] = ()
     silence: Annotated[tuple[SilenceOptions, ...], Meta(description="Shares of the fleet that fall silent.")] = ()
+
+    @property
+    def own_ramp_ns(self) -> float:
+        """How long all machines take to start where no `stages` say so."""
+        return max(OWN_RAMP_SECONDS, self.machines / OWN_RAMP_PER_SECOND) * SECOND_NS
 
 
 class AttackOptions(_Table, frozen=True, kw_only=True):

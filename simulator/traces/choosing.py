@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.traces.errors import TraceError
+from simulator.errors import TraceError
+from simulator.platform.wording import nearest
 from simulator.traces.format import Trace
 from simulator.traces.messages import to_text
 from simulator.traces.principals import OWNER_TOKEN
 from simulator.traces.resign import Resigner, recorded_bytes
-from simulator.wording import nearest
 
 if TYPE_CHECKING:
     from simulator.traces.format import Exchange

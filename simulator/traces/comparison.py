@@ -12,11 +12,11 @@ from simulator.checkers.judging import SILENT, UNSURE, is_right
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import UNSEEN, contract_words
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.contract.refusals import failure_of
-from simulator.history import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.platform.wording import all_of, plural, sentence
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
 from simulator.traces.messages import unescape
-from simulator.wording import all_of, plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -171,12 +171,22 @@ def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> l
         ]
         wrong = [pair for pair in pairs if _wrong(*pair)] + _accepted_copies(pairs)
         missing = [pair for pair in pairs if _missing(*pair)]
-        verdicts.append(_group_verdict(comparison, wrong, missing))
+        open_ones = sum(_open(exchange) for exchange, _ in pairs)
+        verdicts.append(_group_verdict(comparison, wrong, missing, open_ones))
     return verdicts
 
 
 def _wrong(exchange: Exchange, one: Played) -> bool:
-    return not one.problem and one.got not in UNJUDGED and not is_right(ANSWERS[exchange.expected], one.got)
+    if one.problem or one.got in UNJUDGED:
+        return False
+    if _open(exchange):
+        return one.got is Answer.FAILED  # which is right for nobody
+    return not is_right(ANSWERS[exchange.expected], one.got)
+
+
+def _open(exchange: Exchange) -> bool:
+    """Say whether the trace does not know what is right: a HAR without an answer, or with one that says nothing."""
+    return ANSWERS[exchange.expected] is Answer.LOST
 
 
 def _missing(exchange: Exchange, one: Played) -> bool:
@@ -199,7 +209,10 @@ def _accepted_copies(pairs: Iterable[tuple[Exchange, Played]]) -> list[tuple[Exc
 
 
 def _group_verdict(
-    comparison: Comparison, wrong: list[tuple[Exchange, Played]], missing: list[tuple[Exchange, Played]]
+    comparison: Comparison,
+    wrong: list[tuple[Exchange, Played]],
+    missing: list[tuple[Exchange, Played]],
+    open_ones: int,
 ) -> Verdict:
     name = f"replay of {comparison.name}"
     same = comparison.exchanges - comparison.different
@@ -220,6 +233,8 @@ def _group_verdict(
         findings = kept(_finding("replay.missing", *pair) for pair in missing)
         summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
+    if open_ones == comparison.exchanges:
+        return Verdict(name, Status.NOT_APPLICABLE, "No answer of the trace says what is right.", (), figures)
     mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
     return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
 
@@ -342,7 +357,8 @@ def _finding(rule: str, exchange: Exchange, one: Played) -> Finding:
     operation = exchange.operation.replace("_", " ").replace("other", "request")
     expected = Answer.REFUSED if rule == "replay.signed-accepted" else ANSWERS[exchange.expected]
     got = f"HTTP {one.status}" if one.status else contract_words(Answer.LOST)
-    what = one.problem or f"expected {contract_words(expected)}, got {got}"
+    wanted = "any answer but a failure" if expected is Answer.LOST else contract_words(expected)
+    what = one.problem or f"expected {wanted}, got {got}"
     recorded = f"recorded HTTP {exchange.response.status}" if exchange.response else "recorded no answer"
     message = f"line {exchange.sequence + 1}, a {operation} of {group_of(exchange)}: {what}, {recorded}"
     evidence = {

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.errors import TraceError
 from simulator.limits import TRACE_EXCHANGES_MAX, TRACE_LINE_MAX_BYTES
-from simulator.traces.errors import TraceError
-from simulator.wording import plural
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +129,13 @@ class Exchange(_Part, frozen=True, kw_only=True, tag_field="line", tag="exchange
     campaign: Annotated[int, Meta(ge=0, description="The campaign's number; 0 for honest traffic.")]
     machine: Annotated[int | None, Meta(description="The machine it was about; null for none that is known.")]
     operation: Annotated[str, Meta(extra_json_schema={"enum": list(OPERATIONS)})]
-    expected: Annotated[str, Meta(description="What is right.", extra_json_schema={"enum": list(ANSWERS)})]
+    expected: Annotated[
+        str,
+        Meta(
+            description="What is right; `lost` where a HAR does not tell.",
+            extra_json_schema={"enum": list(ANSWERS)},
+        ),
+    ]
     got: Annotated[str, Meta(description="What it got.", extra_json_schema={"enum": list(ANSWERS)})]
     request: HttpRequest | RawRequest
     response: Response | None

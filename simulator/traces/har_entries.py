@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.history import Operation
+from simulator.contract.answers import Operation
 from simulator.traces.messages import LENGTH, HttpText, join_request, to_text
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ _OPERATIONS: tuple[tuple[str, re.Pattern[str], Operation], ...] = (
     ("GET", re.compile(r"/metrics"), Operation.METRICS),
 )
 _PREFIX = re.compile(r"(?:/api)?/v1(?=/)")
+_NO_FORMS = {"multipart": "a multipart", "json": "a JSON", "xml": "an XML"}
+"""Kinds of bodies that cannot be built of names and values: what was sent would be another request."""
 _FRAMING = {"connection", "content-length", "transfer-encoding", "host", "keep-alive", "te", "upgrade", "expect"}
 _BREAKS = {"\r", "\n", "\0"}
 _ZONE = re.compile(r"([+-][0-9]{2}):?([0-9]{2})?")
@@ -216,8 +218,9 @@ def _body(request: Mapping[str, Any], notes: list[str]) -> tuple[str, bool]:
     params = posted.get("params")
     if not isinstance(params, list) or not params:
         return "", False
-    if "multipart" in str(posted.get("mimeType")).lower():
-        raise LeftOutError("a multipart body of which only `params` are given")
+    kind = str(posted.get("mimeType")).lower()
+    if other := next((name for part, name in _NO_FORMS.items() if part in kind), ""):
+        raise LeftOutError(f"{other} body of which only `params` are given")
     notes.append("a body given as `params`: written as a form")
     return urlencode([(str(one["name"]), str(one.get("value") or "")) for one in params]), True
 

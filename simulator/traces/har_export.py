@@ -14,9 +14,9 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from simulator.platform.wording import plural
 from simulator.traces.format import Exchange, HttpRequest
 from simulator.traces.messages import LENGTH
-from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

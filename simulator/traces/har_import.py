@@ -1,7 +1,8 @@
 """HAR into a trace: one that this program exported comes back whole, any other as far as it tells. No I/O.
 
-A HAR of another program says nothing of machines or expectations. What a request got is what it is expected to get, the
-machines are those whose registration it holds, and the owners' token is the one that was let in where owners register.
+A HAR of another program says nothing of machines or expectations. What a request got is what it is expected to get,
+unless that says nothing (no answer, 429, 5xx): then nobody knows what is right, as of a lost answer. The machines are
+those whose registration it holds, and the owners' token is the one that was let in where owners register.
 Browsers write down every page and tab: entries that are no requests to the one server are left out, and counted.
 """
 
@@ -14,15 +15,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.traces.errors import TraceError
+from simulator.checkers.judging import SILENT
+from simulator.contract.answers import Answer, Operation
+from simulator.errors import TraceError
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
+from simulator.platform.wording import plural
 from simulator.traces.format import Exchange, Header
 from simulator.traces.har_entries import LOST, Entry, LeftOutError, read_entry, server_of
 from simulator.traces.messages import LENGTH
 from simulator.traces.principals import OTHER_MIN
 from simulator.traces.tape import Taken
 from simulator.traces.writing import Origin, TraceWriter
-from simulator.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -202,7 +205,7 @@ def _taken(one: Entry, authority: str, start_ns: int) -> Taken:
         operation=one.operation,
         request=request,
         answer=None if lost else one.answer,
-        expected=got,
+        expected=Answer.LOST if got in SILENT else got,
         got=got,
     )
 

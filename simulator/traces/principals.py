@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from simulator.history import HONEST, NO_MACHINE
+from simulator.history.rows import HONEST, NO_MACHINE
 from simulator.traces.format import Principal
 from simulator.traces.messages import references, split_answer
 from simulator.traces.redaction import Secrets

@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Expect, Wire
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, Header, RawRequest, Response, Trace
 from simulator.traces.messages import to_bytes, to_text, unescape
 from simulator.traces.principals import OWNER_TOKEN

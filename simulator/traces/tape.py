@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Wire
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS
 from simulator.limits import TAPE_MAX_BYTES
 
 if TYPE_CHECKING:

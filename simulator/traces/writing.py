@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE
-from simulator.output_files import write_whole
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
+from simulator.platform.output_files import write_whole
 from simulator.traces.format import (
     Cut,
     Exchange,

@@ -13,8 +13,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptAttack
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
-from simulator.records import CampaignRecord
-from simulator.scenario.values import SECOND_NS
+from simulator.history.records import CampaignRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
     from simulator.attacks.catalogue import Attack
     from simulator.scenario.values import AttackOptions, FleetOptions, Scenario, Stage
-
-DEFAULT_RAMP_PER_SECOND = 200
-DEFAULT_RAMP_SECONDS = 5
 
 
 class Campaign(msgspec.Struct):
@@ -119,8 +115,7 @@ def shots_of(campaign: Campaign) -> ShotAttack:
 def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
     """Say how many machines should take part at a moment: straight lines from stage to stage, then the last target."""
     if not options.stages:
-        ramp_ns = max(DEFAULT_RAMP_SECONDS, options.machines / DEFAULT_RAMP_PER_SECOND) * SECOND_NS
-        return min(options.machines, math.ceil(options.machines * elapsed_ns / ramp_ns))
+        return min(options.machines, math.ceil(options.machines * elapsed_ns / options.own_ramp_ns))
     return level_at(options.stages, elapsed_ns)
 
 

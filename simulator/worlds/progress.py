@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from simulator.history import ALTERNATIVES, Answer
+from simulator.contract.answers import ALTERNATIVES, Answer
 from simulator.limits import LATENCIES_KEPT
 
 
 class Progress:
-    """Counters of one run. `latencies_ns` are response times since somebody last took them."""
+    """Counters of one run, which began at `started_ns` of the system's monotonic clock.
+
+    `latencies_ns` are response times since somebody last took them.
+    """
 
     def __init__(self) -> None:
         self.phase = "starting"
@@ -30,6 +33,7 @@ class Progress:
         self.attacks_other = 0
         self.attempts_skipped = 0
         self.elapsed_ns = 0
+        self.started_ns = 0
         self.stale_alert = False
         self.auth_alert = False
         self.scrape_failures = 0

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from simulator.attacks.script import Send
+from simulator.client.answers import HttpAnswer, classify_heartbeat
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.contract.features import Feature
 from simulator.contract.refusals import failure_of, in_words
-from simulator.features import Feature
-from simulator.history import ALTERNATIVES, NEVER_NS, NO_MACHINE, REASONS, Answer, History, Operation
+from simulator.history.records import Effect, Exchange
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.limits import OUTAGES_KEPT_MAX
-from simulator.records import Effect, Exchange
-from simulator.worlds.answers import HttpAnswer, classify_heartbeat
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Expect, Leaves, Outcome, Wire, WireOutcome
+    from simulator.client.link import Link
     from simulator.traces.tape import Tape
-    from simulator.worlds.link import Link
 
 OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
 
@@ -50,7 +51,7 @@ def within(expect: Expect, lacks: frozenset[Feature]) -> Expect:
 def record_send(history: History, campaign: int, step: Send, outcome: Outcome, source: int, lost: int = 0) -> None:
     """Add a step's row, the audit events it must or may have left, and its bytes when its answer is wrong.
 
-    `lost` stands for the status of an answer that was lost (`simulator.losses`).
+    `lost` stands for the status of an answer that was lost (`simulator.history.losses`).
     """
     expected, got = step.expect.answer, outcome.got
     status = lost if got is Answer.LOST else outcome.status
@@ -156,7 +157,7 @@ def record_heartbeat(
 ) -> None:
     """Add the row of a shard's request, put it on tape, and keep its bytes when its answer is wrong.
 
-    `lost` stands for the status of an answer that was lost (`simulator.losses`).
+    `lost` stands for the status of an answer that was lost (`simulator.history.losses`).
     """
     status = lost if answer is None else answer.status
     history.append(

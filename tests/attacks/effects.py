@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from simulator.history import NO_MACHINE, NONE, REASONS, Answer, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from tests.attacks.playing import World

@@ -13,19 +13,19 @@ from reference_server.adapters.clock import SystemClock
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import Defences, ScriptAttack, Stage
 from simulator.checkers.judging import judge_answers
-from simulator.history import History
+from simulator.client.target import parse_target
+from simulator.history.rows import History
 from simulator.scenario.values import AttackOptions, Duration
+from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
 from simulator.worlds.progress import Progress
-from simulator.worlds.scripts import ScriptPlayer
-from simulator.worlds.target import parse_target
 from tests.attacks.playing import read_request
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, WatchedApi, sockets_closed_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from simulator.worlds.target import Target
+    from simulator.client.target import Target
 
     Talk = Callable[["Connection"], Awaitable[None]]
 

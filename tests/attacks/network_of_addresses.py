@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from reference_server.core.rate_limit import TokenBuckets
-from simulator.worlds.target import peers_of
+from simulator.client.target import peers_of
 from tests.attacks.live import OPEN, play_live, written, wrong_server
 from tests.simulator.conftest import serving
 

@@ -26,9 +26,10 @@ from simulator.attacks.script import (
     UnsettledError,
     heartbeat_gets,
 )
+from simulator.client.answers import HttpAnswer
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, History, Operation
-from simulator.worlds.answers import HttpAnswer
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.worlds.recording import classify, record_send
 from tests.core.server_under_test import SeededEntropy
 

@@ -11,8 +11,9 @@ import trio
 from simulator.attacks import CATALOGUE
 from simulator.attacks.http_connection import Reset
 from simulator.attacks.script import Leaves, Together, Wire, granted
+from simulator.contract.answers import Answer
 from simulator.fleet.requests import http_message
-from simulator.history import NEVER_NS, Answer, History
+from simulator.history.rows import NEVER_NS, History
 from tests.attacks.live import play_live, wrong_server
 from tests.simulator.conftest import PATIENCE_SECONDS
 

@@ -9,8 +9,8 @@ import trio
 
 from simulator.attacks import CATALOGUE, http_connection, http_slow
 from simulator.attacks.script import Defences
-from simulator.history import History
-from simulator.records import GeneratorSample
+from simulator.history.records import GeneratorSample
+from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server
 
 if TYPE_CHECKING:

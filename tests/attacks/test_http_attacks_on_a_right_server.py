@@ -6,7 +6,7 @@ import pytest
 
 from simulator.attacks import CATALOGUE, http_slow
 from simulator.attacks.script import Defences
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 from tests.attacks.live import OPEN, play_live
 from tests.simulator.conftest import serving, sockets_closed_after
 

@@ -12,7 +12,7 @@ import trio
 from reference_server.http.heads import parse_head
 from simulator.attacks import CATALOGUE, http_connection, http_sizes, http_slow, raw
 from simulator.attacks.script import Defences
-from simulator.worlds import control
+from simulator.client import connection as control
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
 

@@ -11,10 +11,10 @@ from shutil import which
 
 import pytest
 
-from simulator.history import PEERS_SOURCE
+from simulator.client import target as targets
+from simulator.client.target import parse_target, peers_of, source_number
+from simulator.history.rows import PEERS_SOURCE
 from simulator.limits import PEERS_MAX
-from simulator.worlds import target as targets
-from simulator.worlds.target import parse_target, peers_of, source_number
 
 ROOT = Path(__file__).parent.parent.parent
 NAMESPACES = (["unshare", "--net"], ["unshare", "--net", "--map-root-user"])

@@ -11,7 +11,8 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.core.rate_limit import TokenBuckets
 from simulator.attacks import limits
 from simulator.attacks.script import Defences, defences_of
-from simulator.history import NO_MACHINE, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NO_MACHINE
 from tests.attacks.live import OPEN, play_live, written, wrong_server
 from tests.attacks.playing import read_request
 from tests.simulator.conftest import serving

@@ -19,7 +19,7 @@ from simulator.attacks.server_clock import read_server_clock
 from simulator.attacks.signature import SignatureEncoding
 from simulator.attacks.skew import REFUSED_FORMS
 from simulator.attacks.timing import SAMPLES_MIN
-from simulator.history import ALTERNATIVES, Answer
+from simulator.contract.answers import ALTERNATIVES, Answer
 from tests.attacks.effects import (
     assert_effects_are_as_recorded,
     assert_rows_name_what_their_requests_carry,

@@ -21,7 +21,7 @@ from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.revocation import RACING
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.attacks.playing import LOST, SECOND_NS, World
 from tests.attacks.test_machine_attacks_on_a_right_server import MINE
 

@@ -19,7 +19,7 @@ from simulator.attacks.json_bodies import wrong_bodies
 from simulator.attacks.parties import OwnerAttack
 from simulator.attacks.policy import wrong_rules
 from simulator.attacks.routes import ROUTES, Who
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 from simulator.limits import ADDRESS_BURST_REQUESTS, AUDIT_NOISE_EVENTS
 from tests.attacks.effects import reasons_counted, reasons_of_rows, unattributed_rows
 from tests.attacks.owner_effects import compare

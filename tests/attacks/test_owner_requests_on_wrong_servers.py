@@ -16,7 +16,7 @@ from reference_server.operations.routing import ROUTES
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.attacks.playing import TOKEN, World, served
 from tests.attacks.wrong_servers import accepted, broken, play, with_header
 

@@ -15,7 +15,7 @@ from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.replies import failure
 from reference_server.wire.rules import rules_error
 from reference_server.wire.signing import matches, sign_text
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.attacks.playing import TOKEN, World
 from tests.attacks.wrong_servers import accepted, broken, play, with_header
 

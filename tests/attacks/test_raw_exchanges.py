@@ -10,11 +10,12 @@ import pytest
 import trio
 
 from simulator.attacks.script import Expect, Leaves, Wire, WireAnswer, WireOutcome, granted
-from simulator.history import NEVER_NS, Answer, History, Operation
-from simulator.worlds import wire
+from simulator.client import raw as wire
+from simulator.client.raw import Answers, exchange_raw
+from simulator.client.target import Target, parse_target
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, History
 from simulator.worlds.recording import record_wire
-from simulator.worlds.target import Target, parse_target
-from simulator.worlds.wire import Answers, exchange_raw
 from tests.attacks.live import written, wrong_server
 from tests.simulator.conftest import API_TOKEN, sockets_closed_after
 

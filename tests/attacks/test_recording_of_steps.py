@@ -6,7 +6,8 @@ import pytest
 
 from simulator.attacks.acting import changed
 from simulator.attacks.script import Expect, Outcome, Send
-from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS, History
 from simulator.worlds.recording import record_send
 
 OWNER = "ada"

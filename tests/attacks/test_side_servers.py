@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from simulator.deployment import Deployment
+from simulator.client.connection import ControlConnection, LostError
+from simulator.deployment.own import Deployment
+from simulator.deployment.server_watch import ServerWatch
+from simulator.deployment.side_servers import side_servers
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.run import Request
+from simulator.running.run import Request
+from simulator.running.scenario_needs import connections_held
 from simulator.scenario.values import Scenario, decode_value
-from simulator.scenario_needs import connections_held
-from simulator.side_servers import side_servers
-from simulator.worlds.control import ControlConnection, LostError
+from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 
 
@@ -43,7 +45,7 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
     """One for all attacks that need the same; the scenario's settings hold there, too."""
     async with AsyncExitStack() as stack:
         scenario = request_for("tls.spoofed-proto", "http.nul", "tls.spoofed-proto").scenario
-        sides = await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW)
+        sides = await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW, ServerWatch(Progress()))
         assert list(sides) == ["tls.spoofed-proto"]
         (side,) = sides.values()
         async with ControlConnection(side, "127.13.0.9") as connection:
@@ -58,7 +60,7 @@ async def test_a_side_server_has_its_own_settings_and_ends_with_the_run() -> Non
 async def test_no_side_server_is_started_for_attacks_that_need_none() -> None:
     async with AsyncExitStack() as stack:
         scenario = request_for("http.nul", "limit.burst", "replay.exact").scenario
-        assert await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW) == {}
+        assert await side_servers(scenario, API_TOKEN, (), stack, OWN, NOW, ServerWatch(Progress())) == {}
 
 
 def test_connections_that_attacks_hold_are_counted_before_a_run() -> None:

@@ -17,11 +17,12 @@ from h2.exceptions import ProtocolError
 
 from simulator.attacks import CATALOGUE, strain, strain_http2, strain_requests
 from simulator.attacks.script import Defences
-from simulator.history import Answer, History, Operation
+from simulator.client.raw import speaks_http2
+from simulator.client.target import parse_target
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import GeneratorSample
+from simulator.history.rows import History
 from simulator.limits import UNFINISHED_BLOCK_FRAMES
-from simulator.records import GeneratorSample
-from simulator.worlds.target import parse_target
-from simulator.worlds.wire import speaks_http2
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.playing import World
 from tests.http.certificates import make_pair
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
-    from simulator.worlds.target import Target
+    from simulator.client.target import Target
     from tests.attacks.live import Connection, Talk
     from tests.http.certificates import Pair
 

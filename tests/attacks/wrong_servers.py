@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.attacks.playing import World, served
 
 if TYPE_CHECKING:

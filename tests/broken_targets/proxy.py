@@ -14,7 +14,7 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.http.serve import serve_until
-from simulator.worlds.answers import AnswerReader, GarbageError
+from simulator.client.answers import AnswerReader, GarbageError
 from tests.simulator.conftest import WatchedApi
 
 if TYPE_CHECKING:

@@ -15,17 +15,19 @@ import pytest
 import trio
 from rich.console import Console
 
-from simulator import run
-from simulator.bundle.record import write_record
-from simulator.bundle.tables import read_history, write_history
-from simulator.history import History
-from simulator.own_failure import leaves
-from simulator.profiles import Profile
-from simulator.report.terminal import show_verdict
-from simulator.report.verdict_file import write_verdict
-from simulator.run_judgement import judge_run
+from simulator.client import connection as control
+from simulator.contract.profiles import Profile
+from simulator.history.rows import History
+from simulator.history.tables import read_history, write_history
+from simulator.judging.judging import judge_run
+from simulator.judging.record import write_record
+from simulator.judging.verdict_file import write_verdict
+from simulator.running import run
+from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds import auditing, control, live, onboarding, shard
+from simulator.worlds.harness_failure import leaves
+from simulator.worlds.live import auditing, onboarding, shard
+from simulator.worlds.live import world as live
 from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Asked, Moment, misbehaving
 from tests.simulator.conftest import API_TOKEN

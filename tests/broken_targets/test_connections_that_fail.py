@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from simulator.doctor import check_the_target
-from simulator.worlds.target import parse_target
+from simulator.client.target import parse_target
+from simulator.running.doctor import check_the_target
 from tests.broken_targets import faults
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import (
@@ -40,7 +40,7 @@ import time
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.values import Instant
 SystemClock.now = lambda _: Instant(time.time_ns() + 600 * 10**9, time.monotonic_ns())
-from simulator.cli import main
+from simulator.commands.cli import main
 main()
 """
 """The server's command, with its clock adapter replaced."""

@@ -10,17 +10,18 @@ import pytest
 import trio
 from rich.console import Console
 
-from simulator import run
 from simulator.attacks.revocation import Twice
 from simulator.attacks.signature import ForgedSignature
-from simulator.history import History
-from simulator.own_failure import FAILURE_FILE, leaves, write_failure
+from simulator.client.target import TargetError, parse_target
+from simulator.deployment.server_watch import ServerWatch
+from simulator.history.rows import History
+from simulator.running import run
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds import live
-from simulator.worlds.fleet_player import FleetPlayer
-from simulator.worlds.live import LiveRun
+from simulator.worlds.harness_failure import FAILURE_FILE, leaves, write_failure
+from simulator.worlds.live import world as live
+from simulator.worlds.live.fleet_player import FleetPlayer
+from simulator.worlds.live.world import LiveRun
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import TargetError, parse_target
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import (
     DURATION_SECONDS,
@@ -78,7 +79,7 @@ async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
 async def test_an_error_in_what_comes_after_the_run_is_told_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.worlds.auditing.Auditor._order", broken)
+    monkeypatch.setattr("simulator.worlds.live.auditing.Auditor._order", broken)
     result = await played(tmp_path / "run")
     assert result.code == INCONCLUSIVE
     assert "the harness itself failed" in result.said
@@ -114,21 +115,19 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
                 await whole.run()
 
 
-def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
+async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
-    with pytest.RaisesGroup(TargetError), run._own_failure_noted(outcome):
-        raise ExceptionGroup("", [TargetError("use another")])
+    with pytest.RaisesGroup(TargetError):
+        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+            raise ExceptionGroup("", [TargetError("use another")])
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
 
-def test_being_stopped_is_no_fault_of_the_harness() -> None:
+async def test_being_stopped_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
-
-    async def stopped() -> None:
-        with trio.move_on_after(0), run._own_failure_noted(outcome):
+    with trio.move_on_after(0):
+        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
             await trio.sleep_forever()
-
-    trio.run(stopped)
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
 

@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from simulator.checkers import outage
-from simulator.doctor import check_the_target
-from simulator.worlds import observing
-from simulator.worlds.target import parse_target
+from simulator.client.target import parse_target
+from simulator.running.doctor import check_the_target
+from simulator.worlds.live import observing
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import FAIL, UNUSABLE, impatient, run_against, scenario
 from tests.simulator.conftest import API_TOKEN

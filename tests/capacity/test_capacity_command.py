@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "simulator.cli", "capacity")
+COMMAND = (sys.executable, "-m", "simulator.commands.cli", "capacity")
 SCENARIO = """\
 version = 1
 name = "small"

@@ -16,10 +16,10 @@ from simulator.capacity.driver import PACE_MACHINES_PER_SECOND, TRIES_MAX, Finde
 from simulator.capacity.result import Capacity, Conclusion, capacity_schema, write_capacity
 from simulator.capacity.search import Bounds, Outcome
 from simulator.capacity.step import Measured, Plan, Step
+from simulator.client.target import TargetError
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS
-from simulator.run import Request
+from simulator.running.run import Request
 from simulator.scenario.values import Duration, FleetOptions, Scenario
-from simulator.worlds.target import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

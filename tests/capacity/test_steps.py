@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from simulator.bundle.record import RunRecord
 from simulator.capacity import step as steps
 from simulator.capacity.search import Outcome
 from simulator.capacity.step import Measured, Plan, machines_for, measure_step, plan_step, thresholds_of
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.records import GeneratorSample
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Death, GeneratorSample, Wait
+from simulator.history.rows import HONEST, NEVER_NS, History
+from simulator.judging.record import RunRecord
 from simulator.scenario.values import SECOND_NS, AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
 
 FIVE_SECONDS = 5 * SECOND_NS
@@ -39,19 +40,33 @@ def planned(rate: int = 20, thresholds: dict[str, tuple[str, ...]] | None = None
 def measured(
     plan: Plan, *, took_ms: float = 5, late_ms: float = 0, window_only: bool = True, up: int | None = None,
     interrupted: str | None = None, generator: tuple[float, int, int] = (0.2, 0, 0), lost: int = 0, share: float = 1.0,
+    stall: tuple[int, int] = (0, 0), waits: bool = False, deaths: tuple[Death, ...] = (),
 ) -> Measured:  # fmt: skip
-    """Measure a step in which every heartbeat left so late and took so long, or only those of the window did."""
+    """Measure a step in which every heartbeat left so late and took so long, or only those of the window did.
+
+    Within a `stall` the server answers nothing, and what was to be sent meanwhile leaves as the answer before it comes,
+    or, where `waits`, what came due is never sent.
+    """
     history = History()
+    history.deaths += deaths
+    busy_until_ns = [0] * plan.machines
     for machine in range(plan.machines if up is None else up):
         history.append(0, 0, 1, b"", machine, 200, Operation.POLICY_FETCH, Answer.ACCEPTED, Answer.ACCEPTED, HONEST)
     beats = round(plan.rate * plan.end_ns / SECOND_NS * share)
     for beat in range(beats):
         at_ns = round(beat * plan.end_ns / beats)
         bad = (at_ns >= plan.start_ns) is window_only
-        sent_ns = at_ns + round(late_ms * MILLISECOND_NS * bad)
+        machine = beat % plan.machines
+        if waits and at_ns < busy_until_ns[machine]:
+            history.waits.append(Wait(machine, at_ns, plan.interval_ns, 1, busy_until_ns[machine]))
+            continue
+        sent_ns = max(at_ns + round(late_ms * MILLISECOND_NS * bad), busy_until_ns[machine])
         gone = bad and lost > 0
         lost -= gone
         answered_ns = NEVER_NS if gone else sent_ns + round((took_ms if bad else 1) * MILLISECOND_NS)
+        if stall[0] <= sent_ns < stall[1]:
+            answered_ns = stall[1]
+        busy_until_ns[machine] = answered_ns if answered_ns != NEVER_NS else 0
         history.append(
             at_ns, sent_ns, answered_ns, b"", beat % plan.machines, 200, Operation.HEARTBEAT, Answer.ACCEPTED,
             Answer.LOST if gone else Answer.ACCEPTED, HONEST,
@@ -112,6 +127,26 @@ def test_heartbeats_that_leave_late_are_the_harness_s_fault_and_not_the_server_s
 
 def test_slow_answers_are_the_server_s_fault_even_if_some_heartbeats_leave_late() -> None:
     assert outcome_of(measured(planned(), took_ms=400, late_ms=300))[0] is Outcome.BROKE
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("edge", ["start", "middle", "end"])
+def test_a_server_that_stands_still_breaks_the_step_at_whichever_edge_of_the_window(edge: str, waits: bool) -> None:  # noqa: FBT001 - a column of the table
+    """What it held up before the window began is late within it, which is not the harness's doing."""
+    plan = planned()
+    at_ns = {"start": plan.start_ns, "middle": (plan.start_ns + plan.end_ns) // 2, "end": plan.end_ns}[edge]
+    stall = at_ns - 6 * SECOND_NS, at_ns + SECOND_NS
+    assert outcome_of(measured(plan, stall=stall, waits=waits))[0] is Outcome.BROKE
+
+
+def test_a_server_that_ends_by_itself_breaks_the_step() -> None:
+    """Though it ends the run early."""
+    proven = Verdict("outage", Status.FAIL, "the server ended by itself")
+    dead = Death("the server", SECOND_NS, SECOND_NS, -11)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "run_checkers", lambda *_: [proven])
+        found = measured(planned(), interrupted="the server died", deaths=(dead,))
+    assert outcome_of(found) == (Outcome.BROKE, "outage")
 
 
 def test_starts_that_the_harness_dropped_and_a_core_it_used_up_are_its_own_limit() -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from reference_server.wire.values import Request
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
+from simulator.client.answers import HttpAnswer, classify_heartbeat
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
@@ -24,9 +26,8 @@ from simulator.fleet.requests import (
     policy_call,
     revoke_call,
 )
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, Answer, History, Operation
-from simulator.records import AuditReading, Effect, Revocation
-from simulator.worlds.answers import HttpAnswer, classify_heartbeat
+from simulator.history.records import AuditReading, Effect, Revocation
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
 from tests.core.server_under_test import SKEW, STARTED, TOKEN, Server, timestamp_text
 from tests.core.server_under_test import Answer as Reply
 

@@ -9,8 +9,9 @@ import pytest
 
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.facts import Facts
-from simulator.history import HONEST, NEVER_NS, NO_SOURCE, NONE, REASONS, Answer, History, Operation
-from simulator.records import CertificateRecord, ConsentRecord, GeneratorSample, Revocation, Scrape
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.records import CertificateRecord, ConsentRecord, GeneratorSample, Revocation, Scrape
+from simulator.history.rows import HONEST, NEVER_NS, NO_SOURCE, NONE, History
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import NO_MACHINE, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NO_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

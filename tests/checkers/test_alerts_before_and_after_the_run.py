@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

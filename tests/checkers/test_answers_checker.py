@@ -9,10 +9,11 @@ import pytest
 
 from simulator.checkers.answers import check_answers
 from simulator.checkers.verdict import Status, Verdict
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
-from simulator.history import HONEST, NO_MACHINE, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import CampaignRecord, Exchange, Fault, MachineRecord
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import CampaignRecord, Exchange, Fault, MachineRecord
+from simulator.history.rows import HONEST, NO_MACHINE
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -8,9 +8,9 @@ import pytest
 
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
-from simulator.records import CampaignRecord, Claim
-from simulator.wording import plural
+from simulator.contract.answers import Answer
+from simulator.history.records import CampaignRecord, Claim
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

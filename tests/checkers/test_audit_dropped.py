@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from simulator.records import AuditReading
+    from simulator.history.records import AuditReading
 
 KEPT = 1010
 

@@ -10,13 +10,13 @@ import pytest
 
 from reference_server.wire.canonical_json import canonical_json
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from tests.checkers.audited_world import SECOND_NS, AuditedWorld, Span, eventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.records import AuditReading
+    from simulator.history.records import AuditReading
 
     Event = dict[str, Any]
     Changes = Callable[[list[Event]], object]

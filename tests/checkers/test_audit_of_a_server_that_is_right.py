@@ -13,8 +13,9 @@ from simulator.checkers.facts import Facts
 from simulator.checkers.limits import check_limits
 from simulator.checkers.revocation import check_revocation
 from simulator.checkers.verdict import Status
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
-from simulator.history import NEVER_NS, Answer, History, Operation
+from simulator.history.rows import NEVER_NS, History
 from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Span
 
 KINDS = (

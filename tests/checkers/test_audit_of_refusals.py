@@ -8,7 +8,7 @@ import pytest
 
 from simulator.checkers.audit_chain import check_chain
 from simulator.checkers.audit_lists import STREAMS, gather
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from simulator.limits import REFUSALS_KEPT_MIN
 from tests.checkers.audited_world import AuditedWorld, Span
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.checkers.verdict import Status
+from simulator.contract.answers import Answer
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import revoke_call
-from simulator.history import Answer
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.core.server_under_test import TOKEN
 

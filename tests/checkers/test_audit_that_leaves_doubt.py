@@ -11,10 +11,11 @@ from reference_server.core.audit import EventStream, Room, RoutineStream
 from simulator.checkers.audit_chain import event_hash
 from simulator.checkers.audit_lists import OwnerAudit, gather
 from simulator.checkers.verdict import Status
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import note
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.records import AuditReading, Scrape
+from simulator.history.records import AuditReading, Scrape
+from simulator.history.rows import NEVER_NS, NO_MACHINE
 from tests.checkers.audited_world import SECOND_NS, AuditedWorld, Fate, Span, eventful
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.checkers.bounds import Range, ScrapeBounds, _Advancing, scrape_bounds
-from simulator.history import REASONS, Answer, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

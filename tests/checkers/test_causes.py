@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.causes import causes_first, reference
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

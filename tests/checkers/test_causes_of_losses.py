@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.history import ROW
+from simulator.history.losses import CROSSING_MAX_NS, RESTED_MIN_NS, Loss, loss_of_close, losses_of, lost_status, told
+from simulator.history.rows import ROW
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.losses import CROSSING_MAX_NS, RESTED_MIN_NS, Loss, loss_of_close, losses_of, lost_status, told
 
 SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)

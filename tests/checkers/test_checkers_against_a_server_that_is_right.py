@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, Answer, Operation
-from simulator.records import Scrape
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Scrape
+from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story

@@ -9,8 +9,8 @@ from simulator.checkers import run_checkers
 from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
-from simulator.records import Claim
+from simulator.contract.answers import Answer
+from simulator.history.records import Claim
 from tests.checkers.conftest import SECOND_NS, Story
 
 KNOWN = ClockFacts(before=(0, 0), after=(0, 0))

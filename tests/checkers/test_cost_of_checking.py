@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from simulator.checkers import CHECKERS
-from simulator.history import ROW, Answer, Operation
-from simulator.records import AuditReading, MachineRecord
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import AuditReading, MachineRecord
+from simulator.history.rows import ROW
 from tests.checkers.audited_world import AuditedWorld
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.answers import check_answers
-from simulator.checkers.effects import heard_unanswered
+from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import NO_MACHINE, Answer
-from simulator.records import Exchange, Fault, PartRecord
+from simulator.contract.answers import Answer, Operation
+from simulator.fleet.machine import Action
+from simulator.fleet.requests import policy_call
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import Exchange, Fault, PartRecord, Unserved
+from simulator.history.rows import NO_MACHINE
 from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Fate, Span
+from tests.core.server_under_test import TOKEN
 
 FAILED_AFTER, FAILED_BEFORE = Span(fate="failed after"), Span(fate="failed before")
 LOST_AFTER, LOST_BEFORE = Span(fate="lost after"), Span(fate="lost before")
@@ -128,3 +133,66 @@ def test_an_attack_in_a_machines_name_is_not_taken_for_its_own() -> None:
     world.history = world.history.with_rows(rows)
     world.look("ada")
     assert judged(world).figures["took_effect"] == 0
+
+
+# --- changes of the control plane
+
+
+def changed(fate: Fate, action: Action) -> AuditedWorld:
+    """Let a machine of an owner do what fares so, beside others of its kind that are accepted."""
+    world = AuditedWorld()
+    ada = world.owner("ada")
+    world.act(world.machine(ada, 1), Action.ROTATE)
+    machine = world.spare_machine(ada)
+    if action is not Action.REGISTER:
+        world.act(machine, Action.REGISTER)
+    world.act(machine, action, Span(fate=fate))
+    rows = world.history.rows()
+    rows["got"][rows["got"] == Answer.UNAVAILABLE] = Answer.FAILED  # the answers of this world name nothing it lacks
+    world.read_all()
+    return world
+
+
+@pytest.mark.parametrize("action", [Action.REGISTER, Action.CONSENT, Action.ROTATE])
+def test_a_change_that_failed_is_said_with_what_it_did(action: Action) -> None:
+    (finding,) = judged(changed("failed after", action)).findings
+    assert finding.rule == "answers.took-effect"
+    assert ", and it took effect: the audit shows " in finding.message
+    (finding,) = judged(changed("failed before", action)).findings
+    assert finding.rule == "answers.failed"
+    assert ", and it took no effect: the audit shows " in finding.message
+    assert finding.evidence["effect"]["who"] == "ada"
+
+
+def test_a_change_whose_answer_was_lost_may_have_been_accepted() -> None:
+    verdict = judged(changed("lost after", Action.ROTATE))
+    assert verdict.figures["took_effect"] == 0
+
+
+def test_within_a_fault_of_the_runs_own_a_change_that_failed_proves_nothing() -> None:
+    world = changed("failed before", Action.ROTATE)
+    world.history.faults.append(Fault("disk.full", 0, 0, 3600 * SECOND_NS, 3600 * SECOND_NS))
+    assert judged(world).status is Status.PASS
+
+
+@pytest.mark.parametrize("got", [Answer.FAILED, Answer.LOST])
+def test_an_owners_policy_that_failed_once_counts_though_another_try_was_accepted(got: Answer) -> None:
+    """Neither has a row."""
+    world = AuditedWorld()
+    ada = world.owner("ada")
+    fate: Fate = "failed after" if got is Answer.FAILED else "lost after"
+    world.change(ada, policy_call(TOKEN, ada, {"max_cpu_percent": 60}), Span(fate=fate))
+    effect = world.history.effects[-1]
+    status = 500 if got is Answer.FAILED else lost_status(Loss.CUT, 0)
+    world.history.fail(Unserved(effect.sent_ns, effect.answered_ns, Operation.POLICY_CREATE, status, got))
+    world.read_all()
+    (finding,) = judged(world).findings
+    assert finding.rule == ("answers.took-effect" if got is Answer.FAILED else "answers.lost")
+    assert "the audit shows 2 events policy_created of ada, and 1 were accepted" in finding.message
+
+
+def test_nothing_is_said_of_changes_where_the_audit_was_not_read() -> None:
+    world = changed("failed after", Action.ROTATE)
+    assert done_unanswered(world.history, world.facts)
+    world.history.audit_readings.clear()
+    assert not done_unanswered(world.history, world.facts)

@@ -12,8 +12,9 @@ from simulator.checkers.audit_expected import FAILURE_EVENT, expect
 from simulator.checkers.bounds import scrape_bounds
 from simulator.checkers.endings import may_end_from_ns, told_of_endings
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, REASONS, Answer, Operation
-from simulator.records import MachineRecord
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.records import MachineRecord
+from simulator.history.rows import NEVER_NS
 from tests.checkers.conftest import Story, nanoseconds
 
 SECOND_NS = 1_000_000_000

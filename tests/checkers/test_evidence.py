@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.evidence import REDACTED, as_evidence, as_figures, redacted, shown
-from simulator.history import History
+from simulator.history.evidence import REDACTED, as_evidence, as_figures, redacted, shown
+from simulator.history.records import Exchange
+from simulator.history.rows import History
 from simulator.limits import EVIDENCE_MAX_BYTES, EXCHANGES_MAX
-from simulator.records import Exchange
 
 
 @given(

@@ -9,19 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.aim import JUDGED_SETTINGS
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.fitting import FIELDS, WORDS, Fit, interval
 from simulator.checkers.limits import LARGER, SMALLER
-from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.records import CampaignRecord, Claim
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.client.aim import JUDGED_SETTINGS
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Profile
+from simulator.history.records import CampaignRecord, Claim
+from simulator.judging.advisories import judge_by
 from tests.checkers.audited_world import AuditedWorld
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
     from tests.checkers.conftest import ModelServer, Story
 
 ALL = tuple(JUDGED_SETTINGS)
@@ -165,6 +167,42 @@ def test_a_bucket_of_another_size_is_told_by_what_it_let_through(limited: Story,
         assert f"RATE_LIMIT_BURST={burst}" in found.summary
         strict = next(one for one in run_checkers(limited.history, limited.facts) if one.name == name)
         assert strict.status is Status.FAIL
+
+
+@pytest.mark.parametrize("burst", [5, 40])
+def test_another_bucket_is_an_advisory_where_no_bucket_is_asked_for(limited: Story, burst: int) -> None:
+    """The published API limits rates, and does not say at what: what the fit explains counts for nobody there."""
+    asked(limited, burst, at=5, source=100)
+    asked(limited, burst, at=9, source=200)
+    if burst < 20:  # who asks at a limit says so itself; here it is the fleet that was refused
+        for at in (20, 25, 30):
+            for number in range(burst + 1):
+                refused = number >= burst
+                limited.heartbeat(
+                    1, at + number / 1000, Answer.RATE_LIMITED if refused else Answer.ACCEPTED, took=0.0005,
+                    status=429 if refused else 200, source=300,
+                )  # fmt: skip
+    found = verdict_of("limits", limited.history, limited.facts)
+    assert found.status is Status.INCONCLUSIVE, found.summary
+    rule = "limits.too-few" if burst < 20 else "limits.too-many"
+    assert {one["rule"] for one in found.findings[0].evidence["doubts"]} == {rule}
+    published, hardened = (judge_by(profile, [found], {1: "limit.burst"}, ()) for profile in Profile)
+    assert [one.status for one in published.checkers] == [Status.PASS]
+    assert [(one.finding, one.message) for one in published.advisories] == [
+        ("limits.settings", found.findings[0].message)
+    ]
+    assert (hardened.checkers, hardened.advisories) == ([found], [])
+
+
+def test_another_setting_that_explains_what_is_asked_for_stays_in_doubt() -> None:
+    """One rule of the published API among those that it explains is enough."""
+    doubts = [{"rule": "audit.chain"}, {"rule": "audit.missing-refusal"}]
+    verdicts = [
+        Verdict("audit", Status.INCONCLUSIVE, "so", (Finding("audit.settings", "fits", 0, {"doubts": some}),))
+        for some in (doubts, doubts[:1])
+    ]
+    judged = [judge_by(Profile.PUBLISHED, [one], {}, ()) for one in verdicts]
+    assert [one.checkers[0].status for one in judged] == [Status.INCONCLUSIVE, Status.PASS]
 
 
 def test_a_server_that_refuses_nobody_fits_no_bucket(limited: Story) -> None:

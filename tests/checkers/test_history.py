@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.history import HONEST, NEVER_NS, NO_MACHINE, REASONS, ROW, Answer, History, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, ROW, History
 
 BLOCK = 4096
 FIELDS = (

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
-from simulator.judgement import Series, judge_thresholds, measure
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.judging.thresholds import Series, judge_thresholds, measure
 from simulator.scenario.thresholds import METRICS
 
 if TYPE_CHECKING:
@@ -207,6 +208,23 @@ def test_response_times_run_from_the_plan_and_service_times_from_the_sending(sto
     assert service is not None
     assert response.tolist() == pytest.approx([0.75] * 4 + [0.01, 0.01, math.inf, 0.01, 0.01])
     assert service.tolist() == pytest.approx([0.25] * 4 + [0.01, 0.01, math.inf, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_a_heartbeat_that_crossed_the_close_of_a_resting_connection_misses_no_threshold(
+    story: Story, loss: Loss
+) -> None:
+    """It was never asked. Whatever else keeps an answer away is lost, due, and an endless wait."""
+    story.heartbeat(0, 1)
+    story.heartbeat(0, 2, Answer.LOST, status=lost_status(loss, 0))
+    series = measured(story)
+    crossed = loss is Loss.CLOSING
+    assert series["requests.lost"] == Series(count=not crossed, total=2)
+    assert series["heartbeat.accepted"] == Series(count=1, total=1 if crossed else 2)
+    for metric in ("heartbeat.response_time", "heartbeat.service_time"):
+        values = series[metric].values
+        assert values is not None
+        assert np.isinf(values).tolist() == ([False] if crossed else [False, True])
 
 
 def test_alert_figures_become_series(story: Story) -> None:

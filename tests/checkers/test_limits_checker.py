@@ -8,9 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.profiles import Profile
+from simulator.judging.advisories import judge_by
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -201,14 +204,36 @@ def test_a_refusal_takes_no_token(limited: Story) -> None:
 
 @pytest.mark.parametrize("why", ["shared address", "requests without a name", "other clients", "answer lost"])
 def test_refusals_are_only_judged_where_every_request_is_known(new_story: type[Story], why: str) -> None:
-    story = new_story(
-        rate_limit_burst=BURST, rate_limit_refill_per_second=REFILL, only_client=why != "other clients"
-    )  # fmt: skip
+    others = {"only_client": False, "addresses": SHARED} if why == "other clients" else {"only_client": True}
+    story = new_story(rate_limit_burst=BURST, rate_limit_refill_per_second=REFILL, **others)
     source = -1 if why == "shared address" else CLIENT
     if why == "requests without a name":
         story.request(Operation.OTHER, -1, 1, source=source)
     send(story, 10, got=Answer.LOST if why == "answer lost" else Answer.RATE_LIMITED, status=429, source=source)
     assert rules(story) == []
+
+
+@pytest.mark.parametrize(("at", "found"), [(3.9, []), (4.1, ["too-few"])])
+def test_a_target_that_others_have_started_is_judged_once_its_buckets_are_full(
+    new_story: type[Story], at: float, found: list[str]
+) -> None:
+    """What its clients used before the run nobody here knows."""
+    story = new_story(rate_limit_burst=BURST, rate_limit_refill_per_second=REFILL)
+    send(story, at, got=Answer.RATE_LIMITED, status=429)
+    assert rules(story) == found
+
+
+def test_a_target_that_may_see_all_at_one_address_is_in_doubt(new_story: type[Story]) -> None:
+    """By a profile that asks for no such rate, it is no more than an advisory."""
+    story = new_story(rate_limit_burst=BURST, rate_limit_refill_per_second=REFILL, addresses=UNKNOWN)
+    send(story, 10, got=Answer.RATE_LIMITED, status=429)
+    verdict = judged(story)
+    assert verdict.status is Status.INCONCLUSIVE
+    assert verdict.findings[0].message.startswith("if the server tells addresses apart: 127.")
+    published, hardened = (judge_by(profile, [verdict], {}, ()) for profile in Profile)
+    assert [one.status for one in published.checkers] == [Status.PASS]
+    assert [one.finding for one in published.advisories] == ["limits.too-few"]
+    assert (hardened.checkers, hardened.advisories) == ([verdict], [])
 
 
 @pytest.mark.parametrize("unknown", ["rate_limit_burst", "rate_limit_refill_per_second"])

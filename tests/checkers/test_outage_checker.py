@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks import CATALOGUE
-from simulator.campaigns import summarise_campaigns
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, NO_MACHINE, Answer, Operation
-from simulator.losses import Loss, lost_status
-from simulator.records import CampaignRecord, Claim, Fault, GeneratorSample, HealthReading
+from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.rows import NEVER_NS, NO_MACHINE
+from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
+OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"
 
 
 def timed_out(story: Story) -> None:
@@ -217,6 +219,69 @@ def test_a_set_up_that_was_never_answered_is_an_outage_at_once(story: Story) -> 
     assert finding.message.startswith("from the start nothing was answered to the end (0.500s)")
     assert (
         "the first without an answer was a policy create, sent at 0.100s; /health still answered 200" in finding.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "memory_bytes", "how"),
+    [
+        (0, None, "(exit code 0)"),
+        (3, 5, "(exit code 3)"),
+        (-11, 5, "(killed by SIGSEGV)"),
+        (139, 5, "(exit code 139, which says: killed by SIGSEGV)"),
+        (255, 5, "(exit code 255)"),
+        (
+            -9,
+            812_400_000,
+            f"(killed by SIGKILL, {OUTSIDE}: it had taken 812 MB)",
+        ),
+        (
+            137,
+            None,
+            f"(exit code 137, which says: killed by SIGKILL, {OUTSIDE})",
+        ),
+    ],
+)
+def test_a_server_that_ends_by_itself_is_out_however_it_ended(
+    story: Story, exit_code: int, memory_bytes: int | None, how: str
+) -> None:
+    beating(story, 0, 5)
+    dead(story, 4.8, 5.0, exit_code, memory_bytes)
+    finding = told(story)
+    assert finding is not None
+    assert (finding.rule, finding.at_ns) == ("outage.server-died", nanoseconds(4.8))
+    assert finding.message == f"the server ended by itself between 4.800s and 5.000s {how}; its last words: b\\x1b[2J"
+    assert finding.evidence["under_way"] == []
+    assert finding.evidence["last_words"] == ["a", "b\\x1b[2J"]
+
+
+def test_an_attack_that_was_under_way_as_a_server_ended_is_to_blame(story: Story) -> None:
+    """One that had ended before is not."""
+    beating(story, 0, 5)
+    story.history.campaigns.append(CampaignRecord(2, BOGUS, scripted=True, attempts=1, completed=1))
+    story.attack(0, 3.0, Answer.INVALID_SIGNATURE, campaign=2)
+    bogus(story, 4.9, count=3)
+    dead(story, 4.8, 5.0, -11)
+    finding = told(story)
+    assert finding is not None
+    assert (finding.evidence["campaign"], finding.evidence["attack"]) == (1, BOGUS)
+    assert finding.message.endswith(f"; under way was {BOGUS}")
+    one, two = summarise_campaigns(story.history, [BOGUS, BOGUS], story.facts)
+    assert one.status is Status.FAIL
+    assert "ended by itself" in one.note
+    assert two.status is not Status.FAIL
+
+
+def test_a_server_that_ended_before_anything_was_asked_is_out(story: Story) -> None:
+    dead(story, -0.5, -0.3, 7)
+    finding = told(story)
+    assert finding is not None
+    assert "ended by itself before the run began (exit code 7)" in finding.message
+
+
+def dead(story: Story, last: float, at: float, exit_code: int, memory_bytes: int | None = None) -> None:
+    story.history.deaths.append(
+        Death("the server", nanoseconds(last), nanoseconds(at), exit_code, "a\nb\x1b[2J", memory_bytes)
     )
 
 

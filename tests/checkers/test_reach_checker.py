@@ -8,13 +8,13 @@ import pytest
 
 from simulator.checkers.reach import check_reach
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer
+from simulator.contract.answers import Answer
+from simulator.history.records import METRICS_PAGE, AuditReading, GeneratorSample
 from simulator.limits import TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
-from simulator.records import METRICS_PAGE, AuditReading, GeneratorSample
 from tests.checkers.conftest import SECOND_NS, Story
 
 if TYPE_CHECKING:
-    from simulator.records import Trouble
+    from simulator.history.records import Trouble
 
 
 def judged(story: Story) -> Verdict:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.replay import check_replay
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -8,7 +8,7 @@ import pytest
 
 from simulator.checkers.revocation import check_revocation
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story

@@ -12,7 +12,7 @@ from simulator.checkers.verdict import EXIT_CODES, Status, Verdict, worst
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
     from tests.checkers.conftest import Story
 
 

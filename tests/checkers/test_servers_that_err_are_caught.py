@@ -9,8 +9,9 @@ import pytest
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import NEVER_NS, Answer, Operation
-from simulator.records import Scrape
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Scrape
+from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

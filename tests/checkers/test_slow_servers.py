@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Machine
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.judgement import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
-from simulator.merging import Part, merge_histories
-from simulator.records import GeneratorSample, Wait
+from simulator.history.merging import Part, merge_histories
+from simulator.history.records import GeneratorSample, Wait
+from simulator.history.rows import HONEST, NEVER_NS, History
+from simulator.history.schedule import held_up_starts, own_lateness_ns, response_times
+from simulator.judging.thresholds import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.report.series import latencies
-from simulator.schedule import held_up_starts, own_lateness_ns, response_times
+from simulator.worlds.live.waiting import Waits
 from simulator.worlds.progress import Progress
-from simulator.worlds.waiting import Waits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.checkers.alerts import UNATTRIBUTED
-from simulator.history import NO_MACHINE, Answer
+from simulator.contract.answers import Answer
+from simulator.history.rows import NO_MACHINE
 from tests.checkers.conftest import Story, metrics
 
 if TYPE_CHECKING:

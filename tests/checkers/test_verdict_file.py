@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
-from simulator.report.verdict_file import RunVerdict, point_latest, verdict_schema, write_verdict
+from simulator.judging.verdict_file import RunVerdict, point_latest, verdict_schema, write_verdict
 
 ROOT = Path(__file__).parent.parent.parent
 PUBLISHED = json.loads((ROOT / "simulator" / "report" / "verdict.schema.json").read_text(encoding="utf-8"))

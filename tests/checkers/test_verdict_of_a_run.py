@@ -12,23 +12,23 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from simulator import run
 from simulator.checkers import CHECKERS
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import Answer
-from simulator.report.verdict_file import RunVerdict, verdict_schema, write_verdict
-from simulator.run import Request
-from simulator.run_facts import facts_of
-from simulator.run_judgement import judge_run
+from simulator.client.target import parse_target
+from simulator.contract.answers import Answer
+from simulator.judging.facts import facts_of
+from simulator.judging.judging import judge_run
+from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
+from simulator.running import run
+from simulator.running.run import Request
 from simulator.scenario.values import Duration, FleetOptions, Scenario
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
     from tests.checkers.conftest import Story
 
 TOKEN = "0123456789abcdef-owner-token"
@@ -111,7 +111,7 @@ def test_the_worst_verdict_decides(
     def fixed(_history: History, _facts: Facts) -> list[Verdict]:
         return [Verdict(f"checker {index}", one, "") for index, one in enumerate(checkers)]
 
-    monkeypatch.setattr("simulator.run_judgement.run_checkers", fixed)
+    monkeypatch.setattr("simulator.judging.judging.run_checkers", fixed)
     verdict = judged(story, request({"heartbeat.accepted": thresholds}), interrupted)
     assert (verdict.status, verdict.exit_code) == (status, exit_code)
     if interrupted:
@@ -128,8 +128,19 @@ def test_an_overloaded_harness_blames_no_server_for_missed_thresholds(
     def fixed(_history: History, _facts: Facts) -> list[Verdict]:
         return [Verdict("alerts", other, ""), Verdict("generator", INCONCLUSIVE, "")]
 
-    monkeypatch.setattr("simulator.run_judgement.run_checkers", fixed)
+    monkeypatch.setattr("simulator.judging.judging.run_checkers", fixed)
     assert judged(story, request({"heartbeat.accepted": (MISSED,)})).status is expected
+
+
+def test_what_an_interrupted_run_missed_is_not_laid_to_the_harness(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever cut it short, as a target that stopped answering while it was set up; nobody saw how the harness did."""
+    monkeypatch.setattr("simulator.run_judgement.run_checkers", lambda *_: [Verdict("generator", INCONCLUSIVE, "")])
+    story.heartbeat(0, 1, Answer.LOST)
+    verdict = judged(story, request({"requests.lost": ("count==0",)}), "the run could not be set up")
+    (threshold,) = verdict.thresholds
+    assert (threshold.status, threshold.summary) == (INCONCLUSIVE, "1 when the run was interrupted")
 
 
 def test_an_uneventful_run_passes(story: Story) -> None:

@@ -18,13 +18,13 @@ import pytest
 from typer.testing import CliRunner
 
 from reference_server.app import setting_names
-from simulator.cli import app
+from simulator.commands.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "simulator.cli")
+COMMAND = (sys.executable, "-m", "simulator.commands.cli")
 TIMEOUT_SECONDS = 60.0
 INCONCLUSIVE = 3
 TERMINAL_VARIABLES = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERM"}

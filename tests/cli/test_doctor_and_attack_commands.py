@@ -27,7 +27,7 @@ def test_doctor_finds_this_machine_able_to_run(hatchfarm: Hatchfarm) -> None:
 def test_doctor_exits_with_2_and_the_way_out_when_a_run_could_not_work(
     hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.doctor.raise_open_files", lambda: 1024)
+    monkeypatch.setattr("simulator.running.doctor.raise_open_files", lambda: 1024)
     ill = hatchfarm.invoke("doctor", env={"HATCHFARM_MACHINES": "5000"})
     assert ill.code == 2
     at = next(number for number, line in enumerate(ill.lines) if line.startswith("wrong"))
@@ -36,7 +36,7 @@ def test_doctor_exits_with_2_and_the_way_out_when_a_run_could_not_work(
 
 
 def test_a_warning_alone_keeps_doctor_at_0(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulator.doctor.can_bind", lambda _: False)
+    monkeypatch.setattr("simulator.running.doctor.can_bind", lambda _: False)
     warned = hatchfarm.invoke("doctor", "--machines", "20")
     assert warned.code == 0
     assert any(line.startswith("beware  loopback addresses") for line in warned.lines)

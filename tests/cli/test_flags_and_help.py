@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from reference_server.settings import SETTINGS, Settings
-from simulator.cli import app
+from simulator.commands.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,7 +186,7 @@ def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm)
     [
         ("", SCENARIO_SCHEMA),
         ("scenario", SCENARIO_SCHEMA),
-        ("verdict", "simulator/report/verdict.schema.json"),
+        ("verdict", "simulator/judging/verdict.schema.json"),
         ("capacity", "simulator/capacity/capacity.schema.json"),
     ],
 )

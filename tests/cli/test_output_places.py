@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from simulator.bundle.errors import BundleError
-from simulator.output_files import write_whole
-from simulator.report.commands import find_bundle
-from simulator.report.verdict_file import point_latest
+from simulator.commands.reports import find_bundle
+from simulator.errors import BundleError
+from simulator.judging.verdict_file import point_latest
+from simulator.platform.output_files import write_whole
 from tests.cli.conftest import Finished, Hatchfarm, until_conclusive
 
 HALVES = (b"one ", b"two")

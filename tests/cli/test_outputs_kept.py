@@ -15,8 +15,8 @@ import pytest
 from simulator.capacity.driver import Finder
 from simulator.capacity.result import Asked, conclude
 from simulator.capacity.search import Bounds, Search
-from simulator.interruptions import signals_held, stop_signals
-from simulator.standard_streams import SteadyStream
+from simulator.platform.interruptions import signals_held, stop_signals
+from simulator.platform.standard_streams import SteadyStream
 from tests.cli.conftest import COMMAND, TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def test_other_commands_see_beforehand_that_results_can_be_written(
     def never(*_: object) -> None:
         raise AssertionError("it began")
 
-    monkeypatch.setattr("simulator.traces.session.trio.run", never)
-    monkeypatch.setattr("simulator.run.trio.run", never)
+    monkeypatch.setattr("simulator.running.replay.trio.run", never)
+    monkeypatch.setattr("simulator.running.run.trio.run", never)
     (hatchfarm.folder / "file").touch()
     given = hatchfarm.write("tiny.toml", duration="1s")
     if command == "replay":

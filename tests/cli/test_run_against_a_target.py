@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import History
-from simulator.run import _Outcome, _warn
-from simulator.run_facts import settings_warnings
-from simulator.run_judgement import judge_run
+from simulator.client.target import Target
+from simulator.history.rows import History
+from simulator.judging.facts import settings_warnings
+from simulator.judging.judging import judge_run
+from simulator.running.run import _Outcome, _warn
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import Target
 from tests.report.runs import uneventful
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def target(*, own_addresses: bool) -> Target:
 )
 def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table
     before = outcome({"hatchfarm_workers_total": float(workers)})
-    _warn(before, target(own_addresses=own_addresses), None)
+    _warn(before, target(own_addresses=own_addresses), given=True, over_hosts=False)
     assert before.warnings == warnings
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from simulator.history import History
-from simulator.run import _Outcome
+from simulator.history.rows import History
+from simulator.running.run import _Outcome
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
         (folder / "verdict.json.part").touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
-    monkeypatch.setattr("simulator.run._run", run)
-    monkeypatch.setattr("simulator.report.writing.write_verdict", write)
+    monkeypatch.setattr("simulator.running.run._run", run)
+    monkeypatch.setattr("simulator.bundle.writing.write_verdict", write)
     path, out = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s"), hatchfarm.folder / "results"
     ended = hatchfarm.invoke("run", str(path), "--out", str(out))
     assert (ended.code, ended.err) == (2, "")
@@ -154,7 +154,7 @@ def test_more_machines_than_open_files_allow_is_one_message_with_the_way_out(
     hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s")
-    monkeypatch.setattr("simulator.doctor.raise_open_files", lambda: 100)
+    monkeypatch.setattr("simulator.running.doctor.raise_open_files", lambda: 100)
     refused = hatchfarm.invoke("run", str(path), "--out", str(hatchfarm.folder / "results"))
     assert refused.code == 2
     assert refused.err == (

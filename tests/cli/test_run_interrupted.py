@@ -15,7 +15,7 @@ import psutil
 import pytest
 import trio
 
-from simulator.report.verdict_file import verdict_schema
+from simulator.judging.verdict_file import verdict_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ START_SECONDS = 30
 END_SECONDS = 20
 POLL_SECONDS = 0.05
 SECRET = re.compile(r"(?<![0-9a-f])[0-9a-f]{48}(?![0-9a-f])")
-PROGRAM = ("-m", "simulator.cli")
+PROGRAM = ("-m", "simulator.commands.cli")
 
 
 class Started:
@@ -149,20 +149,27 @@ async def test_ctrl_c_before_the_server_is_up_ends_the_run_in_order_and_no_secon
     assert verdict["requests"]["total"] == 0
 
 
-async def test_the_death_of_the_server_ends_the_run_with_what_is_known(hatchfarm: Hatchfarm) -> None:
+async def test_the_death_of_the_server_ends_the_run_and_is_a_failure(hatchfarm: Hatchfarm) -> None:
+    """Also where it was killed from outside, as by a system that runs out of memory, which is said."""
     async with started(hatchfarm) as run:
         server = await run.server()
         server.kill()
-        assert await run.end() == 3
+        assert await run.end() == 1
     assert run.err == ""
     verdict = hatchfarm.verdict()
     jsonschema.validate(verdict, verdict_schema())
-    assert verdict["interrupted"] == "the server died with exit code -9"
+    assert re.fullmatch(
+        r"the server died after [0-9.]+s: killed by SIGKILL(; its last words: .*)?", verdict["interrupted"]
+    )
     assert verdict["requests"]["heartbeats_accepted"] >= 20
     whole = next(one for one in verdict["checkers"] if one["name"] == "whole run")
     assert whole["status"] == "inconclusive"
     assert "the server died" in whole["summary"]
-    assert "Interrupted: the server died with exit code -9" in run.out.splitlines()
+    outage = next(one for one in verdict["checkers"] if one["name"] == "outage")
+    assert outage["status"] == "fail"
+    assert "perhaps from a system that ran out of memory: it had taken" in outage["findings"][0]["message"]
+    assert [one["status"] for one in verdict["thresholds"]] == ["inconclusive"]
+    assert "Interrupted: the server died after" in run.out
 
 
 async def test_a_run_that_is_killed_leaves_no_server_behind(hatchfarm: Hatchfarm) -> None:

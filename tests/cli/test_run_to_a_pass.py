@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import pytest
 
-from simulator.bundle.tables import TABLES
 from simulator.checkers import CHECKERS
+from simulator.history.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

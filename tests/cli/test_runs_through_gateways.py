@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.aim import JUDGED_SETTINGS
-from simulator.bundle.tables import read_history
-from simulator.history import NO_SOURCE
-from simulator.run_facts import facts_of, with_settings
+from simulator.client.aim import JUDGED_SETTINGS
+from simulator.history.rows import NO_SOURCE
+from simulator.history.tables import read_history
+from simulator.judging.facts import facts_of, with_settings
 from simulator.scenario.loading import ScenarioError, parse_scenario
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def test_what_cannot_be_read_exits_with_2_the_name_of_the_file_and_the_way_out(
     absent = hatchfarm.invoke("state", command, "absent.json")
     assert (absent.code, absent.out) == (2, "")
     assert absent.err == f"hatchfarm state {command}: cannot read absent.json (No such file or directory)\n"
-    monkeypatch.setattr("simulator.state_commands.STATE_FILE_MAX_BYTES", 10)
+    monkeypatch.setattr("simulator.commands.state.STATE_FILE_MAX_BYTES", 10)
     large = hatchfarm.invoke("state", command, name)
     assert (large.code, large.out) == (2, "")
     assert large.err.endswith("state.json is larger than 10 bytes, which no state file is\n")

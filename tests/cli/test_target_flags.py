@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator import run as run_module
-from simulator.aim import JUDGED_SETTINGS, Aim
-from simulator.cli import app
+from simulator.client.access import INSECURE_WARNING, Access, AccessError, access_of, environ_of
+from simulator.client.aim import JUDGED_SETTINGS, Aim
+from simulator.client.target import TargetError, parse_target
+from simulator.commands.cli import app
+from simulator.commands.target_flags import FlagError, read_headers, read_settings, read_token
 from simulator.limits import HEADERS_MAX, TOKEN_FILE_MAX_BYTES
-from simulator.target_flags import FlagError, read_headers, read_settings, read_token
-from simulator.worlds.access import INSECURE_WARNING, Access, AccessError, access_of, environ_of
-from simulator.worlds.target import TargetError, parse_target
+from simulator.running import run as run_module
 from tests.http.certificates import make_pair
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import trio
 from rich.console import Console
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
-from simulator.history import Answer
-from simulator.report.console import make_console
+from simulator.contract.answers import Answer
+from simulator.judging.verdict_file import AttackSummary, RunVerdict
+from simulator.platform.console import make_console
 from simulator.report.telling import headline
-from simulator.report.terminal import show_progress, show_verdict
-from simulator.report.verdict_file import AttackSummary, RunVerdict
+from simulator.running.terminal import show_progress, show_verdict
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:

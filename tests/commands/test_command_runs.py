@@ -14,11 +14,11 @@ import trio
 
 from reference_server.app import setting_names
 from simulator.attacks.script import Staging
-from simulator.cli import main as hatchfarm
+from simulator.client.checking import check_target
+from simulator.client.target import TargetError
+from simulator.commands.cli import main as hatchfarm
+from simulator.deployment.staging import OF_SERVERS, obstacle_to, staged
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.backstage import OF_SERVERS, obstacle_to, staged
-from simulator.worlds.checking import check_target
-from simulator.worlds.target import TargetError
 from tests.planted_bugs.trials import ROOT, Result
 from tests.simulator.conftest import API_TOKEN
 from tests.support.forked import run_forked

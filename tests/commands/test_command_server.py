@@ -14,10 +14,10 @@ import psutil
 import pytest
 import trio
 
-from simulator import command_server
-from simulator.command_server import own_command
+from simulator.deployment import command_server
+from simulator.deployment.command_server import own_command
+from simulator.deployment.server_process import ServerError, ServerProcess
 from simulator.scenario.values import ServerOptions
-from simulator.server_process import ServerError, ServerProcess
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ async def test_what_its_processes_share_is_counted_once(tmp_path: Path) -> None:
 
 PARENT = """
 import sys, trio
-from simulator.command_server import own_command
+from simulator.deployment.command_server import own_command
 from simulator.scenario.values import ServerOptions
 
 async def main():

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import resource
 import time
-from typing import TYPE_CHECKING
+
+import pytest
 
 from reference_server.adapters.clock import SystemClock
-from reference_server.adapters.open_files import raise_open_files
-
-if TYPE_CHECKING:
-    import pytest
+from reference_server.open_files import raise_open_files
+from tests.support.open_files import OpenFiles
 
 
 def test_the_steady_clock_is_the_one_that_counts_suspended_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,18 +24,22 @@ def test_the_steady_clock_is_the_one_that_counts_suspended_time_too(monkeypatch:
     assert asked == [time.CLOCK_BOOTTIME]
 
 
-def test_the_soft_limit_on_open_files_is_raised_to_the_hard_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = {"now": (1024, 20_000)}
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
-    monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.update(now=given))
-    assert raise_open_files() == 20_000
-    assert limits["now"] == (20_000, 20_000)
-
-
-def test_a_limit_that_may_not_be_raised_is_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
-    monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert raise_open_files() == 1024
+@pytest.mark.parametrize(
+    ("soft", "hard", "fixed", "limit"),
+    [
+        (1024, 4096, False, 4096),
+        (1024, 4096, True, 1024),
+        (4096, 4096, True, 4096),
+        (1024, resource.RLIM_INFINITY, False, 1 << 30),
+    ],
+)
+def test_the_limit_on_open_files_is_raised_as_far_as_it_goes(
+    monkeypatch: pytest.MonkeyPatch,
+    soft: int,
+    hard: int,
+    fixed: bool,  # noqa: FBT001 - a column of the table
+    limit: int,
+) -> None:
+    made = OpenFiles(monkeypatch, soft, hard, fixed=fixed)
+    assert raise_open_files() == limit
+    assert made.limits == ((soft, hard) if fixed else (hard, hard))

@@ -14,8 +14,8 @@ import msgspec
 
 from reference_server.wire.signing import sign_text
 from simulator.checkers.audit_chain import event_hash
+from simulator.contract.answers import Operation
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, policy_call, revoke_call
-from simulator.history import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

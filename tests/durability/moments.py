@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from simulator.client.connection import ControlConnection, data_of
+from simulator.client.target import Target, parse_target
+from simulator.contract.answers import Operation
+from simulator.deployment.server_process import ServerError, own_server
 from simulator.fleet.requests import ApiCall, owner_headers
-from simulator.history import Operation
-from simulator.server_process import ServerError, own_server
-from simulator.worlds.control import ControlConnection, data_of
-from simulator.worlds.target import Target, parse_target
 from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back
 from tests.durability.writing import FREELY, TOKEN, World, do

@@ -9,10 +9,10 @@ import msgspec
 import trio
 
 from reference_server.adapters.clock import SystemClock
+from simulator.client.connection import ControlConnection, data_of
+from simulator.client.target import Target, machine_source, owner_source, parse_target
+from simulator.contract.answers import Operation
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, revoke_call
-from simulator.history import Operation
-from simulator.worlds.control import ControlConnection, data_of
-from simulator.worlds.target import Target, machine_source, owner_source, parse_target
 from tests.durability.ledger_records import BAD_REQUEST, CONFLICT, CREATED, FORBIDDEN, HOST, OK, UNAUTHORIZED, Event
 from tests.durability.writing import TOKEN, WRITERS, Beater, Pipeline, World, heartbeat_message
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.state_files import StateFiles
+from reference_server.adapters.files.state_files import StateFiles
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.core.state import State

@@ -11,9 +11,9 @@ import trio
 
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
-from reference_server.http import committing
-from reference_server.http.settling import Settler
 from reference_server.limits import STOP_SNAPSHOT_SECONDS
+from reference_server.pipeline import committing
+from reference_server.pipeline.settling import Settler
 from reference_server.ports import JournalError
 from reference_server.wire.values import Request
 from tests.durability.journal_twin import MemoryJournal, Storage

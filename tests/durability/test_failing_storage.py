@@ -14,11 +14,11 @@ import msgspec
 import pytest
 import trio
 
+from simulator.client.connection import ControlConnection
+from simulator.client.target import parse_target
+from simulator.contract.answers import Operation
+from simulator.deployment.server_process import ServerProcess, own_server
 from simulator.fleet.requests import ApiCall
-from simulator.history import Operation
-from simulator.server_process import ServerProcess, own_server
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.target import parse_target
 from tests.durability.faulty_calls import POSSIBLE, FaultyCalls, faulty_calls
 from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from simulator.client.connection import ControlConnection
+from simulator.client.target import parse_target
+from simulator.contract.answers import Operation
+from simulator.deployment.server_process import own_server
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, revoke_call
-from simulator.history import Operation
-from simulator.server_process import own_server
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.target import parse_target
 from tests.durability.ledger_records import CONFLICT, CREATED, FORBIDDEN, HOST, OK
 from tests.durability.writing import FREELY, TOKEN, World
 

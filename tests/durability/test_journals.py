@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.segment import SegmentReader
-from reference_server.adapters.state_files import StateFiles
+from reference_server.adapters.files.segment import SegmentReader
+from reference_server.adapters.files.state_files import StateFiles
 from reference_server.ports import JournalError
 from tests.durability.journal_twin import MemoryJournal, Storage
 

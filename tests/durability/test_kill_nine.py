@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.server_process import ServerProcess, own_server
+from simulator.deployment.server_process import ServerProcess, own_server
 from tests.durability.reading import read_back, shown
 from tests.durability.writing import FREELY, TOKEN, World
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
 from reference_server.app import make_api
 from reference_server.settings import SettingsError
 from reference_server.wire.state_file import StateFileError, WorkerStatusFile, read_state

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.segment import Header, encode_group, encode_header
+from reference_server.adapters.files.segment import Header, encode_group, encode_header
 from reference_server.app import make_api as make_served_api
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot

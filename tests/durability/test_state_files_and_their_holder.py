@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.forking import fork
-from reference_server.adapters.state_files import StateFiles
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.ports import JournalError

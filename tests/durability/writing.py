@@ -14,10 +14,10 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.timestamps import format_timestamp
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.raw import Answers
+from simulator.client.target import Target, bound_socket, machine_source, owner_source, parse_target
 from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS, heartbeat_request, signed_heartbeat
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.target import Target, bound_socket, machine_source, owner_source, parse_target
-from simulator.worlds.wire import Answers
 from tests.durability.ledger import Ledger
 from tests.durability.ledger_records import (
     HEARTBEAT,
@@ -34,7 +34,7 @@ from tests.durability.ledger_records import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.server_process import ServerProcess
+    from simulator.deployment.server_process import ServerProcess
 
 WRITERS = 8
 FLEET = 6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
 from tests.false_alarms.drawing import Proxy
 
 if TYPE_CHECKING:

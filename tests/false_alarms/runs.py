@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from reference_server.app import setting_names
-from simulator.cli import main as hatchfarm
+from simulator.commands.cli import main as hatchfarm
 from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
 from tests.false_alarms.proxies import Gate, serve_proxy
 from tests.support.forked import ForkedServer, run_forked

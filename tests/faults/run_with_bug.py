@@ -27,9 +27,10 @@ def serve(name: str) -> int:
 
 def run(name: str) -> None:
     """Run hatchfarm, which starts servers with the bug."""
-    from simulator import deployment, server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
-    from simulator.cli import app  # noqa: PLC0415
-    from simulator.worlds import backstage  # noqa: PLC0415
+    from simulator.commands.cli import app  # noqa: PLC0415
+    from simulator.deployment import own as deployment  # noqa: PLC0415 - nothing of the simulator is loaded for a server
+    from simulator.deployment import server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
+    from simulator.deployment import staging as backstage  # noqa: PLC0415
 
     def own_server(
         settings: Mapping[str, str], token: str, hidden: Collection[str], command: tuple[str, ...] = ()

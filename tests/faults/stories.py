@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers import run_checkers
-from simulator.records import Fault, MachineRecord, StatusReading
+from simulator.history.records import Fault, MachineRecord, StatusReading
 from tests.checkers.conftest import Story, nanoseconds
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer, Operation
+from simulator.contract.answers import Answer, Operation
 from tests.faults.stories import FULL, KILL, PAUSE, Tale
 
 NONCE = b"\1" * 12

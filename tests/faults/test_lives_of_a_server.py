@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer, Operation
-from simulator.records import AuditReading, Claim, Effect
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import AuditReading, Claim, Effect
 from tests.checkers.conftest import nanoseconds
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, RESTART, Tale
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
-from simulator.records import GeneratorSample
+from simulator.contract.answers import Answer
+from simulator.history.records import GeneratorSample
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
 
 SECOND_NS = 1_000_000_000

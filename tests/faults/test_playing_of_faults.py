@@ -9,15 +9,15 @@ import trio
 from typer.testing import CliRunner
 
 from simulator.attacks.script import Staging
-from simulator.cli import app
-from simulator.deployment import Deployment
-from simulator.history import History
+from simulator.client.target import Target
+from simulator.commands.cli import app
+from simulator.deployment.own import Deployment
+from simulator.deployment.server_process import ServerError
+from simulator.deployment.staging import obstacle_to
+from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.values import ServerOptions
-from simulator.server_process import ServerError
-from simulator.worlds.backstage import obstacle_to
-from simulator.worlds.faults import FaultPlayer
-from simulator.worlds.target import Target
+from simulator.worlds.live.faults import FaultPlayer
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:

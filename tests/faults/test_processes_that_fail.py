@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from simulator import redis_process
-from simulator.redis_process import RedisError, RedisProcess, own_redis
-from simulator.server_process import ServerError, ServerProcess, own_server
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.target import parse_target
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.target import parse_target
+from simulator.deployment import redis_process
+from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
+from simulator.deployment.server_process import ServerError, ServerProcess, own_server
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS
 
 HURRY_SECONDS = 0.3
 """How long a process that stands still is given to answer; it would take as long whatever it is given."""
 PARENT = """
 import sys, trio
-from simulator.redis_process import own_redis
-from simulator.server_process import own_server
+from simulator.deployment.redis_process import own_redis
+from simulator.deployment.server_process import own_server
 
 async def main():
     async with own_server({}, "token-of-the-run") as server, own_redis() as redis:

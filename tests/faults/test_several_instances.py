@@ -11,11 +11,11 @@ import trio
 
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.target import Target, machine_source, port_of
+from simulator.contract.answers import Answer
 from simulator.fleet.requests import owner_headers
-from simulator.history import Answer
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.shard import MOVE_AFTER_ANSWERS
-from simulator.worlds.target import Target, machine_source, port_of
+from simulator.worlds.live.shard import MOVE_AFTER_ANSWERS
 from tests.faults.stories import Tale
 from tests.simulator.conftest import API_TOKEN, ScriptedServer, ShardUnderTest
 

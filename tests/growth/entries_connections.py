@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from hpack import Encoder
 
-from reference_server.http.answers import Answerer
 from reference_server.http.conversation import Conversation
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.http2_fields import read_head
@@ -25,7 +24,8 @@ from reference_server.http.http2_frames import (
     Http2Error,
 )
 from reference_server.http.lane_clients import plain_head
-from reference_server.http.settling import Settler
+from reference_server.pipeline.answering import Answerer
+from reference_server.pipeline.settling import Settler
 from tests.core.server_under_test import Server
 from tests.growth.entries_server import MESSAGES, TEXTS, quietly
 from tests.http.twins import SetClock

@@ -7,24 +7,24 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulator import evidence
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, retry_after_ns
+from simulator.client.checking import parse_metrics
+from simulator.client.raw import Answers
+from simulator.errors import TraceError
 from simulator.fleet.grants import GrantError, Registration, read_grant
+from simulator.history import evidence
 from simulator.report.text import markdown
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import parse_duration, parse_offset
 from simulator.traces import format as trace_format
 from simulator.traces.choosing import Chosen, choose
-from simulator.traces.errors import TraceError
 from simulator.traces.har_import import from_har
 from simulator.traces.messages import escape, references, resolve, split_answer, split_request
 from simulator.traces.redaction import Secrets
 from simulator.traces.resign import Resigner
 from simulator.traces.rewriting import redacted_lines
-from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, retry_after_ns
-from simulator.worlds.auditing import _reading
-from simulator.worlds.checking import parse_metrics
-from simulator.worlds.wire import Answers
+from simulator.worlds.live.auditing import _reading
 from tests.growth.entries_server import JSONS, TEXTS, quietly
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ ROUTING = (
 )
 DEPTH = ("reference_server.wire.canonical_json", r'\\.)*+"?|', r'\\.)*"|')
 INTEGER = ("reference_server.core.calls", 'r"([+-]?)([0-9]+)"', 'r"([+-]?)(?=[0-9])0*([0-9]*)"')
-HEAD = ("simulator.worlds.wire", "self._searched = max(0, len(buffer) - 3)", "self._searched = 0")
+HEAD = ("simulator.client.raw", "self._searched = max(0, len(buffer) - 3)", "self._searched = 0")
 LITERALS = (
     "reference_server.http.http2_protocol",
     "data[: _literal_bytes(data, 6 if should_index else 4)]",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from reference_server.limits import BODY_MAX_BYTES
 from reference_server.wire.replies import INVALID_REQUEST, failure
 from reference_server.wire.values import Headers, Reply, Request
 from tests.http.serving import Answer, direct_answer
@@ -48,6 +49,12 @@ def make_world(**settings: Any) -> tuple[Api, World]:
     )
     draft = {"owner_id": "ada", "rules": {"max_cpu_percent": 5}, "signature": signed('ada|{"max_cpu_percent":5}')}
     return api, World(machine, bare, ask(api, as_owner("/policies", draft))["id"], revoked)
+
+
+def body_but_a_byte(path: str, *headers: tuple[str, str]) -> bytes:
+    """Announce a full body, and send all of it but one byte."""
+    request = Request("POST", path, headers=headers, body=b"x" * BODY_MAX_BYTES)
+    return written(request)[:-1]
 
 
 WORLD = make_world()[1]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 INHERITED = ("HOME", "LANG", "PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
-SERVE = (sys.executable, "-m", "simulator.cli", "serve")
+SERVE = (sys.executable, "-m", "simulator.commands.cli", "serve")
 SETTINGS = {
     "PORT": "0",
     "HATCHFARM_API_TOKEN": API_TOKEN,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from reference_server.http.serve import serve_until
+from reference_server.limits import CONNECTIONS_MAX
 from tests.http.certificates import AUTHORITY
 from tests.http.twins import LoopClock, SeededEntropy, SetClock, written
 
@@ -129,6 +130,10 @@ class Client:
                     pass
         return self.unread
 
+    async def closed(self) -> None:
+        """Wait until the server has hung up without a word."""
+        assert await self.rest() == b""
+
     async def end(self) -> bytes:
         """Stop sending, and give whatever still comes until the server closes."""
         await self.socket_stream.send_eof()
@@ -167,12 +172,14 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(api: Api, clock: SetClock | LoopClock, *, express_lane: bool) -> AsyncIterator[Server]:
+async def serving(
+    api: Api, clock: SetClock | LoopClock, *, express_lane: bool, connections_max: int = CONNECTIONS_MAX
+) -> AsyncIterator[Server]:
     """Serve an API on a free loopback port until the block ends; it must then stop by itself."""
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         serve = partial(serve_until, api, clock, SeededEntropy("mark"), stop.wait, express_lane=express_lane)
-        (url,) = await nursery.start(serve)
+        (url,) = await nursery.start(partial(serve, connections_max=connections_max))
         try:
             yield Server(url, stop, api.settings.tls_cert_file)
         finally:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.http.corpus import Case
 
 BEARER = (b"authorization", f"Bearer {API_TOKEN}".encode())
+HEAD = [(b":method", b"HEAD"), *GET[1:]]
 POST = [(b":method", b"POST"), *GET[1:3], (b":path", b"/api/v1/policies"), BEARER]
 
 
@@ -165,14 +166,22 @@ def test_large_headers_are_refused_and_the_connection_goes_on(size: int) -> None
     assert connection.status(connection.begin(GET)) == 200
 
 
-def test_headers_that_grow_as_they_are_decoded_are_refused_and_end_the_connection() -> None:
-    """One byte stands for 4 KB by then: what was not decoded is lost for whatever comes later."""
-    connection = InMemory(make_api())
-    assert connection.status(connection.begin([*GET, (b"bomb", b"x" * 4_000)])) == 200
-    refused = connection.begin([*GET, *([(b"bomb", b"x" * 4_000)] * 1_000)])
-    assert connection.status(refused) == 431
-    assert connection.server.ended
-    assert connection.gone == 0
+@pytest.mark.parametrize("earlier", [GET, HEAD], ids=["method in full", "method by its number"])
+def test_headers_that_grow_as_they_are_decoded_are_refused_and_end_the_connection(earlier: Fields) -> None:
+    """One byte stands for 4 KB by then: what was not decoded is lost for whatever comes later. HEAD gets no body."""
+    answers = []
+    for head in (GET, HEAD):
+        connection = InMemory(make_api())
+        before = connection.begin([*earlier, (b"bomb", b"x" * 4_000)])
+        assert connection.responses[before].answer.status == 200
+        refused = connection.begin([*head, *([(b"bomb", b"x" * 4_000)] * 1_000)])
+        answers.append(connection.responses[refused].answer)
+        assert connection.server.ended
+        assert connection.gone == 0
+    got, asked = answers
+    assert got.status == 431
+    assert got.body.startswith(b'{"success":false,"error":"')
+    assert asked == got._replace(body=b"")
 
 
 def test_a_body_over_the_limit_is_refused_by_its_length_or_once_it_is_too_long() -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reference_server.http.quart_app import create_app
-from reference_server.http.settling import Settler
+from reference_server.pipeline.settling import Settler
 from tests.http.twins import LoopClock, enrol, make_api
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.http.corpus import BEARER, get
+from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
-from tests.http.test_http_admission import body_but_a_byte
 from tests.http.twins import LoopClock, enrol, make_api, written
+from tests.support.circles import circles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,25 +70,23 @@ async def visits(server: Server, machine: Machine, number: int) -> None:
 @pytest.mark.timeout(1200 if SOAK else 120)
 @pytest.mark.parametrize("way", ["lane", "hypercorn"])
 async def test_clients_that_leave_leave_no_memory_behind(way: str) -> None:
-    """With the collector off, as it nearly is in a server: only what is freed at once is free.
-
-    Quart-Trio leaves circles behind each request that it has answered; these the collector may find, as it will.
-    """
+    """With the collector off, as it nearly is in a server: only what is freed at once is free."""
     api = make_api(unproven_connections_per_address=AT_ONCE)
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=way == "lane") as server:
         await visits(server, machine, 500)
-        gc.collect()
         gc.disable()
         try:
+            await settled_blocks()
+            gc.collect()
             before = await settled_blocks()
             await visits(server, machine, VISITS[way])
-            if way == "hypercorn":
-                gc.collect()
+            await settled_blocks()
+            assert circles() == []
             grown = await settled_blocks() - before
         finally:
             gc.enable()
-        # Free lists of the interpreter fill up meanwhile; whatever stayed of a client would be a block at least.
+        # Pools fill up meanwhile; whatever stayed of a client would be a block at least.
         assert grown < VISITS[way], f"{grown} blocks of memory stay of {VISITS[way]} clients"
 
 

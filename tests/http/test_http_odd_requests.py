@@ -10,8 +10,8 @@ import trio
 from hypercorn.trio.tcp_server import TCPServer
 
 from reference_server.http.quart_app import create_app
-from reference_server.http.settling import Settler
 from reference_server.limits import BODY_MAX_BYTES
+from reference_server.pipeline.settling import Settler
 from tests.http.corpus import get
 from tests.http.serving import serving
 from tests.http.twins import OWNER, SetClock, make_api

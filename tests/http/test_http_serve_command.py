@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from reference_server import app
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.settings import SETTINGS as EVERY_SETTING
-from simulator.cli import app as cli
+from simulator.commands.cli import app as cli
 from tests.http.certificates import make_pair
 from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
 from tests.http.twins import API_TOKEN
+from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,24 @@ def test_each_bad_setting_names_its_variable(
     (line,) = error.splitlines()
     assert re.match(f"hatchfarm serve: {variable}\\b.*{words}", line), line
     assert "two words" not in line
+
+
+@pytest.mark.usefixtures("_restored")
+@pytest.mark.parametrize(("allowed", "connections"), [(1024, 960), (4096, 4032), (1 << 20, 100_000)])
+def test_it_has_no_more_connections_than_it_may_open_files_and_says_when_those_are_few(
+    allowed: int, connections: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounds: list[int] = []
+
+    async def note(*_given: object, connections_max: int, **_named: object) -> None:
+        bounds.append(connections_max)
+
+    monkeypatch.setattr(app, "serve_until_signal", note)
+    opened = OpenFiles(monkeypatch, 512, allowed)
+    assert app.serve(environment({})) == 0
+    assert bounds == [connections]
+    assert opened.limits == (allowed, allowed)
+    assert ("Only 1024 files may be open" in capsys.readouterr().err) == (allowed == 1024)
 
 
 @pytest.mark.usefixtures("_restored")

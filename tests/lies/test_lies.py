@@ -7,7 +7,7 @@ import json
 import pytest
 
 from simulator.checkers.verdict import Status
-from simulator.report.rules import known_rules
+from simulator.judging.rules import known_rules
 from tests.lies.lies import LIES
 from tests.lies.world import LyingWorld
 

@@ -11,8 +11,8 @@ from reference_server.wire.replies import success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import Together, Wire, WireAnswer, WireOutcome
-from simulator.history import ALTERNATIVES, Answer
-from simulator.report.rules import known_rules
+from simulator.contract.answers import ALTERNATIVES, Answer
+from simulator.judging.rules import known_rules
 from simulator.worlds.recording import classify_raw
 from tests.attacks.playing import World
 from tests.faults.planted import PLANTED as PLANTED_BY_FAULTS

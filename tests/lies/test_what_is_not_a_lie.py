@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from simulator.checkers.answers import check_answers
 from simulator.checkers.contents import check_contents
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.shown_times import server_clock
 from simulator.checkers.verdict import Status
+from simulator.client.answers import AnswerReader, HttpAnswer
+from simulator.client.witness import Witness, waiting_bytes
 from simulator.contract.asking import read_request
 from simulator.contract.heads import HeadMemory, check_head
-from simulator.history import History
-from simulator.records import CertificateShown, Fault, KeyReading, Shown, WallReading
-from simulator.worlds.answers import AnswerReader, HttpAnswer
-from simulator.worlds.witness import Witness, waiting_bytes
+from simulator.history.records import CertificateShown, Fault, KeyReading, Shown, WallReading
+from simulator.history.rows import History
 from tests.lies.telling import everywhere, head
 from tests.lies.world import FACTS, LyingWorld
 
@@ -138,6 +139,25 @@ def test_a_deviation_is_counted_as_often_as_it_came() -> None:
     verdict = check_contents(history, FACTS)
     assert (verdict.status, verdict.figures["errors"]) == (Status.FAIL, 99)
     assert all("request" in finding.evidence for finding in verdict.findings)
+
+
+@pytest.mark.parametrize(("status", "failed"), [(200, 0), (404, 0), (500, 1), (503, 1)])
+def test_what_a_reader_is_not_answered_counts_and_is_named(status: int, failed: int) -> None:
+    """What others ask has rows of its own."""
+    history = History()
+    for reads in (False, True):
+        witness = Witness(history, lambda: 5, reads=reads)
+        witness.saw(GET, HttpAnswer(status, b"HTTP/1.1 %d x\r\n\r\n" % status, b"", keep=True), 3)
+    assert len(history.unserved) == failed
+    verdict = check_answers(history, FACTS)
+    assert (verdict.status is Status.FAIL) == bool(failed)
+    if failed:
+        (finding,) = verdict.findings
+        assert finding.rule == "answers.failed"
+        assert finding.message.startswith("an honest request: expected 200 to GET ")
+        assert finding.evidence["request"].startswith("GET ")
+        history.faults.append(Fault("disk.full", 0, 0, 1, 1))
+        assert check_answers(history, FACTS).status is not Status.FAIL
 
 
 def test_what_waits_on_a_socket_is_read_without_waiting() -> None:

@@ -18,24 +18,25 @@ from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Instant
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import Facts
+from simulator.client.answers import AnswerReader, HttpAnswer, classify_heartbeat
+from simulator.client.connection import LostError
+from simulator.client.keys import read_published_keys
+from simulator.client.link import Link
+from simulator.client.target import parse_target
+from simulator.client.witness import Witness
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.asking import Asked, read_request
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.fleet.requests import ApiCall
-from simulator.history import HONEST, NEVER_NS, Answer, History, Operation
-from simulator.records import WallReading
+from simulator.history.records import WallReading
+from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds import auditing, observing, onboarding, statuses
-from simulator.worlds.answers import AnswerReader, HttpAnswer, classify_heartbeat
-from simulator.worlds.control import LostError
-from simulator.worlds.keys import read_published_keys
-from simulator.worlds.link import Link
-from simulator.worlds.observing import Observer
-from simulator.worlds.onboarding import Onboarding
+from simulator.worlds.live import auditing, observing, onboarding, statuses
+from simulator.worlds.live.observing import Observer
+from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.progress import Progress
 from simulator.worlds.recording import record_heartbeat
-from simulator.worlds.target import parse_target
-from simulator.worlds.witness import Witness
 from tests.attacks.playing import read_request as read_for_server
 from tests.core.server_under_test import SeededEntropy
 

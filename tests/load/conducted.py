@@ -212,7 +212,7 @@ async def conducted(
     (folder / "conducted.toml").write_text(text, encoding="utf-8")
     with (folder / "out.txt").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "simulator.cli", "run", "conducted.toml", "--no-reports", *flags],
+            [sys.executable, "-m", "simulator.commands.cli", "run", "conducted.toml", "--no-reports", *flags],
             cwd=folder,
             env=hatchfarm.environ(env),
             stdin=subprocess.DEVNULL,

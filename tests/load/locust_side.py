@@ -122,8 +122,8 @@ def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """
     from locust.stats import RequestStats  # noqa: PLC0415 - in this process only
 
+    from simulator.judging.tally import UNKNOWN  # noqa: PLC0415 - as above
     from simulator.load.statistics import counts_of, merge_tallies  # noqa: PLC0415 - as above
-    from simulator.tally import UNKNOWN  # noqa: PLC0415 - as above
 
     merged, logged = RequestStats(), RequestStats()
     seconds = count(1_700_000_000)
@@ -177,8 +177,8 @@ def early_user() -> list[str]:
 
 
 def _tallies(requests: list[dict[str, Any]], unknown: str) -> Iterator[Any]:
-    from simulator.histogram import Histogram  # noqa: PLC0415 - numpy is slow to import beside Locust
-    from simulator.tally import Tally  # noqa: PLC0415 - as above
+    from simulator.history.histogram import Histogram  # noqa: PLC0415 - numpy is slow to import beside Locust
+    from simulator.judging.tally import Tally  # noqa: PLC0415 - as above
 
     for method, name in sorted({(one["method"], one["name"]) for one in requests}):
         answered, lost, failures = Histogram(), 0, dict[str, int]()

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from simulator.checkers import run_checkers
-from simulator.history import NEVER_NS, NO_MACHINE, NO_SOURCE, PEERS_SOURCE, ROW, Answer, History, Operation
-from simulator.merging import UNTOLD, Part
-from simulator.records import (
+from simulator.contract.answers import Answer, Operation
+from simulator.history.merging import UNTOLD, Part
+from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     CertificateRecord,
@@ -27,6 +27,7 @@ from simulator.records import (
     StatusReading,
     Trouble,
 )
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NO_SOURCE, PEERS_SOURCE, ROW, History
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

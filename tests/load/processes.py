@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent.parent
-HATCHFARM = (sys.executable, "-m", "simulator.cli")
+HATCHFARM = (sys.executable, "-m", "simulator.commands.cli")
 LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "simulator" / "load" / "locustfile.py"))
 TOKEN = "token-of-the-tests-of-conducted-load"
 POLL_SECONDS = 0.1

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from simulator.cli import main
+from simulator.commands.cli import main
 from simulator.load.conducting import Conductor
 from simulator.load.messages import Joined
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.commands.worker import host_and_port
 from simulator.load import conducting, locust_processes
-from simulator.load.commands import host_and_port
 from simulator.load.conduct import Conduct, conduct_of, see_that_the_web_ui_can_be_served
 from simulator.load.places import MASTER_PORT
 from simulator.scenario.loading import parse_scenario
@@ -200,7 +200,7 @@ def test_a_worker_becomes_locusts_once_its_master_listens(
     hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr("simulator.load.commands.os.execve", lambda _, command, __: became.append(command))
+    monkeypatch.setattr("simulator.commands.worker.os.execve", lambda _, command, __: became.append(command))
     with socket.create_server(("127.0.0.1", 0)) as master:
         port = master.getsockname()[1]
         assert hatchfarm.invoke("worker", "--master", f"127.0.0.1:{port}", "--token", "t").code == 0

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from simulator.bundle.tables import read_history
-from simulator.history import HONEST, REASONS, Answer, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import HONEST
+from simulator.history.tables import read_history
 from tests.cli.conftest import Hatchfarm, until_conclusive
 from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.history import History
+    from simulator.history.rows import History
 
 WRONG_CLOCKS = '[[fleet.clocks]]\nshare = 0.1\noffset = "-5m"\n'
 LOAD_LINES = [

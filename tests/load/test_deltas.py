@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.bundle.tables import TABLES
-from simulator.history import ROW, History
+from simulator.history.records import CampaignRecord, StatusShown, Trouble
+from simulator.history.rows import ROW, History
+from simulator.history.tables import TABLES
 from simulator.load.deltas import WHOLE, Cursor, apply_delta
 from simulator.load.messages import FrameError
-from simulator.records import CampaignRecord, StatusShown, Trouble
 from tests.load.parts import anything
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.histogram import BUCKETS, Histogram
-from simulator.history import NEVER_NS
-from simulator.judgement import percentile_of
+from simulator.history.histogram import BUCKETS, Histogram
+from simulator.history.rows import NEVER_NS
+from simulator.judging.thresholds import percentile_of
 from simulator.limits import HISTOGRAM_COUNT_MAX, HISTOGRAM_MAX_NS
 
 WEEK_NS = HISTOGRAM_MAX_NS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.tally import UNKNOWN
+from simulator.judging.tally import UNKNOWN
 from tests.load.locust_side import LocustSide, locust_side
 
 if TYPE_CHECKING:

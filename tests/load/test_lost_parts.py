@@ -12,14 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator.bundle.tables import read_history, write_history
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.audit import check_audit
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import NEVER_NS, Answer, History
-from simulator.merging import Part, merge_histories
-from simulator.records import Fault, MachineRecord, PartRecord, StatusReading
+from simulator.contract.answers import Answer
+from simulator.history.merging import Part, merge_histories
+from simulator.history.records import Fault, MachineRecord, PartRecord, StatusReading
+from simulator.history.rows import NEVER_NS, History
+from simulator.history.tables import read_history, write_history
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story, nanoseconds
 from tests.checkers.test_checkers_against_a_server_that_is_right import (

@@ -8,9 +8,9 @@ import numpy as np
 from simulator.checkers import run_checkers
 from simulator.checkers.audit import check_audit
 from simulator.checkers.verdict import Status
+from simulator.contract.answers import Answer
 from simulator.fleet.machine import Action
-from simulator.history import Answer
-from simulator.records import Effect, PartRecord
+from simulator.history.records import Effect, PartRecord
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.load.test_lost_parts import statuses
 

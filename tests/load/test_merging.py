@@ -11,13 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.bundle.tables import TABLES
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, NO_SOURCE, OTHER_CAUSES, PEERS_SOURCE, History, at_host
-from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
-from simulator.merging import ADDED_UP, OBSERVED, UNTOLD, Part, merge_histories
-from simulator.records import (
+from simulator.history.merging import ADDED_UP, OBSERVED, UNTOLD, Part, merge_histories
+from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     Exchange,
@@ -27,6 +24,9 @@ from simulator.records import (
     Scrape,
     Trouble,
 )
+from simulator.history.rows import NEVER_NS, NO_SOURCE, OTHER_CAUSES, PEERS_SOURCE, History, at_host
+from simulator.history.tables import TABLES
+from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
-from simulator.history import NEVER_NS, Answer, History, Operation
-from simulator.judgement import measure
-from simulator.merging import Part, merge_histories
-from simulator.records import CertificateRecord, Effect, Fault, Revocation, Trouble
+from simulator.contract.answers import Answer, Operation
+from simulator.history.merging import Part, merge_histories
+from simulator.history.records import CertificateRecord, Effect, Fault, Revocation, Trouble
+from simulator.history.rows import NEVER_NS, History
+from simulator.judging.thresholds import measure
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story
 from tests.checkers.test_checkers_against_a_server_that_is_right import (

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.judging.tally import Tally
 from simulator.limits import FRAME_MAX_BYTES
 from simulator.load import messages
 from simulator.load.messages import (
@@ -32,7 +33,6 @@ from simulator.load.messages import (
     Wanted,
     frame,
 )
-from simulator.tally import Tally
 
 words = st.text(max_size=12)
 numbers = st.integers(-(1 << 62), 1 << 62)

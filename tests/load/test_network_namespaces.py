@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from simulator.bundle.verify import read_bundle
-from simulator.history import HONEST, NEVER_NS, NO_SOURCE, Answer, History, Operation, at_host
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS, NO_SOURCE, History, at_host
 from simulator.load.messages import Joined
 from tests.load.network_of_workers import ACCEPTED, Plan, Played
 from tests.load.processes import INCONCLUSIVE, ROOT, conclusively

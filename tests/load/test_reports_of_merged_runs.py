@@ -10,9 +10,9 @@ import numpy as np
 from simulator.checkers.alerts import WORKERS, possible
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.limits import check_limits
-from simulator.history import NO_SOURCE, History
-from simulator.merging import Part, merge_histories
-from simulator.records import PartRecord
+from simulator.history.merging import Part, merge_histories
+from simulator.history.records import PartRecord
+from simulator.history.rows import NO_SOURCE, History
 from simulator.report import series
 from simulator.report.page import report_page
 from tests.checkers.conftest import Story

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.client.target import parse_target
 from simulator.fleet.clocks import PERFECT
-from simulator.history import History
+from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.fleet_player import WHOLE, FleetPlayer, Place
+from simulator.worlds.live.fleet_player import WHOLE, FleetPlayer, Place
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import parse_target
 
 SCENARIO = parse_scenario("""\
 version = 1

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.checkers.statistics import check_statistics
 from simulator.checkers.verdict import Status
-from simulator.histogram import Histogram
-from simulator.history import NEVER_NS, Answer, History, Operation
-from simulator.records import CampaignRecord, LocustCount, PartRecord
-from simulator.tally import ATTACK, tally
+from simulator.contract.answers import Answer, Operation
+from simulator.history.histogram import Histogram
+from simulator.history.records import CampaignRecord, LocustCount, PartRecord
+from simulator.history.rows import NEVER_NS, History
+from simulator.judging.statistics import check_statistics
+from simulator.judging.tally import ATTACK, tally
 from tests.load.parts import anything
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.histogram import Histogram
-from simulator.history import ALTERNATIVES, HONEST, NEVER_NS, ROW, Answer, Operation
-from simulator.tally import ATTACK, UNKNOWN, name_of, tally
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
+from simulator.history.histogram import Histogram
+from simulator.history.rows import HONEST, NEVER_NS, ROW
+from simulator.judging.tally import ATTACK, UNKNOWN, name_of, tally
 from tests.load.parts import anything
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simulator.tally import Tally
+    from simulator.judging.tally import Tally
 
 ATTACKS = ["replay.exact", "signature.forged", "skew.ahead"]
 MILLISECOND_NS = 1_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from simulator.checkers.attacks import proved_nothing
-from simulator.history import NEVER_NS, History
-from simulator.merging import Part, merge_histories
-from simulator.records import CampaignRecord
+from simulator.history.merging import Part, merge_histories
+from simulator.history.records import CampaignRecord
+from simulator.history.rows import NEVER_NS, History
 from tests.load.parts import SECOND_NS
 
 

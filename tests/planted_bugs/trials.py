@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from reference_server.app import setting_names
-from simulator.cli import main as hatchfarm
+from simulator.commands.cli import main as hatchfarm
 from tests.planted_bugs import faulty_server
 from tests.support.forked import ForkedServer, run_forked
 from tests.support.trying import try_all

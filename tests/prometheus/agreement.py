@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.bounds import Range
     from simulator.checkers.facts import Facts
-    from simulator.history import History
+    from simulator.history.rows import History
 
 MILLISECOND_NS = 1_000_000
 STALE_GAUGE, AUTH_GAUGE = "hatchfarm_alert_stale_workers", "hatchfarm_alert_worker_auth_failures"

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-PRINT_RULES = (sys.executable, "-m", "simulator.cli", "serve", "--print-alert-rules")
+PRINT_RULES = (sys.executable, "-m", "simulator.commands.cli", "serve", "--print-alert-rules")
 TIMEOUT_SECONDS = 60.0
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")),

@@ -14,7 +14,7 @@ import yaml
 from reference_server.alert_rules import ALERT_RULES
 from reference_server.core.auth_failures import HEARTBEAT_REASONS, POLICY_FETCH_REASONS
 from reference_server.wire.exposition import Figures, expose
-from simulator.worlds.checking import parse_metrics
+from simulator.client.checking import parse_metrics
 from tests.prometheus.conftest import PRINT_RULES, TIMEOUT_SECONDS, needs_prometheus
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")

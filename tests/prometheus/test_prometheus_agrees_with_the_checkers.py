@@ -12,13 +12,13 @@ from reference_server.adapters.clock import SystemClock
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history import History
+from simulator.client.checking import check_target
+from simulator.client.target import parse_target
+from simulator.deployment.server_process import own_server
+from simulator.history.rows import History
 from simulator.scenario.values import Scenario, decode_value
-from simulator.server_process import own_server
-from simulator.worlds.checking import check_target
-from simulator.worlds.live import LiveRun
+from simulator.worlds.live.world import LiveRun
 from simulator.worlds.progress import Progress
-from simulator.worlds.target import parse_target
 from tests.prometheus.agreement import (
     AUTH_GAUGE,
     STALE_GAUGE,

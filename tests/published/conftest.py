@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from simulator.bundle.verify import read_bundle
-from simulator.report.verdict_file import RunVerdict
-from simulator.run_judgement import judge_run
+from simulator.judging.judging import judge_run
+from simulator.judging.verdict_file import RunVerdict
 
 if TYPE_CHECKING:
-    from simulator.profiles import Profile
+    from simulator.contract.profiles import Profile
 
 ROOT = Path(__file__).parent.parent.parent
 

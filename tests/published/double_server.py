@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from simulator.features import Feature
+from simulator.contract.features import Feature
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import plant
 
@@ -103,7 +103,7 @@ def main() -> None:
     """Run the command that the arguments name, on such a server."""
     named = os.environ.get(VARIABLE)
     take_away(TAKEN_AWAY if named is None else {Feature(name) for name in named.split()})
-    from simulator.cli import app  # noqa: PLC0415 - as above
+    from simulator.commands.cli import app  # noqa: PLC0415 - as above
 
     app()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simulator import server_process
-from simulator.cli import app
-from simulator.worlds import backstage
+from simulator.commands.cli import app
+from simulator.deployment import server_process
+from simulator.deployment import staging as backstage
 
 SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 

@@ -11,9 +11,9 @@ import pytest
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import Attack
-from simulator.features import LACKS, Feature
-from simulator.profiles import Basis, Profile, farthest, profile_of
-from simulator.report import rules
+from simulator.contract.features import LACKS, Feature
+from simulator.contract.profiles import Basis, Profile, farthest, profile_of
+from simulator.judging import rules
 
 SIMULATOR = Path(inspect.getfile(rules)).parent.parent
 NEVER_FAILS = frozenset(

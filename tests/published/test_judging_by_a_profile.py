@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.advisories import finding_basis, judge_by, summaries_by
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.profiles import Basis, Profile
-from simulator.records import Exchange
-from simulator.report import rules
-from simulator.report.verdict_file import AttackSummary
+from simulator.contract.profiles import Basis, Profile
+from simulator.history.records import Exchange
+from simulator.judging import rules
+from simulator.judging.advisories import finding_basis, judge_by, summaries_by
+from simulator.judging.verdict_file import AttackSummary
 
 PUBLISHED, HARDENED = Profile.PUBLISHED, Profile.HARDENED
 ATTACKS = {1: "replay.exact", 2: "skew.forms", 3: "policy.rules", 4: "owner.verbs"}

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator import doctor
 from simulator.attacks import CATALOGUE
 from simulator.attacks.routes import PREFIXES, ROUTES, prefixes, routes_of
 from simulator.attacks.script import Expect, ScriptAttack
 from simulator.checkers.alerts import UNATTRIBUTED
 from simulator.checkers.features import check_features
 from simulator.checkers.verdict import Status
-from simulator.features import LACKS, Feature
-from simulator.history import Answer
-from simulator.profiles import Profile
-from simulator.server_process import own_server
-from simulator.worlds.checking import check_target
-from simulator.worlds.probing import look_for_features
+from simulator.client.checking import check_target
+from simulator.client.probing import look_for_features
+from simulator.client.target import parse_target
+from simulator.contract.answers import Answer
+from simulator.contract.features import LACKS, Feature
+from simulator.contract.profiles import Profile
+from simulator.deployment.server_process import own_server
+from simulator.running import doctor
 from simulator.worlds.recording import within
-from simulator.worlds.target import parse_target
 from tests.published.conftest import ROOT
 from tests.published.double_server import VARIABLE
 from tests.published.run_on_double import SERVE

@@ -1,6 +1,6 @@
 """A server that does what the published API says, and no more, passes by that measure, and fails by the contract's.
 
-With `HATCHFARM_TESTS_SOAK` every scenario that the project ships is run in full.
+Of the scenarios that the project ships it is shown in short for a few, and with `HATCHFARM_TESTS_SOAK` in full for all.
 """
 
 from __future__ import annotations
@@ -12,17 +12,33 @@ import pytest
 
 from simulator.bundle.verify import compare
 from simulator.checkers.verdict import Status
-from simulator.features import Feature
-from simulator.profiles import Profile
+from simulator.contract.features import Feature
+from simulator.contract.profiles import Profile
+from simulator.scenario.loading import parse_scenario
 from tests.planted_bugs.faulty_server import edited
 from tests.published.conftest import ROOT, run_on_double
 from tests.published.double_server import EDITS, TAKEN_AWAY
+from tests.published.shortened import shortened
 
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 SHORT = sorted((Path(__file__).parent / "scenarios").glob("*.toml"))
 SHIPPED = sorted((ROOT / "scenarios").glob("*.toml"))
+IN_SHORT = ("kill-loop", "quickstart")
 TRIES = 3
 """How often a run without a proven failure, that this machine was too busy for, is made before that is an answer."""
+
+
+@pytest.mark.parametrize("name", IN_SHORT)
+def test_so_it_does_in_short_by_what_the_project_ships(name: str, tmp_path: Path) -> None:
+    shipped = (ROOT / "scenarios" / f"{name}.toml").read_text(encoding="utf-8")
+    scenario = tmp_path / f"{name}.toml"
+    scenario.write_text(shortened(shipped), encoding="utf-8")
+    test_it_passes_by_the_published_api_and_lacks_what_it_lacks_by_the_contract(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("scenario", SHIPPED, ids=lambda path: path.stem)
+def test_each_scenario_that_the_project_ships_has_a_short_copy(scenario: Path) -> None:
+    parse_scenario(shortened(scenario.read_text(encoding="utf-8")))
 
 
 @pytest.mark.timeout(600)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from simulator.run_facts import facts_of
+from simulator.judging.facts import facts_of
 from tests.checkers.conftest import Story
 from tests.checkers.test_verdict_of_a_run import request
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from reference_server.adapters.clock import SystemClock
-from reference_server.adapters.redis_link import RedisLink
-from reference_server.adapters.redis_nonces import CANARY, SCRIPTS, RedisNonces
+from reference_server.adapters.redis.link import RedisLink
+from reference_server.adapters.redis.nonces import CANARY, SCRIPTS, RedisNonces
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
 from tests.http.twins import SeededEntropy, SetClock

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reference_server.adapters import redis_nonces
-from reference_server.adapters.redis_nonces import nonce_name
+from reference_server.adapters.redis import nonces as redis_nonces
+from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from reference_server.adapters.redis_nonces import CANARY, nonce_name
+from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import PATIENCE_SECONDS, fails_closed, instance, make_older, until

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from reference_server.adapters.redis_limiter import SCRIPTS, RedisLimiter
-from reference_server.adapters.redis_link import RedisLink
+from reference_server.adapters.redis.limiter import SCRIPTS, RedisLimiter
+from reference_server.adapters.redis.link import RedisLink
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.settings import Settings
 from tests.redis.instances import PATIENCE_SECONDS, until

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from reference_server.adapters.redis_nonces import nonce_name
+from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import fails_closed, instance, until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from reference_server.adapters.redis_nonces import CANARY, nonce_name
+from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_BATCH_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, make_older

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
-    from simulator.history import History
+    from simulator.history.rows import History
     from tests.chromium import Browser
 
 
@@ -31,7 +31,7 @@ def five_checkers() -> Iterator[None]:
         return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("simulator.run_judgement.run_checkers", judge)
+        patch.setattr("simulator.judging.judging.run_checkers", judge)
         yield
 
 

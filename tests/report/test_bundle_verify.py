@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulator.bundle import manifest
-from simulator.bundle.errors import BundleError
 from simulator.bundle.verify import compare, read_verdict, verify_bundle
 from simulator.checkers.verdict import Status
+from simulator.errors import BundleError
 from tests.report.runs import broken, hostile, uneventful, unknown, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from simulator.history import History
+    from simulator.history.rows import History
 
 EVIDENCE = {"run.json", "verdict.json", "scenario.toml"}
 VIEWS = {"report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om"}

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from simulator.bundle import writing
 from simulator.bundle.verify import verify_bundle
-from simulator.report import views, writing
-from simulator.report.console import make_console
-from simulator.report.terminal import show_written
-from simulator.report.writing import Written, read_scenario
+from simulator.bundle.writing import read_scenario
+from simulator.platform.console import make_console
+from simulator.report import views
+from simulator.report.files import Written
+from simulator.running.terminal import show_written
 from tests.report.runs import HOSTILE, broken, hostile, uneventful, written
 
 if TYPE_CHECKING:

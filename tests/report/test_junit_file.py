@@ -16,8 +16,8 @@ from tests.report.runs import HOSTILE, broken, hostile, material, uneventful, un
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
 
 CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from simulator.history.records import Scrape
 from simulator.limits import SCRAPES_SHOWN_MAX
-from simulator.records import Scrape
 from simulator.report.openmetrics import openmetrics
 from tests.report import runs
 

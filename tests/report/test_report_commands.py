@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.bundle import manifest
-from simulator.cli import app
+from simulator.commands.cli import app
 
 if TYPE_CHECKING:
     from pathlib import Path

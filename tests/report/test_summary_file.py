@@ -15,8 +15,8 @@ from tests.report.runs import HOSTILE, broken, failing, hostile, material, uneve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.bundle.record import RunRecord
-    from simulator.history import History
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
     from simulator.report.material import Material
 
 reader = MarkdownIt("gfm-like", {"linkify": False})

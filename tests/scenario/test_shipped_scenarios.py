@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
-from simulator.cli import app
+from simulator.commands.cli import app
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.loading import load_scenario
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reference_server import app
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.http.settling import Settler
+from reference_server.pipeline.settling import Settler
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
 

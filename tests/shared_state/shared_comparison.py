@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from reference_server.adapters import redis_journal, redis_nonces
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.redis_link import RedisLink
-from reference_server.http.settling import Settler
+from reference_server.adapters.redis import journal as redis_journal
+from reference_server.adapters.redis import nonces as redis_nonces
+from reference_server.adapters.redis.link import RedisLink
 from reference_server.operations.api import Api
+from reference_server.pipeline.settling import Settler
 from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD

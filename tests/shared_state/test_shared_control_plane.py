@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from reference_server.adapters import redis_journal, redis_nonces
-from reference_server.http import sharing
+from reference_server.adapters.redis import journal as redis_journal
+from reference_server.adapters.redis import nonces as redis_nonces
+from reference_server.pipeline import sharing
 from tests.core.test_control_plane_against_its_model import ControlPlane
 from tests.shared_state.shared_comparison import PATIENCE_SECONDS, Loop, SharedComparison
 

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import trio
 
-from reference_server.adapters import redis_journal
-from reference_server.adapters.redis_journal import GROUPS, META, TURN, WAITING
-from reference_server.http import sharing
+from reference_server.adapters.redis import journal as redis_journal
+from reference_server.adapters.redis.journal import GROUPS, META, TURN, WAITING
 from reference_server.limits import SHARED_TURN_SECONDS
+from reference_server.pipeline import sharing
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
 from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.adapters import redis_journal
+from reference_server.adapters.redis import journal as redis_journal
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
 from tests.redis.redis_servers import redis_server

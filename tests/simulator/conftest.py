@@ -23,12 +23,12 @@ from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Reply
+from simulator.client.target import Target, parse_target
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
-from simulator.history import History
+from simulator.history.rows import History
+from simulator.worlds.live.shard import Shard
 from simulator.worlds.progress import Progress
-from simulator.worlds.shard import Shard
-from simulator.worlds.target import Target, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -9,9 +9,9 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from simulator.worlds.access import Access
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.target import parse_target
+from simulator.client.access import Access
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.target import parse_target
 from tests.http.certificates import make_pair
 from tests.simulator.conftest import ShardUnderTest, answer, until
 

@@ -11,13 +11,13 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.client import resolving
+from simulator.client.addresses import Probe, find_out, told_apart, with_known_addresses
+from simulator.client.connecting import connected_socket
+from simulator.client.connection import ControlConnection
+from simulator.client.resolving import in_order, resolve
+from simulator.client.target import Target, parse_target
 from simulator.limits import ADDRESS_PROBE_BURST_MAX
-from simulator.worlds import resolving
-from simulator.worlds.addresses import Probe, find_out, told_apart, with_known_addresses
-from simulator.worlds.connecting import connected_socket
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.resolving import in_order, resolve
-from simulator.worlds.target import Target, parse_target
 from tests.simulator.conftest import (
     SECOND_NS,
     Reaction,

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks.script import refused
-from simulator.history import REASONS, Answer
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.contract.answers import REASONS, Answer
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
-from simulator.worlds.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
 from simulator.worlds.recording import classify
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])

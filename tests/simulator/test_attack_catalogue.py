@@ -19,12 +19,12 @@ from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack
 from simulator.attacks.replay import FRESH_NS
+from simulator.client.answers import HttpAnswer, classify_heartbeat
+from simulator.contract.answers import REASONS
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
-from simulator.history import REASONS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.answers import HttpAnswer, classify_heartbeat
-from simulator.worlds.shard import SWEEP_NS
+from simulator.worlds.live.shard import SWEEP_NS
 from tests.simulator.conftest import METRICS, SECOND_NS, SeededEntropy, WatchedApi
 
 NAMES = sorted(name for name, attack in CATALOGUE.items() if issubclass(attack, ShotAttack))

@@ -14,12 +14,12 @@ import trio
 import trio.testing
 
 from reference_server.wire.values import Instant
-from simulator.history import History
+from simulator.client.connection import LostError
+from simulator.client.target import parse_target
+from simulator.history.rows import History
 from simulator.limits import AUDIT_READING_MIN_SECONDS
-from simulator.worlds import auditing
-from simulator.worlds.auditing import Auditor
-from simulator.worlds.control import LostError
-from simulator.worlds.target import parse_target
+from simulator.worlds.live import auditing
+from simulator.worlds.live.auditing import Auditor
 from tests.simulator.conftest import (
     HANG_UP,
     SILENT,
@@ -33,7 +33,7 @@ from tests.simulator.conftest import (
 )
 
 if TYPE_CHECKING:
-    from simulator.worlds.target import Target
+    from simulator.client.target import Target
 
 AUDITORS = "127.6."
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.worlds.drive import drive
+from simulator.worlds.live.drive import drive
 from tests.simulator.conftest import REFUSED, Reaction, ScriptedServer, sockets_closed_after
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT, SKEW_WINDOW_NS, TOLERANCE_NS, ClockError, expected_answer
-from simulator.history import Answer
 
 SECOND_NS = 1_000_000_000
 WEEK_NS = 7 * 86_400 * SECOND_NS

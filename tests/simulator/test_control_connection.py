@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import trio
 
+from simulator.client import connection as control
+from simulator.client.answers import HttpAnswer
+from simulator.client.connection import ControlConnection, LostError, data_of
+from simulator.client.target import parse_target
 from simulator.fleet.requests import owner_headers
-from simulator.worlds import control
-from simulator.worlds.answers import HttpAnswer
-from simulator.worlds.control import ControlConnection, LostError, data_of
-from simulator.worlds.target import parse_target
 from tests.simulator.conftest import (
     ACCEPT,
     API_TOKEN,

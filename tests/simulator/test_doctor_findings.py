@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import socket
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import msgspec
 import pytest
 
 from reference_server.adapters.clock import SystemClock
-from simulator import doctor
 from simulator.attacks import CATALOGUE
-from simulator.doctor import (
+from simulator.client.target import parse_target
+from simulator.running import doctor
+from simulator.running.doctor import (
     FILES_BESIDES_MACHINES,
     Check,
     check_attacks,
@@ -23,13 +23,11 @@ from simulator.doctor import (
     check_open_files,
     check_the_target,
     look,
-    raise_open_files,
 )
-from simulator.worlds.target import parse_target
 from tests.simulator.conftest import ACCEPT, API_TOKEN, Reaction, ScriptedServer, answer, serving, sockets_closed_after
+from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -38,64 +36,12 @@ def found(checks: list[Check], name: str) -> Check:
     return check
 
 
-class OpenFiles:
-    """A limit on open files that can be raised, or not."""
-
-    def __init__(self, soft: int, hard: int, *, fixed: bool = False) -> None:
-        self.limits = (soft, hard)
-        self.fixed = fixed
-
-    def get(self, which: int) -> tuple[int, int]:
-        assert which == resource.RLIMIT_NOFILE
-        return self.limits
-
-    def set(self, which: int, limits: tuple[int, int]) -> None:
-        assert which == resource.RLIMIT_NOFILE
-        if self.fixed:
-            raise ValueError("not allowed to raise maximum limit")
-        self.limits = limits
-
-
-@pytest.fixture
-def open_files(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OpenFiles]:
-    """Sets the limit on open files, for this test only."""
-
-    def limit(soft: int, hard: int, *, fixed: bool = False) -> OpenFiles:
-        made = OpenFiles(soft, hard, fixed=fixed)
-        monkeypatch.setattr(resource, "getrlimit", made.get)
-        monkeypatch.setattr(resource, "setrlimit", made.set)
-        return made
-
-    return limit
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "fixed", "limit"),
-    [
-        (1024, 4096, False, 4096),
-        (1024, 4096, True, 1024),
-        (4096, 4096, True, 4096),
-        (1024, resource.RLIM_INFINITY, False, 1 << 30),
-    ],
-)
-def test_the_limit_on_open_files_is_raised_as_far_as_it_goes(
-    open_files: Callable[..., OpenFiles],
-    soft: int,
-    hard: int,
-    fixed: bool,  # noqa: FBT001 - a column of the table
-    limit: int,
-) -> None:
-    made = open_files(soft, hard, fixed=fixed)
-    assert raise_open_files() == limit
-    assert made.limits == ((soft, hard) if fixed else (hard, hard))
-
-
 @pytest.mark.parametrize("spare", [-1, 0, 1])
 def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
-    open_files: Callable[..., OpenFiles],
+    monkeypatch: pytest.MonkeyPatch,
     spare: int,
 ) -> None:
-    open_files(64, 1000 + FILES_BESIDES_MACHINES + spare)
+    OpenFiles(monkeypatch, 64, 1000 + FILES_BESIDES_MACHINES + spare)
     check = check_open_files(1000)
     assert check.right == (spare >= 0)
     assert check.fatal
@@ -104,15 +50,15 @@ def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
     assert "fewer machines" in check.mend
 
 
-def test_connections_that_attacks_hold_need_files_too(open_files: Callable[..., OpenFiles]) -> None:
-    open_files(64, 1600)
+def test_connections_that_attacks_hold_need_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    OpenFiles(monkeypatch, 64, 1600)
     check = check_open_files(1000, 500)
     assert not check.right
     assert check.found == "1,600 allowed, 1,756 needed for 1,000 machines and 500 connections of attacks"
 
 
-def test_a_good_machine_is_found_right(open_files: Callable[..., OpenFiles], monkeypatch: pytest.MonkeyPatch) -> None:
-    open_files(1 << 20, 1 << 20)
+def test_a_good_machine_is_found_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    OpenFiles(monkeypatch, 1 << 20, 1 << 20)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(doctor, "can_bind", lambda _address: True)
     checks = check_machine(1000)

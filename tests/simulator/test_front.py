@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.attacks.script import Expect, Wire
-from simulator.history import Answer
-from simulator.worlds.access import Access
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.front import Front
-from simulator.worlds.target import Target, parse_target
-from simulator.worlds.wire import exchange_raw
+from simulator.client.access import Access
+from simulator.client.connection import ControlConnection
+from simulator.client.front import Front
+from simulator.client.raw import exchange_raw
+from simulator.client.target import Target, parse_target
+from simulator.contract.answers import Answer
 from tests.simulator.conftest import ScriptedServer, ShardUnderTest, until
 
 FRONT = Front(b"/farm", b"X-Gate: open\r\n")

@@ -22,7 +22,7 @@ from simulator.fleet.grants import (
 )
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.fleet.requests import call_of, learn
-from simulator.history import History
+from simulator.history.rows import History
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),

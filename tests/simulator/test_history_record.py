@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from simulator.history import NEVER_NS, NO_MACHINE, NO_SOURCE, REASONS, ROW, Answer, History, Operation
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NO_SOURCE, ROW, History
 
 BYTES_A_REQUEST = 64
 """What a week's history is planned with."""

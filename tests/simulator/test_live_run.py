@@ -17,14 +17,15 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history import HONEST, NEVER_NS, REASONS, Answer, Operation
+from simulator.client.target import Target, machine_source
+from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS
 from simulator.scenario.values import Scenario, decode_value
-from simulator.worlds import live
-from simulator.worlds.fleet_player import time_hour
-from simulator.worlds.live import LiveRun, run_fleet
+from simulator.worlds.live import world as live
+from simulator.worlds.live.fleet_player import time_hour
+from simulator.worlds.live.shard import Shard
+from simulator.worlds.live.world import LiveRun, run_fleet
 from simulator.worlds.progress import Progress
-from simulator.worlds.shard import Shard
-from simulator.worlds.target import Target, machine_source
 from tests.simulator.conftest import (
     ACCEPT,
     MILLISECOND_NS,

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import matches, sign_text
+from simulator.client.target import TargetError, machine_source, owner_source
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action, Machine
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import NEVER_NS
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
-from simulator.losses import Loss, losses_of
-from simulator.worlds.onboarding import POLICY_TRIES, Onboarding, make_rules
-from simulator.worlds.target import TargetError, machine_source, owner_source
+from simulator.worlds.live.onboarding import POLICY_TRIES, Onboarding, SetUpError, make_rules
 from tests.simulator.conftest import (
     API_TOKEN,
     HANG_UP,
@@ -264,6 +265,33 @@ async def test_a_policy_is_tried_again_after_a_rate_limit_or_a_lost_answer(
     assert trio.current_time() - before >= 3
     assert calls.onboarding.policies["bob"] == "pol_9"
     assert scripted.arrivals[-1].head.startswith(b"POST /api/v1/policies/pol_9/activate ")
+    (lost,) = calls.given.history.unserved  # what came to nothing counts, though the next try did not
+    assert (lost.operation, lost.got) == (Operation.POLICY_CREATE, Answer.LOST)
+    assert not calls.rows()
+
+
+async def test_an_activation_that_fails_counts_though_the_next_try_is_accepted(scripted: ScriptedServer) -> None:
+    scripted.script = [
+        enveloped(201, {"id": "pol_8"}),
+        Reaction((answer(500),)),
+        enveloped(201, {"id": "pol_9"}),
+        Reaction((answer(200),)),
+    ]
+    calls = Calls(scripted.target)
+    await calls.onboarding.create_policies(["bob"])
+    assert calls.onboarding.policies["bob"] == "pol_9"
+    (failed,) = calls.given.history.unserved
+    assert (failed.operation, failed.status, failed.got) == (Operation.POLICY_ACTIVATE, 500, Answer.FAILED)
+    assert [one.sure for one in calls.given.history.effects] == [True, False, True, True]
+
+
+async def test_a_set_up_that_fails_leaves_rows_of_what_failed(scripted: ScriptedServer) -> None:
+    scripted.script = [Reaction((answer(500),))]
+    calls = Calls(scripted.target)
+    with pytest.RaisesGroup(pytest.RaisesExc(SetUpError, match="answered 500")):
+        await calls.onboarding.create_policies(["bob"])
+    assert calls.rows() == [(Operation.POLICY_CREATE, 500, Answer.FAILED)]
+    assert not calls.given.history.unserved
 
 
 @pytest.mark.parametrize(

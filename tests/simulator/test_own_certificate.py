@@ -14,22 +14,22 @@ from rich.console import Console
 
 from simulator.attacks import strain, strain_http2
 from simulator.checkers.verdict import Status
-from simulator.deployment import Deployment, own_deployment
+from simulator.client.access import Access
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.raw import speaks_http2
+from simulator.client.target import parse_target
+from simulator.deployment.certificate import make_certificate
+from simulator.deployment.own import Deployment, own_deployment
+from simulator.deployment.server_process import own_server
+from simulator.judging.judging import judge_run
 from simulator.load.messages import Begin, Order
 from simulator.load.shard_process import ShardProcess
-from simulator.own_certificate import make_certificate
-from simulator.run import Request, observe
-from simulator.run_judgement import judge_run
+from simulator.running.run import Request, observe
 from simulator.scenario.values import Scenario, ServerOptions, decode_value
-from simulator.server_process import own_server
-from simulator.worlds.access import Access
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.target import parse_target
-from simulator.worlds.wire import speaks_http2
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
-    from simulator.worlds.target import Target
+    from simulator.client.target import Target
 
 NOW = dt.datetime(2026, 5, 4, 3, 2, 1, tzinfo=dt.UTC)
 TEXT = 'version = 1\nname = "s"\nduration = "5s"\n[fleet]\nmachines = 1\nowners = 1\n'

@@ -15,12 +15,12 @@ import psutil
 import pytest
 import trio
 
-from simulator import server_process
+from simulator.client.checking import check_target, read_metrics
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.target import parse_target
+from simulator.deployment import server_process
+from simulator.deployment.server_process import ERROR_BYTES_KEPT, ServerError, own_server
 from simulator.fleet.requests import owner_headers
-from simulator.server_process import ERROR_BYTES_KEPT, ServerError, own_server
-from simulator.worlds.checking import check_target, read_metrics
-from simulator.worlds.control import ControlConnection, LostError
-from simulator.worlds.target import parse_target
 from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PARENT = """
 import os, sys, trio
-from simulator.server_process import own_server
+from simulator.deployment.server_process import own_server
 
 async def main():
     async with own_server({}, "token-of-the-run") as server:

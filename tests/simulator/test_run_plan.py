@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT
-from simulator.history import Answer
 from simulator.limits import LATENCIES_KEPT, VICTIMS_MAX
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet

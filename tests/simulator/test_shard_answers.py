@@ -9,11 +9,12 @@ import trio
 
 from reference_server.core.heartbeats import decode_heartbeat
 from reference_server.wire.signing import matches, sign_text
+from simulator.client.target import machine_source, parse_target
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import Action
-from simulator.history import HONEST, NEVER_NS, Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.target import machine_source, parse_target
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,

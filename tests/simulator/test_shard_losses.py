@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from reference_server.core.heartbeats import decode_heartbeat
-from simulator.history import NEVER_NS, Answer
-from simulator.losses import Loss, losses_of
+from simulator.contract.answers import Answer
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import NEVER_NS
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,

@@ -17,18 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from simulator.attacks import shot_attack
+from simulator.client.target import machine_source
+from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.fleet.machine import Machine
-from simulator.history import HONEST, REASONS, Answer, Operation
+from simulator.history.rows import HONEST
 from simulator.scenario.values import AttackOptions, Duration
-from simulator.worlds.onboarding import Onboarding
+from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.plan import Campaign
-from simulator.worlds.target import machine_source
 from tests.simulator.conftest import MILLISECOND_NS, SECOND_NS, ShardUnderTest, WatchedApi, serving, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulator.worlds.target import Target
+    from simulator.client.target import Target
 
 
 async def enrolled(shard: ShardUnderTest, machines: int, interval_ns: int) -> list[Machine]:

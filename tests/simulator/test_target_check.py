@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from simulator.worlds.checking import check_target, parse_metrics, read_metrics, stale_seconds_of
-from simulator.worlds.control import ControlConnection
-from simulator.worlds.target import TargetError, parse_target
+from simulator.client.checking import check_target, parse_metrics, read_metrics, stale_seconds_of
+from simulator.client.connection import ControlConnection
+from simulator.client.target import TargetError, parse_target
 from tests.simulator.conftest import (
     API_TOKEN,
     Reaction,
@@ -44,6 +44,7 @@ HEALTHY = Reaction((answer(200, b'{"status":"healthy","timestamp":"x","version":
         ([Reaction((answer(404),)), Reaction((answer(200, b"up 1\n"),))], "nothing of a HatchFarm server"),
         ([HEALTHY, Reaction((answer(401),))], "refuses the owner token: give the right one in HATCHFARM_API_TOKEN"),
         ([HEALTHY, Reaction((answer(404),))], "/metrics answered 404: is this a HatchFarm server?"),
+        ([HEALTHY, Reaction((answer(429),))], "/metrics answered 429: too many requests from this machine's address"),
         ([HEALTHY, Reaction((answer(200, b"no metrics { here"),))], "not in the Prometheus text format"),
         ([Reaction((b"SSH-2.0-x\r\n",))], "cannot be reached"),
         ([HEALTHY, Reaction((), "close")], "answers /health and nothing else (GET /metrics: no HTTP answer: closed"),

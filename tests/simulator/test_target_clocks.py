@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.checkers.facts import ClockFacts
+from simulator.client.checking import CLOCK_READINGS, read_target_clock
 from simulator.fleet.clocks import ClockBounds, clock_bounds
-from simulator.run_facts import clock_facts
-from simulator.worlds.checking import CLOCK_READINGS, read_target_clock
+from simulator.judging.facts import clock_facts
 from tests.simulator.conftest import HANG_UP, Reaction, ScriptedServer, answer, serving
 
 SECOND_NS = 1_000_000_000

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from simulator.limits import MACHINES_MAX, OWNERS_MAX
-from simulator.worlds import target as target_module
-from simulator.worlds.target import (
+from simulator.client import target as target_module
+from simulator.client.target import (
     SCRAPER_ADDRESS,
     Target,
     TargetError,
@@ -22,6 +21,7 @@ from simulator.worlds.target import (
     owner_source,
     parse_target,
 )
+from simulator.limits import MACHINES_MAX, OWNERS_MAX
 
 LOOPBACK = parse_target("http://127.0.0.1:8080", "t")
 SHARED = msgspec.structs.replace(LOOPBACK, own_addresses=False)

@@ -11,9 +11,9 @@ import trio.testing
 from simulator.checkers.facts import Facts
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status
-from simulator.history import History
-from simulator.records import GeneratorSample
-from simulator.worlds.observing import watch_generator
+from simulator.history.records import GeneratorSample
+from simulator.history.rows import History
+from simulator.worlds.live.observing import watch_generator
 from simulator.worlds.progress import Progress
 
 SECOND_NS = 1_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.wording import all_of, nearest, plural, sentence
+from simulator.platform.wording import all_of, nearest, plural, sentence
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _LOADED = (
     "reference_server.app",
     "simulator.bundle.verify",
-    "simulator.cli",
-    "simulator.run",
+    "simulator.commands.cli",
+    "simulator.running.run",
     "simulator.scenario.loading",
     "tests.planted_bugs.faulty_server",
 )

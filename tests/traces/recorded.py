@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, policy_call
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.history.rows import NEVER_NS
 from simulator.traces.format import Exchange, Header, Trace
 from simulator.traces.tape import Taken
 from simulator.traces.writing import Origin, TraceWriter

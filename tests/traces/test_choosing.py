@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.errors import TraceError
 from simulator.traces.choosing import Chosen, Part, choose, only
-from simulator.traces.errors import TraceError
 from simulator.traces.resign import Resigner
 from tests.traces.recorded import OWNER_TOKEN, small_recording
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from simulator.checkers.verdict import Status, Verdict
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from simulator.traces.comparison import (
     Played,
     compare,
@@ -98,6 +98,30 @@ def test_what_was_wrong_in_the_record_and_is_right_now_passes_and_is_told() -> N
 )
 def test_an_answer_that_says_nothing_where_one_was_recorded_leaves_it_open(now: Played) -> None:
     assert verdict_of("signature.forged", at_10=now).status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("now", "status"),
+    [
+        (Played(200, b"", Answer.ACCEPTED), Status.NOT_APPLICABLE),
+        (Played(400, b"", Answer.UNEXPECTED), Status.NOT_APPLICABLE),
+        (Played(0, b"", Answer.LOST), Status.NOT_APPLICABLE),
+        (Played(500, b"", Answer.FAILED), Status.FAIL),
+        (Played(0, b"", Answer.LOST, problem="could not be made"), Status.INCONCLUSIVE),
+    ],
+)
+def test_where_the_trace_does_not_know_what_is_right_an_answer_is_not_wrong(now: Played, status: Status) -> None:
+    """But a 5xx is right for nobody."""
+    exchanges = altered(FORGED, expected="lost", got="lost", response=None, answered_ns=None)
+    verdict = verdict_of("signature.forged", exchanges=exchanges, at_10=now)
+    assert verdict.status is status
+    if status is Status.FAIL:
+        assert "expected any answer but a failure, got HTTP 500" in verdict.summary
+    known = altered(0, expected="lost", got="lost", response=None, answered_ns=None)
+    now_known = Played(201, b"", Answer.ACCEPTED)
+    assert verdict_of("honest traffic", exchanges=known, at_0=now_known).summary == (
+        "7 of 8 as recorded; 1 right this time, or unknown then."
+    )
 
 
 def test_an_answer_that_said_nothing_in_the_record_either_is_not_missed() -> None:

@@ -9,11 +9,11 @@ import pytest
 import trio
 
 from simulator.attacks.script import Expect, Wire
-from simulator.history import Answer, Operation
+from simulator.client.target import Target, can_bind, parse_target
+from simulator.contract.answers import Answer, Operation
 from simulator.traces.messages import split_request
-from simulator.traces.replaying import Player
 from simulator.traces.resign import Resigner
-from simulator.worlds.target import Target, can_bind, parse_target
+from simulator.worlds.live.replaying import Player
 from tests.traces.recorded import OWNER_TOKEN, Recording, answer_of, in_order, small_recording
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from simulator.history import Answer
-from simulator.traces import session
+from simulator.contract.answers import Answer
+from simulator.running import replay as session
 from simulator.traces.comparison import Played
 from simulator.traces.format import ANSWERS, Trace
 from simulator.traces.writing import write_trace
@@ -47,7 +47,7 @@ def replayed(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str,
         ]
         return outcome
 
-    monkeypatch.setattr("simulator.traces.session.trio.run", run)
+    monkeypatch.setattr("simulator.running.replay.trio.run", run)
     return hatchfarm.invoke("replay", "t.ndjson", *flags)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
-from simulator.history import Answer
+from simulator.contract.answers import Answer
 from simulator.traces.messages import split_answer, split_request
 from simulator.traces.resign import Resigner, UnlearnedError, fresh_owner, recorded_bytes, shifted
 from tests.traces.recorded import AUTHORITY, OWNER_TOKEN, RULES, Recording, distance, missed, small_recording

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.history import NEVER_NS, Answer, Operation
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import NEVER_NS
 from simulator.traces.tape import TAKEN_BYTES, Tape
 from tests.traces.recorded import in_order
 

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from simulator.cli import app
-from simulator.history import Answer
+from simulator.commands.cli import app
+from simulator.contract.answers import Answer
+from simulator.errors import TraceError
 from simulator.limits import TRACE_LINE_MAX_BYTES
 from simulator.traces import format as trace_format
-from simulator.traces.errors import TraceError
 from simulator.traces.format import Exchange, Header, HttpRequest, RawRequest, encode_line, read_trace, trace_schema
 from simulator.traces.resign import recorded_bytes
 from simulator.traces.rewriting import redacted_lines

@@ -1,0 +1,1 @@
+"""The ports that outlive a process, kept in files."""

@@ -1,0 +1,1 @@
+"""The ports that instances share, kept in a Redis."""

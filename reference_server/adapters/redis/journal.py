@@ -1,0 +1,360 @@
+"""The journal through which several instances have one state (contract §6, §7), in Redis.
+
+Every change is in one stream of groups, and each instance applies them in that order, so that all come to the same
+state, audit chains and all. Redis runs one script at a time, and each of these looks at the journal's standing and does
+its work in one step:
+
+- what changes the state is decided in a turn. A turn is a key with a time limit; `give` appends only while it is still
+  this one's, and a state that was changed in a turn that was lost is not used again;
+- heartbeats need no turn. `accept` reserves nonces and appends heartbeats in one step, and does neither when a
+  certificate was replaced or a consent revoked after what they were verified by.
+
+So nothing that was sent after a revocation or a rotation was acknowledged is accepted by any instance: it was
+acknowledged after its group was in the journal, so `strict` names that group, or a later one, when the script runs; and
+the script goes on only for an instance that has applied the group named. A failed-over or emptied Redis would break
+that, so a journal whose Redis may have forgotten anything is lost, as nonces are (`nonces.lua`), until the
+instance that knows most has founded it anew from its own state.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from reference_server.adapters.files.segment import write_all
+from reference_server.adapters.files.state_files import blocks
+from reference_server.adapters.forking import fork
+from reference_server.adapters.redis.link import RedisDown, Script
+from reference_server.adapters.redis.nonces import RedisNonces
+from reference_server.limits import (
+    REDIS_BATCH_MAX,
+    SHARED_COMPACTION_SECONDS,
+    SHARED_ELECTION_SECONDS,
+    SHARED_FOUNDING_SECONDS,
+    SHARED_GROUPS_AT_ONCE,
+    SHARED_JOURNAL_BYTES_MAX,
+    SHARED_PART_SECONDS,
+    SHARED_REPEAT_SECONDS,
+    SHARED_SNAPSHOT_BYTES_MAX,
+    SHARED_TURN_PLACE_SECONDS,
+    SHARED_TURN_POLL_SECONDS,
+    SHARED_TURN_SECONDS,
+    SNAPSHOT_PIECE_BYTES,
+)
+from reference_server.ports import (
+    Election,
+    Group,
+    Kept,
+    News,
+    Place,
+    Reservation,
+    SharedBusy,
+    SharedDown,
+    SharedLost,
+    Standing,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reference_server.adapters.forking import Child
+    from reference_server.adapters.redis.link import Command, RedisLink
+    from reference_server.adapters.redis.nonces import AskedNonce
+    from reference_server.ports import Clock, Entropy, NonceRequest
+    from reference_server.settings import Settings
+
+META, GROUPS = "hf:state", "hf:state:groups"
+TURN, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
+FORM = "2"
+"""What instances make of the groups, three audit streams an owner. All must make the same of them, so it stands in what
+they must have alike; the first form, with two streams, stands nowhere."""
+CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
+_FOLDER = Path(__file__).parent
+_LOST = {
+    "lost": "Redis may have forgotten some of its journal",
+    "other": "its journal was founded anew",
+    "trimmed": "a snapshot took the place of what this instance had not read yet",
+    "late": "another instance was first, for this one took too long",
+}
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _script(name: str, before: str = "") -> Script:
+    return Script(_text("journal") + before + _text(f"journal_{name}"))
+
+
+_READ, _TAKE, _GIVE, _ELECT, _KEEP = (_script(name) for name in ("read", "take", "give", "elect", "keep"))
+_ACCEPT = _script("accept", f"local function reserve(KEYS, ARGV)\n{_text('nonces')}end\n")
+_RELEASE = Script(_text("journal_release"))
+SCRIPTS = (_READ, _TAKE, _GIVE, _ACCEPT, _RELEASE, _ELECT, _KEEP)
+
+
+class SharedMismatch(SharedDown):
+    """Instances that share a journal are not set up alike. The message says what to do."""
+
+
+class JournalledNonces(RedisNonces):
+    """Nonces that are reserved together with appending what their heartbeats change."""
+
+    _release = _RELEASE
+
+    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, instance: str) -> None:
+        super().__init__(link, settings, entropy, clock, fresh=False)
+        self._last = f"hf:state:accepted:{instance}"
+        self._calls = 0
+        self.place = Place()
+
+    def _command(self, keys: list[str], head: list[str | int], asked: Sequence[AskedNonce]) -> Command:
+        if not asked:
+            return super()._command(keys, head, asked)
+        self._calls += 1
+        place = self.place
+        common = (place.founded, place.position, int(self.durable), SHARED_GROUPS_AT_ONCE)
+        own = (place.strict, self._calls, SHARED_JOURNAL_BYTES_MAX, SHARED_REPEAT_SECONDS, len(asked))
+        changes = [one.change for one in asked]
+        return _ACCEPT.call([META, GROUPS, self._last, *keys], [*common, *own, *head, *changes])
+
+    def _reservations(self, answer: Any, count: int) -> list[Reservation]:
+        if isinstance(answer, bytes):
+            return super()._reservations(answer, count)
+        status = answer[0].decode()
+        if status == "ok":
+            return super()._reservations(answer[1], count)
+        return [Reservation.UNAVAILABLE if status == "full" else Reservation.BEHIND] * count
+
+
+class RedisJournal:
+    """The shared journal as one instance sees it.
+
+    `digest` stands for what all instances must have alike; nobody can tell from it what that is.
+    """
+
+    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, digest: str) -> None:
+        self._link = link
+        self._digest, self._digest_before = f"{FORM}:{digest}", digest
+        self._instance = entropy.hex(16)
+        self._named = 0
+        self._child: Child | None = None
+        self._given = f"hf:state:given:{self._instance}"
+        self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance)
+
+    @property
+    def up(self) -> bool:
+        """Say whether Redis can be asked now."""
+        return self._link.up
+
+    def _next_name(self) -> str:
+        self._named += 1
+        return f"{self._instance}{self._named:x}"
+
+    async def _run(
+        self,
+        script: Script,
+        place: Place,
+        keys: Sequence[str] = (),
+        arguments: Sequence[str | bytes | int] = (),
+        within: float = 1.0,
+    ) -> list[Any]:
+        """Run a script; gives its answer, whose first word is its status. Raises SharedDown and SharedLost."""
+        common = (place.founded, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
+        command = script.call([META, GROUPS, *keys], [*common, *arguments])
+        try:
+            (answer,) = await self._link.ask([command], within)
+        except RedisDown as error:
+            if error.sent:
+                self._link.renew()
+            raise SharedDown(str(error)) from None
+        status = answer[0].decode()
+        if status in _LOST:
+            raise SharedLost(_LOST[status])
+        if status == "full":
+            raise SharedDown(
+                f"its journal has {SHARED_JOURNAL_BYTES_MAX} bytes, and no snapshot took their place: see what its "
+                "instances say of their snapshots"
+            )
+        return [status, *answer[1:]]
+
+    async def read(self, place: Place, within: float) -> News:
+        """Give the next groups."""
+        return _news(await self._run(_READ, place, within=within))
+
+    async def take(self, place: Place, within: float) -> tuple[str, News]:
+        """Take the turn, asking for it until then in the order in which instances began to ask."""
+        name = self._next_name()
+        arguments = (
+            name,
+            int(SHARED_TURN_SECONDS * 1000),
+            self._instance,
+            int(SHARED_TURN_PLACE_SECONDS * 1000),
+            SHARED_JOURNAL_BYTES_MAX,
+        )
+        until = trio.current_time() + within
+        while trio.current_time() < until:
+            answer = await self._run(
+                _TAKE, place, (TURN, WAITING, ASKED), arguments, max(0.0, until - trio.current_time())
+            )
+            if answer[0] == "ok":
+                return name, _news(answer)
+            await trio.sleep(SHARED_TURN_POLL_SECONDS)
+        raise SharedBusy("another instance has the turn")
+
+    async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
+        """Append a group, if there are changes, and give the turn back. SharedLost when it was lost before that."""
+        arguments = (turn, changes, int(strict), SHARED_REPEAT_SECONDS)
+        return _news(await self._run(_GIVE, place, (TURN, self._given), arguments))
+
+    async def accept(self, place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce and append the changes of those reserved, if nothing strict came after the place."""
+        if len(asked) > REDIS_BATCH_MAX:
+            raise ValueError("more than one script takes")
+        self.nonces.place = place
+        return await self.nonces.reserve(asked)
+
+    async def standing(self) -> Standing | None:
+        """Say what the journal is now; None where there is nothing.
+
+        Raises SharedDown, and SharedMismatch when another owner token or signing key is in use there.
+        """
+        fields = ("founded", "process", "durable", "position", "strict", "digest", "nonces")
+        held, info = await self._ask([(b"HMGET", (META, *fields)), (b"INFO", ("server",))])
+        if held[0] is None:
+            return None
+        founded, process, durable, position, strict, digest, epoch = (value.decode() for value in held)
+        if digest not in {self._digest, self._digest_before}:
+            raise SharedMismatch(
+                "the instances that share this Redis have another HATCHFARM_API_TOKEN or another key in "
+                "MACHINE_CERT_SIGNING_KEY_FILE, or are of a later version: give all of them the same"
+            )
+        whole = f"run_id:{process}" in info.decode() or (durable == "1" and self.nonces.durable)
+        if epoch:
+            self.nonces.trust(epoch)
+        return Standing(Place(founded, int(position), int(strict)), whole, older=digest != self._digest)
+
+    async def load(self) -> Kept:
+        """Give the last snapshot, and all groups after it, though the journal be lost."""
+        (held,) = await self._ask([(b"HMGET", (META, "founded", "snapshot", "parts", "count"))])
+        if None in held:
+            raise SharedDown("its snapshot is gone")
+        founded, snapshot, parts, count = (value.decode() for value in held)
+        pieces = []
+        for number in range(1, int(count) + 1):
+            (piece,) = await self._ask([(b"GET", (f"{parts}:{number}",))])
+            if piece is None:
+                raise SharedDown("another snapshot has just taken the place of its snapshot")
+            pieces.append(piece)
+        groups: list[Group] = []
+        after = int(snapshot)
+        while True:
+            page = (GROUPS, f"({after}-0", "+", "COUNT", SHARED_GROUPS_AT_ONCE)
+            (some,) = await self._ask([(b"XRANGE", page)])
+            if not some:
+                break
+            groups += map(_group, some)
+            after = groups[-1].position
+        return Kept(Place(founded, int(snapshot)), b"".join(pieces), groups)
+
+    async def elect(self, place: Place, *, clean: bool) -> Election:
+        """Offer to found a lost journal anew from a state at this place, `clean` unless more than that is in it."""
+        knows = f"{place.generation:012}:{place.position:018}:{int(clean)}"
+        arguments = (self._instance, knows, int(SHARED_ELECTION_SECONDS * 1000), SHARED_FOUNDING_SECONDS)
+        (status, *_) = await self._run(_ELECT, place, (CANDIDATES,), arguments)
+        return {"whole": Election.WHOLE, "wait": Election.WAIT, "found": Election.ELECTED}[status]
+
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
+        """Take the state as it is now, which `pieces` reads, and write it in a child: no answer waits for that.
+
+        Gives what waits for it, and gives it. Both raise SharedDown.
+        """
+        file = os.memfd_create("hatchfarm-snapshot")
+        try:
+            self._child = child = fork(partial(_write_as_child, file, pieces), file)
+        except OSError as error:
+            os.close(file)
+            raise SharedDown(f"no snapshot could be begun ({error.strerror})") from None
+
+        def content() -> bytes:
+            try:
+                trouble = child()
+                if trouble:
+                    raise SharedDown(f"no snapshot could be written ({trouble})")
+                return os.pread(file, os.fstat(file).st_size, 0)
+            finally:
+                os.close(file)
+
+        return content
+
+    def end_snapshot(self) -> None:
+        """End the child that writes one, if one does."""
+        if self._child is not None:
+            self._child.end()
+
+    async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
+        """Found the journal anew, from a snapshot; `empty` says that it knows no machine."""
+        founded = f"{place.generation + 1}-{self._next_name()}"
+        epoch = self.nonces.epoch if empty else ""
+        await self._keep(place, snapshot, founded, 0, epoch)
+        if epoch:
+            self.nonces.trust(epoch)
+        return Place(founded, place.position, place.position)
+
+    async def may_compact(self) -> bool:
+        """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
+        claim = (COMPACTING, self._instance, "NX", "EX", SHARED_COMPACTION_SECONDS)
+        (claimed,) = await self._ask([(b"SET", claim)])
+        return claimed is not None
+
+    async def compact(self, place: Place, snapshot: bytes, journal_bytes: int) -> None:
+        """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
+        await self._keep(place, snapshot, "", journal_bytes, "")
+
+    async def _keep(self, place: Place, snapshot: bytes, founded: str, included: int, epoch: str) -> None:
+        size = len(snapshot)
+        if size > SHARED_SNAPSHOT_BYTES_MAX:
+            raise SharedDown(
+                f"the state has become too large to be shared ({size} bytes; at most {SHARED_SNAPSHOT_BYTES_MAX}): "
+                "lower AUDIT_EVENTS_PER_STREAM, or serve some of its owners from another Redis"
+            )
+        name = f"hf:state:snapshot:{self._next_name()}"
+        count = 0
+        for start in range(0, size, SNAPSHOT_PIECE_BYTES):
+            count += 1
+            part = snapshot[start : start + SNAPSHOT_PIECE_BYTES]
+            await self._ask([(b"SET", (f"{name}:{count}", part, "EX", SHARED_PART_SECONDS))])
+        keys = (TURN, CANDIDATES, *(f"{name}:{number}" for number in range(1, count + 1)))
+        arguments = (self._instance, founded, name, size, included, self._digest, epoch)
+        await self._run(_KEEP, place, keys, arguments)
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return await self._link.ask(commands)
+        except RedisDown as error:
+            raise SharedDown(str(error)) from None
+
+
+def _write_as_child(file: int, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:
+    """Write a snapshot in a forked child, to a file in memory; says whether all of it is there."""
+    offset = 0
+    for block in blocks(pieces):
+        if not parent_lives():
+            return False
+        write_all(file, block, offset)
+        offset += len(block)
+    return True
+
+
+def _news(answer: Sequence[Any]) -> News:
+    position, strict, journal_bytes, snapshot_bytes = (int(value) for value in answer[1:5])
+    groups = [_group(entry) for entry in answer[6]]
+    return News(groups, position, strict, journal_bytes, snapshot_bytes, int(answer[5] or 0))
+
+
+def _group(entry: Sequence[Any]) -> Group:
+    name, (_, changes, _, by) = entry
+    return Group(int(name.partition(b"-")[0]), by.decode(), changes)

@@ -1,0 +1,106 @@
+"""Writing what a run leaves behind: first the verdict and the evidence, then what is made from them, last the manifest.
+
+Nothing that goes wrong on the way takes away what was written before it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from simulator.bundle.manifest import write_manifest
+from simulator.errors import BundleError
+from simulator.history.tables import write_history
+from simulator.judging.record import write_record
+from simulator.judging.verdict_file import point_latest, write_verdict
+from simulator.limits import SCENARIO_MAX_BYTES
+from simulator.platform.output_files import write_whole
+from simulator.report.files import Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
+    from simulator.judging.verdict_file import RunVerdict
+
+SCENARIO = "scenario.toml"
+_SECRET_SETTING = re.compile(  # backtracking: a text in quotes ends at the first that close it
+    r"""((?:PASSWORD|SECRET|TOKEN)[\w"']{0,64}\s*=\s*)"""
+    r"""("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,}\#]+)""",
+    re.DOTALL,
+)
+"""A setting that may hold a secret, by its name, and its value in any of TOML's forms."""
+
+
+def write_bundle(
+    folder: Path,
+    verdict: RunVerdict,
+    record: RunRecord,
+    history: History,
+    scenario_text: str,
+    *,
+    reports: bool = True,
+    others: Callable[[Path], list[str]] = lambda _: [],
+) -> Written:
+    """Write everything, or all but the reports, into a new folder. `others` writes more, and gives notes for people.
+
+    Raises OSError when not even the verdict can be written; then nothing is left of the folder.
+    """
+    fresh = not folder.exists()
+    try:
+        write_verdict(verdict, folder)
+    except OSError:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    warnings = [warning] if (warning := point_latest(folder)) else []
+    try:
+        write_record(record, folder)
+        write_history(history, folder)
+        (folder / SCENARIO).write_text(scenario_text, encoding="utf-8", newline="")
+    except OSError as error:
+        warnings.append(f"the history could not be written ({error.strerror}): the verdict cannot be verified later")
+    notes = others(folder)
+    if reports:
+        warnings += write_views(folder, verdict, record, history, scenario_text)
+    try:
+        return Written(write_manifest(folder).digest(), warnings, "\n".join(notes))
+    except (OSError, BundleError) as error:
+        return Written(None, [*warnings, f"{folder} has no manifest ({error})"], "\n".join(notes))
+
+
+def write_views(
+    folder: Path, verdict: RunVerdict, record: RunRecord, history: History, scenario_text: str, *, follow: bool = False
+) -> list[str]:
+    """Write the page, JUnit, SARIF and summary; gives a line for each that could not be made.
+
+    Links are followed where the user has named the folder, and replaced in a run's own.
+    """
+    from simulator.report.views import VIEWS, Material  # noqa: PLC0415 - slow to load, and needed at the end of a run only
+
+    material = Material(verdict, record, history, scenario_text)
+    warnings = []
+    for name, make in VIEWS.items():
+        try:
+            write_whole(folder / name, [make(material)], follow=follow)
+        except Exception as error:  # noqa: BLE001 - a report that cannot be drawn must not cost the verdict
+            warnings.append(f"{name} could not be made ({type(error).__name__}: {error})")
+    return warnings
+
+
+def read_scenario(path: Path) -> str:
+    """Read a stored run's scenario file, without passwords of the server's; nothing where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(SCENARIO_MAX_BYTES)
+    except OSError:
+        return ""
+    return stored_scenario(data)
+
+
+def stored_scenario(data: bytes) -> str:
+    """Give a scenario file's text as bundles hold it: without passwords of the server's."""
+    return _SECRET_SETTING.sub(r'\1"[redacted]"', data.decode("utf-8", "replace"))

@@ -1,0 +1,1 @@
+"""Speaking to a target over sockets, and finding out what it is."""

@@ -1,0 +1,68 @@
+"""Connections to a target under Trio: to whichever of its addresses takes one first (RFC 8305 §5)."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.client.resolving import ATTEMPT_DELAY_SECONDS
+from simulator.client.target import bound_socket
+
+if TYPE_CHECKING:
+    from simulator.client.target import Target
+
+
+async def connected_socket(
+    target: Target, source: str | None, port: int, receive_buffer_bytes: int = 0
+) -> trio.socket.SocketType:
+    """Return a socket that is connected from a source. Raises OSError, of the last address, where none takes it.
+
+    `receive_buffer_bytes` bounds what the kernel keeps for who does not read; 0 leaves it as it is.
+    """
+    if not target.further:
+        return await _connect(target, source, target.address, port, receive_buffer_bytes)
+    errors: list[OSError] = []
+    made: list[trio.socket.SocketType] = []
+
+    async def attempt(address: str, failed: trio.Event, nursery: trio.Nursery) -> None:
+        try:
+            made.append(await _connect(target, source, address, port, receive_buffer_bytes))
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        else:
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for address in target.addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed, nursery)
+                with trio.move_on_after(ATTEMPT_DELAY_SECONDS):
+                    await failed.wait()
+    except BaseException:
+        for sock in made:
+            sock.close()
+        raise
+    for late in made[1:]:
+        late.close()
+    if not made:
+        raise errors[-1]
+    return made[0]
+
+
+async def _connect(
+    target: Target, source: str | None, address: str, port: int, receive_buffer_bytes: int
+) -> trio.socket.SocketType:
+    plain = bound_socket(target, source, address)
+    if receive_buffer_bytes:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    sock = trio.socket.from_stdlib_socket(plain)
+    try:
+        await sock.connect((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,231 @@
+"""Control-plane calls: short-lived connections for what owners and machines do besides heartbeats."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import trio
+
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
+from simulator.client.connecting import connected_socket
+from simulator.client.target import Target, port_of, source_number
+from simulator.client.witness import waiting_bytes
+from simulator.contract.answers import Operation
+from simulator.fleet.requests import ApiCall
+from simulator.history.losses import Loss, loss_of_close
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from simulator.client.witness import Witness
+
+
+class LostError(Exception):
+    """No whole answer came; the message says why, and what may mend it. `loss` says it to the history."""
+
+    def __init__(self, why: str, loss: Loss = Loss.UNKNOWN) -> None:
+        super().__init__(why)
+        self.loss = loss
+
+
+class OddDataError(LostError):
+    """A whole answer came, of success perhaps, whose data is not what the contract says."""
+
+
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError)
+"""What an exchange may end in by what a server, or the way to it, does."""
+
+
+def cause_of(error: BaseException, target: Target) -> str:
+    """Say in words why an exchange ended so."""
+    origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
+    match origin:
+        case trio.TooSlowError():
+            return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
+        case GarbageError():
+            hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
+            return f"no HTTP answer: {origin}{hint}"
+        case ssl.SSLCertVerificationError():
+            why = origin.verify_message
+            return f"its certificate is not trusted ({why}): name its authority's file with --cacert"
+        case ssl.SSLError():
+            return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}{target.base}?"
+        case _:
+            return f"{type(origin).__name__}: {origin}"
+
+
+class CutError(GarbageError):
+    """The connection was closed before the answer was whole; `nothing_came` before any of it."""
+
+    def __init__(self, *, nothing_came: bool) -> None:
+        super().__init__("closed before the answer was whole")
+        self.nothing_came = nothing_came
+
+
+def loss_of(error: BaseException, *, asked: bool, rested_ns: int, waited_ns: int) -> Loss:
+    """Return why an exchange has no answer: `asked` says whether all of the request was written.
+
+    `rested_ns` is how long its connection had rested before, negative for a new one.
+    """
+    if not asked:
+        return Loss.UNSENT
+    match error:
+        case trio.TooSlowError():
+            return Loss.TIMED_OUT
+        case CutError():
+            return loss_of_close(rested_ns, 0, waited_ns, nothing_came=error.nothing_came)
+        case GarbageError():
+            return Loss.GARBAGE
+        case _:
+            return loss_of_close(rested_ns, 0, waited_ns, nothing_came=True)
+
+
+class ControlConnection:
+    """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
+
+    Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
+    every answer, and at what comes where none is due.
+    """
+
+    def __init__(self, target: Target, source: str | None, witness: Witness | None = None) -> None:
+        self._target = target
+        self._source = source
+        self._witness = witness
+        self._stream: trio.abc.Stream | None = None
+        self._free_since = 0.0
+        self._last = b"", 0
+        """The last request that was answered on this connection, and when it was sent."""
+        self._turn = source_number(source)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection, if it is open; the next request opens another."""
+        self._see_rest()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await trio.aclose_forcefully(stream)
+
+    def _see_rest(self) -> bool:
+        """Look at what came on a connection at rest; returns whether it may be used again.
+
+        What nobody asked for would be taken for the next answer. Under TLS it cannot be told from what TLS itself says.
+        """
+        if not isinstance(self._stream, trio.SocketStream) or not self._last[0]:
+            return True
+        data = waiting_bytes(self._stream.socket.fileno())
+        if data and self._witness is not None:
+            self._witness.unasked(self._last[0], data, self._last[1])
+        return data is None
+
+    async def _connect(self) -> trio.abc.Stream:
+        target = self._target
+        try:
+            sock = await connected_socket(target, self._source, port_of(target, self._turn))
+        except BaseException:
+            self._turn += 1  # another instance may be there
+            raise
+        stream: trio.abc.Stream = trio.SocketStream(sock)
+        if target.tls is not None:
+            stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
+        return stream
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        *,
+        rooted: bool = False,
+    ) -> HttpAnswer:
+        """Send one request and read its answer; `body` is sent as JSON."""
+        return await self.call(ApiCall(Operation.OTHER, method, path, headers, body, rooted))
+
+    async def call(self, call: ApiCall) -> HttpAnswer:
+        """Send one call of the API and read its answer."""
+        return await self.exchange(call.message(self._target.authority))
+
+    async def connect(self) -> None:
+        """Open the connection now, so that the next request finds it open. Raises LostError."""
+        if self._stream is None:
+            try:
+                with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+                    self._stream = await self._connect()
+            except BROKEN as error:
+                raise LostError(cause_of(error, self._target), Loss.UNSENT) from error
+
+    async def exchange(self, message: bytes) -> HttpAnswer:
+        """Send one whole HTTP/1.1 message and read its answer."""
+        if not self._see_rest():
+            self._last = b"", 0
+            await self.close()
+        rested, front = self._stream is not None, self._target.front
+        started, asked = trio.current_time(), False
+        sent_ns = 0 if self._witness is None else self._witness.now()
+        self._last = b"", 0
+        try:
+            with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+                if self._stream is None:
+                    self._stream = await self._connect()
+                await self._stream.send_all(message if front is None else front.written(message))
+                asked = True
+                answer = await self._read(self._stream, to_head=message.startswith(b"HEAD "))
+        except BROKEN as error:
+            loss = loss_of(
+                error,
+                asked=asked,
+                rested_ns=int((started - self._free_since) * 1e9) if rested and self._free_since else -1,
+                waited_ns=int((trio.current_time() - started) * 1e9),
+            )
+            await self.close()
+            if rested and message.startswith((b"GET ", b"HEAD ")) and not isinstance(error, trio.TooSlowError):
+                # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
+                return await self.exchange(message)
+            raise LostError(cause_of(error, self._target), loss) from error
+        self._free_since = trio.current_time()
+        self._last = message, sent_ns
+        if self._witness is not None:
+            self._witness.saw(message, answer, sent_ns)
+        elif answer.surplus:
+            await self.close()
+            raise LostError("no HTTP answer: more than one answer", Loss.GARBAGE)
+        if not answer.keep:
+            await self.close()
+        return answer
+
+    @staticmethod
+    async def _read(stream: trio.abc.Stream, *, to_head: bool) -> HttpAnswer:
+        reader, began = AnswerReader(to_head=to_head), False
+        while True:
+            part = await stream.receive_some(65_536)
+            answer = reader.feed(bytes(part), ended=not part)
+            if answer is not None:
+                return answer
+            if not part:
+                raise CutError(nothing_came=not began)
+            began = True
+
+
+def data_of(answer: HttpAnswer) -> dict[str, Any]:
+    """Give an enveloped answer's data. Raises OddDataError when it has none."""
+    try:
+        data = msgspec.json.decode(answer.body)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise OddDataError(f"HTTP {answer.status} without data") from error
+    if not isinstance(data, dict):
+        raise OddDataError(f"HTTP {answer.status} with odd data")
+    return data

@@ -1,0 +1,137 @@
+"""`hatchfarm report` and `hatchfarm verify`: a stored run drawn anew, and judged anew. Neither needs a network."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from simulator.platform.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GENUINE, CHANGED, UNUSABLE = 0, 1, 2
+LATEST = "latest"
+ResultsFolder = Annotated[
+    str,
+    typer.Argument(
+        help="A run's folder or its verdict.json, a scenario's folder for its newest run, or `latest` for the newest.",
+        envvar="HATCHFARM_RESULTS",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Where `latest` looks for results.", envvar="HATCHFARM_OUT")]
+
+
+def find_bundle(results: str, out: Path) -> Path:
+    """Find the run's folder that is meant. Raises BundleError."""
+    from simulator.bundle.verify import VERDICT  # noqa: PLC0415 - as above
+    from simulator.errors import BundleError  # noqa: PLC0415 - nothing loads that a command does not use
+
+    path = Path(results)
+    if results == LATEST and not path.exists():
+        newest = _newest(out.glob(f"*/*/{VERDICT}"))
+        if newest is None:
+            raise BundleError(f"there are no results in {out}: give --out, or a run's folder")
+        return newest
+    if path.name == VERDICT and path.is_file():
+        path = path.parent
+    elif not (path / VERDICT).exists():
+        path = _newest(path.glob(f"*/{VERDICT}")) or path
+    if not path.is_dir():
+        raise BundleError(f"{results} is no folder of results")
+    return path.resolve()
+
+
+def _newest(verdicts: Iterable[Path]) -> Path | None:
+    """Give the folder of the run that began last, by what its verdict says: folders may be renamed, and copied."""
+    import msgspec  # noqa: PLC0415 - as above
+
+    from simulator.limits import BUNDLE_RECORD_MAX_BYTES  # noqa: PLC0415 - as above
+
+    found: list[tuple[datetime, str, Path]] = []
+    for verdict in verdicts:
+        try:
+            if verdict.stat().st_size <= BUNDLE_RECORD_MAX_BYTES:
+                began = datetime.fromisoformat(msgspec.json.decode(verdict.read_bytes())["started_at"]).astimezone(UTC)
+                folder = verdict.parent.resolve()  # a link's own name says nothing
+                found.append((began, folder.name, folder))
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            continue  # nobody's run
+    return max(found)[2] if found else None
+
+
+def report(
+    results: ResultsFolder = LATEST,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Write to this folder, and leave the results alone.", envvar="HATCHFARM_REPORT_TO"),
+    ] = None,
+    out: Out = Path("results"),
+) -> None:
+    """Make report.html, junit.xml, findings.sarif, summary.md and metrics.om anew from a stored run.
+
+    The run's verdict and history are taken as they are, if they are what the manifest says. Exit codes: 0 made,
+    1 some could not be made, 2 no run that can be read.
+    """
+    from simulator.bundle.rebuilding import rebuild  # noqa: PLC0415 - as above
+    from simulator.errors import BundleError  # noqa: PLC0415 - as above
+    from simulator.platform.console import make_console  # noqa: PLC0415 - as above
+    from simulator.running.terminal import show_written  # noqa: PLC0415
+
+    try:
+        folder = find_bundle(results, out)
+        written = rebuild(folder, to)
+    except (BundleError, OSError) as error:
+        _fail("report", str(error))
+    show_written(make_console(), to or folder, written)
+    raise typer.Exit(CHANGED if written.warnings else GENUINE)
+
+
+def verify(
+    results: ResultsFolder = LATEST,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="The bundle's digest, as the run's last lines gave it.", envvar="HATCHFARM_DIGEST"),
+    ] = None,
+    out: Out = Path("results"),
+) -> None:
+    """Judge a stored run anew, offline, and say whether anything in its folder was altered.
+
+    Exit codes: 0 genuine and the same verdict, 1 altered or another verdict, 2 nothing that can be verified. Without
+    --digest a bundle proves only that it agrees with itself.
+    """
+    from rich.markup import escape  # noqa: PLC0415 - as above
+
+    from simulator.bundle.verify import verify_bundle  # noqa: PLC0415 - as above
+    from simulator.errors import BundleError  # noqa: PLC0415 - as above
+    from simulator.platform.console import make_console  # noqa: PLC0415 - as above
+    from simulator.report.text import one_line  # noqa: PLC0415 - as above
+
+    try:
+        folder = find_bundle(results, out)
+        found = verify_bundle(folder, digest)
+    except BundleError as error:
+        _fail("verify", str(error))
+    console = make_console()
+    for problem in found.altered:
+        console.print(f"[red bold]ALTERED[/] {escape(one_line(problem))}")
+    for problem in found.differs:
+        console.print(f"[red bold]DIFFERS[/] {escape(one_line(problem))}")
+    console.print(f"{folder}: {plural(found.files, 'file')}, {found.digest}", markup=False)
+    if not found.genuine:
+        console.print("[red bold]NOT GENUINE[/]" if found.altered else "[red bold]ANOTHER VERDICT[/]")
+        raise typer.Exit(CHANGED)
+    console.print(f"[green bold]GENUINE[/] judged anew it is {found.status} again")
+    if digest is None:
+        console.print("Compare the digest with the line `Bundle: …` that the run printed, or give it as --digest.")
+
+
+def _fail(command: str, message: str) -> NoReturn:
+    from simulator.report.text import one_line  # noqa: PLC0415 - as above
+
+    sys.stderr.write(f"hatchfarm {command}: {one_line(message)}\n")
+    raise typer.Exit(UNUSABLE)

@@ -1,0 +1,1 @@
+"""What a run starts beside itself: servers, a Redis, certificates, and what watches over them."""

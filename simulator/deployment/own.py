@@ -1,0 +1,156 @@
+"""What a run starts for itself: a server, the folder its files are kept in, and the Redis it shares things through."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from simulator.deployment.certificate import OwnCertificate, make_certificate
+from simulator.deployment.command_server import own_command
+from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
+from simulator.deployment.server_process import ServerProcess, own_server
+from simulator.scenario.values import ServerOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+
+STATE_FILE, KEY_FILE = "state.json", "signing.pem"
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """The processes of a run's own: one server or several instances, and perhaps a Redis."""
+
+    servers: tuple[ServerProcess, ...]
+    redis: RedisProcess | None = None
+    certificate: OwnCertificate | None = None
+    """By which they speak TLS; None where they speak plain HTTP."""
+
+    @property
+    def trusted(self) -> str:
+        """Give the certificate to trust them by, as PEM; nothing where they speak plain HTTP."""
+        return "" if self.certificate is None else self.certificate.pem
+
+    @property
+    def server(self) -> ServerProcess:
+        """Give the first instance, which scrapes read and URLs name."""
+        return self.servers[0]
+
+    @property
+    def other_ports(self) -> tuple[int, ...]:
+        """Give the ports of the other instances."""
+        return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
+
+
+async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
+    """Let a scenario's fault begin. Raises ServerError."""
+    server = deployment.servers[instance]
+    match kind:
+        case "server.kill":
+            await server.kill()
+        case "server.restart":
+            await server.stop()
+        case "server.pause":
+            await server.pause()
+        case "disk.full":
+            server.fill_disk(full=True)
+        case "redis.down":
+            await _redis_of(deployment).kill()
+        case "redis.pause":
+            _redis_of(deployment).pause()
+        case "redis.flush":
+            await _redis_of(deployment).flush()
+
+
+async def mend(kind: str, deployment: Deployment, instance: int = 0) -> None:
+    """Let a scenario's fault be over. Raises ServerError."""
+    server = deployment.servers[instance]
+    match kind:
+        case "server.kill" | "server.restart":
+            await server.start()
+        case "server.pause":
+            await server.resume()
+        case "disk.full":
+            server.fill_disk(full=False)
+        case "redis.down":
+            await _redis_of(deployment).start()
+        case "redis.pause":
+            _redis_of(deployment).resume()
+
+
+def _redis_of(deployment: Deployment) -> RedisProcess:
+    if deployment.redis is None:
+        raise RedisError("there is no Redis")
+    return deployment.redis
+
+
+def one_server(
+    options: ServerOptions, settings: Mapping[str, str], token: str, not_inherited: Collection[str], trusted: str = ""
+) -> AbstractAsyncContextManager[ServerProcess]:
+    """Return one server of the run's own to enter: the reference server, or the scenario's command in its place."""
+    if options.command:
+        return own_command(options, settings, token, not_inherited, trusted)
+    return own_server(settings, token, not_inherited)
+
+
+@asynccontextmanager
+async def side_server(
+    options: ServerOptions, needed: Mapping[str, str], token: str, not_inherited: Collection[str], now: datetime
+) -> AsyncIterator[ServerProcess]:
+    """Start a server beside the run's, over plain HTTP, with the settings that an attack needs. Raises ServerError.
+
+    A command has beside it what it has in the run, so that each of its placeholders stands for something.
+    """
+    kept = {"redis": options.redis, "durable": options.durable} if options.command else {}
+    side = ServerOptions(
+        settings={**options.settings, **needed}, command=options.command, env=options.env, health=options.health, **kept
+    )
+    async with own_deployment(side, token, not_inherited, now) as deployment:
+        yield deployment.server
+
+
+@asynccontextmanager
+async def own_deployment(
+    options: ServerOptions, token: str, not_inherited: Collection[str], now: datetime
+) -> AsyncIterator[Deployment]:
+    """Start what a scenario's `[server]` asks for, and end it at the end. Raises ServerError.
+
+    `not_inherited` are variables of this process's environment that are kept from the server. A certificate is good
+    around `now`.
+    """
+    async with AsyncExitStack() as stack:
+        settings = options.environ()
+        redis = certificate = None
+        if options.tls:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-tls-")))
+            certificate = make_certificate(folder, now)
+            settings |= certificate.settings
+        if options.redis:
+            redis = await stack.enter_async_context(own_redis())
+            settings["REDIS_ADDR"] = redis.address
+        if options.durable or options.instances > 1:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-state-")))
+            settings |= _shared(folder) if options.instances > 1 else {"HATCHFARM_STATE_FILE": str(folder / STATE_FILE)}
+        servers = [
+            await stack.enter_async_context(
+                one_server(options, settings, token, not_inherited, "" if certificate is None else certificate.pem)
+            )
+            for _ in range(options.instances)
+        ]
+        yield Deployment(tuple(servers), redis, certificate)
+
+
+def _shared(folder: Path) -> dict[str, str]:
+    """Give the settings by which instances act as one, and make the key that they all sign with."""
+    key = folder / KEY_FILE
+    key.touch(mode=0o600)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key.write_bytes(pem)
+    return {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": str(key)}

@@ -1,0 +1,166 @@
+"""The Redis a run starts for itself: Debian's redis-server on a loopback port of its own, with its own folder."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.deployment.server_process import ServerError
+from simulator.platform.watchdog import Guard, guarded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PROGRAM = "redis-server"
+START_TIMEOUT_SECONDS = 10.0
+COMMAND_TIMEOUT_SECONDS = 5.0
+POLL_SECONDS = 0.02
+PORT_TRIES = 5
+"""Ports that are tried: between finding a free one and listening on it somebody else may take it."""
+ANSWER_MAX_BYTES = 4096
+
+
+class RedisError(ServerError):
+    """Redis did not start, or does not answer; the message says why and what to do."""
+
+
+class RedisProcess:
+    """A Redis that keeps every write (AOF, `appendfsync always`), so that what it acknowledged survives its death.
+
+    It may be killed, paused and started again, on the same port with the same folder.
+    """
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self._process: trio.Process | None = None
+        self._guard: Guard | None = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        """Give host and port, as the server's `REDIS_ADDR` has them."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Give the process's id. Raises RedisError before the first start."""
+        return self._running().pid
+
+    def _running(self) -> trio.Process:
+        if self._process is None:
+            raise RedisError("Redis was never started")
+        return self._process
+
+    async def start(self) -> None:
+        """Start, on the port it had before if there was one. Raises RedisError."""
+        for left in reversed(range(PORT_TRIES)):
+            port = self.port or _free_port()
+            command = [
+                self._program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(self._folder), "--save", "",
+                "--appendonly", "yes", "--appendfsync", "always", "--logfile", str(self._folder / "redis.log"),
+            ]  # fmt: skip
+            process = await trio.lowlevel.open_process(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._process = process
+            self._guard = await guarded(process.pid, signal.SIGKILL)
+            if await self._listens(process, port):
+                self.port = port
+                return
+            await self.kill()
+            if not left:
+                raise RedisError(f"{PROGRAM} did not start: {self._last_words()}")
+
+    async def _listens(self, process: trio.Process, port: int) -> bool:
+        with trio.move_on_after(START_TIMEOUT_SECONDS):
+            while process.poll() is None:
+                with suppress(OSError, trio.BrokenResourceError):
+                    if await _command(port, "PING") == b"+PONG":
+                        return True
+                await trio.sleep(POLL_SECONDS)  # it is not there yet, or still reads what it has written
+        return False
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._folder / "redis.log").read_text("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does; nothing to do where none runs."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.wait()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await guard.dismiss()
+
+    def pause(self) -> None:
+        """Stop it where it stands (SIGSTOP): connections stay open, and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self._running().send_signal(signal.SIGCONT)
+
+    async def flush(self) -> None:
+        """Have it forget all it holds. Raises RedisError."""
+        try:
+            with trio.fail_after(COMMAND_TIMEOUT_SECONDS):
+                said = await _command(self.port, "FLUSHALL")
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            raise RedisError(f"Redis could not be flushed ({type(error).__name__})") from None
+        if said != b"+OK":
+            raise RedisError(f"Redis could not be flushed: it said {said[:100]!r}")
+
+
+async def _command(port: int, name: str) -> bytes:
+    """Give a command without arguments to Redis; gives the first line of what it says (RESP)."""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(b"*1\r\n$%d\r\n%s\r\n" % (len(name), name.encode()))
+        said = b""
+        while b"\r\n" not in said and len(said) < ANSWER_MAX_BYTES:
+            part = await stream.receive_some(ANSWER_MAX_BYTES)
+            if not part:
+                break
+            said += part
+    return said.partition(b"\r\n")[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def own_redis() -> AsyncIterator[RedisProcess]:
+    """Start a Redis, and end it at the end. Raises RedisError."""
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise RedisError(
+            f"the scenario has `server.redis = true`, and there is no {PROGRAM} on the PATH: install it "
+            "(Debian's package is called redis-server), or remove the line"
+        )
+    with TemporaryDirectory(prefix="hatchfarm-redis-") as folder:
+        redis = RedisProcess(program, Path(folder))
+        try:
+            await redis.start()
+            yield redis
+        finally:
+            with trio.CancelScope(shield=True):
+                await redis.kill()

@@ -1,0 +1,255 @@
+"""The server a run starts for itself: a process of its own that cannot outlive the run, and can be made to fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.platform.watchdog import Guard, guarded
+from simulator.scenario.placeholders import SECRET_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 20.0
+ERROR_BYTES_KEPT = 8192
+KIB = 1024
+PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
+"""The high-water mark of the resident set, as Linux tells it (proc(5)); a process that has ended has none."""
+LAST_WORDS_SECONDS = 0.1
+"""What the last words of a process that has ended are given to arrive."""
+SECRET_MIN_CHARACTERS = 6
+"""Of a secret that is kept out of what is shown; a shorter one is anywhere."""
+START_TRIES = 3
+"""How often a server is started again on its port, which somebody else may hold for a moment."""
+
+
+SERVE = ("-m", "simulator.commands.cli", "serve", "--until-stdin-closes")
+"""What Python is told to run: a server that ends when its standard input closes."""
+
+
+class ServerError(Exception):
+    """The server did not start, or died; the message holds its own words."""
+
+
+class ServerProcess:
+    """A server, started by `start`. `errors` is the end of what it wrote to standard error.
+
+    It may be killed, stopped, paused and started again, on the same port with the same settings: what it knew is what
+    its settings let it keep. The nursery must outlive it. A scenario's own command is a `CommandServer`.
+    """
+
+    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str]) -> None:
+        self._command = tuple(command)
+        self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
+        self._nursery = nursery
+        self._process: trio.Process | None = None
+        self._guard: Guard | None = None
+        self._meant_to_be_down = False
+        self._up = False
+        self.url = ""
+        self.errors = b""
+
+    @property
+    def pid(self) -> int:
+        """Give the process's id. Raises ServerError before the first start."""
+        return self._running().pid
+
+    @property
+    def words(self) -> str:
+        """Return the end of what it wrote, without any secret that it was given."""
+        said = self.errors.decode("utf-8", "replace").strip()
+        for name, value in self._environ.items():
+            if SECRET_NAME.search(name) and len(value) >= SECRET_MIN_CHARACTERS:
+                said = said.replace(value, f"[{name}]")
+        return said
+
+    @property
+    def memory_peak_bytes(self) -> int | None:
+        """Return the most memory it has taken since its start; None while it is down, or where the system is silent."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None
+        peak = PEAK.search(status)
+        return None if peak is None else int(peak[1]) * KIB
+
+    @property
+    def exit_code(self) -> int | None:
+        """Say how the process ended; None while it runs, or is down because it was told to be."""
+        return None if self._meant_to_be_down else self._running().poll()
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Return whether it has ended after it was up, and nobody told it to. What did not come up again is no such."""
+        return self._up and self.exit_code is not None
+
+    def _running(self) -> trio.Process:
+        if self._process is None:
+            raise ServerError("the server was never started")
+        return self._process
+
+    async def start(self) -> None:
+        """Start, on the port it had before if there was one. Raises ServerError."""
+        for left in reversed(range(START_TRIES if self.url else 1)):
+            try:
+                await self._start()
+            except ServerError:
+                if not left:
+                    self._meant_to_be_down = False
+                    raise
+                await trio.sleep(0.2)
+            else:
+                break
+        self._meant_to_be_down = False
+
+    async def _start(self) -> None:
+        self._up = False
+        # Its standard input is a pipe that nobody writes to: when this process ends, however it ends, the pipe closes
+        # and the server stops. So not even `kill -9` leaves one behind.
+        process = await trio.lowlevel.open_process(
+            [sys.executable, *self._command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environ,
+            # Ctrl-C in a terminal reaches the whole group; the server must outlive the run's last scrape.
+            start_new_session=True,
+        )
+        if process.stdout is None or process.stderr is None:
+            raise ServerError("the server's pipes are missing")
+        self._process = process
+        self._nursery.start_soon(self._keep_errors, process.stderr)
+        line = ""
+        with trio.move_on_after(START_TIMEOUT_SECONDS):
+            line = await _first_line(process.stdout)
+        if line.startswith("Listening on "):
+            self.url = line.split()[-1]
+            self._environ["PORT"] = self.url.rpartition(":")[2]
+            self._up = True
+            return
+        await trio.sleep(LAST_WORDS_SECONDS)
+        said = self.words.removeprefix("hatchfarm serve: ")
+        await self._end(process)
+        raise ServerError(f"the server did not start: {said or 'it said nothing'}")
+
+    async def _keep_errors(self, stream: trio.abc.ReceiveStream) -> None:
+        async with stream:
+            async for part in stream:
+                self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
+
+    async def stop(self) -> None:
+        """Let it end in order, and see that it does."""
+        self._meant_to_be_down = True
+        await self.resume()
+        await self._end(self._running())
+
+    async def close(self) -> None:
+        """End it at the end of a run, whatever state it is in; how it ended can be seen afterwards."""
+        if self._process is not None:
+            await self.resume()
+            await self._end(self._process)
+
+    async def _end(self, process: trio.Process) -> None:
+        await _close_pipes(process)
+        with trio.move_on_after(STOP_TIMEOUT_SECONDS):
+            await process.wait()
+        if process.poll() is None:
+            process.kill()
+            await process.wait()
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does, in the middle of whatever it does."""
+        self._meant_to_be_down = True
+        process = self._running()
+        process.kill()
+        await process.wait()
+        await _close_pipes(process)
+
+    async def pause(self) -> None:
+        """Stop it where it stands (SIGSTOP). Should this process end meanwhile, it goes on, and so stops by itself."""
+        self._guard = await guarded(self.pid, signal.SIGCONT)
+        self._running().send_signal(signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let it go on after a pause; nothing to do without one."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            self._running().send_signal(signal.SIGCONT)
+            await guard.dismiss()
+
+    def fill_disk(self, *, full: bool) -> None:
+        """Let it write no byte to any file (RLIMIT_FSIZE), or again as many as it likes.
+
+        Each write and each extension fails with EFBIG. That is what a full disk (ENOSPC) does, but for its name, and
+        it needs neither rights nor a disk of its own.
+        """
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0 if full else hard, hard))
+
+
+async def _close_pipes(process: trio.Process) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            await pipe.aclose()
+
+
+async def _first_line(stream: trio.abc.ReceiveStream) -> str:
+    line = b""
+    while b"\n" not in line:
+        part = await stream.receive_some(4096)
+        if not part:
+            break
+        line += part
+    return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
+
+
+def environ_of(settings: Mapping[str, str], token: str, not_inherited: Collection[str]) -> dict[str, str]:
+    """Return the environment of a server of the run's own: this process's but for some variables, and its settings."""
+    return {
+        **{name: value for name, value in os.environ.items() if name not in not_inherited},
+        "WORKER_STATUS_STATE_FILE": "",
+        **settings,
+        "HATCHFARM_API_TOKEN": token,
+    }
+
+
+@asynccontextmanager
+async def running(make: Callable[[trio.Nursery], ServerProcess]) -> AsyncIterator[ServerProcess]:
+    """Start the server that is made within a nursery, and stop it gracefully at the end. Raises ServerError."""
+    async with trio.open_nursery() as nursery:
+        server = make(nursery)
+        try:
+            await server.start()
+            yield server
+        finally:
+            with trio.CancelScope(shield=True):
+                await server.close()
+                nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def own_server(
+    settings: Mapping[str, str],
+    token: str,
+    not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE"),
+    command: Sequence[str] = (),
+) -> AsyncIterator[ServerProcess]:
+    """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
+
+    `not_inherited` are variables of this process's environment that are kept from it; `command` runs it, `SERVE` unless
+    given.
+    """
+    environ = environ_of(settings, token, not_inherited)
+    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE)) as server:
+        yield server

@@ -1,0 +1,56 @@
+"""Servers that a run starts beside its own, for attacks that need settings of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
+from simulator.client.access import Access
+from simulator.client.target import Target, parse_target
+from simulator.deployment.own import side_server
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from contextlib import AsyncExitStack
+    from datetime import datetime
+
+    from simulator.deployment.own import Deployment
+    from simulator.deployment.server_watch import ServerWatch
+    from simulator.scenario.values import Scenario
+
+
+async def side_servers(
+    scenario: Scenario,
+    token: str,
+    own: Collection[str],
+    stack: AsyncExitStack,
+    deployment: Deployment,
+    now: datetime,
+    watch: ServerWatch,
+) -> dict[str, Target]:
+    """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
+
+    `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
+    when its certificate is made. Each of them is watched.
+    """
+    server = scenario.server
+    started: dict[frozenset[tuple[str, str]], Target] = {}
+    sides = {}
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack) and attack.staging is not None:
+            # Beside which it may stage what it needs.
+            sides[attack.name] = parse_target(deployment.server.url, token, Access(trusted=deployment.trusted))
+        if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
+            continue
+        if server.command and server.tls:
+            continue  # how it is told to speak plain HTTP is not known
+        needed = frozenset(attack.needs_settings.items())
+        if needed not in started:
+            # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
+            side = await stack.enter_async_context(side_server(server, attack.needs_settings, token, own, now))
+            watch.add(f"the server beside the run's, for {attack.name},", side, needed=False)
+            started[needed] = parse_target(side.url, token)
+        sides[attack.name] = started[needed]
+    return sides

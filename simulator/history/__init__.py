@@ -1,0 +1,1 @@
+"""What happened in a run, as rows and records, and what they are stored and merged as."""

@@ -1,0 +1,255 @@
+"""One history of what several processes played, for checkers that know of one run only.
+
+Each part counts its certificates and consents from 1, and its time from its own start by its own clock. Numbers are
+made those of one run. Times are shifted; where the two clocks are known only within bounds, each is moved so far that
+the truth is still between its two ends:
+
+- what was sent moves to the earliest moment it can have been sent, and what was answered to the latest. Every checker
+  asks what may have happened between the two ends (design: truth and verdicts), so a wider pair leaves more open: it
+  can hide an error no longer than the bounds are wide, and never makes one up;
+- `planned_ns` moves with `sent_ns`, so that how late a start was stays exact. Durations to the answer come out longer
+  by the width of the bounds; `PartRecord.clock_width_ns` says by how much, and `judgement` takes it off again;
+- an issue's, a consent's and a revoke's two ends likewise: a certificate then lives longer and a revoke holds later
+  than it may have, which accuses nobody;
+- scrapes and readings of what owners see are held against rows of every part, and `check_looks` needs their order.
+  They may only come from parts whose clock is the conductor's;
+- what is only told and not judged (samples of the harness, troubles, claims) is put where it may have been.
+
+No checker needs rows in any order; what it tells first depends on it. They come in the order of their outcomes, and a
+lost one at its sending. `source` stands for an address, which two processes of one host share; addresses of several
+hosts are told apart by the host's number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from simulator.history.records import CampaignRecord, GeneratorSample, PartRecord
+from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
+from simulator.history.tables import TABLES
+from simulator.limits import EXCHANGE_MAX_SECONDS, EXCHANGES_MAX, HOSTS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from simulator.history.records import Exchange
+
+    Record = TypeVar("Record", bound=msgspec.Struct)
+
+SECOND_NS = 1_000_000_000
+EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
+EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
+"""Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
+LATEST = frozenset({"answered_ns", "last_ns"})
+"""Fields that are the last of two moments, as is every `..._to_ns`."""
+ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
+"""Side tables that say one thing of all parts together; of the others each record stays one."""
+OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
+"""Side tables of what the server was seen to show."""
+UNTOLD = int(np.iinfo(np.uint32).max)
+"""Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What one process played. A part may itself be merged.
+
+    `machines` are the numbers in the run of those it played, `machine_base` what to add to its own numbers to get them
+    (0 where it used the run's). To get a time of the run, add `shift_ns` and what the conductor's clock then is ahead
+    of the part's: between the two of `clock_ns`, at any moment of the run. `host` numbers the machine it ran on, 0 for
+    the conductor's. A part that was lost has delivered every row and record that it had at `known_until_ns`, by its
+    own time; what was still under way then may have been sent as long before as an exchange takes at most.
+    """
+
+    history: History
+    machines: range = range(0)
+    machine_base: int = 0
+    shift_ns: int = 0
+    clock_ns: tuple[int, int] = (0, 0)
+    host: int = 0
+    known_until_ns: int = NEVER_NS
+
+
+def merge_histories(parts: Sequence[Part]) -> History:
+    """Make one history of several, which stay as they are.
+
+    Cost: a few array operations for each part, whatever its rows. Raises ValueError for parts that contradict each
+    other or themselves: bounds the wrong way round, one number for two machines or two attacks, and scrapes or
+    readings by a clock that is not the conductor's.
+    """
+    merged = History()
+    rows = np.empty(sum(len(part.history) for part in parts), dtype=ROW)
+    at = 0
+    for part in parts:
+        _see_that_it_can_be_merged(part)
+        numbers = _Numbers(part, certificates=len(merged.certificates), consents=len(merged.consents))
+        own = rows[at : at + len(part.history)]
+        own[...] = part.history.rows()
+        numbers.renumber(own)
+        at += len(own)
+        _add_tables(merged, part.history, numbers)
+        merged.parts += [numbers.part(one) for one in part.history.parts]
+        merged.parts.append(numbers.whole(part))
+    merged.scrapes.sort(key=lambda one: one.sent_ns)
+    merged.campaigns = _campaigns(parts)
+    merged.exchanges = _evenly(merged.exchanges, parts)
+    if sum(bool(part.history.generator) for part in parts) > 1:
+        merged.generator = _by_second(merged.generator)
+    lost = rows["answered_ns"] == NEVER_NS
+    merged.extend(rows[np.argsort(np.where(lost, rows["sent_ns"], rows["answered_ns"]), kind="stable")])
+    return merged
+
+
+def _see_that_it_can_be_merged(part: Part) -> None:
+    low_ns, high_ns = part.clock_ns
+    if low_ns > high_ns:
+        raise ValueError(f"a clock that is at least {low_ns} ns and at most {high_ns} ns behind")
+    if not 0 <= part.host <= HOSTS_MAX:
+        raise ValueError(f"host {part.host} of at most {HOSTS_MAX}")
+    if part.host and any(one.host for one in part.history.parts):
+        raise ValueError("parts of several hosts were merged on a host that is not the conductor's")
+    if part.clock_ns != (0, 0) and any(getattr(part.history, name) for name in OBSERVED):
+        raise ValueError("scrapes or readings by a clock that is not the conductor's")
+
+
+def _add_tables(merged: History, own: History, numbers: _Numbers) -> None:
+    """Add what the side tables of a part hold; a new one in `History` is merged without more."""
+    for number, machine in own.machines.items():
+        if merged.machines.setdefault(numbers.machine(number), machine) != machine:
+            raise ValueError(f"machine {numbers.machine(number)} is two: {machine.worker_id} is another one")
+    merged.owners = list(dict.fromkeys([*merged.owners, *own.owners]))
+    for one in own.troubles:
+        seconds = {numbers.earliest(at * SECOND_NS) // SECOND_NS: count for at, count in one.seconds.items()}
+        merged.add_trouble(msgspec.structs.replace(numbers.moved(one), seconds=seconds))
+    for name in TABLES.keys() - ADDED_UP:
+        getattr(merged, name).extend(map(numbers.moved, getattr(own, name)))
+
+
+def _campaigns(parts: Sequence[Part]) -> list[CampaignRecord]:
+    """Add up what became of each campaign: the scenario numbers it, so it has one number in all parts."""
+    campaigns: dict[int, CampaignRecord] = {}
+    for one in chain.from_iterable(part.history.campaigns for part in parts):
+        known = campaigns.setdefault(one.number, msgspec.structs.replace(one, attempts=0, completed=0))
+        if known.attack != one.attack:
+            raise ValueError(f"campaign {one.number} is two attacks: {known.attack} and {one.attack}")
+        campaigns[one.number] = msgspec.structs.replace(
+            known,
+            scripted=known.scripted or one.scripted,
+            attempts=known.attempts + one.attempts,
+            completed=known.completed + one.completed,
+            # What one part could try was tried.
+            not_tried=known.not_tried if one.not_tried else "",
+        )
+    return [campaigns[number] for number in sorted(campaigns)]
+
+
+def _evenly(exchanges: list[Exchange], parts: Sequence[Part]) -> list[Exchange]:
+    """Keep evidence of each part while there is room, so that one part's errors do not hide another's."""
+    if len(exchanges) <= EXCHANGES_MAX:
+        return exchanges
+    of_parts, at = [], 0
+    for part in parts:
+        of_parts.append(exchanges[at : at + len(part.history.exchanges)])
+        at += len(part.history.exchanges)
+    turns = [one for turn in zip_longest(*of_parts) for one in turn if one is not None]
+    return sorted(turns[:EXCHANGES_MAX], key=lambda one: one.sent_ns)
+
+
+def _by_second(samples: list[GeneratorSample]) -> list[GeneratorSample]:
+    """Make one sample a second of those of several processes: the worst of them, and all that they missed."""
+    seconds: dict[int, list[GeneratorSample]] = defaultdict(list)
+    for sample in samples:
+        seconds[sample.at_ns // SECOND_NS].append(sample)
+    return [
+        GeneratorSample(
+            at_ns=max(one.at_ns for one in same),
+            loop_lag_ns=max(one.loop_lag_ns for one in same),
+            cpu_share=max(one.cpu_share for one in same),
+            dropped_starts=sum(one.dropped_starts for one in same),
+            held_up=sum(one.held_up for one in same),
+            ending=all(one.ending for one in same),
+        )
+        for _, same in sorted(seconds.items())
+    ]
+
+
+class _Numbers:
+    """How a part's numbers and times become those of the run."""
+
+    def __init__(self, part: Part, certificates: int, consents: int) -> None:
+        self._host = part.host
+        self._machine_base = part.machine_base
+        self._earlier_ns, self._later_ns = (part.shift_ns + bound_ns for bound_ns in part.clock_ns)
+        self._certificates, self._own_certificates = certificates, len(part.history.certificates)
+        self._consents, self._own_consents = consents, len(part.history.consents)
+
+    def renumber(self, rows: NDArray[Any]) -> None:
+        """Change rows in place."""
+        rows["planned_ns"] += self._earlier_ns
+        rows["sent_ns"] += self._earlier_ns
+        rows["answered_ns"][rows["answered_ns"] != NEVER_NS] += self._later_ns
+        rows["machine"][rows["machine"] != NO_MACHINE] += self._machine_base
+        rows["source"] = source_at(rows["source"], self._host)
+        for field, before, own in (
+            ("certificate", self._certificates, self._own_certificates),
+            ("consent", self._consents, self._own_consents),
+        ):
+            number = rows[field].astype(np.int64)
+            rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNTOLD))
+
+    def earliest(self, at_ns: int) -> int:
+        """Give the earliest that a moment can have been."""
+        return NEVER_NS if at_ns == NEVER_NS else at_ns + self._earlier_ns
+
+    def latest(self, at_ns: int) -> int:
+        """Give the latest that a moment can have been."""
+        return NEVER_NS if at_ns == NEVER_NS else at_ns + self._later_ns
+
+    def moved(self, record: Record) -> Record:
+        """Give a record with the run's numbers, and what is no single moment from its earliest to its latest."""
+        changes: dict[str, int] = {}
+        for name in record.__struct_fields__:
+            if name in EARLIEST or name.endswith("_from_ns"):
+                changes[name] = self.earliest(getattr(record, name))
+            elif name in LATEST or name.endswith("_to_ns"):
+                changes[name] = self.latest(getattr(record, name))
+            elif name == "machine":
+                changes[name] = self.machine(getattr(record, name))
+            elif name == "consent":
+                changes[name] = self.consent(getattr(record, name))
+        return msgspec.structs.replace(record, **changes)
+
+    def machine(self, number: int) -> int:
+        """Give a machine's number in the run."""
+        return number if number == NO_MACHINE else number + self._machine_base
+
+    def consent(self, number: int) -> int:
+        """Give a consent's number in the run, none where its record is missing."""
+        return number + self._consents if NONE < number <= self._own_consents else NONE
+
+    def whole(self, part: Part) -> PartRecord:
+        """Give the record of this part."""
+        known_ns = part.known_until_ns
+        return PartRecord(
+            first_machine=part.machines.start,
+            machines=len(part.machines),
+            host=self._host,
+            clock_width_ns=self._later_ns - self._earlier_ns,
+            # Nothing was sent before the part's time began.
+            known_until_ns=self.earliest(NEVER_NS if known_ns == NEVER_NS else max(0, known_ns - EXCHANGE_MAX_NS)),
+        )
+
+    def part(self, record: PartRecord) -> PartRecord:
+        """Give the record of a part that was merged into this one before. This one's own width comes on top of its."""
+        return msgspec.structs.replace(
+            record,
+            first_machine=record.first_machine + self._machine_base,
+            host=record.host or self._host,
+            known_until_ns=self.earliest(record.known_until_ns),
+        )

@@ -1,0 +1,312 @@
+"""The append-only record of what was sent, when, what a correct server must say, and what came back.
+
+Times are nanoseconds on the harness's monotonic clock, counted from the start of the run. A row costs 58 bytes; what
+happens less often than a request is in side tables.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.history.evidence import as_evidence
+from simulator.history.records import Trouble
+from simulator.limits import (
+    DEVIATION_EXCHANGES_MAX,
+    DEVIATIONS_MAX,
+    EXCHANGES_MAX,
+    TROUBLE_MAX_CHARACTERS,
+    TROUBLES_MAX,
+    UNSERVED_MAX,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from simulator.history.records import (
+        AuditReading,
+        CampaignRecord,
+        CertificateRecord,
+        CertificateShown,
+        Claim,
+        ConsentRecord,
+        Death,
+        Deviation,
+        Effect,
+        Exchange,
+        Fault,
+        GeneratorSample,
+        HealthReading,
+        KeyReading,
+        LocustCount,
+        MachineRecord,
+        PartRecord,
+        Revocation,
+        Scrape,
+        Shown,
+        StatusReading,
+        SummaryReading,
+        Unserved,
+        Wait,
+        WallReading,
+    )
+
+SECOND_NS = 1_000_000_000
+NEVER_NS = int(np.iinfo(np.int64).max)
+"""`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
+
+HONEST = 0
+"""`campaign` of a row that no attack made; attack campaigns are numbered from 1 in the order of the scenario."""
+
+NO_MACHINE = -1
+
+ROW = np.dtype(
+    [
+        ("planned_ns", "<i8"),
+        ("sent_ns", "<i8"),
+        ("answered_ns", "<i8"),
+        ("nonce", "V12"),
+        ("machine", "<i4"),
+        ("status", "<i2"),
+        ("operation", "u1"),
+        ("expected", "u1"),
+        ("got", "u1"),
+        ("campaign", "u1"),
+        ("source", "<i4"),
+        ("certificate", "<u4"),
+        ("consent", "<u4"),
+    ],
+)
+"""One request. `status` is HTTP's, of a lost answer it says why (`simulator.history.losses`). `source` numbers the
+address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
+`add_certificate` and `add_consent`, 0 for none that was ever valid."""
+
+NO_SOURCE = -1
+PEERS_SOURCE = -2
+"""All addresses of one IPv6 network: a right server takes them for one client."""
+NONE = 0
+OTHER_CAUSES = "other causes"
+_HOST_BITS = 24
+"""What is above the three bytes of a loopback address in `source`: the number of the host it is an address of."""
+
+
+def source_at(sources: NDArray[Any], host: int) -> NDArray[Any]:
+    """Give the numbers that sources of host 0 have on another one: no two hosts have an address in common."""
+    found: NDArray[Any] = np.where(sources < 0, sources - 2 * host, sources + (host << _HOST_BITS))
+    return found
+
+
+def at_host(source: int) -> tuple[int, int]:
+    """Give the number that a source has on its own host, and the host's number."""
+    if source >= 0:
+        return source & ((1 << _HOST_BITS) - 1), source >> _HOST_BITS
+    return NO_SOURCE - (source + 1) % 2, (NO_SOURCE - source) // 2
+
+
+class History:
+    """Rows in the order their outcomes became known. Grows by whole blocks; `rows()` is a view."""
+
+    # The side tables, declared so that they can be stored without naming each: `simulator/history/tables.py`.
+    scrapes: list[Scrape]
+    generator: list[GeneratorSample]
+    machines: dict[int, MachineRecord]
+    owners: list[str]
+    certificates: list[CertificateRecord]
+    consents: list[ConsentRecord]
+    revocations: list[Revocation]
+    effects: list[Effect]
+    exchanges: list[Exchange]
+    claims: list[Claim]
+    campaigns: list[CampaignRecord]
+    audit_readings: list[AuditReading]
+    troubles: list[Trouble]
+    faults: list[Fault]
+    status_readings: list[StatusReading]
+    parts: list[PartRecord]
+    locust_counts: list[LocustCount]
+    waits: list[Wait]
+    health_readings: list[HealthReading]
+    deviations: list[Deviation]
+    shown: list[Shown]
+    certificates_shown: list[CertificateShown]
+    key_readings: list[KeyReading]
+    wall_readings: list[WallReading]
+    summary_readings: list[SummaryReading]
+    deaths: list[Death]
+    unserved: list[Unserved]
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[Any]] = []
+        self._pending: list[tuple[int, int, int, bytes, int, int, int, int, int, int, int, int, int]] = []
+        self.scrapes = []
+        self.generator = []
+        self.machines = {}
+        self.owners = []
+        self.certificates = []
+        self.consents = []
+        self.revocations = []
+        self.effects = []
+        self.exchanges = []
+        self.claims = []
+        self.campaigns = []
+        self.audit_readings = []
+        self.troubles = []
+        self.faults = []
+        self.status_readings = []
+        self.parts = []
+        self.locust_counts = []
+        self.waits = []
+        self.health_readings = []
+        self.deviations = []
+        self.shown = []
+        self.certificates_shown = []
+        self.key_readings = []
+        self.wall_readings = []
+        self.summary_readings = []
+        self.deaths = []
+        self.unserved = []
+
+    def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
+        self,
+        planned_ns: int,
+        sent_ns: int,
+        answered_ns: int,
+        nonce: bytes,
+        machine: int,
+        status: int,
+        operation: int,
+        expected: int,
+        got: int,
+        campaign: int,
+        source: int = NO_SOURCE,
+        certificate: int = NONE,
+        consent: int = NONE,
+    ) -> None:
+        """Add one row. Rows wait as tuples and are packed by blocks, because a numpy row write costs ten times more."""
+        pending = self._pending
+        pending.append(
+            (
+                planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign,
+                source, certificate, consent,
+            ),
+        )  # fmt: skip
+        if len(pending) >= 4096:  # noqa: PLR2004 - a block small enough to keep the tuples' memory negligible
+            self._pack()
+
+    def add_certificate(self, record: CertificateRecord) -> int:
+        """Note a machine's new certificate; gives its number for rows."""
+        self.certificates.append(record)
+        return len(self.certificates)
+
+    def add_consent(self, record: ConsentRecord) -> int:
+        """Note a consent; gives its number for rows."""
+        self.consents.append(record)
+        return len(self.consents)
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep the bytes of an exchange that went wrong, without its secrets, while there is room for evidence."""
+        if len(self.exchanges) < EXCHANGES_MAX:
+            request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
+            self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
+
+    def fail(self, found: Unserved, exchange: Exchange | None = None) -> None:
+        """Note what was asked in vain and has no row, while there is room, and keep its bytes."""
+        if len(self.unserved) < UNSERVED_MAX:
+            self.unserved.append(found)
+            if exchange is not None:
+                self.keep(exchange)
+
+    def deviate(self, found: Deviation, exchange: Exchange) -> None:
+        """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
+        deviations = self.deviations
+        for index, known in enumerate(deviations):
+            if (known.rule, known.route) == (found.rule, found.route):
+                deviations[index] = msgspec.structs.replace(known, count=known.count + found.count)
+                self.keep(exchange)
+                return
+        if len(deviations) < DEVIATIONS_MAX:
+            deviations.append(found)
+            self.keep(exchange)
+
+    def deviated_again(self, rule: str, route: str) -> bool:
+        """Count one more answer of a kind that is known well enough; returns false where its bytes are still wanted."""
+        for index, known in enumerate(self.deviations):
+            if known.rule == rule and known.route == route and known.count >= DEVIATION_EXCHANGES_MAX:
+                self.deviations[index] = msgspec.structs.replace(known, count=known.count + 1)
+                return True
+        return False
+
+    def shift_effects(self, by_ns: int) -> None:
+        """Count the times of all effects so far from another moment: what came before the run has negative ones.
+
+        So are those of what answers showed until then.
+        """
+        for table in ("effects", "shown", "deviations", "exchanges", "unserved"):
+            shifted = [
+                msgspec.structs.replace(
+                    one,
+                    sent_ns=one.sent_ns + by_ns,
+                    answered_ns=NEVER_NS if one.answered_ns == NEVER_NS else one.answered_ns + by_ns,
+                )
+                for one in getattr(self, table)
+            ]
+            setattr(self, table, shifted)
+
+    def trouble(self, at_ns: int, what: str, why: str) -> None:
+        """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
+        self.add_trouble(Trouble(what, why, 1, at_ns, at_ns, {at_ns // SECOND_NS: 1}))
+
+    def add_trouble(self, more: Trouble) -> None:
+        """Count what went wrong several times, as `trouble` counts each."""
+        troubles = self.troubles
+        why = more.why
+        why = why if len(why) <= TROUBLE_MAX_CHARACTERS else f"{why[:TROUBLE_MAX_CHARACTERS]} ..."
+        for cause in (why, OTHER_CAUSES):
+            for index, known in enumerate(troubles):
+                if (known.what, known.why) == (more.what, cause):
+                    count = known.count + more.count
+                    first_ns, last_ns = min(known.first_ns, more.first_ns), max(known.last_ns, more.last_ns)
+                    seconds = dict(Counter(known.seconds) + Counter(more.seconds))
+                    troubles[index] = Trouble(more.what, cause, count, first_ns, last_ns, seconds)
+                    return
+            if len(troubles) < TROUBLES_MAX or cause == OTHER_CAUSES:
+                troubles.append(msgspec.structs.replace(more, why=cause))
+                return
+
+    def extend(self, rows: NDArray[Any]) -> None:
+        """Add rows of dtype `ROW` after those there are, as they were read from a file."""
+        self._pack()
+        self._blocks.append(rows)
+
+    def drain(self) -> NDArray[Any]:
+        """Take the rows out: gives those there are, of dtype `ROW`, and keeps none."""
+        rows = self.rows()
+        self._blocks = []
+        return rows
+
+    def with_rows(self, rows: NDArray[Any]) -> History:
+        """Give a history with the same side tables, and other rows of dtype `ROW`."""
+        other = History()
+        vars(other).update(vars(self))
+        other._blocks, other._pending = [rows], []
+        return other
+
+    def _pack(self) -> None:
+        if self._pending:
+            self._blocks.append(np.array(self._pending, dtype=ROW))
+            self._pending.clear()
+
+    def rows(self) -> NDArray[Any]:
+        """All rows so far as one structured array of dtype `ROW`."""
+        self._pack()
+        if not self._blocks:
+            return np.empty(0, dtype=ROW)
+        if len(self._blocks) > 1:
+            self._blocks = [np.concatenate(self._blocks)]
+        return self._blocks[0]
+
+    def __len__(self) -> int:
+        return sum(len(block) for block in self._blocks) + len(self._pending)

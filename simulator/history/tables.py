@@ -1,0 +1,180 @@
+"""A history as files: its rows by column, its side tables a file each, all lossless and compressed.
+
+`history/rows.npz` holds one array a column, as numpy writes them; `history/NAME.ndjson.gz` holds a side table, a record
+a line. Both are open to common tools and neither can hold code. Reading trusts nothing: sizes are bounded before memory
+is taken, and every value is of its type and range or the history is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+import zlib
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import msgspec
+import numpy as np
+
+from simulator.contract.answers import Answer, Operation
+from simulator.errors import BundleError
+from simulator.history import records
+from simulator.history.rows import NO_MACHINE, ROW, History
+from simulator.limits import (
+    BUNDLE_LINE_MAX_BYTES,
+    BUNDLE_ROWS_MAX,
+    BUNDLE_SHRINK_MAX,
+    BUNDLE_SMALL_BYTES,
+    BUNDLE_TABLE_MAX_BYTES,
+    MACHINES_MAX,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+FOLDER = "history"
+ROWS = "rows.npz"
+TABLES: dict[str, Any] = get_type_hints(History, vars(records))
+"""The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
+LATER = frozenset(
+    {
+        "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
+        "summary_readings", "deaths", "unserved",
+    }
+)  # fmt: skip
+"""Tables that bundles of earlier versions do not have: in those they are empty."""
+_HEADER_MAX_BYTES = 4096
+_COMPRESSION = 6
+STATUS_END = 1 << 15
+"""Past any status that a row can hold."""
+
+
+def write_history(history: History, folder: Path) -> None:
+    """Write `history/` into a run's folder. Raises OSError."""
+    target = folder / FOLDER
+    target.mkdir(exist_ok=True)
+    rows = history.rows()
+    with zipfile.ZipFile(target / ROWS, "w", zipfile.ZIP_DEFLATED, compresslevel=_COMPRESSION) as archive:
+        for name in ROW.names or ():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as column:
+                np.lib.format.write_array(column, np.ascontiguousarray(rows[name]), allow_pickle=False)
+    for name in TABLES:
+        records = getattr(history, name)
+        # No time of writing and no name inside: the same history gives the same bytes.
+        with (
+            (target / f"{name}.ndjson.gz").open("wb") as raw,
+            gzip.GzipFile("", "wb", _COMPRESSION, fileobj=raw, mtime=0) as packed,
+        ):
+            for record in records.items() if isinstance(records, dict) else records:
+                packed.write(json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n")
+
+
+def read_history(folder: Path) -> History:
+    """Read `history/` of a run's folder. Raises BundleError."""
+    source = folder / FOLDER
+    history = History()
+    path = source / ROWS
+    try:
+        history.extend(_rows(path))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_said(error)})") from None
+    for name, kind in TABLES.items():
+        path = source / f"{name}.ndjson.gz"
+        if name in LATER and not path.exists():
+            continue
+        try:
+            plain = list(_lines(path))
+            table = getattr(history, name)
+            if isinstance(table, dict):
+                table.update(msgspec.convert(plain, GenericAlias(list, (GenericAlias(tuple, kind.__args__),))))
+            else:
+                table.extend(msgspec.convert(plain, kind, str_keys=True))
+            _see_that_waits_are_not_too_long(history)
+        except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
+            raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
+    _see_that_answers_mean_something(history)
+    return history
+
+
+def _see_that_answers_mean_something(history: History) -> None:
+    """Raise BundleError for what was asked in vain and is no operation, or got no answer, of this version."""
+    for one in history.unserved:
+        if not (0 <= one.operation <= max(Operation) and 0 <= one.got <= max(Answer) and abs(one.status) < STATUS_END):
+            raise BundleError(f"{FOLDER}/unserved.ndjson.gz has what this version does not know")
+
+
+def _said(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _rows(path: Path) -> NDArray[Any]:
+    """Read the columns into rows. Raises ValueError and what its readers raise."""
+    names = ROW.names or ()
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if sorted(members) != sorted(f"{name}.npy" for name in names):
+            raise ValueError("its columns are not this version's")
+        size = sum(member.file_size for member in members.values())
+        if size > BUNDLE_SMALL_BYTES + BUNDLE_SHRINK_MAX * path.stat().st_size:
+            raise ValueError("it unpacks to more than a history can")
+        if size > BUNDLE_SMALL_BYTES + BUNDLE_ROWS_MAX * ROW.itemsize:
+            raise ValueError(f"it has more than {BUNDLE_ROWS_MAX:,} rows")
+        rows: NDArray[Any] | None = None
+        for name in names:
+            column = _column(archive, members[f"{name}.npy"], ROW[name])
+            if rows is None:
+                rows = np.empty(len(column), dtype=ROW)
+            if len(column) != len(rows):
+                raise ValueError("its columns are not equally long")
+            rows[name] = column
+    assert rows is not None  # noqa: S101 - ROW has columns
+    _see_that_values_mean_something(rows)
+    return rows
+
+
+def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kind: np.dtype[Any]) -> NDArray[Any]:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"{member.filename} is of another version")
+        shape, _, found = np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER_MAX_BYTES)
+        if found != kind or len(shape) != 1 or shape[0] * kind.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} is not one column of {kind}")
+        data = file.read(shape[0] * kind.itemsize)
+        if file.read(1) or len(data) != shape[0] * kind.itemsize:
+            raise ValueError(f"{member.filename} is not as long as it says")
+    return np.frombuffer(data, dtype=kind)
+
+
+def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
+    """Raise ValueError for values that no run writes: checkers index by some of them, and name others."""
+    for name, last in (("operation", max(Operation)), ("expected", max(Answer)), ("got", max(Answer))):
+        if len(rows) and rows[name].max() > last:
+            raise ValueError(f"a row has an {name} that this version does not know")
+    machines = rows["machine"]
+    if len(rows) and (machines.min() < NO_MACHINE or machines.max() >= MACHINES_MAX):
+        raise ValueError("a row has a machine that no run has")
+
+
+def _see_that_waits_are_not_too_long(history: History) -> None:
+    """Raise ValueError for more starts that were held up than a history has rows: each is one when it is judged."""
+    counts = [one.count for one in history.waits]
+    if min(counts, default=0) < 0 or sum(counts) > BUNDLE_ROWS_MAX:
+        raise ValueError(f"its waits are of less than none, or of more than {BUNDLE_ROWS_MAX}, planned starts")
+    if any(not NO_MACHINE <= one.machine < MACHINES_MAX for one in history.waits):
+        raise ValueError("a machine waits that no run has")
+
+
+def _lines(path: Path) -> Iterator[Any]:
+    """Read a side table line by line. Raises ValueError for what is not one, and what its readers raise."""
+    unpacked = 0
+    with gzip.open(path, "rb") as lines:
+        while line := lines.readline(BUNDLE_LINE_MAX_BYTES + 1):
+            unpacked += len(line)
+            if len(line) > BUNDLE_LINE_MAX_BYTES or unpacked > BUNDLE_TABLE_MAX_BYTES:
+                raise ValueError("it unpacks to more than a history can")
+            yield json.loads(line)

@@ -1,0 +1,146 @@
+"""What checkers must know of a run besides its history: by which settings and by which clock the target went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.attacks.script import defences_of
+from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts
+from simulator.client.aim import JUDGED_SETTINGS
+from simulator.fleet.clocks import TOLERANCE_NS
+from simulator.scenario.thresholds import MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from simulator.client.target import Target
+    from simulator.contract.features import Feature
+    from simulator.fleet.clocks import ClockBounds
+    from simulator.scenario.values import Scenario
+
+STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
+CERTIFICATE_SECONDS = 900.0
+"""How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
+UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
+"""Those that no route shows."""
+
+
+def with_settings(scenario: Scenario, settings: dict[str, str]) -> Scenario:
+    """Give a scenario that assumes these settings of its server, over those that it says itself."""
+    server = msgspec.structs.replace(scenario.server, settings={**scenario.server.settings, **settings})
+    return msgspec.structs.replace(scenario, server=server)
+
+
+def addresses_of(target: Target) -> str:
+    """Say whether a target tells the addresses of a run apart, as far as that is known."""
+    if not target.addresses_known:
+        return UNKNOWN
+    return APART if target.own_addresses else SHARED
+
+
+def clock_facts(shown: ClockBounds | None) -> ClockFacts:
+    """Say by which clock machines go: this machine's, or the target's own where that is surely another."""
+    used_ns = shown.middle_ns if shown is not None and shown.surely_off_ns > TOLERANCE_NS else 0
+    return ClockFacts(before=bounds_of(shown), used_ns=used_ns)
+
+
+def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
+    """Give a clock's bounds as checkers take them."""
+    return None if shown is None else (shown.low_ns, shown.high_ns)
+
+
+def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_said: bool = False) -> list[str]:
+    """Say by which settings a target is judged, where its own may be others.
+
+    `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
+    """
+    wanted = {**JUDGED_SETTINGS, **scenario.server.settings}
+    warnings = []
+    wanted_seconds = float(wanted[STALE_SECONDS])
+    if stale_seconds is None:
+        judged = f"it is judged by {wanted_seconds:g}s" if stale_is_said else "how many must be is not judged"
+        warnings.append(f"the target does not show after how many seconds it calls workers stale: {judged}")
+    if stale_seconds is not None and stale_seconds != wanted_seconds:
+        warnings.append(
+            f"the target calls workers stale after {stale_seconds:g}s, not after the scenario's {wanted_seconds:g}s: "
+            "it is judged by its own, and thresholds on that alert may not fit",
+        )
+    unseen = {name: value for name, value in scenario.server.settings.items() if name in UNSEEN_SETTINGS}
+    if unseen:
+        shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
+        warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
+    if MEMORY in scenario.thresholds:
+        warnings.append(f"{MEMORY} is not judged: only of a server that the run starts itself can it be seen")
+    return warnings
+
+
+def command_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
+    """Say by which settings a scenario's command is judged, where it shows that it does not go by those it was given.
+
+    `stale_seconds` is what it shows; None where it shows nothing, or is no command.
+    """
+    wanted_seconds = float({**JUDGED_SETTINGS, **scenario.server.settings}[STALE_SECONDS])
+    if stale_seconds is None or stale_seconds == wanted_seconds:
+        return []
+    warning = (
+        f"the command was given WORKER_STATUS_STALE_SECONDS={wanted_seconds:g} and calls workers stale after "
+        f"{stale_seconds:g}s: it is judged by its own, but does it read any of its settings from its environment?"
+    )
+    return [warning]
+
+
+def facts_of(
+    scenario: Scenario,
+    baseline: dict[str, float],
+    stale_seconds: float | None,
+    *,
+    only_client: bool,
+    clock: ClockFacts | None = None,
+    lacks: frozenset[Feature] | None = None,
+    addresses: str = APART,
+    said: Collection[str] = (),
+    strict_settings: bool = False,
+) -> Facts:
+    """Give the facts: `stale_seconds` is what the target shows, None where it shows nothing.
+
+    `lacks` is what it was found not to have, None where nobody looked. A target's settings are only assumed, apart from
+    what it shows, unless they are strict; how stale is, is not even that, unless it is `said` of the target.
+    """
+    sure = only_client or strict_settings
+    unsure = () if sure else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
+    settings = {**JUDGED_SETTINGS, **scenario.server.settings}
+    if stale_seconds is None and (sure or STALE_SECONDS in said):
+        stale_seconds = float(settings[STALE_SECONDS])
+    defences = defences_of(scenario.server.environ())
+    certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))
+    return Facts(
+        stale_seconds=stale_seconds,
+        auth_window_seconds=float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"]),
+        auth_threshold=int(settings["WORKER_AUTH_FAIL_ALERT_THRESHOLD"]),
+        baseline=baseline,
+        rate_limit_refill_per_second=float(settings["RATE_LIMIT_REFILL_PER_SECOND"]),
+        rate_limit_burst=int(settings["RATE_LIMIT_BURST"]),
+        audit_events_per_stream=int(settings["AUDIT_EVENTS_PER_STREAM"]),
+        only_client=only_client,
+        clock=clock,
+        # Whether a given target was set as the scenario says, nobody asked it.
+        certificate_seconds=(certificate_seconds,) if only_client else (CERTIFICATE_SECONDS, certificate_seconds),
+        durable=scenario.server.durable or scenario.server.instances > 1,
+        instances=scenario.server.instances,
+        lacks=None if lacks is None else tuple(sorted(lacks)),
+        nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
+        stands_on=stands_on(scenario) if clock is None else None,
+        addresses=addresses,
+        request_seconds=None if only_client else min(defences.header_seconds, defences.body_seconds),
+        unsure_settings=unsure,
+    )
+
+
+def stands_on(scenario: Scenario) -> tuple[str, ...]:
+    """Return what the run's own server needs besides itself, for lack of which it may refuse requests with 5xx."""
+    server = scenario.server
+    redis = server.redis or server.instances > 1 or bool(server.environ().get("REDIS_ADDR"))
+    disk = server.durable or server.instances > 1 or bool(server.environ().get("HATCHFARM_STATE_FILE"))
+    return (*(("redis",) if redis else ()), *(("disk",) if disk else ()))

@@ -1,0 +1,88 @@
+"""Rows of a history as lines of Locust's statistics: the one place where either becomes the other.
+
+Statistics are a function of the same rows that the checkers judge, so that the two cannot disagree. A heartbeat of the
+fleet succeeds when it is accepted; a hostile request when it is answered as a right server answers it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.judging import judge_answers
+from simulator.checkers.wording import contract_words
+from simulator.contract.answers import Answer, Operation
+from simulator.history.histogram import Histogram
+from simulator.history.rows import HONEST, NEVER_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ATTACK = "ATTACK"
+"""The method that hostile requests are shown with."""
+UNKNOWN = "unknown: no whole answer came"
+"""What is said of a lost answer: the request took effect, or it did not."""
+METHODS = {Operation.POLICY_FETCH: "GET", Operation.METRICS: "GET", Operation.OTHER: "GET"}
+"""The methods of operations; those that are not here are posted."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """One line of Locust's statistics over some time: `answered` is a `Histogram` of response times, as it is written.
+
+    `lost` requests got no answer. `failures` counts those that did not succeed, by what is said of them; lost ones are
+    among them.
+    """
+
+    method: str
+    name: str
+    answered: bytes
+    lost: int
+    failures: dict[str, int]
+
+
+def said_of(operation: int) -> str:
+    """Give an operation's name in the statistics."""
+    return Operation(operation).name.lower().replace("_", " ")
+
+
+def name_of(operation: int) -> tuple[str, str]:
+    """Give an honest operation's method and name in the statistics."""
+    return METHODS.get(Operation(operation), "POST"), said_of(operation)
+
+
+def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
+    """Count rows of dtype `ROW` by line of the statistics. `attacks` are the campaigns' names, in their order."""
+    if not len(rows):
+        return []
+    _, allowed = judge_answers(rows)
+    honest = rows["campaign"] == HONEST
+    right = np.where(honest, rows["got"] == Answer.ACCEPTED, allowed)
+    lost = rows["answered_ns"] == NEVER_NS
+    lines = np.where(honest, rows["operation"].astype(np.int32), 256 + rows["campaign"].astype(np.int32))
+    tallies = []
+    for line in np.unique(lines).tolist():
+        mine = lines == line
+        method, name = (ATTACK, attacks[line - 256 - 1]) if line >= 256 else name_of(line)  # noqa: PLR2004 - as above
+        answered = Histogram()
+        whole = rows[mine & ~lost]
+        answered.record_many(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
+        failures = {}
+        wrong = rows[mine & ~lost & ~right]
+        for got, count in zip(*np.unique(wrong["got"], return_counts=True), strict=True):
+            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {answer_said(got)}"] = int(count)
+        gone = int((mine & lost).sum())
+        if gone:
+            failures[UNKNOWN] = gone
+        tallies.append(Tally(method, name, answered.to_wire(), gone, failures))
+    return tallies
+
+
+def answer_said(got: int) -> str:
+    """Give an answer's name in the statistics."""
+    if got == Answer.UNEXPECTED:
+        return contract_words(Answer.UNEXPECTED)
+    return Answer(got).name.lower().replace("_", " ")

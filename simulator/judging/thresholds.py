@@ -1,0 +1,246 @@
+"""From a history and the checkers' figures to judged thresholds."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.answers import Answer
+from simulator.history.losses import Loss, losses_of
+from simulator.history.schedule import (
+    held_up_starts,
+    honest_heartbeats,
+    own_lateness_ns,
+    response_times,
+    seconds_to_answer,
+    unseen,
+)
+from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from simulator.history.rows import History
+
+SECOND_NS = 1_000_000_000
+MEGABYTE_BYTES = 1_000_000
+VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
+"""Checkers that count violations."""
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What one metric measured: `values` in seconds for times, megabytes for memory; `count` of `total` for events."""
+
+    values: NDArray[np.float64] | None = None
+    count: float = 0
+    total: float = 0
+
+
+def measure(
+    history: History, verdicts: Sequence[Verdict], connected_max: int, memory_max_bytes: int | None = None
+) -> dict[str, Series]:
+    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait.
+
+    What crossed the close of a connection that had rested was never asked, and nobody is to blame: it counts as sent,
+    and neither as lost nor as due.
+    """
+    rows = history.rows()
+    heartbeats = honest_heartbeats(history)
+    asked = ~_crossed_a_close(heartbeats)
+    due = heartbeats[asked & (heartbeats["expected"] == Answer.ACCEPTED)]
+    accepted = int((due["got"] == Answer.ACCEPTED).sum())
+    refused = int((~np.isin(heartbeats["got"], [Answer.ACCEPTED, Answer.LOST])).sum())
+    lost = int(((rows["got"] == Answer.LOST) & ~_crossed_a_close(rows)).sum())
+    held_up = sum(one.count for one in history.waits)
+    figures = {verdict.name: verdict.figures for verdict in verdicts}
+    answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
+    generator, replay = figures.get("generator", {}), figures.get("replay", {})
+    dropped = generator.get("dropped_starts", 0)
+    taken = response_times(history)[1]
+    counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
+    series = {
+        "heartbeat.response_time": Series(values=taken[counted]),
+        "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
+        "heartbeat.accepted": Series(count=accepted, total=len(due)),
+        "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
+        "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
+        "requests.lost": Series(count=lost, total=len(rows)),
+        "requests.total": Series(count=len(rows), total=len(rows)),
+        "generator.dropped_starts": Series(count=dropped, total=len(heartbeats) + dropped),
+        "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
+    }
+    if memory_max_bytes is not None:
+        series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
+    for metric, figure in (
+        ("attacks.accepted", answers.get("attacks_accepted")),
+        ("attacks.sent", answers.get("attacks")),
+        ("replay.accepted_twice", replay.get("accepted_twice")),
+        ("alerts.errors", alerts.get("errors")),
+        ("audit.errors", figures.get("audit", {}).get("errors")),
+        *((f"{checker}.violations", figures.get(checker, {}).get("violations")) for checker in VIOLATIONS),
+        *(
+            (f"alerts.{alert}.{event}", alerts.get(alert, {}).get(event))
+            for alert in ("stale_workers", "worker_auth_failures")
+            for event in ("fired", "cleared")
+        ),
+        *((f"auth_failures.{reason}", count) for reason, count in alerts.get("auth_failures", {}).items()),
+    ):
+        if figure is not None:
+            series[metric] = Series(count=figure, total=figure)
+    return series
+
+
+def _crossed_a_close(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6)."""
+    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
+    return crossed
+
+
+HARNESS_METRICS = ("generator.",)
+"""What is about the harness alone: a threshold on it says nothing about the server."""
+LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
+"""What a harness that cannot keep its schedule does not see as it was."""
+
+
+def measure_without_own_lateness(
+    history: History, generator: Verdict, lag_seconds: float, whole: History | None = None
+) -> dict[str, Series]:
+    """Measure times as they can have been at best: without what the harness itself may have added to them.
+
+    No heartbeat is late by it, and what was under way while it stood still, or never left for its sake, took no time.
+    `whole` is what the history is a part of, if it is one.
+    """
+    sent, held_up = honest_heartbeats(history), held_up_starts(history)
+    dropped = np.zeros(int(generator.figures.get("dropped_starts", 0)))
+    times = {}
+    for metric, since in (("heartbeat.response_time", "planned_ns"), ("heartbeat.service_time", "sent_ns")):
+        taken = seconds_to_answer(history, sent, since)
+        if since == "planned_ns":
+            taken -= own_lateness_ns(history, whole) / SECOND_NS
+        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | _crossed_a_close(sent)] = 0
+        times[metric] = [taken, dropped]
+    waited = seconds_to_answer(history, held_up, "planned_ns")
+    waited[unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)] = 0
+    times["heartbeat.response_time"].append(waited)
+    return {metric: Series(values=np.concatenate(parts)) for metric, parts in times.items()}
+
+
+def excuse(
+    thresholds: Sequence[Verdict], wanted: Mapping[str, Sequence[str]], generator: Verdict, best: Mapping[str, Series]
+) -> list[Verdict]:
+    """Let thresholds be undecided that were missed perhaps by the harness's own doing; `best` is without it.
+
+    A failure that no lateness of the harness explains is proven, whatever else it did wrong.
+    """
+    late = generator.status is not Status.PASS
+    times = {metric: expressions for metric, expressions in wanted.items() if metric in best}
+    explained = {one.name for one in judge_thresholds(times, best) if late and one.status is Status.PASS}
+    return [
+        Verdict(one.name, Status.INCONCLUSIVE, f"{one.summary}, for which the harness may be to blame", (), one.figures)
+        if one.status is Status.FAIL
+        and (
+            one.name.startswith(HARNESS_METRICS)
+            or (late and one.name.startswith(LATE_METRICS))
+            or one.name in explained
+        )
+        else one
+        for one in thresholds
+    ]
+
+
+def percentile_of(values: NDArray[np.float64], percentile: float) -> float:
+    """Give the least value that this share of them did not exceed; never one in between that nobody measured.
+
+    The rank is exact: in floating point 99.9% of 1,000 is more than 999, and one slow request would count as two.
+    """
+    rank = max(1, math.ceil(Fraction(str(percentile)) * len(values) / 100))
+    return float(np.partition(values, rank - 1)[rank - 1])
+
+
+def _value(threshold: Threshold, series: Series) -> float | None:
+    if series.values is not None:
+        values = series.values
+        if len(values) == 0:
+            return None
+        match threshold.aggregate:
+            case "p":
+                return percentile_of(values, threshold.percentile or 0)
+            case "med":
+                return percentile_of(values, 50)
+            case "min":
+                return float(values.min())
+            case "max":
+                return float(values.max())
+            case _:
+                return float(values.mean())
+    if threshold.aggregate == "rate":
+        return series.count / series.total if series.total else None
+    return float(series.count)
+
+
+def _shown(threshold: Threshold, value: float, series: Series) -> str:
+    if threshold.metric.endswith("_time"):
+        return f"{value * 1000:.3f} ms"
+    if threshold.metric == MEMORY:
+        return f"{value:.1f} {MEGABYTE}"
+    if threshold.aggregate == "rate":
+        return f"{value:.5g} ({series.count:.15g} of {series.total:.15g})"
+    return f"{value:.15g}"
+
+
+CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
+    "attacks.accepted": ("answers", "attacks"),
+    "replay.accepted_twice": ("replay",),
+    "audit.errors": ("audit",),
+    **{f"{name}.violations": (name,) for name in VIOLATIONS},
+    **{metric: ("alerts",) for metric in METRICS if metric.startswith(("alerts.", "auth_failures."))},
+}
+"""The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""
+
+
+def judge_thresholds(
+    wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
+) -> list[Verdict]:
+    """Judge every expression. Without data it is inconclusive, never a pass, as it is where its checker is."""
+    said = {one.name: one for one in checkers}
+    verdicts = []
+    for metric, expressions in wanted.items():
+        for expression in expressions:
+            threshold = parse_threshold(metric, expression)
+            name = f"{metric}: {expression}"
+            measured = series.get(metric)
+            value = None if measured is None else _value(threshold, measured)
+            if measured is None or value is None:
+                verdicts.append(Verdict(name, Status.INCONCLUSIVE, f"{metric} was not measured in this run."))
+                continue
+            shown = _shown(threshold, value, measured)
+            figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
+            silent = _silent([said[one] for one in CHECKERS_OF.get(metric, ()) if one in said])
+            if silent is not None:
+                why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
+                verdicts.append(Verdict(name, silent.status, why, (), figures))
+                continue
+            if threshold.holds(value):
+                verdicts.append(Verdict(name, Status.PASS, shown, (), figures))
+            else:
+                finding = Finding(f"threshold.{metric}", f"{metric} was {shown}, wanted {expression}", 0, figures)
+                verdicts.append(Verdict(name, Status.FAIL, shown, (finding,), figures))
+    return verdicts
+
+
+def _silent(checkers: Sequence[Verdict]) -> Verdict | None:
+    """Return the checker that keeps a count from saying anything; None where all of them judged, or one has proof."""
+    if any(one.status is Status.FAIL for one in checkers):
+        return None
+    for status in (Status.INCONCLUSIVE, Status.NOT_APPLICABLE):
+        for one in checkers:
+            if one.status is status:
+                return one
+    return None

@@ -1,0 +1,1 @@
+"""What any command-line program needs: files, streams, signals, processes, and words for numbers."""

@@ -1,0 +1,28 @@
+"""The console that commands print to. It loads nothing that only runs need: a server starts at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+
+from simulator.platform.standard_streams import steady
+
+PLAIN_COLUMNS = 1000
+"""Off a terminal a verdict is one line, whatever its length."""
+
+
+def make_console() -> Console:
+    """Make the console: colours and movement only on a terminal, never with NO_COLOR. Printing to it never fails."""
+    plain = bool(os.environ.get("NO_COLOR"))
+    console = Console(
+        file=steady(sys.stdout),
+        no_color=plain,
+        force_terminal=False if plain else None,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if not console.is_terminal:
+        console.width = PLAIN_COLUMNS
+    return console

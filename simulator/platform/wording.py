@@ -1,0 +1,59 @@
+"""Words for people that are said in many places: counts with their nouns, and names that were meant. No I/O.
+
+The contract's words for answers are in `simulator/checkers/wording.py`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHELL_SIGNAL = 128
+"""What shells add to the number of the signal that ended a process, to give it as an exit code."""
+NEAR_ENOUGH = 0.5
+"""How alike a name must be to be what was meant, from 0 to 1: a slip of two letters in a short one."""
+
+
+def plural(number: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun, as `1 machine`, `0 machines` or `12,000 machines`; `nouns` where more than an s."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
+def all_of(number: int, noun: str, nouns: str = "") -> str:
+    """Return of how many something holds, as `all 12 machines`, `the 1 machine` or `no machine`."""
+    if not number:
+        return f"no {noun}"
+    return f"{'the' if number == 1 else 'all'} {plural(number, noun, nouns)}"
+
+
+def sentence(text: str) -> str:
+    """Return a text that begins with a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def signal_of(exit_code: int) -> str:
+    """Return the name of the signal that ended a process, by its exit code or its shell's; empty for none."""
+    number = -exit_code if exit_code < 0 else exit_code - SHELL_SIGNAL
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return ""
+
+
+def how_it_ended(exit_code: int) -> str:
+    """Return how a process ended by itself, as `exit code 3` or `killed by SIGSEGV`."""
+    name = signal_of(exit_code)
+    if not name:
+        return f"exit code {exit_code}"
+    return f"killed by {name}" if exit_code < 0 else f"exit code {exit_code}, which says: killed by {name}"
+
+
+def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """Return what to say of a name that is none of `names`: which was meant, else `otherwise`, else which there are."""
+    options = sorted(names)
+    close = difflib.get_close_matches(name, options, 1, NEAR_ENOUGH)
+    return f"did you mean {close[0]!r}?" if close else otherwise or f"one of {', '.join(options)}"

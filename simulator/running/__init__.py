@@ -1,0 +1,1 @@
+"""What the commands that run do: a run, a replay, the doctor."""

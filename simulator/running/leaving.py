@@ -1,0 +1,45 @@
+"""The end of a command that judges: its results are written before anything is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.running.terminal import show_verdict, show_written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.report.files import Written
+
+NOT_WRITTEN = 2
+
+
+def leave_and_show(
+    console: Console,
+    out: Path,
+    folder: Path,
+    verdict: RunVerdict,
+    write: Callable[[], Written],
+    first: Callable[[], None] = lambda: None,
+) -> int:
+    """Write, then show what `first` shows, the verdict, and where it is; gives the exit code.
+
+    A verdict that nobody finds later is told, and is not the same as one that was kept: its exit code is 2.
+    """
+    written, problem = None, ""
+    try:
+        written = write()
+    except OSError as error:
+        problem = f"The verdict could not be written to {out} ({error.strerror}): give another --out"
+    first()
+    show_verdict(console, verdict)
+    if written is None:
+        console.print(problem, markup=False)
+    else:
+        show_written(console, folder, written)
+    console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
+    return NOT_WRITTEN if written is None else verdict.exit_code

@@ -1,0 +1,397 @@
+"""One run from scenario to verdict: server, fleet, checkers, thresholds, report."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from rich.markup import escape
+
+from simulator.bundle.writing import write_bundle
+from simulator.checkers.facts import APART
+from simulator.client.access import Access
+from simulator.client.addresses import with_known_addresses
+from simulator.client.aim import Aim
+from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.client.probing import look_for_features
+from simulator.client.target import Target, TargetError, parse_target
+from simulator.contract.profiles import profile_of
+from simulator.deployment.own import own_deployment
+from simulator.deployment.server_process import ServerError
+from simulator.deployment.server_watch import ServerWatch
+from simulator.deployment.side_servers import side_servers
+from simulator.history.rows import History
+from simulator.judging.facts import (
+    STALE_SECONDS,
+    addresses_of,
+    bounds_of,
+    clock_facts,
+    command_warnings,
+    facts_of,
+    settings_warnings,
+)
+from simulator.judging.judging import judge_run
+from simulator.judging.record import RunRecord
+from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
+from simulator.load.conducting import Conductor
+from simulator.platform.interruptions import Held, signals_held, stop_signals
+from simulator.platform.output_files import OutputError, folder_of, see_writable
+from simulator.platform.wording import plural
+from simulator.running.doctor import check_open_files
+from simulator.running.leaving import leave_and_show
+from simulator.running.scenario_needs import connections_held
+from simulator.running.terminal import show_progress
+from simulator.traces.recording import Recording, write_tape
+from simulator.traces.tape import Tape
+from simulator.traces.writing import Origin
+from simulator.worlds.harness_failure import leaves, told, write_failure
+from simulator.worlds.live.faults import FaultPlayer
+from simulator.worlds.live.onboarding import SetUpError
+from simulator.worlds.live.world import run_fleet
+from simulator.worlds.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.checkers.facts import ClockFacts
+    from simulator.contract.features import Feature
+    from simulator.contract.profiles import Profile
+    from simulator.deployment.own import Deployment
+    from simulator.scenario.values import Scenario
+
+OWN_SERVER = "its own server"
+SECOND_NS = 1_000_000_000
+
+
+class RunError(Exception):
+    """The run cannot begin; the message says why and what to do."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to run. `target` is a URL, or None for a server of the run's own."""
+
+    scenario: Scenario
+    path: Path
+    seed: int
+    out: Path
+    target: str | None
+    token: str
+    server_settings: frozenset[str] = frozenset()
+    """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
+    record: Recording = Recording.NOTHING
+    conduct: Conduct | None = None
+    """How Locust conducts it; None for a fleet that this process plays."""
+    reports: bool = True
+    """Whether reports are drawn now; `hatchfarm report` can draw them later."""
+    scenario_text: str = ""
+    """The scenario file as it goes into the bundle, read when the scenario was."""
+    profile: Profile | None = None
+    """The measure that was asked for, if one was."""
+    aim: Aim = Aim()
+    """What is said of the target."""
+
+
+class _Outcome(msgspec.Struct):
+    history: History
+    progress: Progress
+    baseline: dict[str, float]
+    target: str
+    started_at: datetime
+    warnings: list[str]
+    interrupted: str | None = None
+    stale_seconds: float | None = None
+    """What the target says; None where the scenario's is known to hold, or nothing better is known."""
+    tape: Tape | None = None
+    authority: str = ""
+    clock: ClockFacts | None = None
+    lacks: frozenset[Feature] | None = None
+    """What the target was found not to have; None before anybody looked."""
+    addresses: str = APART
+    """Whether the server tells the run's addresses apart."""
+    failure: Exception | None = None
+    """What the harness itself failed by."""
+
+
+def execute(request: Request, console: Console) -> int:
+    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+    _see_that_faults_can_happen(request)
+    see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
+    see_writable(request.out / request.scenario.name)
+    if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
+        console.print(f"Web UI: {web}", markup=False)
+    with signals_held() as held:
+        outcome = trio.run(_run, request, console, held)
+        return _report(request, outcome, console)
+
+
+def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
+    """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
+    outcome = trio.run(_run, request, console, Held())
+    return _record(request, outcome), outcome.history
+
+
+def see_open_files_suffice(machines: int, held: int = 0) -> None:
+    """Raise RunError where a fleet of this size, and what attacks hold, would run out of open files."""
+    files = check_open_files(machines, held)
+    if not files.right:
+        raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
+
+
+def _report(request: Request, outcome: _Outcome, console: Console) -> int:
+    """Judge, write and then show what happened; gives the exit code, which is another where no verdict was written."""
+    record = _record(request, outcome)
+    verdict = judge_run(record, outcome.history)
+    folder = folder_of(request.out, request.scenario.name, outcome.started_at)
+    others = partial(_write_others, request, outcome)
+    return leave_and_show(
+        console, request.out, folder, verdict,
+        lambda: write_bundle(
+            folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
+        ),
+    )  # fmt: skip
+
+
+def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str]:
+    """Write what only some runs have; gives lines for people."""
+    if outcome.failure is not None:
+        write_failure(folder, outcome.failure)
+    if outcome.tape is None:
+        return []
+    return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
+
+
+def _see_that_faults_can_happen(request: Request) -> None:
+    """Raise RunError for faults of a target that the run did not start."""
+    if request.target is not None and request.scenario.faults:
+        kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
+        raise RunError(
+            f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target "
+            "away, or take [[faults]] out of a copy of the scenario"
+        )
+
+
+async def _run(request: Request, console: Console, held: Held) -> _Outcome:
+    """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
+    scenario = request.scenario
+    tape = None if request.record is Recording.NOTHING else Tape()
+    progress = Progress()
+    progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
+    outcome = _Outcome(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        console.print(
+            f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
+            f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
+        )
+        if scenario.description:
+            console.print(f"[dim]{escape(scenario.description)}[/]")
+        async with trio.open_nursery() as nursery:
+            work = trio.CancelScope()
+            if held.number is not None:
+                _interrupt(held.number, outcome, work)
+            nursery.start_soon(_watch_signals, signals, outcome, work)
+            with work:
+                await _work(request, console, outcome)
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
+    """Run the fleet against the target, or a server started for it, which is watched all the while."""
+    scenario, watch = request.scenario, ServerWatch(outcome.progress)
+    async with AsyncExitStack() as stack:
+        deployment: Deployment | None = None
+        sides: dict[str, Target] = {}
+        if request.target is None:
+            deployment = await stack.enter_async_context(
+                own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
+            )
+            for number, one in enumerate(deployment.servers):
+                watch.add("the server" if len(deployment.servers) == 1 else f"instance {number}", one)
+            sides = await side_servers(
+                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch
+            )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch.until_death, nursery.cancel_scope)
+                async with _ends_noted(outcome, watch):
+                    await _set_up_and_play(request, console, outcome, deployment, sides)
+                nursery.cancel_scope.cancel()
+        finally:
+            outcome.history.deaths += watch.deaths
+            outcome.interrupted = outcome.interrupted or watch.why_down or None
+
+
+async def _set_up_and_play(
+    request: Request, console: Console, outcome: _Outcome, deployment: Deployment | None, sides: dict[str, Target]
+) -> None:
+    """Find out what must be known of the target, and play the scenario against it."""
+    scenario = request.scenario
+    faults = None
+    said = request.aim.addresses or scenario.target.addresses
+    if deployment is None:
+        target = parse_target(request.target or "", request.token, request.aim.access, said)
+    else:
+        target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
+    outcome.target = OWN_SERVER if deployment is not None else target.url
+    outcome.authority = target.authority
+    outcome.baseline = await check_target(target)
+    if deployment is None:
+        target, problem = await with_known_addresses(target, said, scenario.server.environ())
+        outcome.addresses = addresses_of(target)
+        outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
+    outcome.lacks = await look_for_features(target, outcome.baseline)
+    target = msgspec.structs.replace(target, lacks=outcome.lacks)
+    sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
+    if deployment is not None:
+        target = msgspec.structs.replace(target, others=deployment.other_ports)
+        faults = FaultPlayer(scenario, deployment, target, outcome.history)
+    over_hosts = request.conduct is not None and bool(request.conduct.master)
+    _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
+    if deployment is None or scenario.server.command:
+        outcome.stale_seconds = await stale_seconds_of(target)
+    if deployment is not None:
+        outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
+    else:
+        outcome.warnings += settings_warnings(
+            scenario,
+            outcome.stale_seconds,
+            stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
+        )
+        outcome.clock = clock_facts(await read_target_clock(target))
+    clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
+        await _play(request, outcome, target, sides, clock_offset_ns, faults)
+        nursery.cancel_scope.cancel()
+    if outcome.clock is not None:
+        after = await read_target_clock(target)
+        outcome.clock = msgspec.structs.replace(outcome.clock, after=bounds_of(after))
+
+
+async def _play(
+    request: Request,
+    outcome: _Outcome,
+    target: Target,
+    sides: dict[str, Target],
+    clock_offset_ns: int,
+    faults: FaultPlayer | None,
+) -> None:
+    """Play the scenario in this process, or let Locust conduct others that do."""
+    scenario, seed = request.scenario, request.seed
+    if request.conduct is None:
+        history, progress = outcome.history, outcome.progress
+        await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
+        return
+    conductor = Conductor(
+        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conduct,
+        sides, clock_offset_ns, faults,
+    )  # fmt: skip
+    try:
+        await conductor.run()
+    finally:
+        outcome.history = conductor.merged()
+        outcome.interrupted = outcome.interrupted or conductor.problem or None
+        outcome.warnings += conductor.losses
+
+
+@asynccontextmanager
+async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[None]:
+    """Let neither the death of a server nor a fault of the harness's own take away what a run has found out.
+
+    Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
+    used until the run was set up, or its process was the run's own and has ended: it is judged by what it did then.
+    """
+    try:
+        yield
+        await watch.look()
+    except Exception as error:
+        faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
+        unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        if not faults and await watch.died():
+            return
+        if unserved and not faults:
+            outcome.interrupted = f"the run could not be set up: {unserved[0]}"
+            return
+        if not faults:
+            raise
+        outcome.failure = error
+        outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
+
+
+def _warn(outcome: _Outcome, target: Target, *, given: bool, over_hosts: bool) -> None:
+    if not target.own_addresses and over_hosts:
+        outcome.warnings.append(
+            "the machines of one host share its address, so the server's per-IP limits count each host as one client",
+        )
+    elif not target.own_addresses:
+        outcome.warnings.append(
+            "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
+        )
+    before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
+    if given and before:
+        outcome.warnings.append(
+            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
+        )
+
+
+async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+    """End the work at the first signal. Later ones change nothing: what is known is being written down."""
+    async for number in signals:
+        _interrupt(number, outcome, work)
+
+
+def _interrupt(number: int, outcome: _Outcome, work: trio.CancelScope) -> None:
+    if outcome.interrupted is None:
+        outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
+    work.cancel()
+
+
+def _record(request: Request, outcome: _Outcome) -> RunRecord:
+    scenario = request.scenario
+    facts = facts_of(
+        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
+        lacks=outcome.lacks, addresses=outcome.addresses, said=request.aim.settings,
+        strict_settings=request.aim.strict_settings,
+    )  # fmt: skip
+    return RunRecord(
+        scenario=scenario.name,
+        description=scenario.description,
+        scenario_file=str(request.path),
+        seed=request.seed,
+        machines=scenario.fleet.machines,
+        thresholds=scenario.thresholds,
+        attacks=tuple(attack.name for attack in scenario.attacks),
+        facts=facts,
+        target=outcome.target,
+        given_target=request.target is not None,
+        started_at=outcome.started_at.isoformat(timespec="milliseconds"),
+        elapsed_ns=outcome.progress.elapsed_ns,
+        connected_max=outcome.progress.connected_max,
+        memory_max_bytes=outcome.progress.memory_max_bytes,
+        interrupted=outcome.interrupted,
+        warnings=tuple(outcome.warnings),
+        options=(*(() if request.conduct is None else request.conduct.options), *request.aim.options),
+        profile=profile_of(request.profile, given_target=request.target is not None),
+    )
+
+
+def _origin(request: Request, outcome: _Outcome) -> Origin:
+    scenario = request.scenario
+    attacks = tuple(attack.name for attack in scenario.attacks)
+    settings = scenario.server.environ()
+    return Origin(
+        scenario.name, request.seed, outcome.target, outcome.authority, attacks=attacks, server_settings=settings
+    )
+
+
+USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)
+"""What `execute` raises for people to read."""

@@ -1,0 +1,66 @@
+"""What one scenario needs of this machine and its target; its attacks are the doctor's."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import TYPE_CHECKING
+
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
+from simulator.deployment.command_server import missing_program
+from simulator.deployment.redis_process import PROGRAM
+from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.running.doctor import Check
+from simulator.scenario.thresholds import MEMORY
+
+if TYPE_CHECKING:
+    from simulator.client.target import Target
+    from simulator.scenario.values import Scenario, ServerOptions
+
+SECOND_NS = 1_000_000_000
+
+
+def check_scenario(scenario: Scenario, target: Target | None) -> list[Check]:
+    """Look at what a scenario needs besides its attacks, against a target or a server of its own."""
+    return _checks_of_own_server(scenario.server) if target is None else _checks_of_target(scenario, target)
+
+
+def _checks_of_own_server(server: ServerOptions) -> list[Check]:
+    checks = []
+    if server.redis:
+        where = shutil.which(PROGRAM)
+        mend = f"the scenario has `redis = true`: install {PROGRAM} (Debian's package is called so), or take it out"
+        checks.append(
+            Check("its Redis", where is not None, where or f"no {PROGRAM} on the PATH", mend, fatal=where is None)
+        )
+    if server.command:
+        problem = missing_program(server.command[0])
+        found = problem or f"{server.command[0]} is there"
+        mend = "see [server] command of the scenario"
+        checks.append(Check("its command", not problem, found, mend, fatal=bool(problem)))
+    return checks
+
+
+def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
+    checks = []
+    if scenario.faults:
+        kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
+        mend = "leave --target away, or take [[faults]] out of a copy of the scenario"
+        found = f"{kinds} happen to what the run has started, not to {target.url}"
+        checks.append(Check("faults", right=False, found=found, mend=mend, fatal=True))
+    if MEMORY in scenario.thresholds:
+        mend = "it is left out: only of a server that the run starts itself can it be seen"
+        checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", mend=mend))
+    return checks
+
+
+def connections_held(scenario: Scenario) -> int:
+    """Count the connections that attacks hold, if all of them are under way at once."""
+    held = 0
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack):
+            attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
+            held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
+    return held

@@ -1,0 +1,1 @@
+"""The world of sockets and of time that passes."""

@@ -1,0 +1,238 @@
+"""Reading audit lists in the live world: heads during the run, whole lists at its end, by `GET /audit/events` alone.
+
+A list call costs a server time with the length of the streams. So during the run only heads are read, with a filter
+that hardly any event passes, and never for more than a small share of one core, as the time that answers take tells;
+whole lists are read when the fleet is quiet, within bounds of time and of events.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from simulator.client.answers import retry_after_ns
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.target import Target, auditor_source
+from simulator.client.witness import Witness
+from simulator.fleet.requests import owner_headers
+from simulator.history.records import AuditReading
+from simulator.limits import (
+    AUDIT_BYTES_READ_MAX,
+    AUDIT_EVENTS_READ_MAX,
+    AUDIT_LOOKS_MAX,
+    AUDIT_READING_MAX_SECONDS,
+    AUDIT_READING_MIN_SECONDS,
+    AUDIT_READING_SHARE,
+    AUDIT_WATCHING_SHARE,
+    EVENT_DEPTH_MAX,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    import numpy as np
+
+    from simulator.client.answers import HttpAnswer
+    from simulator.history.rows import History
+
+OK, TOO_MANY = 200, 429
+PAGE_EVENTS = 500
+"""The largest page of a list (contract §1)."""
+RARE_TYPE = "owner_access_denied"
+"""What heads are asked with: the filter keeps the answer small, and a server need not look at its heartbeats for it."""
+REQUESTS_PER_ADDRESS = 10
+"""Half a burst of the default rate limit (contract §6), so that reading is never refused for its speed."""
+LOOK_PAUSE_SECONDS = 0.2
+SHARED_PAUSE_SECONDS = 5.0
+"""From one look to the next where all share one address: a twenty-fifth of what the default limit leaves the fleet."""
+PASSES = 3
+"""How often a list is read again that changed meanwhile."""
+LOST_MAX = 3
+"""Answers missing in a row after which a target is not asked any more: each may cost seconds."""
+SECOND_NS = 1_000_000_000
+
+
+class _Page(msgspec.Struct):
+    events: list[dict[str, Any]]
+    total: int
+    heads: dict[str, Any] = {}
+
+
+class _Envelope(msgspec.Struct):
+    data: _Page
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class Auditor:
+    """Reads the audit lists of the history's owners into it. `fleet_owners` are those of the honest fleet."""
+
+    def __init__(
+        self,
+        target: Target,
+        history: History,
+        now: Callable[[], int],
+        rng: np.random.Generator,
+        fleet_owners: Collection[str],
+        duration_seconds: float,
+    ) -> None:
+        self.target = target
+        self.history = history
+        self._now = now
+        self._rng = rng
+        self._fleet_owners = frozenset(fleet_owners)
+        self._duration_seconds = duration_seconds
+        self._witness = Witness(history, now, reads=True)
+        self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
+        self._requests = 0
+        self._addresses = 0
+        self._bytes = 0
+        self._asked_ns = 0
+
+    async def watch(self) -> None:
+        """Look at one owner's heads after the other, until cancelled."""
+        turn = 0
+        least_seconds = max(self._duration_seconds / AUDIT_LOOKS_MAX, LOOK_PAUSE_SECONDS)
+        if not self.target.own_addresses:
+            least_seconds = max(least_seconds, SHARED_PAUSE_SECONDS)
+        while True:
+            owners = self.history.owners
+            started = trio.current_time()
+            if owners:
+                turn += 1
+                with suppress(LostError):
+                    await self._look(owners[turn % len(owners)])
+            took_seconds = trio.current_time() - started
+            await trio.sleep(max(least_seconds, took_seconds / AUDIT_WATCHING_SHARE))
+
+    async def read(self) -> None:
+        """Read whole lists, and the heads of those for which there is no time. Never raises for what a server does."""
+        share_seconds = self._duration_seconds * AUDIT_READING_SHARE
+        whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
+        await self._connection.close()  # an answer may be on its way that nobody waits for any more
+        self._asked_ns = self._now()
+        waiting = self._order()
+        wanted = len(waiting)
+        try:
+            with trio.move_on_after(whole_seconds + AUDIT_READING_MIN_SECONDS):
+                with trio.move_on_after(whole_seconds) as scope:
+                    await self._read_lists(waiting)
+                if scope.cancelled_caught:
+                    if len(waiting) == wanted:
+                        self._trouble(f"no whole list within {whole_seconds:g} s")
+                    await self._connection.close()
+                for owner_id in waiting:
+                    await self._look(owner_id)
+        except LostError as error:
+            self._trouble(str(error))
+        await self._connection.close()
+
+    def _trouble(self, why: str) -> None:
+        self.history.trouble(self._asked_ns, "audit list", why)
+
+    async def _read_lists(self, waiting: list[str]) -> None:
+        """Read list after list, and take them off those that wait, until there are events enough. Raises LostError."""
+        events = lost = 0
+        while waiting and events < AUDIT_EVENTS_READ_MAX:
+            try:
+                events += await self._read_list(waiting[0], AUDIT_EVENTS_READ_MAX - events)
+                lost = 0
+            except LostError as error:
+                self._trouble(str(error))
+                lost += 1
+                if lost == LOST_MAX:
+                    raise
+            del waiting[0]
+
+    def _order(self) -> list[str]:
+        """Say whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
+        owners = list(dict.fromkeys(self.history.owners))
+        shuffled = [owners[at] for at in self._rng.permutation(len(owners))]
+        scripts = [owner_id for owner_id in shuffled if owner_id not in self._fleet_owners]
+        fleet = [owner_id for owner_id in shuffled if owner_id in self._fleet_owners]
+        both = min(len(scripts), len(fleet))
+        taking_turns = [owner_id for pair in zip(scripts, fleet, strict=False) for owner_id in pair]
+        return taking_turns + scripts[both:] + fleet[both:]
+
+    async def _look(self, owner_id: str) -> None:
+        """Read the heads of one owner's streams. Raises LostError."""
+        reading = await self._page(owner_id, 0, 1, RARE_TYPE)
+        self.history.audit_readings.append(reading)
+
+    async def _read_list(self, owner_id: str, budget: int) -> int:
+        """Read a whole list, if it has no more events than that, else its heads; gives how many it had.
+
+        Raises LostError. What was read in part is not kept, as nobody could say what is missing.
+        """
+        pages: list[AuditReading] = []
+        for _ in range(PASSES):
+            pages = [await self._page(owner_id, 0)]
+            first = pages[0]
+            if first.total > budget:
+                await self._look(owner_id)
+                return 0
+            known = len(first.events)
+            while pages[-1].events and known < pages[-1].total and known <= budget:
+                pages.append(await self._page(owner_id, known))
+                known += len(pages[-1].events)
+            if all(page.heads == first.heads and page.total == first.total for page in pages):
+                break
+        self.history.audit_readings += pages
+        return sum(len(page.events) for page in pages)
+
+    async def _page(self, owner_id: str, offset: int, limit: int = PAGE_EVENTS, kind: str = "") -> AuditReading:
+        """Read one page, and wait when the target says so. Raises LostError."""
+        path = f"/audit/events?limit={limit}&offset={offset}" + (f"&type={kind}" if kind else "")
+        if self._bytes > AUDIT_BYTES_READ_MAX:
+            raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
+        while True:
+            await self._take_address()
+            sent_ns = self._asked_ns = self._now()
+            answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
+            if answer.status != TOO_MANY:
+                self._bytes += len(answer.body)
+                break
+            if not self.target.own_addresses or self._requests == 1:
+                await trio.sleep(max(retry_after_ns(answer.head) / SECOND_NS, 1.0))
+            self._requests = REQUESTS_PER_ADDRESS
+        return _reading(owner_id, sent_ns, self._now(), answer, offset, kind, limit)
+
+    async def _take_address(self) -> None:
+        """Go on from another address before the rate limit of this one is near."""
+        self._requests += 1
+        if self._requests > REQUESTS_PER_ADDRESS:
+            await self._connection.close()
+            self._addresses += 1
+            source = auditor_source(self.target, self._addresses)
+            self._connection = ControlConnection(self.target, source, self._witness)
+            self._requests = 1
+
+
+def _reading(
+    owner_id: str, sent_ns: int, answered_ns: int, answer: HttpAnswer, offset: int, kind: str, limit: int
+) -> AuditReading:
+    """Make a record of an answer."""
+    page = None
+    if answer.status == OK:
+        try:
+            page = _decode(answer.body).data
+            if len(page.events) > limit or any(_deep(event, EVENT_DEPTH_MAX) for event in page.events):
+                page = None
+        except (ValueError, RecursionError):
+            page = None
+    if page is None:
+        return AuditReading(owner_id, sent_ns, answered_ns, answer.status, offset, -1, type=kind)
+    return AuditReading(
+        owner_id, sent_ns, answered_ns, answer.status, offset, page.total, page.events, page.heads, kind
+    )
+
+
+def _deep(value: Any, most: int) -> bool:
+    """Say whether a decoded value is nested deeper than so many levels."""
+    if isinstance(value, dict):
+        return not most or any(_deep(inner, most - 1) for inner in value.values())
+    return isinstance(value, list) and (not most or any(_deep(inner, most - 1) for inner in value))

@@ -1,0 +1,76 @@
+"""Carrying out a scenario's faults on time, on the processes that the run has started for itself."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.deployment.own import begin, mend
+from simulator.deployment.server_process import ServerError
+from simulator.history.records import Fault
+from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
+from simulator.worlds.live.statuses import StatusReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.client.target import Target
+    from simulator.deployment.own import Deployment
+    from simulator.history.rows import History
+    from simulator.scenario.values import FaultOptions, Scenario
+
+LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
+
+
+class FaultPlayer:
+    """Plays a scenario's faults on a deployment, those of one subject one after the other, and notes each.
+
+    After those that a server must survive with all that it had acknowledged, owners look what it still knows.
+    """
+
+    def __init__(self, scenario: Scenario, deployment: Deployment, target: Target, history: History) -> None:
+        self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
+        self._durable = scenario.server.durable or scenario.server.instances > 1
+        self._deployment = deployment
+        self._target = target
+        self._history = history
+
+    async def play(self, now: Callable[[], int]) -> None:
+        """Play to the last fault's end; `now` gives nanoseconds of the run. What is cancelled is mended all the same.
+
+        Never raises for a process that does not come up again: the fault says so.
+        """
+        async with trio.open_nursery() as nursery:
+            for _, faults in groupby(self._faults, key=lambda fault: fault.subject):
+                nursery.start_soon(self._play_in_order, list(faults), now)
+
+    async def _play_in_order(self, faults: list[FaultOptions], now: Callable[[], int]) -> None:
+        for fault in faults:
+            await trio.sleep(max(0, fault.at_ns - now()) / SECOND_NS)
+            await self._play_one(fault, now)
+            if self._durable and fault.kind in LOOKED_AFTER:
+                await StatusReader(self._target, self._history, now).read(self._history.owners)
+
+    async def _play_one(self, fault: FaultOptions, now: Callable[[], int]) -> None:
+        began_from_ns = now()
+        problem = ""
+        try:
+            try:
+                await begin(fault.kind, self._deployment, fault.instance)
+            finally:
+                began_to_ns = now()
+            await trio.sleep(fault.duration_ns / SECOND_NS)
+        except ServerError as error:
+            problem = str(error)
+        finally:
+            with trio.CancelScope(shield=True):
+                ended_from_ns = now()
+                try:
+                    await mend(fault.kind, self._deployment, fault.instance)
+                except ServerError as error:
+                    problem = problem or str(error)
+                self._history.faults.append(
+                    Fault(fault.kind, began_from_ns, began_to_ns, ended_from_ns, now(), problem)
+                )

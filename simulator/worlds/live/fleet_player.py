@@ -1,0 +1,318 @@
+"""Playing a fleet, or one shard of it: its machines and campaigns on real sockets, started and stopped as wanted."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, tzinfo
+from itertools import count
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import trio
+
+from simulator.attacks.catalogue import ShotAttack
+from simulator.attacks.script import Stage, defences_of
+from simulator.client.target import Target, peers_of
+from simulator.fleet.hardware import HardwareLoad, capped
+from simulator.history.rows import NEVER_NS, History
+from simulator.limits import MACHINES_MAX
+from simulator.scenario.values import Duration
+from simulator.worlds.live.onboarding import Onboarding
+from simulator.worlds.live.scripts import ScriptPlayer
+from simulator.worlds.live.shard import Shard
+from simulator.worlds.plan import make_campaigns, make_fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from simulator.fleet.machine import Machine
+    from simulator.scenario.values import Scenario
+    from simulator.traces.tape import Tape
+    from simulator.worlds.plan import Campaign
+    from simulator.worlds.progress import Progress
+
+TICK_SECONDS = 0.05
+HARDWARE_TICK_SECONDS = 1.0
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a shard stands among others: its number, that of its first machine, and how many machines it will have.
+
+    Each has the whole fleet to draw from, beginning with the first; the others' shares are never there to be attacked.
+    """
+
+    shard: int = 0
+    first_machine: int = 0
+    machines: int = MACHINES_MAX
+
+
+WHOLE = Place()
+"""A fleet that one process plays."""
+
+
+class FleetPlayer:
+    """A scenario's machines and campaigns against a target. Everything random follows from the seed and the shard.
+
+    `prefix` begins the owners' names. Times count from `begin`. `clock_offset_ns` is what machines and attackers add to
+    this machine's wall clock, so as to go by the target's; `sides` are servers for attacks that need one of their own,
+    by the attack's name.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        prefix: str,
+        tape: Tape | None = None,
+        sides: Mapping[str, Target] = MappingProxyType({}),
+        clock_offset_ns: int = 0,
+        place: Place = WHOLE,
+    ) -> None:
+        self._scenario = scenario
+        self._sides = sides
+        self._peers = peers_of(target)
+        self._tape = tape
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._prefix = prefix
+        self._first = first = place.first_machine
+        entropy = (seed, place.shard) if place.shard else seed
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _ = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(6)
+        )
+
+        def wall() -> int:
+            return time.time_ns() + clock_offset_ns  # noqa: TID251 - the live world runs on the real clock
+
+        self._wall = wall
+        self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
+        self.campaigns = make_campaigns(scenario, self.fleet[: place.machines], fleet_rng)
+        self._early: list[int] = []
+        self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
+        self._start_ns = progress.started_ns = time.monotonic_ns()
+        self._onboarding = Onboarding(
+            target,
+            history,
+            progress,
+            self.now,
+            call_rng,
+            scenario.fleet.certificate_rotation_ns,
+            tape,
+        )
+        self.owner_ids = sorted({machine.owner_id for machine in self.fleet})
+        self._nursery: trio.Nursery | None = None
+        self._calling: set[int] = set()
+        self._registered = 0
+        self._shard = Shard(
+            target, history, progress, shard_rng, self.now, wall, self.metrics_of, self._call,
+            scenario.fleet.jitter, tape,
+        )  # fmt: skip
+        self._numbers = count(first + len(self.fleet))
+        self._player = ScriptPlayer(
+            target, history, progress, self.now, self._stage, self._join, script_rng, tape, sides, place.shard,
+            server=scenario.server,
+        )  # fmt: skip
+        self.spread = shard_rng.random(len(self.fleet))
+        self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
+        self.load_hardware(HARDWARE_TICK_SECONDS)
+
+    def now(self) -> int:
+        """Give nanoseconds since the start of the run."""
+        return time.monotonic_ns() - self._start_ns
+
+    def wall(self) -> int:
+        """Give Unix nanoseconds by the clock that machines go by."""
+        return self._wall()
+
+    async def create_policies(self) -> None:
+        """Create each owner's policy, before the run begins. Raises TargetError."""
+        self._progress.phase = "policies"
+        await self._onboarding.create_policies(self.owner_ids)
+
+    def take_policies(self, policies: Mapping[str, str]) -> None:
+        """Use policies that were created elsewhere, by owner."""
+        self._onboarding.policies.update(policies)
+
+    def begin(self, start_ns: int) -> None:
+        """Let the run's time count from a moment of the system's monotonic clock."""
+        self._history.shift_effects(self._start_ns - start_ns)
+        self._start_ns = self._progress.started_ns = start_ns
+
+    async def play(self, wanted: Callable[[int], int], campaigns: list[Campaign]) -> None:
+        """Keep as many machines taking part as `wanted` says for a moment, until cancelled.
+
+        `campaigns` are launched when their time has come; others by `launch`.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._shard.run)
+            nursery.start_soon(self._tick_hardware)
+            for number in self._early:
+                self.launch(number)
+            await self._conduct(wanted, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
+
+    async def finish(self, patience_seconds: float) -> None:
+        """Wait a moment for the last answers, once `play` has ended."""
+        await self._shard.finish(patience_seconds)
+
+    def conclude(self, rows: NDArray[Any]) -> None:
+        """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show.
+
+        `rows` are the history's, or at least those of such campaigns.
+        """
+        for campaign in self.campaigns:
+            if isinstance(campaign.attack, ShotAttack) and campaign.completed:
+                for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
+                    self._player.say(campaign, said)
+        self._history.campaigns = [campaign.record() for campaign in self.campaigns]
+
+    async def _conduct(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:
+        progress = self._progress
+        while True:
+            now_ns = self.now()
+            progress.elapsed_ns = now_ns
+            wanted = min(wanted_at(now_ns), len(self.fleet))
+            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+            self._bring_to(wanted, now_ns)
+            while campaigns and campaigns[0].options.start_ns <= now_ns:
+                self._launch(campaigns.pop(0))
+            progress.connected_max = max(progress.connected_max, progress.connected)
+            await trio.sleep(TICK_SECONDS)
+
+    def _bring_to(self, wanted: int, now_ns: int) -> None:
+        """Start or stop machines until as many take part."""
+        fleet, progress = self.fleet, self._progress
+        progress.machines_wanted = wanted
+        while progress.machines_running < wanted:
+            machine = fleet[progress.machines_running]
+            machine.due_ns = now_ns
+            if progress.machines_running < self._registered:
+                machine.stopped = False
+                if machine.index not in self._calling:  # else its call resumes it
+                    self._shard.resume(machine)
+            else:
+                self._registered += 1
+                self._call(machine)
+            progress.machines_running += 1
+        while progress.machines_running > wanted:
+            progress.machines_running -= 1
+            self._shard.stop_machine(fleet[progress.machines_running])
+
+    def launch(self, number: int) -> None:
+        """Launch a campaign now, by its number in the scenario, whatever time the scenario gives.
+
+        Before `play` it waits for that: there is nobody yet to attack.
+        """
+        if self._nursery is None:
+            self._early.append(number)
+            return
+        campaign = self.campaigns[number - 1]
+        campaign.options = msgspec.structs.replace(campaign.options, start_ns=Duration(self.now()))
+        self._launch(campaign)
+
+    def _launch(self, campaign: Campaign) -> None:
+        if isinstance(campaign.attack, ShotAttack):
+            self._shard.launch(campaign)
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._player.run, campaign)
+
+    def _stage(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
+        scenario = self._scenario
+        side = self._sides.get(campaign.attack.name)
+        target = side or self._target
+        return Stage(
+            campaign=campaign.number,
+            host=target.authority,
+            token=target.token,
+            victims=campaign.victims,
+            # Owners and machines of a side server are none of the main one's.
+            history=self._history if side is None else History(),
+            rng=rng,
+            now=self.now,
+            wall=self._wall,
+            new_number=lambda: next(self._numbers),
+            interval_ns=scenario.fleet.heartbeat_interval_ns,
+            rotation_ns=scenario.fleet.certificate_rotation_ns,
+            end_ns=scenario.duration_ns,
+            owner_prefix=f"{self._prefix}-x{campaign.number}-{attempt}",
+            defences=defences_of(scenario.server.environ()),
+            own_addresses=target.own_addresses and target.addresses_known,
+            peer_sources=self._peers,
+            lacks=target.lacks,
+        )
+
+    def _join(self, machine: Machine) -> None:
+        """Let a script's machine go on as an honest one."""
+        machine.stopped = False
+        machine.due_ns = self.now()
+        self._shard.resume(machine)
+
+    def _call(self, machine: Machine) -> None:
+        if self._nursery is not None:
+            self._calling.add(machine.index)
+            self._nursery.start_soon(self._do_call, machine)
+
+    async def _do_call(self, machine: Machine) -> None:
+        first, due_ns = not machine.worker_id, machine.due_ns
+        await self._onboarding.serve(machine)
+        self._calling.discard(machine.index)
+        if first and machine.policy_id:
+            # Machines that came up together must not beat together.
+            machine.due_ns = self.now() + int(machine.interval_ns * self.spread[machine.index - self._first])
+        if not machine.stopped:
+            self._shard.resume(machine, NEVER_NS if first else due_ns)
+
+    # --- hardware
+
+    def metrics_of(self, index: int) -> str:
+        """Give a machine's hardware report as JSON; machines of scripts have numbers past the fleet's."""
+        index = (index - self._first) % len(self._cpu)
+        cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
+        return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
+
+    def load_hardware(self, seconds: float) -> None:
+        """Move the fleet's load on, held under each machine's policy."""
+        hardware, fleet = self._hardware, self.fleet
+        unix_seconds = time.time()  # noqa: TID251 - the live world runs on the real clock
+        hardware.advance(seconds, unix_seconds / 3600 % 24)
+        hours = {zone: time_hour(zone, unix_seconds) for zone in {m.rules.get("timezone", "UTC") for m in fleet}}
+
+        def caps(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+            return np.array([machine.rules.get(name, 100) for machine in fleet], dtype=np.float64)
+
+        allowed = np.array(
+            [
+                hours[machine.rules.get("timezone", "UTC")] in machine.rules["allowed_hours"]
+                if "allowed_hours" in machine.rules
+                else True
+                for machine in fleet
+            ],
+            dtype=np.bool_,
+        )
+        always = np.ones(len(fleet), dtype=np.bool_)
+        self._cpu = np.round(capped(hardware.cpu, caps("max_cpu_percent"), allowed), 1).tolist()
+        self._memory = np.round(capped(hardware.memory, caps("max_memory_percent"), always), 1).tolist()
+        self._gpu = np.round(capped(hardware.gpu, caps("max_gpu_percent"), allowed), 1).tolist()
+
+    async def _tick_hardware(self) -> None:
+        while True:
+            await trio.sleep(HARDWARE_TICK_SECONDS)
+            self.load_hardware(HARDWARE_TICK_SECONDS)
+
+
+def time_hour(zone: str, unix_seconds: float) -> int:
+    """Give the hour of the day in a time zone; UTC's for a zone this machine does not know."""
+    try:
+        info: tzinfo = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        info = UTC
+    return datetime.fromtimestamp(unix_seconds, info).hour

@@ -1,0 +1,171 @@
+"""Observing a target during a run: its metrics once in a while, its audit heads, and how the harness itself does."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import trio
+
+from simulator.client.checking import MalformedError, read_metrics
+from simulator.client.connection import ControlConnection, LostError
+from simulator.client.keys import read_published_keys
+from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
+from simulator.client.witness import Witness
+from simulator.history.records import METRICS_PAGE, GeneratorSample, HealthReading, Scrape, WallReading
+from simulator.history.rows import NEVER_NS
+from simulator.limits import (
+    HEALTH_READINGS_MAX,
+    STATUS_OWNERS_MAX,
+    STATUS_PATIENCE_SECONDS,
+    TROUBLE_MAX_CHARACTERS,
+)
+from simulator.scenario.values import SECOND_NS
+from simulator.worlds.live.auditing import Auditor
+from simulator.worlds.live.statuses import AT_THE_END, StatusReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from simulator.history.rows import History
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.progress import Progress
+
+LAG_PROBE_SECONDS = 0.1
+LOOK_SECONDS = 1.0
+SILENT_SECONDS = 3.0
+"""How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
+AUDITOR = 5
+"""Which child of the seed's sequence the auditor draws from; the others are the fleet's."""
+
+
+class Observer:
+    """Reads a target's metrics and audit into the history while others load it. `owner_ids` are the honest fleet's."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        now: Callable[[], int],
+        owner_ids: Collection[str],
+    ) -> None:
+        self._scenario = scenario
+        # Uptime and counters are each instance's own.
+        self._target = msgspec.structs.replace(target, others=())
+        self._history = history
+        self._progress = progress
+        self._now = now
+        self._witness = Witness(history, now, reads=True)
+        self._statuses = StatusReader(target, history, now, AT_THE_END, STATUS_PATIENCE_SECONDS)
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
+        self._auditor = Auditor(target, history, now, rng, owner_ids, scenario.duration_ns / SECOND_NS)
+
+    async def watch(self) -> None:
+        """Watch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._scrape)
+            nursery.start_soon(self._auditor.watch)
+            nursery.start_soon(self._watch_for_silence)
+
+    async def finish(self) -> None:
+        """Look once more, and read whole audit lists, once everybody else has finished."""
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        async with ControlConnection(self._target, source, self._witness) as connection:
+            answered = await self._scrape_once(connection)
+            if answered:
+                await read_published_keys(connection, self._history, self._now)
+        if answered:
+            owners = self._history.owners if self._target.own_addresses else self._history.owners[:1]
+            await self._statuses.read(owners[:: -(-len(owners) // STATUS_OWNERS_MAX) or 1], summaries=True)
+        else:
+            await self.ask_for_health()
+        await self._auditor.read()
+
+    async def ask_for_health(self) -> None:
+        """Ask for the health page on a fresh connection, and record what came."""
+        if len(self._history.health_readings) >= HEALTH_READINGS_MAX:
+            return
+        sent_ns = self._now()
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        async with ControlConnection(self._target, source) as connection:
+            try:
+                answer = await connection.request("GET", "/health", {}, rooted=True)
+            except LostError as error:
+                reading = HealthReading(sent_ns, NEVER_NS, 0, str(error)[:TROUBLE_MAX_CHARACTERS])
+            else:
+                reading = HealthReading(sent_ns, self._now(), answer.status)
+        self._history.health_readings.append(reading)
+
+    async def _watch_for_silence(self) -> None:
+        """Ask for the health page, again and again, while nothing that was asked is answered."""
+        progress = self._progress
+        before: tuple[int, int] = (-1, 0)
+        asked_at = trio.current_time()
+        failed_before = 0
+        while True:
+            await trio.sleep(LOOK_SECONDS)
+            life = progress.accepted + progress.refused, len(self._history.scrapes)
+            failed = progress.lost + progress.connect_failures + progress.onboarding_failures + progress.scrape_failures
+            if life != before:
+                before, failed_before, asked_at = life, failed, trio.current_time()
+            elif trio.current_time() - asked_at >= SILENT_SECONDS and (progress.in_flight or failed > failed_before):
+                await self.ask_for_health()
+                asked_at = trio.current_time()
+
+    async def _scrape(self) -> None:
+        interval_seconds = self._scenario.metrics_interval_ns / SECOND_NS
+        source = SCRAPER_ADDRESS if self._target.own_addresses else None
+        due = trio.current_time()
+        async with ControlConnection(self._target, source, self._witness) as connection:
+            await read_published_keys(connection, self._history, self._now)
+            while True:
+                await self._scrape_once(connection)
+                due = max(due + interval_seconds, trio.current_time())
+                await trio.sleep_until(due)
+
+    async def _scrape_once(self, connection: ControlConnection) -> bool:
+        """Read the metrics into the history, and this machine's clock; returns whether anything was answered."""
+        progress = self._progress
+        sent_ns = self._now()
+        unix_ns = time.time_ns()  # noqa: TID251 - judging times that the target shows
+        self._history.wall_readings.append(WallReading(sent_ns, self._now(), unix_ns))
+        try:
+            samples = await read_metrics(connection, self._target)
+        except (LostError, TargetError) as error:
+            progress.scrape_failures += 1
+            what = METRICS_PAGE if isinstance(error, MalformedError) else "scrape"
+            self._history.trouble(sent_ns, what, str(error))
+            progress.last_problem = f"scrape: {error}"
+            return not isinstance(error, LostError)
+        self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
+        progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
+        progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
+        return True
+
+
+async def watch_generator(
+    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False
+) -> None:
+    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over."""
+    dropped_before = held_up_before = 0
+    if ending:
+        dropped_before, held_up_before = progress.dropped_starts, progress.held_up
+    while True:
+        start, cpu_start, worst, before = time.monotonic(), time.process_time(), 0.0, trio.current_time()
+        try:
+            while time.monotonic() - start < 1:
+                before = trio.current_time()
+                await trio.sleep(LAG_PROBE_SECONDS)
+                worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+        finally:
+            # What stood still until the end of a run is woken by its end.
+            worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+            share = (time.process_time() - cpu_start) / max(time.monotonic() - start, LAG_PROBE_SECONDS)
+            dropped, held_up = progress.dropped_starts - dropped_before, progress.held_up - held_up_before
+            history.generator.append(GeneratorSample(now(), int(worst * 1e9), share, dropped, held_up, ending))
+            dropped_before, held_up_before = progress.dropped_starts, progress.held_up

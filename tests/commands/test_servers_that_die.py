@@ -1,0 +1,107 @@
+"""A server that a run has started and that ends by itself is a failure, which says how, when and at what."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+import trio
+
+from reference_server.app import setting_names
+from tests.commands.mortal_server import DEATHS
+from tests.planted_bugs.faulty_server import edited
+from tests.planted_bugs.trials import ROOT, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROGRAM = Path(__file__).parent / "mortal_server.py"
+SCENARIO = """
+version = 1
+name = "{when}"
+seed = 3
+duration = "20s"
+
+[server]
+command = ["{python}", "{program}", "{when}"]
+
+[fleet]
+machines = 10
+owners = 2
+heartbeat_interval = "500ms"
+
+[[attacks]]
+name = "signature.forged"
+start = "1s"
+duration = "10s"
+rate = 5
+share = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Result]:
+    """A run for each death."""
+    folder = tmp_path_factory.mktemp("deaths")
+    ended: dict[str, Result] = {}
+
+    async def make(when: str) -> None:
+        path = folder / f"{when}.toml"
+        path.write_text(SCENARIO.format(when=when, python=sys.executable, program=PROGRAM), encoding="utf-8")
+        known = set(setting_names())
+        done = await trio.run_process(
+            [sys.executable, "-m", "simulator.commands.cli", "run", str(path), "--no-reports", "--out", str(folder)],
+            env={**{key: value for key, value in os.environ.items() if key not in known}, "PYTHONPATH": str(ROOT)},
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        verdict = msgspec.json.decode((folder / when / "latest" / "verdict.json").read_bytes())
+        ended[when] = Result(done.returncode, verdict, done.stdout.decode("utf-8", "replace"))
+
+    async def make_all() -> None:
+        async with trio.open_nursery() as nursery:
+            for when in DEATHS:
+                nursery.start_soon(make, when)
+
+    trio.run(make_all)
+    return ended
+
+
+@pytest.mark.parametrize("when", DEATHS)
+def test_each_death_still_has_its_place(when: str) -> None:
+    assert edited(DEATHS[when])
+
+
+def test_the_attack_at_which_a_server_dies_has_failed(results: Mapping[str, Result]) -> None:
+    result = results["at-forgery"]
+    assert result.exit_code == 1, result.printed
+    (outage,) = [one for one in result.verdict["checkers"] if one["name"] == "outage"]
+    (finding,) = outage["findings"]
+    assert finding["rule"] == "outage.server-died"
+    assert finding["evidence"]["signal"] == "SIGSEGV"
+    assert finding["evidence"]["attack"] == "signature.forged"
+    assert 0.8e9 < finding["evidence"]["died_from_ns"] <= finding["evidence"]["died_to_ns"] < 15e9
+    assert ": killed by SIGSEGV" in result.verdict["interrupted"]
+    (attack,) = result.verdict["attacks"]
+    assert attack["status"] == "fail"
+    assert "the server ended by itself between" in attack["note"]
+
+
+def test_a_server_that_dies_before_the_run_has_begun_has_failed(results: Mapping[str, Result]) -> None:
+    """What it said last is shown without what a terminal would obey."""
+    result = results["at-set-up"]
+    assert result.exit_code == 1, result.printed
+    (outage,) = [one for one in result.verdict["checkers"] if one["name"] == "outage"]
+    finding = outage["findings"][0]
+    assert finding["rule"] == "outage.server-died"
+    assert (finding["evidence"]["exit_code"], finding["evidence"]["signal"]) == (7, "")
+    assert finding["evidence"]["last_words"][-1] == r"fatal: \x1b[31mred\x07"
+    assert finding["message"].endswith(r"(exit code 7); its last words: fatal: \x1b[31mred\x07")
+    assert "\x1b" not in result.printed
+    assert "\x07" not in result.printed
