@@ -96,9 +96,9 @@ def outages(history: History) -> list[Outage]:
         last_sent_ns = int(served_ns[number - 1]) if number else first_ns
         from_ns = min(first_ns, last_sent_ns - IN_FLIGHT_NS)
         under_way = lost[slice(*np.searchsorted(lost["sent_ns"], (from_ns, until_ns)))]
-        waited_ns = max(int(waited_until_ns[start:end].max()), _asked_for_health_ns(history, first_ns, until_ns))
-        if not over or asked_ns[number] > waited_ns:
-            until_ns = min(until_ns, waited_ns)  # of a time in which nobody waited for an answer nobody knows
+        asked_until_ns = max(int(waited_until_ns[start:end].max()), _asked_for_health_ns(history, first_ns, until_ns))
+        if not over or asked_ns[number] > asked_until_ns:
+            until_ns = min(until_ns, asked_until_ns)  # of a time in which nobody waited for an answer nobody knows
         missing = max(int(end - start), len(under_way))
         certain = not over or bool(refused[start:end].any())
         proven = missing >= MISSING_MIN and until_ns - first_ns >= (HEALED_AFTER_NS if certain else PATIENCE_NS)

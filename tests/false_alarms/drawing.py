@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent.parent
 FILES = sorted(TESTS.glob("false_alarms/scenarios/*.toml")) + sorted(TESTS.glob("planted_bugs/scenarios/*.toml"))
 """Besides what is drawn: crowded, healthy, and those by which servers are accused, which must not accuse one that is
 right."""
+DRAWN = "drawn"
 FILE_EVERY = 10
 """One run in so many plays one of the files, which are longer."""
 FIRST_FILE_AT = 3
@@ -78,6 +79,11 @@ class Run(NamedTuple):
     pauses: tuple[tuple[float, float], ...] = ()
 
     @property
+    def short(self) -> bool:
+        """Return whether it takes a few seconds: one of a file, or with a server of its own, takes twice as long."""
+        return self.kind.startswith(DRAWN) and not self.own
+
+    @property
     def name(self) -> str:
         """Name it for people."""
         how = f", {self.proxy.value}" if self.proxy is not Proxy.NONE else ""
@@ -119,7 +125,7 @@ def _targeted(number: int, circumstance: Circumstance, rng: np.random.Generator)
         flags.append("--strict-settings")
     names = [name for name in _attacks() if proxy is not Proxy.POOL or not name.startswith(OVER_TCP_ALONE)]
     text = _scenario(number, rng, names, settings, "", machines_max)
-    kind = f"drawn, {len(tomllib.loads(text).get('attacks', ()))} attacks"
+    kind = f"{DRAWN}, {len(tomllib.loads(text).get('attacks', ()))} attacks"
     return Run(number, circumstance, text, kind, proxy, tuple(flags), _as_environ(settings), pauses=pauses)
 
 
@@ -134,7 +140,7 @@ def _own(number: int, circumstance: Circumstance, rng: np.random.Generator) -> R
     server = f"durable = {str(durable).lower()}\nredis = {str(redis).lower()}\n"
     settings = _settings(rng)
     text = _scenario(number, rng, _attacks(), settings, server, 20, fault)
-    return Run(number, circumstance, text, f"drawn, own server with {kind}", own=True)
+    return Run(number, circumstance, text, f"{DRAWN}, own server with {kind}", own=True)
 
 
 def _settings(rng: np.random.Generator) -> dict[str, Any]:

@@ -53,9 +53,12 @@ async def serve_proxy(listener: trio.SocketListener, kind: Proxy, port: int, gat
                 async with await trio.open_tcp_stream("127.0.0.1", port, local_address=address) as server:
                     await _relay_both(client, server, gate)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(gate.run)
-        await trio.serve_listeners(connection, [listener], handler_nursery=nursery)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(gate.run)
+            await trio.serve_listeners(connection, [listener], handler_nursery=nursery)
+    finally:
+        pool.close()
 
 
 async def _relay_both(client: trio.SocketStream, server: trio.SocketStream, gate: Gate) -> None:
@@ -82,6 +85,12 @@ class _Pool:
     def __init__(self, port: int) -> None:
         self._port = port
         self._free: list[tuple[float, trio.SocketStream]] = []
+        self._opened: list[trio.SocketStream] = []
+
+    def close(self) -> None:
+        """Close all that was opened, at the end."""
+        for stream in self._opened:
+            stream.socket.close()
 
     async def serve(self, client: trio.SocketStream) -> None:
         """Answer a client's requests, one after the other."""
@@ -103,7 +112,9 @@ class _Pool:
                     return answer
             await trio.aclose_forcefully(server)
         # Whatever came of those that had rested: no right server serves what it closes without an answer.
-        return await self._ask_on(await trio.open_tcp_stream("127.0.0.1", self._port), message, to_head=to_head)
+        server = await trio.open_tcp_stream("127.0.0.1", self._port)
+        self._opened.append(server)
+        return await self._ask_on(server, message, to_head=to_head)
 
     async def _ask_on(self, server: trio.SocketStream, message: bytes, *, to_head: bool) -> HttpAnswer | None:
         reader = AnswerReader(to_head=to_head)

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,21 +17,28 @@ import msgspec
 import trio
 
 from reference_server.app import setting_names
-from tests.false_alarms.drawing import Circumstance, Run, drawn_run
-from tests.false_alarms.forge import EXIT_CODE, PRINTED, Order
+from simulator.commands.cli import main as hatchfarm
+from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
+from tests.false_alarms.proxies import Gate, serve_proxy
+from tests.support.forked import ForkedServer, run_forked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 """Whether to make every run, in place of a sample."""
 RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
-CALM_AT_ONCE = 8
+CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
 BUSY_LOOPS_A_CORE = 1
 """Beside those, so that each process of a run gets a fraction of a core when it wants one."""
-PASS, INCONCLUSIVE = 0, 3
+LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""Ends with whoever started it, however that ends."""
+RUN_TIMEOUT_SECONDS = 180.0
+TOKEN = "owner-token-of-the-false-alarms"
+SCENARIO, RESULTS, PRINTED, EXIT_CODE = "scenario.toml", "results", "printed.txt", "exit_code"
+PASS, INCONCLUSIVE, KILLED = 0, 3, -9
 KINDS = ("checkers", "thresholds")
 WIDE_COLUMNS = "5000"
 """So wide that no sentence is broken into lines."""
@@ -86,39 +95,82 @@ def make_runs(wanted: Sequence[Run], folder: Path) -> list[tuple[Run, Ended]]:
     loops = BUSY_LOOPS_A_CORE * (os.cpu_count() or 1)
     for runs, at_once, beside in ((calm, CALM_AT_ONCE, 0), (busy, BUSY_AT_ONCE, loops)):
         if runs:
-            trio.run(_make, runs, folder, at_once, beside)
+            trio.run(_make_all, runs, folder, at_once, beside)
     return [(run, _read(folder / str(run.number))) for run in wanted]
 
 
-async def _make(wanted: Sequence[Run], folder: Path, at_once: int, busy: int) -> None:
-    orders = [
-        Order(
-            str(folder / str(run.number)),
-            run.scenario,
-            run.number,
-            run.flags,
-            run.settings,
-            run.own,
-            run.proxy,
-            run.pauses,
-        )
-        for run in wanted
-    ]
+async def _make_all(wanted: Sequence[Run], folder: Path, at_once: int, busy: int) -> None:
+    """Make runs, so many at a time, beside so many processes that only keep a core busy."""
+    limiter = trio.CapacityLimiter(at_once)
+
+    async def make(run: Run) -> None:
+        await _make(run, folder / str(run.number))
+        limiter.release_on_behalf_of(run.number)
+
+    async with trio.open_nursery() as loops:
+        for _ in range(busy):
+            loops.start_soon(trio.run_process, [sys.executable, "-c", LOOP])
+        async with trio.open_nursery() as nursery:
+            for run in sorted(wanted, key=lambda run: run.short):  # long ones first, lest all wait for them at the end
+                await limiter.acquire_on_behalf_of(run.number)
+                nursery.start_soon(make, run)
+        loops.cancel_scope.cancel()
+
+
+async def _make(run: Run, folder: Path) -> None:
+    """Make one run, with its server and what stands before it, and note how it ended."""
+    await trio.Path(folder).mkdir(parents=True)
+    await trio.Path(folder / SCENARIO).write_text(run.scenario, encoding="utf-8")
     known = set(setting_names())
-    environ = {name: value for name, value in os.environ.items() if name not in known}
-    # A thread of a library would not be there in what is forked.
-    environ |= {"COLUMNS": WIDE_COLUMNS, "OPENBLAS_NUM_THREADS": "1"}
-    await trio.run_process(
-        [sys.executable, "-m", "tests.false_alarms.forge", str(at_once), str(busy)],
-        stdin=b"".join(msgspec.json.encode(order) + b"\n" for order in orders),
-        cwd=Path(__file__).parent.parent.parent,
-        env=environ,
-    )
+    environ = {name: value for name, value in os.environ.items() if name not in known} | {"COLUMNS": WIDE_COLUMNS}
+    words = ["run", str(folder / SCENARIO), "--seed", str(run.number), "--no-reports", "--out", str(folder / RESULTS)]
+    async with _circumstances(run, environ) as target:
+        if target:
+            words += ["--target", target, "--profile", "hardened", *run.flags]
+            environ |= {"HATCHFARM_API_TOKEN": TOKEN}
+        code = KILLED
+        with trio.move_on_after(RUN_TIMEOUT_SECONDS):
+            code = await run_forked(hatchfarm, words, environ, folder / PRINTED)
+    await trio.Path(folder / EXIT_CODE).write_text(str(code), encoding="ascii")
+
+
+@asynccontextmanager
+async def _circumstances(run: Run, environ: dict[str, str]) -> AsyncIterator[str]:
+    """Give the URL of what stands before a run's server, while it does what it does; none where the run starts it."""
+    if run.own:
+        yield ""
+        return
+    own = {"HATCHFARM_API_TOKEN": TOKEN, "HOST": "127.0.0.1", "PORT": "0", "WORKER_STATUS_STATE_FILE": ""}
+    server = ForkedServer(hatchfarm, ["serve", "--until-stdin-closes"], {**environ, **run.settings, **own})
+    try:
+        url = (await server.line()).split()[-1]
+        async with trio.open_nursery() as nursery:
+            if run.proxy is not Proxy.NONE:
+                (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=512)
+                gate = Gate(run.pauses if run.proxy is Proxy.SLOW else ())
+                nursery.start_soon(serve_proxy, listener, run.proxy, int(url.rpartition(":")[2]), gate)
+                url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}"
+            elif run.pauses:
+                nursery.start_soon(_stand_still, server.pid, run.pauses)
+            yield url
+            nursery.cancel_scope.cancel()
+    finally:
+        await server.aclose()
+
+
+async def _stand_still(server: int, pauses: Sequence[tuple[float, float]]) -> None:
+    for works_seconds, stands_seconds in pauses:
+        await trio.sleep(works_seconds)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            await trio.sleep(stands_seconds)
+        finally:
+            os.kill(server, signal.SIGCONT)
 
 
 def _read(folder: Path) -> Ended:
     """Read how a run ended."""
-    written = next(folder.glob("results/*/latest/verdict.json"), None)
+    written = next(folder.glob(f"{RESULTS}/*/latest/verdict.json"), None)
     verdict = msgspec.json.decode(written.read_bytes()) if written is not None else {}
     printed = (folder / PRINTED).read_text(encoding="utf-8", errors="replace")
     return Ended(int((folder / EXIT_CODE).read_text(encoding="ascii")), verdict, printed)

@@ -11,7 +11,7 @@ import pytest
 from reference_server.app import setting_names, settings_problem
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
-from tests.false_alarms.drawing import FILES, Circumstance, Proxy, drawn_run
+from tests.false_alarms.drawing import DRAWN, FILES, Circumstance, Proxy, drawn_run
 from tests.false_alarms.runs import (
     INCONCLUSIVE,
     PASS,
@@ -86,7 +86,7 @@ def test_runs_are_drawn_from_every_circumstance_and_are_the_same_each_time() -> 
 def test_what_is_drawn_is_a_scenario(number: int) -> None:
     run = drawn_run(number)
     scenario = parse_scenario(run.scenario, ServerSettings(setting_names(), settings_problem))
-    assert scenario.duration_ns <= (8 if run.kind.startswith("drawn") else 20) * 1_000_000_000
+    assert scenario.duration_ns <= (8 if run.kind.startswith(DRAWN) else 20) * 1_000_000_000
 
 
 WHY = "The harness could not keep its schedule."

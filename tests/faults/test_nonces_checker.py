@@ -6,7 +6,10 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
+from simulator.history.records import GeneratorSample
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
+
+SECOND_NS = 1_000_000_000
 
 
 def away(kind: str = DOWN, **settings: bool) -> Tale:
@@ -77,6 +80,14 @@ def test_refusals_that_half_of_the_time_take_longer_than_they_may_are_found() ->
         for number in range(6):
             refuse(tale, 10.5 + number / 10, took=0.3 if number < slow else 0.1)
         assert tale.rules("nonces") == rules
+
+
+@pytest.mark.parametrize(("lag", "rules"), [(0.1, ["slow"]), (1.2, [])])
+def test_a_refusal_that_the_harness_read_late_is_not_slow(lag: float, rules: list[str]) -> None:
+    tale = away()
+    refuse(tale, 10.5, took=1.4)
+    tale.history.generator.append(GeneratorSample(12 * SECOND_NS, int(lag * SECOND_NS), 0.5, 0))
+    assert tale.rules("nonces") == rules
 
 
 def test_a_fault_that_nobody_met_proves_nothing() -> None:

@@ -55,6 +55,12 @@ class ForkedServer:
         theirs.close()
         printing.close()
 
+    @property
+    def pid(self) -> int:
+        """Return the process's id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     async def line(self) -> str:
         """Return the first line that it prints; what it printed before its end, if it prints none."""
         line = b""
