@@ -44,7 +44,7 @@ SUBJECTS = {"direct": "the shard in the run's own process", "conducted": "the sh
 
 
 def rate_of(history: History, seconds: float) -> float:
-    """Give accepted heartbeats a second, once everybody was there."""
+    """Return accepted heartbeats a second, once everybody was there."""
     rows = history.rows()
     accepted = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.ACCEPTED)]["answered_ns"]
     counted = np.count_nonzero((accepted >= RAMP_SECONDS * SECOND_NS) & (accepted < seconds * SECOND_NS))
@@ -100,7 +100,7 @@ def main(rounds: int, seconds: float, out: Path) -> int:
 
 
 def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Give medians, and the ratio's median and spread over the rounds."""
+    """Return medians, and the ratio's median and spread over the rounds."""
     each = [over / under for over, under in zip(rates["conducted"], rates["direct"], strict=True)]
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),  # noqa: TID251 - when these figures are from

@@ -80,7 +80,7 @@ def make_state(folder: Path, machines: int) -> tuple[Path, list[dict[str, str]]]
 
 
 def percentile(delays: list[int], share: float) -> float:
-    """Give a percentile of delays, in milliseconds: the value at its exact rank."""
+    """Return a percentile of delays, in milliseconds: the value at its exact rank."""
     return sorted(delays)[math.ceil(share * len(delays)) - 1] / MILLISECOND_NS
 
 
@@ -121,7 +121,7 @@ def measure_many(folder: Path) -> Iterator[tuple[str, float]]:
 
 
 def summarise(figures: dict[str, list[float]]) -> dict[str, Any]:
-    """Give each figure's median and spread over the rounds, and the ratio's."""
+    """Return each figure's median and spread over the rounds, and the ratio's."""
     figures = figures | {
         "durable/memory": [over / under for over, under in zip(figures["durable"], figures["memory"], strict=True)]
     }

@@ -153,7 +153,7 @@ def measure(rounds: int, seconds: float) -> Iterator[tuple[str, float]]:
 
 
 def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Give medians, and each ratio's median and spread over the rounds."""
+    """Return medians, and each ratio's median and spread over the rounds."""
     ratios = {}
     for name, over, under, bar in RATIOS:
         each = [top / bottom for top, bottom in zip(rates[over], rates[under], strict=True)]

@@ -91,7 +91,7 @@ def measure(rounds: int, seconds: float) -> Iterator[tuple[str, float]]:
 
 
 def summarise(rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Give medians, and each ratio's median and spread over the rounds."""
+    """Return medians, and each ratio's median and spread over the rounds."""
     ratios = {}
     for subject in OPTIONS:
         each = [shared / alone for shared, alone in zip(rates[subject], rates["memory"], strict=True)]

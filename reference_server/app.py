@@ -331,7 +331,7 @@ def setting_names() -> list[str]:
 
 
 def settings_problem(environ: Mapping[str, str]) -> str:
-    """Say what is wrong with the settings in an environment; nothing when they are right."""
+    """Return what is wrong with the settings in an environment; nothing when they are right."""
     try:
         load_settings(environ)
     except SettingsError as error:

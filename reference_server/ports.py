@@ -20,7 +20,7 @@ class Clock(Protocol):
     """Both clocks, read together."""
 
     def now(self) -> Instant:
-        """Give the present moment."""
+        """Return the present moment."""
         ...
 
 
@@ -28,7 +28,7 @@ class Entropy(Protocol):
     """A source of identifiers and tokens."""
 
     def hex(self, digits: int) -> str:
-        """Give `digits` lower-case hexadecimal digits, never given before."""
+        """Return `digits` lower-case hexadecimal digits, never given before."""
         ...
 
 
@@ -112,15 +112,15 @@ class Journal(Protocol):
 
     @property
     def due(self) -> bool:
-        """Say whether so much came after the last snapshot that it is time for another."""
+        """Return whether so much came after the last snapshot that it is time for another."""
         ...
 
     def read(self) -> bytes | None:
-        """Give the snapshot; None where there is none yet. Raises JournalError."""
+        """Return the snapshot; None where there is none yet. Raises JournalError."""
         ...
 
     def groups(self, segment: str | None) -> Iterator[bytes] | None:
-        """Give every group that came after the snapshot that names this segment; None where that is gone altogether.
+        """Yield every group that came after the snapshot that names this segment; None where that is gone altogether.
 
         Raises JournalError, while iterated too, for what was durable and cannot be read any more.
         """
@@ -244,11 +244,11 @@ class SharedJournal(Protocol):
 
     @property
     def up(self) -> bool:
-        """Say whether it can be asked now."""
+        """Return whether it can be asked now."""
         ...
 
     async def read(self, place: Place, within: float) -> News:
-        """Give the next groups."""
+        """Return the next groups."""
         ...
 
     async def take(self, place: Place, within: float) -> tuple[str, News]:
@@ -267,11 +267,11 @@ class SharedJournal(Protocol):
         ...
 
     async def standing(self) -> Standing | None:
-        """Say what the journal is now; None where there is nothing."""
+        """Return what the journal is now; None where there is nothing."""
         ...
 
     async def load(self) -> Kept:
-        """Give the last snapshot, and all groups after it, though the journal be lost."""
+        """Return the last snapshot, and all groups after it, though the journal be lost."""
         ...
 
     async def elect(self, place: Place, *, clean: bool) -> Election:
@@ -297,7 +297,7 @@ class SharedJournal(Protocol):
         ...
 
     async def may_compact(self) -> bool:
-        """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
+        """Return whether this instance is the one to compact the journal; for a while no other will be told so."""
         ...
 
     async def compact(self, place: Place, snapshot: bytes, journal_bytes: int) -> None:

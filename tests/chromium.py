@@ -68,7 +68,7 @@ class Browser:
         self._events: list[dict[str, Any]] = []
 
     def _send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Give a command's result; events that come before it are kept."""
+        """Return a command's result; events that come before it are kept."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -125,13 +125,13 @@ class Browser:
             self._close(target)
 
     def evaluate(self, expression: str) -> Any:
-        """Give the value of an expression in the open page, and of a promise what it comes to. An error in it fails."""
+        """Return the value of an expression in the open page, of a promise what it comes to. An error in it fails."""
         answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, (expression, answer["exceptionDetails"])
         return answer["result"].get("value", answer["result"])
 
     def wait(self, expression: str, seconds: float) -> Any:
-        """Give the first value of an expression that is true, as the page changes. Fails when there is none by then."""
+        """Return the first value of an expression that is true, as the page changes. Fails when none is by then."""
         return self.evaluate(f"({WAIT})(() => ({expression}), {seconds * 1000:.0f})")
 
     def write(self, selector: str, text: str) -> None:

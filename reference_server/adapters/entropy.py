@@ -16,7 +16,7 @@ class SystemEntropy:
         self._used = 0
 
     def hex(self, digits: int) -> str:
-        """Give `digits` fresh lower-case hexadecimal digits."""
+        """Return `digits` fresh lower-case hexadecimal digits."""
         start = self._used
         end = start + digits
         if end > len(self._pool):

@@ -128,7 +128,7 @@ class RoutineStream:
 
     @property
     def base(self) -> tuple[int, str]:
-        """Give the sequence and hash of the event before the oldest kept."""
+        """Return the sequence and hash of the event before the oldest kept."""
         return self.sequence - self._kept, self._base_digest.hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
@@ -195,12 +195,12 @@ class RoutineStream:
         return self._kept
 
     def moments(self) -> Iterator[tuple[int, int]]:
-        """Give (created_ns, position) of each event, oldest first."""
+        """Yield (created_ns, position) of each event, oldest first."""
         for position in range(self._kept):
             yield self._unpack(position)[0], position
 
     def type_of(self, _position: int) -> str:
-        """Give the type of the event at a position."""
+        """Return the type of the event at a position."""
         return HEARTBEAT_TYPE
 
     def event(self, position: int) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class RoutineStream:
         }
 
     def kept(self) -> Iterator[Event]:
-        """Give every event kept, oldest first."""
+        """Yield every event kept, oldest first."""
         for position in range(self._kept):
             created_ns, event_id, _ = self._unpack(position)
             worker_id, policy_id = self._ids(position)
@@ -252,7 +252,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Give the bytes it takes at most."""
+        """Return the bytes it takes at most."""
         size = EVENT_BYTES
         for text in (self.actor, self.object_id, self.metadata):
             size += len(text) if text.isascii() else _WIDE_BYTES * len(text)
@@ -275,7 +275,7 @@ class EventStream:
 
     @property
     def base(self) -> tuple[int, str]:
-        """Give the sequence and hash of the event before the oldest kept."""
+        """Return the sequence and hash of the event before the oldest kept."""
         return self.sequence - len(self), self._base_digest.hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
@@ -285,7 +285,7 @@ class EventStream:
         self.hash, self._base_digest = digest, bytes.fromhex(digest)
 
     def kept(self) -> Iterator[Event]:
-        """Give every event kept, oldest first."""
+        """Yield every event kept, oldest first."""
         return (event for event, _ in self._in_order())
 
     def append(self, event: Event) -> None:
@@ -327,12 +327,12 @@ class EventStream:
         return len(self._events)
 
     def moments(self) -> Iterator[tuple[int, int]]:
-        """Give (created_ns, position) of each event, oldest first."""
+        """Yield (created_ns, position) of each event, oldest first."""
         for position, (event, _) in enumerate(self._in_order()):
             yield event.created_ns, position
 
     def type_of(self, position: int) -> str:
-        """Give the type of the event at a position."""
+        """Return the type of the event at a position."""
         return self._at(position)[0].type
 
     def event(self, position: int) -> dict[str, Any]:

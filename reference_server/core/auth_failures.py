@@ -58,7 +58,7 @@ class AuthFailures:
             self._slide(monotonic_ns)
 
     def dump(self) -> dict[str, Any]:
-        """Give everything that is counted, the window's steps as (monotonic ns, count), for `load`."""
+        """Return everything that is counted, the window's steps as (monotonic ns, count), for `load`."""
         return {
             "by_reason": dict(self.by_reason),
             "unattributed": self.unattributed,

@@ -169,5 +169,5 @@ def recover_change(state: State, now: Instant, change: Sequence[Any]) -> None:
 
 
 def moment_then(now: Instant, wall_ns: int) -> Instant:
-    """Say where on today's monotonic clock a wall time was; not past now, if the wall clock was set back since."""
+    """Return where on today's monotonic clock a wall time was; not past now, if the wall clock was set back since."""
     return Instant(wall_ns, now.monotonic_ns - max(0, now.wall_ns - wall_ns))

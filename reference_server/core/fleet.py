@@ -48,7 +48,7 @@ class FleetIndex:
         worker.heard_monotonic_ns = monotonic_ns
 
     def is_stale(self, worker: Worker, monotonic_ns: int) -> bool:
-        """Say whether the last heartbeat is older than the threshold; never heard from is stale too."""
+        """Return whether the last heartbeat is older than the threshold; never heard from is stale too."""
         heard_ns = worker.heard_monotonic_ns
         return heard_ns is None or monotonic_ns - heard_ns > self._stale_ns
 

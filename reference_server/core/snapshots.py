@@ -116,7 +116,7 @@ class _Places:
         self._at = {event.id: at for at, event in enumerate(self.events)}
 
     def section(self, stream: RoutineStream | EventStream) -> StreamSection:
-        """Say where a stream's events are."""
+        """Return where a stream's events are."""
         sequence, digest = stream.base
         return StreamSection(sequence, digest, stream.hash, [self._at[event.id] for event in stream.kept()])
 

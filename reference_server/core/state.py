@@ -100,7 +100,7 @@ class Owner:
 
     @property
     def streams(self) -> tuple[RoutineStream | EventStream, ...]:
-        """Give its audit streams, in the order in which events of one moment are listed."""
+        """Return its audit streams, in the order in which events of one moment are listed."""
         return self.routine, self.notable, self.refused
 
 
@@ -229,7 +229,7 @@ class State:
         self.changes.append((kind, at.wall_ns, *values))
 
     def has_room_for(self, owner_id: str) -> bool:
-        """Say whether an owner has a record, or there is room for one."""
+        """Return whether an owner has a record, or there is room for one."""
         return owner_id in self.owners or len(self.owners) < limits.OWNERS_MAX
 
     def owner(self, owner_id: str) -> Owner | None:

@@ -76,7 +76,7 @@ class GuardedStream(trio.abc.Stream):
             self._receiving.deadline = trio.current_time()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Give the next complete requests, or nothing once the client is gone, late or refused.
+        """Return the next complete requests, or nothing once the client is gone, late or refused.
 
         Each time the answers due go first: a body held back is asked for in its turn, no request waits in Hypercorn
         when the server stops, and a client that has stopped sending still gets what Hypercorn would drop.

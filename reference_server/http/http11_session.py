@@ -68,7 +68,7 @@ class Http11Session:
 
     @property
     def _over(self) -> bool:
-        """Say whether nothing more is read: the last answer is out, or no request had begun before the stop."""
+        """Return whether nothing more is read: the last answer is out, or no request had begun before the stop."""
         return self._closing or (self._stopping and self._conversation.waiting is Waiting.REQUEST)
 
     def stop(self, deadline: float) -> None:

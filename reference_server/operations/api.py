@@ -198,7 +198,7 @@ class Api:
         return request.decide(now) if self.shared is None else request
 
     def dress(self, held: Held, reply: Reply) -> Reply:
-        """Give a held answer what every answer carries, now that it is known."""
+        """Return a held answer what every answer carries, now that it is known."""
         return reply if held.request_headers is None else self._finish(reply, held.request_headers)
 
     def refuse(self, reply: Reply, client: str, now: Instant) -> Reply:

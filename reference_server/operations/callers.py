@@ -23,7 +23,7 @@ class Principal(Enum):
 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
-    """Say whether the request carries the owners' bearer token."""
+    """Return whether the request carries the owners' bearer token."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return scheme == "Bearer" and matches(state.api_token, token)
 

@@ -26,7 +26,7 @@ class Routes:
         self._parts_max = max(before.count("/") + after.count("/") for before, after in self._around) + 1
 
     def find(self, path: str) -> tuple[dict[str, Operation], tuple[str, ...]]:
-        """Give a path's operations by method, and its variable's value. Nothing is decoded: ids need no escapes."""
+        """Return a path's operations by method, and its variable's value. Nothing is decoded: ids need no escapes."""
         exact = self._exact.get(path)
         if exact is not None:
             return exact, ()

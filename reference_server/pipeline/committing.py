@@ -122,7 +122,7 @@ class Committer:
         return True
 
     def _may_snapshot(self) -> bool:
-        """Say whether another one may be begun: after one, and not at every commit while none can be written."""
+        """Return whether another one may be begun: after one, and not at every commit while none can be written."""
         if self._late or self._failed or not self._rest.is_set():
             return False
         return self._clock.now().monotonic_ns >= self._no_snapshot_before_ns

@@ -50,7 +50,7 @@ class Settler:
 
     @property
     def full(self) -> bool:
-        """Say whether nothing more should be decided before `room` returns."""
+        """Return whether nothing more should be decided before `room` returns."""
         return len(self._waiting) >= HELD_MAX
 
     async def room(self) -> None:

@@ -85,7 +85,7 @@ class Sharer:
         api.state.more_figures.append(self.figures)
 
     def figures(self) -> Sequence[Figure]:
-        """Give what the metrics show of it."""
+        """Return what the metrics show of it."""
         return (
             Figure("hatchfarm_shared_state_up", "1 while the state is shared with other instances.", self._usable),
             Figure(

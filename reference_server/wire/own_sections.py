@@ -115,7 +115,7 @@ class LoadedFile(msgspec.Struct, frozen=True):
 
 
 def trailer(digest: str) -> bytes:
-    """Give the end of a state file: the SHA-256 of every byte before it."""
+    """Return the end of a state file: the SHA-256 of every byte before it."""
     return f',"{CHECKSUM}":"sha256:{digest}"}}\n'.encode()
 
 

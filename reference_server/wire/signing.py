@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def sign_text(key: bytes, text: str) -> bytes:
-    """Give the standard, padded base64 of HMAC-SHA256 over a text's UTF-8 bytes."""
+    """Return the standard, padded base64 of HMAC-SHA256 over a text's UTF-8 bytes."""
     return b2a_base64(hmac.digest(key, text.encode(), "sha256"), newline=False)
 
 
@@ -30,7 +30,7 @@ def matches(expected: bytes, given: str) -> bool:
 
 
 def certificate_payload(certificate_id: str, machine_id: str, issued_at: str, expires_at: str) -> bytes:
-    """Give the bytes a certificate's signature covers; the times as the API shows them."""
+    """Return the bytes a certificate's signature covers; the times as the API shows them."""
     return f"{certificate_id}|{machine_id}|{issued_at}|{expires_at}".encode()
 
 
@@ -77,11 +77,11 @@ class CertificateSigner:
         )
 
     def sign(self, payload: bytes) -> str:
-        """Give the standard base64 of the signature."""
+        """Return the standard base64 of the signature."""
         return base64.b64encode(self._private_key.sign(payload)).decode()
 
     def fingerprint(self, text: str) -> str:
-        """Give the same 64 digits for the same key and text. Nobody without the key can tell the text from them."""
+        """Return the same 64 digits for the same key and text. Nobody without the key can tell the text from them."""
         return sha256(self._private_key.sign(b"fingerprint|" + text.encode())).hexdigest()
 
 

@@ -266,7 +266,7 @@ class _Reading:
 
 
 def is_id(prefix: str, text: str) -> bool:
-    """Say whether a text is an id of this kind (contract §1)."""
+    """Return whether a text is an id of this kind (contract §1)."""
     return _IDS[prefix].fullmatch(text) is not None
 
 

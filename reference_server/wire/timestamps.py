@@ -38,7 +38,7 @@ def _minute_seconds(text: str) -> int | None:
 
 
 def parse_timestamp(text: str) -> int | None:
-    """Give a timestamp's Unix nanoseconds, or None where the form is not exactly RFC 3339's.
+    """Return a timestamp's Unix nanoseconds, or None where the form is not exactly RFC 3339's.
 
     Fractions past nanoseconds are cut off. Leap seconds, lower-case `t`/`z`, hour 24 and year 0 are refused.
     """

@@ -74,12 +74,12 @@ def settle(send: Send, what: str) -> Script[Outcome]:
 
 
 def answered(outcome: Outcome) -> str:
-    """Say what came of a step that was not answered as what follows needs."""
+    """Return what came of a step that was not answered as what follows needs."""
     return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
 def new_id(outcome: Outcome, what: str) -> str:
-    """Give the id of what a step created. Raises UnsettledError when there is none that can be used."""
+    """Return the id of what a step created. Raises UnsettledError when there is none that can be used."""
     try:
         return read_id(outcome.data())
     except GrantError as error:
@@ -87,7 +87,7 @@ def new_id(outcome: Outcome, what: str) -> str:
 
 
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[Leaves, ...]:
-    """Say which event an owner's change leaves."""
+    """Return which event an owner's change leaves."""
     return (Leaves(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
 
 
@@ -236,7 +236,7 @@ def consent_anew(stage: Stage, machine: Machine, *, client: int = 0) -> Script[N
 
 
 def denied(reason: str, actor_owner_id: str, object_id: str, owner_id: str) -> tuple[Leaves, ...]:
-    """Say which event an owner's refused action leaves, for `owner_id` on whom it was tried (contract §2)."""
+    """Return which event an owner's refused action leaves, for `owner_id` on whom it was tried (contract §2)."""
     owners = tuple(dict.fromkeys((owner_id, actor_owner_id)))
     return (Leaves("owner_access_denied", f"owner:{actor_owner_id}", object_id, owners, reason),)
 

@@ -85,7 +85,7 @@ class ShotAttack(Attack):
         """Bring a victim into the state the attack needs. Most need nothing."""
 
     def ready(self, victim: Machine, moment: Moment) -> bool:
-        """Say whether a shot at this victim has a certain right answer at this moment."""
+        """Return whether a shot at this victim has a certain right answer at this moment."""
         del moment
         return bool(victim.policy_id) and not victim.rotate_due
 
@@ -100,12 +100,12 @@ class ShotAttack(Attack):
 
 
 def random_hex(rng: np.random.Generator, digits: int) -> str:
-    """Give random hexadecimal digits from a seeded generator."""
+    """Return random hexadecimal digits from a seeded generator."""
     return rng.bytes((digits + 1) // 2).hex()[:digits]
 
 
 def with_body(request: bytes, body: bytes) -> bytes:
-    """Give a request another body, and the length that goes with it."""
+    """Return a request another body, and the length that goes with it."""
     head, _, before = request.partition(b"\r\n\r\n")
     line = b"Content-Length: %d"
     return head.replace(line % len(before), line % len(body)) + b"\r\n\r\n" + body

@@ -24,7 +24,7 @@ WORKER_DIGITS = 16
 
 
 def near_miss(rng: np.random.Generator, token: str, at: int) -> str:
-    """Give a token that differs in one digit."""
+    """Return a token that differs in one digit."""
     other = HEX_DIGITS[(HEX_DIGITS.index(token[at]) + 1 + int(rng.integers(15))) % 16]
     return token[:at] + other + token[at + 1 :]
 

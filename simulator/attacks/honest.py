@@ -29,7 +29,7 @@ def honest_client(stage: Stage, seconds: float, every_seconds: float, patience_s
 
 
 def longest_wait_seconds(client: Wire, outcome: WireOutcome) -> float:
-    """Give the longest that an honest client waited for an answer; endlessly when it did not get all of them."""
+    """Return the longest that an honest client waited for an answer; endlessly when it did not get all of them."""
     if sum(one.status == OK for one in outcome.answers) < len(client.parts):
         return math.inf
     waits = (one.at_ns - part_ns for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False))

@@ -68,12 +68,12 @@ class HugeBody(RawAttack):
         )
 
     def hidden(self, stage: Stage, owner_id: str) -> bytes:
-        """Give a policy's JSON and as many spaces as make it too long."""
+        """Return a policy's JSON and as many spaces as make it too long."""
         body = msgspec.json.encode(policy_call(stage.token, owner_id, dict(RULES)).body)
         return body + b" " * (MIB + 1 - len(body))
 
     def forms(self) -> Iterable[Form]:
-        """Say how long it is, or do not."""
+        """Return how long it is, or do not."""
         start = START + b"Authorization: Bearer <token>\r\nContent-Type: application/json\r\n"
         chunked = start + b"Transfer-Encoding: chunked\r\n\r\n"
         yield Form("a byte too many, by length", start + b"Content-Length: <n>" + BEHIND)

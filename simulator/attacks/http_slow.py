@@ -55,7 +55,7 @@ class _Slow(ScriptAttack):
     probe_seconds: ClassVar[float] = PROBE_SECONDS
 
     def patience_seconds(self, deadline_seconds: float) -> float:
-        """Give how long a close is waited for."""
+        """Return how long a close is waited for."""
         return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
 
     def probe(self, stage: Stage, seconds: float) -> Wire:
@@ -72,7 +72,7 @@ class _Slow(ScriptAttack):
         return Say("honest-served", held, message)
 
     def lag_ns(self, stage: Stage, since_ns: int) -> int:
-        """Give how late the harness itself was at worst."""
+        """Return how late the harness itself was at worst."""
         return stage.worst_lag_ns(since_ns, stage.now())
 
 
@@ -95,11 +95,11 @@ class _SlowSender(_Slow):
     byte_seconds: ClassVar[float] = 1.0
 
     def deadline_seconds(self, stage: Stage) -> float:
-        """Give the deadline that ends it."""
+        """Return the deadline that ends it."""
         raise NotImplementedError
 
     def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
-        """Give beginnings of requests."""
+        """Return beginnings of requests."""
         raise NotImplementedError
 
     def script(self, stage: Stage) -> Script[None]:
@@ -145,7 +145,7 @@ class Slowloris(_SlowSender):
     )
 
     def deadline_seconds(self, stage: Stage) -> float:
-        """Give the deadline of heads."""
+        """Return the deadline of heads."""
         return stage.defences.header_seconds
 
     def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
@@ -175,7 +175,7 @@ class SlowBody(_SlowSender):
     shape = f"{SLOW_CONNECTIONS_MAX} connections whose body goes on by a byte a second"
 
     def deadline_seconds(self, stage: Stage) -> float:
-        """Give the deadline of bodies."""
+        """Return the deadline of bodies."""
         return stage.defences.body_seconds
 
     def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:

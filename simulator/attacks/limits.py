@@ -38,7 +38,7 @@ PEERS_MIN = 2
 
 
 def requests_for(defences: Defences) -> int:
-    """Say how many requests show that a client is limited."""
+    """Return how many requests show that a client is limited."""
     return min(REQUESTS_MAX, TIMES_OVER * defences.burst)
 
 

@@ -56,7 +56,7 @@ Series = frozenset[tuple[str, tuple[tuple[str, str], ...]]]
 
 
 def series_of(page: bytes) -> Series | None:
-    """Give every series of a metrics page by its name and labels; None when the page does not parse."""
+    """Return every series of a metrics page by its name and labels; None when the page does not parse."""
     try:
         families = list(text_string_to_metric_families(page.decode()))
     except ValueError:

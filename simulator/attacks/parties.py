@@ -30,7 +30,7 @@ class Addresses:
         self._used = 0
 
     def take(self, requests: int = 1) -> int:
-        """Give an address for so many requests in a row."""
+        """Return an address for so many requests in a row."""
         self._used += requests
         if self._used > ADDRESS_BURST_REQUESTS:
             self._client += 1
@@ -98,7 +98,7 @@ def settle_party(stage: Stage, addresses: Addresses, owner_id: str = "") -> Scri
 
 
 def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[Leaves, ...]:
-    """Say which event a refused rotation leaves (contract §3); `machine` is None for one that never was."""
+    """Return which event a refused rotation leaves (contract §3); `machine` is None for one that never was."""
     machine_id, owners = ("", ()) if machine is None else (machine.worker_id, (machine.owner_id,))
     shown_to = tuple(dict.fromkeys((*owners, actor)))
     return (Leaves("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
@@ -127,7 +127,7 @@ def nobody_made(stage: Stage, owner_id: str, addresses: Addresses) -> Script[Non
 
 
 def chain_break(events: list[dict[str, Any]]) -> str:
-    """Say where the events of a stream are no chain (contract §3); nothing when each follows from the one before."""
+    """Return where the events of a stream are no chain (contract §3); nothing when each follows from the one before."""
     latest: dict[str, dict[str, Any]] = {}
     for event in events:
         before = latest.get(str(event.get("stream")))

@@ -129,7 +129,7 @@ class Rules(OwnerAttack):
 
 
 def wrong_rules() -> list[tuple[dict[str, Any], str]]:
-    """Give rules that are wrong in one thing, and what the refusal must say.
+    """Return rules that are wrong in one thing, and what the refusal must say.
 
     For a wrong type that is left open: it may be one of JSON's kinds (§1) or one of the field's (§5).
     """

@@ -66,7 +66,7 @@ class Bogus(ScriptAttack):
 
 
 def _bogus_fetches(stage: Stage, machine: Machine) -> Iterator[Send]:
-    """Give every way of being wrong, over and over."""
+    """Yield every way of being wrong, over and over."""
     token, certificate_id = machine.token.decode(), machine.certificate_id
     while True:
         unknown = f"wrk_{random_hex(stage.rng, WORKER_DIGITS)}"

@@ -91,11 +91,11 @@ class RawAttack(ScriptAttack):
     must_close: ClassVar[bool] = True
 
     def forms(self) -> Iterable[Form]:
-        """Give the ways to write it."""
+        """Return the ways to write it."""
         raise NotImplementedError
 
     def carriers(self, stage: Stage) -> Sequence[Carrier]:
-        """Give the requests whose beginning the forms are."""
+        """Return the requests whose beginning the forms are."""
         worker_id = f"wrk_{random_hex(stage.rng, 16)}".encode()
         beat = Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT)
         return (Carrier(b"GET", b"/health", Operation.OTHER), beat)

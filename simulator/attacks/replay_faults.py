@@ -304,7 +304,7 @@ def _heals(stage: Stage, machine: Machine, kind: str) -> Script[None]:
 
 
 def _sample(page: bytes, name: str) -> float:
-    """Give a sample without labels of a metrics page, 0 where there is none."""
+    """Return a sample without labels of a metrics page, 0 where there is none."""
     for line in page.decode("utf-8", "replace").splitlines():
         found, _, value = line.partition(" ")
         if found == name:

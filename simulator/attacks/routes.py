@@ -58,12 +58,12 @@ class Route(msgspec.Struct, frozen=True):
     feature: Feature | None = None
 
     def paths(self, stage: Stage) -> tuple[str, ...]:
-        """Give every path it answers at on the target, with the variable still in it."""
+        """Return every path it answers at on the target, with the variable still in it."""
         return (self.path,) if self.rooted else tuple(prefix + self.path for prefix in prefixes(stage))
 
     @property
     def machine_facing(self) -> bool:
-        """Say whether what it refuses may count as a worker auth failure."""
+        """Return whether what it refuses may count as a worker auth failure."""
         return self.operation in {Operation.HEARTBEAT, Operation.POLICY_FETCH}
 
 
@@ -132,7 +132,7 @@ def routes_of(stage: Stage) -> tuple[Route, ...]:
 
 
 def variable(route: Route, party: Party) -> str:
-    """Give what stands for `{id}` when a party asks for what is its own; empty when the path has no variable."""
+    """Return what stands for `{id}` when a party asks for what is its own; empty when the path has no variable."""
     if "{id}" not in route.path:
         return ""
     if route.operation is Operation.POLICY_ACTIVATE:
@@ -141,7 +141,7 @@ def variable(route: Route, party: Party) -> str:
 
 
 def credentials(stage: Stage, route: Route, party: Party) -> dict[str, str]:
-    """Give the headers with which a party's request is right."""
+    """Return the headers with which a party's request is right."""
     if route.who is Who.MACHINE:
         return machine_headers(party.machine)
     if route.who is Who.SCRAPER:
@@ -155,7 +155,7 @@ def credentials(stage: Stage, route: Route, party: Party) -> dict[str, str]:
 
 
 def wrong_bearers(stage: Stage, party: Party) -> tuple[str, ...]:
-    """Give values of `Authorization` that are not the owners', many of them nearly."""
+    """Return values of `Authorization` that are not the owners', many of them nearly."""
     token = stage.token
     bearers = (
         f"Bearer {random_hex(stage.rng, 48)}",

@@ -198,16 +198,16 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def right(self) -> bool:
-        """Say whether it is what a correct server answers, or may answer where only it can decide."""
+        """Return whether it is what a correct server answers, or may answer where only it can decide."""
         return self.got is self.expect.answer or self.got in ALTERNATIVES.get(self.expect.answer, ())
 
     @property
     def known(self) -> bool:
-        """Say whether the server judged the request at all."""
+        """Return whether the server judged the request at all."""
         return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED}
 
     def data(self) -> dict[str, Any]:
-        """Give an enveloped answer's data; empty when it has none."""
+        """Return an enveloped answer's data; empty when it has none."""
         try:
             data = msgspec.json.decode(self.body)["data"]
         except (KeyError, TypeError, ValueError, RecursionError):
@@ -257,7 +257,7 @@ class Defences(msgspec.Struct, frozen=True):
     body_seconds: float = 30.0
 
     def allows(self, length_ns: int) -> int:
-        """Say how many requests of one client a right server lets through within a time, at most.
+        """Return how many requests of one client a right server lets through within a time, at most.
 
         One more than the bucket holds and gains, for how differently two clocks may run.
         """
@@ -339,7 +339,7 @@ class Stage:
         return machine
 
     def worst_lag_ns(self, since_ns: int, until_ns: int) -> int:
-        """Give how late the harness itself was at worst between two moments, as far as it was measured."""
+        """Return how late the harness itself was at worst between two moments, as far as it was measured."""
         return max((one.loop_lag_ns for one in self.history.generator if since_ns <= one.at_ns <= until_ns), default=0)
 
     def victim(self) -> Machine:
@@ -367,7 +367,7 @@ class ScriptAttack(Attack):
     """What the contract adds to the published API and it cannot be tried without."""
 
     def obstacle(self, stage: Stage) -> str:
-        """Say why this attack cannot be tried on this target; nothing when it can."""
+        """Return why this attack cannot be tried on this target; nothing when it can."""
         del stage
         return ""
 

@@ -31,11 +31,11 @@ class ServerClock(msgspec.Struct, frozen=True):
     high_ns: int
 
     def inside(self, stamp_ns: int, outcome: Outcome) -> bool:
-        """Say whether a heartbeat stamped so was inside the window, whenever the server judged it."""
+        """Return whether a heartbeat stamped so was inside the window, whenever the server judged it."""
         return stamp_ns - self._earliest_ns(outcome) <= WINDOW_NS and self._latest_ns(outcome) - stamp_ns <= WINDOW_NS
 
     def outside(self, stamp_ns: int, outcome: Outcome) -> bool:
-        """Say whether it was outside, whenever the server judged it."""
+        """Return whether it was outside, whenever the server judged it."""
         return stamp_ns - self._latest_ns(outcome) > WINDOW_NS or self._earliest_ns(outcome) - stamp_ns > WINDOW_NS
 
     def _earliest_ns(self, outcome: Outcome) -> int:

@@ -95,7 +95,7 @@ class Backtracking(Strain):
     anchor = "CWE-1333; contract §6: work in proportion to what was sent"
 
     def whole(self, stage: Stage) -> list[Wire]:
-        """Give them to every reader of a body, and of numbers in a query."""
+        """Return them to every reader of a body, and of numbers in a query."""
         owner_id = stage.new_owner()
         headers = {**owner_headers(stage.token, owner_id), "Connection": "close"}
         text = (OPENING + '"' + '\\"' * QUOTED_PAIRS).encode()

@@ -38,7 +38,7 @@ class TimingDifference(msgspec.Struct, frozen=True):
     medians_ns: tuple[float, float]
 
     def shown(self) -> dict[str, Any]:
-        """Give the figures for a report."""
+        """Return the figures for a report."""
         return {"samples": self.samples, "t": round(self.t, 2), "medians_us": [one / 1000 for one in self.medians_ns]}
 
 
@@ -64,7 +64,7 @@ def compare_times(taken_ns: NDArray[Any], second: NDArray[np.bool_]) -> TimingDi
 
 
 def welch_t(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Give Welch's t statistic of two samples: positive when the second is larger."""
+    """Return Welch's t statistic of two samples: positive when the second is larger."""
     difference = float(second.mean() - first.mean())
     error = math.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
     if error == 0:
@@ -82,7 +82,7 @@ def _beyond_usual(taken_ns: NDArray[Any], second: NDArray[np.bool_]) -> NDArray[
 
 
 def _clearly(taken_ns: NDArray[Any], second: NDArray[np.bool_], sign: float) -> bool:
-    """Say whether the medians differ by enough, in the direction given."""
+    """Return whether the medians differ by enough, in the direction given."""
     if second.all() or not second.any():
         return False
     return bool(sign * (np.median(taken_ns[second]) - np.median(taken_ns[~second])) > DIFFERENCE_MIN_NS)

@@ -47,12 +47,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, Entry]
 
     def encoded(self) -> bytes:
-        """Give the one way this manifest is written."""
+        """Return the one way this manifest is written."""
         ordered = Manifest(self.format, dict(sorted(self.files.items())))
         return msgspec.json.format(msgspec.json.encode(ordered), indent=2) + b"\n"
 
     def digest(self) -> str:
-        """Give what stands for the whole bundle, like `sha256:…`."""
+        """Return what stands for the whole bundle, like `sha256:…`."""
         return _PREFIX + hashlib.sha256(self.encoded()).hexdigest()
 
 
@@ -112,7 +112,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 
 
 def differences(manifest: Manifest, folder: Path) -> list[Difference]:
-    """Say which files are not what the manifest says. Raises OSError and BundleError."""
+    """Return which files are not what the manifest says. Raises OSError and BundleError."""
     found = list_files(folder)
     said = []
     for name in sorted({*manifest.files, *found}):

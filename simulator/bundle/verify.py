@@ -35,7 +35,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def genuine(self) -> bool:
-        """Say whether nothing was altered and the verdict is the same."""
+        """Return whether nothing was altered and the verdict is the same."""
         return not self.altered and not self.differs
 
 
@@ -84,7 +84,7 @@ def read_verdict(folder: Path) -> RunVerdict:
 
 
 def compare(stored: RunVerdict, anew: RunVerdict) -> list[str]:
-    """Say where two verdicts of a run differ, as they are written in files."""
+    """Return where two verdicts of a run differ, as they are written in files."""
     one: dict[str, Any] = msgspec.json.decode(encode_verdict(stored))
     other: dict[str, Any] = msgspec.json.decode(encode_verdict(anew))
     said = []

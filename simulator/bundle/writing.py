@@ -102,5 +102,5 @@ def read_scenario(path: Path) -> str:
 
 
 def stored_scenario(data: bytes) -> str:
-    """Give a scenario file's text as bundles hold it: without passwords of the server's."""
+    """Return a scenario file's text as bundles hold it: without passwords of the server's."""
     return _SECRET_SETTING.sub(r'\1"[redacted]"', data.decode("utf-8", "replace"))

@@ -85,7 +85,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def conclude(asked: Asked, search: Search, steps: list[Step], ended_early: str) -> Capacity:
-    """Say what a search found."""
+    """Return what a search found."""
     interval = search.interval()
     width = interval.width
     conclusion = _conclusion(interval, search, ended_early)
@@ -155,7 +155,7 @@ def _width_said(asked: Asked, width: float | None) -> str:
 
 
 def capacity_schema() -> dict[str, Any]:
-    """Give the JSON Schema of `capacity.json`."""
+    """Return the JSON Schema of `capacity.json`."""
     schema = msgspec.json.schema(Capacity)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness capacity", **schema}
 

@@ -54,7 +54,7 @@ class Interval(msgspec.Struct, frozen=True):
 
     @property
     def width(self) -> float | None:
-        """Give the distance from `low` to `high` as a share of `high`; None while there is no `high`."""
+        """Return the distance from `low` to `high` as a share of `high`; None while there is no `high`."""
         return None if self.high is None else (self.high - (self.low or 0)) / self.high
 
 
@@ -72,7 +72,7 @@ class Search:
         self.trials.append(Trial(rate, outcome))
 
     def next_rate(self) -> int | None:
-        """Say which rate to try next; None when the interval is narrow enough or the bound on steps is reached."""
+        """Return which rate to try next; None when the interval is narrow enough or the bound on steps is reached."""
         if len(self.trials) >= CAPACITY_STEPS_MAX:
             return None
         undecided = next((rate for rate in self._rates() if self._votes(rate) in {(0, 1), (1, 1)}), None)
@@ -98,12 +98,12 @@ class Search:
         return None if self._sure(held) else held
 
     def _in_bisection(self, rate: int) -> bool:
-        """Say whether a rate was first tried after some rate had failed."""
+        """Return whether a rate was first tried after some rate had failed."""
         first = next(index for index, trial in enumerate(self.trials) if trial.rate == rate)
         return any(trial.outcome is not Outcome.HELD for trial in self.trials[:first])
 
     def interval(self) -> Interval:
-        """Say what is known so far."""
+        """Return what is known so far."""
         held, failed = self._edges()
         broken = [trial.rate for trial in self.trials if trial.outcome is not Outcome.HELD]
         sound = [trial.rate for trial in self.trials if trial.outcome is Outcome.HELD]
@@ -112,7 +112,7 @@ class Search:
         return Interval(held, failed, low, high)
 
     def harness_was_the_limit(self) -> bool:
-        """Say whether what ended the search from above was the harness: most failures at the lowest that failed."""
+        """Return whether what ended the search from above was the harness: most failures at the lowest that failed."""
         _, failed = self._edges()
         outcomes = [one.outcome for one in self.trials if one.rate == failed and one.outcome is not Outcome.HELD]
         return 2 * outcomes.count(Outcome.HARNESS) > len(outcomes)
@@ -130,7 +130,7 @@ class Search:
         return max(self._votes(rate)) >= AGREEING
 
     def _edges(self) -> tuple[int | None, int | None]:
-        """Give the highest rate that held below every one that failed, and the lowest that failed, by majority."""
+        """Return the highest rate that held below every one that failed, and the lowest that failed, by majority."""
         failed = min((rate for rate in self._rates() if self._votes(rate)[1] >= AGREEING), default=None)
         held = max(
             (

@@ -93,7 +93,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def machines_for(rate: int, interval_ns: int) -> int:
-    """Say how many machines make a rate.
+    """Return how many machines make a rate.
 
     As many as it takes at the scenario's interval, up to a preferred number; then the same machines beat faster, down
     to the shortest interval; then there are more of them again.
@@ -104,7 +104,7 @@ def machines_for(rate: int, interval_ns: int) -> int:
 
 
 def thresholds_of(scenario: Scenario) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Give the thresholds that a short, steady step can be held to, and notes for people on what was changed."""
+    """Return the thresholds that a short, steady step can be held to, and notes for people on what was changed."""
     kept: dict[str, tuple[str, ...]] = {}
     left_out = []
     for metric, expressions in scenario.thresholds.items():
@@ -127,7 +127,7 @@ def thresholds_of(scenario: Scenario) -> tuple[dict[str, tuple[str, ...]], list[
 
 
 def _asks_for_an_amount(metric: str, expression: str) -> bool:
-    """Say whether a threshold wants a number of events that depends on how long a run is."""
+    """Return whether a threshold wants a number of events that depends on how long a run is."""
     threshold = parse_threshold(metric, expression)
     return threshold.aggregate == "count" and (
         threshold.comparison in {">", ">="} or (threshold.comparison == "==" and threshold.bound > 0)
@@ -229,7 +229,7 @@ def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[
 
 
 def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History, best: Mapping[str, Series]) -> str:
-    """Say why a step that broke shows the harness's limit and not the server's; empty if nothing says so.
+    """Return why a step that broke shows the harness's limit and not the server's; empty if nothing says so.
 
     `best` are times without what the harness may have added to them.
     """
@@ -250,6 +250,6 @@ def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: Histor
 
 
 def _response_ms(taken: NDArray[np.float64], percentile: float) -> float | None:
-    """Give a percentile of response times in seconds, in milliseconds; None for endless, or for nothing measured."""
+    """Return a percentile of response times in seconds, in milliseconds; None for endless, or for nothing measured."""
     value = percentile_of(taken, percentile) * 1000 if len(taken) else math.inf
     return value if math.isfinite(value) else None

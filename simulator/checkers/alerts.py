@@ -78,7 +78,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
 
 
 def _counted(history: History, facts: Facts) -> dict[str, int]:
-    """Give how many failures the server counted during the run, by reason."""
+    """Return how many failures the server counted during the run, by reason."""
     last = history.scrapes[-1].samples if history.scrapes else facts.baseline
     names = {reason: BY_REASON.format(reason) for reason in REASONS.values()}
     grown = {reason: last.get(name, 0) - facts.baseline.get(name, 0) for reason, name in names.items()}
@@ -225,7 +225,7 @@ def _leaps(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator
 
 
 def _truth(bound: Range, threshold: int) -> bool | None:
-    """Say whether an alert must be on, must be off, or either (None)."""
+    """Return whether an alert must be on, must be off, or either (None)."""
     if bound.low >= threshold:
         return True
     return False if bound.high < threshold else None

@@ -102,12 +102,12 @@ def _silently_done(rows: NDArray[Any], done: Mapping[tuple[Operation, int], Hear
 
 
 def _apart(*heard: Mapping[Any, Heard]) -> Iterator[Heard]:
-    """Give each once: several requests may share one."""
+    """Yield each once: several requests may share one."""
     yield from {id(one): one for one in chain.from_iterable(some.values() for some in heard)}.values()
 
 
 def _unserved(history: History) -> NDArray[Any]:
-    """Give what was asked in vain and has no row, as rows."""
+    """Return what was asked in vain and has no row, as rows."""
     rows = np.zeros(len(history.unserved), dtype=ROW)
     for name in ("sent_ns", "answered_ns", "operation", "status", "got"):
         rows[name] = [getattr(one, name) for one in history.unserved]
@@ -118,7 +118,7 @@ def _unserved(history: History) -> NDArray[Any]:
 
 
 def _one_of_each_first(rows: NDArray[Any]) -> Iterator[int]:
-    """Give where rows are, one of each kind first: a thousand like the first would hide the second."""
+    """Yield where rows are, one of each kind first: a thousand like the first would hide the second."""
     _, firsts = np.unique(rows[["operation", "expected", "got", "campaign"]], return_index=True)
     kinds = set(firsts.tolist())
     return chain(sorted(kinds), (index for index in range(len(rows)) if index not in kinds))

@@ -79,7 +79,7 @@ def _judged(history: History, campaign: CampaignRecord) -> int:
 
 
 def not_tried(history: History, campaign: CampaignRecord) -> str:
-    """Say why an attack could not be tried on this target; nothing when it was, or should have been."""
+    """Return why an attack could not be tried on this target; nothing when it was, or should have been."""
     if campaign.not_tried:
         return campaign.not_tried
     claims = [claim for claim in history.claims if claim.campaign == campaign.number]
@@ -90,7 +90,7 @@ def not_tried(history: History, campaign: CampaignRecord) -> str:
 
 
 def proved_nothing(history: History, campaign: CampaignRecord) -> str:
-    """Say why a campaign that was to be tried proved nothing; nothing when it did."""
+    """Return why a campaign that was to be tried proved nothing; nothing when it did."""
     if not_tried(history, campaign):
         return ""
     if not campaign.attempts:

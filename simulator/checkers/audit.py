@@ -159,7 +159,7 @@ class _Judged:
             yield from check_totals(owner, self._expected, others, closed=closed)
 
     def problem(self, owners: Mapping[str, OwnerAudit]) -> str:
-        """Say why a list without errors proves too little; nothing when it does not."""
+        """Return why a list without errors proves too little; nothing when it does not."""
         if self.restarted:
             return "The server started anew, and what it forgot then cannot be told from what it lost."
         if (

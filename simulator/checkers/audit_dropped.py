@@ -75,7 +75,7 @@ def _span(history: History, owner_id: str, kinds: Iterable[Compared]) -> _Span:
 
 
 def _moments(history: History, owner_id: str, kind: str, key: Key) -> tuple[list[int], list[int]]:
-    """Give when requests were sent that left such an event, and when they were answered, each in order."""
+    """Return when requests were sent that left such an event, and when they were answered, each in order."""
     if kind not in {HEARTBEAT_EVENT, FAILURE_EVENT}:
         mine = [
             one

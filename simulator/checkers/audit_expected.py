@@ -73,7 +73,7 @@ class OwnerDue(msgspec.Struct):
     totals: dict[str, Count]
 
     def of(self, kind: str) -> Due:
-        """Give what is due of a type."""
+        """Return what is due of a type."""
         due = self.types.get(kind)
         if due is None:
             due = self.types[kind] = Due({}, {})
@@ -93,12 +93,12 @@ class Spare(msgspec.Struct):
     any: int = 0
 
     def of(self, owner_id: str, kind: str) -> int:
-        """Say how many events of a type an owner may be shown for nothing."""
+        """Return how many events of a type an owner may be shown for nothing."""
         changes = self.changes[owner_id, kind] + self.changes["", kind]
         return changes + self.any + (self.denials if kind in DENIALS else 0)
 
     def in_all(self, owner_id: str, stream: str) -> int:
-        """Say how many events of a stream, not the heartbeats', an owner may be shown for nothing."""
+        """Return how many events of a stream, not the heartbeats', an owner may be shown for nothing."""
         if stream == REFUSED:
             return self.denials + self.any
         return self.any + sum(count for (whose, _), count in self.changes.items() if whose in {owner_id, ""})
@@ -111,7 +111,7 @@ class Expected(msgspec.Struct):
     spare: Spare
 
     def of(self, owner_id: str) -> OwnerDue:
-        """Give what one owner must and may see."""
+        """Return what one owner must and may see."""
         return self.owners[owner_id]
 
 
@@ -154,7 +154,7 @@ class _Made(msgspec.Struct):
     last_ns: int = NEVER_NS
 
     def seen_by(self, one: Effect) -> tuple[bool, bool]:
-        """Say whether what a request leaves may have been left with this owner, and whether it surely was."""
+        """Return whether what a request leaves may have been left with this owner, and whether it surely was."""
         if one.type not in REFUSALS:
             return True, True
         return self.first_ns != NEVER_NS and one.answered_ns >= self.first_ns, one.sent_ns > self.last_ns
@@ -287,7 +287,7 @@ def _spare(history: History, rows: NDArray[Any]) -> Spare:
 
 
 def single_policies(history: History) -> dict[str, str]:
-    """Give the policy of each worker that can only ever have been under one; heartbeats must be audited with it.
+    """Return the policy of each worker that can only ever have been under one; heartbeats must be audited with it.
 
     Where an owner may have given consents that the history does not name, none of its workers is sure. Nor is anybody's
     where a lost process may have given some.

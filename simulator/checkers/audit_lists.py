@@ -53,12 +53,12 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stream(self) -> str:
-        """Give the stream that the event's type belongs to (contract §3)."""
+        """Return the stream that the event's type belongs to (contract §3)."""
         return stream_of(self.type)
 
 
 def stream_of(kind: str) -> str:
-    """Give the stream that events of a type belong to (contract §3)."""
+    """Return the stream that events of a type belong to (contract §3)."""
     if kind == HEARTBEAT_EVENT:
         return ROUTINE
     return REFUSED if kind in REFUSALS else NOTABLE
@@ -149,7 +149,7 @@ def _number(value: Any) -> int:
 
 
 def chained(owners: Iterable[OwnerAudit]) -> bool:
-    """Say whether a server shows anything of a chain at all; one of the published API v0.3 does not."""
+    """Return whether a server shows anything of a chain at all; one of the published API v0.3 does not."""
     return any(
         any(look.heads for look in owner.looks) or any("hash" in event.raw for event in owner.events or ())
         for owner in owners
@@ -157,7 +157,7 @@ def chained(owners: Iterable[OwnerAudit]) -> bool:
 
 
 def kept_from_the_first(owner: OwnerAudit, stream: str, *, chained: bool, events_max: int | None) -> bool:
-    """Say whether a list still has every event that a stream ever had, as far as its server tells."""
+    """Return whether a list still has every event that a stream ever had, as far as its server tells."""
     if not owner.steady:
         return False
     events = [event for event in owner.events or () if event.stream == stream]

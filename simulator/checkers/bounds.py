@@ -55,7 +55,7 @@ class Range(msgspec.Struct, frozen=True, gc=False):
         return f"{self.low} or more" if self.high >= UNBOUNDED else f"{self.low} to {self.high}"
 
     def open_above(self) -> Range:
-        """Give the range of what may be that many or any more."""
+        """Return the range of what may be that many or any more."""
         return Range(self.low, UNBOUNDED)
 
 
@@ -98,7 +98,7 @@ class _Failures:
 
 
 def slack_ns_of(length_ns: int) -> int:
-    """Give how much longer a length may seem on one clock than on the other: the slower one stretches it the most."""
+    """Return how much longer a length may seem on one clock than on the other: the slower one stretches it the most."""
     return math.ceil(length_ns * CLOCK_RATE_TOLERANCE / (1 - CLOCK_RATE_TOLERANCE))
 
 
@@ -115,7 +115,7 @@ class _Advancing:
         self._at = 0
 
     def until(self, moment_ns: int) -> NDArray[Any]:
-        """Give the rows not given yet whose time is at or before a moment."""
+        """Return the rows not given yet whose time is at or before a moment."""
         end = int(np.searchsorted(self._times, moment_ns, side="right"))
         taken = self._rows[self._at : end]
         self._at = max(self._at, end)
@@ -200,7 +200,7 @@ def _failures_by_reason(rows: NDArray[Any], failed: NDArray[Any], possible: NDAr
 
 
 def may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
-    """Say which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected.
+    """Return which unsure rows may have counted for a reason: the expected one, or any if the answer was unexpected.
 
     A lost one may also have come so late that its timestamp or its certificate was no longer good.
     """
@@ -214,7 +214,7 @@ def may_fail_as(possible: NDArray[Any], answer: Answer) -> NDArray[np.bool_]:
 
 
 def perhaps_replaced(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which requests may have been refused for a certificate that a rotation without answer had replaced.
+    """Return which requests may have been refused for a certificate that a rotation without answer had replaced.
 
     That check comes before those of signature and nonce, and its answer is the same (contract §4).
     """

@@ -58,7 +58,7 @@ def check_clock(_history: History, facts: Facts) -> Verdict:
 
 
 def in_doubt(history: History, facts: Facts) -> History:
-    """Give a history that accuses nobody of what only a known clock could prove; the same one where it is known.
+    """Return a history that accuses nobody of what only a known clock could prove; the same one where it is known.
 
     What a server refused with 401 may have been out of its window, whatever else it was, and what it accepted may have
     been inside of it.
@@ -81,7 +81,7 @@ def _undecided(rule: str, summary: str, figures: dict[str, Any]) -> Verdict:
 
 
 def _step_ns(facts: Facts) -> int:
-    """Give how far the target's clock was set during the run, 0 when that is not certain."""
+    """Return how far the target's clock was set during the run, 0 when that is not certain."""
     clock = facts.clock
     if clock is None or clock.before is None or clock.after is None:
         return 0
@@ -96,7 +96,7 @@ def _surely_off_ns(bounds: tuple[int, int]) -> int:
 
 
 def _told(bounds: tuple[int, int]) -> str:
-    """Say how far the target's clock is off, as the start of a comparison."""
+    """Return how far the target's clock is off, as the start of a comparison."""
     middle_ns = (bounds[0] + bounds[1]) // 2
     return f"{_seconds(middle_ns)} {'ahead of' if middle_ns > 0 else 'behind'}"
 

@@ -29,7 +29,7 @@ CHANGED = (Answer.ACCEPTED, Answer.NO_CONSENT, Answer.INVALID_SIGNATURE, Answer.
 
 
 def told_of_endings(history: History) -> History:
-    """Give a history that accuses nobody of what a certificate's end explains; the same one where none does.
+    """Return a history that accuses nobody of what a certificate's end explains; the same one where none does.
 
     What was to be accepted, or refused for its consent, can have got a 401 for its certificate alone. What was refused
     for a later reason may have been refused for either, and is undecided.

@@ -50,13 +50,13 @@ class _Bucket(msgspec.Struct, frozen=True):
     refill_per_second: float
 
     def allows(self, length_ns: int) -> int:
-        """Say how many requests it may at most let through within a time."""
+        """Return how many requests it may at most let through within a time."""
         seconds = length_ns / SECOND_NS * (1 + CLOCK_RATE_TOLERANCE)
         return self.burst + math.floor(self.refill_per_second * seconds + ROUNDING)
 
     @property
     def full_after_ns(self) -> int:
-        """Give the time after which it is surely full again. A server may round up the time of each token."""
+        """Return the time after which it is surely full again. A server may round up the time of each token."""
         token_ns = math.ceil(SECOND_NS / self.refill_per_second)
         return math.ceil(self.burst * token_ns * (1 + CLOCK_RATE_TOLERANCE))
 
@@ -116,7 +116,7 @@ def _known_since_full(rows: NDArray[Any], facts: Facts, bucket: _Bucket) -> NDAr
 
 
 def _passed(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which rows surely took a token: an answer came, and of a kind that only comes after the limiter.
+    """Return which rows surely took a token: an answer came, and of a kind that only comes after the limiter.
 
     Operations without a name may be anything, also what is not limited (`OPTIONS`) or no request at all, unless who
     sent them knew that they count.

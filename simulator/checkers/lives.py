@@ -33,7 +33,7 @@ EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 
 
 def restarts_of(history: History) -> list[Fault]:
-    """Give the faults that ended a life of the server, in order."""
+    """Return the faults that ended a life of the server, in order."""
     return sorted((one for one in history.faults if one.kind in {KILL, RESTART}), key=lambda one: one.began_to_ns)
 
 
@@ -44,12 +44,12 @@ def life_of(history: History, sent_ns: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def forgets(history: History, facts: Facts) -> bool:
-    """Say whether the server began anew in this run without anything that it knew before."""
+    """Return whether the server began anew in this run without anything that it knew before."""
     return not facts.durable and bool(restarts_of(history))
 
 
 def each_life(history: History, facts: Facts) -> Iterator[tuple[History, Facts]]:
-    """Give the history of each life of a server that forgets, the only one else, each with what was there before it."""
+    """Yield the history of each life of a server that forgets, else the only one, each with what was before it."""
     if not forgets(history, facts):
         yield history, facts
         return
@@ -66,7 +66,7 @@ def each_life(history: History, facts: Facts) -> Iterator[tuple[History, Facts]]
 
 
 def told_of_restarts(history: History, facts: Facts) -> History:
-    """Give a history that accuses no server of what a restart rightly changes; the same one where there was none.
+    """Return a history that accuses no server of what a restart rightly changes; the same one where there was none.
 
     A server that keeps its state may have lost what it refused just before a kill. One that keeps none has forgotten
     every machine: it refuses them as unknown, until they register anew.

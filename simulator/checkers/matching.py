@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def unmatched(counts: Sequence[int], places: Sequence[int], fits: Sequence[tuple[int, ...]]) -> list[int]:
-    """Say how many of each kind find no place, when as many as possible are placed.
+    """Return how many of each kind find no place, when as many as possible are placed.
 
     `counts` are how many there are of each kind, `places` how many each place takes, `fits[kind]` the places that a
     kind fits. Kinds that fit the same places are placed as one, so that many kinds cost no more than a few.

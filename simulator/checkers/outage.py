@@ -234,7 +234,7 @@ def _readings(history: History, outage: Outage) -> list[Any]:
 
 
 def _health(history: History, outage: Outage) -> str:
-    """Say what the health page answered meanwhile, on connections of its own."""
+    """Return what the health page answered meanwhile, on connections of its own."""
     readings = _readings(history, outage)
     if not readings:
         return "nobody asked for /health meanwhile"
@@ -277,7 +277,7 @@ def _named(history: History, row: NDArray[Any]) -> str:
 def _asked_in_vain(
     history: History, excused: Excused, lost: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Give when something was asked that every target answers at once, in order.
+    """Return when something was asked that every target answers at once, in order.
 
     And until when an answer was waited for at the latest, and which were not even connected.
     """
@@ -295,13 +295,13 @@ def _asked_in_vain(
 
 
 def _asked_for_health_ns(history: History, first_ns: int, until_ns: int) -> int:
-    """Give until when between two moments the health page was waited for in vain; 0 for never."""
+    """Return until when between two moments the health page was waited for in vain; 0 for never."""
     unanswered = (one for one in history.health_readings if not one.status and first_ns <= one.sent_ns <= until_ns)
     return max((one.sent_ns + PATIENCE_NS for one in unanswered), default=0)
 
 
 def _moments(history: History) -> Iterator[tuple[int, str]]:
-    """Give a moment for each second in which connections or scrapes failed; what else is lost has a row."""
+    """Yield a moment for each second in which connections or scrapes failed; what else is lost has a row."""
     for one in history.troubles:
         if one.what in {CONNECTING, SCRAPE}:
             for second, count in one.seconds.items():
@@ -310,7 +310,7 @@ def _moments(history: History) -> Iterator[tuple[int, str]]:
 
 
 def _signs_of_life(history: History) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give when anything was answered but what may come from a health page, or from a server beside the target.
+    """Return when anything was answered but what may come from a health page, or from a server beside the target.
 
     In order; with each when it was asked for.
     """
@@ -339,7 +339,7 @@ def _last_known_ns(history: History) -> int:
 
 
 def _of_the_set_up(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Say which rows are owners' policies, without which no run begins: they have rows only where it did not."""
+    """Return which rows are owners' policies, without which no run begins: they have rows only where it did not."""
     honest = (rows["campaign"] == HONEST) & (rows["machine"] == NO_MACHINE)
     chosen: NDArray[np.bool_] = honest & np.isin(rows["operation"], SET_UP)
     return chosen

@@ -62,7 +62,7 @@ def unexplained(history: History, facts: Facts) -> dict[int, int]:
 
 
 def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
-    """Give the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
+    """Yield the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
     for life, known in each_life(history, facts):
         yield from _counted_anew(life, _possible(life, known), known)
 

@@ -86,7 +86,7 @@ def _but(missing: int, number: int, noun: str) -> str:
 
 
 def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
-    """Give every cause, the most frequent first: what kept answers away, and answers of the kind that say nothing."""
+    """Return every cause, the most frequent first: what kept answers away, and answers of the kind that say nothing."""
     unavailable = honest[np.isin(honest["got"], [Answer.UNAVAILABLE, Answer.FAILED])]
     kinds = Counter(zip(unavailable["operation"].tolist(), unavailable["status"].tolist(), strict=True))
     causes = list(history.troubles)

@@ -27,19 +27,19 @@ KNOWN_ANYWAY = frozenset({"clock", "features"})
 
 
 def lost_parts(history: History) -> list[PartRecord]:
-    """Give the parts whose last rows were never delivered, the first lost one first."""
+    """Return the parts whose last rows were never delivered, the first lost one first."""
     return sorted(
         (part for part in history.parts if part.known_until_ns != NEVER_NS), key=lambda part: part.known_until_ns
     )
 
 
 def unknown_from_ns(history: History) -> int:
-    """Give the moment from which on there may be requests without a row; `NEVER_NS` when all are known."""
+    """Return the moment from which on there may be requests without a row; `NEVER_NS` when all are known."""
     return min((part.known_until_ns for part in history.parts), default=NEVER_NS)
 
 
 def perhaps_sent(history: History) -> NDArray[Any]:
-    """Give rows of what each known machine of a lost part may have sent: a heartbeat and a rotation, without answer.
+    """Return rows of what each known machine of a lost part may have sent: a heartbeat and a rotation, without answer.
 
     One of each says all that bounds need: that it may take effect at any time from then on, or never. How many there
     may have been they do not say. Machines that have no row at all were not surely registered, so no bound needs them.

@@ -40,7 +40,7 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 
     @property
     def raw(self) -> bytes:
-        """Give the answer's bytes, as far as they matter: the head as it came, and the body without its framing."""
+        """Return the answer's bytes, as far as they matter: the head as it came, and the body without its framing."""
         return self.head + _HEAD_END + self.body
 
 
@@ -173,7 +173,7 @@ class AnswerReader:
 
 
 def retry_after_ns(head: bytes) -> int:
-    """Give how long an answer asks to wait; 0 when it does not say."""
+    """Return how long an answer asks to wait; 0 when it does not say."""
     _, found, rest = head.lower().partition(b"\r\nretry-after:")
     digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
     return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
@@ -189,7 +189,7 @@ _REFUSED_FOR = {
 
 
 def classify_heartbeat(answer: HttpAnswer, expected: Answer) -> Answer:
-    """Say what a heartbeat, or a policy fetch, got: acceptance, the refusal that was expected, or something else."""
+    """Return what a heartbeat, or a policy fetch, got: acceptance, the refusal that was expected, or something else."""
     status = answer.status
     if status == OK and _ACCEPTED.search(answer.body):
         return Answer.ACCEPTED

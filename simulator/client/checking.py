@@ -134,7 +134,7 @@ async def check_target(target: Target) -> dict[str, float]:
 
 
 def _told(answer: HttpAnswer) -> str:
-    """Give a status for people, with what it says of the target, or where a redirect points to."""
+    """Return a status for people, with what it says of the target, or where a redirect points to."""
     if answer.status == TOO_MANY:
         return f"{answer.status}: too many requests from this machine's address"
     found = _LOCATION.search(answer.head)
@@ -186,7 +186,7 @@ async def read_target_clock(target: Target) -> ClockBounds | None:
 
 
 def _bounds_of(answer: HttpAnswer, sent_ns: int, answered_ns: int) -> ClockBounds | None:
-    """Say how far a clock may be off by what one answer shows; times are Unix nanoseconds."""
+    """Return how far a clock may be off by what one answer shows; times are Unix nanoseconds."""
     try:
         shown = msgspec.json.decode(answer.body)["timestamp"]
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -221,7 +221,7 @@ class ControlConnection:
 
 
 def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Give an enveloped answer's data. Raises OddDataError when it has none."""
+    """Return an enveloped answer's data. Raises OddDataError when it has none."""
     try:
         data = msgspec.json.decode(answer.body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -86,7 +86,7 @@ class Link:
         return all_refused
 
     def expects(self, now_ns: int) -> Answer:
-        """Say what a correct server answers to the request by now."""
+        """Return what a correct server answers to the request by now."""
         if self.machine is None:
             return self.expected
         clock = self.machine.clock

@@ -47,7 +47,7 @@ class Answers:
 
     @property
     def rest(self) -> bytes:
-        """Give what is not part of a whole answer."""
+        """Return what is not part of a whole answer."""
         return bytes(self._buffer)
 
     def feed(self, data: bytes) -> None:
@@ -96,7 +96,7 @@ class Answers:
         return self._head
 
     def _body(self, head: _Head, *, ended: bool) -> tuple[bytes, int] | None:
-        """Give an answer's body and where it ends, None while it is not whole (RFC 9112 §6.3)."""
+        """Return an answer's body and where it ends, None while it is not whole (RFC 9112 §6.3)."""
         buffer, start = self._buffer, head.end
         if head.chunked:
             return self._chunks(head)
@@ -190,7 +190,7 @@ class _Exchange:
                 nursery.cancel_scope.cancel()
 
     def _parts(self) -> list[bytes]:
-        """Give what is written, with what the way there wants; HTTP/2 has no text to write it in."""
+        """Return what is written, with what the way there wants; HTTP/2 has no text to write it in."""
         parts, front = tuple(part for part, _ in self._step.parts), self._target.front
         return list(parts) if front is None or self._step.http2 else front.written_parts(parts)
 

@@ -82,22 +82,22 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """Give the URL, without the API's prefix."""
+        """Return the URL, without the API's prefix."""
         return f"{self.scheme}://{self.authority}{self.base}"
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Give all addresses, in the order in which they are tried."""
+        """Return all addresses, in the order in which they are tried."""
         return (self.address, *self.further)
 
     @property
     def authority(self) -> str:
-        """Give host and port as the `Host` header has them."""
+        """Return host and port as the `Host` header has them."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def port_of(target: Target, turn: int) -> int:
-    """Give the port of one instance after the other, as turns count up; always the same where there is one."""
+    """Return the port of one instance after the other, as turns count up; always the same where there is one."""
     return (target.port, *target.others)[turn % (1 + len(target.others))]
 
 
@@ -142,7 +142,7 @@ def parse_target(url: str, token: str, access: Access = NO_ACCESS, addresses: st
 
 
 def _is_own(address: str) -> bool:
-    """Say whether an address is this machine's own, of those of which it has millions."""
+    """Return whether an address is this machine's own, of those of which it has millions."""
     return ":" not in address and ipaddress.ip_address(address).is_loopback
 
 
@@ -161,7 +161,7 @@ def _contexts(url: str, scheme: str, access: Access) -> tuple[ssl.SSLContext | N
 
 
 def _base_of(url: str, parts: SplitResult) -> str:
-    """Give the base path, and refuse what a URL may say beside it, scheme, host and port. Raises TargetError."""
+    """Return the base path, and refuse what a URL may say beside it, scheme, host and port. Raises TargetError."""
     if "?" in url or "#" in url:
         raise TargetError(f"--target {url}: a query or fragment is sent to nobody: take it out")
     if parts.port == 0:
@@ -177,7 +177,7 @@ def _base_of(url: str, parts: SplitResult) -> str:
 
 
 def can_bind(address: str) -> bool:
-    """Say whether this machine lets a socket speak from an address."""
+    """Return whether this machine lets a socket speak from an address."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, 0))
@@ -205,12 +205,12 @@ _owner_user_source = _numbered(OWNER_USERS_NET)
 
 
 def owner_user_source(target: Target, shard: int, user: int) -> str | None:
-    """Give the address of an owner whom Locust conducts, one of a shard's own."""
+    """Return the address of an owner whom Locust conducts, one of a shard's own."""
     return _owner_user_source(target, shard % SHARDS_MAX * OWNER_USERS_OF_A_SHARD + user % OWNER_USERS_OF_A_SHARD)
 
 
 def script_source(target: Target, number: int) -> str | None:
-    """Give the address of a script's client: of its own for long enough that the server has forgotten its last use."""
+    """Return the address of a script's client: its own for long enough that the server has forgotten its last use."""
     return _script_source(target, number % SCRIPT_ADDRESSES)
 
 
@@ -218,7 +218,7 @@ _script_source = _numbered(SCRIPTS_NET)
 
 
 def source_number(source: str | None) -> int:
-    """Give an address's number for the history: the three bytes after 127, or `NO_SOURCE` where all share one.
+    """Return an address's number for the history: the three bytes after 127, or `NO_SOURCE` where all share one.
 
     IPv6 peers are one client to a right server, so they have one number.
     """
@@ -231,7 +231,7 @@ def source_number(source: str | None) -> int:
 
 
 def peers_of(target: Target, addresses: str | None = None) -> tuple[str, ...]:
-    """Give addresses of this machine within one IPv6 /64 that can speak to a target on this machine; none elsewhere.
+    """Return addresses of this machine within one IPv6 /64 that can speak to a target on this machine; none elsewhere.
 
     `addresses` is the kernel's list (`/proc/net/if_inet6`), read where it is not given.
     """

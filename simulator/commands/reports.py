@@ -47,7 +47,7 @@ def find_bundle(results: str, out: Path) -> Path:
 
 
 def _newest(verdicts: Iterable[Path]) -> Path | None:
-    """Give the folder of the run that began last, by what its verdict says: folders may be renamed, and copied."""
+    """Return the folder of the run that began last, by what its verdict says: folders may be renamed, and copied."""
     import msgspec  # noqa: PLC0415 - as above
 
     from simulator.limits import BUNDLE_RECORD_MAX_BYTES  # noqa: PLC0415 - as above

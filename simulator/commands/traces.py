@@ -47,7 +47,7 @@ WithSecrets = Annotated[
 
 
 def recording_of(*, record: bool, with_secrets: bool) -> Recording:
-    """Say what `run` is to record by its two flags; secrets are for recordings only."""
+    """Return what `run` is to record by its two flags; secrets are for recordings only."""
     if with_secrets and not record:
         _fail("run", "--with-secrets says how to record: give --record too")
     return Recording.SECRETS if with_secrets else Recording.REDACTED if record else Recording.NOTHING

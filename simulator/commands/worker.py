@@ -92,7 +92,7 @@ def worker(
 
 
 async def _comes_up(host: str, port: int, seconds: float) -> bool:
-    """Say whether something listens there, as soon as it does or when the time is over."""
+    """Return whether something listens there, as soon as it does or when the time is over."""
     until = trio.current_time() + seconds
     while True:
         with suppress(OSError), trio.move_on_after(KNOCK_SECONDS):

@@ -35,17 +35,17 @@ class Deployment(msgspec.Struct, frozen=True):
 
     @property
     def trusted(self) -> str:
-        """Give the certificate to trust them by, as PEM; nothing where they speak plain HTTP."""
+        """Return the certificate to trust them by, as PEM; nothing where they speak plain HTTP."""
         return "" if self.certificate is None else self.certificate.pem
 
     @property
     def server(self) -> ServerProcess:
-        """Give the first instance, which scrapes read and URLs name."""
+        """Return the first instance, which scrapes read and URLs name."""
         return self.servers[0]
 
     @property
     def other_ports(self) -> tuple[int, ...]:
-        """Give the ports of the other instances."""
+        """Return the ports of the other instances."""
         return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
 
 
@@ -148,7 +148,7 @@ async def own_deployment(
 
 
 def _shared(folder: Path) -> dict[str, str]:
-    """Give the settings by which instances act as one, and make the key that they all sign with."""
+    """Return the settings by which instances act as one, and make the key that they all sign with."""
     key = folder / KEY_FILE
     key.touch(mode=0o600)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

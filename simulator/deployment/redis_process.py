@@ -47,12 +47,12 @@ class RedisProcess:
 
     @property
     def address(self) -> str:
-        """Give host and port, as the server's `REDIS_ADDR` has them."""
+        """Return host and port, as the server's `REDIS_ADDR` has them."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
-        """Give the process's id. Raises RedisError before the first start."""
+        """Return the process's id. Raises RedisError before the first start."""
         return self._running().pid
 
     def _running(self) -> trio.Process:
@@ -129,7 +129,7 @@ class RedisProcess:
 
 
 async def _command(port: int, name: str) -> bytes:
-    """Give a command without arguments to Redis; gives the first line of what it says (RESP)."""
+    """Return a command without arguments to Redis; gives the first line of what it says (RESP)."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(b"*1\r\n$%d\r\n%s\r\n" % (len(name), name.encode()))
         said = b""

@@ -62,7 +62,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Give the process's id. Raises ServerError before the first start."""
+        """Return the process's id. Raises ServerError before the first start."""
         return self._running().pid
 
     @property
@@ -86,7 +86,7 @@ class ServerProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """Say how the process ended; None while it runs, or is down because it was told to be."""
+        """Return how the process ended; None while it runs, or is down because it was told to be."""
         return None if self._meant_to_be_down else self._running().poll()
 
     @property

@@ -34,7 +34,7 @@ OF_SERVERS = (
 
 
 def obstacle_to(staging: Staging, options: ServerOptions, *, allowed: bool) -> str:
-    """Say why it cannot be staged; nothing when it can. It is `allowed` where the run's target is its own server.
+    """Return why it cannot be staged; nothing when it can. It is `allowed` where the run's target is its own server.
 
     Of a command it is only known to be able to do what the scenario's `[server]` has it do.
     """
@@ -48,7 +48,7 @@ def obstacle_to(staging: Staging, options: ServerOptions, *, allowed: bool) -> s
 
 
 def _missing(staging: Staging, options: ServerOptions) -> str:
-    """Say what is not known of a scenario's command that an attack needs; nothing where it is."""
+    """Return what is not known of a scenario's command that an attack needs; nothing where it is."""
     if staging.clock:
         return "it sets the clock of the servers that it starts, which it cannot do to the scenario's command"
     if options.tls:
@@ -88,7 +88,7 @@ class Backstage:
         await self._start_instance()
 
     def target(self, instance: int) -> Target:
-        """Give an instance as a target."""
+        """Return an instance as a target."""
         return self._targets[instance]
 
     def _state(self, instance: int) -> Path:

@@ -27,7 +27,7 @@ class ClockError(msgspec.Struct, frozen=True):
     step_by_ns: int = 0
 
     def at(self, elapsed_ns: int) -> int:
-        """Give the error: what the machine's clock shows, less the truth."""
+        """Return the error: what the machine's clock shows, less the truth."""
         error_ns = self.offset_ns + round(self.drift_ppm * elapsed_ns / MILLION)
         if self.step_at_ns is not None and elapsed_ns >= self.step_at_ns:
             error_ns += self.step_by_ns
@@ -45,17 +45,17 @@ class ClockBounds(msgspec.Struct, frozen=True):
 
     @property
     def width_ns(self) -> int:
-        """Give how well it is known."""
+        """Return how well it is known."""
         return self.high_ns - self.low_ns
 
     @property
     def middle_ns(self) -> int:
-        """Give the best guess."""
+        """Return the best guess."""
         return (self.low_ns + self.high_ns) // 2
 
     @property
     def surely_off_ns(self) -> int:
-        """Give how far it is off at least, either way."""
+        """Return how far it is off at least, either way."""
         return max(self.low_ns, -self.high_ns, 0)
 
 
@@ -73,7 +73,7 @@ def clock_bounds(shown: str, sent_ns: int, answered_ns: int) -> ClockBounds | No
 
 
 def expected_answer(error_ns: int, latency_ns: int) -> Answer:
-    """Say what a correct server answers to an otherwise right heartbeat, judged within `latency_ns` of its making."""
+    """Return what a correct server answers to an otherwise right heartbeat, judged within `latency_ns` of it."""
     oldest_ns = latency_ns - error_ns + TOLERANCE_NS
     newest_ns = -error_ns - TOLERANCE_NS
     if oldest_ns <= SKEW_WINDOW_NS and newest_ns >= -SKEW_WINDOW_NS:

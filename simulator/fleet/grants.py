@@ -43,7 +43,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
     @property
     def life_ns(self) -> int:
-        """Give how long it says it lives, in nanoseconds. Raises GrantError when it ends before it begins."""
+        """Return how long it says it lives, in nanoseconds. Raises GrantError when it ends before it begins."""
         if self.issued_at is None or self.expires_at is None:
             return CERTIFICATE_LIFE_NS
         issued_ns, expires_ns = parse_timestamp(self.issued_at), parse_timestamp(self.expires_at)
@@ -95,7 +95,7 @@ class PolicyGrant(msgspec.Struct, frozen=True):
 
     @property
     def rules(self) -> dict[str, Any]:
-        """Give the rules to obey, each of the type and within the bounds that the contract gives it."""
+        """Return the rules to obey, each of the type and within the bounds that the contract gives it."""
         rules: dict[str, Any] = msgspec.to_builtins(self.policy.rules)
         return rules
 
@@ -120,7 +120,7 @@ def read_id(data: Mapping[str, Any]) -> str:
 
 
 def _said(error: Exception) -> str:
-    """Say what is wrong in words rather than in a pattern."""
+    """Return what is wrong in words rather than in a pattern."""
     _, found, where = str(error).rpartition("at `")
     if "matching regex" in str(error) and found and where.endswith("`"):
         return f"`{where[:-1]}` holds what no id or token may hold, or is too long"

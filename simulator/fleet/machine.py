@@ -83,7 +83,7 @@ class Machine:
         self.stopped = False
 
     def action(self, now_ns: int) -> Action:
-        """Say what to do now. WAIT moves `due_ns` to when to ask again."""
+        """Return what to do now. WAIT moves `due_ns` to when to ask again."""
         if self.due_ns > now_ns:
             return Action.WAIT
         for start_ns, end_ns in self.silence:

@@ -44,7 +44,7 @@ class ApiCall(msgspec.Struct, frozen=True):
 
     @property
     def full_path(self) -> str:
-        """Give the path as it is sent."""
+        """Return the path as it is sent."""
         return self.path if self.rooted else "/api/v1" + self.path
 
 
@@ -60,7 +60,7 @@ def http_message(method: str, path: str, authority: str, headers: Mapping[str, s
 
 
 def owner_headers(token: str, owner_id: str | None = None) -> dict[str, str]:
-    """Give an owner's headers."""
+    """Return an owner's headers."""
     headers = {"Authorization": f"Bearer {token}"}
     if owner_id is not None:
         headers["X-Owner-ID"] = owner_id
@@ -68,7 +68,7 @@ def owner_headers(token: str, owner_id: str | None = None) -> dict[str, str]:
 
 
 def machine_headers(machine: Machine) -> dict[str, str]:
-    """Give a machine's headers."""
+    """Return a machine's headers."""
     return {"X-Machine-Token": machine.token.decode(), "X-Machine-Certificate-Id": machine.certificate_id}
 
 
@@ -99,7 +99,7 @@ def revoke_call(token: str, owner_id: str, consent_id: str) -> ApiCall:
 
 
 def call_of(machine: Machine, action: Action, token: str, policy_id: str) -> ApiCall:
-    """Give the call for what a machine, or its owner for it, wants done; `policy_id` is what it will consent to."""
+    """Return the call for what a machine, or its owner for it, wants done; `policy_id` is what it will consent to."""
     owner_id = machine.owner_id
     if action is Action.REGISTER:
         body = {"owner_id": owner_id, "name": machine.name}

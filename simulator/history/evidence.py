@@ -30,14 +30,14 @@ def redacted(message: bytes) -> bytes:
 
 
 def as_evidence(message: bytes) -> bytes:
-    """Give what may be kept of a message: redacted, and cut where more would not help to understand it."""
+    """Return what may be kept of a message: redacted, and cut where more would not help to understand it."""
     more = len(message) - EVIDENCE_MAX_BYTES
     kept = redacted(message[:EVIDENCE_MAX_BYTES])
     return kept + _TRUNCATED % more if more > 0 else kept
 
 
 def as_figures(evidence: dict[str, Any]) -> dict[str, Any]:
-    """Give what may be kept of an attack's own evidence, which may hold whatever a server said: all, or its beginning.
+    """Return what may be kept of an attack's evidence, which may hold whatever a server said: all, or its beginning.
 
     What is nested without end cannot be stored, nor shown.
     """
@@ -51,5 +51,5 @@ def as_figures(evidence: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(message: bytes) -> str:
-    """Give a message as text; what is no UTF-8 as escapes."""
+    """Return a message as text; what is no UTF-8 as escapes."""
     return message.decode("utf-8", "backslashreplace")

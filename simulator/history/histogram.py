@@ -49,21 +49,21 @@ BUCKETS = _bucket_of(HISTOGRAM_MAX_NS) + 1
 
 
 def _highest_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the longest duration of each bucket, in nanoseconds."""
+    """Return the longest duration of each bucket, in nanoseconds."""
     shift = np.maximum(0, (buckets >> STEPS_BITS) - 1)
     highest: NDArray[np.int64] = ((buckets - (shift << STEPS_BITS) + 1) << shift) - 1
     return highest
 
 
 def _lowest_of(buckets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give the shortest duration of each bucket, in nanoseconds."""
+    """Return the shortest duration of each bucket, in nanoseconds."""
     shift = np.maximum(0, (buckets >> STEPS_BITS) - 1)
     lowest: NDArray[np.int64] = (buckets - (shift << STEPS_BITS)) << shift
     return lowest
 
 
 def _sum_of(values: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
-    """Give the exact sum of values times counts, however large."""
+    """Return the exact sum of values times counts, however large."""
     return sum(value * count for value, count in zip(values.tolist(), counts.tolist(), strict=True))
 
 
@@ -143,7 +143,7 @@ class Histogram:
         return self._sum_ns
 
     def percentile(self, percentile: float) -> int:
-        """Give the least duration that this share (0 to 100) did not exceed, in ns: exact or up to 1/1024 too high.
+        """Return the least duration that this share (0 to 100) did not exceed, in ns: exact or up to 1/1024 too high.
 
         The rank is the exact one of `judgement.percentile_of`. Of a bucket the longest duration is given, so that no
         threshold passes by the width of one. Raises ValueError when nothing was recorded.
@@ -157,7 +157,7 @@ class Histogram:
         return min(int(_highest_of(np.array([bucket]))[0]), self._maximum_ns)
 
     def in_milliseconds(self) -> Milliseconds:
-        """Give what Locust's `StatsEntry` keeps of the same durations, each rounded as Locust rounds it.
+        """Return what Locust's `StatsEntry` keeps of the same durations, each rounded as Locust rounds it.
 
         To the millisecond below 100 ms, then to 10 below 1,000, to 100 below 10,000, and to 1,000.
         """

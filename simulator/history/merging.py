@@ -204,15 +204,15 @@ class _Numbers:
             rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNTOLD))
 
     def earliest(self, at_ns: int) -> int:
-        """Give the earliest that a moment can have been."""
+        """Return the earliest that a moment can have been."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns + self._earlier_ns
 
     def latest(self, at_ns: int) -> int:
-        """Give the latest that a moment can have been."""
+        """Return the latest that a moment can have been."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns + self._later_ns
 
     def moved(self, record: Record) -> Record:
-        """Give a record with the run's numbers, and what is no single moment from its earliest to its latest."""
+        """Return a record with the run's numbers, and what is no single moment from its earliest to its latest."""
         changes: dict[str, int] = {}
         for name in record.__struct_fields__:
             if name in EARLIEST or name.endswith("_from_ns"):
@@ -226,15 +226,15 @@ class _Numbers:
         return msgspec.structs.replace(record, **changes)
 
     def machine(self, number: int) -> int:
-        """Give a machine's number in the run."""
+        """Return a machine's number in the run."""
         return number if number == NO_MACHINE else number + self._machine_base
 
     def consent(self, number: int) -> int:
-        """Give a consent's number in the run, none where its record is missing."""
+        """Return a consent's number in the run, none where its record is missing."""
         return number + self._consents if NONE < number <= self._own_consents else NONE
 
     def whole(self, part: Part) -> PartRecord:
-        """Give the record of this part."""
+        """Return the record of this part."""
         known_ns = part.known_until_ns
         return PartRecord(
             first_machine=part.machines.start,
@@ -246,7 +246,7 @@ class _Numbers:
         )
 
     def part(self, record: PartRecord) -> PartRecord:
-        """Give the record of a part that was merged into this one before. This one's own width comes on top of its."""
+        """Return the record of a part that was merged into this one before. This one's width comes on top of its."""
         return msgspec.structs.replace(
             record,
             first_machine=record.first_machine + self._machine_base,

@@ -94,13 +94,13 @@ _HOST_BITS = 24
 
 
 def source_at(sources: NDArray[Any], host: int) -> NDArray[Any]:
-    """Give the numbers that sources of host 0 have on another one: no two hosts have an address in common."""
+    """Return the numbers that sources of host 0 have on another one: no two hosts have an address in common."""
     found: NDArray[Any] = np.where(sources < 0, sources - 2 * host, sources + (host << _HOST_BITS))
     return found
 
 
 def at_host(source: int) -> tuple[int, int]:
-    """Give the number that a source has on its own host, and the host's number."""
+    """Return the number that a source has on its own host, and the host's number."""
     if source >= 0:
         return source & ((1 << _HOST_BITS) - 1), source >> _HOST_BITS
     return NO_SOURCE - (source + 1) % 2, (NO_SOURCE - source) // 2
@@ -288,7 +288,7 @@ class History:
         return rows
 
     def with_rows(self, rows: NDArray[Any]) -> History:
-        """Give a history with the same side tables, and other rows of dtype `ROW`."""
+        """Return a history with the same side tables, and other rows of dtype `ROW`."""
         other = History()
         vars(other).update(vars(self))
         other._blocks, other._pending = [rows], []

@@ -27,14 +27,14 @@ WAITS = np.dtype(
 
 
 def honest_heartbeats(history: History) -> NDArray[Any]:
-    """Give the rows of the fleet's heartbeats."""
+    """Return the rows of the fleet's heartbeats."""
     rows = history.rows()
     chosen: NDArray[Any] = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
     return chosen
 
 
 def held_up_starts(history: History) -> NDArray[Any]:
-    """Give the planned starts that were never sent, as rows of dtype `WAITS`: one each, `count` 1."""
+    """Return the planned starts that were never sent, as rows of dtype `WAITS`: one each, `count` 1."""
     waits = _waits(history)
     each = np.repeat(waits, waits["count"])
     nth = np.arange(len(each)) - np.repeat(np.cumsum(waits["count"]) - waits["count"], waits["count"])
@@ -44,7 +44,7 @@ def held_up_starts(history: History) -> NDArray[Any]:
 
 
 def widened_ns(history: History, rows: NDArray[Any]) -> NDArray[np.int64]:
-    """Give by how much the time to each row's answer looks longer than the process that sent it measured.
+    """Return by how much the time to each row's answer looks longer than the process that sent it measured.
 
     Shape: that of the rows. Rows of several hosts were merged by clocks known within bounds (`PartRecord`).
     """
@@ -57,13 +57,13 @@ def widened_ns(history: History, rows: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def seconds_to_answer(history: History, rows: NDArray[Any], since: str) -> NDArray[np.float64]:
-    """Give how long each row's answer took since one of its moments, in seconds; a lost one takes for ever."""
+    """Return how long each row's answer took since one of its moments, in seconds; a lost one takes for ever."""
     taken = (rows["answered_ns"] - rows[since] - widened_ns(history, rows)) / SECOND_NS
     return np.where(rows["answered_ns"] == NEVER_NS, np.inf, taken)
 
 
 def response_times(history: History) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give when each start of the fleet's heartbeats was planned, and how long its answer took since, in seconds.
+    """Return when each start of the fleet's heartbeats was planned, and how long its answer took since, in seconds.
 
     First those that were sent, in the order of `honest_heartbeats`, then those of `held_up_starts`.
     """
@@ -73,7 +73,7 @@ def response_times(history: History) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 
 def own_lateness_ns(history: History, whole: History | None = None) -> NDArray[np.int64]:
-    """Give how late the harness sent each of `honest_heartbeats`, from when it was due and its machine was free.
+    """Return how late the harness sent each of `honest_heartbeats`, from when it was due and its machine was free.
 
     `whole` is what the history is a part of, if it is one: what a machine waited for may have come before.
     """
@@ -103,7 +103,7 @@ def own_lateness_ns(history: History, whole: History | None = None) -> NDArray[n
 
 
 def unseen(history: History, since_ns: NDArray[Any], until_ns: NDArray[Any], lag_seconds: float) -> NDArray[np.bool_]:
-    """Say what was under way between two moments each while the harness stood still for longer than so long.
+    """Return what was under way between two moments each while the harness stood still for longer than so long.
 
     What came then it read late, or took for lost.
     """
@@ -121,6 +121,6 @@ def unseen(history: History, since_ns: NDArray[Any], until_ns: NDArray[Any], lag
 
 
 def _waits(history: History) -> NDArray[Any]:
-    """Give the history's waits as rows of dtype `WAITS`."""
+    """Return the history's waits as rows of dtype `WAITS`."""
     waits = [(one.machine, one.planned_ns, one.interval_ns, one.count, one.answered_ns) for one in history.waits]
     return np.array(waits, dtype=WAITS)

@@ -98,7 +98,7 @@ def accuse(checkers: Sequence[Verdict], attacks: Sequence[AttackSummary]) -> lis
 
 
 def _idle(history: History, campaign: CampaignRecord | None) -> tuple[Status, str]:
-    """Say why a campaign proved nothing, and what it is called then; nothing when it did prove something."""
+    """Return why a campaign proved nothing, and what it is called then; nothing when it did prove something."""
     if campaign is None:
         return Status.PASS, ""
     if why := not_tried(history, campaign):

@@ -28,31 +28,31 @@ UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
 
 
 def with_settings(scenario: Scenario, settings: dict[str, str]) -> Scenario:
-    """Give a scenario that assumes these settings of its server, over those that it says itself."""
+    """Return a scenario that assumes these settings of its server, over those that it says itself."""
     server = msgspec.structs.replace(scenario.server, settings={**scenario.server.settings, **settings})
     return msgspec.structs.replace(scenario, server=server)
 
 
 def addresses_of(target: Target) -> str:
-    """Say whether a target tells the addresses of a run apart, as far as that is known."""
+    """Return whether a target tells the addresses of a run apart, as far as that is known."""
     if not target.addresses_known:
         return UNKNOWN
     return APART if target.own_addresses else SHARED
 
 
 def clock_facts(shown: ClockBounds | None) -> ClockFacts:
-    """Say by which clock machines go: this machine's, or the target's own where that is surely another."""
+    """Return by which clock machines go: this machine's, or the target's own where that is surely another."""
     used_ns = shown.middle_ns if shown is not None and shown.surely_off_ns > TOLERANCE_NS else 0
     return ClockFacts(before=bounds_of(shown), used_ns=used_ns)
 
 
 def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
-    """Give a clock's bounds as checkers take them."""
+    """Return a clock's bounds as checkers take them."""
     return None if shown is None else (shown.low_ns, shown.high_ns)
 
 
 def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_said: bool = False) -> list[str]:
-    """Say by which settings a target is judged, where its own may be others.
+    """Return by which settings a target is judged, where its own may be others.
 
     `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
     """
@@ -77,7 +77,7 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_
 
 
 def command_warnings(scenario: Scenario, stale_seconds: float | None) -> list[str]:
-    """Say by which settings a scenario's command is judged, where it shows that it does not go by those it was given.
+    """Return by which settings a scenario's command is judged, where it shows that it goes by others than it was given.
 
     `stale_seconds` is what it shows; None where it shows nothing, or is no command.
     """
@@ -103,7 +103,7 @@ def facts_of(
     said: Collection[str] = (),
     strict_settings: bool = False,
 ) -> Facts:
-    """Give the facts: `stale_seconds` is what the target shows, None where it shows nothing.
+    """Return the facts: `stale_seconds` is what the target shows, None where it shows nothing.
 
     `lacks` is what it was found not to have, None where nobody looked. A target's settings are only assumed, apart from
     what it shows, unless they are strict; how stale is, is not even that, unless it is `said` of the target.

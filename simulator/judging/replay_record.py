@@ -67,7 +67,7 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
-    """Give the metrics that JSON can hold."""
+    """Return the metrics that JSON can hold."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
@@ -143,7 +143,7 @@ def _described(record: ReplayRecord) -> str:
 
 
 def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
-    """Give what reports say of any run. No settings of the server's are known: nothing is judged by them."""
+    """Return what reports say of any run. No settings of the server's are known: nothing is judged by them."""
     return RunRecord(
         scenario=replay_name(trace),
         description=_described(record),
@@ -175,7 +175,7 @@ def write_replay(folder: Path, trace: Trace, record: ReplayRecord) -> list[str]:
 
 
 def is_replay(folder: Path) -> bool:
-    """Say whether a bundle is a replay's."""
+    """Return whether a bundle is a replay's."""
     return (folder / FILE).is_file()
 
 

@@ -37,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     @property
     def level(self) -> str:
-        """Give the severity in SARIF's words."""
+        """Return the severity in SARIF's words."""
         if self.severity >= ERROR_FROM:
             return "error"
         return "warning" if self.severity >= WARNING_FROM else "note"
@@ -258,7 +258,7 @@ BASES: Mapping[str, Basis] = {
 
 
 def rule_id(finding: Finding, attacks: Mapping[int, str]) -> str:
-    """Give the id of the rule a finding breaks: that of the attack where one campaign is to blame."""
+    """Return the id of the rule a finding breaks: that of the attack where one campaign is to blame."""
     campaign = finding.evidence.get("campaign")
     if isinstance(campaign, int) and campaign != HONEST and campaign in attacks:
         return f"attack/{attacks[campaign]}"

@@ -61,7 +61,7 @@ def check_statistics(history: History) -> Verdict:
 
 
 def name_in(method: str, name: str, known: set[tuple[str, str]]) -> tuple[str, str]:
-    """Give the line that the history has for one of Locust's."""
+    """Return the line that the history has for one of Locust's."""
     return (method, name) if (method, name) in known else READS
 
 

@@ -45,12 +45,12 @@ class Tally(msgspec.Struct, frozen=True):
 
 
 def said_of(operation: int) -> str:
-    """Give an operation's name in the statistics."""
+    """Return an operation's name in the statistics."""
     return Operation(operation).name.lower().replace("_", " ")
 
 
 def name_of(operation: int) -> tuple[str, str]:
-    """Give an honest operation's method and name in the statistics."""
+    """Return an honest operation's method and name in the statistics."""
     return METHODS.get(Operation(operation), "POST"), said_of(operation)
 
 
@@ -82,7 +82,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
 
 
 def answer_said(got: int) -> str:
-    """Give an answer's name in the statistics."""
+    """Return an answer's name in the statistics."""
     if got == Answer.UNEXPECTED:
         return contract_words(Answer.UNEXPECTED)
     return Answer(got).name.lower().replace("_", " ")

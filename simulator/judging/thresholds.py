@@ -156,7 +156,7 @@ def excuse(
 
 
 def percentile_of(values: NDArray[np.float64], percentile: float) -> float:
-    """Give the least value that this share of them did not exceed; never one in between that nobody measured.
+    """Return the least value that this share of them did not exceed; never one in between that nobody measured.
 
     The rank is exact: in floating point 99.9% of 1,000 is more than 999, and one slow request would count as two.
     """

@@ -79,7 +79,7 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verdict_schema() -> dict[str, Any]:
-    """Give the JSON Schema of `verdict.json`."""
+    """Return the JSON Schema of `verdict.json`."""
     schema = msgspec.json.schema(RunVerdict)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness verdict", **schema}
 

@@ -45,7 +45,7 @@ class ShardBridge:
 
     @property
     def pid(self) -> int:
-        """Give the process's number."""
+        """Return the process's number."""
         return int(self._process.pid)
 
     def change(self, machines: int) -> None:

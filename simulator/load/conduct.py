@@ -34,7 +34,7 @@ class Conduct(msgspec.Struct, frozen=True):
 def conduct_of(
     scenario: Scenario, workers: int | None, master: tuple[str, int] | None, web_port: int | None
 ) -> Conduct | None:
-    """Say how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
+    """Return how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
     wanted = scenario.fleet.processes if workers is None else workers
     if not scenario.load and wanted == 1 and master is None and web_port is None:
         return None
@@ -45,7 +45,7 @@ def conduct_of(
 
 
 def see_that_the_web_ui_can_be_served(conduct: Conduct) -> str:
-    """Give the URL of the web UI, empty without one. Raises ConductorError where something else is there."""
+    """Return the URL of the web UI, empty without one. Raises ConductorError where something else is there."""
     port = conduct.web_port
     if port is None:
         return ""

@@ -116,7 +116,7 @@ class Conductor:
         """Which workers were lost when and why."""
 
     def now(self) -> int:
-        """Give nanoseconds since the start of the run."""
+        """Return nanoseconds since the start of the run."""
         return time.monotonic_ns() - self._start_ns
 
     async def run(self) -> None:
@@ -152,7 +152,7 @@ class Conductor:
             await work(*arguments)
 
     def merged(self) -> History:
-        """Give one history of everything that is known."""
+        """Return one history of everything that is known."""
         own = HistoryPart(self._history)
         return merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
 

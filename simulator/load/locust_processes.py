@@ -46,7 +46,7 @@ class LocustProcesses:
 
     @property
     def any_died(self) -> bool:
-        """Say whether one of this host's workers has ended."""
+        """Return whether one of this host's workers has ended."""
         return any(process.poll() is not None for name, process in self._started.items() if name != MASTER)
 
     async def start(self, control: socket.socket) -> None:
@@ -73,7 +73,7 @@ class LocustProcesses:
         return f"Locust's master ended with exit code {master.returncode}{self._last_words(MASTER)}"
 
     def why_not_started(self, problem: str, waited_seconds: float) -> str:
-        """Say why no test began, and what to do; `problem` is what is known otherwise."""
+        """Return why no test began, and what to do; `problem` is what is known otherwise."""
         conduct = self._conduct
         if conduct.master and (not problem or waited_seconds >= WORKERS_SECONDS):
             return (

@@ -91,7 +91,7 @@ class MasterNode:
             control.listen(self._told)
 
     def elapsed_ns(self) -> int:
-        """Give the test's time; 0 until it has begun."""
+        """Return the test's time; 0 until it has begun."""
         return time.monotonic_ns() - self._start_ns if self._running else 0
 
     def workers(self) -> int:

@@ -15,7 +15,7 @@ USERS = {"owner-dashboard": "OwnerDashboard", "owner-onboarding": "OwnerOnboardi
 
 
 def users_wanted(scenario: Scenario, elapsed_ns: int) -> dict[str, int]:
-    """Say how many users of each class should run at a moment of the run.
+    """Return how many users of each class should run at a moment of the run.
 
     One of `ProviderMachine` is one machine, and one of `Attacker` one campaign under way.
     """
@@ -28,7 +28,7 @@ def users_wanted(scenario: Scenario, elapsed_ns: int) -> dict[str, int]:
 
 
 def campaigns_due(scenario: Scenario, elapsed_ns: int) -> list[int]:
-    """Give the numbers of the campaigns that have begun by a moment, in the order in which they begin."""
+    """Return the numbers of the campaigns that have begun by a moment, in the order in which they begin."""
     due = [
         (attack.start_ns, number) for number, attack in enumerate(scenario.attacks, 1) if attack.start_ns <= elapsed_ns
     ]

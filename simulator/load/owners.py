@@ -65,7 +65,7 @@ class OwnersPart:
         self.ended = False
 
     def now(self) -> int:
-        """Give nanoseconds since the start of the run."""
+        """Return nanoseconds since the start of the run."""
         return time.monotonic_ns() - self.begin.start_ns
 
     def new_user(self) -> int:
@@ -73,7 +73,7 @@ class OwnersPart:
         return next(self._user_numbers)
 
     def rng(self, user: int) -> np.random.Generator:
-        """Give a user's own randomness."""
+        """Return a user's own randomness."""
         return np.random.default_rng((self.begin.order.seed, self.begin.shard, user))
 
     def enter(self) -> None:
@@ -95,7 +95,7 @@ class OwnersPart:
         self._idle.wait(ANSWER_TIMEOUT_SECONDS + 1)
 
     def report(self, *, last: bool = False) -> Report:
-        """Say what happened since the last call. Locust has counted it already."""
+        """Return what happened since the last call. Locust has counted it already."""
         at_ns = time.monotonic_ns()
         delta = self._cursor.delta(self._cursor.rows())
         return Report(at_ns, [], {}, delta, last)
@@ -119,7 +119,7 @@ class OwnerSession:
             sock.close()
 
     def is_refused(self) -> bool:
-        """Say whether the target refuses this process's owner token, asked once and beside the history."""
+        """Return whether the target refuses this process's owner token, asked once and beside the history."""
         target = self.part.target
         try:
             answer = self._exchange(

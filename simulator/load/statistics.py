@@ -48,7 +48,7 @@ def _entry(statistics: RequestStats, tally: Tally, unix_seconds: float) -> Stats
 
 
 def counts_of(statistics: RequestStats) -> list[Count]:
-    """Give a node's statistics, a line each."""
+    """Return a node's statistics, a line each."""
     return [
         Count(entry.method, entry.name, entry.num_requests, entry.num_failures)
         for _, entry in sorted(statistics.entries.items())

@@ -181,7 +181,7 @@ class OwnerOnboarding(_Owner):
 
 
 def _heard_from(shown: Any) -> list[str]:
-    """Give the machines of a page that were heard from: a right server has no status of others (contract §3)."""
+    """Return the machines of a page that were heard from: a right server has no status of others (contract §3)."""
     machines = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
     return [str(one["worker_id"]) for one in machines if "worker_id" in one and one.get("age_seconds", -1) != -1]
 

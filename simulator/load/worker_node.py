@@ -81,7 +81,7 @@ class WorkerNode:
         self._tell(CAMPAIGN, {})
 
     def owners(self) -> OwnersPart:
-        """Give what the owners of this test share. Raises RuntimeError where none begins.
+        """Return what the owners of this test share. Raises RuntimeError where none begins.
 
         Locust starts users on a worker that comes late before the master has told it what to play.
         """
@@ -91,7 +91,7 @@ class WorkerNode:
         return self._owners
 
     def rate_of(self, user: str) -> float:
-        """Give how often a second a class of owners asks."""
+        """Return how often a second a class of owners asks."""
         return self._rates.get(user, 1.0)
 
     # --- what the master tells

@@ -19,5 +19,5 @@ class Material(msgspec.Struct, frozen=True):
 
     @property
     def attack_names(self) -> dict[int, str]:
-        """Give the attack of each campaign."""
+        """Return the attack of each campaign."""
         return {one.campaign: one.attack for one in self.verdict.attacks}

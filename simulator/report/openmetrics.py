@@ -34,7 +34,7 @@ class _Scrapes:
         self._scrapes = scrapes[::step]
 
     def collect(self) -> Iterator[Metric]:
-        """Give each metric with its samples. Without a type: what a target calls its metrics is its own affair."""
+        """Yield each metric with its samples. Without a type: what a target calls its metrics is its own affair."""
         metrics: dict[str, Metric] = {}
         series: dict[str, list[tuple[float, float]]] = {}
         for scrape in self._scrapes:

@@ -138,7 +138,7 @@ def draw(
 
 
 def _finished(figure: Figure) -> str:
-    """Give the drawing as an element of a page: its colours by name, its size the page's, without what is not used."""
+    """Return the drawing as an element of a page: its colours by name, its size the page's, without what is unused."""
     file = StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     text = file.getvalue()

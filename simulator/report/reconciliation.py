@@ -33,14 +33,14 @@ class MetricLine(msgspec.Struct, frozen=True):
 
     @property
     def short(self) -> str:
-        """Give its name without what all of them share."""
+        """Return its name without what all of them share."""
         if self.name.startswith(_BEFORE_REASON):
             return f"auth failures: {self.name.removeprefix(_BEFORE_REASON).removesuffix(_AFTER_REASON)}"
         return self.name.removeprefix("hatchfarm_")
 
     @property
     def idle(self) -> bool:
-        """Say whether there is nothing to see: zero, as it had to be, and never wrong."""
+        """Return whether there is nothing to see: zero, as it had to be, and never wrong."""
         return not (self.wrong or self.shown or self.low or self.high)
 
 

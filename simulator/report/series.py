@@ -60,12 +60,12 @@ class Counted(msgspec.Struct, frozen=True):
 
     @property
     def outside(self) -> NDArray[np.bool_]:
-        """Say where the value was impossible."""
+        """Return where the value was impossible."""
         return (self.value < self.low) | (self.value > self.high)
 
     @property
     def ceiling(self) -> Floats:
-        """Give the upper bounds as they can be drawn: where there is none, a little above all there is to see."""
+        """Return the upper bounds as they can be drawn: where there is none, a little above all there is to see."""
         bounded = self.high < UNBOUNDED // 2
         top = max(float(self.value.max(initial=1)), float(self.high[bounded].max(initial=1)))
         return np.where(bounded, self.high, 1.25 * top)
@@ -97,7 +97,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 def columns_of(elapsed_ns: int) -> Floats:
-    """Give the borders of columns of whole seconds, in nanoseconds, as many as a plot shows at most."""
+    """Return the borders of columns of whole seconds, in nanoseconds, as many as a plot shows at most."""
     seconds = max(1, -(-elapsed_ns // SECOND_NS))
     width = -(-seconds // PLOT_COLUMNS_MAX)
     return np.arange(0, seconds + width, width, dtype=np.float64) * SECOND_NS

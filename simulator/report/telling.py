@@ -75,7 +75,7 @@ def untried(verdict: RunVerdict) -> str:
 
 
 def not_shown(verdict: Verdict, shown: int) -> str:
-    """Say how many findings there are besides those that are shown, and where they are; nothing where there are none.
+    """Return how many findings there are besides those shown, and where they are; nothing where there are none.
 
     Those that were too many to keep are counted all the same.
     """
@@ -89,7 +89,7 @@ def not_shown(verdict: Verdict, shown: int) -> str:
 
 
 def beyond(verdict: RunVerdict) -> str:
-    """Say by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
+    """Return by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
     if verdict.profile == Profile.HARDENED:
         return ""
     count = len(verdict.advisories)
@@ -107,7 +107,7 @@ def moment(at_ns: int) -> str:
 
 
 def exchanged(finding: Finding) -> list[tuple[str, str]]:
-    """Give the request and the answer a finding holds, where it does."""
+    """Return the request and the answer a finding holds, where it does."""
     return [
         (name, shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS))
         for name in EXCHANGED
@@ -116,7 +116,7 @@ def exchanged(finding: Finding) -> list[tuple[str, str]]:
 
 
 def evidence(finding: Finding) -> list[tuple[str, str]]:
-    """Give the rest of a finding's evidence as text."""
+    """Return the rest of a finding's evidence as text."""
     rest = {name: value for name, value in finding.evidence.items() if name not in dict(exchanged(finding))}
     return [(name, written(value)) for name, value in rest.items()]
 
@@ -132,7 +132,7 @@ def written(value: Any) -> str:
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str]]:
-    """Give a checker's measured numbers, those within others by their path."""
+    """Return a checker's measured numbers, those within others by their path."""
     found: list[tuple[str, str]] = []
 
     def walk(path: str, value: Any) -> None:

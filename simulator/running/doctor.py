@@ -169,7 +169,7 @@ async def check_the_target(
 
 
 def _addresses(target: Target, problem: str) -> Check:
-    """Say whether the target's server tells the addresses of machines apart, or sees one for all."""
+    """Return whether the target's server tells the addresses of machines apart, or sees one for all."""
     if problem:
         return Check("addresses", right=False, found=problem, mend="a run that is refused for its rate is inconclusive")
     if target.own_addresses:
@@ -179,7 +179,7 @@ def _addresses(target: Target, problem: str) -> Check:
 
 
 def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
-    """Say what the target lacks of the contract, and what is not tried on it."""
+    """Return what the target lacks of the contract, and what is not tried on it."""
     if not lacks:
         return [Check("contract", right=True, found="the target has all that the contract adds to the published API")]
     missing = [LACKS[one] for one in Feature if one in lacks]

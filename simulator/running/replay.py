@@ -225,7 +225,7 @@ def _warnings(request: ReplayRequest, trace: Trace, target: Target) -> list[str]
 
 
 def _lasts(exchange: Exchange, token: str) -> bool:
-    """Say whether a request carries an owner's signature, in clear, that a target with this token takes for good."""
+    """Return whether a request carries an owner's signature, in clear, that a target with this token takes for good."""
     signature = exchange.signature
     if signature is None or references(signature.value):
         return False

@@ -114,7 +114,7 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
 
 
 def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | None, list[Problem], list[str]]:
-    """Give a table as a scenario, what is wrong with its shape, and the places where that was mended to look further.
+    """Return a table as a scenario, what is wrong with its shape, and the places where that was mended to look further.
 
     The type checker stops at the first fault. So each is put right in the table as far as its shape goes, and it looks
     again: what else is wrong is found, and what only comes of the mending is told apart by its place.

@@ -69,7 +69,7 @@ def mend(table: dict[str, Any], place: str) -> bool:
 
 
 def comes_of(place: str, mended: str) -> bool:
-    """Say whether a problem may only come of the mending: it is at that place, in it, or in the same item of a list."""
+    """Return whether a problem may only come of the mending: at that place, in it, or in the same item of a list."""
     parent = mended[: max(mended.rfind("."), 0)]
     if mended == "server.instances" and place.endswith("].instance"):
         return True

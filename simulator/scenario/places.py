@@ -31,7 +31,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def line_at(lines: Mapping[str, int], place: str) -> int:
-    """Give the line of a key; of what it stands in, where it has no line of its own; or 0."""
+    """Return the line of a key; of what it stands in, where it has no line of its own; or 0."""
     place = place.replace('"', "")[:PLACE_MAX_CHARACTERS]
     while place and place not in lines:
         place = place[: max(place.rfind("."), place.rfind("["), 0)]

@@ -17,7 +17,7 @@ NOBODY = "nobody: of all machines it is not one"
 
 
 def remarks(scenario: Scenario, source: bytes) -> list[Problem]:
-    """Give the remarks on a scenario, each with its place and its line in the `source` it was read from."""
+    """Return the remarks on a scenario, each with its place and its line in the `source` it was read from."""
     lines = lines_of(source.decode("utf-8", "replace").removeprefix("\ufeff"))
     return [Problem(line_at(lines, place), f"beware: {place}: {what}") for place, what in _remarks(scenario)]
 

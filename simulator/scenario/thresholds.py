@@ -91,7 +91,7 @@ class Threshold(msgspec.Struct, frozen=True):
         return _OPERATORS[self.comparison](value, self.bound)
 
     def checks_nothing(self) -> bool:
-        """Say whether it holds for every value there can be: none is negative or endless, and shares are 1 at most."""
+        """Return whether it holds for every value there can be: none is negative or endless, shares are 1 at most."""
         most = 1.0 if self.aggregate == "rate" and self.metric in SHARES else sys.float_info.max
         if self.comparison == "!=":
             return not 0 <= self.bound <= most

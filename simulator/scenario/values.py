@@ -116,7 +116,7 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
     ] = HEALTH
 
     def environ(self) -> dict[str, str]:
-        """Give the settings as the environment holds them."""
+        """Return the settings as the environment holds them."""
         return as_environ(self.settings)
 
 
@@ -303,7 +303,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema of a scenario file, for editors."""
+    """Return the JSON Schema of a scenario file, for editors."""
 
     def custom(kind: type) -> dict[str, Any]:
         sign = "[+-]?" if kind is Offset else ""

@@ -93,7 +93,7 @@ def _is_chosen(exchange: Exchange, chosen: Chosen, words: frozenset[str]) -> boo
 
 
 def _words_of(trace: Trace, principals: tuple[str, ...]) -> frozenset[str]:
-    """Give the words by which requests name principals: owners, workers' ids, tokens or references."""
+    """Return the words by which requests name principals: owners, workers' ids, tokens or references."""
     words = set(principals)
     for machine in trace.header.machines:
         if not {machine.name, machine.worker_id, machine.owner_id}.isdisjoint(principals):

@@ -51,7 +51,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def error_of(body: bytes | str) -> str:
-    """Give the message of a refusal; empty for what is none."""
+    """Return the message of a refusal; empty for what is none."""
     try:
         answer = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -63,7 +63,7 @@ def error_of(body: bytes | str) -> str:
 def replayed_answer(
     exchange: Exchange, status: int, body: bytes, heartbeat: Answer | None, *, verbatim: bool = False
 ) -> Answer:
-    """Say what an exchange got this time. The same status and message is the same answer.
+    """Return what an exchange got this time. The same status and message is the same answer.
 
     `heartbeat` is how one is classified by what was expected, for those that are one. In a `verbatim` replay nothing is
     expected but refusal, for whatever reason: one that no answer shows is not named, the recorded one neither.
@@ -185,19 +185,19 @@ def _wrong(exchange: Exchange, one: Played) -> bool:
 
 
 def _open(exchange: Exchange) -> bool:
-    """Say whether the trace does not know what is right: a HAR without an answer, or with one that says nothing."""
+    """Return whether the trace does not know what is right: a HAR without an answer, or with one that says nothing."""
     return ANSWERS[exchange.expected] is Answer.LOST
 
 
 def _missing(exchange: Exchange, one: Played) -> bool:
-    """Say whether an answer that the trace has says nothing this time."""
+    """Return whether an answer that the trace has says nothing this time."""
     if not one.problem and (one.got not in UNJUDGED or is_right(ANSWERS[exchange.expected], one.got)):
         return False
     return bool(one.problem) or ANSWERS[exchange.got] not in UNJUDGED
 
 
 def _accepted_copies(pairs: Iterable[tuple[Exchange, Played]]) -> list[tuple[Exchange, Played]]:
-    """Give the copies of one request that were accepted after another was; which of them comes first is nobody's."""
+    """Return the copies of one request that were accepted after another was; which of them comes first is nobody's."""
     accepted: dict[Any, int] = {}
     twice = []
     for exchange, one in pairs:
@@ -300,7 +300,7 @@ def judge_verbatim(
 
 
 def is_signed(exchange: Exchange) -> bool:
-    """Say whether a request carries a signature: one that is understood, or any other text in its place."""
+    """Return whether a request carries a signature: one that is understood, or any other text in its place."""
     request = exchange.request
     return exchange.signature is not None or (isinstance(request, HttpRequest) and '"signature"' in request.body)
 
@@ -344,7 +344,7 @@ def judge_reasons(
 
 
 def judge_timing(played: Sequence[Played]) -> Verdict:
-    """Say whether the replay kept the recorded moments: if not, it cannot say what a difference comes from."""
+    """Return whether the replay kept the recorded moments: if not, it cannot say what a difference comes from."""
     late = sorted(one.late_ns for one in played if not one.problem)
     p99_s = late[min(len(late) - 1, len(late) * 99 // 100)] / 1e9 if late else 0.0
     figures = {"p99_late_s": p99_s, "max_late_s": late[-1] / 1e9 if late else 0.0}
@@ -374,5 +374,5 @@ def _finding(rule: str, exchange: Exchange, one: Played) -> Finding:
 
 
 def is_heartbeat_like(exchange: Exchange) -> bool:
-    """Say whether an exchange is answered as heartbeats are: by a reason that only the expectation tells."""
+    """Return whether an exchange is answered as heartbeats are: by a reason that only the expectation tells."""
     return OPERATIONS[exchange.operation] in {Operation.HEARTBEAT, Operation.POLICY_FETCH}

@@ -160,7 +160,7 @@ _LINE: msgspec.json.Decoder[Header | Exchange] = msgspec.json.Decoder(Header | E
 
 
 def trace_schema() -> dict[str, Any]:
-    """Give the JSON Schema of one line of a trace."""
+    """Return the JSON Schema of one line of a trace."""
     schema = msgspec.json.schema(Header | Exchange)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm trace line", **schema}
 

@@ -93,7 +93,7 @@ def read_entry(entry: Any) -> Entry:
 
 
 def server_of(host: str, port: int | None) -> str:
-    """Give the one name of a server; loopback's names are one."""
+    """Return the one name of a server; loopback's names are one."""
     host = "127.0.0.1" if host.lower() in LOOPBACK else host.lower()
     host = f"[{host}]" if ":" in host else host
     return host if port is None else f"{host}:{port}"
@@ -203,7 +203,7 @@ def _clean(referer: str) -> str:
 
 
 def _body(request: Mapping[str, Any], notes: list[str]) -> tuple[str, bool]:
-    """Give a request's body, and whether it was made of the fields of a form."""
+    """Return a request's body, and whether it was made of the fields of a form."""
     posted = request.get("postData")
     if not isinstance(posted, dict):
         return "", False
@@ -226,7 +226,7 @@ def _body(request: Mapping[str, Any], notes: list[str]) -> tuple[str, bool]:
 
 
 def _status(value: Any, notes: list[str]) -> int:
-    """Give a status, or `LOST`: programs write 0, -1 or null where no answer came."""
+    """Return a status, or `LOST`: programs write 0, -1 or null where no answer came."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == _STATUS_DIGITS:
         value = int(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and value in _FINAL:

@@ -29,7 +29,7 @@ PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 def to_har(trace: Trace, version: str) -> dict[str, Any]:
-    """Give a trace as a HAR; `version` is this program's. Raw requests, for which HAR has no place, stand beside."""
+    """Return a trace as a HAR; `version` is this program's. Raw requests, for which HAR has no place, stand beside."""
     raw = [exchange for exchange in trace.exchanges if not isinstance(exchange.request, HttpRequest)]
     entries = [
         _entry(trace, exchange, exchange.request)
@@ -83,7 +83,7 @@ def _entry(trace: Trace, exchange: Exchange, request: HttpRequest) -> dict[str, 
 
 
 def _response(exchange: Exchange) -> dict[str, Any]:
-    """Give the response; browsers write status 0 where none came."""
+    """Return the response; browsers write status 0 where none came."""
     response = exchange.response
     headers = () if response is None else response.headers
     content: dict[str, Any] = {"size": 0, "mimeType": "x-unknown" if response is None else _content_type(headers)}

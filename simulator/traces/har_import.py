@@ -86,7 +86,7 @@ def from_har(data: bytes, name: str, *, redact: bool, choice: Choice = ALL) -> I
 
 
 def _own(entries: list[Any], own: Mapping[str, Any]) -> list[Header | Exchange]:
-    """Give the lines of an exported trace; entries may have been taken out since, but not changed in kind."""
+    """Return the lines of an exported trace; entries may have been taken out since, but not changed in kind."""
     try:
         header = msgspec.convert(own["header"], Header)
         exchanges = list(msgspec.convert(own["raw"], list[Exchange]))
@@ -167,7 +167,7 @@ def told(counts: Mapping[str, int]) -> str:
 
 
 def _server(read: Sequence[Entry], host: str) -> str:
-    """Say which server is meant: the chosen one, or that with most of the API's requests, then with most of all."""
+    """Return which server is meant: the chosen one, or that with most of the API's requests, then with most of all."""
     if host:
         try:
             parts = urlsplit(f"//{host}")
@@ -180,7 +180,7 @@ def _server(read: Sequence[Entry], host: str) -> str:
 
 
 def _unwanted(one: Entry, server: str, choice: Choice) -> str:
-    """Say why an entry is not taken; empty where it is."""
+    """Return why an entry is not taken; empty where it is."""
     if server not in {one.server, one.server.rpartition(":")[0]}:
         return "of another server"
     path = one.path.partition("?")[0]
@@ -211,7 +211,7 @@ def _taken(one: Entry, authority: str, start_ns: int) -> Taken:
 
 
 def _got_of(status: int) -> Answer:
-    """Say what a status means where nobody says what was expected."""
+    """Return what a status means where nobody says what was expected."""
     if status == LOST:
         return Answer.LOST
     if status < _BAD_REQUEST:

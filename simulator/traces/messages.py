@@ -53,17 +53,17 @@ class HttpText(msgspec.Struct, frozen=True):
 
 
 def to_text(data: bytes) -> str:
-    """Give the text of any bytes."""
+    """Return the text of any bytes."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def to_bytes(text: str) -> bytes:
-    """Give the bytes of a text that `to_text` made."""
+    """Return the bytes of a text that `to_text` made."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def is_plain(text: str) -> bool:
-    """Say whether a text is UTF-8, and no bytes in disguise."""
+    """Return whether a text is UTF-8, and no bytes in disguise."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -132,7 +132,7 @@ def unescape(text: str) -> str:
 
 
 def references(text: str) -> list[Reference]:
-    """Give the references in a text, in order, but those that are no secret's."""
+    """Return the references in a text, in order, but those that are no secret's."""
     found = [_reference(match) for match in _REFERENCE.finditer(text)]
     return [reference for reference in found if "." in reference.name]
 

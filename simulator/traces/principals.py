@@ -61,7 +61,7 @@ class Principals:
 
     @property
     def owner_token(self) -> str:
-        """Give the owners' token; empty when it is not known."""
+        """Return the owners' token; empty when it is not known."""
         return self.secrets.values.get(OWNER_TOKEN, "")
 
     def meet(self, taken: Sequence[Taken], *, imported: bool = False) -> None:
@@ -131,13 +131,13 @@ class Principals:
 
 
 def is_credential_header(name: str) -> bool:
-    """Say whether a header carries credentials, by what it is called."""
+    """Return whether a header carries credentials, by what it is called."""
     name = name.lower()
     return name in _AUTHORIZATIONS or name.endswith(_KEY_ENDINGS)
 
 
 def fields_of(request: bytes) -> list[str]:
-    """Give what a request's query and form hold under names of keys, as it is written and as it is meant."""
+    """Return what a request's query and form hold under names of keys, as it is written and as it is meant."""
     head, _, body = request.partition(b"\r\n\r\n")
     query = head.partition(b"\r\n")[0].partition(b"?")[2].partition(b" ")[0]
     found: list[str] = []
@@ -152,7 +152,7 @@ def fields_of(request: bytes) -> list[str]:
 
 
 def credentials_of(request: bytes) -> list[str]:
-    """Give what stands in a request's head where credentials belong."""
+    """Return what stands in a request's head where credentials belong."""
     found = []
     for name, value in _headers_of(request):
         if name == b"cookie":
@@ -164,13 +164,13 @@ def credentials_of(request: bytes) -> list[str]:
 
 
 def next_free(names: Iterable[str]) -> int:
-    """Give a machine number above all that are taken, for machines that the run did not number."""
+    """Return a machine number above all that are taken, for machines that the run did not number."""
     taken = [int(name.split(".")[1]) for name in names if re.fullmatch(r"machine\.[0-9]+\.token", name)]
     return max(taken, default=-1) + 1
 
 
 def data_of(body: bytes | str) -> dict[str, Any]:
-    """Give an enveloped answer's data; empty when it has none."""
+    """Return an enveloped answer's data; empty when it has none."""
     try:
         data = msgspec.json.decode(body)["data"]
     except (msgspec.DecodeError, UnicodeError, KeyError, TypeError, ValueError, RecursionError):

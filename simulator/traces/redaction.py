@@ -187,7 +187,7 @@ class Secrets:
 
 
 def _nearly(text: str, secret: str) -> bool:
-    """Say whether two texts of one length differ in few places."""
+    """Return whether two texts of one length differ in few places."""
     if len(text) != len(secret):
         return False
     wrong = sum(a != b for a, b in zip(text, secret, strict=True))

@@ -52,7 +52,7 @@ class UnlearnedError(Exception):
 
 
 def recorded_bytes(exchange: Exchange) -> bytes:
-    """Give a request as the trace has it: as it was sent, with its references as they stand where it is redacted."""
+    """Return a request as the trace has it: as it was sent, with its references as they stand where it is redacted."""
 
     def as_is(text: str) -> str:
         return resolve(text, lambda _: None)
@@ -98,7 +98,7 @@ class Resigner:
                 self._ids.setdefault(recorded, now)
 
     def _made(self, exchange: Exchange) -> dict[str, Any]:
-        """Give the data of a recorded answer to a request that made something, with references for secrets."""
+        """Return the data of a recorded answer to a request that made something, with references for secrets."""
         response, request = exchange.response, exchange.request
         if response is None or response.base64 or response.status not in _SUCCESS:
             return {}
@@ -117,7 +117,7 @@ class Resigner:
         return set(IDENTIFIER.findall(text)) | set(_names(text)) | set(_names(key))
 
     def _owners_made_by(self, exchange: Exchange) -> set[str]:
-        """Give the owners for whom a request made something; those of refused requests may be anything."""
+        """Return the owners for whom a request made something; those of refused requests may be anything."""
         if not self._made(exchange) or not isinstance(exchange.request, HttpRequest):
             return set()
         texts = (_decoded(match[2]) for match in _OWNER_FIELD.finditer(unescape(exchange.request.body)))
@@ -126,7 +126,7 @@ class Resigner:
     # --- what is rebuilt
 
     def rebuild(self, exchange: Exchange) -> bytes:
-        """Give a request with the same intent for this target. Raises UnlearnedError."""
+        """Return a request with the same intent for this target. Raises UnlearnedError."""
         text = self._mapped(self._text_of(exchange), exchange)
         if not isinstance(exchange.request, HttpRequest):
             return to_bytes(resolve(text, self._value))
@@ -136,7 +136,7 @@ class Resigner:
         return to_bytes(resolve(head, self._value) + end) + payload
 
     def _text_of(self, exchange: Exchange) -> str:
-        """Give a request as one text with references, whether the trace has them or not."""
+        """Return a request as one text with references, whether the trace has them or not."""
         request = exchange.request
         if not isinstance(request, HttpRequest):
             return self._hidden(to_text(base64.b64decode(request.base64)))
@@ -195,7 +195,7 @@ class Resigner:
 
 
 def fresh_owner(owner: str, suffix: str) -> str:
-    """Give an owner of a trace a name that the target has not met: the same for the same suffix."""
+    """Return an owner of a trace a name that the target has not met: the same for the same suffix."""
     if len(owner) <= OWNER_MAX_CHARACTERS:
         return f"{owner}.{suffix}"
     digest = hashlib.sha256(f"{suffix}|{owner}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
@@ -215,7 +215,7 @@ def shifted(text: str, seconds: int) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Give the text that a JSON string stands for; empty for none that is right."""
+    """Return the text that a JSON string stands for; empty for none that is right."""
     try:
         return msgspec.json.decode(text, type=str)
     except (msgspec.DecodeError, UnicodeError):
@@ -227,7 +227,7 @@ def _names(text: str) -> list[str]:
 
 
 def _side_by_side(recorded: Any, now: Any) -> Iterator[tuple[str, str]]:
-    """Give what stands at one place in two JSON values where the first has an id or a secret; `now` may be None."""
+    """Yield what stands at one place in two JSON values where the first has an id or a secret; `now` may be None."""
     if isinstance(recorded, dict):
         for key, value in recorded.items():
             yield from _side_by_side(value, now.get(key) if isinstance(now, dict) else None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def redacted_lines(trace: Trace) -> Iterator[Header | Exchange]:
-    """Give the lines of a trace without its secrets. One that has none is given as it is."""
+    """Yield the lines of a trace without its secrets. One that has none is given as it is."""
     header = trace.header
     if header.redacted:
         return iter((header, *trace.exchanges))
@@ -38,7 +38,7 @@ def redacted_lines(trace: Trace) -> Iterator[Header | Exchange]:
 
 
 def taken_of(exchange: Exchange) -> Taken:
-    """Give an exchange of a trace with secrets as it was taken."""
+    """Return an exchange of a trace with secrets as it was taken."""
     request = recorded_bytes(exchange)
     return Taken(
         planned_ns=exchange.planned_ns,
@@ -57,7 +57,7 @@ def taken_of(exchange: Exchange) -> Taken:
 
 
 def as_wire(request: RawRequest, message: bytes) -> Wire | None:
-    """Say how a message is to be written; cut where the recorded one was. None where one answer simply ends it."""
+    """Return how a message is to be written; cut where the recorded one was. None where one answer simply ends it."""
     if request.then == "answer":
         return None
     parts = []

@@ -73,7 +73,7 @@ class Explainer:
         return None
 
     def _candidates(self, path: str, fields: dict[str, Any], sent_token: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Give the keys and texts that a request's kind allows (contract §5)."""
+        """Yield the keys and texts that a request's kind allows (contract §5)."""
 
         def text(name: str) -> str:
             value = fields.get(name)
@@ -94,7 +94,7 @@ class Explainer:
 
 
 def _form(given: str, key: str, over: tuple[str, ...]) -> str:
-    """Say how a given signature writes the digest that a key makes; empty when it is not of that digest."""
+    """Return how a given signature writes the digest that a key makes; empty when it is not of that digest."""
     try:
         digest = a2b_base64(sign_text(key.encode(), "|".join(over)))
     except UnicodeEncodeError:

@@ -100,7 +100,7 @@ class Tape:
         ]
 
     def exchanges(self) -> Sequence[Taken]:
-        """Give what was taken, in the order it was sent."""
+        """Return what was taken, in the order it was sent."""
         taken = [
             Taken(*row[:6], Operation(row[6]), row[7], row[8], Answer(row[9]), Answer(row[10]), row[11])
             for row in self._rows

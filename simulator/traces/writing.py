@@ -83,7 +83,7 @@ class TraceWriter:
         self._explainer = Explainer(self._principals.tokens, self._principals.owner_token)
 
     def lines(self) -> Iterator[Header | Exchange]:
-        """Give the header, then every exchange."""
+        """Yield the header, then every exchange."""
         origin, principals = self._origin, self._principals
         # Exchanges first: the signatures that are hidden everywhere are known once all were explained.
         explained = [self._explain(one) for one in self._taken]

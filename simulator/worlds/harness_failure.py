@@ -17,7 +17,7 @@ FAULT_SHOWN_MAX_CHARACTERS = 300
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Give the errors that a group holds, however deep; one that is no group is its own leaf."""
+    """Yield the errors that a group holds, however deep; one that is no group is its own leaf."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from leaves(one)
@@ -26,7 +26,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def told(fault: BaseException, after_seconds: float) -> str:
-    """Say what failed, where, and what to do."""
+    """Return what failed, where, and what to do."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     said = f"{type(fault).__name__}: {fault}"[:FAULT_SHOWN_MAX_CHARACTERS]

@@ -47,7 +47,7 @@ class Campaign(msgspec.Struct):
         return self.attack
 
     def record(self) -> CampaignRecord:
-        """Give what came of it, for the history."""
+        """Return what came of it, for the history."""
         scripted = isinstance(self.attack, ScriptAttack)
         return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
 
@@ -88,7 +88,7 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first:
 
 
 def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Generator) -> list[Campaign]:
-    """Give each campaign its victims: machines with right clocks, a set of its own for each while they last."""
+    """Return each campaign its victims: machines with right clocks, a set of its own for each while they last."""
     candidates = [machine for machine in fleet if machine.clock is PERFECT] or fleet
     order = [candidates[index] for index in rng.permutation(len(candidates))]
     campaigns = []
@@ -105,7 +105,7 @@ def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Gene
 
 
 def shots_of(campaign: Campaign) -> ShotAttack:
-    """Give a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
+    """Return a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
     attack = campaign.attack
     if not isinstance(attack, ShotAttack):
         raise TypeError(f"{attack.name} is a script")
@@ -113,7 +113,7 @@ def shots_of(campaign: Campaign) -> ShotAttack:
 
 
 def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
-    """Say how many machines should take part at a moment: straight lines from stage to stage, then the last target."""
+    """Return how many machines should take part at a moment: straight lines between stages, then the last target."""
     if not options.stages:
         return min(options.machines, math.ceil(options.machines * elapsed_ns / options.own_ramp_ns))
     return level_at(options.stages, elapsed_ns)

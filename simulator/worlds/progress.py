@@ -64,6 +64,6 @@ class Progress:
         self._latencies_ns += latencies_ns[: max(0, LATENCIES_KEPT - len(self._latencies_ns))]
 
     def take_latencies_ns(self) -> list[int]:
-        """Give the response times since the last call."""
+        """Return the response times since the last call."""
         taken, self._latencies_ns = self._latencies_ns, []
         return taken

@@ -24,7 +24,7 @@ OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
-    """Say what a request got, by what it had to get."""
+    """Return what a request got, by what it had to get."""
     if not expect.statuses:
         got = classify_heartbeat(answer, expect.answer)
         let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
@@ -109,7 +109,7 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
 
 
 def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
-    """Say what a raw connection got by its first answer, and that one's status.
+    """Return what a raw connection got by its first answer, and that one's status.
 
     Closing without one is no answer, unless it is among what is expected; nobody knows then what was done.
     """

@@ -39,7 +39,7 @@ def unattributed_rows(world: World) -> int:
 
 
 def events_due(world: World, owner_id: str) -> Counter[Event]:
-    """Give the events, but for heartbeats, that an owner's streams must show."""
+    """Return the events, but for heartbeats, that an owner's streams must show."""
     history = world.history
     granted = {whose for one in history.effects if one.type in GRANTED for whose in one.owners}
     due: Counter[Event] = Counter(
@@ -56,7 +56,7 @@ def events_due(world: World, owner_id: str) -> Counter[Event]:
 
 
 def events_shown(world: World, owner_id: str, due: Counter[Event]) -> Counter[Event]:
-    """Give those it does show; the object of one that fits any is left out, as it is in what is due."""
+    """Return those it does show; the object of one that fits any is left out, as it is in what is due."""
     anywhere = {(kind, actor, reason) for kind, actor, object_id, reason in due if not object_id}
     owner = world.api.state.owners.get(owner_id)
     streams = () if owner is None else (owner.notable, owner.refused)

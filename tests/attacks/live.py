@@ -41,7 +41,7 @@ class Played(NamedTuple):
 
     @property
     def claims(self) -> dict[str, list[bool | None]]:
-        """Give what each rule said, in order."""
+        """Return what each rule said, in order."""
         claims: dict[str, list[bool | None]] = {}
         for claim in self.history.claims:
             claims.setdefault(claim.rule, []).append(claim.held)
@@ -54,7 +54,7 @@ class Played(NamedTuple):
 
     @property
     def said(self) -> str:
-        """Give all messages, for a failing test to show."""
+        """Return all messages, for a failing test to show."""
         return "\n".join(f"{one.rule} {one.held}: {one.message}" for one in self.history.claims)
 
     @property

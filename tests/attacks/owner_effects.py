@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def compare(world: World, owner_id: str) -> tuple[Counter[Event], Counter[Event]]:
-    """Give the events that an owner's list lacks, and those that nothing explains: read through the API, by pages."""
+    """Return the events that an owner's list lacks, and those that nothing explains: read through the API, by pages."""
     missing = events_due(world, owner_id)
     extra = Counter(events_listed(world, owner_id))
     exact = missing & extra

@@ -82,7 +82,7 @@ async def test_a_server_that_reads_everything_somehow_is_found(name: str, monkey
 
 
 def is_malformed(data: bytes) -> bool:
-    """Say whether what begins here is refused by a right server."""
+    """Return whether what begins here is refused by a right server."""
     head, end, _ = data.partition(b"\r\n\r\n")
     return parse_head(head + end) is None or b"chunked" in head
 

@@ -68,7 +68,7 @@ def test_peers_are_one_client_in_the_history() -> None:
 
 
 def namespace_command() -> list[str]:
-    """Give what runs a program in a network namespace of its own. Skips the test where nothing does."""
+    """Return what runs a program in a network namespace of its own. Skips the test where nothing does."""
     problem = ""
     for program in ("unshare", "ip"):
         if which(program) is None:

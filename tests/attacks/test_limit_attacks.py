@@ -101,7 +101,7 @@ def limited_by(
 
 
 def header_of(message: bytes, *names: str) -> str:
-    """Give the first of some headers that is there."""
+    """Return the first of some headers that is there."""
     headers = dict(read_request(message, "").headers)
     return next((headers[name] for name in names if name in headers), "")
 

@@ -75,7 +75,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def is_plain(connection: Connection) -> bool:
-    """Say whether a client is like the honest ones: few, and brief."""
+    """Return whether a client is like the honest ones: few, and brief."""
     return len(connection.unread) <= PLAIN_MAX_BYTES and connection.number <= PLAIN_CONNECTIONS_MAX
 
 

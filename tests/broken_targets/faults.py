@@ -98,7 +98,7 @@ def status(code: int, body: bytes = HTML, *headers: bytes) -> Fault:
 
 
 def late(seconds: float) -> Fault:
-    """Give the right answer, too late."""
+    """Return the right answer, too late."""
 
     async def fault(talk: Talk) -> bool:
         answer = await talk.real()
@@ -110,7 +110,7 @@ def late(seconds: float) -> Fault:
 
 
 async def old_http(talk: Talk) -> bool:
-    """Give the right answer as HTTP/1.0 did: without a length, ended by closing."""
+    """Return the right answer as HTTP/1.0 did: without a length, ended by closing."""
     head, _, body = (await talk.real()).partition(b"\r\n\r\n")
     lines = [line for line in head.split(b"\r\n")[1:] if not line.lower().startswith(b"content-length:")]
     code = head.split(b" ", 2)[1]

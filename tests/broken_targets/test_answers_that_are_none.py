@@ -44,7 +44,7 @@ class Kind(NamedTuple):
     after: tuple[int, ...] = (INCONCLUSIVE,)
 
     def words(self, moment: Moment) -> str:
-        """Give what must be said of it; a list that takes too long is given up before its answer is."""
+        """Return what must be said of it; a list that takes too long is given up before its answer is."""
         if moment is Moment.LISTS and self.later in {"no whole answer", "429"}:
             return "audit list: no whole "
         return self.later

@@ -237,7 +237,7 @@ def lives() -> list[Case]:
 
 
 def sample(name: str, value: bytes) -> Fault:
-    """Give one metric another value."""
+    """Return one metric another value."""
 
     def change(page: bytes) -> bytes:
         lines = [line for line in page.split(b"\n") if not line.startswith(name.encode() + b" ")]

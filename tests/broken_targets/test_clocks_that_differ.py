@@ -30,7 +30,7 @@ MEND = "Set both clocks by NTP and run again."
 
 
 async def right(talk: Talk) -> bool:
-    """Give the right answer."""
+    """Return the right answer."""
     await talk.stream.send_all(await talk.real())
     return True
 

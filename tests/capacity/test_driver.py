@@ -38,7 +38,7 @@ def step(plan: Plan, outcome: Outcome, limit: str = "") -> Step:
 
 
 def limited(edge: int, outcome: Outcome = Outcome.BROKE, limit: str = "heartbeat.accepted: rate==1") -> Any:
-    """Give steps that hold up to an edge."""
+    """Return steps that hold up to an edge."""
     return lambda plan: Measured(step(plan, Outcome.HELD) if plan.rate <= edge else step(plan, outcome, limit))
 
 

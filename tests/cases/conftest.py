@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hatchfarm(tmp_path: Path) -> Hatchfarm:
-    """Give the command, in a folder of the test's own."""
+    """Return the command, in a folder of the test's own."""
     return Hatchfarm(tmp_path)

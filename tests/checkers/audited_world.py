@@ -79,7 +79,7 @@ class AuditedWorld:
 
     @property
     def now_ns(self) -> int:
-        """Give the moment of the run."""
+        """Return the moment of the run."""
         return self.server.now.monotonic_ns - STARTED.monotonic_ns
 
     def wait(self, nanoseconds: int) -> None:
@@ -182,7 +182,7 @@ class AuditedWorld:
         return machine
 
     def spare_machine(self, owner_id: str) -> Machine:
-        """Give a machine that is not registered, and is never heard of again."""
+        """Return a machine that is not registered, and is never heard of again."""
         self._spare_machines += 1
         return Machine(1000 + self._spare_machines, owner_id, SECOND_NS)
 
@@ -314,7 +314,7 @@ class AuditedWorld:
         return check_audit(self.history, self.facts)
 
     def rules(self) -> set[str]:
-        """Give the rules that the audit checker found broken."""
+        """Return the rules that the audit checker found broken."""
         return {finding.rule.removeprefix("audit.") for finding in self.audit().findings}
 
 

@@ -25,7 +25,7 @@ NO_FAILURES: Mapping[Answer, int] = {}
 
 
 def nanoseconds(seconds: float) -> int:
-    """Give whole nanoseconds; exact for the small numbers that tests use."""
+    """Return whole nanoseconds; exact for the small numbers that tests use."""
     return round(seconds * SECOND_NS)
 
 
@@ -42,7 +42,7 @@ def metrics(
     auth_alert: float | None = None,
     threshold: int = 3,
 ) -> dict[str, float]:
-    """Give what a metrics page shows; total and gauges agree with the counts unless they are given."""
+    """Return what a metrics page shows; total and gauges agree with the counts unless they are given."""
     total = sum(reasons.values()) if failures is None else failures
     shown = {
         "hatchfarm_uptime_seconds": uptime,
@@ -162,7 +162,7 @@ class Story:
         return check_alerts(self.history, self.facts)
 
     def rules(self) -> list[str]:
-        """Give the rules that the alerts checker found broken, in its order."""
+        """Return the rules that the alerts checker found broken, in its order."""
         return [finding.rule.removeprefix("alerts.") for finding in self.alerts().findings]
 
 

@@ -48,7 +48,7 @@ def shown_by(world: AuditedWorld, keeps: Callable[[dict[str, Any]], bool]) -> Au
 
 
 def newest(world: AuditedWorld, count: int) -> set[str]:
-    """Give the ids of the newest events over all owners."""
+    """Return the ids of the newest events over all owners."""
     every = {str(event["id"]): str(event["created_at"]) for one in world.history.audit_readings for event in one.events}
     return set(sorted(every, key=every.__getitem__)[-count:])
 

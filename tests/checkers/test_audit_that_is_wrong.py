@@ -80,7 +80,7 @@ def routine(changes: Callable[[AuditedWorld, str, str], list[tuple[str, str]]]) 
 
 
 def first(world: AuditedWorld, worker: str) -> bool:
-    """Say whether a worker is the first of the world's machines; the second has the same owner."""
+    """Return whether a worker is the first of the world's machines; the second has the same owner."""
     return worker == world.machines[0].worker_id
 
 

@@ -31,7 +31,7 @@ def certified(story: Story) -> Story:
 
 
 def reasons_of(story: Story) -> dict[str, tuple[int, int]]:
-    """Give how many failures of each reason a scrape at 20 s may show."""
+    """Return how many failures of each reason a scrape at 20 s may show."""
     story.scrape(20)
     known = as_known(story.history, story.facts)
     (bounds,) = scrape_bounds(known.rows(), known.scrapes, story.facts)

@@ -42,7 +42,7 @@ class Stalling:
         self.stalls = stalls
 
     def answered(self, sent_ns: int) -> int:
-        """Say when a request is answered."""
+        """Return when a request is answered."""
         done_ns = sent_ns + self.service_ns
         for start_ns, end_ns in self.stalls:
             if start_ns <= done_ns < end_ns:

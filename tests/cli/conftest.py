@@ -88,7 +88,7 @@ class Hatchfarm:
 
     @staticmethod
     def environ(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Give the environment of a shell in which nothing is set but what is given."""
+        """Return the environment of a shell in which nothing is set but what is given."""
         hidden = {*setting_names(), *TERMINAL_VARIABLES}
         kept = {
             name: value
@@ -174,19 +174,19 @@ def until_conclusive(run: Callable[[], Finished]) -> Finished:
 
 @pytest.fixture(scope="session")
 def conclusively() -> Callable[[Callable[[], Finished]], Finished]:
-    """Give the way to run something that must come to a verdict."""
+    """Return the way to run something that must come to a verdict."""
     return until_conclusive
 
 
 @pytest.fixture(scope="session")
 def hatchfarm_in() -> Callable[[Path], Hatchfarm]:
-    """Give the way to have the command in a folder."""
+    """Return the way to have the command in a folder."""
     return Hatchfarm
 
 
 @pytest.fixture
 def hatchfarm(tmp_path: Path) -> Hatchfarm:
-    """Give the command, in a folder of the test's own."""
+    """Return the command, in a folder of the test's own."""
     return Hatchfarm(tmp_path)
 
 
@@ -223,7 +223,7 @@ def serve_until_stopped(env: Mapping[str, str]) -> Iterator[tuple[subprocess.Pop
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[[Mapping[str, str]], Any]:
-    """Give the way to run a server with other settings."""
+    """Return the way to run a server with other settings."""
     return serve_until_stopped
 
 
@@ -274,5 +274,5 @@ def serve_answers(answers: Mapping[str, bytes]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def impostor() -> Callable[[Mapping[str, bytes]], Any]:
-    """Give the way to serve something that is not HatchFarm."""
+    """Return the way to serve something that is not HatchFarm."""
     return serve_answers

@@ -110,7 +110,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Result]:
 
 
 def not_tried(result: Result) -> dict[str, str]:
-    """Give the attacks that were not tried, and why."""
+    """Return the attacks that were not tried, and why."""
     return {one["attack"]: one["note"] for one in result.verdict["attacks"] if not one["sent"]}
 
 

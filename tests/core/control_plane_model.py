@@ -62,7 +62,7 @@ def unfit(text: str) -> bool:
 
 
 def beyond_reach(owner_id: str) -> bool:
-    """Say whether nobody could sign or ask under an owner id: HTTP takes white space off the ends of a header."""
+    """Return whether nobody could sign or ask under an owner id: HTTP takes white space off the ends of a header."""
     return unfit(owner_id) or owner_id[:1].isspace() or owner_id[-1:].isspace()
 
 
@@ -253,7 +253,7 @@ class Model(Records):
         return Expected(200, data=data)
 
     def judge(self, sent: Sent) -> set[Verdict]:
-        """Give all that may become of a heartbeat: more than one where the server may, or may not, have forgotten."""
+        """Return all that may become of a heartbeat: more than one where the server may, or may not, have forgotten."""
         body = sent.body
         fields = {name: body.get(name, "") for name in FIVE_FIELDS - {"metrics"}}
         metrics = body.get("metrics", {})

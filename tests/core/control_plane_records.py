@@ -158,7 +158,7 @@ class Records:
         }
 
     def statuses(self, owner_id: str) -> list[dict[str, Any]]:
-        """Give an owner's statuses by worker id, or everybody's for no owner."""
+        """Return an owner's statuses by worker id, or everybody's for no owner."""
         mine = [machine for machine in self.machines if owner_id in ("", machine.owner_id)]
         shown = [{**self.status(machine), "name": machine.name} for machine in mine]
         return sorted(shown, key=lambda status: str(status["worker_id"]))
@@ -171,12 +171,12 @@ class Records:
         return {"total": len(statuses), "fresh": fresh, "stale": stale, "unknown": unknown, "stale_threshold": 60}
 
     def recent_failures(self) -> tuple[int, int]:
-        """Give the fewest and the most auth failures that may count as recent."""
+        """Return the fewest and the most auth failures that may count as recent."""
         ages = [self.mono - when for when, _, _ in self.failures]
         return sum(age < FAILURE_WINDOW - FAILURE_STEP for age in ages), sum(age < FAILURE_WINDOW for age in ages)
 
     def audit(self, owner_id: str, kind: str) -> list[tuple[str, int, Event]]:
-        """Give (stream, sequence, event) of an owner's kept events of a type, merged by time."""
+        """Return (stream, sequence, event) of an owner's kept events of a type, merged by time."""
         kept = [
             (name, at, event)
             for name in STREAMS

@@ -98,7 +98,7 @@ class Machine(NamedTuple):
 
 
 def owner_headers(owner_id: str = "", token: str = TOKEN) -> dict[str, str]:
-    """Give an owner's headers as transports show them: a client's UTF-8, byte for byte as Latin-1."""
+    """Return an owner's headers as transports show them: a client's UTF-8, byte for byte as Latin-1."""
     headers = {"authorization": f"Bearer {token}"}
     if owner_id:
         headers["x-owner-id"] = owner_id.encode().decode("latin-1")
@@ -163,7 +163,7 @@ class Server:
         assert self.send("POST", f"/consents/{consent_id}/revoke", None, owner_headers(owner_id)).status == 200
 
     def heartbeat_body(self, machine: Machine, policy_id: str, nonce: str, **changed: Any) -> dict[str, Any]:
-        """Give a genuine heartbeat of now; `changed` fields are changed after it was signed."""
+        """Return a genuine heartbeat of now; `changed` fields are changed after it was signed."""
         timestamp = timestamp_text(self.now.wall_ns)
         signature = hmac_base64(machine.token, f"{machine.id}|{timestamp}|{nonce}|{policy_id}")
         body = {"timestamp": timestamp, "nonce": nonce, "policy_id": policy_id, "metrics": {}, "signature": signature}

@@ -29,7 +29,7 @@ STREAMS = ("routine", "notable", "refused")
 
 
 def roomy() -> Room:
-    """Give room for all there will be."""
+    """Return room for all there will be."""
     return Room(1 << 40, tuple)
 
 

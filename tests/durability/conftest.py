@@ -11,5 +11,5 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 
 @pytest.fixture
 def others_state() -> bytes:
-    """Give a whole state file that another implementation wrote."""
+    """Return a whole state file that another implementation wrote."""
     return (VECTORS / "state_schema1.json").read_bytes()

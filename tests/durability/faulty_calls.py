@@ -57,7 +57,7 @@ class FaultyCalls:
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Give the environment of a server whose calls are to be decided over."""
+        """Return the environment of a server whose calls are to be decided over."""
         return {LISTENER: str(self._path), "PYTHONPATH": str(Path(__file__).parent / "faulty")}
 
     def arm(self, *which: int) -> None:
@@ -125,7 +125,7 @@ class FaultyCalls:
 
 
 def _plain(connection: trio.socket.SocketType) -> socket.socket:
-    """Give the standard library's socket, which takes descriptors, of one of Trio's."""
+    """Return the standard library's socket, which takes descriptors, of one of Trio's."""
     return socket.socket(fileno=os.dup(connection.fileno()))
 
 

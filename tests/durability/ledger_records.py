@@ -89,7 +89,7 @@ def key_of(event: Event) -> Key:
 
 
 def identity_of(event: Event) -> str:
-    """Give what the server chose: the id that an answer tells."""
+    """Return what the server chose: the id that an answer tells."""
     return str(event["metadata"].get("certificate_id", event["object_id"]))
 
 

@@ -32,7 +32,7 @@ class Moment(NamedTuple):
 
 
 def settings_of(folder: Path) -> dict[str, str]:
-    """Give the settings of a server that keeps its state in a folder."""
+    """Return the settings of a server that keeps its state in a folder."""
     return {**FREELY, "HATCHFARM_STATE_FILE": str(folder / STATE_FILE)}
 
 

@@ -225,7 +225,7 @@ async def _retry_doubtful(connection: ControlConnection, fleet: Ledger, beater: 
 
 
 async def shown(url: str, world: World) -> dict[str, Any]:
-    """Give what the server shows of everybody's machines, audit and failures, but for what passes with time."""
+    """Return what the server shows of everybody's machines, audit and failures, but for what passes with time."""
     target = parse_target(url, TOKEN)
     found: dict[str, Any] = {}
     async with ControlConnection(target, owner_source(target, WRITERS)) as connection:

@@ -47,30 +47,30 @@ class Recorded:
         return recovered(self.folder / "damaged", files, self.now)
 
     def with_journal(self, content: bytes) -> dict[str, bytes]:
-        """Give the last files with another journal."""
+        """Return the last files with another journal."""
         return {**self.files, self.journal: content}
 
     def flipped(self, name: str, bit: int) -> dict[str, bytes]:
-        """Give the last files with one bit flipped."""
+        """Return the last files with one bit flipped."""
         content = bytearray(self.files[name])
         content[bit // 8] ^= 1 << bit % 8
         return {**self.files, name: bytes(content)}
 
     def torn(self, number: int, length: int) -> dict[str, bytes]:
-        """Give the files of a moment with so much more of the journal as it became, and then what nobody wrote."""
+        """Return the files of a moment with so much more of the journal as it became, and then what nobody wrote."""
         files = self.moments[number].files
         known = len(files[self.journal])
         more = self.files[self.journal][known : known + length] + self.random.bytes(GARBAGE_BYTES * (length % 2))
         return {**files, self.journal: files[self.journal] + more}
 
     def reached(self, number: int, length: int) -> int:
-        """Give the last moment whose groups are whole in what `torn` gives."""
+        """Return the last moment whose groups are whole in what `torn` gives."""
         ends = [len(moment.files[self.journal]) for moment in self.moments]
         return max(at for at, end in enumerate(ends) if end <= ends[number] + length)
 
 
 def names_the_way_out(outcome: bytes | Refusal) -> bool:
-    """Say whether it is a refusal, with what to do behind a colon."""
+    """Return whether it is a refusal, with what to do behind a colon."""
     return isinstance(outcome, Refusal) and ": " in outcome
 
 

@@ -28,7 +28,7 @@ NOW_NS = 1_764_000_000 * SECOND_NS
 
 @pytest.fixture
 def machines(tmp_path: Path) -> list[dict[str, str]]:
-    """Give the credentials of a few machines."""
+    """Return the credentials of a few machines."""
     return write_state(tmp_path / "state.json", "token", 100, MACHINES, NOW_NS)
 
 

@@ -39,12 +39,12 @@ class Audit:
         return event
 
     def head(self, stream: str) -> tuple[int, str]:
-        """Give the newest sequence and hash of a stream."""
+        """Return the newest sequence and hash of a stream."""
         chain = [(event["sequence"], event["hash"]) for event in self.events if event["stream"] == stream]
         return chain[-1] if chain else FIRST_HEAD
 
     def heads(self) -> dict[str, Any]:
-        """Give the heads as a list shows them."""
+        """Return the heads as a list shows them."""
         return {
             stream: dict(zip(("sequence", "hash"), self.head(stream), strict=True))
             for stream in ("routine", "notable", "refused")
@@ -53,7 +53,7 @@ class Audit:
 
 @pytest.fixture
 def ledger() -> Ledger:
-    """Give the ledger of an owner that has two machines, both acknowledged, and a third that was not."""
+    """Return the ledger of an owner that has two machines, both acknowledged, and a third that was not."""
     made = Ledger("token", OWNER, np.random.default_rng(1))
     for worker_id in ("wrk_1", "wrk_2"):
         step = made.register()
@@ -72,7 +72,7 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 def audit() -> Audit:
-    """Give the audit of the two acknowledged machines."""
+    """Return the audit of the two acknowledged machines."""
     made = Audit()
     for number in (1, 2):
         made.add("machine_registered", f"wrk_{number}", name=f"machine {number} of {OWNER}")

@@ -50,7 +50,7 @@ def recovered(groups: list[bytes], **given_settings: Any) -> State:
 
 
 def lists_of(state: State) -> Lists:
-    """Give each owner's streams by name, each checked to be a chain that ends in its head."""
+    """Return each owner's streams by name, each checked to be a chain that ends in its head."""
     shown: Lists = {}
     for owner in state.owners.values():
         shown[owner.id] = {}
@@ -64,7 +64,7 @@ def lists_of(state: State) -> Lists:
 
 @pytest.fixture(params=["shown", "shown_after_groups"])
 def old(request: pytest.FixtureRequest) -> tuple[Lists, State]:
-    """Give what the lists showed, at the snapshot or at the journal's end, and the state that comes of it now."""
+    """Return what the lists showed, at the snapshot or at the journal's end, and the state that comes of it now."""
     groups = GROUPS if request.param == "shown_after_groups" else []
     return OLD[request.param], recovered(groups, audit_events_per_stream=8)
 

@@ -120,7 +120,7 @@ class Story:
 
 
 def decided(reply: Reply) -> Reply:
-    """Give the answer behind one that is held back."""
+    """Return the answer behind one that is held back."""
     held = getattr(reply, "decided", reply)
     assert isinstance(held, Reply)
     return held
@@ -165,7 +165,7 @@ def dump(state: State, now: Instant) -> bytes:
 
 
 def apart(content: bytes) -> tuple[dict[str, Any], set[bytes]]:
-    """Give a snapshot's content without its nonces, and those: a restart may only keep them for longer."""
+    """Return a snapshot's content without its nonces, and those: a restart may only keep them for longer."""
     shown: dict[str, Any] = msgspec.json.decode(content)
     own = shown["reference_server"]
     names = b"".join(b64decode(one["names"]) for one in own.pop("nonces"))

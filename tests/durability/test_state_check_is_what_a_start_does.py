@@ -89,7 +89,7 @@ def changed(changes: list[tuple[tuple[Any, ...], Any]]) -> Any:
 
 
 def checked(content: bytes) -> list[str]:
-    """Give what the check says is wrong."""
+    """Return what the check says is wrong."""
     try:
         state = check_state_file(content)
     except StateFileError as error:

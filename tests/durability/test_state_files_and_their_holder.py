@@ -41,12 +41,12 @@ def stop(api: Api) -> None:
 
 
 def kept_in(folder: Path) -> list[Path]:
-    """Give the state files and journals in a folder."""
+    """Return the state files and journals in a folder."""
     return [file for file in folder.iterdir() if not file.name.endswith((".lock", ".signing-key"))]
 
 
 def refused(path: Path) -> str:
-    """Give what a start says that refuses, which changes neither the state file nor a journal."""
+    """Return what a start says that refuses, which changes neither the state file nor a journal."""
     before = {file.name: file.read_bytes() for file in kept_in(path.parent)}
     with pytest.raises(SettingsError) as caught:
         start(path, "another")

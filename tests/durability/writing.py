@@ -103,7 +103,7 @@ class Beater:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Give the key of its heartbeats' events."""
+        """Return the key of its heartbeats' events."""
         return HEARTBEAT, self.machine.worker_id, self._policy_id
 
     def heartbeat(self) -> Step:

@@ -164,7 +164,7 @@ def _pauses(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
 
 
 def _attacks() -> list[str]:
-    """Give the attacks on a run's own target; those that stage servers of their own are run by other tests."""
+    """Return the attacks on a run's own target; those that stage servers of their own are run by other tests."""
     return [
         name
         for name, attack in CATALOGUE.items()

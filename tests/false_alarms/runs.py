@@ -52,17 +52,17 @@ class Ended(NamedTuple):
     printed: str
 
     def doubts(self) -> dict[str, str]:
-        """Say what it could not know, by name, and why."""
+        """Return what it could not know, by name, and why."""
         return {name: why for kind in KINDS for name, why in _said(self.verdict, kind, "inconclusive").items()}
 
 
 def wanted_batches() -> list[range]:
-    """Give the numbers of the runs to make now, a test's each: all, or the first."""
+    """Return the numbers of the runs to make now, a test's each: all, or the first."""
     return [range(at, at + BATCH) for at in range(0, RUNS_IN_ALL, BATCH)] if SOAK else [range(SAMPLE)]
 
 
 def accusations(ended: Ended) -> list[str]:
-    """Say what a run says against a server that is right, or leaves unexplained."""
+    """Return what a run says against a server that is right, or leaves unexplained."""
     verdict = ended.verdict
     if ended.exit_code not in {PASS, INCONCLUSIVE} or not verdict:
         said = [f"{name}: {why}" for kind in KINDS for name, why in _said(verdict, kind, "fail").items()]

@@ -43,5 +43,5 @@ class Tale(Story):
         return {verdict.name: verdict for verdict in run_checkers(self.history, self.facts)}
 
     def rules(self, checker: str = "durability") -> list[str]:
-        """Give the rules that a checker found broken."""
+        """Return the rules that a checker found broken."""
         return [finding.rule.partition(".")[2] for finding in self.judge()[checker].findings]

@@ -104,7 +104,7 @@ async def test_a_full_disk_lets_the_server_write_nothing_until_it_is_mended() ->
 
 
 def file_size_limit(limits: Path) -> str:
-    """Give the soft limit on the size of files that the kernel shows of a process."""
+    """Return the soft limit on the size of files that the kernel shows of a process."""
     lines = limits.read_text("ascii").splitlines()
     return next(line.split()[3] for line in lines if line.startswith("Max file size"))
 
@@ -131,7 +131,7 @@ async def test_nothing_outlives_a_parent_that_is_killed_not_even_what_stands_sti
 
 
 async def command(redis: RedisProcess, *words: str) -> bytes:
-    """Give Redis a command on a new connection; gives what it says."""
+    """Return Redis a command on a new connection; gives what it says."""
     async with await trio.open_tcp_stream("127.0.0.1", redis.port) as stream:
         await stream.send_all(
             b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words)

@@ -46,7 +46,7 @@ def closed_port() -> Iterator[int]:
 
 
 def both(first: ScriptedServer, second: ScriptedServer) -> Target:
-    """Give two servers as instances of one target."""
+    """Return two servers as instances of one target."""
     return msgspec.structs.replace(first.target, others=(second.port,))
 
 

@@ -75,7 +75,7 @@ class _Automaton:
                     self.follow[state].update(first)
 
     def _begin_after(self, item: Any, flags: int) -> int:
-        """Give the characters behind which a match may begin; none where it has to be at the start."""
+        """Return the characters behind which a match may begin; none where it has to be at the start."""
         op, argument = str(item[0]), item[1]
         if op == "AT":
             where = str(argument)
@@ -164,7 +164,7 @@ class _Automaton:
         return self._chain(whole, rest)
 
     def _characters(self, item: Any, flags: int) -> int | None:
-        """Give the characters that one item of a pattern matches, if it matches one character."""
+        """Return the characters that one item of a pattern matches, if it matches one character."""
         op, argument = str(item[0]), item[1]
         match op:
             case "LITERAL" | "RANGE":
@@ -211,7 +211,7 @@ class _Automaton:
         return ""
 
     def _reached(self, start: int, within: AbstractSet[int] | None = None) -> set[int]:
-        """Give the states that can be reached from a state in one step or more."""
+        """Return the states that can be reached from a state in one step or more."""
         found: set[int] = set()
         waiting = [start]
         while waiting:
@@ -222,7 +222,7 @@ class _Automaton:
         return found
 
     def _loops(self) -> dict[int, set[int]]:
-        """Give each state that is in a loop, with all that are in loops with it."""
+        """Return each state that is in a loop, with all that are in loops with it."""
         reached = {state: self._reached(state) for state in range(len(self.sets))}
         return {
             state: {other for other in reached[state] if state in reached[other]}
@@ -231,7 +231,7 @@ class _Automaton:
         }
 
     def _harmless(self, state: int, loop: set[int]) -> bool:
-        """Say whether the loop cannot be gone through without a state where all that follows is a match."""
+        """Return whether the loop cannot be gone through without a state where all that follows is a match."""
         if self._ended:
             sure = {one for one in loop if one in self._free_last and self.sets[one] == _ALL and self.follow[one][one]}
         else:
@@ -255,7 +255,7 @@ class _Automaton:
         return False
 
     def _handed_over(self, one: int, other: int, loops: dict[int, set[int]]) -> bool:
-        """Say whether a word leads from one to itself, from one to the other, and from the other to itself."""
+        """Return whether a word leads from one to itself, from one to the other, and from the other to itself."""
         goal = (one, other, other)
         seen = {(one, one, other)}
         waiting = list(seen)
@@ -282,7 +282,7 @@ def _times(ways: Counter[int], factor: int) -> Counter[int]:
 
 
 def trouble(pattern: str | bytes, flags: int = 0, method: str = "search") -> str:
-    """Say how matching with this method of `re` may take more than linear time; nothing where it may not."""
+    """Return how matching with this method of `re` may take more than linear time; nothing where it may not."""
     try:
         return _Automaton(pattern, flags, MODES[method]).trouble()
     except _UnreadableError as error:

@@ -63,7 +63,7 @@ def _flags(call: ast.Call) -> int:
 
 
 def _methods(trees: Iterable[ast.AST]) -> dict[str, set[str]]:
-    """Give the methods of `re` that are called on each name, whatever module it is in."""
+    """Return the methods of `re` that are called on each name, whatever module it is in."""
     called: dict[str, set[str]] = {}
     for tree in trees:
         for node in ast.walk(tree):
@@ -74,7 +74,7 @@ def _methods(trees: Iterable[ast.AST]) -> dict[str, set[str]]:
 
 
 def _uses(tree: ast.AST, called: dict[str, set[str]]) -> Iterator[_Use]:
-    """Give every pattern of a module; one whose methods nobody sees may be used in any way."""
+    """Yield every pattern of a module; one whose methods nobody sees may be used in any way."""
     named = {
         id(inner): node.targets[0].id
         for node in ast.walk(tree)

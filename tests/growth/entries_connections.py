@@ -43,7 +43,7 @@ WAYS = (("in one piece", 1 << 20), ("byte by byte", 1), ("in sevens", 7))
 
 
 def answerer() -> tuple[Answerer, Server]:
-    """Give what answers for a server that refuses nobody for coming often."""
+    """Return what answers for a server that refuses nobody for coming often."""
     server = Server(rate_limit_burst=1_000_000)
     clock = SetClock()
     return Answerer(server.api, clock, Settler(server.api, clock)), server
@@ -257,5 +257,5 @@ def _fields() -> dict[str, Entry]:
 
 
 def entries() -> dict[str, Entry]:
-    """Give every entry by its name."""
+    """Return every entry by its name."""
     return {**_conversations(), **_heads(), **_frames(), **_fields()}

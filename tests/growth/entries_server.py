@@ -92,7 +92,7 @@ class World(Server):
         self.headers = {**owner_headers("ada"), **self.machine.headers}
 
     def id_for(self, path: str) -> str:
-        """Give the id that stands in a path."""
+        """Return the id that stands in a path."""
         return {"policies": self.policy_id, "consents": self.consent_id}.get(path.split("/")[1], self.machine.id)
 
 
@@ -189,7 +189,7 @@ def _bodies() -> dict[str, Entry]:
 
 
 def _right(path: str) -> dict[str, Any]:
-    """Give a body of the right form."""
+    """Return a body of the right form."""
     if "heartbeat" in path:
         stamp = "2026-09-21T14:13:20Z"
         return {"timestamp": stamp, "nonce": "n", "policy_id": "p", "metrics": {"odd": 1}, "signature": "s"}
@@ -256,7 +256,7 @@ def _stamp(at: int) -> str:
 
 
 def state_of(records: int, *, owners: int = 1) -> dict[str, Any]:
-    """Give a right state file with so many machines, the last first, and as many of everything else."""
+    """Return a right state file with so many machines, the last first, and as many of everything else."""
     ids = [f"{records - at:016x}" for at in range(records)]
     state: dict[str, Any] = {"schema_version": 1, "saved_at": _stamp(0)}
     owner = [f"owner {at % owners}" for at in range(records)]
@@ -374,7 +374,7 @@ def _lists() -> dict[str, Entry]:
 
 
 def entries() -> dict[str, Entry]:
-    """Give every entry by its name."""
+    """Return every entry by its name."""
     if TOKEN == "":
         raise RuntimeError("the server under test has no owners' token")
     return {

@@ -165,7 +165,7 @@ def _shown() -> dict[str, Entry]:
 
 
 def entry(request: dict[str, Any] | None = None, response: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    """Give an entry of a HAR."""
+    """Return an entry of a HAR."""
     return {
         "startedDateTime": "2026-09-21T14:13:20Z",
         "request": {"method": "GET", "url": "http://h/x", "headers": [], **(request or {})},
@@ -175,7 +175,7 @@ def entry(request: dict[str, Any] | None = None, response: dict[str, Any] | None
 
 
 def registration(at: int) -> dict[str, Any]:
-    """Give an entry in which a machine was registered."""
+    """Return an entry in which a machine was registered."""
     data = {
         "machine": {"id": f"wrk_{at:016x}", "owner_id": "ada"},
         "machine_token": hashlib.sha256(b"%d" % at).hexdigest()[:48],
@@ -332,5 +332,5 @@ def _scenarios() -> dict[str, Entry]:
 
 
 def entries() -> dict[str, Entry]:
-    """Give every entry by its name."""
+    """Return every entry by its name."""
     return {**_answers(), **_shown(), **_traces(), **_scenarios()}

@@ -86,7 +86,7 @@ class TooMuchError(Exception):
 
 
 def size(value: Any) -> int:
-    """Give how much there is to go over."""
+    """Return how much there is to go over."""
     if isinstance(value, _SIZED):
         return len(value)
     return value.bit_length() >> 6 if type(value) is int else 0
@@ -137,7 +137,7 @@ class Meter:
         return container[key]
 
     def contains(self, container: Any, value: Any) -> Any:
-        """Say whether something is in a container."""
+        """Return whether something is in a container."""
         goes_over = isinstance(container, str | bytes | bytearray | list | tuple | deque)
         self.count(1 + (len(container) if goes_over else 0) + size(value))
         return value in container
@@ -353,7 +353,7 @@ class _Finder(PathFinder):
 
     @classmethod
     def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """Give a module's place, and the loader that rewrites it."""
+        """Return a module's place, and the loader that rewrites it."""
         if fullname not in STANDARD and fullname.partition(".")[0] not in PREFIXES:
             return None
         spec = super().find_spec(fullname, path, target)

@@ -199,7 +199,7 @@ class Matcher:
         return place == (0 if name == "AT_BEGINNING_STRING" else size)
 
     def search(self, at: int) -> Iterator[tuple[int, int]]:
-        """Give where each match begins and ends."""
+        """Yield where each match begins and ends."""
         size = len(self._text)
         while at <= size:
             end = self.run(0, at)

@@ -69,7 +69,7 @@ class Meant(NamedTuple):
 
     @property
     def method(self) -> str:
-        """Give the method that it answers."""
+        """Return the method that it answers."""
         return self.refused if self.request is None else self.request.method
 
 
@@ -83,7 +83,7 @@ class Case(NamedTuple):
 
     @property
     def methods(self) -> list[str]:
-        """Give the method each answer is to."""
+        """Return the method each answer is to."""
         return [meant.method for meant in self.meant]
 
     def then(self, other: Case) -> Case:

@@ -31,7 +31,7 @@ START_SECONDS = 60.0
 
 
 def environment(settings: Mapping[str, str | None]) -> dict[str, str]:
-    """Give a process these settings and no others; None leaves one out."""
+    """Return a process these settings and no others; None leaves one out."""
     given = {**SETTINGS, **settings}
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**inherited, **{name: value for name, value in given.items() if value is not None}}

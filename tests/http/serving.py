@@ -33,12 +33,12 @@ class Answer(NamedTuple):
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Give a header's value."""
+        """Return a header's value."""
         return dict(self.headers).get(name)
 
 
 def direct_answer(reply: Reply, method: str, *, closes: bool) -> Answer:
-    """Say how a reply of the operation table must look on the wire."""
+    """Return how a reply of the operation table must look on the wire."""
     headers = [header for header in reply.headers if header[0] != "x-request-id"]
     if closes:
         options = sorted(["close", *(value for name, value in headers if name == "connection")])
@@ -61,7 +61,7 @@ class Client:
 
     @property
     def socket_stream(self) -> trio.SocketStream:
-        """Give what is below TLS, if there is TLS."""
+        """Return what is below TLS, if there is TLS."""
         stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
         assert isinstance(stream, trio.SocketStream)
         return stream

@@ -30,7 +30,7 @@ def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names(listeners: list[socket.socket]) -> list[tuple[str, int]]:
-    """Give where each listens, and close it."""
+    """Return where each listens, and close it."""
     try:
         return [listener.getsockname()[:2] for listener in listeners]
     finally:

@@ -29,7 +29,7 @@ class SetClock:
         self._now = now
 
     def now(self) -> Instant:
-        """Give the moment it was set to."""
+        """Return the moment it was set to."""
         return self._now
 
     def advance(self, seconds: float) -> None:
@@ -45,7 +45,7 @@ class LoopClock:
         self._began = trio.current_time()
 
     def now(self) -> Instant:
-        """Give START plus the time that has passed."""
+        """Return START plus the time that has passed."""
         passed_ns = int((trio.current_time() - self._began) * 1e9)
         return Instant(START.wall_ns + passed_ns, START.monotonic_ns + passed_ns)
 
@@ -58,7 +58,7 @@ class SeededEntropy:
         self._drawn = 0
 
     def hex(self, digits: int) -> str:
-        """Give the next digits."""
+        """Return the next digits."""
         self._drawn += 1
         return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
 
@@ -97,7 +97,7 @@ class Machine(NamedTuple):
         return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **said, **fields})
 
     def heartbeat(self, nonce: str, wall_ns: int = START.wall_ns) -> Request:
-        """Give a right heartbeat."""
+        """Return a right heartbeat."""
         return Request("POST", self.path, headers=self.headers, body=self.body(nonce, wall_ns))
 
 
@@ -112,7 +112,7 @@ def as_owner(path: str, body: Any = None) -> Request:
 
 
 def data_of(status: int, body: bytes) -> Any:
-    """Give a successful answer's data."""
+    """Return a successful answer's data."""
     assert status in {200, 201}, body
     return msgspec.json.decode(body)["data"]
 

@@ -111,7 +111,7 @@ def hours_on(*names: str) -> Callable[[bytes], bytes]:
 
 
 def swapped(route: str) -> Lie:
-    """Give each asker the answer that the one before it should have had."""
+    """Return each asker the answer that the one before it should have had."""
     last: list[bytes] = []
 
     def lie(_world: LyingWorld, asked: Asked, answer: bytes) -> bytes:

@@ -32,13 +32,13 @@ def on(method: str, end: str) -> Callable[[Asked], bool]:
 
 
 async def twice(talk: Talk) -> bool:
-    """Give the right answer twice at once."""
+    """Return the right answer twice at once."""
     await talk.stream.send_all(await talk.real() * 2)
     return True
 
 
 async def doubled(talk: Talk) -> bool:
-    """Give the right answer, and again a little later, when nobody waits for one."""
+    """Return the right answer, and again a little later, when nobody waits for one."""
     answer = await talk.real()
     await talk.stream.send_all(answer)
     await trio.sleep(LATER_SECONDS)

@@ -93,7 +93,7 @@ class LyingWorld:
         self._nonces = 0
 
     def now(self) -> int:
-        """Give nanoseconds of the run."""
+        """Return nanoseconds of the run."""
         return self.now_ns
 
     @property

@@ -67,7 +67,7 @@ rate = 8
 
 
 def plain(duration: str, stages: str = '{ duration = "1s", target = 4 }') -> str:
-    """Give a scenario of that length, of twenty machines and owners who look at them: four unless said."""
+    """Return a scenario of that length, of twenty machines and owners who look at them: four unless said."""
     return _PLAIN.replace("DURATION", duration).replace("STAGES", stages)
 
 
@@ -89,7 +89,7 @@ class Run:
         return (self.hatchfarm.folder / "err.txt").read_text(encoding="utf-8")
 
     def look(self) -> list[psutil.Process]:
-        """Give the processes there are, and remember them: they must all be gone in the end."""
+        """Return the processes there are, and remember them: they must all be gone in the end."""
         with suppress(psutil.NoSuchProcess):
             found: list[psutil.Process] = self.psutil.children(recursive=True)
             self.seen.update(found)
@@ -97,7 +97,7 @@ class Run:
         return []
 
     def started_with(self, word: str) -> list[psutil.Process]:
-        """Give those that have this word among their arguments, in the order in which they were started."""
+        """Return those that have this word among their arguments, in the order in which they were started."""
         found = [process for process in self.look() if word in arguments(process)]
         return sorted(found, key=lambda process: process.pid)
 
@@ -179,7 +179,7 @@ class Run:
 
 
 def arguments(process: psutil.Process) -> list[str]:
-    """Give what a process was started with; nothing for one that is gone."""
+    """Return what a process was started with; nothing for one that is gone."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         found: list[str] = process.cmdline()
         return found
@@ -187,7 +187,7 @@ def arguments(process: psutil.Process) -> list[str]:
 
 
 def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Give those that run."""
+    """Return those that run."""
     found = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):

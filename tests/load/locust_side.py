@@ -98,7 +98,7 @@ def dispatch(classes: list[str], steps: list[dict[str, Any]]) -> list[dict[str, 
 
 
 def ticks(scenario: str, moments: list[tuple[int, int]]) -> list[Any]:
-    """Give what a `ScenarioShape` tells Locust at moments: elapsed nanoseconds, and how many workers there are."""
+    """Return what a `ScenarioShape` tells Locust at moments: elapsed nanoseconds, and how many workers there are."""
     from simulator.load.dispatching import ScenarioShape  # noqa: PLC0415 - in this process only
     from simulator.scenario.loading import parse_scenario  # noqa: PLC0415 - as above
 
@@ -145,7 +145,7 @@ def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def heard_from(shown: Any) -> list[str]:
-    """Give the machines of a page that a dashboard may ask for."""
+    """Return the machines of a page that a dashboard may ask for."""
     from simulator.load.users import _heard_from  # noqa: PLC0415 - in this process only
 
     return _heard_from(shown)
@@ -196,7 +196,7 @@ def _tallies(requests: list[dict[str, Any]], unknown: str) -> Iterator[Any]:
 
 
 def _shown(statistics: RequestStats) -> dict[str, Any]:
-    """Give what Locust shows of statistics: each line, the total, and what failed."""
+    """Return what Locust shows of statistics: each line, the total, and what failed."""
     lines = {f"{entry.method} {entry.name}": _line(entry) for _, entry in sorted(statistics.entries.items())}
     errors = sorted((error.method, error.name, error.error, error.occurrences) for error in statistics.errors.values())
     return {"lines": lines, "total": _line(statistics.total), "errors": errors}

@@ -80,7 +80,7 @@ def host_of(number: int) -> str:
 
 
 def worker_command(plan: Plan, number: int) -> list[str]:
-    """Give what runs a worker on its host, by that host's clock."""
+    """Return what runs a worker on its host, by that host's clock."""
     host, worker = host_of(number), [*HATCHFARM, "worker", "--master", HUB]
     inside = ["nsenter", f"--net=/run/netns/{host}"]
     if host not in plan.boots:

@@ -47,7 +47,7 @@ class Clock(NamedTuple):
     high_ns: int = 0
 
     def own(self, at_ns: int) -> int:
-        """Give a moment of the run as this part's clock shows it."""
+        """Return a moment of the run as this part's clock shows it."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns - self.shift_ns - self.offset_ns
 
 
@@ -134,7 +134,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
 
 
 def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[Part]:
-    """Give what a conductor, and one process for each range of machines, would have recorded by clocks of their own.
+    """Return what a conductor, and one process for each range of machines, would have recorded by clocks of their own.
 
     The conductor comes first, by its own clock; it has what belongs to no machine of the others. They number machines,
     certificates and consents from their own first one.
@@ -211,7 +211,7 @@ def _keep_numbers(history: History, part: History, machines: Sequence[int], cloc
 
 
 def judged(history: History, facts: Facts) -> dict[str, tuple[Any, ...]]:
-    """Give what each checker says, but for the order in which it says it."""
+    """Return what each checker says, but for the order in which it says it."""
     return {
         one.name: (one.status, one.figures, sorted((found.rule, found.message) for found in one.findings))
         for one in run_checkers(history, facts)

@@ -61,7 +61,7 @@ class Whole(msgspec.Struct, frozen=True):
 
     @property
     def refused_machines(self) -> set[int]:
-        """Give the machines whose clocks are too wrong: the server never heard from them."""
+        """Return the machines whose clocks are too wrong: the server never heard from them."""
         wrong = self.rows["got"] == Answer.TIMESTAMP_OUT_OF_WINDOW
         return set(self.rows["machine"][wrong].tolist())
 
@@ -71,7 +71,7 @@ class Whole(msgspec.Struct, frozen=True):
         return self.history.scrapes[-1].samples
 
     def locust(self, method: str, name: str) -> tuple[int, int]:
-        """Give Locust's requests and failures of one line."""
+        """Return Locust's requests and failures of one line."""
         line = next(one for one in self.history.locust_counts if (one.method, one.name) == (method, name))
         return line.requests, line.failures
 

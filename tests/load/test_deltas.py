@@ -63,7 +63,7 @@ def _value_of(kind: Any, one: int) -> Any:
 
 
 def record_of(table: str) -> type:
-    """Give what a table holds, be it listed or numbered."""
+    """Return what a table holds, be it listed or numbered."""
     found: type = get_args(TABLES[table])[-1]
     return found
 
@@ -86,7 +86,7 @@ def add_rows(history: History, rng: np.random.Generator) -> None:
 
 
 def shown(history: History, rows: Any) -> dict[str, Any]:
-    """Give everything a history holds, for comparing; `rows` are those that were taken out of it."""
+    """Return everything a history holds, for comparing; `rows` are those that were taken out of it."""
     tables = {name: getattr(history, name) for name in TABLES}
     return {**tables, "rows": np.concatenate([rows, np.empty(0, ROW)]).tobytes()}
 
@@ -101,7 +101,7 @@ def taken(history: History, cursor: Cursor, other: History) -> Any:
 
 
 def steps() -> st.SearchStrategy[list[str]]:
-    """Give orders of what happens: a record more in a table, rows, a change of what was there, or a look."""
+    """Return orders of what happens: a record more in a table, rows, a change of what was there, or a look."""
     return st.lists(st.sampled_from(["look", "rows", "again", "campaigns", *TABLES]), max_size=40)
 
 
@@ -198,7 +198,7 @@ def test_two_parts_told_in_turns_do_not_mix(seed: int, cuts: int) -> None:
 
 
 def damaged() -> Iterator[tuple[str, bytes]]:
-    """Give bytes that are no piece of a history, each with what is wrong."""
+    """Yield bytes that are no piece of a history, each with what is wrong."""
     history = anything(1, 40)
     cursor = Cursor(history)
     good = cursor.delta(cursor.rows())

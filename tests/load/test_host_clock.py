@@ -32,7 +32,7 @@ offsets = st.integers(-(1 << 60), 1 << 60)
 def made(
     trips: list[Trip], offset_ns: int, drift_ns_each_second: int = 0
 ) -> tuple[list[tuple[int, int, int]], set[int]]:
-    """Give trips as the asking side keeps them, and the offsets there truly were, when the other clock was read."""
+    """Return trips as the asking side keeps them, and the offsets there truly were, when the other clock was read."""
     now_ns, kept, true = 0, [], set()
     for trip in trips:
         left_ns = now_ns + trip.pause_ns

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 def without_part(history: History, machines: range, known_until_ns: int) -> History:
-    """Give what is left of a history when the process that played some machines is lost."""
+    """Return what is left of a history when the process that played some machines is lost."""
     rows = history.rows()
     own = (rows["machine"] >= machines.start) & (rows["machine"] < machines.stop)
     rest = history.with_rows(rows[~(own & (rows["sent_ns"] >= known_until_ns))])

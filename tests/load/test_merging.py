@@ -249,7 +249,7 @@ def test_merging_leaves_the_parts_as_they_were() -> None:
 
 
 def made_up(kind: Any) -> Any:
-    """Give a value of a side table's record, with every time a thousand after the start."""
+    """Return a value of a side table's record, with every time a thousand after the start."""
     record = msgspec.inspect.type_info(kind)
     assert isinstance(record, msgspec.inspect.StructType)
     plain: dict[type, Any] = {

@@ -36,7 +36,7 @@ UNDER, OVER = st.integers(-3 * SECOND_NS, 0), st.integers(0, 3 * SECOND_NS)
 
 @st.composite
 def clocks(draw: st.DrawFn) -> Clock:
-    """Give a clock that is off by anything, and bounds on that which hold."""
+    """Return a clock that is off by anything, and bounds on that which hold."""
     offset_ns = draw(st.integers(-10 * SECOND_NS, 10 * SECOND_NS))
     shift_ns = draw(st.sampled_from([0, 3 * SECOND_NS]))
     return Clock(shift_ns, offset_ns, offset_ns + draw(UNDER), offset_ns + draw(OVER))

@@ -89,21 +89,21 @@ class Run:
         self.joined = [msgspec.json.decode(line, type=Joined) for line in lines]
 
     def judged(self) -> dict[str, str]:
-        """Give what each checker says."""
+        """Return what each checker says."""
         return {one["name"]: one["status"] for one in self.verdict["checkers"]}
 
     def machines_at(self, host: int, from_ns: int = 0, to_ns: int = NEVER_NS) -> set[int]:
-        """Give the machines of a host of which a heartbeat was accepted within a time."""
+        """Return the machines of a host of which a heartbeat was accepted within a time."""
         rows = heartbeats(self.history)
         rows = rows[(rows["sent_ns"] >= from_ns) & (rows["sent_ns"] < to_ns)]
         return {row["machine"] for row in rows if at_host(int(row["source"]))[1] == host}
 
     def machines_of(self, owner: str) -> list[int]:
-        """Give an owner's machines."""
+        """Return an owner's machines."""
         return [number for number, one in self.history.machines.items() if one.owner_id == owner]
 
     def part_of(self, machine: int) -> Joined:
-        """Give the part that a machine's number belongs to."""
+        """Return the part that a machine's number belongs to."""
         return next(one for one in self.joined if 0 <= machine - one.first_machine < one.machines)
 
 

@@ -26,7 +26,7 @@ SECOND_NS = 1_000_000_000
 
 
 def conducted(seed: int = 3) -> History:
-    """Give a history of everything that can go wrong, with the statistics that Locust must show of it."""
+    """Return a history of everything that can go wrong, with the statistics that Locust must show of it."""
     history = anything(seed)
     history.locust_counts = [
         LocustCount(

@@ -112,7 +112,7 @@ def test_no_rows_are_no_lines() -> None:
 
 
 def one_row(**fields: int) -> NDArray[Any]:
-    """Give one row: a heartbeat accepted after 20 ms unless said."""
+    """Return one row: a heartbeat accepted after 20 ms unless said."""
     rows = np.zeros(1, dtype=ROW)
     rows["answered_ns"] = 20 * MILLISECOND_NS
     for name, value in fields.items():

@@ -54,7 +54,7 @@ def button(text: str) -> str:
 
 
 def shows(condition: str) -> str:
-    """Give what the page shows once it is so, as an expression to wait for."""
+    """Return what the page shows once it is so, as an expression to wait for."""
     return f"(shown => ({condition}) && shown)({SHOWN})"
 
 

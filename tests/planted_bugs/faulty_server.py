@@ -28,7 +28,7 @@ def plant(edits: tuple[Edit, ...]) -> None:
 
 
 def edited(edits: tuple[Edit, ...]) -> dict[tuple[str, str], str]:
-    """Give the new sources of functions, by module and name, and change nothing.
+    """Return the new sources of functions, by module and name, and change nothing.
 
     Raises ValueError when a text to replace does not stand there exactly once.
     """

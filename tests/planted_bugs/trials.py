@@ -48,7 +48,7 @@ class Result(NamedTuple):
         return self.exit_code != INCONCLUSIVE
 
     def failed(self) -> dict[str, str]:
-        """Give each failed checker's findings, as JSON."""
+        """Return each failed checker's findings, as JSON."""
         return {
             one["name"]: msgspec.json.encode([one["summary"], one["findings"]]).decode()
             for one in self.verdict.get("checkers", [])

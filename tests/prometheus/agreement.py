@@ -53,7 +53,7 @@ class RunClock(NamedTuple):
         )
 
     def during(self, start_ms: int, end_ms: int) -> tuple[int, int]:
-        """Give the shortest time of the history that surely holds a time of the wall clock."""
+        """Return the shortest time of the history that surely holds a time of the wall clock."""
         return start_ms * MILLISECOND_NS - self.most_ns, end_ms * MILLISECOND_NS - self.least_ns
 
 
@@ -70,12 +70,12 @@ class Judged(NamedTuple):
 
     @property
     def wrong(self) -> bool:
-        """Say whether this is impossible with a right server, right rules and a right Prometheus."""
+        """Return whether this is impossible with a right server, right rules and a right Prometheus."""
         return self.firing not in self.shown or self.truth not in {None, self.firing}
 
 
 def seen_at(at_ms: int, scrapes: Sequence[Scraped], missed: int) -> Sequence[Scraped]:
-    """Give the scrapes of which an evaluation may have seen the sample; nothing when there were not enough yet.
+    """Return the scrapes of which an evaluation may have seen the sample; nothing when there were not enough yet.
 
     Where evaluations were missed, this may be one of them, and what is shown be the result of an earlier one. Of two
     things within the same millisecond either may have come first.
@@ -116,6 +116,6 @@ def judge(
 
 
 def turns(judged: Sequence[Judged]) -> list[bool]:
-    """Give the certain truths in order, without repetitions."""
+    """Return the certain truths in order, without repetitions."""
     truths = [one.truth for one in judged if one.truth is not None]
     return [truth for index, truth in enumerate(truths) if index == 0 or truths[index - 1] is not truth]

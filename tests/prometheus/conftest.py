@@ -22,7 +22,7 @@ needs_prometheus = pytest.mark.skipif(
 
 @pytest.fixture(scope="session")
 def printed_rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a file that holds what `hatchfarm serve --print-alert-rules` printed, as users make it."""
+    """Return a file that holds what `hatchfarm serve --print-alert-rules` printed, as users make it."""
     path = tmp_path_factory.mktemp("rules") / "hatchfarm.rules.yml"
     with path.open("wb") as file:
         subprocess.run(PRINT_RULES, stdout=file, check=True, timeout=TIMEOUT_SECONDS)

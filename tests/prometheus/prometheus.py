@@ -95,7 +95,7 @@ class Prometheus:
         return float(value)
 
     async def scrapes(self) -> list[Scraped]:
-        """Give every scrape so far.
+        """Return every scrape so far.
 
         A range selector gives the samples as they are stored. All of one scrape bear its beginning in whole
         milliseconds, rounded down; it had ended when its duration had passed.
@@ -114,7 +114,7 @@ class Prometheus:
         return scrapes
 
     async def evaluations(self, from_ms: int, to_ms: int) -> Evaluations:
-        """Give the evaluations within a time, by a range query that steps from one to the next.
+        """Return the evaluations within a time, by a range query that steps from one to the next.
 
         They are an interval apart, from wherever the hash of the rule group's name put the first: any firing alert's
         stored samples show where that is.

@@ -92,7 +92,7 @@ class Watched(NamedTuple):
 
     @property
     def conclusive(self) -> bool:
-        """Say whether each alert was certainly off, on and off again, for long enough each time."""
+        """Return whether each alert was certainly off, on and off again, for long enough each time."""
         return all(
             turns(judged) == [False, True, False]
             and all(

@@ -31,7 +31,7 @@ NEVER_FAILS = frozenset(
 
 
 def rules_in(path: Path) -> set[str]:
-    """Give the rules that a module names in full where it makes a finding."""
+    """Return the rules that a module names in full where it makes a finding."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Finding", "_finding"}:

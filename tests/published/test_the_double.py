@@ -61,7 +61,7 @@ def test_it_passes_by_the_published_api_and_lacks_what_it_lacks_by_the_contract(
 
 
 def unseen(scenario: Path) -> set[str]:
-    """Give what does not show where a scenario raises the rate limit: no 429 comes."""
+    """Return what does not show where a scenario raises the rate limit: no 429 comes."""
     return {f"features.{Feature.RETRY_AFTER}"} if "RATE_LIMIT" in scenario.read_text(encoding="utf-8") else set()
 
 

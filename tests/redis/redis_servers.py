@@ -50,7 +50,7 @@ class RedisServer:
                 await trio.sleep(POLL_SECONDS)
 
     async def says(self, *command: str) -> str:
-        """Give it a command as `redis-cli` does; its words, without the line end."""
+        """Return it a command as `redis-cli` does; its words, without the line end."""
         done = await trio.run_process(
             ["redis-cli", "-p", str(self.port), *command],
             capture_stdout=True,

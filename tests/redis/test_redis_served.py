@@ -47,7 +47,7 @@ async def instances(redis_port: int, count: int, **settings: str) -> AsyncIterat
 
 
 def machines() -> list[Machine]:
-    """Give the machines that every instance knows."""
+    """Return the machines that every instance knows."""
     return twin(environment({}))[1]
 
 

@@ -54,9 +54,9 @@ class Page(HTMLParser):
         self.comments.append(data)
 
     def all(self, tag: str) -> list[Element]:
-        """Give the elements of one name."""
+        """Return the elements of one name."""
         return [one for one in self.elements if one.tag == tag]
 
     def texts(self, tag: str) -> list[str]:
-        """Give their texts, white space folded."""
+        """Return their texts, white space folded."""
         return [" ".join(one.text.split()) for one in self.all(tag)]

@@ -53,14 +53,14 @@ HOSTILE = (
 
 
 def campaign(number: int, attack: str, **more: Any) -> CampaignRecord:
-    """Give a campaign that was played once, to its end."""
+    """Return a campaign that was played once, to its end."""
     return CampaignRecord(
         **{"number": number, "attack": attack, "scripted": False, "attempts": 1, "completed": 1, **more}
     )
 
 
 def record(facts: Facts, **changes: Any) -> RunRecord:
-    """Give a run's record."""
+    """Return a run's record."""
     fields: dict[str, Any] = {
         "scenario": "by-hand",
         "description": "Two machines and a replay.",
@@ -82,7 +82,7 @@ def record(facts: Facts, **changes: Any) -> RunRecord:
 
 
 def uneventful(**changes: Any) -> tuple[RunRecord, History]:
-    """Give a run in which everything held: two machines, five replays that were refused."""
+    """Return a run in which everything held: two machines, five replays that were refused."""
     story = Story(threshold=3)
     history = story.history
     for machine in (0, 1):
@@ -104,7 +104,7 @@ def uneventful(**changes: Any) -> tuple[RunRecord, History]:
 
 
 def broken(**changes: Any) -> tuple[RunRecord, History]:
-    """Give a run with a replay that was accepted, a counter that was impossible, and a claim that did not hold."""
+    """Return a run with a replay that was accepted, a counter that was impossible, and a claim that did not hold."""
     run, history = uneventful(**changes)
     sent_ns = 12_700_000_000
     history.append(
@@ -119,7 +119,7 @@ def broken(**changes: Any) -> tuple[RunRecord, History]:
 
 
 def hostile() -> tuple[RunRecord, History]:
-    """Give a run in which everything a server, a scenario or a target could say is hostile."""
+    """Return a run in which everything a server, a scenario or a target could say is hostile."""
     run, history = broken(
         scenario=HOSTILE, description=HOSTILE, scenario_file=HOSTILE, target=HOSTILE, interrupted=HOSTILE,
         warnings=(HOSTILE,), attacks=(HOSTILE,), thresholds={}, started_at=HOSTILE,
@@ -134,7 +134,7 @@ def hostile() -> tuple[RunRecord, History]:
 
 
 def unknown(**changes: Any) -> tuple[RunRecord, History]:
-    """Give a run that proves nothing: interrupted, with an overloaded harness and an attack not tried."""
+    """Return a run that proves nothing: interrupted, with an overloaded harness and an attack not tried."""
     run, history = uneventful(interrupted="SIGINT after 3.0s", **changes)
     history.campaigns.append(
         campaign(2, "revoke.race", attempts=0, completed=0, not_tried="the target shows no consents")
@@ -154,7 +154,7 @@ def with_verdicts(made: Material, *checkers: Verdict) -> Material:
 
 
 def failing(name: str, findings: int, **evidence: Any) -> Verdict:
-    """Give a failed verdict with so many findings."""
+    """Return a failed verdict with so many findings."""
     listed = tuple(
         Finding(f"{name}.rule", f"finding {number}", number * SECOND_NS, evidence) for number in range(findings)
     )
@@ -168,7 +168,7 @@ def written(folder: Path, run: tuple[RunRecord, History]) -> tuple[RunVerdict, W
 
 
 def long_run(machines: int = 1000, seconds: int = 600) -> tuple[RunRecord, History]:
-    """Give ten minutes of a thousand machines, a tenth of which falls silent, and a replay campaign."""
+    """Return ten minutes of a thousand machines, a tenth of which falls silent, and a replay campaign."""
     rng = np.random.default_rng(1)
     interval_ns = 5 * SECOND_NS
     places = np.arange(machines * seconds * SECOND_NS // interval_ns)

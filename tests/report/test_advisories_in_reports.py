@@ -37,7 +37,7 @@ SAID = "nothing answers under /v1"
 
 
 def published(profile: Profile = Profile.PUBLISHED) -> tuple[RunRecord, History]:
-    """Give a run in which all that counts held, on a target that lacks two things."""
+    """Return a run in which all that counts held, on a target that lacks two things."""
     run, history = uneventful(profile=profile, given_target=True)
     return msgspec.structs.replace(run, facts=msgspec.structs.replace(run.facts, lacks=LACKS)), history
 

@@ -48,7 +48,7 @@ def judged(run: tuple[RunRecord, History]) -> Material:
 
 
 def named_in(made: Material) -> dict[str, set[str]]:
-    """Give the attacks that each form says failed, with a finding and a note."""
+    """Return the attacks that each form says failed, with a finding and a note."""
     log: dict[str, Any] = json.loads(sarif_log(made))
     suites = {suite.get("name"): suite for suite in ET.fromstring(junit_xml(made))}  # noqa: S314 - just written
     cases = list(suites["by-hand attacks"].iter("testcase"))

@@ -38,7 +38,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Give any value of a type that records are made of."""
+    """Return any value of a type that records are made of."""
     plain = {int: integers, float: st.floats(), str: texts, bytes: st.binary(max_size=9), Any: json_values}
     if kind in plain:
         return plain[kind]
@@ -153,7 +153,7 @@ class _Code:
 
 
 def _pickled() -> bytes:
-    """Give a column of objects as numpy would write it: a header, then a pickle that runs code."""
+    """Return a column of objects as numpy would write it: a header, then a pickle that runs code."""
     header = _column(np.array([None], dtype=object))
     return header[: header.index(b"\n") + 1] + pickle.dumps(_Code())
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def shared_settings(redis_port: int, folder: Path) -> dict[str, str]:
-    """Give the settings of every instance that shares this Redis."""
+    """Return the settings of every instance that shares this Redis."""
     return {
         "REDIS_ADDR": f"127.0.0.1:{redis_port}",
         "HATCHFARM_SHARED_STATE": "redis",

@@ -39,7 +39,7 @@ class Clock:
         self.moment = STARTED
 
     def now(self) -> Instant:
-        """Give the moment it was set to."""
+        """Return the moment it was set to."""
         return self.moment
 
 

@@ -46,7 +46,7 @@ async def refused_in_time(one: Member, request: Request) -> None:
 
 
 async def names_at(one: Member) -> list[str]:
-    """Give the names of all machines, as the audit tells of them."""
+    """Return the names of all machines, as the audit tells of them."""
     events = (await one.audit())["events"]
     return [event["metadata"]["name"] for event in events if event["type"] == "machine_registered"]
 

@@ -54,7 +54,7 @@ class SeededEntropy:
         self._drawn = 0
 
     def hex(self, digits: int) -> str:
-        """Give the next digits."""
+        """Return the next digits."""
         self._drawn += 1
         return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
 
@@ -360,7 +360,7 @@ class ShardUnderTest:
         assert self.progress.in_flight == 0
 
     def row(self, at: int) -> dict[str, Any]:
-        """Give one row of the history by name."""
+        """Return one row of the history by name."""
         row = self.history.rows()[at]
         return {name: row[name].item() if name != "nonce" else bytes(row[name]) for name in row.dtype.names}
 

@@ -88,7 +88,7 @@ class Stage:
         machine.rotated(worker.certificate.certificate_id, self.now_ns, self.now_ns + ROTATION_NS)
 
     def send(self, request: bytes, at: Instant | None = None) -> Reply:
-        """Give the API a request as the express lane would."""
+        """Return the API a request as the express lane would."""
         end = request.index(b"\r\n\r\n") + 4
         head, body = plain_head(request[:end]), request[end:]
         assert head is not None

@@ -121,7 +121,7 @@ async def test_where_another_address_does_not_help_it_waits_as_long_as_it_is_tol
 
 
 def shared(target: Target) -> Target:
-    """Give a target that sees one address for all."""
+    """Return a target that sees one address for all."""
     return msgspec.structs.replace(target, own_addresses=False)
 
 

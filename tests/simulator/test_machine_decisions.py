@@ -37,7 +37,7 @@ silences = st.lists(
 
 
 def within_spread(wait_ns: int, base_ns: int) -> bool:
-    """Say whether a wait is a base, spread by a quarter to both sides."""
+    """Return whether a wait is a base, spread by a quarter to both sides."""
     return Fraction(3, 4) * base_ns - 1 <= wait_ns <= Fraction(5, 4) * base_ns
 
 
@@ -80,7 +80,7 @@ class MachineLife(RuleBasedStateMachine):
         return action
 
     def may_mend(self, status: int) -> bool:
-        """Say whether a hold is over: nothing was mended for this reason within the last minute."""
+        """Return whether a hold is over: nothing was mended for this reason within the last minute."""
         return self.now_ns - self.mended_ns.get(status, -HOLD_NS) >= HOLD_NS
 
     @rule(step_ns=lengths(90 * SECOND_NS))

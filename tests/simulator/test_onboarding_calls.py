@@ -62,7 +62,7 @@ LIFE = [Reaction((REGISTERED,)), CONSENTED, POLICY]
 
 
 def status_of(row: Any) -> int | Loss:
-    """Give a row's status, or why its answer was lost."""
+    """Return a row's status, or why its answer was lost."""
     (loss,), _ = losses_of(np.array([row["status"]]))
     return Loss(loss) if row["got"] == Answer.LOST else int(row["status"])
 

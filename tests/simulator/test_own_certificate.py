@@ -36,7 +36,7 @@ TEXT = 'version = 1\nname = "s"\nduration = "5s"\n[fleet]\nmachines = 1\nowners 
 
 
 def today() -> dt.datetime:
-    """Give the day by the clock of this machine, to which TLS holds a certificate."""
+    """Return the day by the clock of this machine, to which TLS holds a certificate."""
     return dt.datetime.now(dt.UTC)  # noqa: TID251 - as OpenSSL reads it
 
 

@@ -34,7 +34,7 @@ LOSSES = {
 
 
 def loss_of(row: Any) -> Loss:
-    """Give why a row's answer was lost."""
+    """Return why a row's answer was lost."""
     (loss,), _ = losses_of(np.array([row["status"]]))
     return Loss(loss)
 

@@ -93,7 +93,7 @@ def browser_har() -> dict[str, Any]:
 
 
 def stranger(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """Give a HAR of four entries of which the last is bent by `change`."""
+    """Return a HAR of four entries of which the last is bent by `change`."""
     har = browser_har()
     har["log"]["entries"].append(entry("POST", "/v1/consents", 201, headers=BEARER, sent={"owner_id": "eve"}, at=4))
     change(har["log"]["entries"][3])

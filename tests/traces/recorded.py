@@ -26,7 +26,7 @@ ATTACKS = ("replay.exact", "credential.wrong-token", "signature.forged")
 
 
 def digits(name: str, count: int) -> str:
-    """Give hexadecimal digits that are the same for the same name."""
+    """Return hexadecimal digits that are the same for the same name."""
     return hashlib.sha256(name.encode()).hexdigest()[:count]
 
 
@@ -168,7 +168,7 @@ def small_recording(world: str = "recorded") -> Recording:
 
 
 def missed(token: str) -> str:
-    """Give a token with one digit wrong."""
+    """Return a token with one digit wrong."""
     return token[:17] + ("0" if token[17] != "0" else "1") + token[18:]
 
 
@@ -178,12 +178,12 @@ def distance(first: str, second: str) -> int:
 
 
 def nearest(text: str, secret: str) -> int:
-    """Give how near any part of a text comes to a secret, in differing characters, whatever their case."""
+    """Return how near any part of a text comes to a secret, in differing characters, whatever their case."""
     low, wanted = text.lower(), secret.lower()
     windows = (low[at : at + len(wanted)] for at in range(len(low) - len(wanted) + 1))
     return min((distance(window, wanted) for window in windows), default=len(wanted))
 
 
 def in_order(values: list[int]) -> bool:
-    """Say whether numbers only grow."""
+    """Return whether numbers only grow."""
     return all(a <= b for a, b in pairwise(values))

@@ -37,7 +37,7 @@ def as_recorded(exchange: Exchange) -> Played:
 
 
 def played(**changes: Played) -> list[Played]:
-    """Give a replay like the record but for some exchanges, by `at_` and their index."""
+    """Return a replay like the record but for some exchanges, by `at_` and their index."""
     return [changes.get(f"at_{index}") or as_recorded(exchange) for index, exchange in enumerate(EXCHANGES)]
 
 

@@ -193,7 +193,7 @@ def test_no_secret_and_no_near_miss_is_in_what_a_recorded_run_leaves(
 
 
 def _nearest(text: str, secrets: Any) -> int:
-    """Give how near a text comes to any secret: only where it shares a twelfth of one, or four errors cannot be all."""
+    """Return how near a text comes to any secret: only where it shares a twelfth of one, or four errors are not all."""
     found = 99
     for secret in secrets:
         step = len(secret) // (NEAR + 1)

@@ -25,7 +25,7 @@ def waits_of(recording: Recording) -> list[list[int]]:
 
 
 def reaches(waits: list[list[int]], later: int, earlier: int) -> bool:
-    """Say whether one exchange waits for another, perhaps by way of others."""
+    """Return whether one exchange waits for another, perhaps by way of others."""
     return earlier in waits[later] or any(reaches(waits, between, earlier) for between in waits[later])
 
 
@@ -103,5 +103,5 @@ def test_waiting_keeps_exactly_the_recorded_order_of_each_worker(spans: list[tup
 
 
 def _about(exchange: Exchange, recording: Recording) -> int:
-    """Give the machine an exchange is about; 2 is none that was registered."""
+    """Return the machine an exchange is about; 2 is none that was registered."""
     return next(index for index in range(3) if recording.worker(index) in str(exchange.request))

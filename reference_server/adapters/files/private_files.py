@@ -16,7 +16,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def exposure(path: Path) -> str:
-    """Say who else can get at a file, and the way out; nothing where nobody can, or where it is not there.
+    """Return who else can get at a file, and the way out; nothing where nobody can, or where it is not there.
 
     A file that root owns may be read by its group: that is how a secret is handed to a service (PostgreSQL's rule).
     """

@@ -96,7 +96,7 @@ class SegmentReader:
         """The last group that was read so far."""
 
     def groups(self, until: int | None) -> Iterator[bytes]:
-        """Give the groups in turn, all of which must be whole up to a number; without one, up to the mark."""
+        """Yield the groups in turn, all of which must be whole up to a number; without one, up to the mark."""
         must = self.mark.group if until is None else until
         while until is None or self.read.group < until:
             group = self._next()

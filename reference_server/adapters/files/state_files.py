@@ -118,14 +118,14 @@ class StateFiles:
 
     @property
     def due(self) -> bool:
-        """Say whether the journal has outgrown what it may: by default the snapshot, which pays for that."""
+        """Return whether the journal has outgrown what it may: by default the snapshot, which pays for that."""
         if self._segment is None:
             return False
         written = self._earlier_bytes + self._segment.mark.end
         return written > (self._journal_bytes or max(JOURNAL_MIN_BYTES, self._snapshot_bytes))
 
     def read(self) -> bytes | None:
-        """Give the snapshot."""
+        """Return the snapshot."""
         self._require_private(self._path)
         try:
             content = self._path.read_bytes()
@@ -163,7 +163,7 @@ class StateFiles:
             raise JournalError(f"cannot read {path} ({error.strerror})") from None
 
     def groups(self, segment: str | None) -> Iterator[bytes] | None:
-        """Give every group after the snapshot, from the segment that it names through those that follow."""
+        """Yield every group after the snapshot, from the segment that it names through those that follow."""
         readers = [self._reader(path) for path in self._segments()]
         first = [reader for reader in readers if reader.header.name == segment]
         if first:

@@ -147,7 +147,7 @@ class RedisJournal:
 
     @property
     def up(self) -> bool:
-        """Say whether Redis can be asked now."""
+        """Return whether Redis can be asked now."""
         return self._link.up
 
     def _next_name(self) -> str:
@@ -182,7 +182,7 @@ class RedisJournal:
         return [status, *answer[1:]]
 
     async def read(self, place: Place, within: float) -> News:
-        """Give the next groups."""
+        """Return the next groups."""
         return _news(await self._run(_READ, place, within=within))
 
     async def take(self, place: Place, within: float) -> tuple[str, News]:
@@ -218,7 +218,7 @@ class RedisJournal:
         return await self.nonces.reserve(asked)
 
     async def standing(self) -> Standing | None:
-        """Say what the journal is now; None where there is nothing.
+        """Return what the journal is now; None where there is nothing.
 
         Raises SharedDown, and SharedMismatch when another owner token or signing key is in use there.
         """
@@ -238,7 +238,7 @@ class RedisJournal:
         return Standing(Place(founded, int(position), int(strict)), whole, older=digest != self._digest)
 
     async def load(self) -> Kept:
-        """Give the last snapshot, and all groups after it, though the journal be lost."""
+        """Return the last snapshot, and all groups after it, though the journal be lost."""
         (held,) = await self._ask([(b"HMGET", (META, "founded", "snapshot", "parts", "count"))])
         if None in held:
             raise SharedDown("its snapshot is gone")
@@ -305,7 +305,7 @@ class RedisJournal:
         return Place(founded, place.position, place.position)
 
     async def may_compact(self) -> bool:
-        """Say whether this instance is the one to compact the journal; for a while no other will be told so."""
+        """Return whether this instance is the one to compact the journal; for a while no other will be told so."""
         claim = (COMPACTING, self._instance, "NX", "EX", SHARED_COMPACTION_SECONDS)
         (claimed,) = await self._ask([(b"SET", claim)])
         return claimed is not None

@@ -50,7 +50,7 @@ class RedisLimiter:
         return [int(wait_us) * MICROSECOND_NS for answer in answers for wait_us in answer.split()]
 
     def figures(self) -> Sequence[Figure]:
-        """Give what the metrics show of it."""
+        """Return what the metrics show of it."""
         return (
             Figure("hatchfarm_rate_limiter_up", "1 while the shared rate limit can be asked.", self._link.up),
             Figure(

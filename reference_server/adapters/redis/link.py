@@ -114,7 +114,7 @@ class RedisLink:
 
     @property
     def up(self) -> bool:
-        """Say whether there is a connection that was greeted and has not failed since."""
+        """Return whether there is a connection that was greeted and has not failed since."""
         return self._connection is not None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

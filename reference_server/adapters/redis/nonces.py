@@ -107,12 +107,12 @@ class RedisNonces:
 
     @property
     def sharing(self) -> bool:
-        """Say whether nonces are now reserved in Redis: it is up, has not lately forgotten, and the clocks agree."""
+        """Return whether nonces are now reserved in Redis: it is up, has not lately forgotten, and the clocks agree."""
         return self._link.up and not self._alone and self._wait_seconds == 0 and not self.clock_off
 
     @property
     def durable(self) -> bool:
-        """Say whether Redis keeps every write through a restart, as far as was seen last."""
+        """Return whether Redis keeps every write through a restart, as far as was seen last."""
         return self._durable
 
     @property
@@ -143,7 +143,7 @@ class RedisNonces:
                 self._link.renew()
 
     def figures(self) -> Sequence[Figure]:
-        """Give what the metrics show of it."""
+        """Return what the metrics show of it."""
         return (
             Figure("hatchfarm_nonce_store_up", "1 while nonces are reserved in the shared store.", self.sharing),
             Figure("hatchfarm_nonces_owed", "Nonces accepted without the shared store, to be told to it.", self.owed),

@@ -232,7 +232,7 @@ def _reading(
 
 
 def _deep(value: Any, most: int) -> bool:
-    """Say whether a decoded value is nested deeper than so many levels."""
+    """Return whether a decoded value is nested deeper than so many levels."""
     if isinstance(value, dict):
         return not most or any(_deep(inner, most - 1) for inner in value.values())
     return isinstance(value, list) and (not most or any(_deep(inner, most - 1) for inner in value))

@@ -126,11 +126,11 @@ class FleetPlayer:
         self.load_hardware(HARDWARE_TICK_SECONDS)
 
     def now(self) -> int:
-        """Give nanoseconds since the start of the run."""
+        """Return nanoseconds since the start of the run."""
         return time.monotonic_ns() - self._start_ns
 
     def wall(self) -> int:
-        """Give Unix nanoseconds by the clock that machines go by."""
+        """Return Unix nanoseconds by the clock that machines go by."""
         return self._wall()
 
     async def create_policies(self) -> None:
@@ -274,7 +274,7 @@ class FleetPlayer:
     # --- hardware
 
     def metrics_of(self, index: int) -> str:
-        """Give a machine's hardware report as JSON; machines of scripts have numbers past the fleet's."""
+        """Return a machine's hardware report as JSON; machines of scripts have numbers past the fleet's."""
         index = (index - self._first) % len(self._cpu)
         cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
         return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
@@ -310,7 +310,7 @@ class FleetPlayer:
 
 
 def time_hour(zone: str, unix_seconds: float) -> int:
-    """Give the hour of the day in a time zone; UTC's for a zone this machine does not know."""
+    """Return the hour of the day in a time zone; UTC's for a zone this machine does not know."""
     try:
         info: tzinfo = ZoneInfo(zone)
     except (KeyError, ValueError, OSError):

@@ -305,7 +305,7 @@ def _named(call: ApiCall) -> str:
 
 
 def answer_kind(answer: HttpAnswer) -> Answer:
-    """Say what an honest call, which must succeed, got."""
+    """Return what an honest call, which must succeed, got."""
     if answer.status in {OK, CREATED}:
         return Answer.ACCEPTED
     if answer.status == TOO_MANY:

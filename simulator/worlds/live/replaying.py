@@ -55,7 +55,7 @@ class Player:
         self._start_ns = 0
 
     def now(self) -> int:
-        """Give nanoseconds since the moment that stands for the start of the recorded run."""
+        """Return nanoseconds since the moment that stands for the start of the recorded run."""
         return time.monotonic_ns() - self._start_ns
 
     async def play(self) -> None:

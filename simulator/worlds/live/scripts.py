@@ -64,7 +64,7 @@ NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
 
 
 def needs_own_server(attack: ScriptAttack) -> str:
-    """Say why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    """Return why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
     needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
     return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
 

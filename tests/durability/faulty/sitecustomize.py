@@ -55,7 +55,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter(machine: str) -> list[tuple[int, int, int, int]]:
-    """Give the filter as (operation, jump if true, jump if false, operand)."""
+    """Return the filter as (operation, jump if true, jump if false, operand)."""
     numbers = list(NUMBERS[machine].values())
     checks = [(JUMP_IF_EQUAL, len(numbers) - at, 0, number) for at, number in enumerate(numbers)]
     return [
