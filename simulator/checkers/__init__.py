@@ -13,6 +13,7 @@ from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
 from simulator.checkers.endings import told_of_endings
+from simulator.checkers.excused import excuse_missing_answers
 from simulator.checkers.features import check_features
 from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
@@ -54,11 +55,11 @@ CHECKERS: Mapping[str, Checker] = {
 
 
 def as_known(history: History, facts: Facts) -> History:
-    """Return a history that accuses nobody of what a certificate's end may explain.
+    """Return a history that accuses nobody of what a certificate's end, or a fault of the run's own, may explain.
 
     Nor of what only a known clock, or one life of the server, could prove.
     """
-    history = told_of_endings(in_doubt(history, facts))
+    history = told_of_endings(in_doubt(excuse_missing_answers(history), facts))
     return without_doubted_claims(told_of_restarts(history, facts), facts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
@@ -19,6 +20,22 @@ HEALED_AFTER_NS = 5 * SECOND_NS
 """By when a server must answer again, once its process or its Redis does: half a client's patience."""
 FLUSHED_FOR_NS = 180 * SECOND_NS
 """How long a right server refuses after Redis has forgotten nonces: twice the skew window (contract §4)."""
+
+OF_MISSING_ANSWERS = frozenset({"all-answered", "honest-served", "closed", "closed-in-time", "retry-served"})
+"""The claims of attacks that are broken by nothing but answers, or ends of connections, that did not come in time."""
+
+
+def excuse_missing_answers(history: History) -> History:
+    """Return the history, with nothing claimed of answers that the run's own faults may have kept away."""
+    if not history.faults or not history.claims:
+        return history
+    covered = Excused(history).covers(np.array([one.at_ns for one in history.claims], dtype=np.int64))
+    excused = history.with_rows(history.rows())
+    excused.claims = [
+        msgspec.structs.replace(one, held=None) if away and not one.held and one.rule in OF_MISSING_ANSWERS else one
+        for one, away in zip(history.claims, covered.tolist(), strict=True)
+    ]
+    return excused
 
 
 def healed_ns(fault: Fault) -> int:

@@ -6,6 +6,8 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
+from simulator.history.records import CampaignRecord, Claim
+from tests.checkers.conftest import nanoseconds
 from tests.faults.stories import FULL, KILL, PAUSE, Tale
 
 NONCE = b"\1" * 12
@@ -186,3 +188,12 @@ def test_of_a_full_disk_nothing_is_known_unless_somebody_was_answered_meanwhile(
     assert (verdict.status, "no request got an answer" in verdict.summary) == (Status.INCONCLUSIVE, True)
     tale.heartbeat(0, 14.2, Answer.FAILED)
     assert tale.judge()["durability"].status is Status.PASS
+
+
+def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_it() -> None:
+    """What an attack got through meanwhile is proven all the same, and what was missing before is."""
+    for rule, at, broken in (("all-answered", 10.5, 0), ("all-answered", 2, 1), ("one-of-copies", 10.5, 1)):
+        tale = killed()
+        tale.history.campaigns.append(CampaignRecord(1, "http.pipeline", scripted=True, attempts=1, completed=1))
+        tale.history.claims.append(Claim(nanoseconds(at), 1, rule, held=False, message="709 of 1000 were answered"))
+        assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)
