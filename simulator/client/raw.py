@@ -225,7 +225,7 @@ class _Exchange:
             self._arrived.set()
             self._arrived = trio.Event()
             if slow:
-                await trio.sleep(min(1, slow_until - trio.current_time()))
+                await trio.sleep(max(0, min(1, slow_until - trio.current_time())))
         scope.cancel()
 
 

@@ -20,6 +20,8 @@ from tests.attacks.live import written, wrong_server
 from tests.simulator.conftest import API_TOKEN, sockets_closed_after
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from tests.attacks.live import Connection
 
 SOURCE = "127.13.0.9"
@@ -246,3 +248,23 @@ def test_what_a_raw_exchange_leaves_is_sure_only_when_it_was_answered_so(
     history = History()
     record_wire(history, 1, Wire(((b"a", 0.0),), granted(201), leaves=MAKES), outcome, 1)
     assert [one.sure for one in history.effects] == sure
+
+
+class LateStream:
+    """Gives one answer long after slow reading has ended."""
+
+    def __init__(self) -> None:
+        self._parts = [GOOD, b""]
+
+    async def receive_some(self, _bytes: int) -> bytes:
+        await trio.sleep(5)
+        return self._parts.pop(0)
+
+
+async def test_an_answer_that_comes_after_slow_reading_has_ended_is_read(autojump_clock: MockClock) -> None:
+    """It was a fault of the attempt's own once: a pause that had ended before it began."""
+    del autojump_clock
+    step = Wire(((b"", 0.0),), REFUSED, "read-slowly", read_bytes_per_second=1, slow_seconds=1)
+    exchange = wire._Exchange(parse_target("http://127.0.0.1:1", API_TOKEN), step, lambda: 0)
+    await exchange._read(LateStream(), trio.CancelScope())  # type: ignore[arg-type]
+    assert [answer.body for answer in exchange.answers.whole] == [b"hi"]
