@@ -136,7 +136,7 @@ def test_what_an_interrupted_run_missed_is_not_laid_to_the_harness(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever cut it short, as a target that stopped answering while it was set up; nobody saw how the harness did."""
-    monkeypatch.setattr("simulator.run_judgement.run_checkers", lambda *_: [Verdict("generator", INCONCLUSIVE, "")])
+    monkeypatch.setattr("simulator.judging.judging.run_checkers", lambda *_: [Verdict("generator", INCONCLUSIVE, "")])
     story.heartbeat(0, 1, Answer.LOST)
     verdict = judged(story, request({"requests.lost": ("count==0",)}), "the run could not be set up")
     (threshold,) = verdict.thresholds
