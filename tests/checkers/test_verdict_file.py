@@ -17,7 +17,7 @@ from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.judging.verdict_file import RunVerdict, point_latest, verdict_schema, write_verdict
 
 ROOT = Path(__file__).parent.parent.parent
-PUBLISHED = json.loads((ROOT / "simulator" / "report" / "verdict.schema.json").read_text(encoding="utf-8"))
+PUBLISHED = json.loads((ROOT / "simulator" / "judging" / "verdict.schema.json").read_text(encoding="utf-8"))
 validator = Draft202012Validator(PUBLISHED)
 
 texts = st.text(max_size=20)

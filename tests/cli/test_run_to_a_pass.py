@@ -91,7 +91,7 @@ def test_off_a_terminal_it_prints_plain_lines_one_a_verdict(passed: Finished, ve
 
 
 def test_the_verdict_file_is_valid_against_the_published_schema(verdict: dict[str, Any]) -> None:
-    published = ROOT / "simulator" / "report" / "verdict.schema.json"
+    published = ROOT / "simulator" / "judging" / "verdict.schema.json"
     jsonschema.validate(verdict, json.loads(published.read_text(encoding="utf-8")))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.planted_bugs.faults import fault
 
-CHANGES, FILES, COMMITTING = "core.changes", "adapters.state_files", "http.committing"
-NONCES = "adapters.redis_nonces"
+CHANGES, FILES, COMMITTING = "core.changes", "adapters.files.state_files", "pipeline.committing"
+NONCES = "adapters.redis.nonces"
 LATE = """self.__dict__.setdefault("late", []).append(group)
         for one in self.late if len(self.late) > 30 else ():
             segment.append(one)
