@@ -37,6 +37,26 @@ WHOLE_RUNS = frozenset(
 )
 """Folders in which a fixture makes whole runs, or a test starts servers again and again; each ends by itself."""
 WHOLE_RUNS_SECONDS = 900
+LONGEST = (
+    "planted_bugs/test_planted_bugs.py",
+    "durability/test_damaged_files.py",
+    "report/test_report_page.py",
+    "report/test_report_plots.py",
+    "report/test_report_commands.py",
+    "durability/test_failing_storage.py",
+    "scenario/test_broken_scenarios.py",
+    "traces/test_live_replay.py",
+    "load/test_conducted_run.py",
+    "faults/test_live_faults.py",
+    "false_alarms/test_false_alarms.py",
+    "cli/test_run_interrupted.py",
+    "load/test_locustfile.py",
+    "published/test_the_double.py",
+    "commands/test_command_runs.py",
+    "shared_state/test_shared_state_faults.py",
+)
+"""The files that take longest, mostly waiting: begun first, so that none is left when the others are done, and in an
+order that brings together few of those whose runs a busy machine leaves without a verdict."""
 SOAK_SECONDS = 3600
 """How long a test may take that makes in full what is sampled otherwise."""
 
@@ -51,7 +71,9 @@ os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests longer than `timeout` of pyproject.toml where what they do takes longer."""
+    """Begin with the longest, and give tests longer than `timeout` of pyproject.toml where they need it."""
+    rank = {file: number for number, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(f"{item.path.parent.name}/{item.path.name}", len(rank)))
     for item in items:
         if SOAK or item.path.parent.name in WHOLE_RUNS:
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS if SOAK else WHOLE_RUNS_SECONDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,12 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
     return Page(report_page(material(run)).decode())
 
 
+@cache
+def page_made_by(make: Callable[[], tuple[RunRecord, History]]) -> Page:
+    """Return the page of a run that is always the same: to draw one takes a second, to look at it none."""
+    return page_of(make())
+
+
 @pytest.mark.parametrize(
     ("make", "badge", "headline"),
     [
@@ -57,7 +64,7 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
 def test_the_verdict_comes_first_then_why_then_the_rest(
     make: Callable[[], tuple[RunRecord, History]], badge: str, headline: str
 ) -> None:
-    page = page_of(make())
+    page = page_made_by(make)
     shown = [
         " ".join(one.text.split()) for one in page.elements if one.attributes.get("class") in ("badge", "headline")
     ]
@@ -74,13 +81,13 @@ def test_the_verdict_comes_first_then_why_then_the_rest(
 
 def test_every_link_leads_to_a_section_there_is() -> None:
     for make in (uneventful, broken, unknown):
-        page = page_of(make())
+        page = page_made_by(make)
         targets = {one.attributes.get("id") for one in page.all("section")}
         assert {one.attributes["href"] for one in page.all("a")} == {f"#{target}" for target in targets}
 
 
 def test_a_failure_shows_its_evidence_with_request_and_answer() -> None:
-    page = page_of(broken())
+    page = page_made_by(broken)
     assert {"POST /x", "HTTP/1.1 200"} <= set(page.texts("pre"))
     listed = page.texts("li")
     assert any("hatchfarm_workers_stale_total was 1, possible was 0 to 0" in one for one in listed)
@@ -88,19 +95,19 @@ def test_a_failure_shows_its_evidence_with_request_and_answer() -> None:
 
 
 def test_statuses_are_told_by_words_and_marks_not_by_colour_alone() -> None:
-    page = page_of(broken())
+    page = page_made_by(broken)
     shown = {" ".join(one.text.split()) for one in page.all("span") if "status" in (one.attributes.get("class") or "")}
     assert shown == {"✔ pass", "✘ fail"}
 
 
 def test_plots_have_words_for_those_who_do_not_see_them() -> None:
-    images = [one for one in page_of(broken()).all("div") if one.attributes.get("role") == "img"]
+    images = [one for one in page_made_by(broken).all("div") if one.attributes.get("role") == "img"]
     assert len(images) == 6
     assert all(one.attributes["aria-label"] for one in images)
 
 
 def test_it_asks_for_nothing_and_forbids_asking() -> None:
-    page = page_of(broken())
+    page = page_made_by(broken)
     policies = [one.attributes["content"] for one in page.all("meta") if "http-equiv" in one.attributes]
     assert policies == [
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -112,7 +119,7 @@ def test_it_asks_for_nothing_and_forbids_asking() -> None:
 
 def test_hostile_text_stays_text() -> None:
     """Whatever a server, a scenario or a target says: no element, no attribute, no comment comes of it."""
-    page = page_of(hostile())
+    page = page_made_by(hostile)
     assert {one.tag for one in page.elements} <= ALLOWED
     assert page.comments == []
     assert not [name for one in page.elements for name in one.attributes if name.startswith("on")]
@@ -143,7 +150,7 @@ def test_ten_minutes_of_a_thousand_machines_are_less_than_three_megabytes() -> N
 
 
 def test_the_attack_matrix_explains_each_attack() -> None:
-    page = page_of(broken())
+    page = page_made_by(broken)
     attack = CATALOGUE["replay.exact"]
     assert any(attack.shape in one and attack.anchor in one for one in page.texts("p"))
     cells = {one.attributes.get("data-label"): " ".join(one.text.split()) for one in page.all("td")}
@@ -153,7 +160,7 @@ def test_the_attack_matrix_explains_each_attack() -> None:
 
 
 def test_metrics_are_reconciled_and_idle_ones_folded() -> None:
-    page = page_of(broken())
+    page = page_made_by(broken)
     rows = page.texts("tr")
     assert "workers_total 2 2 never" in rows
     assert "workers_stale_total 0 0 1" in rows
