@@ -29,16 +29,19 @@ WHOLE_RUNS = frozenset(
         "durability",
         "false_alarms",
         "faults",
+        "growth",
         "load",
         "planted_bugs",
         "prometheus",
         "traces",
     }
 )
-"""Folders in which a fixture makes whole runs, or a test starts servers again and again; each ends by itself."""
+"""Folders in which a fixture makes whole runs or counts each step of a program, or a test starts servers again and again;
+each ends by itself."""
 WHOLE_RUNS_SECONDS = 900
 LONGEST = (
     "planted_bugs/test_planted_bugs.py",
+    "growth/test_growth.py",
     "durability/test_damaged_files.py",
     "report/test_report_page.py",
     "report/test_report_plots.py",
