@@ -36,8 +36,8 @@ WHOLE_RUNS = frozenset(
         "traces",
     }
 )
-"""Folders in which a fixture makes whole runs or counts each step of a program, or a test starts servers again and again;
-each ends by itself."""
+"""Folders in which a fixture makes whole runs or counts each step of a program, or a test starts servers again and
+again; each ends by itself."""
 WHOLE_RUNS_SECONDS = 900
 LONGEST = (
     "planted_bugs/test_planted_bugs.py",
