@@ -7,6 +7,7 @@ task for each connection on raw sockets, the same on Trio's streams, and one tas
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import selectors
@@ -24,6 +25,7 @@ from reference_server.app import make_api
 from reference_server.http.serve import serve_until_signal
 from reference_server.wire.signing import sign_text
 from reference_server.wire.values import Request
+from simulator.worlds.live.drive import WORKER_ID as DRIVEN_WORKER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 OWNERS = 20
 CREDENTIALS_SHOWN = 1000
 """Machines whose credentials the client is given, spread evenly over all of them."""
-BODY = b'{"success":true,"data":{"worker_id":"wrk_0123456789abcdef","accepted":true}}'
+BODY = b'{"success":true,"data":{"worker_id":"%s","accepted":true}}' % DRIVEN_WORKER_ID.encode()
 CONSTANT = (
     b"HTTP/1.1 200 \r\ncontent-type: application/json\r\nx-request-id: 0123456789abcdef\r\nvary: Origin\r\n"
     b"content-length: %d\r\ndate: Mon, 23 Nov 2026 00:00:00 GMT\r\n\r\n" % len(BODY)
 ) + BODY
+RIGHT = [CONSTANT.replace(b"0123456789abcdef\r\nvary", b"%016x\r\nvary" % number) for number in range(256)]
+"""The same with an id of its own for each, as a right server's: a client that looks must find nothing wrong."""
 
 
 def register_machines(api: Api, machines: int) -> list[dict[str, str]]:
@@ -129,6 +133,7 @@ async def _stream(listener: socket.socket) -> None:
 
 
 async def _reactor(listener: socket.socket) -> None:
+    answers = itertools.cycle(RIGHT)
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ, None)
     while True:
@@ -152,7 +157,7 @@ async def _reactor(listener: socket.socket) -> None:
             parser.feed_data(data)
             while counter.complete:
                 counter.complete -= 1
-                sock.send(CONSTANT)
+                sock.send(next(answers))
 
 
 YARDSTICKS: dict[str, Callable[[socket.socket], Awaitable[None]]] = {

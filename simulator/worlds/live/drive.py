@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
 
 NEVER_ROTATE_NS = 1 << 62
+WORKER_ID = "wrk_0123456789abcdef"
+"""What all are called, so that a server that always says the same can be right."""
 METRICS = '{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0}'
 
 
@@ -39,7 +41,7 @@ async def drive(target: Target, machines: int, seconds: float) -> float:
     shard = Shard(target, history, progress, rng, now, wall, lambda _index: METRICS, no_call, jitter=0.0)
     for index in range(machines):
         machine = Machine(index, "owner", interval_ns=0)
-        machine.registered(f"wrk_{index:016x}", rng.bytes(24).hex(), f"mcert_{index:020x}", NEVER_ROTATE_NS)
+        machine.registered(WORKER_ID, rng.bytes(24).hex(), f"mcert_{index:020x}", NEVER_ROTATE_NS)
         machine.consented = True
         machine.fetched_policy("pol_0123456789abcdef", {}, 0)
         shard.resume(machine)
