@@ -24,7 +24,7 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 	@$(RUN)/hatchfarm run scenarios/quickstart.toml
 
 test: $(READY) ## run the tests
-	@$(RUN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, cases, kills, damaged files, shared Redis, the double
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms

@@ -61,7 +61,7 @@ def test_curl_walk_works_as_written() -> None:
         assert "hatchfarm_workers_total 1.0" in walk.stdout
     finally:
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=20) == 0
+        assert server.wait(timeout=60) == 0
         server.stdout.close()  # type: ignore[union-attr]
 
 

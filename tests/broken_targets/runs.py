@@ -46,7 +46,7 @@ ANSWER_TIMEOUT_SECONDS = 1.5
 LAST_ANSWERS_SECONDS = 0.5
 AUDIT_READING_SECONDS = 2.0
 POLICY_PATIENCE_SECONDS = 3.0
-SLACK_SECONDS = 10.0
+SLACK_SECONDS = 60.0
 """For a machine that is busy with other tests."""
 BOUND_SECONDS = (
     # before: health, metrics, staleness and clock, each asked again at most once, and the owners' policies

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "simulator.commands.cli")
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 180.0
 INCONCLUSIVE = 3
 TERMINAL_VARIABLES = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERM"}
 TINY = """\

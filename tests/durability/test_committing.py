@@ -87,7 +87,7 @@ PERSISTENCE_FAILED = (500, "state persistence failed")
 
 
 async def until_waiting(journal: GatedJournal) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await trio.to_thread.run_sync(journal.waiting.wait, 20)
     journal.waiting.clear()
 
@@ -128,7 +128,7 @@ async def test_what_comes_during_a_commit_shares_the_next(kept: Kept) -> None:
         await until_waiting(kept.journal)
         for number in range(1, 6):
             nursery.start_soon(ask, server, kept.machine.heartbeat(str(number)))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while len(kept.api.state.nonces) < 6:
                 await trio.lowlevel.checkpoint()
         kept.journal.gate.set()
@@ -152,7 +152,7 @@ async def test_a_commit_that_fails_refuses_all_that_waited_and_undoes_it(kept: K
             await until_waiting(kept.journal)
             nursery.start_soon(keep, SUMMARY)
             nursery.start_soon(keep, REGISTRATION)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while len(kept.api.state.workers) < 2:
                     await trio.lowlevel.checkpoint()
             kept.journal.gate.set()
@@ -183,13 +183,13 @@ async def figure(server: Server, name: str) -> float:
 
 
 async def until_usable(api: Api) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while api.unusable:
             await trio.lowlevel.checkpoint()
 
 
 async def until_healthy(server: Server) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while msgspec.json.decode((await ask(server, HEALTH)).body)["status"] != "healthy":
             pass
 
@@ -356,7 +356,7 @@ async def test_a_snapshot_that_failed_is_tried_again_though_nothing_is_changed()
     async with serving(kept.api, clock, express_lane=True) as server:
         assert (await ask(server, kept.machine.heartbeat("a"))).status == 200
         for number, seconds in enumerate((5, 10, 20), 1):
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 while kept.api.state.compacting or len(fails) > 3 - number:
                     await trio.lowlevel.checkpoint()
             assert len(tried) == number

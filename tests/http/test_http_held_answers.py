@@ -108,7 +108,7 @@ def _decided(held: Held) -> int:
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while not true():
             await trio.lowlevel.checkpoint()
 

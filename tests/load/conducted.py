@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Hatchfarm
 
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 """How long anything may take before a test gives up: far longer than it does take on a busy machine."""
 POLL_SECONDS = 0.05
 MACHINES = 20

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOKEN = "token-of-the-locustfile"
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 180.0
 SCENARIO = """\
 version = 1
 name = "few"

@@ -14,9 +14,9 @@ from tests.load.conducted import MACHINES, alive, conducted, plain, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOON_SECONDS = 5.0
+SOON_SECONDS = 30.0
 """For what happens at once on a machine that has nothing else to do, and within a second on one that has."""
-END_SECONDS = 30.0
+END_SECONDS = 60.0
 """For the end of a run: last answers, a last look at the target, and the reports."""
 ENDLESS = plain("10m")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRINT_RULES = (sys.executable, "-m", "simulator.commands.cli", "serve", "--print-alert-rules")
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 180.0
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool")),
     reason="needs prometheus and promtool: on Debian, apt-get install prometheus",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.redis.redis_servers import RedisServer
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 """How long what must happen is waited for. A link is given as much where a test is not about how long it waits."""
 POLL_SECONDS = 0.01
 

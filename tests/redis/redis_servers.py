@@ -14,7 +14,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 POLL_SECONDS = 0.01
 MEMORY_ONLY = ("--save", "", "--appendonly", "no")
 EVERY_WRITE = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")

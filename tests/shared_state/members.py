@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Reply
     from tests.http.twins import Machine
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
 HEALTH = Request("GET", "/health")
 AUDIT = Request("GET", "/api/v1/audit/events", "limit=500", headers=OWNER)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.redis.redis_servers import RedisServer
 
 INSTANCES = 3
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 ENDED = "the loop has ended"
 
 

@@ -79,7 +79,7 @@ def answers_of(recording: Recording, *, without: bytes = b"nothing") -> Callable
 async def play(trace: Trace, target: Target, *, resign: bool) -> list[Played]:
     resigner = Resigner(trace.header, trace.exchanges, "new", target.authority, "s") if resign else None
     player = Player(trace, target, resigner)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await player.play()
     assert player.progress.done == len(trace.exchanges)
     return player.played
