@@ -47,10 +47,10 @@ class UnreachableError(TargetError):
     The message says what was seen, and `more`.
     """
 
-    def __init__(self, found: str, mend: str, more: str = "") -> None:
+    def __init__(self, found: str, hint: str, more: str = "") -> None:
         super().__init__(f"{found}{more}")
         self.found = found
-        self.mend = mend
+        self.hint = hint
 
 
 def parse_metrics(text: str) -> dict[str, float]:

@@ -41,7 +41,7 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 
 
 def cause_of(error: BaseException, target: Target) -> str:
-    """Say in words why an exchange ended so."""
+    """Describe why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():

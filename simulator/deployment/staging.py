@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from simulator.client.target import Target, parse_target
 from simulator.deployment.command_server import own_command
-from simulator.deployment.own import STATE_FILE, Deployment, begin, mend
+from simulator.deployment.own import STATE_FILE, Deployment, begin, undo
 from simulator.deployment.redis_process import PROGRAM, RedisProcess, own_redis
 from simulator.deployment.server_process import SERVE, own_server
 
@@ -115,12 +115,12 @@ class Backstage:
         self._targets.append(parse_target(server.url, self._token))
 
     async def disturb(self, kind: str, instance: int) -> None:
-        """Let a fault begin. Raises ServerError."""
+        """Begin a fault. Raises ServerError."""
         await begin(kind, Deployment(tuple(self._servers), self._redis), instance)
 
-    async def mend(self, kind: str, instance: int) -> None:
-        """Let a fault be over. Raises ServerError."""
-        await mend(kind, Deployment(tuple(self._servers), self._redis), instance)
+    async def undo(self, kind: str, instance: int) -> None:
+        """Undo a fault. Raises ServerError."""
+        await undo(kind, Deployment(tuple(self._servers), self._redis), instance)
 
     async def spread(self) -> None:
         """Start the other instances from what the first has kept. Raises ServerError."""

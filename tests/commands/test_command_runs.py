@@ -167,7 +167,7 @@ async def test_what_an_attack_stages_is_the_command_with_all_that_its_words_stan
         await backstage.disturb("server.kill", 0)
         with pytest.raises(TargetError):
             await check_target(backstage.target(0))
-        await backstage.mend("server.kill", 0)
+        await backstage.undo("server.kill", 0)
         await check_target(backstage.target(0))
 
 

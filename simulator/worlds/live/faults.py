@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.deployment.own import begin, mend
+from simulator.deployment.own import begin, undo
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
@@ -68,7 +68,7 @@ class FaultPlayer:
             with trio.CancelScope(shield=True):
                 ended_from_ns = now()
                 try:
-                    await mend(fault.kind, self._deployment, fault.instance)
+                    await undo(fault.kind, self._deployment, fault.instance)
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(

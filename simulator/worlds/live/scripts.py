@@ -272,7 +272,7 @@ class _Performance:
                 await self.close()  # what leads to a process that ends or hangs is of no more use
                 await backstage.disturb(step.kind, step.instance)
             case Mend():
-                await backstage.mend(step.kind, step.instance)
+                await backstage.undo(step.kind, step.instance)
             case Spread():
                 await self.close()
                 await backstage.spread()
