@@ -69,7 +69,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
         method, name = (ATTACK, attacks[line - 256 - 1]) if line >= 256 else name_of(line)  # noqa: PLR2004 - as above
         answered = Histogram()
         whole = rows[mine & ~lost]
-        answered.record_many(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
+        answered.record(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
         failures = {}
         wrong = rows[mine & ~lost & ~right]
         for got, count in zip(*np.unique(wrong["got"], return_counts=True), strict=True):
