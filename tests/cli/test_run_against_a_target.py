@@ -15,7 +15,7 @@ from simulator.client.target import Target
 from simulator.history.rows import History
 from simulator.judging.facts import settings_warnings
 from simulator.judging.judging import judge_run
-from simulator.running.run import _RunObservations, _warn
+from simulator.running.run import _RunState, _warn
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
 from tests.report.runs import uneventful
@@ -109,8 +109,8 @@ def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
     assert refused.err.startswith("hatchfarm run: POST /policies answered 404: ")
 
 
-def outcome(baseline: dict[str, float]) -> _RunObservations:
-    return _RunObservations(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+def outcome(baseline: dict[str, float]) -> _RunState:
+    return _RunState(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 def target(*, own_addresses: bool) -> Target:
