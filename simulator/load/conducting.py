@@ -13,7 +13,7 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import ProcessHistory, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
 from simulator.history.rows import NEVER_NS, History
 from simulator.load.conduct import ConductorError
@@ -152,7 +152,7 @@ class Conductor:
 
     def merged(self) -> History:
         """Return one history of everything that is known."""
-        own = ProcessHistory(self._history)
+        own = HistoryPart(self._history)
         return merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
 
     # --- the course of a run
@@ -279,13 +279,13 @@ class Conductor:
         progress.connected_max = max(progress.connected_max, progress.connected)
         progress.took(_response_times(rows))
 
-    def _history_part(self, part: _PlayedPart) -> ProcessHistory:
+    def _history_part(self, part: _PlayedPart) -> HistoryPart:
         joined = part.joined
         low_ns, high_ns = joined.offset_ns
         if self._counted is not None and joined.worker in self._counted.offsets_ns and joined.offset_ns != (0, 0):
             later_low_ns, later_high_ns = self._counted.offsets_ns[joined.worker]
             low_ns, high_ns = min(low_ns, later_low_ns), max(high_ns, later_high_ns)
-        return ProcessHistory(
+        return HistoryPart(
             history=part.history,
             machines=range(joined.first_machine, joined.first_machine + joined.machines),
             shift_ns=joined.start_ns - self._start_ns,
