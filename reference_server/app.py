@@ -24,11 +24,12 @@ from reference_server.adapters.files.worker_status_file import WorkerStatusWrite
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from reference_server.http.quart_app import create_app
-from reference_server.http.serve import ListenError, serve_until_signal
+from reference_server.http.listening import ListenError
+from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.settling import Settler
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
@@ -347,8 +348,12 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
+            from reference_server.http.quart_app import create_app, run_beside  # noqa: PLC0415 - slow to load
+
             api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
-            self._app = create_app(api, clock, Settler(api, clock))
+            settler = Settler(api, clock)
+            self._app = create_app(Answerer(api, clock, settler), api.settings)
+            run_beside(self._app, settler)
         await self._app(scope, receive, send)
 
 
