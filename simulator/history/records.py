@@ -188,6 +188,17 @@ class Unserved(msgspec.Struct, frozen=True):
     got: int
 
 
+class ClosesAtRest(msgspec.Struct, frozen=True):
+    """How many connections that rested were closed by their server, no request being under way on any of them.
+
+    They had rested between `shortest_ns` and `longest_ns`. Only those that are watched at all times are counted.
+    """
+
+    count: int
+    shortest_ns: int
+    longest_ns: int
+
+
 class Death(msgspec.Struct, frozen=True):
     """A server that the run had started, and that ended by itself: after it was last seen to run, before it was not.
 

@@ -274,6 +274,8 @@ class Shard:
             data = b""
         if link.state is not LinkState.WAITING:
             self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
+            if not data and (rested_ns := self._now() - link.free_ns) > 0:
+                self._history.closed_at_rest(rested_ns)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
