@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from simulator.contract.answers import Answer, Operation
-from simulator.load.conduct import Conduct
+from simulator.load.options import ConductorOptions
 from simulator.running.run import Request, observe
 from simulator.scenario.loading import load_with_source
 
@@ -53,10 +53,10 @@ def rate_of(history: History, seconds: float) -> float:
 
 def measure(subject: str, scenario: Path, folder: Path, seconds: float) -> float:
     """Run once, with a server of its own; gives heartbeats a second."""
-    conduct = Conduct() if subject == "conducted" else None
+    conducted_by = ConductorOptions() if subject == "conducted" else None
     loaded, source = load_with_source(scenario)
     text = source.decode()
-    request = Request(loaded, scenario, 1, folder, None, "bench-token", conduct=conduct, scenario_text=text)
+    request = Request(loaded, scenario, 1, folder, None, "bench-token", conducted_by=conducted_by, scenario_text=text)
     _, history = observe(request, Console(file=io.StringIO()))
     return rate_of(history, seconds)
 

@@ -118,7 +118,7 @@ class Exchange(msgspec.Struct, frozen=True):
     basis: str = ""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ClaimRecord(msgspec.Struct, frozen=True):
     """What an attack found out over several requests. `held` is None when it could not be known."""
 
     at_ns: int

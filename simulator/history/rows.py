@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         CampaignRecord,
         CertificateRecord,
         CertificateShown,
-        Claim,
+        ClaimRecord,
         ConsentRecord,
         Death,
         Deviation,
@@ -119,7 +119,7 @@ class History:
     revocations: list[Revocation]
     effects: list[Effect]
     exchanges: list[Exchange]
-    claims: list[Claim]
+    claims: list[ClaimRecord]
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
     troubles: list[Trouble]

@@ -112,7 +112,7 @@ def execute(request: ReplayRequest, console: Console) -> int:
         trace = choose(trace, only(request.only)).trace
     files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
     if not files.right:
-        raise TraceError(f"{files.name}: {files.found}; {files.mend}")
+        raise TraceError(f"{files.name}: {files.found}; {files.hint}")
     see_writable(request.out / replay_name(trace))
     with signals_held() as held:
         outcome = trio.run(_run, request, trace, console, held)

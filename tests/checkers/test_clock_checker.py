@@ -10,7 +10,7 @@ from simulator.checkers.clock import check_clock, in_doubt
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import Claim
+from simulator.history.records import ClaimRecord
 from tests.checkers.conftest import SECOND_NS, Story
 
 KNOWN = ClockFacts(before=(0, 0), after=(0, 0))
@@ -65,7 +65,7 @@ def accusing(story: Story) -> Story:
     story.heartbeat(0, 1)
     story.heartbeat(0, 2, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=401)
     story.heartbeat(0, 3, Answer.ACCEPTED, expected=Answer.TIMESTAMP_OUT_OF_WINDOW, campaign=1, status=200)
-    story.history.claims += [Claim(0, 1, "edge", held, "") for held in (True, False, None)]
+    story.history.claims += [ClaimRecord(0, 1, "edge", held, "") for held in (True, False, None)]
     return story
 
 

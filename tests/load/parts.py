@@ -9,12 +9,12 @@ import numpy as np
 
 from simulator.checkers import run_checkers
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import UNTOLD, Part
+from simulator.history.merging import UNTOLD, HistoryPart
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     CertificateRecord,
-    Claim,
+    ClaimRecord,
     ConsentRecord,
     Effect,
     Exchange,
@@ -124,7 +124,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.effects.append(Effect(sent_ns, answered_ns, *effect, sure=answered_ns != NEVER_NS))
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
         history.campaigns.append(CampaignRecord(number, attack, number == 1, 10 * number, 5 * number))
-        history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
+        history.claims.append(ClaimRecord(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
     history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
     history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
     history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))
@@ -133,7 +133,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.add_trouble(Trouble("heartbeat", why, 3, SECOND_NS, 2 * SECOND_NS))
 
 
-def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[Part]:
+def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[HistoryPart]:
     """Return what a conductor, and one process for each range of machines, would have recorded by clocks of their own.
 
     The conductor comes first, by its own clock; it has what belongs to no machine of the others. They number machines,
@@ -163,10 +163,10 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     first.machines = {number: one for number, one in history.machines.items() if number not in taken}
     first.owners = history.owners[:1]
     _keep_numbers(history, first, [number for number in range(-1, 10_000) if number not in taken], RIGHT, 0)
-    return [Part(first), *others]
+    return [HistoryPart(first), *others]
 
 
-def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> Part:
+def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> HistoryPart:
     part, every = History(), history.rows()
     rows = every[np.isin(every["machine"], list(machines))].copy()
     sent = set(rows["sent_ns"].tolist())
@@ -188,7 +188,7 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
     part.owners = list(reversed(history.owners))
     _keep_numbers(history, part, list(machines), clock, machines.start)
     bounds = clock.low_ns, clock.high_ns
-    return Part(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
+    return HistoryPart(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
 
 
 def _keep_numbers(history: History, part: History, machines: Sequence[int], clock: Clock, first: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import Claim, Exchange
+from simulator.history.records import ClaimRecord, Exchange
 from simulator.judging.judging import judge_run
 from simulator.report.junit import junit_xml
 from simulator.report.material import Material
@@ -40,7 +40,7 @@ def wrong_answer(history: History, number: int, at_ns: int, *, exchange: bytes =
 def broken_claim(history: History, number: int, at_ns: int) -> None:
     """Add a claim that did not hold, beside an answer that was right."""
     history.append(at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 401, Operation.OTHER, Answer.REFUSED, Answer.REFUSED, number)
-    history.claims.append(Claim(at_ns, number, "claimed", held=False, message="it was let through"))
+    history.claims.append(ClaimRecord(at_ns, number, "claimed", held=False, message="it was let through"))
 
 
 def judged(run: tuple[RunRecord, History]) -> Material:

@@ -121,7 +121,7 @@ class Player:
             expected = ANSWERS[exchange.expected]
             heartbeat = classify_heartbeat(answer, expected) if answer and is_heartbeat_like(exchange) else None
         if resigner is not None:
-            resigner.learn(exchange, status, body)
+            resigner.take_answer(exchange, status, body)
         got = replayed_answer(exchange, status, body, heartbeat, verbatim=resigner is None)
         return Played(status, body, got, late_ns)
 
@@ -148,7 +148,7 @@ class Player:
         return answer
 
     async def _write(self, wire: Wire, source: str | None) -> tuple[int, bytes]:
-        """Write a request as it was written, and give the first answer to it."""
+        """Write a request as it was written, and return the first answer to it."""
         outcome = await exchange_raw(self._target, source, wire, self.now)
         if not outcome.answers:
             return 0, b""

@@ -170,7 +170,7 @@ class Shard:
     # --- sending
 
     def _turn(self, machine: Machine, planned_ns: int, now_ns: int) -> None:
-        """Let a machine do what it wants to do now."""
+        """Do what a machine wants to do now."""
         if machine.stopped or machine.due_ns != planned_ns:
             return  # off the fleet, or it has another place in the schedule since
         action = machine.action(now_ns)
