@@ -15,7 +15,7 @@ from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick
 from benchmarks.processes import TOKEN
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
-from simulator.load.conduct import Conduct
+from simulator.load.options import ConductorOptions
 from simulator.running.run import RunRequest, observe
 from simulator.scenario.loading import load_with_source
 
@@ -50,11 +50,13 @@ def rate_of(history: History, seconds: float) -> float:
     return float(counted / (seconds - RAMP_SECONDS))
 
 
-def measure(conduct: Conduct | None, scenario: Path, seconds: float) -> tuple[float]:
+def measure(conducted_by: ConductorOptions | None, scenario: Path, seconds: float) -> tuple[float]:
     """Run once, with a server of its own; return heartbeats a second."""
     loaded, source = load_with_source(scenario)
     text = source.decode()
-    request = RunRequest(loaded, scenario, 1, scenario.parent, None, TOKEN, conduct=conduct, scenario_text=text)
+    request = RunRequest(
+        loaded, scenario, 1, scenario.parent, None, TOKEN, conducted_by=conducted_by, scenario_text=text
+    )
     _, history = observe(request, Console(file=io.StringIO()))
     return (rate_of(history, seconds),)
 
@@ -69,7 +71,7 @@ def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
             Subject((Figure("direct", "the shard in the run's own process"),), lambda: measure(None, scenario, length)),
             Subject(
                 (Figure("conducted", "the shard beside Locust, reporting"),),
-                lambda: measure(Conduct(), scenario, length),
+                lambda: measure(ConductorOptions(), scenario, length),
             ),
         ]
 

@@ -24,11 +24,12 @@ from reference_server.adapters.files.worker_status_file import WorkerStatusWrite
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from reference_server.http.quart_app import create_app
-from reference_server.http.serve import ListenError, serve_until_signal
+from reference_server.http.listening import ListenError
+from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.settling import Settler
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
@@ -136,7 +137,7 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     elif settings.redis_addr:
         share(api, entropy, fresh=not api.state.workers)
     if not (settings.state_file or settings.shared_state):
-        api.state.statuses_of_nobody = _legacy_statuses(settings)
+        api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
             api.beside = (*api.beside, WorkerStatusWriter(settings.worker_status_file, api).run)
     return api
@@ -152,7 +153,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
         if not recovered.found:
-            state.statuses_of_nobody = _legacy_statuses(settings)
+            state.orphan_statuses = _legacy_statuses(settings)
         journal.start()
         if recovered.fresh:
             # It names a segment of its own, for what is in the present one may be in it already.
@@ -208,7 +209,7 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
     nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
-    api.state.more_figures.append(nonces.figures)
+    api.state.extra_metrics.append(nonces.figures)
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
 
 
@@ -222,7 +223,7 @@ def share_state(api: Api, entropy: Entropy) -> None:
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
     journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
-    api.state.more_figures.append(journal.nonces.figures)
+    api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
 
@@ -264,7 +265,7 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
     if not api.settings.redis_rate_limit_enabled:
         return None
     limiter = RedisLimiter(link, api.settings)
-    api.state.more_figures.append(limiter.figures)
+    api.state.extra_metrics.append(limiter.figures)
     return limiter
 
 
@@ -347,8 +348,12 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
+            from reference_server.http.quart_app import create_app, run_beside  # noqa: PLC0415 - slow to load
+
             api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
-            self._app = create_app(api, clock, Settler(api, clock))
+            settler = Settler(api, clock)
+            self._app = create_app(Answerer(api, clock, settler), api.settings)
+            run_beside(self._app, settler)
         await self._app(scope, receive, send)
 
 

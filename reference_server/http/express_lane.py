@@ -370,8 +370,13 @@ class ExpressLane:
         for connection in self._patience.late(self._clock.now().monotonic_ns):
             self.close_connection(connection)
 
-    async def drain(self) -> None:
+    async def finish(self, deadline: float) -> None:
         """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
+        with trio.move_on_at(deadline):
+            await self._drain()
+        self.close()
+
+    async def _drain(self) -> None:
         self._renderer.closing = True
         await self._turns.take(self._go_on, self._resume)
         for connection in list(self._patience.connections):

@@ -89,7 +89,7 @@ class Api:
         state = State(self.settings, old.entropy, old.signer, old.started)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
-        state.heartbeat_answers, state.more_figures = old.heartbeat_answers, old.more_figures
+        state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
         return state
 
     @property
@@ -99,7 +99,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Gives a `Held` where the answer has to wait, which is never so while all state is in memory.
+        Return a `Held` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -183,7 +183,7 @@ class Api:
             return PERSISTENCE_FAILED
 
     def admit_counted(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
-        """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None).
+        """Decide a request that was counted outside: it may pass, has to wait, or it is not known (None).
 
         Where the state is shared too, what may pass stays undecided.
         """
@@ -218,7 +218,7 @@ class Api:
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
     def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
-        """Answer a request that was admitted, and whose body is too long or never whole. May be `Held`."""
+        """Answer a request that was admitted, and whose body is too long or never complete. May be `Held`."""
         if self.limiter is not None:
             return hold(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
         return self._finish(reply, admitted.headers)

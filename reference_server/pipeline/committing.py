@@ -58,7 +58,7 @@ class Committer:
         self._retry_seconds = SNAPSHOT_RETRY_SECONDS
         self._to_retry = self._late = False
         self._commits = self._snapshots = 0
-        api.state.more_figures.append(self._figures)
+        api.state.extra_metrics.append(self._figures)
 
     def _figures(self) -> list[Figure]:
         return [

@@ -82,7 +82,7 @@ class Sharer:
         self._told = ""
         self.ready = False
         begin(api.state)
-        api.state.more_figures.append(self.figures)
+        api.state.extra_metrics.append(self.figures)
 
     def figures(self) -> Sequence[Figure]:
         """Return what the metrics show of it."""

@@ -138,6 +138,12 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
     return Verdict("outage", Status.FAIL, summary, findings, figures, len(deaths) + len(found))
 
 
+def judge_deaths(deaths: Sequence[Death]) -> Verdict:
+    """Judge the ends of servers that ended by themselves, one at least, where no history tells more of them."""
+    findings = kept(Finding("outage.server-died", _describe_death(one), one.died_to_ns) for one in deaths)
+    return Verdict("outage", Status.FAIL, f"{sentence(findings[0].message)}.", findings, {"deaths": len(deaths)})
+
+
 def blamed(history: History) -> dict[int, str]:
     """Return by number how the target stopped at what a campaign sent, of those of which this is known."""
     stopped = {one.campaigns[0]: describe(history, one) for one in outages(history) if len(one.campaigns) == 1}

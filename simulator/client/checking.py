@@ -42,7 +42,7 @@ class MalformedError(TargetError):
 
 
 class UnreachableError(TargetError):
-    """The target cannot be reached, or serves nothing: `found` says what was seen, and `mend` what to do.
+    """The target cannot be reached, or serves nothing: `found` says what was seen, and `hint` what to do.
 
     The message says what was seen, and `more`.
     """
@@ -94,7 +94,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 
 
 async def check_target(target: Target) -> dict[str, float]:
-    """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
+    """See that the target is reachable, takes the token and speaks the contract. Returns its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
     healthy = False
     async with ControlConnection(target, source) as connection:

@@ -148,7 +148,7 @@ def run(
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.bundle.writing import stored_scenario  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
-    from simulator.load.conduct import conduct_of  # noqa: PLC0415
+    from simulator.load.options import conductor_options  # noqa: PLC0415
     from simulator.running.run import USER_ERRORS, RunRequest, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
@@ -173,11 +173,11 @@ def run(
         address = None if master is None else host_and_port(master)
     except ValueError as error:
         fail("run", str(error))
-    conduct = conduct_of(loaded, workers, address, web_port if web else None)
-    if conduct is not None and record:
+    conducted_by = conductor_options(loaded, workers, address, web_port if web else None)
+    if conducted_by is not None and record:
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = RunRequest(
-        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conduct,
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
         reports, stored_scenario(source), profile, target.aim,
     )  # fmt: skip
     exit_with("run", lambda: execute(request, make_console()), USER_ERRORS)

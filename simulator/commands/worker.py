@@ -15,7 +15,7 @@ from simulator.client.access import environ_of
 from simulator.commands.failing import fail
 from simulator.commands.target_flags import TOKEN_VARIABLE, TargetFlags, aimed
 from simulator.limits import SHARDS_MAX, WORKER_WAIT_MAX_SECONDS
-from simulator.load.places import LOCUSTFILE, MASTER_PORT
+from simulator.load.options import LOCUSTFILE, MASTER_PORT
 
 WEB_PORT = 8089
 PORT_MAX = 65_535

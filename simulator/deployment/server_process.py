@@ -34,7 +34,7 @@ START_TRIES = 3
 """How often a server is started again on its port, which somebody else may hold for a moment."""
 
 
-SERVE = ("-m", "simulator.commands.cli", "serve", "--until-stdin-closes")
+SERVE = ("-m", "reference_server", "--until-stdin-closes")
 """What Python is told to run: a server that ends when its standard input closes."""
 
 

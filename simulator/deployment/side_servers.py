@@ -39,8 +39,8 @@ async def side_servers(
     sides = {}
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
-        if issubclass(attack, ScriptAttack) and attack.staging is not None:
-            # Beside which it may stage what it needs.
+        if issubclass(attack, ScriptAttack) and attack.sandbox is not None:
+            # Beside which it may have a sandbox with what it needs.
             sides[attack.name] = parse_target(deployment.server.url, token, Access(trusted=deployment.trusted))
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue

@@ -118,7 +118,7 @@ class FailedExchange(msgspec.Struct, frozen=True):
     basis: str = ""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ClaimRecord(msgspec.Struct, frozen=True):
     """What an attack found out over several requests. `held` is None when it could not be known."""
 
     at_ns: int
@@ -186,6 +186,17 @@ class Unserved(msgspec.Struct, frozen=True):
     operation: int
     status: int
     got: int
+
+
+class ClosesAtRest(msgspec.Struct, frozen=True):
+    """How many connections that rested were closed by their server, no request being under way on any of them.
+
+    They had rested between `shortest_ns` and `longest_ns`. Only those that are watched at all times are counted.
+    """
+
+    count: int
+    shortest_ns: int
+    longest_ns: int
 
 
 class Death(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.history.evidence import as_evidence
-from simulator.history.records import Trouble
+from simulator.history.records import ClosesAtRest, Trouble
 from simulator.limits import (
     DEVIATION_EXCHANGES_MAX,
     DEVIATIONS_MAX,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         CampaignRecord,
         CertificateRecord,
         CertificateShown,
-        Claim,
+        ClaimRecord,
         ConsentRecord,
         Death,
         Deviation,
@@ -119,7 +119,7 @@ class History:
     revocations: list[Revocation]
     effects: list[Effect]
     exchanges: list[FailedExchange]
-    claims: list[Claim]
+    claims: list[ClaimRecord]
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
     troubles: list[Trouble]
@@ -137,6 +137,7 @@ class History:
     summary_readings: list[SummaryReading]
     deaths: list[Death]
     unserved: list[Unserved]
+    closes_at_rest: list[ClosesAtRest]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -168,6 +169,7 @@ class History:
         self.summary_readings = []
         self.deaths = []
         self.unserved = []
+        self.closes_at_rest = []
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -254,6 +256,12 @@ class History:
                 for one in getattr(self, table)
             ]
             setattr(self, table, shifted)
+
+    def closed_at_rest(self, rested_ns: int) -> None:
+        """Count a connection that its server closed while it rested, `rested_ns` after its last answer."""
+        known = self.closes_at_rest[0] if self.closes_at_rest else ClosesAtRest(0, rested_ns, rested_ns)
+        shortest_ns, longest_ns = min(known.shortest_ns, rested_ns), max(known.longest_ns, rested_ns)
+        self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_ns, longest_ns)]
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""

@@ -43,7 +43,7 @@ TABLES: dict[str, Any] = get_type_hints(History, vars(records))
 LATER = frozenset(
     {
         "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
-        "summary_readings", "deaths", "unserved",
+        "summary_readings", "deaths", "unserved", "closes_at_rest",
     }
 )  # fmt: skip
 """Tables that bundles of earlier versions do not have: in those they are empty."""

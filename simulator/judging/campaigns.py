@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.history.records import CampaignRecord, Claim
+    from simulator.history.records import CampaignRecord, ClaimRecord
     from simulator.history.rows import History
 
 
@@ -113,7 +113,7 @@ def _summary(
     rows: NDArray[Any],
     judged: NDArray[Any],
     proven: NDArray[Any],
-    claims: list[Claim],
+    claims: list[ClaimRecord],
     found: list[str],
     idle: tuple[Status, str],
     stopped: str,

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.checkers.judging import crossed_closes
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
-from simulator.history.losses import Loss, losses_of
 from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
@@ -53,11 +53,11 @@ def measure(
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
-    asked = ~_crossed_a_close(heartbeats)
+    asked = ~crossed_closes(history, heartbeats)
     due = heartbeats[asked & (heartbeats["expected"] == Answer.ACCEPTED)]
     accepted = int((due["got"] == Answer.ACCEPTED).sum())
     refused = int((~np.isin(heartbeats["got"], [Answer.ACCEPTED, Answer.LOST])).sum())
-    lost = int(((rows["got"] == Answer.LOST) & ~_crossed_a_close(rows)).sum())
+    lost = int(((rows["got"] == Answer.LOST) & ~crossed_closes(history, rows)).sum())
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
     answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
@@ -97,12 +97,6 @@ def measure(
     return series
 
 
-def _crossed_a_close(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6)."""
-    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
-    return crossed
-
-
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
@@ -124,7 +118,7 @@ def measure_without_own_lateness(
         taken = seconds_to_answer(history, sent, since)
         if since == "planned_ns":
             taken -= own_lateness_ns(history, whole) / SECOND_NS
-        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | _crossed_a_close(sent)] = 0
+        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | crossed_closes(history, sent)] = 0
         times[metric] = [taken, dropped]
     waited = seconds_to_answer(history, held_up, "planned_ns")
     waited[unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)] = 0

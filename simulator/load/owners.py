@@ -17,13 +17,13 @@ from gevent.event import Event
 from locust.exception import StopUser
 
 from simulator.client.answers import AnswerReader, GarbageError
-from simulator.client.connection import OddDataError, data_of
+from simulator.client.connection import MalformedDataError, data_of
 from simulator.client.target import owner_user_source, source_number
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.fleet.grants import GrantError
-from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
+from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, apply_grant, call_of, note, owner_headers
 from simulator.history.losses import Loss, loss_of_close, lost_status
 from simulator.history.records import FailedExchange
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
@@ -90,7 +90,7 @@ class OwnersPart:
             self._idle.set()
 
     def end(self) -> None:
-        """Let nobody ask any more, and wait for the answers that are due."""
+        """Refuse new requests, and wait for the answers that are due."""
         self.ended = True
         self._idle.wait(ANSWER_TIMEOUT_SECONDS + 1)
 
@@ -153,7 +153,7 @@ class OwnerSession:
         return answer
 
     def act(self, machine: Machine, action: Action, policy_id: str) -> bool:
-        """Do what a machine wants done, and let it learn from the answer; says whether it could."""
+        """Do what a machine wants done, and let it learn from the answer; returns whether it could."""
         part, target = self.part, self.part.target
         call = call_of(machine, action, target.token, policy_id)
         sent_ns = part.now()
@@ -164,8 +164,8 @@ class OwnerSession:
         if answer.status >= BAD_REQUEST:
             return False
         try:
-            learn(part.history, machine, action, data_of(answer), sent_ns, part.now(), part.rotation_ns)
-        except (OddDataError, GrantError) as error:
+            apply_grant(part.history, machine, action, data_of(answer), sent_ns, part.now(), part.rotation_ns)
+        except (MalformedDataError, GrantError) as error:
             why = f"its answer is not what the contract says ({error})"
             message = call.message(target.authority)
             part.history.keep(FailedExchange(sent_ns, part.now(), HONEST, message, answer.raw, why))

@@ -15,7 +15,7 @@ import trio
 from reference_server.open_files import raise_open_files
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import ScriptAttack, Stage
+from simulator.attacks.script import ScriptAttack, ScriptContext
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import UnreachableError, check_target, read_target_clock
@@ -25,7 +25,7 @@ from simulator.client.target import Target, TargetError, can_bind, peers_of
 from simulator.contract.features import LACKS, Feature
 from simulator.contract.profiles import Profile
 from simulator.deployment.redis_process import PROGRAM
-from simulator.deployment.staging import obstacle_to
+from simulator.deployment.sandbox import obstacle_to
 from simulator.history.rows import History
 from simulator.platform.wording import plural
 from simulator.scenario.values import ServerOptions
@@ -43,7 +43,7 @@ PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. `mend` says what to do when it is not right; `fatal` that a run cannot work without."""
+    """One thing looked at. `hint` says what to do when it is not right; `fatal` that a run cannot work without."""
 
     name: str
     right: bool
@@ -200,7 +200,7 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     server = ServerOptions() if scenario is None else scenario.server
     peers = () if target is None else peers_of(target)
     http2 = server.tls if target is None else await speaks_http2(target)
-    stage = Stage(
+    context = ScriptContext(
         campaign=0,
         host="",
         token="",
@@ -220,7 +220,7 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     for name in names:
         attack = CATALOGUE[name]
         if issubclass(attack, ScriptAttack):
-            why = _obstacle(attack(), stage, server, own=target is None, http2=http2)
+            why = _obstacle(attack(), context, server, own=target is None, http2=http2)
             if why:
                 untried.setdefault(why, []).append(name)
     if not untried:
@@ -231,13 +231,13 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     return Check("attacks", right=False, found=found, hint="a run names them as not tried, and they prove nothing")
 
 
-def _obstacle(attack: ScriptAttack, stage: Stage, server: ServerOptions, *, own: bool, http2: bool) -> str:
+def _obstacle(attack: ScriptAttack, context: ScriptContext, server: ServerOptions, *, own: bool, http2: bool) -> str:
     # How a command is told to speak plain HTTP beside TLS is not known.
     if attack.needs_settings and (not own or (server.command and server.tls)):
         return needs_own_server(attack)
-    if attack.staging is not None and (why := obstacle_to(attack.staging, server, allowed=own)):
+    if attack.sandbox is not None and (why := obstacle_to(attack.sandbox, server, allowed=own)):
         return why
-    return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
+    return attack.obstacle(context) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
 
 
 def look(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError, parse_
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import profile_of
 from simulator.deployment.server_process import ServerError, own_server
+from simulator.deployment.server_watch import ServerWatch
 from simulator.errors import TraceError
 from simulator.history.rows import History
 from simulator.judging.replay_record import (
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.contract.profiles import Profile
+    from simulator.history.records import Death
     from simulator.platform.interruptions import HeldSignal
     from simulator.report.files import WriteResult
 
@@ -93,6 +96,10 @@ class _ReplayState(msgspec.Struct):
     lasting: list[bool] = []
     took_s: float = 0.0
     interrupted: str | None = None
+    deaths: list[Death] = []
+    started_ns: int = 0
+    """When the playing began, by the monotonic clock."""
+    memory_max_bytes: int | None = None
     warnings: list[str] = []
 
 
@@ -160,35 +167,55 @@ async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, wor
 
 
 async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> None:
-    header = trace.header
+    """Play the trace against the target, or a server started for it, which is watched all the while."""
+    outcome.started_ns = time.monotonic_ns()
+    watch = ServerWatch(outcome)
     async with AsyncExitStack() as stack:
         url = request.target
         if url is None:
             server = await stack.enter_async_context(
-                own_server(header.server_settings, request.token, request.server_settings)
+                own_server(trace.header.server_settings, request.token, request.server_settings)
             )
+            watch.add("the server", server)
             url = server.url
-        target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
-        outcome.target = OWN_SERVER if request.target is None else target.url
-        outcome.before = await check_target(target)
-        outcome.warnings = _warnings(request, trace, target)
-        resigner = None
-        if not request.verbatim:
-            suffix = request.entropy[:SUFFIX_DIGITS]
-            resigner = Resigner(header, trace.exchanges, request.token, target.authority, suffix)
-        outcome.lasting = [_lasts(exchange, request.token) for exchange in trace.exchanges]
-        player = Player(trace, target, resigner)
-        outcome.played = player.played
-        started = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_show_progress, player, console)
-                await player.play()
+                nursery.start_soon(watch.until_death, nursery.cancel_scope)
+                await _play(request, trace, url, outcome, console)
+                await watch.look()
                 nursery.cancel_scope.cancel()
+        except* USER_ERRORS:
+            if not await watch.died():
+                raise
         finally:
-            outcome.took_s = trio.current_time() - started
-        async with ControlConnection(target, SCRAPER_ADDRESS if target.own_addresses else None) as connection:
-            outcome.after = await read_metrics(connection, target)
+            outcome.deaths = watch.deaths
+            outcome.interrupted = outcome.interrupted or watch.why_down or None
+
+
+async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayState, console: Console) -> None:
+    """Play the trace against a server that is there, with what its metrics said before and after."""
+    header = trace.header
+    target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
+    outcome.target = OWN_SERVER if request.target is None else target.url
+    outcome.before = await check_target(target)
+    outcome.warnings = _warnings(request, trace, target)
+    resigner = None
+    if not request.verbatim:
+        suffix = request.entropy[:SUFFIX_DIGITS]
+        resigner = Resigner(header, trace.exchanges, request.token, target.authority, suffix)
+    outcome.lasting = [_lasts(exchange, request.token) for exchange in trace.exchanges]
+    player = Player(trace, target, resigner)
+    outcome.played = player.played
+    started = trio.current_time()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_show_progress, player, console)
+            await player.play()
+            nursery.cancel_scope.cancel()
+    finally:
+        outcome.took_s = trio.current_time() - started
+    async with ControlConnection(target, SCRAPER_ADDRESS if target.own_addresses else None) as connection:
+        outcome.after = await read_metrics(connection, target)
 
 
 async def _show_progress(player: Player, console: Console) -> None:
@@ -249,6 +276,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> Repl
         before=numbers(outcome.before),
         after=numbers(outcome.after),
         played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
+        deaths=tuple(outcome.deaths),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )

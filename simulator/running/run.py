@@ -39,8 +39,8 @@ from simulator.judging.facts import (
 )
 from simulator.judging.judging import judge_run
 from simulator.judging.record import RunRecord
-from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
-from simulator.load.conducting import Conductor
+from simulator.load.conductor import Conductor
+from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
@@ -51,7 +51,7 @@ from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
-from simulator.worlds.harness_failure import leaves, told, write_failure
+from simulator.worlds.harness_failure import describe_failure, leaf_errors, write_failure
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.onboarding import SetUpError
 from simulator.worlds.live.world import run_fleet
@@ -88,7 +88,7 @@ class RunRequest(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
     record: Recording = Recording.NOTHING
-    conduct: Conduct | None = None
+    conducted_by: ConductorOptions | None = None
     """How Locust conducts it; None for a fleet that this process plays."""
     reports: bool = True
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
@@ -126,7 +126,7 @@ def execute(request: RunRequest, console: Console) -> int:
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
-    if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
+    if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
     with signals_held() as held:
         outcome = trio.run(_run, request, console, held)
@@ -254,7 +254,7 @@ async def _set_up_and_play(
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
-    over_hosts = request.conduct is not None and bool(request.conduct.master)
+    over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
     _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
     if deployment is None or scenario.server.command:
         outcome.stale_seconds = await stale_seconds_of(target)
@@ -287,12 +287,12 @@ async def _play(
 ) -> None:
     """Play the scenario in this process, or let Locust conduct others that do."""
     scenario, seed = request.scenario, request.seed
-    if request.conduct is None:
+    if request.conducted_by is None:
         history, progress = outcome.history, outcome.progress
         await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
         return
     conductor = Conductor(
-        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conduct,
+        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
     try:
@@ -314,8 +314,8 @@ async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[N
         yield
         await watch.look()
     except Exception as error:
-        faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
-        unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        faults = [one for one in leaf_errors(error) if not isinstance(one, USER_ERRORS)]
+        unserved = [one for one in leaf_errors(error) if isinstance(one, SetUpError)]
         if not faults and await watch.died():
             return
         if unserved and not faults:
@@ -324,7 +324,7 @@ async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[N
         if not faults:
             raise
         outcome.failure = error
-        outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
+        outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
 def _warn(outcome: _RunState, target: Target, *, given: bool, over_hosts: bool) -> None:
@@ -379,7 +379,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
-        options=(*(() if request.conduct is None else request.conduct.options), *request.aim.options),
+        options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )
 

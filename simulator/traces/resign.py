@@ -64,7 +64,7 @@ def recorded_bytes(exchange: Exchange) -> bytes:
 
 
 class Resigner:
-    """Rebuilds requests for a target, and learns from its answers.
+    """Rebuilds requests for a target, and takes from its answers what later ones need.
 
     `suffix` makes the trace's owners new to the target, and `shift_seconds` moves every timestamp: a whole number, so
     that each keeps its form, and one for all, so that copies stay copies and wrong clocks as wrong.
@@ -84,7 +84,7 @@ class Resigner:
         self._ids: dict[str, str] = {}
         self._owners = {owner for exchange in exchanges for owner in self._owners_made_by(exchange)}
 
-    # --- what is learnt
+    # --- what answers say
 
     def take_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
         """Take what the target gave out for a request that made something, when the trace was made and now."""

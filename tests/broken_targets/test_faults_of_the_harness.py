@@ -17,7 +17,7 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.history.rows import History
 from simulator.running import run
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.harness_failure import FAILURE_FILE, leaves, write_failure
+from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
 from simulator.worlds.live import world as live
 from simulator.worlds.live.fleet_player import FleetPlayer
 from simulator.worlds.live.world import LiveRun
@@ -68,7 +68,7 @@ async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
     assert "the harness itself failed after " in result.said
     assert f"(LookupError: {BROKEN}, in test_faults_of_the_harness.py:" in result.said
     assert "please report it, with the run's harness-failure.txt" in result.said
-    assert BROKEN in str(list(leaves(result.failure or ValueError())))
+    assert BROKEN in str(list(leaf_errors(result.failure or ValueError())))
     assert result.verdict is not None
     assert result.verdict["requests"]["heartbeats_accepted"] > 0
     checkers = {one["name"]: one["status"] for one in result.verdict["checkers"]}

@@ -13,7 +13,7 @@ from simulator.checkers.clock import check_clock, excuse_unknown_clock
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import Claim
+from simulator.history.records import ClaimRecord
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -70,7 +70,7 @@ def accusing(story: Story) -> Story:
     story.heartbeat(0, 1)
     story.heartbeat(0, 2, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=401)
     story.heartbeat(0, 3, Answer.ACCEPTED, expected=Answer.TIMESTAMP_OUT_OF_WINDOW, campaign=1, status=200)
-    story.history.claims += [Claim(0, 1, "edge", held, "") for held in (True, False, None)]
+    story.history.claims += [ClaimRecord(0, 1, "edge", held, "") for held in (True, False, None)]
     return story
 
 

@@ -118,7 +118,7 @@ async def test_it_is_written_within_a_second_and_when_the_server_stops(
     path = tmp_path / "status.json"
     api = make_twin()
     machine = enrol(api)
-    api.state.statuses_of_nobody = read_worker_status(str(VECTOR))
+    api.state.orphan_statuses = read_worker_status(str(VECTOR))
     async with trio.open_nursery() as nursery:
         await nursery.start(WorkerStatusWriter(str(path), api).run)
         await trio.sleep(3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.http.admission import Admission
-from reference_server.http.guests import _Guest
+from reference_server.http.guests import Guest
 
 ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
 
@@ -130,7 +130,7 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
 async def test_addresses_of_one_64_share_their_bound() -> None:
     """Whoever has one IPv6 address has 2^64 of them (contract §6)."""
     admission = Admission(99, 1, 99)
-    guests = [_Guest(admission, client) for client in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")]
+    guests = [Guest(admission, client) for client in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")]
     for guest in guests:
         admission.enter(guest)
     assert [guest.scope.cancel_called for guest in guests] == [True, False, False, False]

@@ -11,6 +11,7 @@ from hypercorn.trio.tcp_server import TCPServer
 
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
+from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.settling import Settler
 from tests.http.corpus import get
 from tests.http.serving import serving
@@ -63,7 +64,7 @@ async def called(api: Api, kind: str = "http", body: bytes = b"", **said: Any) -
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    await create_app(api, clock, Settler(api, clock))(scope, receive, send)  # type: ignore[arg-type]
+    await create_app(Answerer(api, clock, Settler(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
     assert dict(sent[0]["headers"])[b"content-type"] == b"application/json"
     assert len(dict(sent[0]["headers"])[b"x-request-id"]) == 16
     return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
@@ -128,7 +129,7 @@ async def test_a_fault_of_quart_is_answered_and_logged_once(
 
 
 def test_hypercorn_still_has_the_parts_that_the_front_relies_on() -> None:
-    """Its private ones; when this fails, read `guests` anew before the bound on its version is moved."""
+    """Its private ones; when this fails, read `hypercorn_front` anew before the bound on its version is moved."""
     assert inspect.iscoroutinefunction(TCPServer._idle_timeout)
     assert inspect.iscoroutinefunction(TCPServer._read_data)
     source = inspect.getsource(TCPServer)

@@ -14,7 +14,7 @@ from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     CertificateRecord,
-    Claim,
+    ClaimRecord,
     ConsentRecord,
     Effect,
     FailedExchange,
@@ -124,7 +124,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.effects.append(Effect(sent_ns, answered_ns, *effect, sure=answered_ns != NEVER_NS))
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
         history.campaigns.append(CampaignRecord(number, attack, number == 1, 10 * number, 5 * number))
-        history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
+        history.claims.append(ClaimRecord(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
     history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
     history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
     history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))

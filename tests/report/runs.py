@@ -13,7 +13,14 @@ from simulator.checkers.bounds import scrape_bounds
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import CampaignRecord, Claim, FailedExchange, GeneratorSample, MachineRecord, Scrape
+from simulator.history.records import (
+    CampaignRecord,
+    ClaimRecord,
+    FailedExchange,
+    GeneratorSample,
+    MachineRecord,
+    Scrape,
+)
 from simulator.history.rows import ROW, History
 from simulator.judging.judging import judge_run
 from simulator.judging.record import RunRecord
@@ -116,7 +123,9 @@ def broken(**changes: Any) -> tuple[RunRecord, History]:
     )
     shown = metrics(120.5, workers=2, stale=1, recent=5, reasons={Answer.NONCE_REPLAYED: 5}, threshold=3)
     history.scrapes[20] = Scrape(history.scrapes[20].sent_ns, history.scrapes[20].answered_ns, shown)
-    history.claims.append(Claim(12 * SECOND_NS, 1, "claimed", held=False, message="what it claims", evidence={"n": 1}))
+    history.claims.append(
+        ClaimRecord(12 * SECOND_NS, 1, "claimed", held=False, message="what it claims", evidence={"n": 1})
+    )
     return run, history
 
 
@@ -129,7 +138,7 @@ def hostile() -> tuple[RunRecord, History]:
     history.campaigns[0] = campaign(1, HOSTILE, not_tried=HOSTILE)
     history.machines[0] = MachineRecord(HOSTILE, HOSTILE)
     evidence = {"request": HOSTILE, "answer": HOSTILE, HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}
-    history.claims.append(Claim(0, 1, HOSTILE, held=False, message=HOSTILE, evidence=evidence))
+    history.claims.append(ClaimRecord(0, 1, HOSTILE, held=False, message=HOSTILE, evidence=evidence))
     for index, scrape in enumerate(history.scrapes):
         history.scrapes[index] = msgspec.structs.replace(scrape, samples={**scrape.samples, HOSTILE: 1.0})
     return run, history

@@ -13,7 +13,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import Claim, FailedExchange
+from simulator.history.records import ClaimRecord, FailedExchange
 from simulator.judging.judging import judge_run
 from simulator.report.junit import junit_xml
 from simulator.report.report_input import ReportInput
@@ -40,7 +40,7 @@ def wrong_answer(history: History, number: int, at_ns: int, *, exchange: bytes =
 def broken_claim(history: History, number: int, at_ns: int) -> None:
     """Add a claim that did not hold, beside an answer that was right."""
     history.append(at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 401, Operation.OTHER, Answer.REFUSED, Answer.REFUSED, number)
-    history.claims.append(Claim(at_ns, number, "claimed", held=False, message="it was let through"))
+    history.claims.append(ClaimRecord(at_ns, number, "claimed", held=False, message="it was let through"))
 
 
 def judged(run: tuple[RunRecord, History]) -> ReportInput:

@@ -49,7 +49,7 @@ def page_of(run: tuple[RunRecord, History]) -> Page:
 
 @cache
 def page_made_by(make: Callable[[], tuple[RunRecord, History]]) -> Page:
-    """Return the page of a run that is always the same: to draw one takes a second, to look at it none."""
+    """Return the page of a run that is always the same."""
     return page_of(make())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,10 +37,15 @@ def plots_of(made: ReportInput) -> list[Plot]:
     return draw_plots(made, list(possible(made.history, made.record.facts)))
 
 
+@cache
+def plots_made_by(make: Callable[[], tuple[RunRecord, History]]) -> list[Plot]:
+    """Return the plots of a run that is always the same: to draw them takes seconds, to look at them none."""
+    return plots_of(report_input(make()))
+
+
 @pytest.fixture(scope="module", params=[uneventful, broken], ids=["uneventful", "broken"])
 def plots(request: pytest.FixtureRequest) -> list[Plot]:
-    make: Callable[[], tuple[RunRecord, History]] = request.param
-    return plots_of(report_input(make()))
+    return plots_made_by(request.param)
 
 
 def test_there_is_one_for_each_question(plots: list[Plot]) -> None:
@@ -85,14 +91,14 @@ def test_text_stays_text_and_names_its_lines(plots: list[Plot]) -> None:
 
 
 def test_the_same_run_is_drawn_the_same() -> None:
-    assert plots_of(report_input(broken())) == plots_of(report_input(broken()))
+    assert plots_of(report_input(broken())) == plots_made_by(broken)
 
 
 def test_each_says_in_words_what_it_shows() -> None:
-    said = {one.title: one.alternative for one in plots_of(report_input(broken()))}
+    said = {one.title: one.alternative for one in plots_made_by(broken)}
     assert said["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
     assert said["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
-    assert "None was refused" in next(one.caption for one in plots_of(report_input(broken())) if one.title == "Rate")
+    assert "None was refused" in next(one.caption for one in plots_made_by(broken) if one.title == "Rate")
 
 
 def test_what_was_not_recorded_is_not_drawn() -> None:

@@ -74,8 +74,8 @@ class WorkerStatusWriter:
         accepted = state.heartbeat_answers[ACCEPTED]
         if accepted == self._accepted:
             return
-        records = [msgspec.json.encode(status) for status in state.statuses_of_nobody.values()]
-        names = [*state.statuses_of_nobody]
+        records = [msgspec.json.encode(status) for status in state.orphan_statuses.values()]
+        names = [*state.orphan_statuses]
         for at, worker in enumerate(list(state.workers.values())):
             if worker.heard_monotonic_ns is not None:
                 names.append(worker.id)

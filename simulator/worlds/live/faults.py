@@ -39,7 +39,7 @@ class FaultPlayer:
         self._history = history
 
     async def play(self, now: Callable[[], int]) -> None:
-        """Play to the last fault's end; `now` gives nanoseconds of the run. What is cancelled is mended all the same.
+        """Play to the last fault's end; `now` gives nanoseconds of the run. A cancelled fault is undone all the same.
 
         Never raises for a process that does not come up again: the fault says so.
         """

@@ -148,7 +148,7 @@ class Player:
         return answer
 
     async def _write(self, wire: Wire, source: str | None) -> tuple[int, bytes]:
-        """Write a request as it was written, and give the first answer to it."""
+        """Write a request as it was written, and return the first answer to it."""
         outcome = await exchange_raw(self._target, source, wire, self.now)
         if not outcome.answers:
             return 0, b""
