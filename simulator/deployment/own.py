@@ -50,7 +50,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """Let a scenario's fault begin. Raises ServerError."""
+    """Begin a scenario's fault. Raises ServerError."""
     server = deployment.servers[instance]
     match kind:
         case "server.kill":
@@ -70,7 +70,7 @@ async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
 
 
 async def undo(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """End a scenario's fault. Raises ServerError."""
+    """Undo a scenario's fault. Raises ServerError."""
     server = deployment.servers[instance]
     match kind:
         case "server.kill" | "server.restart":

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Death,
         Deviation,
         Effect,
-        Exchange,
+        FailedExchange,
         Fault,
         GeneratorSample,
         HealthReading,
@@ -118,7 +118,7 @@ class History:
     consents: list[ConsentRecord]
     revocations: list[Revocation]
     effects: list[Effect]
-    exchanges: list[Exchange]
+    exchanges: list[FailedExchange]
     claims: list[ClaimRecord]
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
@@ -199,29 +199,29 @@ class History:
             self._pack()
 
     def add_certificate(self, record: CertificateRecord) -> int:
-        """Note a machine's new certificate; gives its number for rows."""
+        """Note a machine's new certificate; return its number for rows."""
         self.certificates.append(record)
         return len(self.certificates)
 
     def add_consent(self, record: ConsentRecord) -> int:
-        """Note a consent; gives its number for rows."""
+        """Note a consent; return its number for rows."""
         self.consents.append(record)
         return len(self.consents)
 
-    def keep(self, exchange: Exchange) -> None:
+    def keep(self, exchange: FailedExchange) -> None:
         """Keep the bytes of an exchange that went wrong, without its secrets, while there is room for evidence."""
         if len(self.exchanges) < EXCHANGES_MAX:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
-    def fail(self, found: Unserved, exchange: Exchange | None = None) -> None:
+    def fail(self, found: Unserved, exchange: FailedExchange | None = None) -> None:
         """Note what was asked in vain and has no row, while there is room, and keep its bytes."""
         if len(self.unserved) < UNSERVED_MAX:
             self.unserved.append(found)
             if exchange is not None:
                 self.keep(exchange)
 
-    def deviate(self, found: Deviation, exchange: Exchange) -> None:
+    def deviate(self, found: Deviation, exchange: FailedExchange) -> None:
         """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
         deviations = self.deviations
         for index, known in enumerate(deviations):

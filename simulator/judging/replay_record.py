@@ -171,7 +171,7 @@ def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
 
 
 def write_replay(folder: Path, trace: Trace, record: ReplayRecord) -> list[str]:
-    """Write what a replay is judged by: what came of it, and its trace without secrets; gives notes for people."""
+    """Write what a replay is judged by: what came of it, and its trace without secrets; return notes for people."""
     try:
         write_lines(folder / TRACE, redacted_lines(trace), private=False)
         write_whole(folder / FILE, [msgspec.json.encode(record), b"\n"], follow=False)

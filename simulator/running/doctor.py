@@ -226,8 +226,8 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     if not untried:
         return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
     count = sum(map(len, untried.values()))
-    told = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
-    found = f"{count} of {plural(len(names), 'attack')} not tried ({told})"
+    reasons = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    found = f"{count} of {plural(len(names), 'attack')} not tried ({reasons})"
     return Check("attacks", right=False, found=found, hint="a run names them as not tried, and they prove nothing")
 
 

@@ -40,7 +40,7 @@ from simulator.judging.judging import judge_run
 from simulator.judging.record import RunRecord
 from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
-from simulator.platform.interruptions import Held, signals_held, stop_signals
+from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.doctor import check_open_files
@@ -76,7 +76,7 @@ class RunError(Exception):
     """The run cannot begin; the message says why and what to do."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class RunRequest(msgspec.Struct, frozen=True):
     """What to run. `target` is a URL, or None for a server of the run's own."""
 
     scenario: Scenario
@@ -100,7 +100,7 @@ class Request(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _Outcome(msgspec.Struct):
+class _RunObservations(msgspec.Struct):
     history: History
     progress: Progress
     baseline: dict[str, float]
@@ -121,7 +121,7 @@ class _Outcome(msgspec.Struct):
     """What the harness itself failed by."""
 
 
-def execute(request: Request, console: Console) -> int:
+def execute(request: RunRequest, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
@@ -133,9 +133,9 @@ def execute(request: Request, console: Console) -> int:
         return _report(request, outcome, console)
 
 
-def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
+def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, Held())
+    outcome = trio.run(_run, request, console, HeldSignal())
     return _record(request, outcome), outcome.history
 
 
@@ -146,8 +146,8 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: Request, outcome: _Outcome, console: Console) -> int:
-    """Judge, write and then show what happened; gives the exit code, which is another where no verdict was written."""
+def _report(request: RunRequest, outcome: _RunObservations, console: Console) -> int:
+    """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
@@ -160,8 +160,8 @@ def _report(request: Request, outcome: _Outcome, console: Console) -> int:
     )  # fmt: skip
 
 
-def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str]:
-    """Write what only some runs have; gives lines for people."""
+def _write_others(request: RunRequest, outcome: _RunObservations, folder: Path) -> list[str]:
+    """Write what only some runs have; return lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
     if outcome.tape is None:
@@ -169,7 +169,7 @@ def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str
     return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
 
 
-def _see_that_faults_can_happen(request: Request) -> None:
+def _see_that_faults_can_happen(request: RunRequest) -> None:
     """Raise RunError for faults of a target that the run did not start."""
     if request.target is not None and request.scenario.faults:
         kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
@@ -179,13 +179,13 @@ def _see_that_faults_can_happen(request: Request) -> None:
         )
 
 
-async def _run(request: Request, console: Console, held: Held) -> _Outcome:
+async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunObservations:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _Outcome(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = _RunObservations(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -204,7 +204,7 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
     return outcome
 
 
-async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
+async def _work(request: RunRequest, console: Console, outcome: _RunObservations) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     async with AsyncExitStack() as stack:
@@ -231,7 +231,11 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
 
 
 async def _set_up_and_play(
-    request: Request, console: Console, outcome: _Outcome, deployment: Deployment | None, sides: dict[str, Target]
+    request: RunRequest,
+    console: Console,
+    outcome: _RunObservations,
+    deployment: Deployment | None,
+    sides: dict[str, Target],
 ) -> None:
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
@@ -264,7 +268,7 @@ async def _set_up_and_play(
         outcome.warnings += settings_warnings(
             scenario,
             outcome.stale_seconds,
-            stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
+            stale_is_stated=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
         )
         outcome.clock = clock_facts(await read_target_clock(target))
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
@@ -278,8 +282,8 @@ async def _set_up_and_play(
 
 
 async def _play(
-    request: Request,
-    outcome: _Outcome,
+    request: RunRequest,
+    outcome: _RunObservations,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -304,8 +308,8 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[None]:
-    """Let neither the death of a server nor a fault of the harness's own take away what a run has found out.
+async def _ends_noted(outcome: _RunObservations, watch: ServerWatch) -> AsyncIterator[None]:
+    """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
     used until the run was set up, or its process was the run's own and has ended: it is judged by what it did then.
@@ -327,7 +331,7 @@ async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[No
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-def _warn(outcome: _Outcome, target: Target, *, given: bool, over_hosts: bool) -> None:
+def _warn(outcome: _RunObservations, target: Target, *, given: bool, over_hosts: bool) -> None:
     if not target.own_addresses and over_hosts:
         outcome.warnings.append(
             "the machines of one host share its address, so the server's per-IP limits count each host as one client",
@@ -343,23 +347,23 @@ def _warn(outcome: _Outcome, target: Target, *, given: bool, over_hosts: bool) -
         )
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _RunObservations, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _Outcome, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: _RunObservations, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: Request, outcome: _Outcome) -> RunRecord:
+def _record(request: RunRequest, outcome: _RunObservations) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
-        lacks=outcome.lacks, addresses=outcome.addresses, said=request.aim.settings,
+        lacks=outcome.lacks, addresses=outcome.addresses, stated=request.aim.settings,
         strict_settings=request.aim.strict_settings,
     )  # fmt: skip
     return RunRecord(
@@ -384,7 +388,7 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
     )
 
 
-def _origin(request: Request, outcome: _Outcome) -> Origin:
+def _origin(request: RunRequest, outcome: _RunObservations) -> Origin:
     scenario = request.scenario
     attacks = tuple(attack.name for attack in scenario.attacks)
     settings = scenario.server.environ()

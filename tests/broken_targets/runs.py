@@ -145,9 +145,9 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     await trio.Path(folder).mkdir()
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     path = folder / "scenario.toml"
-    request = run.Request(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
+    request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
-    outcome = run._Outcome(History(), Progress(), {}, url, started_at, [])
+    outcome = run._RunObservations(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
         await run._work(request, console, outcome)

@@ -47,9 +47,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._Outcome:
+def nothing_yet() -> run._RunObservations:
     """A run that has not begun."""
-    return run._Outcome(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return run._RunObservations(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
@@ -146,7 +146,7 @@ def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.Monke
         SCENARIO.replace(f'duration = "{DURATION_SECONDS}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0]
     )
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
-    request = run.Request(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
+    request = run.RunRequest(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
     code = run.execute(request, console)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()

@@ -12,7 +12,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import CampaignRecord, Exchange, Fault, MachineRecord
+from simulator.history.records import CampaignRecord, FailedExchange, Fault, MachineRecord
 from simulator.history.rows import HONEST, NO_MACHINE
 from simulator.judging.thresholds import measure
 
@@ -141,7 +141,7 @@ def kept(story: Story, body: bytes, *, campaign: int = HONEST, expected: str = "
     row = story.history.rows()[-1]
     answer = b"HTTP/1.1 %d Status\r\n\r\n%b" % (status, body)
     sent_ns, answered_ns = int(row["sent_ns"]), int(row["answered_ns"])
-    story.history.keep(Exchange(sent_ns, answered_ns, campaign, b"POST / HTTP/1.1", answer, "why", expected))
+    story.history.keep(FailedExchange(sent_ns, answered_ns, campaign, b"POST / HTTP/1.1", answer, "why", expected))
 
 
 def failure(error: str) -> bytes:

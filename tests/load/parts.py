@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.checkers import run_checkers
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import UNTOLD, HistoryPart
+from simulator.history.merging import UNKNOWN_NUMBER, HistoryPart
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
@@ -17,7 +17,7 @@ from simulator.history.records import (
     ClaimRecord,
     ConsentRecord,
     Effect,
-    Exchange,
+    FailedExchange,
     Fault,
     GeneratorSample,
     LocustCount,
@@ -119,7 +119,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.generator.append(GeneratorSample(at_ns, int(rng.integers(0, SECOND_NS)), 0.5, second % 2))
     for row in rows[:: len(rows) // 20]:
         sent_ns, answered_ns, campaign = int(row["sent_ns"]), int(row["answered_ns"]), int(row["campaign"])
-        history.exchanges.append(Exchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
+        history.exchanges.append(FailedExchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
         effect = ("machine_registered", "owner:ada", "", ("ada",), "")
         history.effects.append(Effect(sent_ns, answered_ns, *effect, sure=answered_ns != NEVER_NS))
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
@@ -202,7 +202,7 @@ def _keep_numbers(history: History, part: History, machines: Sequence[int], cloc
                 ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}
                 getattr(part, table).append(msgspec.structs.replace(one, machine=one.machine - first, **ends))
                 numbers[number] = len(getattr(part, table))
-        rows[field] = [numbers.get(number, UNTOLD) for number in rows[field].tolist()]
+        rows[field] = [numbers.get(number, UNKNOWN_NUMBER) for number in rows[field].tolist()]
     for one in history.revocations:
         if one.consent in renumbered["consent"]:
             ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history.merging import ADDED_UP, OBSERVED, UNTOLD, HistoryPart, merge_histories
+from simulator.history.merging import ADDED_UP, OBSERVED, UNKNOWN_NUMBER, HistoryPart, merge_histories
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
-    Exchange,
+    FailedExchange,
     GeneratorSample,
     MachineRecord,
     Revocation,
@@ -89,7 +89,7 @@ def test_the_audit_of_a_right_server_holds_when_each_machine_was_played_by_anoth
 
 def seen(*exchanges: tuple[int, int]) -> History:
     history = History()
-    history.exchanges += [Exchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
+    history.exchanges += [FailedExchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
     return history
 
 
@@ -191,7 +191,7 @@ def test_what_the_records_of_a_part_do_not_tell_of_is_nobody_elses() -> None:
     cut.revocations.append(Revocation(1, 3, 4))
     merged = merge_histories([HistoryPart(cut), HistoryPart(whole, machine_base=100)])
     row = merged.rows()[np.flatnonzero(merged.rows()["machine"] == 0)[0]]
-    assert (row["certificate"], row["consent"]) == (UNTOLD, UNTOLD)
+    assert (row["certificate"], row["consent"]) == (UNKNOWN_NUMBER, UNKNOWN_NUMBER)
     assert merged.revocations[0].consent == 0
     assert judged(merged, FACTS)["revocation"][0] is not Status.INCONCLUSIVE
 

@@ -136,7 +136,10 @@ def test_response_times_are_those_that_each_process_measured(seed: int, first: C
     merged = merge_histories(split(whole, [range(5), range(5, MACHINES)], [first, second]))
     assert measured(merged) == measured(whole)
     again = merge_histories(
-        [HistoryPart(History()), HistoryPart(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70))]
+        [
+            HistoryPart(History()),
+            HistoryPart(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70)),
+        ]
     )
     assert measured(again) == measured(whole), "nor does a second clock between"
 

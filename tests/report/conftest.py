@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
     from simulator.history.rows import History
-    from simulator.report.material import Material
     from simulator.report.plots import Plot
+    from simulator.report.report_input import ReportInput
     from tests.chromium import Browser
 
 
@@ -51,7 +51,7 @@ def _equal_runs_are_drawn_once() -> Iterator[None]:
     """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
     kept: dict[bytes, list[Plot]] = {}
 
-    def drawn(material: Material, bounds: list[ScrapeBounds]) -> list[Plot]:
+    def drawn(material: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
         key = pickle.dumps((material.record, material.history))
         if key not in kept:
             kept[key] = draw_plots(material, bounds)

@@ -25,7 +25,7 @@ from simulator.fleet.requests import (
     policy_call,
 )
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import Exchange, Unserved
+from simulator.history.records import FailedExchange, Unserved
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
 
@@ -295,7 +295,7 @@ class Onboarding:
         """Keep the bytes of a call that got a wrong answer."""
         message = call.message(self._target.authority)
         wanted = in_words(Answer.ACCEPTED, call.operation)
-        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
+        self._history.keep(FailedExchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
 
 
 def _says(answer: HttpAnswer, status: int, error: bytes) -> bool:
