@@ -13,6 +13,7 @@ import msgspec
 import trio
 from rich.markup import escape
 
+from reference_server.wire.units import SECOND_NS
 from simulator.bundle.writing import write_bundle
 from simulator.checkers.facts import APART
 from simulator.client.access import Access
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 OWN_SERVER = "its own server"
-SECOND_NS = 1_000_000_000
 
 
 class RunError(Exception):
