@@ -13,7 +13,7 @@ import numpy as np
 
 from simulator.checkers.judging import judge_answers
 from simulator.checkers.wording import contract_words
-from simulator.contract.answers import Answer, Operation
+from simulator.contract.answers import Answer, Operation, operation_name
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS
 
@@ -44,14 +44,9 @@ class Tally(msgspec.Struct, frozen=True):
     failures: dict[str, int]
 
 
-def said_of(operation: int) -> str:
-    """Return an operation's name in the statistics."""
-    return Operation(operation).name.lower().replace("_", " ")
-
-
 def name_of(operation: int) -> tuple[str, str]:
     """Return an honest operation's method and name in the statistics."""
-    return METHODS.get(Operation(operation), "POST"), said_of(operation)
+    return METHODS.get(Operation(operation), "POST"), operation_name(operation)
 
 
 def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
