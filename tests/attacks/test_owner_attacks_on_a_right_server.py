@@ -64,7 +64,7 @@ FAILURES = {
     },
     "strain.audit-turn": {"missing_heartbeat_fields": AUDIT_NOISE_EVENTS},
 }
-"""The worker auth failures that one attempt expected_events."""
+"""The worker auth failures that one attempt leaves."""
 UNSAID = {
     "owner.unknown-id": {"owner_access_denied": 4, "machine_certificate_issue_denied": 1},
     "audit.inject": {"owner_access_denied": 14},
