@@ -18,8 +18,9 @@ from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
-    from reference_server.core.state import State, Worker
-    from reference_server.wire.state_file import StatusRecord
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
+    from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.values import Instant
 
 WORKER_NOT_FOUND = failure(404, "worker not found")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats, machines
 from reference_server.core.calls import Call
+from reference_server.core.changes import Frozen
 from reference_server.core.rate_limit import client_key
-from reference_server.core.state import Frozen, State
+from reference_server.core.state import State
+from reference_server.core.tables import TABLES
 from reference_server.operations.callers import SINGLE_HEADERS, Principal, as_utf8, is_owner
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.core.heartbeats import Verified
+    from reference_server.core.table import Tables
     from reference_server.operations.table import Operation
     from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
     from reference_server.settings import Settings
@@ -53,8 +56,9 @@ class Api:
         entropy: Entropy,
         signer: CertificateSigner,
         started: Instant,
+        tables: Tables = TABLES,
     ) -> None:
-        self.state = State(settings, entropy, signer, started)
+        self.state = State(settings, entropy, signer, started, tables)
         self.settings = settings
         self.committing = False
         """Changes are on their way to the journal: what shows them has to wait for it."""
@@ -86,7 +90,7 @@ class Api:
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
         old = self.state
-        state = State(self.settings, old.entropy, old.signer, old.started)
+        state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics

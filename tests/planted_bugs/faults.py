@@ -34,7 +34,7 @@ def fault(name: str, scenario: str, caught_by: str, evidence: str, *edits: tuple
     return Fault(name, scenario, frozenset(caught_by.split()), evidence, written)
 
 
-HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "core.consents", "core.changes"
+HEARTBEATS, MACHINES, CONSENTS, STATUSES = "core.heartbeats", "core.machines", "core.consents", "core.statuses"
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
 AUTHENTICATION = "core.authentication"
@@ -48,7 +48,7 @@ FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     if window:
         return 0 if seen <= 20 else 1_000_000_000
     full_at = self._full_at.get(key)"""
-REVOKED = "changes.revoke_consent(state, call.now, consent_id)"
+REVOKED = "end_consent(state, call.now, consent_id)"
 
 HEARTBEAT_FAULTS = (
     fault("skew window ten times too wide", "heartbeats", "answers", "skew.behind",
@@ -112,7 +112,7 @@ FLEET_FAULTS = (
     fault("the window of recent failures is half as long", "alerts", "alerts", "recent",
           (FAILURES, "AuthFailures._slide", "monotonic_ns - self._window_ns", "monotonic_ns - self._window_ns // 2")),
     fault("accepted heartbeats counted as recent failures", "alerts", "alerts", "recent",
-          (CHANGES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
+          (STATUSES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
            "worker.heard_ns = at.wall_ns\n    state.failures._recent += 1")),
     fault("alert above its threshold instead of at it", "alerts", "alerts", "alert begins at",
           (TABLE, "metrics", "recent >= state.settings.auth_failure_threshold",
@@ -123,7 +123,7 @@ FLEET_FAULTS = (
 
 AUDIT_FAULTS = (
     fault("one worker in seven is not audited", "owners", "audit", "missing",
-          (CHANGES, "accept_heartbeat", "    worker.owner.routine.append(",
+          (STATUSES, "accept_heartbeat", "    worker.owner.routine.append(",
            "    worker.serial % 7 == 3 or worker.owner.routine.append(")),
     fault("consents audited twice", "owners", "audit", "consent_created",
           (STATE, "State.add_event", "stream.append(event)",
