@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.calls import Call, decode_body
 from reference_server.core.changes import Kind, change
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.core.records import Consent
 from reference_server.core.table import Table
 from reference_server.wire.ids import CONSENT_ID
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.replies import FORBIDDEN, FULL, failure, success
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.schema1 import CONSENTS, ConsentRecord
 from reference_server.wire.sections import kept_time
@@ -22,6 +21,7 @@ from reference_server.wire.timestamps import format_timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reference_server.core.calls import Call
     from reference_server.core.state import State
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
@@ -75,11 +75,9 @@ def show_consent(consent: Consent) -> dict[str, Any]:
     return shown
 
 
-def create_consent(state: State, call: Call) -> Reply:
+def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
     """`POST /consents`. Consenting again to what is consented to returns the consent there is."""
-    body = decode_body(call.body, ConsentRequest)
-    if body is None:
-        return INVALID_REQUEST
+    body = call.body
     owner_id, worker_id, policy_id = body.owner_id, body.worker_id, body.policy_id
     if not (owner_id and worker_id and policy_id and body.signature):
         return FIELDS_REQUIRED
@@ -116,7 +114,7 @@ def create_consent(state: State, call: Call) -> Reply:
     return success(show_consent(state.consents[consent_id]), 201)
 
 
-def revoke_consent(state: State, call: Call) -> Reply:
+def revoke_consent(state: State, call: Call[bytes]) -> Reply:
     """`POST /consents/{id}/revoke`. Repeating it changes nothing."""
     (consent_id,) = call.ids
     if not call.owner_id:

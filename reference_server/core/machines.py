@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.calls import Call, decode_body
 from reference_server.core.changes import Kind, change
 from reference_server.core.records import Certificate, Worker
 from reference_server.core.table import Table
 from reference_server.limits import TEXT_MAX_CHARACTERS, UNKNOWN_ID_MAX_CHARACTERS
 from reference_server.wire.ids import CERTIFICATE_ID, WORKER_ID
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, UNAUTHORIZED, failure, success
+from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED, failure, success
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.schema1 import CERTIFICATES, MACHINES, CertificateRecord, MachineRecord
 from reference_server.wire.sections import kept_time
@@ -24,6 +23,7 @@ from reference_server.wire.timestamps import format_timestamp
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reference_server.core.calls import Call
     from reference_server.core.state import State
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
@@ -105,11 +105,9 @@ def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str
     }
 
 
-def register(state: State, call: Call) -> Reply:
+def register(state: State, call: Call[Registration]) -> Reply:
     """`POST /machines/register`."""
-    body = decode_body(call.body, Registration)
-    if body is None:
-        return INVALID_REQUEST
+    body = call.body
     if not (body.owner_id and body.name):
         return OWNER_AND_NAME_REQUIRED
     if not valid_owner_id(body.owner_id):
@@ -153,7 +151,7 @@ def register(state: State, call: Call) -> Reply:
     )
 
 
-def rotate_certificate(state: State, call: Call) -> Reply:
+def rotate_certificate(state: State, call: Call[bytes]) -> Reply:
     """`POST /machines/{id}/certificate`."""
     (machine_id,) = call.ids
     token = call.headers.get("x-machine-token", "")

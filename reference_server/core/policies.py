@@ -13,7 +13,7 @@ from reference_server.core.table import Table
 from reference_server.limits import JSON_MAX_DEPTH
 from reference_server.wire.canonical_json import canonical_json, decode_strict
 from reference_server.wire.ids import POLICY_ID
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.replies import FORBIDDEN, FULL, failure, success
 from reference_server.wire.rules import rules_error, valid_owner_id
 from reference_server.wire.schema1 import POLICIES, PolicyRecord
 from reference_server.wire.sections import kept_time
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
 INVALID_SIGNATURE = failure(401, "invalid policy signature")
 POLICY_NOT_FOUND = failure(404, "policy not found")
+
+
+class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a new policy."""
+
+    owner_id: str = ""
+    rules: dict[str, Any] = {}
+    signature: str = ""
 
 
 @change(Kind.POLICY)
@@ -87,17 +95,23 @@ def _text(body: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def create_policy(state: State, call: Call) -> Reply:
-    """`POST /policies`."""
+def read_policy_request(raw: bytes) -> PolicyRequest | None:
+    """Read the body of a new policy; None for what is none. Its numbers are kept as they are signed."""
     try:
-        body = decode_strict(call.body, JSON_MAX_DEPTH)
+        body = decode_strict(raw, JSON_MAX_DEPTH)
     except (ValueError, RecursionError):
-        return INVALID_REQUEST
+        return None
     if not isinstance(body, dict) or not body.keys() <= {"owner_id", "rules", "signature"}:
-        return INVALID_REQUEST
+        return None
     owner_id, signature, rules = _text(body, "owner_id"), _text(body, "signature"), body.get("rules", {})
     if owner_id is None or signature is None or not isinstance(rules, dict):
-        return INVALID_REQUEST
+        return None
+    return PolicyRequest(owner_id, rules, signature)
+
+
+def create_policy(state: State, call: Call[PolicyRequest]) -> Reply:
+    """`POST /policies`."""
+    owner_id, rules, signature = call.body.owner_id, call.body.rules, call.body.signature
     if not (owner_id and signature):
         return OWNER_AND_SIGNATURE_REQUIRED
     if not valid_owner_id(owner_id):
@@ -128,7 +142,7 @@ def create_policy(state: State, call: Call) -> Reply:
     return success(show_policy(policy), 201)
 
 
-def activate_policy(state: State, call: Call) -> Reply:
+def activate_policy(state: State, call: Call[bytes]) -> Reply:
     """`POST /policies/{id}/activate`. An active policy stays as it is; an owner may have several."""
     (policy_id,) = call.ids
     policy = state.policies.get(policy_id)

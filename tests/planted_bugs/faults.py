@@ -38,7 +38,7 @@ HEARTBEATS, MACHINES, CONSENTS, STATUSES = "core.heartbeats", "core.machines", "
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
 AUTHENTICATION = "core.authentication"
-API, CALLERS, TABLE, REPLIES = "operations.api", "operations.callers", "operations.table", "wire.replies"
+API, CALLERS, METRICS, REPLIES = "operations.api", "operations.callers", "core.metrics", "wire.replies"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= worker.certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
@@ -115,10 +115,10 @@ FLEET_FAULTS = (
           (STATUSES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
            "worker.heard_ns = at.wall_ns\n    state.failures._recent += 1")),
     fault("alert above its threshold instead of at it", "alerts", "alerts", "alert begins at",
-          (TABLE, "metrics", "recent >= state.settings.auth_failure_threshold",
+          (METRICS, "metrics", "recent >= state.settings.auth_failure_threshold",
            "recent > state.settings.auth_failure_threshold")),
     fault("stale alert needs two", "alerts", "alerts", "alert begins at",
-          (TABLE, "metrics", "summary.stale > 0", "summary.stale > 3")),
+          (METRICS, "metrics", "summary.stale > 0", "summary.stale > 3")),
 )  # fmt: skip
 
 AUDIT_FAULTS = (
@@ -184,7 +184,7 @@ OWNER_FAULTS = (
     fault("405 without Allow", "owners", "attacks answers", "owner.verbs",
           (API, "Api._route", '(("allow", allowed_methods(by_method)),)', "()")),
     fault("list limit not clamped", "owners", "attacks answers", "page.extremes",
-          (CALLS, "page_of", "min(limit, LIST_LIMIT_MAX)", "limit")),
+          (CALLS, "read_limit", "min(limit, LIST_LIMIT_MAX)", "limit")),
     fault("what follows a body is ignored", "owners", "answers", "json.strict",
           (CALLS, "decode_body", "msgspec.json.decode(body, type=kind)",
            'msgspec.json.decode(body.partition(b"}")[0] + b"}", type=kind)')),
