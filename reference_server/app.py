@@ -24,6 +24,7 @@ from reference_server.adapters.files.worker_status_file import WorkerStatusWrite
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
+from reference_server.core.tables import TABLES
 from reference_server.http.listening import ListenError
 from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
@@ -34,7 +35,7 @@ from reference_server.pipeline.settling import Settler
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
-from reference_server.wire.state_file import StateFileError, StatusRecord
+from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from reference_server.adapters.redis.link import RedisLink, Script
     from reference_server.ports import Entropy, RateLimiter
+    from reference_server.wire.schema1 import StatusRecord
+    from reference_server.wire.sections import Section
     from reference_server.wire.values import Instant
 
 USAGE_ERROR = 2
@@ -313,6 +316,11 @@ def _first(error: BaseException) -> BaseException:
 def _fail(message: str) -> int:
     sys.stderr.write(f"hatchfarm serve: {message}\n")
     return USAGE_ERROR
+
+
+def state_sections() -> tuple[Section[Any], ...]:
+    """Return the sections that state files of this server have."""
+    return TABLES.sections
 
 
 def settings_help() -> list[tuple[str, str, str]]:

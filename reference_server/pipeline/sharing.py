@@ -16,10 +16,10 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
+from reference_server.core.changes import Kind, encode_changes, is_strict
 from reference_server.core.heartbeats import Verified
-from reference_server.core.recovery import begin, encode_changes, replay, restore, split_streams
+from reference_server.core.recovery import begin, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
-from reference_server.core.state import Kind
 from reference_server.limits import (
     JOURNAL_MIN_BYTES,
     SHARED_BATCH_MAX,
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 0.05
 START_SECONDS = 5.0
 """How long starting waits for the shared state; after that it refuses what needs it, until it is there."""
-STRICT = frozenset({Kind.CERTIFICATE, Kind.REVOCATION})
-"""Changes after which a heartbeat that was right before may not be accepted any more."""
 _log = logging.getLogger("hatchfarm")
 
 
@@ -237,7 +235,7 @@ class Sharer:
         state = self._api.state
         counted = dict(state.heartbeat_answers)
         decided, changes = self._change(cases)
-        strict = any(change[0] in STRICT for change in changes)
+        strict = any(map(is_strict, changes))
         try:
             news = await self._journal.give(
                 self._place, turn, encode_changes(changes) if changes else b"", strict=strict
@@ -365,7 +363,7 @@ class Sharer:
         state, now = self._api.empty_state(), self._clock.now()
 
         def fill() -> None:
-            restore(state, load_state_file(kept.snapshot), now)
+            restore(state, load_state_file(kept.snapshot, state.tables.sections), now)
             replay(state, (group.changes for group in kept.groups), now)
             split_streams(state)
 
