@@ -30,7 +30,7 @@ from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOU
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -351,9 +351,9 @@ class _LazyAsgi:
             from reference_server.http.quart_app import create_app, run_beside  # noqa: PLC0415 - slow to load
 
             api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
-            settler = Settler(api, clock)
-            self._app = create_app(Answerer(api, clock, settler), api.settings)
-            run_beside(self._app, settler)
+            resolver = Resolver(api, clock)
+            self._app = create_app(Answerer(api, clock, resolver), api.settings)
+            run_beside(self._app, resolver)
         await self._app(scope, receive, send)
 
 

@@ -31,7 +31,7 @@ FILES_KEPT = 64
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
-HELD_MAX = 10_000
+DEFERRED_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 STATUSES_AT_ONCE = 500
 """Workers whose status is written to the legacy file before others are served: a millisecond's work."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.http.lane_clients import Connection
-    from reference_server.pipeline.settling import Settler
+    from reference_server.pipeline.resolving import Resolver
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -26,8 +26,8 @@ class Turns:
     limit come last, only some of them, in the order in which they came.
     """
 
-    def __init__(self, settler: Settler) -> None:
-        self._settler = settler
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
         self._selector = selectors.DefaultSelector()
         self._put_off: deque[Connection] = deque()
         self._limited: deque[Connection] = deque()
@@ -84,7 +84,7 @@ class Turns:
         if served < LANE_BATCH_ANSWERS:
             return served
         await trio.lowlevel.checkpoint()
-        await self._settler.room()
+        await self._resolver.room()
         return 0
 
     def close(self) -> None:

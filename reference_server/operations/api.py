@@ -18,9 +18,9 @@ from reference_server.operations.outcomes import (
     PERSISTENCE_FAILED,
     SHARED_STATE_UNAVAILABLE,
     Admitted,
-    Held,
+    Deferred,
     Undecided,
-    hold,
+    defer,
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
 from reference_server.operations.table import heartbeat
@@ -99,7 +99,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Gives a `Held` where the answer has to wait, which is never so while all state is in memory.
+        Gives a `Deferred` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -108,7 +108,7 @@ class Api:
         """Answer a request by its head alone where that suffices; else say what to do with its body.
 
         Takes the request's token of the rate limit, so each request comes here once. Where the limit is kept outside,
-        `complete` asks for it. The reply may be `Held`. The body of `head` is not looked at.
+        `complete` asks for it. The reply may be `Deferred`. The body of `head` is not looked at.
         """
         headers = dict(head.headers)
         if head.method == "OPTIONS":
@@ -116,7 +116,7 @@ class Api:
         client = client_key(head.client)
         if self.limiter is not None:
             outcome = self._route(head, headers)
-            return outcome if isinstance(outcome, Admitted) else hold(Undecided(client, _always(outcome)), headers)
+            return outcome if isinstance(outcome, Admitted) else defer(Undecided(client, _always(outcome)), headers)
         refusal = self._limit(client, now)
         if refusal is not None:
             return self._finish(refusal, headers)
@@ -124,15 +124,15 @@ class Api:
         return outcome if isinstance(outcome, Admitted) else self._finish(outcome, headers)
 
     def complete(self, admitted: Admitted, body: bytes, now: Instant) -> Reply:
-        """Answer a request that was admitted, with its whole body. May be `Held`."""
+        """Answer a request that was admitted, with its whole body. May be `Deferred`."""
         operation, headers = admitted.operation, admitted.headers
         decide = partial(self._decide, admitted, body)
         if self.limiter is not None or (self.shared is not None and operation.shows_state):
-            return hold(Undecided(client_key(admitted.request.client), decide), headers)
+            return defer(Undecided(client_key(admitted.request.client), decide), headers)
         outcome = decide(now)
         if isinstance(outcome, Reply) and not (self._behind and operation.shows_state):
             return self._finish(outcome, headers)
-        return hold(outcome, headers)
+        return defer(outcome, headers)
 
     def handle_heartbeat(
         self,
@@ -145,21 +145,21 @@ class Api:
     ) -> Reply:
         """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
 
-        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Held`, as there.
+        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """
         if self.limiter is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
         if self.shared is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
-        return hold(outcome, None)
+        return defer(outcome, None)
 
     def _heartbeat(
         self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
@@ -197,17 +197,17 @@ class Api:
             return refusal
         return request.decide(now) if self.shared is None else request
 
-    def dress(self, held: Held, reply: Reply) -> Reply:
-        """Return a held answer what every answer carries, now that it is known."""
-        return reply if held.request_headers is None else self._finish(reply, held.request_headers)
+    def add_common_headers(self, deferred: Deferred, reply: Reply) -> Reply:
+        """Return a deferred answer with what every answer carries, now that it is known."""
+        return reply if deferred.request_headers is None else self._finish(reply, deferred.request_headers)
 
     def refuse(self, reply: Reply, client: str, now: Instant) -> Reply:
-        """Answer, as a transport itself found right, what never became a request. It takes a token, too; may be `Held`.
+        """Answer, as a transport itself found right, what never became a request. It takes a token; may be `Deferred`.
 
         `client` is the address that it came from.
         """
         if self.limiter is not None:
-            return hold(Undecided(client_key(client), _always(reply)), {})
+            return defer(Undecided(client_key(client), _always(reply)), {})
         return self._finish(self._limit(client_key(client), now) or reply, {})
 
     def is_exhausted(self, client: str, now: Instant) -> bool:
@@ -218,9 +218,9 @@ class Api:
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
     def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
-        """Answer a request that was admitted, and whose body is too long or never whole. May be `Held`."""
+        """Answer a request that was admitted, and whose body is too long or never whole. May be `Deferred`."""
         if self.limiter is not None:
-            return hold(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
+            return defer(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
         return self._finish(reply, admitted.headers)
 
     def fail(self, reply: Reply) -> Reply:

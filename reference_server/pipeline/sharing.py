@@ -140,7 +140,7 @@ class Sharer:
         self._api.state.degraded = "shared state unavailable"
         self._lost.set()
 
-    async def settle(self, requests: Sequence[Undecided]) -> list[Reply]:
+    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply]:
         """Decide each request; those that would need what cannot be reached now are refused."""
         cases = [_Case(request) for request in requests]
         for start in range(0, len(cases), SHARED_BATCH_MAX):
