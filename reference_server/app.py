@@ -242,7 +242,7 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         try:
-            await journal.standing()
+            await journal.status()
         except redis_journal.SharedMismatch as error:
             problem = str(error)
         except SharedDown:

@@ -132,7 +132,7 @@ async def test_an_instance_with_machines_accepts_nothing_alone_that_may_have_bee
 
 
 async def test_what_may_be_accepted_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_nonces, "REDIS_OWED_MAX", 2)
+    monkeypatch.setattr(redis_nonces, "REDIS_UNWRITTEN_MAX", 2)
     async with redis_server() as redis, instance(redis.port, redis_nonce_fallback=True) as a:
         await redis.kill()
         assert await a.reserve("n", "m", "o", "p") == [RESERVED, RESERVED, UNAVAILABLE, UNAVAILABLE]

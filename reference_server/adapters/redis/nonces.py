@@ -23,8 +23,8 @@ from reference_server.limits import (
     NONCES_MAX,
     REDIS_BATCH_MAX,
     REDIS_CLOCK_OFF_SECONDS_MAX,
-    REDIS_OWED_MAX,
     REDIS_TICK_SECONDS,
+    REDIS_UNWRITTEN_MAX,
 )
 from reference_server.ports import Reservation
 from reference_server.wire.exposition import Figure
@@ -277,7 +277,7 @@ class RedisNonces:
             ):
                 self._unwritten.popleft()
             reservation = Reservation.UNAVAILABLE
-            if len(self._unwritten) < REDIS_OWED_MAX:
+            if len(self._unwritten) < REDIS_UNWRITTEN_MAX:
                 reservation = self._remember(request)
             if reservation is Reservation.RESERVED:
                 self._unwritten.append(_Owed(one, now_ns))
