@@ -96,7 +96,7 @@ def _require_private(variable: str, path: Path) -> None:
 
 
 def _tell_token(token: str, entropy: Entropy) -> None:
-    """Tell this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
+    """Show this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
 
     Standard error that is no terminal is a log, which others read and which is kept.
     """
@@ -137,9 +137,9 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     elif settings.redis_addr:
         share(api, entropy, fresh=not api.state.workers)
     if not (settings.state_file or settings.shared_state):
-        api.state.statuses_of_nobody = _legacy_statuses(settings)
+        api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
-            api.beside = (*api.beside, WorkerStatusWriter(settings.worker_status_file, api).run)
+            api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
     return api
 
 
@@ -153,12 +153,12 @@ def _keep(api: Api, entropy: Entropy) -> None:
         journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
         recovered = recover(state, journal, clock.now())
         if not recovered.found:
-            state.statuses_of_nobody = _legacy_statuses(settings)
+            state.orphan_statuses = _legacy_statuses(settings)
         journal.start()
         if recovered.fresh:
             # It names a segment of its own, for what is in the present one may be in it already.
             journal.begin_snapshot(snapshot(state, clock.now(), journal.next_segment))()
-            journal.turn()
+            journal.rotate()
             journal.publish()
         journal.leave_first_segment()
     except (StateFileError, JournalError) as error:
@@ -175,7 +175,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
 
 
 def _warn_of_what_lasts(api: Api, now: Instant) -> None:
-    """Say what of a state that was kept does not go with this server's key and clock."""
+    """Warn of what in the state does not go with this server's key and clock."""
     state, path = api.state, api.settings.state_file
     newest = max(state.workers.values(), key=lambda worker: worker.certificate.issued_ns, default=None)
     if newest is not None and not verify_certificate(state.signer.jwk, show_certificate(newest.id, newest.certificate)):
@@ -209,7 +209,7 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
     nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
-    api.state.more_figures.append(nonces.figures)
+    api.state.extra_metrics.append(nonces.figures)
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
 
 
@@ -223,7 +223,7 @@ def share_state(api: Api, entropy: Entropy) -> None:
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
     journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
-    api.state.more_figures.append(journal.nonces.figures)
+    api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
 
@@ -265,12 +265,12 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
     if not api.settings.redis_rate_limit_enabled:
         return None
     limiter = RedisLimiter(link, api.settings)
-    api.state.more_figures.append(limiter.figures)
+    api.state.extra_metrics.append(limiter.figures)
     return limiter
 
 
 def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:
-    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code.
+    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Returns the exit code.
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
     """
@@ -348,12 +348,12 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            from reference_server.http.quart_app import create_app, run_beside  # noqa: PLC0415 - slow to load
+            from reference_server.http.quart_app import create_app, run_in_lifespan  # noqa: PLC0415 - slow to load
 
             api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
             resolver = Resolver(api, clock)
             self._app = create_app(Answerer(api, clock, resolver), api.settings)
-            run_beside(self._app, resolver)
+            run_in_lifespan(self._app, resolver)
         await self._app(scope, receive, send)
 
 

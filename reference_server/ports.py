@@ -58,8 +58,8 @@ class NonceRequest(msgspec.Struct, frozen=True, gc=False):
     change: bytes = b""
 
 
-class Beside(Protocol):
-    """Something that has to run beside whatever serves the API, until it is cancelled."""
+class BackgroundTask(Protocol):
+    """What has to run while the API is served, until it is cancelled."""
 
     async def __call__(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run; started once whatever it is for may be used."""
@@ -72,8 +72,8 @@ class RateLimiter(Protocol):
     async def take(self, clients: Sequence[str]) -> Sequence[int | None]:
         """Admit one request of each client (`client_key` names it) in turn; answers in the same order.
 
-        Gives 0, or how many nanoseconds to wait, or None where the limiter cannot tell. Never raises for what is wrong
-        outside.
+        Returns 0, or how many nanoseconds to wait, or None where the limiter cannot tell. Never raises for what is
+        wrong outside.
         """
         ...
 
@@ -107,7 +107,7 @@ class Journal(Protocol):
 
     @property
     def next_segment(self) -> str:
-        """Name the segment that `turn` will begin: the one that a snapshot made just before it has to name."""
+        """Name the segment that `rotate` will begin: the one that a snapshot made just before it has to name."""
         ...
 
     @property
@@ -134,14 +134,14 @@ class Journal(Protocol):
         """Make one group durable. Raises JournalError, and then nothing is left of it."""
         ...
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         """Direct later groups to the next segment. Raises JournalError, and then they go on where they went."""
         ...
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Take the state as it is now, which `pieces` reads, and write it beside the journal's own work.
 
-        Gives what waits until it is durable; that raises JournalError.
+        Returns what waits until it is durable; that raises JournalError.
         """
         ...
 
@@ -252,7 +252,7 @@ class SharedJournal(Protocol):
         ...
 
     async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
-        """Acquire the lease, waiting for it within so many seconds. Gives its name, and the next groups.
+        """Acquire the lease, waiting for it within so many seconds. Returns its name, and the next groups.
 
         Raises SharedBusy when it was not to be had.
         """
@@ -282,7 +282,7 @@ class SharedJournal(Protocol):
         ...
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
-        """Take the state as it is now, which `pieces` reads; gives what waits until it is written, and gives it.
+        """Take the state as it is now, which `pieces` reads; Returns what waits until it is written, and gives it.
 
         That may block. Both raise SharedDown.
         """

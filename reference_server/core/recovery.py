@@ -306,7 +306,7 @@ def _restore_statuses(state: State, records: StateFile, now: Instant) -> None:
     for status in records.worker_status.values():
         worker = state.workers.get(status.worker_id)
         if worker is None:
-            state.statuses_of_nobody[status.worker_id] = status
+            state.orphan_statuses[status.worker_id] = status
         else:
             heard.append((_unix_ns(status.last_heartbeat), worker, status.policy_id))
     for heard_ns, worker, policy_id in sorted(heard, key=lambda one: one[0]):

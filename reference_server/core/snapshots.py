@@ -55,7 +55,7 @@ def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
     statuses = (
         (worker.id, _show_status(worker)) for worker in workers.values() if worker.heard_monotonic_ns is not None
     )
-    yield from _map("worker_status", chain(statuses, state.statuses_of_nobody.items()))
+    yield from _map("worker_status", chain(statuses, state.orphan_statuses.items()))
     yield from _map("policies", ((policy.id, show_policy(policy)) for policy in state.policies.values()))
     yield from _map("consents", ((consent.id, show_consent(consent)) for consent in state.consents.values()))
     places = _Places(state)

@@ -183,7 +183,7 @@ class State:
             settings.nonce_ttl_seconds * SECOND_NS, settings.skew_seconds * SECOND_NS, limits.NONCES_MAX
         )
         self.nonces_outside = False
-        self.more_figures: list[Callable[[], Sequence[Figure]]] = []
+        self.extra_metrics: list[Callable[[], Sequence[Figure]]] = []
         self.name_nonce: Callable[[int, str], int] = nonce_key
         self.nonce_key = b""
         self.changes: list[tuple[Any, ...]] | None = None
@@ -196,7 +196,7 @@ class State:
         """Why what needs the state is refused now, where it is shared; nothing while it is not refused."""
         self.unknown_sections: dict[str, bytes] = {}
         """Sections of a state file that are not ours to read: kept byte for byte."""
-        self.statuses_of_nobody: dict[str, StatusRecord] = {}
+        self.orphan_statuses: dict[str, StatusRecord] = {}
         """Statuses from a file, of workers that are not registered here."""
         self.failures = AuthFailures(settings.auth_failure_window_seconds * SECOND_NS)
         self.buckets = TokenBuckets(

@@ -84,7 +84,7 @@ def worker_status(state: State, call: Call) -> Reply:
     (worker_id,) = call.ids
     worker = state.workers.get(worker_id)
     if worker is None:
-        told = None if call.owner_id else state.statuses_of_nobody.get(worker_id)
+        told = None if call.owner_id else state.orphan_statuses.get(worker_id)
         return WORKER_NOT_FOUND if told is None else success(_show_status_of_nobody(state, told, call.now))
     if call.owner_id and call.owner_id != worker.owner.id:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, worker_id, worker.owner.id)

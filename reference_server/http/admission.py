@@ -59,7 +59,7 @@ class Admission:
         return self.connections >= self._connections_max and not self._unproven
 
     def enter(self, guest: Guest) -> None:
-        """Let a connection in that has proven nothing yet. Call only while it is not `full`."""
+        """Admit a connection that has proven nothing yet. Call only while it is not `full`."""
         mates = self._unproven_of.get(guest.address)
         if mates is not None and len(mates) >= self._unproven_per_address_max:
             self._evict(mates)

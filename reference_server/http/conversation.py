@@ -63,7 +63,7 @@ class Conversation:
 
     @property
     def busy(self) -> bool:
-        """Return whether `next` has more to do with what has come, in another turn."""
+        """Return whether `next` has more to do with what has come, in another round."""
         return self._requests.busy
 
     @property

@@ -1,6 +1,6 @@
 """The express lane: every plain HTTP/1.1 request, answered inline.
 
-One Trio task waits for one nested selector and then serves every connection in its turn, straight on its
+One Trio task waits for one nested selector and then serves every connection in rounds, straight on its
 non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
 each. Complete, plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it
 rests again.
@@ -23,8 +23,8 @@ from reference_server.http.conversation import Answer, Conversation
 from reference_server.http.framing import Waiting
 from reference_server.http.lane_clients import Answers, Connection, Pending
 from reference_server.http.patience import Patience
+from reference_server.http.ready_queue import READ, WRITE, ReadyQueue
 from reference_server.http.rendering import CONTINUE, Renderer
-from reference_server.http.turns import READ, WRITE, Turns
 from reference_server.limits import (
     LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
@@ -61,7 +61,7 @@ class ExpressLane:
         self._clock = clock
         self._admission = admission
         self._renderer = Renderer(api.state.entropy)
-        self._turns = Turns(resolver)
+        self._queue = ReadyQueue(resolver)
         self._patience = Patience(settings)
 
     async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
@@ -78,11 +78,11 @@ class ExpressLane:
         connection.limited = self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
-        self._turns.watch(connection, 0)
+        self._queue.watch(connection, 0)
         self._patience.drop(connection)
         connection.open = False
         self._admission.leave(connection)
@@ -92,12 +92,12 @@ class ExpressLane:
 
     async def _react(self) -> None:
         while True:
-            await self._turns.ready()
+            await self._queue.wait_ready()
             await self._resolver.room()
-            await self._turns.take(self._go_on, self._resume)
+            await self._queue.serve_round(self._go_on, self._resume)
 
     def _go_on(self, connection: Connection, events: int) -> int:
-        """Let a connection go on that is ready. Return how many answers it got, one for a look."""
+        """Go on with a connection that is ready. Return how many answers it got, one for a look."""
         events &= connection.events  # it may have been closed, or put to waiting for something else, since it was ready
         if not events:
             return 0
@@ -105,16 +105,16 @@ class ExpressLane:
             self._send_more(connection)
             return 1
         if connection.limited:
-            self._turns.put_off(connection)
+            self._queue.postpone(connection)
             return 0
         data = self._read(connection)
         return self._serve(connection, data) if data else 1
 
     def _resume(self, connection: Connection) -> int:
-        """Go on with a connection that has waited its turn. Return how many answers it got, one for a look."""
+        """Go on with a connection that was postponed. Return how many answers it got, one for a look."""
         if not connection.open or connection.pending or connection.unsent is not None:
             return 0
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
         if connection.more:
             return self._converse(connection, Answers())
         data = self._read(connection)
@@ -123,7 +123,7 @@ class ExpressLane:
     def _read(self, connection: Connection) -> bytes:
         """Read once; nothing where there is nothing to serve now."""
         if connection.pending:
-            self._turns.watch(connection, 0)
+            self._queue.watch(connection, 0)
             return b""
         try:
             data = connection.socket.recv(READ_BYTES)
@@ -210,11 +210,11 @@ class ExpressLane:
             and connection.unsent is None
             and not (connection.pending or connection.lingering)
         ):
-            self._turns.put_off(connection)
+            self._queue.postpone(connection)
         return max(1, len(answers.parts))
 
     def _answer_on(self, connection: Connection, answers: Answers) -> bool:
-        """Put a conversation's next answers behind these. Return whether there may be more, for another turn."""
+        """Put a conversation's next answers behind these. Return whether there may be more, for another round."""
         conversation = connection.conversation
         if conversation is None:
             return False
@@ -283,7 +283,7 @@ class ExpressLane:
         if connection.deferred:
             return
         data, connection.pending, connection.deferred_bytes = b"".join(connection.pending), [], 0
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
         self._send(connection, data)
         self._after_sending(connection)
 
@@ -299,7 +299,7 @@ class ExpressLane:
             if connection.unsent is None:
                 self._patience.wait_for_reader(connection, self._clock.now().monotonic_ns)
             connection.unsent = memoryview(data)[sent:]
-            self._turns.watch(connection, WRITE)
+            self._queue.watch(connection, WRITE)
             self._account(connection)
         else:
             connection.unsent = None
@@ -313,7 +313,7 @@ class ExpressLane:
         if connection.unsent is not None:
             self._send(connection, connection.unsent)
         if connection.open and connection.unsent is None:
-            self._turns.watch(connection, READ)
+            self._queue.watch(connection, READ)
             self._after_sending(connection)
 
     def _after_sending(self, connection: Connection) -> None:
@@ -332,7 +332,7 @@ class ExpressLane:
             return
         connection.conversation = None
         connection.lingering = 1
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
         self._patience.linger(connection, self._clock.now().monotonic_ns)
         self._account(connection)
 
@@ -378,17 +378,17 @@ class ExpressLane:
 
     async def _drain(self) -> None:
         self._renderer.closing = True
-        await self._turns.take(self._go_on, self._resume)
+        await self._queue.serve_round(self._go_on, self._resume)
         for connection in list(self._patience.connections):
-            if self._patience.at_rest(connection) and not connection.put_off:
+            if self._patience.at_rest(connection) and not connection.postponed:
                 self.close_connection(connection)
         while self._patience.connections:
-            await self._turns.ready(SWEEP_SECONDS)
-            await self._turns.take(self._go_on, self._resume)
+            await self._queue.wait_ready(SWEEP_SECONDS)
+            await self._queue.serve_round(self._go_on, self._resume)
             self._close_late()
 
     def close(self) -> None:
         """Close whatever is left."""
         for connection in list(self._patience.connections):
             self.close_connection(connection)
-        self._turns.close()
+        self._queue.close()

@@ -50,7 +50,7 @@ class GuardedStream(trio.abc.Stream):
 
     @property
     def socket(self) -> trio.socket.SocketType:
-        """Let Hypercorn ask for the addresses."""
+        """Return what Hypercorn asks for the addresses."""
         return self._stream.socket
 
     @property
@@ -168,7 +168,7 @@ class GuardedStream(trio.abc.Stream):
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""
+        """End the connection soon: when Hypercorn has no more to read, and the client could see its last answer."""
         now = trio.current_time()
         self._sent_all = True
         self._report_progress()

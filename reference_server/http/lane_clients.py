@@ -80,7 +80,7 @@ class Pending(NamedTuple):
 
 
 class Answers:
-    """What one turn of a connection is answered: `parts` in order, empty where one is deferred.
+    """What a connection is answered in one round: `parts` in order, empty where one is deferred.
 
     `size` counts the bytes of conversations' answers; `closes` says that no other answer follows these.
     """
@@ -105,9 +105,9 @@ class Connection:
     It has a `conversation` while anything but plain heartbeats is under way. `pending` are answers of which some are
     deferred, in order; `deferred` counts those, and `deferred_bytes` what their requests keep. `unsent` is what the
     client has not taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the
-    last time, `put_off` that it waits for another turn, and `more` that there is more to be answered then. `events` is
-    what the lane waits for on its socket. `closing` says that nothing follows what is pending or unsent; `lingering`
-    counts the bytes dropped since, from 1.
+    last time, `postponed` that it waits for another round, and `more` that there is more to be answered then.
+    `events` is what the lane waits for on its socket. `closing` says that nothing follows what is pending or unsent;
+    `lingering` counts the bytes dropped since, from 1.
     """
 
     __slots__ = (
@@ -126,8 +126,8 @@ class Connection:
         "more",
         "open",
         "pending",
+        "postponed",
         "proven",
-        "put_off",
         "since_ns",
         "socket",
         "unsent",
@@ -144,7 +144,7 @@ class Connection:
         self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
-        self.limited = self.put_off = self.more = False
+        self.limited = self.postponed = self.more = False
         self.proven = False
         self.waiting_bytes = 0
         self.pending: list[bytes] = []

@@ -141,7 +141,7 @@ class _Application(QuartTrio):
 def create_app(answerer: Answerer, settings: Settings, mark: str = "") -> QuartTrio:
     """Make the application. `mark` is the header with which the framing guard hands over what it refuses.
 
-    What gives out the answers that the API defers has to run as long as the application does: `run_beside`.
+    What gives out the answers that the API defers has to run as long as the application does: `run_in_lifespan`.
     """
     app = _Application(__name__, static_folder=None)
     app.answerer = answerer
@@ -151,7 +151,7 @@ def create_app(answerer: Answerer, settings: Settings, mark: str = "") -> QuartT
     return app
 
 
-def run_beside(app: QuartTrio, resolver: Resolver) -> None:
+def run_in_lifespan(app: QuartTrio, resolver: Resolver) -> None:
     """Have an ASGI server's lifespan run what gives out answers."""
 
     async def start() -> None:

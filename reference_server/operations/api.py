@@ -33,7 +33,15 @@ if TYPE_CHECKING:
 
     from reference_server.core.heartbeats import Verified
     from reference_server.operations.table import Operation
-    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
+    from reference_server.ports import (
+        BackgroundTask,
+        Entropy,
+        Journal,
+        NonceStore,
+        RateLimiter,
+        Reservation,
+        SharedJournal,
+    )
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
@@ -64,24 +72,29 @@ class Api:
         self.limiter: RateLimiter | None = None
         self.journal: Journal | None = None
         self.shared: SharedJournal | None = None
-        self.beside: tuple[Beside, ...] = ()
+        self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._origins = frozenset(settings.allowed_origins)
 
-    def share(self, nonces: NonceStore, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()) -> None:
-        """Keep nonces, and rate limits if there is a limiter, outside. Each of `beside` runs as long as it serves."""
+    def share(
+        self, nonces: NonceStore, limiter: RateLimiter | None = None, background_tasks: tuple[BackgroundTask, ...] = ()
+    ) -> None:
+        """Keep nonces, and rate limits if there is a limiter, outside. Background tasks run as long as it serves."""
         self.state.nonces_outside = True
         self.nonces = nonces
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def share_state(
-        self, journal: SharedJournal, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()
+        self,
+        journal: SharedJournal,
+        limiter: RateLimiter | None = None,
+        background_tasks: tuple[BackgroundTask, ...] = (),
     ) -> None:
         """Decide everything on a state that other instances have too, through their journal; `share` for the rest."""
         self.state.nonces_outside = True
         self.shared = journal
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
@@ -89,7 +102,7 @@ class Api:
         state = State(self.settings, old.entropy, old.signer, old.started)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
-        state.heartbeat_answers, state.more_figures = old.heartbeat_answers, old.more_figures
+        state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
         return state
 
     @property
@@ -99,7 +112,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Gives a `Deferred` where the answer has to wait, which is never so while all state is in memory.
+        Returns a `Deferred` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted

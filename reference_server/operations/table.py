@@ -66,7 +66,7 @@ def metrics(state: State, call: Call) -> Reply:
         rate_limit_buckets=len(state.buckets),
         rate_limited=state.rate_limited,
         heartbeat_answers=state.heartbeat_answers,
-        more=[figure for figures in state.more_figures for figure in figures()],
+        more=[figure for figures in state.extra_metrics for figure in figures()],
     )
     return Reply(200, expose(figures), (("content-type", CONTENT_TYPE),))
 

@@ -24,7 +24,7 @@ _log = logging.getLogger("hatchfarm")
 
 
 def internal_error(where: str) -> Reply:
-    """Log the exception being handled, and give its answer. The request itself is not logged: it may hold secrets."""
+    """Log the exception being handled, and return its answer. The request itself is not logged: it may hold secrets."""
     _log.exception("A fault while answering %s", where)
     return INTERNAL_ERROR
 
@@ -76,5 +76,5 @@ class Answerer:
         return self._api.refuse(REFUSALS[status], client, self._clock.now())
 
     def fail(self, where: str) -> Reply:
-        """Log the exception being handled, and give its answer, with what every answer carries."""
+        """Log the exception being handled, and return its answer, with what every answer carries."""
         return self._api.fail(internal_error(where))

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reference_server.operations.api import Api
-    from reference_server.ports import Beside, Clock, NonceStore, RateLimiter
+    from reference_server.ports import BackgroundTask, Clock, NonceStore, RateLimiter
 
 
-async def _kept_from_failing(beside: Beside, *, task_status: trio.TaskStatus[None]) -> None:
+async def _run_guarded(task: BackgroundTask, *, task_status: trio.TaskStatus[None]) -> None:
     try:
-        await beside(task_status=task_status)
+        await task(task_status=task_status)
     except Exception:  # noqa: BLE001 - what depends on it says that it is down; all else goes on
         internal_error("something outside")
 
@@ -84,8 +84,8 @@ class Resolver:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Resolve until told to stop, and then what still waits."""
         async with trio.open_nursery() as nursery:
-            for beside in self._api.beside:
-                await nursery.start(_kept_from_failing, beside)
+            for task in self._api.background_tasks:
+                await nursery.start(_run_guarded, task)
             if self._committer is not None:
                 await nursery.start(self._committer.run)
             if self._sharer is not None:

@@ -73,7 +73,7 @@ class _Case:
 
 
 class Sharer:
-    """Decides what an API is asked, on the state that its instances share. `run` has to run beside it."""
+    """Decides what an API is asked, on the state that its instances share. `run` is its background task."""
 
     def __init__(self, api: Api, clock: Clock, journal: SharedJournal) -> None:
         self._api = api
@@ -90,7 +90,7 @@ class Sharer:
         self._told = ""
         self.ready = False
         begin(api.state)
-        api.state.more_figures.append(self.figures)
+        api.state.extra_metrics.append(self.figures)
 
     def figures(self) -> Sequence[Figure]:
         """Return what the metrics show of it."""

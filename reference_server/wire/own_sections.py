@@ -201,6 +201,6 @@ def _from_elsewhere(content: bytes) -> StateFile:
         shown = "; ".join(state.problems[:_PROBLEMS_SHOWN])
         raise StateFileError(
             f"it is wrong in {len(state.problems)} places ({shown}): `hatchfarm state check` names them all; "
-            "give a whole copy of it, or mend them"
+            "give a whole copy of it, or correct them"
         )
     return state

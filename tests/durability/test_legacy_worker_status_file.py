@@ -118,7 +118,7 @@ async def test_it_is_written_within_a_second_and_when_the_server_stops(
     path = tmp_path / "status.json"
     api = make_twin()
     machine = enrol(api)
-    api.state.statuses_of_nobody = read_worker_status(str(VECTOR))
+    api.state.orphan_statuses = read_worker_status(str(VECTOR))
     async with trio.open_nursery() as nursery:
         await nursery.start(WorkerStatusWriter(str(path), api).run)
         await trio.sleep(3)
@@ -149,11 +149,11 @@ def told(path: Path) -> set[str]:
 async def test_a_folder_that_cannot_be_written_to_costs_no_answer(tmp_path: Path) -> None:
     api = make_twin()
     machine = enrol(api)
-    api.beside = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
+    api.background_tasks = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
     async with serving(api, SetClock(), express_lane=True) as server, server.client() as client:
         assert (await client.ask(machine.heartbeat("a"))).status == 200
 
 
 def test_an_empty_name_turns_it_off(tmp_path: Path) -> None:
     api = start(tmp_path, WORKER_STATUS_STATE_FILE="")
-    assert api.beside == ()
+    assert api.background_tasks == ()

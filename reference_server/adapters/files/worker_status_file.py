@@ -41,7 +41,7 @@ def read_worker_status(path: str) -> dict[str, StatusRecord]:
         raise StateFileError("it is a state file: name it in HATCHFARM_STATE_FILE, and another here")
     if file.problems:
         raise StateFileError(
-            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; mend it, or move it away"
+            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; correct it, or move it away"
         )
     return file.worker_status
 
@@ -74,8 +74,8 @@ class WorkerStatusWriter:
         accepted = state.heartbeat_answers[ACCEPTED]
         if accepted == self._accepted:
             return
-        records = [msgspec.json.encode(status) for status in state.statuses_of_nobody.values()]
-        names = [*state.statuses_of_nobody]
+        records = [msgspec.json.encode(status) for status in state.orphan_statuses.values()]
+        names = [*state.orphan_statuses]
         for at, worker in enumerate(list(state.workers.values())):
             if worker.heard_monotonic_ns is not None:
                 names.append(worker.id)

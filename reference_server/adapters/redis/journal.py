@@ -166,7 +166,7 @@ class RedisJournal:
         arguments: Sequence[str | bytes | int] = (),
         within: float = 1.0,
     ) -> list[Any]:
-        """Run a script; gives its answer, whose first word is its status. Raises SharedDown and SharedLost."""
+        """Run a script; Returns its answer, whose first word is its status. Raises SharedDown and SharedLost."""
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
         command = script.call([META, GROUPS, *keys], [*common, *arguments])
         try:
@@ -276,7 +276,7 @@ class RedisJournal:
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
         """Take the state as it is now, which `pieces` reads, and write it in a child: no answer waits for that.
 
-        Gives what waits for it, and gives it. Both raise SharedDown.
+        Returns what waits for it, and returns it. Both raise SharedDown.
         """
         file = os.memfd_create("hatchfarm-snapshot")
         try:

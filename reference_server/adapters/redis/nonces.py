@@ -74,7 +74,7 @@ class RedisNonces:
     """The store of one instance.
 
     `fresh` says that it starts without any machine: nothing that it may be asked to accept was accepted before, so it
-    need not wait out a Redis that has forgotten. `run` has to run beside it, and the link's `run` too.
+    need not wait out a Redis that has forgotten. `run` is its background task, and the link's `run` another.
     """
 
     _release = _RELEASE
@@ -243,7 +243,7 @@ class RedisNonces:
             self.clock_off = off
             if off:
                 _log.warning(
-                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
+                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is corrected",
                     off_seconds,
                 )
             else:
