@@ -100,7 +100,7 @@ def change(
     return mark
 
 
-def is_strict(noted: Sequence[Any]) -> bool:
+def is_fencing(noted: Sequence[Any]) -> bool:
     """Return whether a noted change is a strict one."""
     return noted[0] in _strict
 
