@@ -13,7 +13,7 @@ from reference_server.app import serve
 
 
 def main() -> int:
-    """Serve with the settings of the environment until told to stop. Gives the exit code."""
+    """Serve with the settings of the environment until told to stop. Returns the exit code."""
     flags = argparse.ArgumentParser(
         prog="python -m reference_server", description="The settings are the environment's."
     )

@@ -172,13 +172,6 @@ class AnswerReader:
         return None
 
 
-def retry_after_ns(head: bytes) -> int:
-    """Return how long an answer asks to wait; 0 when it does not say."""
-    _, found, rest = head.lower().partition(b"\r\nretry-after:")
-    digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
-    return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
-
-
 _REFUSED_FOR = {
     Answer.EITHER: Answer.TIMESTAMP_OUT_OF_WINDOW,
     Answer.ONE_OF_COPIES: Answer.NONCE_REPLAYED,

@@ -11,9 +11,10 @@ import msgspec
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from simulator.client.connection import ControlConnection, LostError, data_of
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.contract.metrics import COUNTERS, PUBLISHED
+from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.clocks import TOLERANCE_NS, ClockBounds, clock_bounds
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import (
@@ -153,8 +154,9 @@ async def stale_seconds_of(target: Target) -> float | None:
     async with ControlConnection(target, source) as connection:
         try:
             headers = owner_headers(target.token, ANY_OWNER)
-            shown = data_of(await connection.request("GET", "/workers/summary", headers))
-        except LostError:
+            answer = await connection.request("GET", "/workers/summary", headers)
+            shown = read_data(answer.status, answer.body)
+        except (LostError, MalformedDataError):
             return None
     threshold = shown.get("stale_threshold")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 import trio
 
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
@@ -32,16 +31,12 @@ class LostError(Exception):
         self.loss = loss
 
 
-class MalformedDataError(LostError):
-    """A whole answer came, of success perhaps, whose data is not what the contract says."""
-
-
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError)
 """What an exchange may end in by what a server, or the way to it, does."""
 
 
 def cause_of(error: BaseException, target: Target) -> str:
-    """Describe why an exchange ended so."""
+    """Return in words why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():
@@ -218,14 +213,3 @@ class ControlConnection:
             if not part:
                 raise CutError(nothing_came=not began)
             began = True
-
-
-def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Return an enveloped answer's data. Raises MalformedDataError when it has none."""
-    try:
-        data = msgspec.json.decode(answer.body)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MalformedDataError(f"HTTP {answer.status} without data") from error
-    if not isinstance(data, dict):
-        raise MalformedDataError(f"HTTP {answer.status} with odd data")
-    return data

@@ -191,12 +191,13 @@ class Unserved(msgspec.Struct, frozen=True):
 class ClosesAtRest(msgspec.Struct, frozen=True):
     """How many connections that rested were closed by their server, no request being under way on any of them.
 
-    They had rested between `shortest_ns` and `longest_ns`. Only those that are watched at all times are counted.
+    They had rested between `shortest_rest_ns` and `longest_rest_ns`. Only those watched at all times
+    are counted.
     """
 
     count: int
-    shortest_ns: int
-    longest_ns: int
+    shortest_rest_ns: int
+    longest_rest_ns: int
 
 
 class Death(msgspec.Struct, frozen=True):

@@ -260,8 +260,11 @@ class History:
     def closed_at_rest(self, rested_ns: int) -> None:
         """Count a connection that its server closed while it rested, `rested_ns` after its last answer."""
         known = self.closes_at_rest[0] if self.closes_at_rest else ClosesAtRest(0, rested_ns, rested_ns)
-        shortest_ns, longest_ns = min(known.shortest_ns, rested_ns), max(known.longest_ns, rested_ns)
-        self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_ns, longest_ns)]
+        shortest_rest_ns, longest_rest_ns = (
+            min(known.shortest_rest_ns, rested_ns),
+            max(known.longest_rest_ns, rested_ns),
+        )
+        self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_rest_ns, longest_rest_ns)]
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""

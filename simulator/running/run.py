@@ -22,6 +22,7 @@ from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, parse_target
+from simulator.contract.metrics import WORKERS
 from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
 from simulator.deployment.server_process import ServerError
@@ -46,7 +47,7 @@ from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held
+from simulator.running.scenario_needs import connections_held, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
@@ -255,7 +256,8 @@ async def _set_up_and_play(
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
-    _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
+    workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))
+    outcome.warnings += target_warnings(target, workers, over_hosts=over_hosts)
     if deployment is None or scenario.server.command:
         outcome.stale_seconds = await stale_seconds_of(target)
     if deployment is not None:
@@ -325,22 +327,6 @@ async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[N
             raise
         outcome.failure = error
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
-
-
-def _warn(outcome: _RunState, target: Target, *, given: bool, over_hosts: bool) -> None:
-    if not target.own_addresses and over_hosts:
-        outcome.warnings.append(
-            "the machines of one host share its address, so the server's per-IP limits count each host as one client",
-        )
-    elif not target.own_addresses:
-        outcome.warnings.append(
-            "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
-        )
-    before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
-    if given and before:
-        outcome.warnings.append(
-            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
-        )
 
 
 async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:

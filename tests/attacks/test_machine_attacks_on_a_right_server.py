@@ -74,7 +74,7 @@ REFUSALS = {
     "consent.foreign": {},
     "weakness.unsigned-metrics": {},
 }
-"""The auth failures that one attempt of each script expected_events."""
+"""The auth failures that one attempt of each script leaves."""
 DENIALS = {
     "signature.reused-kind": ["invalid_consent_signature", "invalid_policy_signature"],
     "consent.after-revoke": ["consent_revoked"],

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from reference_server.core import changes, heartbeats
+from reference_server.core import heartbeats, machines
 from reference_server.core.nonces import NonceMemory, nonce_key
-from reference_server.core.state import Consent
+from reference_server.core.records import Consent
 from reference_server.ports import Reservation
 from reference_server.wire.replies import failure, success
 from reference_server.wire.signing import matches
@@ -28,7 +28,8 @@ from tests.attacks.test_machine_attacks_on_a_right_server import MINE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.core.state import Certificate, State
+    from reference_server.core.records import Certificate
+    from reference_server.core.state import State
     from reference_server.operations.api import Api
     from tests.attacks.playing import Performance
 
@@ -256,14 +257,14 @@ def test_a_token_whose_near_misses_take_longer_is_found() -> None:
 def test_a_certificate_that_lives_a_little_longer_than_it_says_is_found(
     beyond_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = changes.certificate_at
+    right = machines.certificate_at
 
     def lasting(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
         certificate = right(at, certificate_id, issued_ns, expires_ns, signature)
         until_ns = certificate.expires_monotonic_ns + beyond_ns
         return msgspec.structs.replace(certificate, expires_monotonic_ns=until_ns)
 
-    monkeypatch.setattr(changes, "certificate_at", lasting)
+    monkeypatch.setattr(machines, "certificate_at", lasting)
     performance = World({"certificate_life_seconds": 20}).play("certificate.expired")
     assert [outcome.expect.answer for outcome in performance.wrong] == [
         Answer.INVALID_CERTIFICATE,

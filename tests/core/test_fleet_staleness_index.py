@@ -11,7 +11,7 @@ from reference_server.core.fleet import FleetIndex, FleetSummary
 from tests.core.server_under_test import SECOND, Server
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Worker
+    from reference_server.core.records import Worker
 
 STALE = 100
 OWNERS = ("ada", "bob", "cyd")

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reference_server.core.recovery import begin, encode_changes, name_nonces, recover, replay, restore
+from reference_server.core.changes import encode_changes
+from reference_server.core.recovery import begin, name_nonces, recover, replay, restore
 from reference_server.core.snapshots import snapshot
 from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.signing import sign_text

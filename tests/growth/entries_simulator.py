@@ -7,9 +7,10 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.client.checking import parse_metrics
 from simulator.client.raw import Answers
+from simulator.contract.reading import retry_after_ns
 from simulator.errors import TraceError
 from simulator.fleet.grants import GrantError, Registration, read_grant
 from simulator.history import evidence

@@ -57,7 +57,7 @@ class Model:
             self.drop(self.strangers()[0])
         self.here.append(visitor)
 
-    def hold(self, visitor: Visitor, size: int) -> None:
+    def note_waiting(self, visitor: Visitor, size: int) -> None:
         """Let bytes wait."""
         before = self.bytes_of.pop(id(visitor), 0)
         if size:
@@ -73,7 +73,7 @@ class Model:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "enter", "leave", "prove", "progress", "hold", "hold"]),
+        st.sampled_from(["enter", "enter", "leave", "prove", "progress", "note_waiting", "note_waiting"]),
         st.integers(0, 30),
         st.integers(0, 60),
     ),
@@ -112,8 +112,8 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
                     model.here.remove(visitor)
                     model.here.append(visitor)
             else:
-                model.hold(visitor, size)
-                admission.hold(visitor, size)
+                model.note_waiting(visitor, size)
+                admission.note_waiting(visitor, size)
         assert [one for one in came if not one.gone] == [one for one in came if one in model.here]
         assert admission.connections == len(model.here) <= CONNECTIONS_MAX
         assert admission.waiting_bytes == sum(model.bytes_of.values()) <= BYTES_MAX

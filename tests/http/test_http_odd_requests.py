@@ -10,7 +10,7 @@ import trio
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from tests.http.corpus import get
 from tests.http.serving import serving
 from tests.http.twins import OWNER, SetClock, make_api
@@ -62,7 +62,7 @@ async def called(api: Api, kind: str = "http", body: bytes = b"", **said: Any) -
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    await create_app(Answerer(api, clock, Settler(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
+    await create_app(Answerer(api, clock, Resolver(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
     assert dict(sent[0]["headers"])[b"content-type"] == b"application/json"
     assert len(dict(sent[0]["headers"])[b"x-request-id"]) == 16
     return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])

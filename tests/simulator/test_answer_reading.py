@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks.script import refused
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
 from simulator.contract.answers import REASONS, Answer
+from simulator.contract.reading import retry_after_ns
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 from simulator.worlds.recording import classify
 

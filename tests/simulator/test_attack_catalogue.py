@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.machines import issue_certificate
-from reference_server.core.state import Consent, Policy, Worker
+from reference_server.core.records import Consent, Policy, Worker
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack

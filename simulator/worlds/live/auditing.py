@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from simulator.client.answers import retry_after_ns
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
 from simulator.history.records import AuditReading
 from simulator.limits import (

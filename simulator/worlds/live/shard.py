@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.attacks.catalogue import Moment
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
 from simulator.client.connection import cause_of
 from simulator.client.link import BUSY, Link, LinkState
 from simulator.client.target import Target, attacker_source, machine_source
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history.losses import Loss, loss_of_close, lost_status
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
