@@ -85,7 +85,7 @@ class Sharer:
         self._compactable = 0
         self._one = trio.Lock()
         self._lost = trio.Event()
-        self._told = ""
+        self._logged_trouble = ""
         self.ready = False
         begin(api.state)
         api.state.extra_metrics.append(self.figures)
@@ -134,11 +134,11 @@ class Sharer:
                 await trio.sleep(RETRY_SECONDS)
 
     def _tell(self, trouble: str) -> None:
-        if trouble not in {"", self._told}:
+        if trouble not in {"", self._logged_trouble}:
             _log.warning("The shared state cannot be used: %s", trouble)
-        if not trouble and self._told:
+        if not trouble and self._logged_trouble:
             _log.warning("The shared state can be used again")
-        self._told = trouble
+        self._logged_trouble = trouble
         self._api.state.degraded = "" if self._usable else "shared state unavailable"
 
     def _lose(self, *, clean: bool) -> None:

@@ -50,7 +50,7 @@ class Stalling:
 
 
 def played(server: Stalling, interval_ns: int, end_ns: int, machines: int = 1) -> tuple[History, Progress]:
-    """Let machines beat in virtual time, as a shard lets them."""
+    """Have machines beat in virtual time, as a shard lets them."""
     history, progress = History(), Progress()
     waits = Waits(history, progress, end_ns)
     for index in range(machines):

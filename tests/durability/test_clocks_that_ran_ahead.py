@@ -32,7 +32,7 @@ class Life:
         self.compact()
 
     def set_clock(self, ahead_seconds: int) -> None:
-        """Let the wall clock be so far ahead of the right time."""
+        """Have the wall clock be so far ahead of the right time."""
         now, step_ns = self.story.now, (ahead_seconds - self.ahead_seconds) * SECOND_NS
         self.story.now = Instant(now.wall_ns + step_ns, now.monotonic_ns)
         self.ahead_seconds = ahead_seconds
@@ -47,7 +47,7 @@ class Life:
         return statuses
 
     def compact(self) -> None:
-        """Let a snapshot take the journal's place."""
+        """Have a snapshot take the journal's place."""
         self.story.commit()
         self.kept = b"".join(snapshot(self.story.state, self.story.now, FIRST))
         self.story.groups.clear()
@@ -127,8 +127,8 @@ def test_a_journal_without_such_notes_is_read_as_ever(ahead_seconds: int) -> Non
     life.beats(300)
     life.set_clock(ahead_seconds)
     life.beats(300)
-    told = [msgspec.msgpack.decode(group) for group in life.story.groups]
-    life.story.groups = [msgspec.msgpack.encode([one for one in group if one[0] != Kind.LAG]) for group in told]
+    reported = [msgspec.msgpack.decode(group) for group in life.story.groups]
+    life.story.groups = [msgspec.msgpack.encode([one for one in group if one[0] != Kind.LAG]) for group in reported]
     life.kill()
     assert 200 not in life.replays()
     assert life.beats(600) == [200] * 10

@@ -58,7 +58,7 @@ class Story:
         return self.api.state
 
     def commit(self) -> None:
-        """Let everything up to now be one group."""
+        """Have everything up to now be one group."""
         changes = self.state.changes or []
         self.state.changes = []
         if changes:
@@ -128,7 +128,7 @@ def decided(reply: Reply) -> Reply:
 
 
 def steps_of(story: Story, data: st.DataObject) -> None:
-    """Let one thing happen, right or wrong."""
+    """Have one thing happen, right or wrong."""
     owner_id = data.draw(st.sampled_from(OWNERS))
     machine = data.draw(st.integers(0, max(0, len(story.machines) - 1)))
     policy = data.draw(st.integers(0, max(0, len(story.policies) - 1)))

@@ -113,7 +113,7 @@ class Members:
 
 @asynccontextmanager
 async def members(port: int, folder: Path) -> AsyncIterator[Members]:
-    """Let instances share the Redis at a port."""
+    """Have instances share the Redis at a port."""
     async with trio.open_nursery() as nursery:
         group = Members(nursery, port, make_key(folder))
         try:
