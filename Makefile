@@ -28,14 +28,17 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-soak: $(READY) ## in full what the tests sample: false alarms, broken targets, cases, kills, damaged files, shared Redis, the double
+soak: $(READY) ## in full what the tests sample: folders in which something goes by HATCHFARM_TESTS_SOAK
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/core
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http/test_http_leaving.py
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/shared_state
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from tests.cli.conftest import Deployment, Finished, Hatchfarm
+    from tests.cli.conftest import Deployment, Hatchfarm
+    from tests.support.forked import Finished
 
 THRESHOLDS = '"heartbeat.accepted" = ["rate==1"]\n"machines.connected" = ["max==20"]\n'
 

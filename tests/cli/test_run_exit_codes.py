@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.cli.conftest import Finished, Hatchfarm
+    from tests.cli.conftest import Hatchfarm
+    from tests.support.forked import Finished
 
 
 def test_a_missed_threshold_exits_with_1_and_is_named_first_and_everything_may_come_from_the_environment(

@@ -19,7 +19,8 @@ from simulator.history.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.cli.conftest import Finished, Hatchfarm
+    from tests.cli.conftest import Hatchfarm
+    from tests.support.forked import Finished
 
 SCENARIO = "my runs/tiny one.toml"
 THRESHOLDS = """\

@@ -15,7 +15,7 @@ from tests.durability.writing import FREELY, TOKEN, World
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 300 if os.environ.get("HATCHFARM_TESTS_SOAK") else 30
+KILLS = 300 if os.environ.get("HATCHFARM_TESTS_SOAK") else 20
 ANSWERS_MAX = 120
 """After how many answers a server is killed at the latest."""
 JOURNAL_BYTES = 1 << 14

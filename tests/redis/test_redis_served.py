@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TWIN = (sys.executable, "-m", "tests.redis.twin_server")
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-NONCES = 100_000 if SOAK else 3_000
+NONCES = 100_000 if SOAK else 1_000
 COPIES = 8
 AT_ONCE = 50
 SIGNED_AT_ONCE = 2_000

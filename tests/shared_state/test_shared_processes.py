@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.shared_state.instances import Instance
 
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-NONCES = 100_000 if SOAK else 1_500
+NONCES = 100_000 if SOAK else 500
 COPIES = 8
 AT_ONCE = 50
 SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)

@@ -12,11 +12,13 @@ from haralyzer import HarParser
 from simulator.traces.format import Trace, read_trace
 from simulator.traces.recording import TRACE
 from simulator.traces.resign import recorded_bytes
-from tests.cli.conftest import Finished, Hatchfarm, serve_until_stopped, until_conclusive
+from tests.cli.conftest import Hatchfarm, serve_until_stopped, until_conclusive
 from tests.traces.recorded import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.forked import Finished
 
 ATTACKS = (
     "replay.exact",

@@ -19,7 +19,7 @@ from tests.traces.recorded import OWNER_TOKEN, small_recording
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import Finished
+    from tests.support.forked import Finished
 
 FILES = {
     "verdict.json", "run.json", "replay.json", "trace.ndjson", "scenario.toml", "history", "manifest.json",
