@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -31,6 +30,7 @@ from tests.core.server_under_test import (
     hmac_base64,
     owner_headers,
 )
+from tests.support.tiers import examples
 
 OWNERS = ("ada", "bob <&> é\u2028x")
 WHICH = st.integers(0, 5)
@@ -316,7 +316,7 @@ class ControlPlane(RuleBasedStateMachine):
 
 TestControlPlane = ControlPlane.TestCase
 TestControlPlane.settings = settings(
-    max_examples=1000 if os.environ.get("HATCHFARM_TESTS_SOAK") else 120,
+    max_examples=examples(120),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -7,7 +7,6 @@ What is counted, and what the count cannot see, stands in `metering`; what is fe
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -19,10 +18,11 @@ from typing import NamedTuple
 
 from tests.growth import entries_connections, entries_server, entries_simulator
 from tests.growth.measure import GROWTH_MAX
+from tests.support.tiers import SOAK
 
 ROOT = Path(__file__).parents[2]
 NAMES = [*entries_server.entries(), *entries_connections.entries(), *entries_simulator.entries()]
-ONE_IN = 1 if os.environ.get("HATCHFARM_TESTS_SOAK") else 3
+ONE_IN = 1 if SOAK else 3
 FEW = 6
 """Entries of a place that are all measured. Of more, one in three: each place is fed, each text somewhere."""
 PLACE = re.compile(r" with | of |=|: |, | for ")  # what is fed stands behind

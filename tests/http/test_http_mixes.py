@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,13 +14,13 @@ from tests.http.corpus_framing import FRAMING_CASES
 from tests.http.corpus_routes import ROUTE_CASES
 from tests.http.serving import Answer, Server, serving
 from tests.http.twins import OWNER, START, SetClock, written
+from tests.support.tiers import SOAK, examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reference_server.wire.values import Request
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 HYPERCORN_CUTS_APART = 1 if SOAK else 5
 """It cuts nothing itself; the lane, which does, is cut at each byte."""
 MIXED_MAX_BYTES = 4096
@@ -43,7 +42,7 @@ async def exchange_in_pieces(server: Server, case: Case, cuts: Sequence[int]) ->
     return answers
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     mix=st.lists(st.sampled_from(SMALL) | st.sampled_from(HEARTBEATS), min_size=1, max_size=6),
     places=st.lists(st.floats(0, 1), max_size=6),

@@ -13,6 +13,7 @@ from simulator.history.histogram import BUCKETS, Histogram
 from simulator.history.rows import NEVER_NS
 from simulator.judging.thresholds import percentile_of
 from simulator.limits import HISTOGRAM_COUNT_MAX, HISTOGRAM_MAX_NS
+from tests.support.tiers import examples
 
 WEEK_NS = HISTOGRAM_MAX_NS
 SECOND_NS = 1_000_000_000
@@ -86,7 +87,7 @@ def test_a_sum_of_more_weeks_than_64_bits_hold_is_exact() -> None:
 
 
 @given(some, percentiles)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_a_percentile_is_never_below_the_measured_one_and_at_most_a_thousandth_above(
     values: list[int], percentile: float
 ) -> None:
