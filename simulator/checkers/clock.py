@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 WINDOW_NS = 90 * SECOND_NS
 AGREEMENT_NS = SECOND_NS
 """Nearer to each other than this, and what was not known of either, clocks count as one."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import healed_ns
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT

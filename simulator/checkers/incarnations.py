@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NO_MACHINE, History
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Fault
 
-SECOND_NS = 1_000_000_000
 KILL, RESTART = "server.kill", "server.restart"
 UNPROMISED_NS = 2 * SECOND_NS
 """How long before a kill a refusal may have been answered that the next incarnation knows nothing of. What the contract

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.incarnations import incarnation_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, 429
 UNLIMITED_STATUSES = (408, 413, 414, 426, 429, 431)
 """Answers that a server may give before its rate limiter has seen the request."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Benchmark
 
 bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
-RESULTS = Path("results")
 Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
 JsonFile = Annotated[
     Path | None,

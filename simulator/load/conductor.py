@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
@@ -30,7 +31,6 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
-from simulator.scenario.values import SECOND_NS
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from simulator.worlds.live.world import owner_prefix

@@ -101,7 +101,7 @@ class RunRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _RunObservations(msgspec.Struct):
+class _RunState(msgspec.Struct):
     history: History
     progress: Progress
     baseline: dict[str, float]
@@ -147,7 +147,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: RunRequest, outcome: _RunObservations, console: Console) -> int:
+def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -161,7 +161,7 @@ def _report(request: RunRequest, outcome: _RunObservations, console: Console) ->
     )  # fmt: skip
 
 
-def _write_others(request: RunRequest, outcome: _RunObservations, folder: Path) -> list[str]:
+def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list[str]:
     """Write what only some runs have; return lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
@@ -180,13 +180,13 @@ def _see_that_faults_can_happen(request: RunRequest) -> None:
         )
 
 
-async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunObservations:
+async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _RunObservations(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = _RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -205,7 +205,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunO
     return outcome
 
 
-async def _work(request: RunRequest, console: Console, outcome: _RunObservations) -> None:
+async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     async with AsyncExitStack() as stack:
@@ -232,11 +232,7 @@ async def _work(request: RunRequest, console: Console, outcome: _RunObservations
 
 
 async def _set_up_and_play(
-    request: RunRequest,
-    console: Console,
-    outcome: _RunObservations,
-    deployment: Deployment | None,
-    sides: dict[str, Target],
+    request: RunRequest, console: Console, outcome: _RunState, deployment: Deployment | None, sides: dict[str, Target]
 ) -> None:
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
@@ -285,7 +281,7 @@ async def _set_up_and_play(
 
 async def _play(
     request: RunRequest,
-    outcome: _RunObservations,
+    outcome: _RunState,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -310,7 +306,7 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _RunObservations, watch: ServerWatch) -> AsyncIterator[None]:
+async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
@@ -333,19 +329,19 @@ async def _ends_noted(outcome: _RunObservations, watch: ServerWatch) -> AsyncIte
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _RunObservations, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _RunObservations, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: _RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: RunRequest, outcome: _RunObservations) -> RunRecord:
+def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
@@ -374,7 +370,7 @@ def _record(request: RunRequest, outcome: _RunObservations) -> RunRecord:
     )
 
 
-def _origin(request: RunRequest, outcome: _RunObservations) -> Origin:
+def _origin(request: RunRequest, outcome: _RunState) -> Origin:
     scenario = request.scenario
     attacks = tuple(attack.name for attack in scenario.attacks)
     settings = scenario.server.environ()

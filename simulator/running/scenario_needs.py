@@ -6,6 +6,7 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.deployment.command_server import missing_program
@@ -18,8 +19,6 @@ from simulator.scenario.thresholds import MEMORY
 if TYPE_CHECKING:
     from simulator.client.target import Target
     from simulator.scenario.values import Scenario, ServerOptions
-
-SECOND_NS = 1_000_000_000
 
 
 def check_scenario(scenario: Scenario, target: Target | None) -> list[Check]:

@@ -47,9 +47,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._RunObservations:
+def nothing_yet() -> run._RunState:
     """A run that has not begun."""
-    return run._RunObservations(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:

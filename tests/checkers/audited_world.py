@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from reference_server.wire.values import Request
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Verdict
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 PAGE = 500
 OK, CREATED, SERVER_ERROR = 200, 201, 500
 ACCEPTED_STATUSES = (OK, CREATED)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.answers import check_answers
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -132,7 +133,6 @@ def test_one_of_each_kind_is_shown_before_a_second_of_any(story: Story) -> None:
     assert verdict.findings[0].at_ns == 0
 
 
-SECOND_NS = 1_000_000_000
 WORKER = MachineRecord("wrk_0123456789abcdef", "ada")
 
 

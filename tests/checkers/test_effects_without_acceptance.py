@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.answers import check_answers
 from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.verdict import Status, Verdict
@@ -13,7 +14,7 @@ from simulator.fleet.requests import policy_call
 from simulator.history.losses import Loss, lost_status
 from simulator.history.records import FailedExchange, Fault, PartRecord, Unserved
 from simulator.history.rows import NO_MACHINE
-from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Fate, Span
+from tests.checkers.audited_world import FATES, AuditedWorld, Fate, Span
 from tests.core.server_under_test import TOKEN
 
 FAILED_AFTER, FAILED_BEFORE = Span(fate="failed after"), Span(fate="failed before")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.fitting import FIELDS, WORDS, Fit, interval
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story
 
 ALL = tuple(JUDGED_SETTINGS)
-SECOND_NS = 1_000_000_000
 
 
 def verdict_of(name: str, history: History, facts: Facts, *unsure: str) -> Verdict:

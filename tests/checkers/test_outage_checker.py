@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from simulator.checkers.verdict import Finding
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
 OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 PERCENTILES = (50, 90, 95, 97, 99, 99.9, 100)
 RESPONSE = "heartbeat.response_time"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hypercorn.trio.tcp_server import TCPServer
 
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
@@ -126,20 +124,3 @@ async def test_a_fault_of_quart_is_answered_and_logged_once(
     monkeypatch.setattr("reference_server.http.quart_app._read_head", broken)
     assert await called(api) == (500, b'{"success":false,"error":"internal error"}')
     assert len(caplog.records) == 1
-
-
-def test_hypercorn_still_has_the_parts_that_the_front_relies_on() -> None:
-    """Its private ones; when this fails, read `hypercorn_front` anew before the bound on its version is moved."""
-    assert inspect.iscoroutinefunction(TCPServer._idle_timeout)
-    assert inspect.iscoroutinefunction(TCPServer._read_data)
-    source = inspect.getsource(TCPServer)
-    for relied_on in (
-        "await self.idle_task.restart(self._task_group, self._idle_timeout)",
-        "await self._read_data()",
-        "data = await self.stream.receive_some(MAX_RECV)",
-        "await self.stream.send_all(event.data)",
-        "alpn_protocol = self.stream.selected_alpn_protocol()",
-        "await self.stream.send_eof()",
-        "except AttributeError:  # Not SSL",
-    ):
-        assert relied_on in source

@@ -51,13 +51,13 @@ def _equal_runs_are_drawn_once() -> Iterator[None]:
     """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
     kept: dict[bytes, list[Plot]] = {}
 
-    def drawn(material: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
-        record, history = material.record, material.history
+    def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
+        record, history = report_input.record, report_input.history
         key = pickle.dumps(
             (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
         )  # all that is drawn
         if key not in kept:
-            kept[key] = draw_plots(material, bounds)
+            kept[key] = draw_plots(report_input, bounds)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.rows import History
 from simulator.report.page import draw_plots
 from simulator.report.plots import COLOURS, Plot
-from tests.report.runs import SECOND_NS, broken, long_run, record, report_input, uneventful
+from tests.report.runs import broken, long_run, record, report_input, uneventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
