@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,13 +11,10 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.client.target import Target
-from simulator.history.rows import History
 from simulator.judging.facts import settings_warnings
 from simulator.judging.judging import judge_run
-from simulator.running.run import _RunState
 from simulator.running.scenario_needs import target_warnings
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.progress import Progress
 from tests.report.runs import uneventful
 
 if TYPE_CHECKING:
@@ -109,10 +105,6 @@ def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
         )
     assert refused.code == 2
     assert refused.err.startswith("hatchfarm run: POST /policies answered 404: ")
-
-
-def outcome(baseline: dict[str, float]) -> _RunState:
-    return _RunState(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 def target(*, own_addresses: bool) -> Target:
