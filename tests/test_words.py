@@ -44,7 +44,7 @@ ROWS = (
     Row(r"Say|Leaves|Staging|_?[Bb]ackstage|UnsettledError", "Claim, ExpectedEvent, Sandbox, PrerequisiteFailed"),
     Row(r"Beside|more_figures|statuses_of_nobody", "BackgroundTask, extra_metrics, orphan_statuses"),
     Row(r"conduct|Conduct|conducting|own_failure", "options, conductor, harness_failure"),
-    Row(r"learn|_?Guard|_?guard|guarded(_tree)?", "apply_grant, take_answer, watchdog", (SIMULATOR, BENCHMARKS)),
+    Row(r"learn|_?Guard|_?guard|guarded(_tree)?", "apply_grant, apply_answer, watchdog", (SIMULATOR, BENCHMARKS)),
     Row(r"_?Held|owes?|pays?|_?dress(ed)?", "Deferred, pending, resolve, add_common_headers", (SERVER,)),
     Row(r"news|founded|standing", "read result, term, status", (SERVER,)),
 )

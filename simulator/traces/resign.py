@@ -86,7 +86,7 @@ class Resigner:
 
     # --- what answers say
 
-    def take_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
+    def apply_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
         """Take what the target gave out for a request that made something, when the trace was made and now."""
         if status not in _SUCCESS:
             return

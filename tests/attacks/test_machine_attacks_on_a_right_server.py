@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script
     from simulator.attacks.server_clock import ServerClock
 
+pytestmark = pytest.mark.long
 FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
     "weakness",

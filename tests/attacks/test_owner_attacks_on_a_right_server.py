@@ -28,6 +28,7 @@ from tests.attacks.playing import World
 if TYPE_CHECKING:
     from simulator.attacks.script import Outcome, Send
 
+pytestmark = pytest.mark.long
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, OwnerAttack)]
 CLAIMS = {
     "rotate.no-token": ["keeps-its-certificate", "keeps-its-certificate"],

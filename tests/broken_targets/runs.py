@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -167,10 +166,6 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     assert isinstance(console.file, io.StringIO)
     written = msgspec.json.decode((folder / "run" / "verdict.json").read_bytes())
     return Ended(verdict.exit_code, console.file.getvalue(), 0, took, outcome.failure, written)
-
-
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to play every misbehaviour from every moment on, in place of a sample."""
 
 
 async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:

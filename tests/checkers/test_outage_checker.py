@@ -18,6 +18,7 @@ from simulator.history.records import CampaignRecord, ClaimRecord, Death, Fault,
 from simulator.history.rows import NEVER_NS, NO_MACHINE
 from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from simulator.checkers.verdict import Finding
@@ -289,7 +290,7 @@ def test_nothing_that_was_asked_says_nothing(story: Story) -> None:
     assert check_outage(story.history, story.facts).status is Status.INCONCLUSIVE
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.integers(1, 4_900), st.integers(0, 3)), min_size=1, max_size=60),
     st.integers(0, 5),

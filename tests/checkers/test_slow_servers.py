@@ -23,6 +23,7 @@ from simulator.judging.thresholds import excuse, judge_thresholds, measure, meas
 from simulator.report.series import latencies
 from simulator.worlds.live.waiting import Waits
 from simulator.worlds.progress import Progress
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def corrected(service_ns: list[int], interval_ns: int) -> NDArray[np.float64]:
     return np.array(taken) / SECOND_NS
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     interval_ms=st.integers(100, 2000),
     service_ms=st.integers(1, 5),
@@ -113,7 +114,7 @@ def test_the_same_stall_gives_the_percentiles_of_wrk2(
         assert percentile_of(ours, percentile) == pytest.approx(percentile_of(theirs, percentile), 0.05, backlog_s)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     interval_ms=st.integers(100, 2000),
     service_ms=st.integers(1, 5),

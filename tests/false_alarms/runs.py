@@ -21,12 +21,11 @@ from simulator.commands.cli import main as hatchfarm
 from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
 from tests.false_alarms.proxies import Gate, serve_proxy
 from tests.support.forked import ForkedServer, run_forked
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to make every run, in place of a sample."""
 RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
 CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reference_server.http.admission import Admission
 from reference_server.http.guests import Guest
+from tests.support.tiers import examples
 
 ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
 
@@ -81,7 +82,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(ACTIONS)
 def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, int]]) -> None:
     admission, model = Admission(CONNECTIONS_MAX, PER_ADDRESS_MAX, BYTES_MAX), Model()

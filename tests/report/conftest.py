@@ -52,7 +52,10 @@ def _equal_runs_are_drawn_once() -> Iterator[None]:
     kept: dict[bytes, list[Plot]] = {}
 
     def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
-        key = pickle.dumps((report_input.record, report_input.history))
+        record, history = report_input.record, report_input.history
+        key = pickle.dumps(
+            (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
+        )  # all that is drawn
         if key not in kept:
             kept[key] = draw_plots(report_input, bounds)
         return kept[key]

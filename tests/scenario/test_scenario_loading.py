@@ -28,6 +28,7 @@ from simulator.scenario.values import (
     TargetOptions,
     json_schema,
 )
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from simulator.scenario.server_problems import ServerSettings
@@ -40,7 +41,7 @@ NASTY_VALUES = (
     "2024-01-01", "12:00:00", "1979-05-27T07:32:00Z",
 )  # fmt: skip
 
-quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 WHOLE = Scenario(

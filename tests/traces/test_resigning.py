@@ -33,7 +33,7 @@ def resigner(trace: Trace, recording: Recording, *, learnt: bool = True) -> Resi
         answers = small_recording("new").taken
         for exchange, taken, _ in zip(trace.exchanges, answers, recording.taken, strict=False):
             status, _, body = split_answer(taken.answer or b"")
-            made.take_answer(exchange, status, body)
+            made.apply_answer(exchange, status, body)
     return made
 
 
@@ -138,10 +138,10 @@ def test_nothing_is_learnt_from_a_refusal_nor_twice() -> None:
     trace = recording.trace()
     made = resigner(trace, recording, learnt=False)
     other = b'{"data":{"machine_token":"x","machine":{"id":"wrk_00000000"}}}'
-    made.take_answer(trace.exchanges[2], 429, other)
+    made.apply_answer(trace.exchanges[2], 429, other)
     for index, exchange in enumerate(trace.exchanges):
-        made.take_answer(exchange, 201, split_answer(small_recording("new").taken[index].answer or b"")[2])
-    made.take_answer(trace.exchanges[2], 201, other)
+        made.apply_answer(exchange, 201, split_answer(small_recording("new").taken[index].answer or b"")[2])
+    made.apply_answer(trace.exchanges[2], 201, other)
     assert parsed(made.rebuild(trace.exchanges[6]))["headers"]["X-Machine-Token"] == NEW.token(0)
 
 

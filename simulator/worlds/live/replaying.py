@@ -121,7 +121,7 @@ class Player:
             expected = ANSWERS[exchange.expected]
             heartbeat = classify_heartbeat(answer, expected) if answer and is_heartbeat_like(exchange) else None
         if resigner is not None:
-            resigner.take_answer(exchange, status, body)
+            resigner.apply_answer(exchange, status, body)
         got = replayed_answer(exchange, status, body, heartbeat, verbatim=resigner is None)
         return Played(status, body, got, late_ns)
 
