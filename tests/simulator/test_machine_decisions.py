@@ -212,7 +212,7 @@ def test_however_often_it_is_forbidden_it_refetches_its_policy_at_most_once_a_mi
     assert fetches[0] == moments[0]
 
 
-@pytest.mark.parametrize(("after_ns", "mends"), [(0, False), (HOLD_NS - 1, False), (HOLD_NS, True)])
+@pytest.mark.parametrize(("after_ns", "heals"), [(0, False), (HOLD_NS - 1, False), (HOLD_NS, True)])
 def test_what_was_renewed_for_any_reason_is_not_renewed_again_within_the_hold(
     after_ns: int,
     heals: bool,  # noqa: FBT001 - a column of the table
