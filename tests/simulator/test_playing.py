@@ -30,7 +30,7 @@ INTERVAL_NS = SECOND_NS
 WALL_START_NS = 1_790_000_000 * SECOND_NS
 ACCEPTED = b'{"success":true,"data":{"accepted":true}}'
 REFUSALS = {401: b"invalid heartbeat auth", 403: b"no active consent for worker/policy", 429: b"rate limit exceeded"}
-MOMENTS = st.integers(1, 5 * SECOND_NS // MILLISECOND_NS).map(lambda count: count * MILLISECOND_NS)
+MOMENTS = st.sampled_from([1, 300, 1_000, 2_500, 12_000]).map(lambda count: count * MILLISECOND_NS)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -55,6 +55,15 @@ class Fleet(RuleBasedStateMachine):
         self.waiting: dict[int, Link] = {}
         self.nonces: set[bytes] = set()
         self.ended_rows = 0
+        for index in range(MACHINES):
+            self._start(index)
+
+    def _start(self, index: int) -> None:
+        machine = self.machines[index]
+        machine.stopped = False
+        machine.due_ns = self.now_ns
+        self.playing.resume(machine, self.now_ns)
+        self._run()
 
     def _run(self) -> None:
         """Do what a shard does: take what is due, and send it."""
@@ -78,13 +87,9 @@ class Fleet(RuleBasedStateMachine):
         self._run()
 
     @rule(index=st.integers(0, MACHINES - 1))
-    def one_starts(self, index: int) -> None:
-        machine = self.machines[index]
-        if machine.stopped and machine not in self.calling:
-            machine.stopped = False
-            machine.due_ns = self.now_ns
-            self.playing.resume(machine, self.now_ns)
-            self._run()
+    def one_starts_again(self, index: int) -> None:
+        if self.machines[index].stopped and self.machines[index] not in self.calling:
+            self._start(index)
 
     @rule(index=st.integers(0, MACHINES - 1))
     def one_stops(self, index: int) -> None:
@@ -101,8 +106,9 @@ class Fleet(RuleBasedStateMachine):
             self.playing.resume(machine, self.now_ns)
 
     @precondition(lambda self: self.waiting)
-    @rule(pick=st.integers(0), status=st.sampled_from([200, 200, 200, 401, 403, 429, 500]))
-    def an_answer_comes(self, pick: int, status: int) -> None:
+    @rule(pick=st.integers(0), status=st.sampled_from([200, 200, 200, 401, 403, 429, 500]), after_ns=MOMENTS)
+    def an_answer_comes(self, pick: int, status: int, after_ns: int) -> None:
+        self.now_ns += after_ns
         index = sorted(self.waiting)[pick % len(self.waiting)]
         link, machine = self.waiting.pop(index), self.machines[index]
         error = REFUSALS.get(status, b"internal server error")
@@ -118,6 +124,7 @@ class Fleet(RuleBasedStateMachine):
             assert machine.due_ns > self.now_ns - INTERVAL_NS
         else:
             assert machine.failures == failures + 1
+        self._run()
 
     @precondition(lambda self: self.waiting)
     @rule(pick=st.integers(0))
@@ -153,5 +160,5 @@ class Fleet(RuleBasedStateMachine):
                 assert (machine.due_ns, machine.index) in turns
 
 
-Fleet.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Fleet.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestFleet = Fleet.TestCase
