@@ -30,6 +30,7 @@ from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from reference_server.adapters.redis.link import RedisLink, Script
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
     from reference_server.ports import Entropy, RateLimiter
     from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.sections import Section
@@ -119,8 +122,8 @@ def _tell_token(token: str, entropy: Entropy) -> None:
     sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
 
 
-def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
-    """Build the API from the environment. Raises SettingsError.
+def make_api(environ: Mapping[str, str], entropy: Entropy, tables: Tables = TABLES, routes: Routes = ROUTES) -> Api:
+    """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
     Without a token in the environment one is made, warned about, and told once (`_tell_token`).
     """
@@ -132,7 +135,7 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         _tell_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
-    api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now(), tables, routes)
     if settings.state_file:
         _keep(api, entropy)
     if settings.shared_state:
@@ -225,7 +228,8 @@ def share_state(api: Api, entropy: Entropy) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
-    journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest, later)
     api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
@@ -240,7 +244,8 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
 
     link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
     digest = api.state.signer.fingerprint(api.settings.api_token)
-    journal = redis_journal.RedisJournal(link, api.settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, api.settings, entropy, SystemClock(), digest, later)
     problem = ""
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
