@@ -5,6 +5,8 @@ READY := $(ENVIRONMENT)/.ready
 RUN := $(ENVIRONMENT)/bin
 # What is sampled otherwise takes a test an hour at most (tests/conftest.py); its process has to live longer than that.
 SOAKING := --override-ini faulthandler_timeout=4000
+# Where this is set, each of the hundreds of processes that tests start compiles all of this project anew: a second of CPU.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak check bench lock format clean
@@ -56,4 +58,5 @@ format: $(READY) ## format the code and mend what the linter can
 	@$(RUN)/ruff check --fix .
 
 clean: ## remove the environment and every result
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 	@rm -rf $(ENVIRONMENT) results build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -52,7 +52,7 @@ def register_machine(
 def replace_certificate(
     state: State, at: Instant, worker_id: str, certificate_id: str, expires_ns: int, signature: str
 ) -> None:
-    """Give a machine a new certificate, which ends the old one."""
+    """Replace a machine's certificate, which ends the old one."""
     if state.changes is not None:
         state.note(Kind.CERTIFICATE, at, worker_id, certificate_id, expires_ns, signature)
     state.workers[worker_id].certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
@@ -112,8 +112,8 @@ def accept_heartbeat(
 ) -> None:
     """Note that a worker was heard from. Its nonce is reserved already."""
     if state.changes is not None:
-        if state.nonces.lag_untold:
-            _tell_lag(state, at)
+        if state.nonces.lag_unrecorded:
+            _record_lag(state, at)
         state.note(Kind.HEARTBEAT, at, worker_id, policy_id, nonce, timestamp_ns, event_hex)
     worker = state.workers[worker_id]
     worker.heard_ns = at.wall_ns
@@ -125,12 +125,12 @@ def accept_heartbeat(
     worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
 
 
-def _tell_lag(state: State, at: Instant) -> None:
-    """Note how far the wall clock is ahead of the slowest that it may be, before anything that is stamped by it."""
+def _record_lag(state: State, at: Instant) -> None:
+    """Record how far the wall clock is ahead of the slowest that it may be, before anything that is stamped by it."""
     lag_ns = state.nonces.lag_ns(at)
     if lag_ns and not state.nonces_outside:
         state.note(Kind.LAG, at, lag_ns)
-    state.nonces.lag_untold = False
+    state.nonces.lag_unrecorded = False
 
 
 def _recover_lag(state: State, at: Instant, lag_ns: int) -> None:

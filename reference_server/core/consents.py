@@ -52,7 +52,7 @@ def show_consent(consent: Consent) -> dict[str, Any]:
 
 
 def create_consent(state: State, call: Call) -> Reply:
-    """`POST /consents`. Consenting again to what is consented to gives the consent there is."""
+    """`POST /consents`. Consenting again to what is consented to returns the consent there is."""
     body = decode_body(call.body, ConsentRequest)
     if body is None:
         return INVALID_REQUEST

@@ -161,7 +161,8 @@ def split_streams(state: State) -> bool:
     behind the same event that the notable stream began behind, so it shows whether it has all there were. A stream
     without refusals stays as it was.
 
-    Who has nothing but refusals was made an owner by them, and is none any more: they go to nobody's stream.
+    Who has nothing but refusals was made an owner by them, and is none any more: its events go to the
+    unattributed stream.
     """
     if not state.unsplit:
         return False
@@ -334,7 +335,7 @@ def _restore_stream(stream: EventStream, section: StreamSection, events: list[Ev
 
 def _require_head(stream: RoutineStream | EventStream, section: StreamSection) -> None:
     if stream.hash != section.head:
-        raise StateFileError("an audit stream in it does not end in its head: give a whole copy of it")
+        raise StateFileError("an audit stream in it does not end in its head: give an intact copy of it")
 
 
 def _share_out(state: State, events: list[Event]) -> None:

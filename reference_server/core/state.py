@@ -248,7 +248,7 @@ class State:
         metadata: dict[str, Any],
         owner_ids: Iterable[str],
     ) -> None:
-        """Add one event to a stream of all owners that it concerns, or to nobody's where none of them has a record."""
+        """Add one event to a stream of each owner concerned; to the unattributed one where none has a record."""
         self.add_event(
             now, "aud_" + self.entropy.hex(16), kind, actor, object_id, canonical_json(metadata), tuple(owner_ids)
         )

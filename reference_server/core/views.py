@@ -71,8 +71,8 @@ def _show_status(state: State, worker: Worker, monotonic_ns: int) -> dict[str, A
     }
 
 
-def _show_status_of_nobody(state: State, status: StatusRecord, now: Instant) -> dict[str, Any]:
-    """Shape what a legacy file told of a worker that is not registered here: no owner's, for the fleet's operator."""
+def _show_orphan_status(state: State, status: StatusRecord, now: Instant) -> dict[str, Any]:
+    """Shape a legacy file's status of a worker that is not registered here, for the fleet's operator."""
     age_seconds = max(0, now.wall_ns - (parse_timestamp(status.last_heartbeat) or 0)) // SECOND_NS
     threshold = state.settings.stale_seconds
     shown: dict[str, Any] = msgspec.structs.asdict(status)
@@ -84,8 +84,8 @@ def worker_status(state: State, call: Call) -> Reply:
     (worker_id,) = call.ids
     worker = state.workers.get(worker_id)
     if worker is None:
-        told = None if call.owner_id else state.orphan_statuses.get(worker_id)
-        return WORKER_NOT_FOUND if told is None else success(_show_status_of_nobody(state, told, call.now))
+        orphan = None if call.owner_id else state.orphan_statuses.get(worker_id)
+        return WORKER_NOT_FOUND if orphan is None else success(_show_orphan_status(state, orphan, call.now))
     if call.owner_id and call.owner_id != worker.owner.id:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, worker_id, worker.owner.id)
         return FORBIDDEN

@@ -112,7 +112,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Returns a `Deferred` where the answer has to wait, which is never so while all state is in memory.
+        Return a `Deferred` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -196,7 +196,7 @@ class Api:
             return PERSISTENCE_FAILED
 
     def admit_counted(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
-        """Decide a request that was counted outside: it may pass, has to wait, or nobody could tell (None).
+        """Decide a request that was counted outside: it may pass, has to wait, or it is not known (None).
 
         Where the state is shared too, what may pass stays undecided.
         """
@@ -231,7 +231,7 @@ class Api:
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
     def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
-        """Answer a request that was admitted, and whose body is too long or never whole. May be `Deferred`."""
+        """Answer a request that was admitted, and whose body is too long or never complete. May be `Deferred`."""
         if self.limiter is not None:
             return defer(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
         return self._finish(reply, admitted.headers)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
 
 SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
-"""Headers that say who calls; sent twice, nobody can know who does."""
+"""Headers that say who calls; sent twice, it is not known who does."""
 
 
 class Principal(Enum):

@@ -37,7 +37,7 @@ class Undecided(msgspec.Struct, frozen=True):
 class Admitted(msgspec.Struct, frozen=True):
     """A request whose head was looked through and counted: its operation needs the body now.
 
-    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty; `proves` says that a success tells who calls.
+    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty; `proves` says that a success proves who calls.
     """
 
     request: Request

@@ -107,7 +107,7 @@ class _OwnFile(msgspec.Struct):
 
 
 class LoadedFile(msgspec.Struct, frozen=True):
-    """A whole state file: the records of schema 1, what this server added, and later sections byte for byte."""
+    """An intact state file: the records of schema 1, what this server added, and later sections byte for byte."""
 
     records: StateFile
     own: OwnSection | None
@@ -160,7 +160,7 @@ def _load_own(content: bytes, sections: dict[str, msgspec.Raw]) -> LoadedFile:
     match = _trailer_of(content)
     if match is None or sha256(memoryview(content)[: match.start()]).hexdigest().encode() != match[1]:
         raise StateFileError(
-            "it was damaged, or changed by another program, since this server wrote it: give a whole copy of it; or, "
+            "it was damaged, or changed by another program, since this server wrote it: give an intact copy of it; or, "
             f"if another program was meant to change it, take its sections {OWN} and {CHECKSUM} out"
         )
     try:
@@ -201,6 +201,6 @@ def _from_elsewhere(content: bytes) -> StateFile:
         shown = "; ".join(state.problems[:_PROBLEMS_SHOWN])
         raise StateFileError(
             f"it is wrong in {len(state.problems)} places ({shown}): `hatchfarm state check` names them all; "
-            "give a whole copy of it, or correct them"
+            "give an intact copy of it, or correct them"
         )
     return state

@@ -23,7 +23,7 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
 
 
 def rate_limited(wait_ns: int) -> Reply:
-    """Return the refusal by which one may come again after so long, in whole seconds that have not passed before."""
+    """Refuse with 429; `Retry-After` is the wait in seconds, rounded up."""
     return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
 
 

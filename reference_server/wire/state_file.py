@@ -26,7 +26,7 @@ _EVENT_NS = range(-(1 << 63), 1 << 63)
 """When events may have been: audit streams keep Unix nanoseconds in 8 bytes, years 1678 to 2261."""
 kept_time = lru_cache(maxsize=4096)(parse_timestamp)
 """`parse_timestamp` for the times of records, of which most stand there twice or more: a large file is read faster."""
-_WAY_OUT = "give a whole copy of it, or the file that was meant"
+_WAY_OUT = "give an intact copy of it, or the file that was meant"
 _HEX = {"wrk": 16, "mcert": 20, "pol": 16, "con": 16, "aud": 16}
 _IDS = {
     prefix: re.compile(f"{prefix}_[0-9a-f]{{{digits}}}")  # backtracking: no loop in it

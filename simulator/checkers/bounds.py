@@ -187,7 +187,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
 
 
 def _failures_by_reason(rows: NDArray[Any], failed: NDArray[Any], possible: NDArray[Any]) -> dict[str, _Failures]:
-    """Tell the failures apart, but for those that say nothing about a certificate that may have been replaced."""
+    """Return the failures by reason, but for those that say nothing about a certificate that may have been replaced."""
     doubted, unsure = perhaps_replaced(failed, rows), perhaps_replaced(possible, rows)
     found = {}
     for answer, reason in REASONS.items():

@@ -96,7 +96,7 @@ class AnswerReader:
         self._fed = 0  # of the data: the collector has it
 
     def feed(self, part: bytes, *, ended: bool = False) -> HttpAnswer | None:
-        """Take the next part; gives the answer once it is whole, None before. Raises GarbageError.
+        """Take the next part; returns the answer once it is whole, None before. Raises GarbageError.
 
         `ended` says that the connection was closed behind the part, which ends an answer that says no length (RFC 9112
         §6.3).

@@ -42,15 +42,15 @@ class MalformedError(TargetError):
 
 
 class UnreachableError(TargetError):
-    """The target cannot be reached, or serves nothing: `found` says what was seen, and `mend` what to do.
+    """The target cannot be reached, or serves nothing: `found` says what was seen, and `hint` what to do.
 
     The message says what was seen, and `more`.
     """
 
-    def __init__(self, found: str, mend: str, more: str = "") -> None:
+    def __init__(self, found: str, hint: str, more: str = "") -> None:
         super().__init__(f"{found}{more}")
         self.found = found
-        self.mend = mend
+        self.hint = hint
 
 
 def parse_metrics(text: str) -> dict[str, float]:
@@ -94,7 +94,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 
 
 async def check_target(target: Target) -> dict[str, float]:
-    """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
+    """See that the target is reachable, takes the token and speaks the contract. Returns its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
     healthy = False
     async with ControlConnection(target, source) as connection:

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class LostError(Exception):
-    """No whole answer came; the message says why, and what may mend it. `loss` says it to the history."""
+    """No whole answer came; the message says why, and what may help. `loss` is the cause as the history keeps it."""
 
     def __init__(self, why: str, loss: Loss = Loss.UNKNOWN) -> None:
         super().__init__(why)
         self.loss = loss
 
 
-class OddDataError(LostError):
+class MalformedDataError(LostError):
     """A whole answer came, of success perhaps, whose data is not what the contract says."""
 
 
@@ -41,7 +41,7 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 
 
 def cause_of(error: BaseException, target: Target) -> str:
-    """Say in words why an exchange ended so."""
+    """Return in words why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():
@@ -221,11 +221,11 @@ class ControlConnection:
 
 
 def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Return an enveloped answer's data. Raises OddDataError when it has none."""
+    """Return an enveloped answer's data. Raises MalformedDataError when it has none."""
     try:
         data = msgspec.json.decode(answer.body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OddDataError(f"HTTP {answer.status} without data") from error
+        raise MalformedDataError(f"HTTP {answer.status} without data") from error
     if not isinstance(data, dict):
-        raise OddDataError(f"HTTP {answer.status} with odd data")
+        raise MalformedDataError(f"HTTP {answer.status} with odd data")
     return data

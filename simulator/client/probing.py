@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from simulator.client.connection import ControlConnection, LostError, OddDataError, data_of
+from simulator.client.connection import ControlConnection, LostError, MalformedDataError, data_of
 from simulator.client.target import PROBE_ADDRESSES
 from simulator.contract.features import Feature
 from simulator.contract.metrics import UNATTRIBUTED
@@ -91,7 +91,7 @@ async def _by_asking_too_often(connection: ControlConnection, lacks: set[Feature
 def _data(answer: HttpAnswer) -> dict[str, Any]:
     try:
         return data_of(answer)
-    except OddDataError:
+    except MalformedDataError:
         return {}
 
 

@@ -72,7 +72,7 @@ def capacity(
     from simulator.capacity.search import Bounds  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
     from simulator.platform.console import make_console  # noqa: PLC0415
-    from simulator.running.run import USER_ERRORS, Request  # noqa: PLC0415
+    from simulator.running.run import USER_ERRORS, RunRequest  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
@@ -88,7 +88,7 @@ def capacity(
     own_token = target.token if target.url is not None else token_hex(24)
     loaded = with_settings(loaded, target.aim.settings)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(
+    request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
     )  # fmt: skip
     problem = ""

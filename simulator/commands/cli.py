@@ -15,6 +15,7 @@ from rich.table import Table
 
 from simulator.commands import traces
 from simulator.commands.attacks import attack_app
+from simulator.commands.bench import bench_app
 from simulator.commands.capacity import capacity
 from simulator.commands.options import ProfileOption  # noqa: TC001 - typer reads the annotations
 from simulator.commands.reports import report, verify
@@ -43,7 +44,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
 app.add_typer(attack_app, name="attack")
 app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
@@ -52,7 +52,7 @@ ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", en
 
 
 def _load(path: Path) -> tuple[Scenario, bytes]:
-    """Read a scenario, and hold its server settings against the server's own list; gives also what was read.
+    """Read a scenario, and hold its server settings against the server's own list; return also what was read.
 
     Raises ScenarioError.
     """
@@ -163,8 +163,8 @@ def run(
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.bundle.writing import stored_scenario  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
-    from simulator.load.conduct import conduct_of  # noqa: PLC0415
-    from simulator.running.run import USER_ERRORS, Request, execute  # noqa: PLC0415
+    from simulator.load.options import conductor_options  # noqa: PLC0415
+    from simulator.running.run import USER_ERRORS, RunRequest, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
@@ -188,11 +188,11 @@ def run(
         address = None if master is None else host_and_port(master)
     except ValueError as error:
         _fail("run", str(error))
-    conduct = conduct_of(loaded, workers, address, web_port if web else None)
-    if conduct is not None and record:
+    conducted_by = conductor_options(loaded, workers, address, web_port if web else None)
+    if conducted_by is not None and record:
         _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
-    request = Request(
-        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conduct,
+    request = RunRequest(
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
         reports, stored_scenario(source), profile, target.aim,
     )  # fmt: skip
     problem = ""
@@ -288,7 +288,7 @@ def doctor(
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
         mark = "[green]right[/]" if check.right else ("[red]wrong[/]" if check.fatal else "[yellow]beware[/]")
-        table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.mend)}"))
+        table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.hint)}"))
     make_console().print(table)
     raise typer.Exit(USAGE_ERROR if any(check.fatal and not check.right for check in checks) else 0)
 
@@ -298,75 +298,6 @@ app.command()(capacity)
 app.command()(worker)
 app.command()(report)
 app.command()(verify)
-
-
-RESULTS = Path("results")
-Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
-Rounds = Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)]
-MeasuredSeconds = Annotated[
-    float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
-]
-
-
-@bench_app.command("heartbeat")
-def bench_heartbeat(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure the heartbeat path against its yardsticks, in alternation."""
-    from benchmarks.heartbeat import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("durable")
-def bench_durable(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what a state file costs: heartbeats with and without one, and a large state's start and snapshot."""
-    from benchmarks.durable import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("memory")
-def bench_memory(
-    machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure memory a connected machine costs the server and the simulator."""
-    from benchmarks.memory import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(machines, out))
-
-
-@bench_app.command("redis")
-def bench_redis(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what nonces in Redis cost, against the server's own memory, in alternation."""
-    from benchmarks.redis import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("conduct")
-def bench_conduct(
-    rounds: Rounds = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=1)
-    ] = 8.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what it costs that Locust conducts the fleet, in alternation."""
-    from benchmarks.conduct import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
 
 
 def main() -> None:

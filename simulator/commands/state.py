@@ -33,7 +33,7 @@ File = Annotated[
 
 @state_app.command()
 def check(file: File) -> None:
-    """Say whether a state file is whole, and what is wrong where.
+    """Check that a state file is intact, and show what is wrong where.
 
     Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
     """

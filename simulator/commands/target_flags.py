@@ -147,11 +147,11 @@ def aimed(*, url: bool = True, judging: bool = True) -> Callable[[Callable[..., 
         @wraps(command)
         def aimed_command(ctx: typer.Context, **arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in flags}
-            told = {name for name in flags if _source(ctx, name) == "COMMANDLINE"}
+            given_names = {name for name in flags if _source(ctx, name) == "COMMANDLINE"}
             if _source(ctx, "header") == "ENVIRONMENT":
                 given["header"] = os.environ.get(HEADER_VARIABLE, "").splitlines()
             try:
-                target = _target_flags(given, told, aimed_elsewhere=not url)
+                target = _target_flags(given, given_names, aimed_elsewhere=not url)
             except FlagError as error:
                 _fail(command.__name__, str(error))
             if target.aim.access.insecure:
@@ -182,18 +182,18 @@ def _fail(command: str, message: str) -> NoReturn:
     raise typer.Exit(USAGE_ERROR)
 
 
-def _target_flags(given: dict[str, Any], told: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
+def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
     """Put the flags of a target together. `told` names those of the command line. Raises FlagError."""
     if not aimed_elsewhere and given["target"] is None:
-        useless = sorted(told - {"token"})
+        useless = sorted(given_names - {"token"})
         if useless:
             flag = useless[0].replace("_", "-")
             raise FlagError(f"--{flag} is about a deployment: give --target too, or leave it out")
         return TargetFlags(None, "", Aim())
-    if {"token", "token_file"} <= told:
+    if {"token", "token_file"} <= given_names:
         raise FlagError("--token and --token-file both say what the token is: give one of them")
     token = given["token"] or ""
-    if given["token_file"] is not None and "token" not in told:
+    if given["token_file"] is not None and "token" not in given_names:
         token = read_token(given["token_file"])
     try:
         check_token(token)

@@ -114,7 +114,7 @@ def replay(
 
 @trace_app.command("show")
 def trace_show(trace: TraceFile) -> None:
-    """Say what a trace holds: where it comes from, and what each attack and the honest traffic got."""
+    """Show what a trace holds: where it comes from, and what each attack and the honest traffic got."""
     from simulator.errors import TraceError  # noqa: PLC0415
     from simulator.traces.comparison import group_of  # noqa: PLC0415 - as above
     from simulator.traces.format import read_trace  # noqa: PLC0415
@@ -258,7 +258,7 @@ def trace_import(
     from simulator.errors import TraceError  # noqa: PLC0415
     from simulator.limits import HAR_MAX_BYTES  # noqa: PLC0415 - as above
     from simulator.traces.format import Header  # noqa: PLC0415
-    from simulator.traces.har_import import Choice, from_har, told  # noqa: PLC0415
+    from simulator.traces.har_import import Choice, describe_counts, from_har  # noqa: PLC0415
     from simulator.traces.writing import write_lines  # noqa: PLC0415
 
     try:
@@ -282,7 +282,7 @@ def trace_import(
     typer.echo(f"{out}: exchanges{of_server}: {imported.taken:,}")
     for what, counts in (("left out", imported.left_out), ("mended", imported.bent)):
         if counts:
-            typer.echo(f"{what}: {told(counts)}")
+            typer.echo(f"{what}: {describe_counts(counts)}")
 
 
 def _fail(command: str, message: str) -> NoReturn:

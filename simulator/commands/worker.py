@@ -14,7 +14,7 @@ import typer
 from simulator.client.access import environ_of
 from simulator.commands.target_flags import TOKEN_VARIABLE, TargetFlags, aimed
 from simulator.limits import SHARDS_MAX, WORKER_WAIT_MAX_SECONDS
-from simulator.load.places import LOCUSTFILE, MASTER_PORT
+from simulator.load.options import LOCUSTFILE, MASTER_PORT
 
 USAGE_ERROR = 2
 WEB_PORT = 8089

@@ -61,8 +61,8 @@ class ServerWatch:
                 what = "died" if one.noted else "did not come up again"
                 after = f" after {max(0, one.seen_ns) / SECOND_NS:.1f}s" if one.noted else ""
                 last = one.process.words.splitlines()[-1:]
-                said = f"; its last words: {last[0][:LAST_WORDS_SHOWN_MAX_CHARACTERS]}" if last else ""
-                return f"{one.name} {what}{after}: {how_it_ended(one.process.exit_code)}{said}"
+                words = f"; its last words: {last[0][:LAST_WORDS_SHOWN_MAX_CHARACTERS]}" if last else ""
+                return f"{one.name} {what}{after}: {how_it_ended(one.process.exit_code)}{words}"
         return ""
 
     async def until_death(self, scope: trio.CancelScope) -> None:

@@ -30,7 +30,7 @@ PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 1
 
 
 def judge_run(record: RunRecord, history: History) -> RunVerdict:
-    """Let the checkers and the thresholds judge, and add up what they say. A pure function of its arguments."""
+    """Judge a history by the checkers and the thresholds, and return the verdict. A pure function of its arguments."""
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))

@@ -17,17 +17,17 @@ from gevent.event import Event
 from locust.exception import StopUser
 
 from simulator.client.answers import AnswerReader, GarbageError
-from simulator.client.connection import OddDataError, data_of
+from simulator.client.connection import MalformedDataError, data_of
 from simulator.client.target import owner_user_source, source_number
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.fleet.grants import GrantError
-from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
+from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, apply_grant, call_of, note, owner_headers
 from simulator.history.losses import Loss, loss_of_close, lost_status
-from simulator.history.records import Exchange
+from simulator.history.records import FailedExchange
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
-from simulator.judging.tally import UNKNOWN, answer_said, said_of
+from simulator.judging.tally import UNKNOWN, answer_name, operation_name
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
@@ -90,7 +90,7 @@ class OwnersPart:
             self._idle.set()
 
     def end(self) -> None:
-        """Let nobody ask any more, and wait for the answers that are due."""
+        """Refuse new requests, and wait for the answers that are due."""
         self.ended = True
         self._idle.wait(ANSWER_TIMEOUT_SECONDS + 1)
 
@@ -144,7 +144,7 @@ class OwnerSession:
             part.witness.saw(message, answer, sent_ns)
         except (OSError, GarbageError) as error:
             loss = self._loss_of(error, part.now() - sent_ns)
-            part.history.trouble(sent_ns, said_of(call.operation), f"{type(error).__name__}: {error}")
+            part.history.trouble(sent_ns, operation_name(call.operation), f"{type(error).__name__}: {error}")
         finally:  # whoever is stopped meanwhile has asked all the same
             if answer is None:
                 self.close()
@@ -153,7 +153,7 @@ class OwnerSession:
         return answer
 
     def act(self, machine: Machine, action: Action, policy_id: str) -> bool:
-        """Do what a machine wants done, and let it learn from the answer; says whether it could."""
+        """Do what a machine wants done, and let it learn from the answer; returns whether it could."""
         part, target = self.part, self.part.target
         call = call_of(machine, action, target.token, policy_id)
         sent_ns = part.now()
@@ -164,11 +164,11 @@ class OwnerSession:
         if answer.status >= BAD_REQUEST:
             return False
         try:
-            learn(part.history, machine, action, data_of(answer), sent_ns, part.now(), part.rotation_ns)
-        except (OddDataError, GrantError) as error:
+            apply_grant(part.history, machine, action, data_of(answer), sent_ns, part.now(), part.rotation_ns)
+        except (MalformedDataError, GrantError) as error:
             why = f"its answer is not what the contract says ({error})"
             message = call.message(target.authority)
-            part.history.keep(Exchange(sent_ns, part.now(), HONEST, message, answer.raw, why))
+            part.history.keep(FailedExchange(sent_ns, part.now(), HONEST, message, answer.raw, why))
             self.possible(call, machine.owner_id, sent_ns, answered=True)
             return False
         return True
@@ -261,18 +261,18 @@ class OwnerSession:
             Answer.ACCEPTED, got, HONEST, source_number(self._source), certificate, consent,
         )  # fmt: skip
         if answer is not None and got in {Answer.UNEXPECTED, Answer.FAILED}:
-            why = f"an honest {said_of(call.operation)} is not answered {answer.status}"
+            why = f"an honest {operation_name(call.operation)} is not answered {answer.status}"
             message = call.message(part.target.authority)
             wanted = in_words(Answer.ACCEPTED, call.operation)
-            part.history.keep(Exchange(sent_ns, answered_ns, HONEST, message, answer.raw, why, wanted))
+            part.history.keep(FailedExchange(sent_ns, answered_ns, HONEST, message, answer.raw, why, wanted))
         problem = None
         if got is Answer.LOST:
             problem = UNKNOWN
         elif got is not Answer.ACCEPTED:
-            problem = f"refused: {answer_said(got)}"
+            problem = f"refused: {answer_name(got)}"
         self._environment.events.request.fire(
             request_type=call.method,
-            name=name or said_of(call.operation),
+            name=name or operation_name(call.operation),
             response_time=None if answer is None else (answered_ns - sent_ns) / 1e6,
             response_length=0 if answer is None else len(answer.body),
             exception=problem,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from locust import User, constant, constant_throughput, task
 
-from simulator.client.connection import OddDataError, data_of
+from simulator.client.connection import MalformedDataError, data_of
 from simulator.contract.answers import Operation
 from simulator.fleet.grants import GrantError, read_id
 from simulator.fleet.machine import Action, Machine
@@ -34,11 +34,11 @@ class ProviderMachine(User):
     wait_time = constant(FOREVER_SECONDS)
 
     def on_start(self) -> None:
-        """Let one machine more take part."""
+        """Have one more machine take part."""
         node_of(self.environment).change_machines(1)
 
     def on_stop(self) -> None:
-        """Let it take part no more; it keeps its registration."""
+        """Have one machine fewer take part; it keeps its registration."""
         node_of(self.environment).change_machines(-1)
 
     @task
@@ -85,7 +85,7 @@ class _Owner(User):
         self.session.close()
 
     def read(self, name: str, path: str, *, whole_fleet: bool = False, rooted: bool = False) -> dict[str, Any] | None:
-        """Read one thing as this owner, or of the whole fleet; gives its data, None where there is none."""
+        """Read one thing as this owner, or of the whole fleet; returns its data, None where there is none."""
         headers = owner_headers(self.part.target.token, None if whole_fleet else self.owner_id)
         operation = Operation.METRICS if name == "metrics" else Operation.OTHER
         answer = self.session.call(ApiCall(operation, "GET", path, headers, rooted=rooted), name)
@@ -156,7 +156,7 @@ class OwnerOnboarding(_Owner):
         self._revoke(machine)
 
     def _policy(self) -> str:
-        """Draft and activate a policy; gives its id, nothing where that failed."""
+        """Draft and activate a policy; returns its id, nothing where that failed."""
         token = self.part.target.token
         answer = self.session.changed(policy_call(token, self.owner_id, make_rules(0, self.rng)), self.owner_id)
         data = _data(answer)
@@ -191,5 +191,5 @@ def _data(answer: HttpAnswer | None) -> dict[str, Any] | None:
         return None
     try:
         return data_of(answer)
-    except OddDataError:
+    except MalformedDataError:
         return None

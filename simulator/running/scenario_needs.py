@@ -30,15 +30,15 @@ def _checks_of_own_server(server: ServerOptions) -> list[Check]:
     checks = []
     if server.redis:
         where = shutil.which(PROGRAM)
-        mend = f"the scenario has `redis = true`: install {PROGRAM} (Debian's package is called so), or take it out"
+        hint = f"the scenario has `redis = true`: install {PROGRAM} (Debian's package is called so), or take it out"
         checks.append(
-            Check("its Redis", where is not None, where or f"no {PROGRAM} on the PATH", mend, fatal=where is None)
+            Check("its Redis", where is not None, where or f"no {PROGRAM} on the PATH", hint, fatal=where is None)
         )
     if server.command:
         problem = missing_program(server.command[0])
         found = problem or f"{server.command[0]} is there"
-        mend = "see [server] command of the scenario"
-        checks.append(Check("its command", not problem, found, mend, fatal=bool(problem)))
+        hint = "see [server] command of the scenario"
+        checks.append(Check("its command", not problem, found, hint, fatal=bool(problem)))
     return checks
 
 
@@ -46,12 +46,12 @@ def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
     checks = []
     if scenario.faults:
         kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
-        mend = "leave --target away, or take [[faults]] out of a copy of the scenario"
+        hint = "leave --target away, or take [[faults]] out of a copy of the scenario"
         found = f"{kinds} happen to what the run has started, not to {target.url}"
-        checks.append(Check("faults", right=False, found=found, mend=mend, fatal=True))
+        checks.append(Check("faults", right=False, found=found, hint=hint, fatal=True))
     if MEMORY in scenario.thresholds:
-        mend = "it is left out: only of a server that the run starts itself can it be seen"
-        checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", mend=mend))
+        hint = "it is left out: only of a server that the run starts itself can it be seen"
+        checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", hint=hint))
     return checks
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.scenario.places import Problem, line_at, lines_of
+from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.values import SECOND_NS
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from simulator.client.answers import HttpAnswer, classify_heartbeat
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.refusals import failure_of, in_words
-from simulator.history.records import Effect, Exchange
+from simulator.history.records import Effect, FailedExchange
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.limits import OUTAGES_KEPT_MAX
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Expect, Leaves, Outcome, Wire, WireOutcome
+    from simulator.attacks.script import Expect, ExpectedEvent, Outcome, Wire, WireOutcome
     from simulator.client.link import Link
     from simulator.traces.tape import Tape
 
@@ -60,7 +60,7 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
         expected, got, campaign, source, step.certificate, step.consent,
     )  # fmt: skip
     if got is not Answer.RATE_LIMITED or expected is Answer.RATE_LIMITED:
-        _note(history, outcome.sent_ns, outcome.answered_ns, step.leaves, sure=outcome.right)
+        _note(history, outcome.sent_ns, outcome.answered_ns, step.expected_events, sure=outcome.right)
     if (outcome.known or got is Answer.FAILED) and not outcome.right:
         answer = outcome.head + b"\r\n\r\n" + outcome.body
         reasoning, wanted, basis = (
@@ -69,7 +69,7 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
             step.expect.basis or "",
         )
         sent_ns, answered_ns = outcome.sent_ns, outcome.answered_ns
-        history.keep(Exchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -86,7 +86,7 @@ def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
 
 
 def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcome, source: int) -> Answer:
-    """Do the same for a raw exchange, which is one row by its first answer. Gives what it got."""
+    """Do the same for a raw exchange, which is one row by its first answer. Returns what it got."""
     expected = step.expect.answer
     got, status = classify_raw(step, outcome)
     answered_ns = NEVER_NS if got is Answer.LOST else outcome.closed_ns
@@ -98,13 +98,13 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
     )  # fmt: skip
     right = got is expected or got in ALTERNATIVES.get(expected, ())
     if got is not Answer.RATE_LIMITED:
-        _note(history, outcome.sent_ns, answered_ns, step.leaves, sure=right)
+        _note(history, outcome.sent_ns, answered_ns, step.expected_events, sure=right)
     if not right and got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
         shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
         request = b"".join(part for part, _ in step.parts)
         reasoning, wanted, basis = _reasoning(step.expect, status), _wanted(step.expect), step.expect.basis or ""
         sent_ns, closed_ns = outcome.sent_ns, outcome.closed_ns
-        history.keep(Exchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
     return got
 
 
@@ -121,10 +121,13 @@ def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
     return (expect.answer if silent else Answer.LOST), 0
 
 
-def _note(history: History, sent_ns: int, answered_ns: int, leaves: tuple[Leaves, ...], *, sure: bool) -> None:
+def _note(
+    history: History, sent_ns: int, answered_ns: int, expected_events: tuple[ExpectedEvent, ...], *, sure: bool
+) -> None:
     """Note events. What got another answer than a correct server's may have left the event of either."""
     history.effects += [
-        Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure) for one in leaves
+        Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure)
+        for one in expected_events
     ]
 
 
@@ -173,4 +176,6 @@ def record_heartbeat(
     if answer is not None and wrong and (got is not Answer.UNAVAILABLE or len(history.exchanges) < OUTAGES_KEPT_MAX):
         wanted = in_words(expected, Operation.HEARTBEAT)
         reasoning = f"a correct server answers {wanted}; this one answered {status}"
-        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted))
+        history.keep(
+            FailedExchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted)
+        )

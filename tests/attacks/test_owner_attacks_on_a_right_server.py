@@ -64,7 +64,7 @@ FAILURES = {
     },
     "strain.audit-turn": {"missing_heartbeat_fields": AUDIT_NOISE_EVENTS},
 }
-"""The worker auth failures that one attempt leaves."""
+"""The worker auth failures that one attempt expected_events."""
 UNSAID = {
     "owner.unknown-id": {"owner_access_denied": 4, "machine_certificate_issue_denied": 1},
     "audit.inject": {"owner_access_denied": 14},
@@ -132,7 +132,7 @@ def test_machines_that_were_heard_from_go_on_as_honest_ones(name: str) -> None:
     assert heard == {machine.worker_id for machine in performance.joined}
     assert bool(heard) is (name == "json.strict")
     for machine in performance.joined:
-        assert world.send(heartbeat(world.stage, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
+        assert world.send(heartbeat(world.context, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -10,7 +10,7 @@ that lack what the contract adds, `tests/published`; base paths and shared addre
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -20,7 +20,10 @@ from simulator.checkers.verdict import Status
 from simulator.contract.profiles import Profile
 from simulator.judging.judging import judge_run
 from tests.cases.behind import INPUTS, TOKEN, behind
-from tests.cli.conftest import Finished, Hatchfarm, until_conclusive
+from tests.cli.conftest import Hatchfarm, until_conclusive
+
+if TYPE_CHECKING:
+    from tests.support.forked import Finished
 
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3

@@ -19,8 +19,8 @@ from simulator.fleet.requests import (
     OPERATION_OF,
     ApiCall,
     activate_call,
+    apply_grant,
     call_of,
-    learn,
     note,
     owner_headers,
     policy_call,
@@ -194,7 +194,7 @@ class AuditedWorld:
         certificate = machine.certificate_number
         got = Answer.LOST if reply is None else Answer.UNAVAILABLE
         if reply is not None and reply.status in ACCEPTED_STATUSES:
-            learn(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
+            apply_grant(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
             machine.due_ns = answered_ns
             got = Answer.ACCEPTED
         elif reply is not None and reply.status < SERVER_ERROR:

@@ -13,7 +13,7 @@ from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.records import CampaignRecord, ClaimRecord, Death, Fault, GeneratorSample, HealthReading
 from simulator.history.rows import NEVER_NS, NO_MACHINE
 from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
@@ -63,7 +63,7 @@ def bogus(story: Story, at: float, count: int = 50, campaign: int = 1) -> None:
         )
     story.request(Operation.OTHER, NO_MACHINE, at + 10, campaign=campaign)
     story.history.claims.append(
-        Claim(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
+        ClaimRecord(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
     )
 
 

@@ -14,7 +14,7 @@ from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Machine
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import GeneratorSample, Wait
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.history.schedule import held_up_starts, own_lateness_ns, response_times
@@ -241,7 +241,7 @@ def test_held_up_starts_are_in_every_figure_of_a_run() -> None:
 def test_a_shift_of_clocks_changes_no_held_up_starts_time() -> None:
     part = History()
     part.waits += [Wait(3, 5 * SECOND_NS, SECOND_NS, 2, 8 * SECOND_NS), Wait(4, 9 * SECOND_NS, SECOND_NS, 1, NEVER_NS)]
-    merged = merge_histories([Part(part, range(3, 6), shift_ns=50, clock_ns=(-1000, 7000), host=1)])
+    merged = merge_histories([HistoryPart(part, range(3, 6), shift_ns=50, clock_ns=(-1000, 7000), host=1)])
     assert response_times(merged)[1].tolist() == [3.0, 2.0, math.inf]
 
 
@@ -253,5 +253,5 @@ def test_a_late_answer_excuses_the_next_start_by_any_clock() -> None:
             HONEST,
         )  # fmt: skip
     width_ns = 400 * MILLISECOND_NS
-    merged = merge_histories([Part(part, range(3, 6), clock_ns=(-width_ns, width_ns), host=1)])
+    merged = merge_histories([HistoryPart(part, range(3, 6), clock_ns=(-width_ns, width_ns), host=1)])
     assert own_lateness_ns(merged).tolist() == [0, 0]

@@ -15,7 +15,7 @@ from simulator.client.target import Target
 from simulator.history.rows import History
 from simulator.judging.facts import settings_warnings
 from simulator.judging.judging import judge_run
-from simulator.running.run import _Outcome, _warn
+from simulator.running.run import _RunObservations, _warn
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.progress import Progress
 from tests.report.runs import uneventful
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from tests.cli.conftest import Deployment, Finished, Hatchfarm
+    from tests.cli.conftest import Deployment, Hatchfarm
+    from tests.support.forked import Finished
 
 THRESHOLDS = '"heartbeat.accepted" = ["rate==1"]\n"machines.connected" = ["max==20"]\n'
 
@@ -41,7 +42,7 @@ def test_a_deployment_passes_and_its_token_is_told_to_nobody(
 ) -> None:
     path = hatchfarm.write("tiny.toml", duration="2500ms", thresholds=THRESHOLDS)
     env = {"HATCHFARM_TARGET": deployment.url, "HATCHFARM_API_TOKEN": deployment.token}
-    passed = conclusively(lambda: hatchfarm.run("run", path, env=env))
+    passed = conclusively(lambda: hatchfarm.run("run", path, "--no-reports", env=env))
     assert (passed.code, passed.err) == (0, ""), passed
     verdict = hatchfarm.verdict()
     assert (verdict["status"], verdict["target"]) == ("pass", deployment.url)
@@ -109,8 +110,8 @@ def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
     assert refused.err.startswith("hatchfarm run: POST /policies answered 404: ")
 
 
-def outcome(baseline: dict[str, float]) -> _Outcome:
-    return _Outcome(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+def outcome(baseline: dict[str, float]) -> _RunObservations:
+    return _RunObservations(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 def target(*, own_addresses: bool) -> Target:

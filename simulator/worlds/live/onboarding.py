@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from simulator.client.answers import HttpAnswer, retry_after_ns
-from simulator.client.connection import ControlConnection, LostError, OddDataError, data_of
+from simulator.client.connection import ControlConnection, LostError, MalformedDataError, data_of
 from simulator.client.target import Target, TargetError, machine_source, owner_source, source_number
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation
@@ -19,13 +19,13 @@ from simulator.fleet.requests import (
     OPERATION_OF,
     ApiCall,
     activate_call,
+    apply_grant,
     call_of,
-    learn,
     note,
     policy_call,
 )
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import Exchange, Unserved
+from simulator.history.records import FailedExchange, Unserved
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
 
@@ -143,7 +143,7 @@ class Onboarding:
                         if answer.status == OK:
                             return policy_id
                         problem = f"activation answered {answer.status}"
-                except OddDataError as error:
+                except MalformedDataError as error:
                     raise TargetError(f"POST /policies: {error}: is this a HatchFarm server?") from None
                 except GrantError as error:
                     raise TargetError(f"POST /policies answered what the contract does not allow: {error}") from None
@@ -279,8 +279,10 @@ class Onboarding:
         if got is Answer.ACCEPTED:
             spread = 0.9 + 0.2 * float(self._rng.random())
             try:
-                learn(self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread)
-            except (OddDataError, GrantError) as error:
+                apply_grant(
+                    self._history, machine, action, data_of(answer), sent_ns, self._now(), self._rotation_ns, spread
+                )
+            except (MalformedDataError, GrantError) as error:
                 got = Answer.UNEXPECTED
                 self._keep(call, sent_ns, answer, f"its answer is not what the contract says ({error})")
         elif got in {Answer.UNEXPECTED, Answer.FAILED}:
@@ -293,7 +295,7 @@ class Onboarding:
         """Keep the bytes of a call that got a wrong answer."""
         message = call.message(self._target.authority)
         wanted = in_words(Answer.ACCEPTED, call.operation)
-        self._history.keep(Exchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
+        self._history.keep(FailedExchange(sent_ns, self._now(), HONEST, message, answer.raw, why, wanted))
 
 
 def _says(answer: HttpAnswer, status: int, error: bytes) -> bool:

@@ -170,7 +170,7 @@ class Shard:
     # --- sending
 
     def _turn(self, machine: Machine, planned_ns: int, now_ns: int) -> None:
-        """Let a machine do what it wants to do now."""
+        """Do what a machine wants to do now."""
         if machine.stopped or machine.due_ns != planned_ns:
             return  # off the fleet, or it has another place in the schedule since
         action = machine.action(now_ns)
@@ -274,6 +274,8 @@ class Shard:
             data = b""
         if link.state is not LinkState.WAITING:
             self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
+            if not data and (rested_ns := self._now() - link.free_ns) > 0:
+                self._history.closed_at_rest(rested_ns)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
