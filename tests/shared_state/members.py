@@ -52,7 +52,7 @@ class Member:
             **settings,
         }
         self.clock = SystemClock()
-        self.api = app.make_api(environ, SystemEntropy())
+        self.api = app.make_api(environ, SystemEntropy(), self.clock)
         self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
