@@ -56,7 +56,7 @@ class Member:
             **settings,
         }
         self.clock = SystemClock()
-        self.api = app.make_api(environ, SystemEntropy(), tables, routes)
+        self.api = app.make_api(environ, SystemEntropy(), self.clock, tables, routes)
         self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
