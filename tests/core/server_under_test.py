@@ -13,6 +13,7 @@ from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Headers, Instant, Reply, Request
+from tests.support.entropy import SeededEntropy
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -28,18 +29,6 @@ NO_OWNERS = (
 """Owner ids that nobody could sign for, or name in a header as they are (contract §5)."""
 UNKNOWN_WORKER = "wrk_ffffffffffffffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class SeededEntropy:
-    """Digits that are the same in every run, and never given twice."""
-
-    def __init__(self, seed: str = "seed") -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        self._drawn += 1
-        return hashlib.sha512(f"{self._seed}:{self._drawn}".encode()).hexdigest()[:digits]
 
 
 def hmac_base64(key: str, text: str) -> str:
