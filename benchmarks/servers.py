@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import trio
 
-from benchmarks.environment import ENVIRONMENT, TOKEN
+from benchmarks.processes import ENVIRONMENT, TOKEN
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.app import make_api

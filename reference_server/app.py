@@ -25,13 +25,14 @@ from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
-from reference_server.http.quart_app import create_app
-from reference_server.http.serve import ListenError, serve_until_signal
+from reference_server.http.listening import ListenError
+from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.answering import Answerer
+from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -101,7 +102,7 @@ def _require_private(variable: str, path: Path) -> None:
 
 
 def _tell_token(token: str, entropy: Entropy) -> None:
-    """Tell this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
+    """Show this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
 
     Standard error that is no terminal is a log, which others read and which is kept.
     """
@@ -144,7 +145,7 @@ def make_api(environ: Mapping[str, str], entropy: Entropy, tables: Tables = TABL
     if not (settings.state_file or settings.shared_state):
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
-            api.beside = (*api.beside, WorkerStatusWriter(settings.worker_status_file, api).run)
+            api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
     return api
 
 
@@ -163,7 +164,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
         if recovered.fresh:
             # It names a segment of its own, for what is in the present one may be in it already.
             journal.begin_snapshot(snapshot(state, clock.now(), journal.next_segment))()
-            journal.turn()
+            journal.rotate()
             journal.publish()
         journal.leave_first_segment()
     except (StateFileError, JournalError) as error:
@@ -180,7 +181,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
 
 
 def _warn_of_what_lasts(api: Api, now: Instant) -> None:
-    """Say what of a state that was kept does not go with this server's key and clock."""
+    """Warn of what in the state does not go with this server's key and clock."""
     state, path = api.state, api.settings.state_file
     newest = max(state.workers.values(), key=lambda worker: worker.certificate.issued_ns, default=None)
     if newest is not None and not verify_certificate(state.signer.jwk, show_certificate(newest.id, newest.certificate)):
@@ -249,7 +250,7 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         try:
-            await journal.standing()
+            await journal.status()
         except redis_journal.SharedMismatch as error:
             problem = str(error)
         except SharedDown:
@@ -277,7 +278,7 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
 
 
 def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:
-    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code.
+    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Returns the exit code.
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
     """
@@ -360,8 +361,12 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
+            from reference_server.http.quart_app import create_app, run_in_lifespan  # noqa: PLC0415 - slow to load
+
             api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
-            self._app = create_app(api, clock, Settler(api, clock))
+            resolver = Resolver(api, clock)
+            self._app = create_app(Answerer(api, clock, resolver), api.settings)
+            run_in_lifespan(self._app, resolver)
         await self._app(scope, receive, send)
 
 

@@ -51,7 +51,7 @@ Values = ParamSpec("Values")
 if TYPE_CHECKING:
     ChangeFunction: TypeAlias = Callable[Concatenate[Changed, Instant, Values], None]
 _recoveries: dict[int | str, Callable[..., None]] = {}
-_strict: set[int | str] = set()
+_fencing: set[int | str] = set()
 
 
 def note(state: Changing, kind: int | str, at: Instant, *values: Any) -> None:
@@ -77,11 +77,11 @@ def recovery(kind: int | str) -> Callable[[Callable[..., None]], Callable[..., N
 
 
 def change(
-    kind: int | str, *, strict: bool = False
+    kind: int | str, *, fencing: bool = False
 ) -> Callable[[ChangeFunction[Changed, Values]], ChangeFunction[Changed, Values]]:
     """Mark a function as the change of a kind: it is noted when it is called, and recovered by being called again.
 
-    The values are what a journal can keep (MessagePack), given by position. After a `strict` change a heartbeat that
+    The values are what a journal can keep (MessagePack), given by position. After a `fencing` change a heartbeat that
     was right before may not be accepted any more, so instances that share the state decide it anew.
     """
 
@@ -93,16 +93,16 @@ def change(
             function(state, at, *values, **named)
 
         recovery(kind)(noted)
-        if strict:
-            _strict.add(kind)
+        if fencing:
+            _fencing.add(kind)
         return noted
 
     return mark
 
 
-def is_strict(noted: Sequence[Any]) -> bool:
-    """Return whether a noted change is a strict one."""
-    return noted[0] in _strict
+def is_fencing(noted: Sequence[Any]) -> bool:
+    """Return whether a noted change needs a fencing token."""
+    return noted[0] in _fencing
 
 
 def recover_change(state: Changing, now: Instant, noted: Sequence[Any]) -> None:

@@ -54,7 +54,7 @@ def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, poli
     worker.consents[policy_id] = consent
 
 
-@change(Kind.REVOCATION, strict=True)
+@change(Kind.REVOCATION, fencing=True)
 def end_consent(state: State, at: Instant, consent_id: str) -> None:
     """End a consent for good."""
     state.consents[consent_id].revoked_ns = at.wall_ns

@@ -73,7 +73,7 @@ def register_machine(
     state.fleet.add(worker)
 
 
-@change(Kind.CERTIFICATE, strict=True)
+@change(Kind.CERTIFICATE, fencing=True)
 def replace_certificate(
     state: State, at: Instant, worker_id: str, certificate_id: str, expires_ns: int, signature: str
 ) -> None:

@@ -19,9 +19,9 @@ from reference_server.operations.outcomes import (
     PERSISTENCE_FAILED,
     SHARED_STATE_UNAVAILABLE,
     Admitted,
-    Held,
+    Deferred,
     Undecided,
-    hold,
+    defer,
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
 from reference_server.operations.workers import heartbeat
@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from reference_server.core.table import Tables
     from reference_server.operations.operation import Operation
     from reference_server.operations.routing import Routes
-    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
+    from reference_server.ports import (
+        BackgroundTask,
+        Entropy,
+        Journal,
+        NonceStore,
+        RateLimiter,
+        Reservation,
+        SharedJournal,
+    )
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
@@ -70,26 +78,31 @@ class Api:
         self.limiter: RateLimiter | None = None
         self.journal: Journal | None = None
         self.shared: SharedJournal | None = None
-        self.beside: tuple[Beside, ...] = ()
+        self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
         self._cors_headers = ", ".join(sorted((*OTHER_CORS_HEADERS, *routes.credentials)))
 
-    def share(self, nonces: NonceStore, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()) -> None:
-        """Keep nonces, and rate limits if there is a limiter, outside. Each of `beside` runs as long as it serves."""
+    def share(
+        self, nonces: NonceStore, limiter: RateLimiter | None = None, background_tasks: tuple[BackgroundTask, ...] = ()
+    ) -> None:
+        """Keep nonces, and rate limits if there is a limiter, outside. Background tasks run as long as it serves."""
         self.state.nonces_outside = True
         self.nonces = nonces
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def share_state(
-        self, journal: SharedJournal, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()
+        self,
+        journal: SharedJournal,
+        limiter: RateLimiter | None = None,
+        background_tasks: tuple[BackgroundTask, ...] = (),
     ) -> None:
         """Decide everything on a state that other instances have too, through their journal; `share` for the rest."""
         self.state.nonces_outside = True
         self.shared = journal
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
@@ -107,7 +120,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Return a `Held` where the answer has to wait, which is never so while all state is in memory.
+        Return a `Deferred` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -116,7 +129,7 @@ class Api:
         """Answer a request by its head alone where that suffices; else say what to do with its body.
 
         Takes the request's token of the rate limit, so each request comes here once. Where the limit is kept outside,
-        `complete` asks for it. The reply may be `Held`. The body of `head` is not looked at.
+        `complete` asks for it. The reply may be `Deferred`. The body of `head` is not looked at.
         """
         headers = dict(head.headers)
         if head.method == "OPTIONS":
@@ -124,7 +137,7 @@ class Api:
         client = client_key(head.client)
         if self.limiter is not None:
             outcome = self._route(head, headers)
-            return outcome if isinstance(outcome, Admitted) else hold(Undecided(client, _always(outcome)), headers)
+            return outcome if isinstance(outcome, Admitted) else defer(Undecided(client, _always(outcome)), headers)
         refusal = self._limit(client, now)
         if refusal is not None:
             return self._finish(refusal, headers)
@@ -132,15 +145,15 @@ class Api:
         return outcome if isinstance(outcome, Admitted) else self._finish(outcome, headers)
 
     def complete(self, admitted: Admitted, body: bytes, now: Instant) -> Reply:
-        """Answer a request that was admitted, with its whole body. May be `Held`."""
+        """Answer a request that was admitted, with its whole body. May be `Deferred`."""
         operation, headers = admitted.operation, admitted.headers
         decide = partial(self._decide, admitted, body)
         if self.limiter is not None or (self.shared is not None and operation.shows_state):
-            return hold(Undecided(client_key(admitted.request.client), decide), headers)
+            return defer(Undecided(client_key(admitted.request.client), decide), headers)
         outcome = decide(now)
         if isinstance(outcome, Reply) and not (self._behind and operation.shows_state):
             return self._finish(outcome, headers)
-        return hold(outcome, headers)
+        return defer(outcome, headers)
 
     def handle_heartbeat(
         self,
@@ -153,21 +166,21 @@ class Api:
     ) -> Reply:
         """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
 
-        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Held`, as there.
+        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """
         if self.limiter is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
         if self.shared is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
-        return hold(outcome, None)
+        return defer(outcome, None)
 
     def _heartbeat(
         self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
@@ -205,17 +218,17 @@ class Api:
             return refusal
         return request.decide(now) if self.shared is None else request
 
-    def dress(self, held: Held, reply: Reply) -> Reply:
-        """Return a held answer what every answer carries, now that it is known."""
-        return reply if held.request_headers is None else self._finish(reply, held.request_headers)
+    def add_common_headers(self, deferred: Deferred, reply: Reply) -> Reply:
+        """Return a deferred answer with what every answer carries, now that it is known."""
+        return reply if deferred.request_headers is None else self._finish(reply, deferred.request_headers)
 
     def refuse(self, reply: Reply, client: str, now: Instant) -> Reply:
-        """Answer, as a transport itself found right, what never became a request. It takes a token, too; may be `Held`.
+        """Answer, as a transport itself found right, what never became a request. It takes a token; may be `Deferred`.
 
         `client` is the address that it came from.
         """
         if self.limiter is not None:
-            return hold(Undecided(client_key(client), _always(reply)), {})
+            return defer(Undecided(client_key(client), _always(reply)), {})
         return self._finish(self._limit(client_key(client), now) or reply, {})
 
     def is_exhausted(self, client: str, now: Instant) -> bool:
@@ -226,9 +239,9 @@ class Api:
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
     def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
-        """Answer a request that was admitted, and whose body is too long or never complete. May be `Held`."""
+        """Answer a request that was admitted, and whose body is too long or never complete. May be `Deferred`."""
         if self.limiter is not None:
-            return hold(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
+            return defer(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
         return self._finish(reply, admitted.headers)
 
     def fail(self, reply: Reply) -> Reply:

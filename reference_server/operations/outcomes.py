@@ -53,20 +53,20 @@ class Admitted(msgspec.Struct, frozen=True):
         return self.caller.proven
 
 
-class Held(Reply, frozen=True):
-    """An answer that is not to be sent yet: `Settler` waits for what it depends on, then gives the one to send.
+class Deferred(Reply, frozen=True):
+    """An answer that is not to be sent yet: `Resolver` waits for what it depends on, then gives the one to send.
 
     As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
     all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that.
-    `request_headers` say how to dress the answer; None leaves that to the express lane.
+    `request_headers` say which common headers the answer needs; None leaves that to the express lane.
     """
 
     decided: Reply | Verified | Undecided = INVALID_REQUEST
     request_headers: dict[str, str] | None = None
 
 
-def hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
-    """Hold an outcome back, as the refusal that it becomes when nothing comes of what it waits for."""
+def defer(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Deferred:
+    """Defer an outcome, as the refusal that it becomes when nothing comes of what it waits for."""
     match decided:
         case Undecided():
             refusal = LIMITER_UNAVAILABLE
@@ -74,4 +74,4 @@ def hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] 
             refusal = NONCES_UNAVAILABLE
         case _:
             refusal = PERSISTENCE_FAILED
-    return Held(refusal.status, refusal.body, refusal.headers, decided, request_headers)
+    return Deferred(refusal.status, refusal.body, refusal.headers, decided, request_headers)

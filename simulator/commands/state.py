@@ -6,19 +6,20 @@ import json
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from reference_server.wire.own_sections import check_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
+from simulator.commands.failing import fail
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
 
 if TYPE_CHECKING:
     from reference_server.wire.sections import Section
 
-RIGHT, WRONG, UNUSABLE = 0, 1, 2
+RIGHT, WRONG = 0, 1
 HIDDEN = "(hidden)"
 state_app = typer.Typer(help="Look into state files; no secret is shown.", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ File = Annotated[
 
 @state_app.command()
 def check(file: File) -> None:
-    """Say whether a state file is whole, and what is wrong where.
+    """Check that a state file is intact, and show what is wrong where.
 
     Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
     """
@@ -78,13 +79,13 @@ def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
         with file.open("rb") as opened:
             content = opened.read(STATE_FILE_MAX_BYTES + 1)
     except OSError as error:
-        _fail(command, f"cannot read {file} ({error.strerror})")
+        fail(f"state {command}", f"cannot read {file} ({error.strerror})")
     if len(content) > STATE_FILE_MAX_BYTES:
-        _fail(command, f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
+        fail(f"state {command}", f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
     try:
         return check_state_file(content, _server_sections())
     except StateFileError as error:
-        _fail(command, f"{file}: {_printable(str(error))}")
+        fail(f"state {command}", f"{file}: {_printable(str(error))}")
 
 
 def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
@@ -109,8 +110,3 @@ def _counts(state: StateFile | WorkerStatusFile) -> str:
 def _printable(text: str) -> str:
     """Escape what a terminal might obey: names in the file are its writer's."""
     return text.encode("unicode_escape").decode()
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm state {command}: {message}\n")
-    raise typer.Exit(UNUSABLE)

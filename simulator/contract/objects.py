@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.contract.asking import Asked, Odd
+from simulator.contract.parsed_request import ParsedRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +42,10 @@ class Certified(NamedTuple):
 class Reader:
     """Reads one answer's data, and gathers what is wrong with it and what it showed."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ParsedRequest) -> None:
         self._asked = asked
         self._body = asked.fields()
-        self.odd: list[Odd] = []
+        self.odd: list[Violation] = []
         self.showings: list[Showing] = []
         self.certificates: list[Certified] = []
 
@@ -183,7 +183,7 @@ class Reader:
             self._say("status", f"its success is HTTP {status}, not {wanted}")
 
     def _say(self, rule: str, message: str) -> None:
-        self.odd.append(Odd(rule, message))
+        self.odd.append(Violation(rule, message))
 
     def _numbers(self, shown: Mapping[str, Any], *names: str) -> None:
         wrong = [

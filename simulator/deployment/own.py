@@ -50,7 +50,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """Let a scenario's fault begin. Raises ServerError."""
+    """Begin a scenario's fault. Raises ServerError."""
     server = deployment.servers[instance]
     match kind:
         case "server.kill":
@@ -69,8 +69,8 @@ async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
             await _redis_of(deployment).flush()
 
 
-async def mend(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """Let a scenario's fault be over. Raises ServerError."""
+async def undo(kind: str, deployment: Deployment, instance: int = 0) -> None:
+    """Undo a scenario's fault. Raises ServerError."""
     server = deployment.servers[instance]
     match kind:
         case "server.kill" | "server.restart":

@@ -49,7 +49,7 @@ class ShardBridge:
         return int(self._process.pid)
 
     def change(self, machines: int) -> None:
-        """Let that many machines more take part, or fewer."""
+        """Have that many more machines take part, or fewer."""
         self._machines += machines
         if not self._telling:
             self._telling = True
@@ -60,7 +60,7 @@ class ShardBridge:
         self._tell(Launch(campaign))
 
     def finish(self) -> bool:
-        """Let the shard end, and wait for its last report; says whether it came."""
+        """End the shard, and wait for its last report; returns whether it came."""
         if not self._finishing:
             self._finishing = True
             self._tell(Finish())

@@ -11,7 +11,7 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import Defences, ScriptAttack, Stage
+from simulator.attacks.script import Defences, ScriptAttack, ScriptContext
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
@@ -93,9 +93,9 @@ async def play_live(
     def now() -> int:
         return time.monotonic_ns() - start_ns
 
-    def stage_of(campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
+    def context_of(campaign: Campaign, rng: np.random.Generator, attempt: int) -> ScriptContext:
         aimed_at = (sides or {}).get(name, target)
-        return Stage(
+        return ScriptContext(
             campaign=campaign.number,
             host=aimed_at.authority,
             token=API_TOKEN,
@@ -115,7 +115,7 @@ async def play_live(
         )
 
     rng = np.random.default_rng(7)
-    player = ScriptPlayer(target, history, Progress(), now, stage_of, lambda _: None, rng, None, sides or {})
+    player = ScriptPlayer(target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {})
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)
     return Played(history, campaign)

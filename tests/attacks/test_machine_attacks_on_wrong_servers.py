@@ -240,7 +240,7 @@ def test_a_token_whose_near_misses_take_longer_is_found() -> None:
     """A comparison that ends at the first wrong digit, as slow as it would have to be to be seen."""
     world = World()
     world.with_victims(1)
-    (victim,) = world.stage.victims
+    (victim,) = world.context.victims
     beginning = victim.token.decode()[:-1]
 
     def early(_api: Api, request: Request, _now: Instant) -> Reply | None:

@@ -28,6 +28,7 @@ from tests.attacks.playing import World
 if TYPE_CHECKING:
     from simulator.attacks.script import Outcome, Send
 
+pytestmark = pytest.mark.long
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, OwnerAttack)]
 CLAIMS = {
     "rotate.no-token": ["keeps-its-certificate", "keeps-its-certificate"],
@@ -132,7 +133,7 @@ def test_machines_that_were_heard_from_go_on_as_honest_ones(name: str) -> None:
     assert heard == {machine.worker_id for machine in performance.joined}
     assert bool(heard) is (name == "json.strict")
     for machine in performance.joined:
-        assert world.send(heartbeat(world.stage, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
+        assert world.send(heartbeat(world.context, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
 
 
 @pytest.mark.parametrize("name", MINE)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant
 
-
+pytestmark = pytest.mark.long
 PATHS = [
     (operation.method, prefix + operation.path)
     for operation in OPERATIONS

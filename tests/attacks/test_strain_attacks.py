@@ -301,13 +301,13 @@ async def test_a_target_with_tls_alone_does_not_speak_http_2(pair: Pair) -> None
 def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
     """As h2 reads it, which knows the protocol better than these bytes do."""
     world = World()
-    wires = strain_http2.RapidReset().held(world.stage)
+    wires = strain_http2.RapidReset().held(world.context)
     assert len(wires) == 3 * strain_http2.CONNECTIONS
     server = H2Connection(H2Configuration(client_side=False))
     events = [event for part, _ in wires[0].parts for event in server.receive_data(part)]
     requests = [dict(one.headers) for one in events if isinstance(one, RequestReceived)]
     assert len(requests) == sum(isinstance(one, StreamReset) for one in events) == STREAMS
-    host = world.stage.host.encode()
+    host = world.context.host.encode()
     wanted = {b":method": b"GET", b":scheme": b"https", b":path": b"/health", b":authority": host}
     assert all(one == wanted for one in requests)
 
@@ -354,7 +354,7 @@ def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
 
 def test_blocks_never_end_or_repeat_a_long_field() -> None:
     """As h2 reads them: nothing of the first, and of the second more than it takes."""
-    wires = strain_http2.RapidReset().held(World().stage)
+    wires = strain_http2.RapidReset().held(World().context)
     unfinished, repeated = (wires[number * strain_http2.CONNECTIONS].parts for number in (1, 2))
     assert sum(len(part) for part, _ in unfinished) > 10 * UNFINISHED_BLOCK_FRAMES
     patient = H2Connection(H2Configuration(client_side=False))

@@ -13,7 +13,6 @@ from tests.broken_targets.runs import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    SOAK,
     Case,
     Ended,
     assert_ended_well,
@@ -21,6 +20,7 @@ from tests.broken_targets.runs import (
     scenario,
 )
 from tests.broken_targets.test_clocks_that_differ import right
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from tests.broken_targets.proxy import Asked, Fault, Talk

@@ -17,13 +17,13 @@ from tests.broken_targets.runs import (
     LIGHT,
     PASS,
     ROTATING,
-    SOAK,
     UNUSABLE,
     Case,
     Ended,
     assert_ended_well,
     play_all,
 )
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable

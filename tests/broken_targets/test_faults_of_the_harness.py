@@ -17,7 +17,7 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.history.rows import History
 from simulator.running import run
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.harness_failure import FAILURE_FILE, leaves, write_failure
+from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
 from simulator.worlds.live import world as live
 from simulator.worlds.live.fleet_player import FleetPlayer
 from simulator.worlds.live.world import LiveRun
@@ -47,9 +47,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._Outcome:
+def nothing_yet() -> run._RunState:
     """A run that has not begun."""
-    return run._Outcome(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
@@ -68,7 +68,7 @@ async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
     assert "the harness itself failed after " in result.said
     assert f"(LookupError: {BROKEN}, in test_faults_of_the_harness.py:" in result.said
     assert "please report it, with the run's harness-failure.txt" in result.said
-    assert BROKEN in str(list(leaves(result.failure or ValueError())))
+    assert BROKEN in str(list(leaf_errors(result.failure or ValueError())))
     assert result.verdict is not None
     assert result.verdict["requests"]["heartbeats_accepted"] > 0
     checkers = {one["name"]: one["status"] for one in result.verdict["checkers"]}
@@ -146,7 +146,7 @@ def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.Monke
         SCENARIO.replace(f'duration = "{DURATION_SECONDS}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0]
     )
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
-    request = run.Request(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
+    request = run.RunRequest(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
     code = run.execute(request, console)
     assert isinstance(console.file, io.StringIO)
     said = console.file.getvalue()

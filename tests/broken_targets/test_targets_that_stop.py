@@ -75,7 +75,7 @@ async def test_the_attack_at_which_a_target_hung_fails_with_since_when_and_what_
     assert attack["status"] == "fail"
     assert attack["note"].startswith("the target stopped answering: after ")
     assert "answers /health and nothing else (GET /metrics: no whole answer within" in check.found
-    assert check.mend == "look at what it logs, and restart it"
+    assert check.hint == "look at what it logs, and restart it"
 
 
 async def test_a_target_that_hangs_at_the_first_policy_is_judged_and_not_called_unusable(tmp_path: Path) -> None:

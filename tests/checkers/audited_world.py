@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from reference_server.wire.values import Request
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
@@ -19,8 +20,8 @@ from simulator.fleet.requests import (
     OPERATION_OF,
     ApiCall,
     activate_call,
+    apply_grant,
     call_of,
-    learn,
     note,
     owner_headers,
     policy_call,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Verdict
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 PAGE = 500
 OK, CREATED, SERVER_ERROR = 200, 201, 500
 ACCEPTED_STATUSES = (OK, CREATED)
@@ -194,7 +193,7 @@ class AuditedWorld:
         certificate = machine.certificate_number
         got = Answer.LOST if reply is None else Answer.UNAVAILABLE
         if reply is not None and reply.status in ACCEPTED_STATUSES:
-            learn(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
+            apply_grant(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
             machine.due_ns = answered_ns
             got = Answer.ACCEPTED
         elif reply is not None and reply.status < SERVER_ERROR:

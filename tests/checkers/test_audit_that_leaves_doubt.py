@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from reference_server.core.audit import EventStream, Room, RoutineStream
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_chain import event_hash
 from simulator.checkers.audit_lists import OwnerAudit, gather
 from simulator.checkers.verdict import Status
@@ -16,7 +17,7 @@ from simulator.fleet.machine import Action
 from simulator.fleet.requests import note
 from simulator.history.records import AuditReading, Scrape
 from simulator.history.rows import NEVER_NS, NO_MACHINE
-from tests.checkers.audited_world import SECOND_NS, AuditedWorld, Fate, Span, eventful
+from tests.checkers.audited_world import AuditedWorld, Fate, Span, eventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,6 +12,7 @@ from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.causes import causes_first, reference
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -104,7 +105,7 @@ verdicts = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(verdicts)
 def test_linking_loses_nothing_and_every_cause_stands_by_itself(judged: tuple[Verdict, ...]) -> None:
     """A cause is one that is listed, explains as many as say so, and has none of its own."""

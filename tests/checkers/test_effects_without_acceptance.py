@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.answers import check_answers
 from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.verdict import Status, Verdict
@@ -11,9 +12,9 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import policy_call
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import Exchange, Fault, PartRecord, Unserved
+from simulator.history.records import FailedExchange, Fault, PartRecord, Unserved
 from simulator.history.rows import NO_MACHINE
-from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Fate, Span
+from tests.checkers.audited_world import FATES, AuditedWorld, Fate, Span
 from tests.core.server_under_test import TOKEN
 
 FAILED_AFTER, FAILED_BEFORE = Span(fate="failed after"), Span(fate="failed before")
@@ -42,7 +43,7 @@ def test_an_effect_without_an_acceptance_is_said_with_the_request() -> None:
     world = told(FAILED_AFTER)
     row = world.history.rows()[-1]
     world.history.keep(
-        Exchange(int(row["sent_ns"]), int(row["answered_ns"]), 0, b"POST /", b"HTTP/1.1 503 x\r\n\r\n", "")
+        FailedExchange(int(row["sent_ns"]), int(row["answered_ns"]), 0, b"POST /", b"HTTP/1.1 503 x\r\n\r\n", "")
     )
     verdict = judged(world)
     (finding,) = verdict.findings

@@ -8,21 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.records import CampaignRecord, ClaimRecord, Death, Fault, GeneratorSample, HealthReading
 from simulator.history.rows import NEVER_NS, NO_MACHINE
 from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from simulator.checkers.verdict import Finding
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
 OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"
@@ -63,7 +64,7 @@ def bogus(story: Story, at: float, count: int = 50, campaign: int = 1) -> None:
         )
     story.request(Operation.OTHER, NO_MACHINE, at + 10, campaign=campaign)
     story.history.claims.append(
-        Claim(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
+        ClaimRecord(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
     )
 
 
@@ -289,7 +290,7 @@ def test_nothing_that_was_asked_says_nothing(story: Story) -> None:
     assert check_outage(story.history, story.facts).status is Status.INCONCLUSIVE
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.integers(1, 4_900), st.integers(0, 3)), min_size=1, max_size=60),
     st.integers(0, 5),

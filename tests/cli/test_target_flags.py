@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.cli.conftest import Finished, Hatchfarm
+    from tests.cli.conftest import Hatchfarm
+    from tests.support.forked import Finished
 
 URL = "http://127.0.0.1:9"
 REACHING = {"--token", "--token-file", "--header", "--cacert", "--insecure", "--cert", "--key"}

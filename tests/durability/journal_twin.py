@@ -68,7 +68,7 @@ class MemoryJournal:
         self.storage.segments[self._segment].append(group)
         self._since += 1
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         self._write()
         self._segment = self.next_segment
         self.storage.segments[self._segment] = []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from simulator.client.connection import ControlConnection, data_of
+from simulator.client.connection import ControlConnection
 from simulator.client.target import Target, parse_target
 from simulator.contract.answers import Operation
+from simulator.contract.reading import read_data
 from simulator.deployment.server_process import ServerError, own_server
 from simulator.fleet.requests import ApiCall, owner_headers
 from tests.durability.ledger_records import HOST
@@ -48,7 +49,8 @@ async def heads_of(target: Target, world: World) -> Heads:
         for ledger in world.everyone:
             headers = owner_headers(TOKEN, ledger.owner_id)
             call = ApiCall(Operation.OTHER, "GET", "/audit/events?limit=1", headers)
-            heads[ledger.owner_id] = data_of(await connection.exchange(call.message(HOST)))["heads"]
+            answer = await connection.exchange(call.message(HOST))
+            heads[ledger.owner_id] = read_data(answer.status, answer.body)["heads"]
     return heads
 
 

@@ -13,6 +13,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.wire.values import Instant
 from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.durability.test_recovery_is_exact import SECOND_NS, Story, later
+from tests.support.tiers import examples
 
 YEAR_SECONDS = 365 * 86_400
 FIRST = "00000001"
@@ -77,7 +78,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(steps=[("clock", YEAR_SECONDS), ("beat", 60), ("kill", YEAR_SECONDS), ("beat", 600)])
 @example(steps=[("clock", YEAR_SECONDS), ("beat", 60), ("kill", 0), ("beat", 600)])
 @example(steps=[("kill", YEAR_SECONDS), ("beat", 60), ("compact", 0), ("kill", YEAR_SECONDS), ("beat", 600)])

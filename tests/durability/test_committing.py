@@ -13,7 +13,7 @@ from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import STOP_SNAPSHOT_SECONDS
 from reference_server.pipeline import committing
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError
 from reference_server.wire.values import Request
 from tests.durability.journal_twin import MemoryJournal, Storage
@@ -314,17 +314,17 @@ async def test_stopping_waits_for_snapshots_no_longer_than_it_says(begun: str) -
     assert isinstance(kept.journal, HangingJournal)
     kept.journal.hanging = 1
     clock = SetClock()
-    settler = Settler(kept.api, clock)
+    resolver = Resolver(kept.api, clock)
     async with trio.open_nursery() as nursery:
-        await nursery.start(settler.run)
+        await nursery.start(resolver.run)
         if begun != "for the end":
             kept.journal.failures = int(begun == "after a failure")
-            held = kept.api.handle(REGISTRATION, clock.now())
-            assert (await settler.settled(held)).status == (500 if begun == "after a failure" else 201)
+            deferred = kept.api.handle(REGISTRATION, clock.now())
+            assert (await resolver.resolved(deferred)).status == (500 if begun == "after a failure" else 201)
             await trio.sleep(1)
             assert not kept.journal.hanging
         began = trio.current_time()
-        await settler.stop()
+        await resolver.stop()
         assert trio.current_time() - began <= STOP_SNAPSHOT_SECONDS + 1
         nursery.cancel_scope.cancel()
     assert kept.journal.given_up.is_set()

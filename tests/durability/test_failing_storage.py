@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections import Counter
@@ -23,12 +22,12 @@ from tests.durability.faulty_calls import POSSIBLE, FaultyCalls, faulty_calls
 from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back
 from tests.durability.writing import FREELY, TOKEN, World
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 COMMIT_CALLS = 3
 """The calls of a commit: a write, a sync, and another write."""
 CALLS_FAILED = 90 if SOAK else 18

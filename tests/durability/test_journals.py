@@ -90,7 +90,7 @@ def test_a_snapshot_that_a_crash_cuts_off_costs_nothing(reopen: Reopen, steps: i
     written = journal.begin_snapshot([b"second"])
     journal.append(b"b")
     if steps > 1:
-        journal.turn()
+        journal.rotate()
         journal.append(b"c")
     if steps > 2:
         written()
@@ -108,7 +108,7 @@ def test_a_published_snapshot_needs_only_what_came_after_it(reopen: Reopen) -> N
     named = journal.next_segment
     written = journal.begin_snapshot([b"sec", b"ond"])
     journal.append(b"b")
-    journal.turn()
+    journal.rotate()
     journal.append(b"c")
     written()
     journal.publish()
@@ -125,7 +125,7 @@ def test_several_segments_are_read_through(reopen: Reopen) -> None:
     for number in range(4):
         journal.append(str(number).encode())
         expected.append(str(number).encode())
-        journal.turn()
+        journal.rotate()
     assert groups(reopen(), named) == expected
 
 
@@ -210,7 +210,7 @@ def test_whatever_call_fails_a_turn_that_raises_changes_nothing(disk: Disk) -> N
         disk.fails = lambda call, at=at: call == at  # type: ignore[misc]
         failed = False
         try:
-            journal.turn()
+            journal.rotate()
         except JournalError:
             failed = True
         disk.fails = lambda _call: False

@@ -149,11 +149,11 @@ def told(path: Path) -> set[str]:
 async def test_a_folder_that_cannot_be_written_to_costs_no_answer(tmp_path: Path) -> None:
     api = make_twin()
     machine = enrol(api)
-    api.beside = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
+    api.background_tasks = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
     async with serving(api, SetClock(), express_lane=True) as server, server.client() as client:
         assert (await client.ask(machine.heartbeat("a"))).status == 200
 
 
 def test_an_empty_name_turns_it_off(tmp_path: Path) -> None:
     api = start(tmp_path, WORKER_STATUS_STATE_FILE="")
-    assert api.beside == ()
+    assert api.background_tasks == ()

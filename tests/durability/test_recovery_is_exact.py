@@ -21,6 +21,7 @@ from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant, Reply, Request
 from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.http.twins import API_TOKEN, START, SeededEntropy, make_api
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from reference_server.core.state import State
@@ -182,7 +183,9 @@ def empty_like(story: Story) -> State:
     return state
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.data())
 def test_the_journal_makes_every_state_again_at_every_prefix(data: st.DataObject) -> None:
     story = Story()
@@ -202,7 +205,9 @@ def test_the_journal_makes_every_state_again_at_every_prefix(data: st.DataObject
         assert len(again.nonces) == nonces
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.data())
 def test_a_snapshot_and_what_came_after_it_are_the_state(data: st.DataObject) -> None:
     story = Story()

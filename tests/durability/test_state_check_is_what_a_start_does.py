@@ -20,6 +20,7 @@ from reference_server.wire.own_sections import check_state_file, load_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from reference_server.wire.values import Request
 from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy, with_room
+from tests.support.tiers import examples
 
 WHOLE = json.loads((Path(__file__).parent.parent / "vectors" / "state_schema1.json").read_bytes())
 SECTIONS = ("machines", "machine_certs", "worker_status", "policies", "consents", "audit_events")
@@ -133,7 +134,7 @@ def api_records(content: bytes) -> StateFile:
     return load_state_file(content).records
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(changes=[(("machines", "wrk_45ecad2a5e1039df", "created_at"), TIMES[1])])
 @example(changes=[(("audit_events", 0, "created_at"), TIMES[3])])
 @example(changes=[(("audit_events", 0, "metadata"), {"n": BIG})])

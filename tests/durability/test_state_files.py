@@ -258,6 +258,7 @@ def test_a_record_that_is_there_twice_is_refused_because_one_would_be_lost() -> 
         read_state(twice)
 
 
+@pytest.mark.long
 def test_no_flipped_bit_takes_a_record_or_a_revocation_away_in_silence() -> None:
     """Schema 1 has no checksum, so a digit of a time can change unseen; a thing that is there cannot vanish unseen."""
     expected = [len(whole()[section]) for section in SECTIONS]

@@ -59,7 +59,7 @@ def snapshot_anew(api: Api) -> None:
     journal = api.journal
     assert journal is not None
     journal.begin_snapshot(snapshot(api.state, STARTED, journal.next_segment))()
-    journal.turn()
+    journal.rotate()
     journal.publish()
 
 

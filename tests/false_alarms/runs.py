@@ -21,18 +21,17 @@ from simulator.commands.cli import main as hatchfarm
 from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
 from tests.false_alarms.proxies import Gate, serve_proxy
 from tests.support.forked import ForkedServer, run_forked
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to make every run, in place of a sample."""
 RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
 CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
 BUSY_LOOPS_A_CORE = 1
-"""Beside those, so that each process of a run gets a fraction of a core when it wants one."""
+"""BackgroundTask those, so that each process of a run gets a fraction of a core when it wants one."""
 LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Ends with whoever started it, however that ends."""
 RUN_TIMEOUT_SECONDS = 180.0

@@ -12,7 +12,7 @@ from hpack import Encoder
 from reference_server import limits
 from reference_server.http.framing import head_cost
 from reference_server.http.http2_frames import CONTINUATION, DATA, HEADERS, PADDED, RST_STREAM, SETTINGS
-from reference_server.operations.outcomes import Held
+from reference_server.operations.outcomes import Deferred
 from reference_server.wire.replies import success
 from tests.http.corpus import get
 from tests.http.http2_memory import GET, InMemory, fields_of, frame
@@ -382,12 +382,12 @@ def test_an_answer_that_is_held_is_sent_when_it_comes_and_dropped_where_nobody_w
     connection.wait(10 * IDLE)
     assert alive(connection)
     reply = success({})
-    assert not isinstance(reply, Held)
-    for settled in connection.held:
-        settled(api.fail(reply), connection.now)
+    assert not isinstance(reply, Deferred)
+    for resolved in connection.deferred:
+        resolved(api.fail(reply), connection.now)
     connection.read()
     assert sorted(connection.responses) == [streams[0], streams[2]]
     connection.server.abandon()
-    for settled in connection.held:
-        settled(api.fail(reply), connection.now)
+    for resolved in connection.deferred:
+        resolved(api.fail(reply), connection.now)
     assert connection.server.waiting_bytes == 0

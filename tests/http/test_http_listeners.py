@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reference_server.http.serve import ListenError, open_listeners
+from reference_server.http.listening import ListenError, open_listeners
 from reference_server.limits import SEND_BUFFER_BYTES
 from reference_server.settings import Settings
 

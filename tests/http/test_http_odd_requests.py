@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hypercorn.trio.tcp_server import TCPServer
 
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.answering import Answerer
+from reference_server.pipeline.resolving import Resolver
 from tests.http.corpus import get
 from tests.http.serving import serving
 from tests.http.twins import OWNER, SetClock, make_api
@@ -63,7 +62,7 @@ async def called(api: Api, kind: str = "http", body: bytes = b"", **said: Any) -
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    await create_app(api, clock, Settler(api, clock))(scope, receive, send)  # type: ignore[arg-type]
+    await create_app(Answerer(api, clock, Resolver(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
     assert dict(sent[0]["headers"])[b"content-type"] == b"application/json"
     assert len(dict(sent[0]["headers"])[b"x-request-id"]) == 16
     return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
@@ -125,20 +124,3 @@ async def test_a_fault_of_quart_is_answered_and_logged_once(
     monkeypatch.setattr("reference_server.http.quart_app._read_head", broken)
     assert await called(api) == (500, b'{"success":false,"error":"internal error"}')
     assert len(caplog.records) == 1
-
-
-def test_hypercorn_still_has_the_parts_that_the_front_relies_on() -> None:
-    """Its private ones; when this fails, read `guests` anew before the bound on its version is moved."""
-    assert inspect.iscoroutinefunction(TCPServer._idle_timeout)
-    assert inspect.iscoroutinefunction(TCPServer._read_data)
-    source = inspect.getsource(TCPServer)
-    for relied_on in (
-        "await self.idle_task.restart(self._task_group, self._idle_timeout)",
-        "await self._read_data()",
-        "data = await self.stream.receive_some(MAX_RECV)",
-        "await self.stream.send_all(event.data)",
-        "alpn_protocol = self.stream.selected_alpn_protocol()",
-        "await self.stream.send_eof()",
-        "except AttributeError:  # Not SSL",
-    ):
-        assert relied_on in source

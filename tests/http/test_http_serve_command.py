@@ -202,6 +202,25 @@ async def test_the_end_of_standard_input_stops_it_where_asked() -> None:
     assert started.stderr.text == ""
 
 
+LOADED = """
+import os, sys
+from reference_server.app import serve
+assert serve(os.environ, express_lane={lane}, until_stdin_closes=True) == 0
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+"""Starts a server and stops it again, and says what it has loaded."""
+
+
+@pytest.mark.parametrize(("lane", "loaded"), [(True, set()), (False, {"hypercorn", "quart", "quart_trio", "h2"})])
+async def test_a_server_loads_nothing_that_it_does_not_need(lane: bool, loaded: set[str]) -> None:  # noqa: FBT001
+    """Servers of the harness start thousands of times, and these are more than half of what a start could cost."""
+    command = (sys.executable, "-c", LOADED.format(lane=lane))
+    async with running(command, stdin=subprocess.DEVNULL) as started:
+        assert await started.ended() == 0
+    _, last = started.stdout.text.splitlines()
+    assert set(last.split()) & {"hypercorn", "quart", "quart_trio", "h2", "coredis", "typer", "rich"} == loaded
+
+
 def test_help_lists_every_setting() -> None:
     shown = CliRunner().invoke(cli, ["serve", "--help"])
     assert shown.exit_code == 0

@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from simulator.contract.asking import Asked
+    from simulator.contract.parsed_request import ParsedRequest
     from tests.lies.world import Lie, LyingWorld
 
 HOUR = re.compile(rb"T([0-9]{2}):")
@@ -27,10 +27,10 @@ class Told(NamedTuple):
 
 
 def to(route: str, change: Callable[[bytes], bytes], *, every: int = 1, after: int = 0) -> Lie:
-    """Change the answers to one route, by the name of `Asked`: one in `every`, past the first so many."""
+    """Change the answers to one route, by the name of `ParsedRequest`: one in `every`, past the first so many."""
     seen = [0]
 
-    def lie(_world: LyingWorld, asked: Asked, answer: bytes) -> bytes:
+    def lie(_world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
         if asked.name.replace("/api/v1", "") != route:
             return answer
         seen[0] += 1
@@ -98,7 +98,7 @@ def head(pattern: bytes, by: bytes) -> Callable[[bytes], bytes]:
 def everywhere(change: Callable[[bytes], bytes], *, of: int = 0) -> Lie:
     """Change every answer, or every one of a status."""
 
-    def lie(_world: LyingWorld, _asked: Asked, answer: bytes) -> bytes:
+    def lie(_world: LyingWorld, _asked: ParsedRequest, answer: bytes) -> bytes:
         return change(answer) if not of or answer.startswith(b"HTTP/1.1 %d" % of) else answer
 
     return lie
@@ -114,7 +114,7 @@ def swapped(route: str) -> Lie:
     """Return each asker the answer that the one before it should have had."""
     last: list[bytes] = []
 
-    def lie(_world: LyingWorld, asked: Asked, answer: bytes) -> bytes:
+    def lie(_world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
         if asked.name != route or not answer.startswith(b"HTTP/1.1 2"):
             return answer
         last.append(answer)
@@ -123,7 +123,7 @@ def swapped(route: str) -> Lie:
     return lie
 
 
-def foreign_machine(world: LyingWorld, asked: Asked, answer: bytes) -> bytes:
+def foreign_machine(world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
     """Show an owner a machine of the other one."""
     if asked.path != "/workers/statuses":
         return answer
@@ -143,7 +143,7 @@ def old_metrics(*names: str) -> Lie:
     """Show some metrics as they were at the first scrape."""
     first: dict[bytes, bytes] = {}
 
-    def lie(_world: LyingWorld, asked: Asked, answer: bytes) -> bytes:
+    def lie(_world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
         if asked.path != "/metrics":
             return answer
         lines = answer.partition(b"\r\n\r\n")[2].split(b"\n")
@@ -188,7 +188,7 @@ def rechained(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[bytes
 def filtered(change: Callable[[Any], object]) -> Lie:
     """Change audit lists that were asked for with a filter."""
 
-    def lie(_world: LyingWorld, asked: Asked, answer: bytes) -> bytes:
+    def lie(_world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
         return data(change)(answer) if "type=" in asked.query else answer
 
     return lie

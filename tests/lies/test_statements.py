@@ -90,7 +90,7 @@ class GrantingWorld(World):
         """Play a script whose steps may be raw; returns whether it noticed."""
         attack: Any = CATALOGUE[name]()
         sent: Any = None
-        script = attack.script(self.stage)
+        script = attack.script(self.context)
         broken = False
         try:
             for _ in range(10_000):

@@ -25,7 +25,7 @@ from simulator.client.link import Link
 from simulator.client.target import parse_target
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation
-from simulator.contract.asking import Asked, read_request
+from simulator.contract.parsed_request import ParsedRequest, parse_request
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.fleet.requests import ApiCall
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Finding, Verdict
 
-    Lie = Callable[["LyingWorld", Asked, bytes], bytes]
+    Lie = Callable[["LyingWorld", ParsedRequest, bytes], bytes]
 
 TOKEN = "owners-bearer-token"
 SECOND_NS = 1_000_000_000
@@ -67,7 +67,7 @@ FACTS = Facts(
 )
 
 
-def honest(_world: LyingWorld, _asked: Asked, answer: bytes) -> bytes:
+def honest(_world: LyingWorld, _asked: ParsedRequest, answer: bytes) -> bytes:
     """Pass an answer on as it is."""
     return answer
 
@@ -109,7 +109,7 @@ class LyingWorld:
         request = read_for_server(message, client)
         reply = self.api.handle(request, self.instant)
         raw = self._renderer.full(reply, self.instant, bodiless=request.method == "HEAD", closes=False)
-        asked = read_request(message)
+        asked = parse_request(message)
         assert asked is not None
         told = self.lie(self, asked, raw)
         self.lied += told != raw

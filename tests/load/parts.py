@@ -9,15 +9,15 @@ import numpy as np
 
 from simulator.checkers import run_checkers
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import UNTOLD, Part
+from simulator.history.merging import UNKNOWN_NUMBER, HistoryPart
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     CertificateRecord,
-    Claim,
+    ClaimRecord,
     ConsentRecord,
     Effect,
-    Exchange,
+    FailedExchange,
     Fault,
     GeneratorSample,
     LocustCount,
@@ -119,12 +119,12 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.generator.append(GeneratorSample(at_ns, int(rng.integers(0, SECOND_NS)), 0.5, second % 2))
     for row in rows[:: len(rows) // 20]:
         sent_ns, answered_ns, campaign = int(row["sent_ns"]), int(row["answered_ns"]), int(row["campaign"])
-        history.exchanges.append(Exchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
+        history.exchanges.append(FailedExchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
         effect = ("machine_registered", "owner:ada", "", ("ada",), "")
         history.effects.append(Effect(sent_ns, answered_ns, *effect, sure=answered_ns != NEVER_NS))
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
         history.campaigns.append(CampaignRecord(number, attack, number == 1, 10 * number, 5 * number))
-        history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
+        history.claims.append(ClaimRecord(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
     history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
     history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
     history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))
@@ -133,7 +133,7 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.add_trouble(Trouble("heartbeat", why, 3, SECOND_NS, 2 * SECOND_NS))
 
 
-def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[Part]:
+def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[HistoryPart]:
     """Return what a conductor, and one process for each range of machines, would have recorded by clocks of their own.
 
     The conductor comes first, by its own clock; it has what belongs to no machine of the others. They number machines,
@@ -163,10 +163,10 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     first.machines = {number: one for number, one in history.machines.items() if number not in taken}
     first.owners = history.owners[:1]
     _keep_numbers(history, first, [number for number in range(-1, 10_000) if number not in taken], RIGHT, 0)
-    return [Part(first), *others]
+    return [HistoryPart(first), *others]
 
 
-def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> Part:
+def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> HistoryPart:
     part, every = History(), history.rows()
     rows = every[np.isin(every["machine"], list(machines))].copy()
     sent = set(rows["sent_ns"].tolist())
@@ -188,7 +188,7 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
     part.owners = list(reversed(history.owners))
     _keep_numbers(history, part, list(machines), clock, machines.start)
     bounds = clock.low_ns, clock.high_ns
-    return Part(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
+    return HistoryPart(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
 
 
 def _keep_numbers(history: History, part: History, machines: Sequence[int], clock: Clock, first: int) -> None:
@@ -202,7 +202,7 @@ def _keep_numbers(history: History, part: History, machines: Sequence[int], cloc
                 ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}
                 getattr(part, table).append(msgspec.structs.replace(one, machine=one.machine - first, **ends))
                 numbers[number] = len(getattr(part, table))
-        rows[field] = [numbers.get(number, UNTOLD) for number in rows[field].tolist()]
+        rows[field] = [numbers.get(number, UNKNOWN_NUMBER) for number in rows[field].tolist()]
     for one in history.revocations:
         if one.consent in renumbered["consent"]:
             ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import msgspec
 
 from simulator.commands.cli import main
-from simulator.load.conducting import Conductor
+from simulator.load.conductor import Conductor
 from simulator.load.messages import Joined
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.judging.tally import UNKNOWN
 from tests.load.locust_side import LocustSide, locust_side
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def test_times_between_those_that_locust_shows_are_rounded_as_it_does_or_up_by_o
             assert exact <= shown <= next((one for one in SHOWN_BY_LOCUST if one > exact), exact + 1000)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(pieces=requests_of(st.sampled_from(SHOWN_BY_LOCUST).map(float)))
 def test_counts_by_line_are_those_that_go_to_the_history(
     locust: LocustSide, pieces: list[list[dict[str, Any]]]

@@ -27,7 +27,7 @@ from simulator.load.messages import (
     Left,
     Message,
     Order,
-    Part,
+    PartReport,
     Report,
     Started,
     Wanted,
@@ -57,7 +57,7 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
     Failed: st.builds(Failed, words),
     Started: st.builds(Started, numbers),
     Joined: st.builds(Joined, counts, words, counts, counts, numbers, counts, offsets),
-    Part: st.builds(Part, counts, reports),
+    PartReport: st.builds(PartReport, counts, reports),
     Left: st.builds(Left, words, words),
     Counted: st.builds(
         Counted,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.profiles import Basis, Profile
-from simulator.history.records import Exchange
+from simulator.history.records import FailedExchange
 from simulator.judging import rules
 from simulator.judging.advisories import finding_basis, judge_by, summaries_by
 from simulator.judging.verdict_file import AttackSummary
@@ -109,7 +109,7 @@ def test_a_finding_rests_on_its_rule_and_on_what_its_attack_does(finding: Findin
 )
 def test_a_step_of_a_mixed_attack_rests_on_what_it_expects(kept: str | None, basis: Basis) -> None:
     """Where its bytes were not kept nobody knows which step it was, and nothing is proven by a guess."""
-    exchanges = {} if kept is None else {(7, 3): Exchange(7, 8, 3, b"", b"", "", basis=kept)}
+    exchanges = {} if kept is None else {(7, 3): FailedExchange(7, 8, 3, b"", b"", "", basis=kept)}
     assert finding_basis(found(ACCEPTED, 3, at_ns=7), ATTACKS, exchanges) is basis
 
 

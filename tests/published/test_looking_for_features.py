@@ -113,5 +113,5 @@ def test_the_doctor_says_what_is_lacking(profile: Profile, said: str) -> None:
     assert not contract.fatal
     assert LACKS[Feature.V1].does in contract.found
     assert LACKS[Feature.V1].not_tried in contract.found
-    assert said in contract.mend
+    assert said in contract.hint
     assert doctor._features((), profile)[0].right

@@ -140,7 +140,7 @@ def test_altered_evidence_gets_no_new_manifest(bundle: Path, name: str) -> None:
 
 
 def test_a_report_that_cannot_be_made_exits_with_1(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cannot(_material: object) -> bytes:
+    def cannot(_report_input: object) -> bytes:
         raise ValueError("no ink")
 
     monkeypatch.setattr("simulator.report.views.VIEWS", {"report.html": cannot})

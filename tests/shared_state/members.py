@@ -15,7 +15,7 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.core.tables import TABLES
 from reference_server.operations.routing import ROUTES
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
 
@@ -57,7 +57,7 @@ class Member:
         }
         self.clock = SystemClock()
         self.api = app.make_api(environ, SystemEntropy(), tables, routes)
-        self.settler = Settler(self.api, self.clock)
+        self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
 
@@ -65,20 +65,20 @@ class Member:
         """Run until it leaves."""
         try:
             with self._scope:
-                await self.settler.run(task_status=task_status)
+                await self.resolver.run(task_status=task_status)
         finally:
             self._left.set()
 
     async def leave(self) -> None:
         """End it."""
         self._scope.cancel()
-        self.settler._stopping = True
-        self.settler._wanted.set()
+        self.resolver._stopping = True
+        self.resolver._wanted.set()
         await self._left.wait()
 
     async def ask(self, request: Request) -> Reply:
         """Ask it, as a transport does."""
-        return await self.settler.settled(self.api.handle(request, self.clock.now()))
+        return await self.resolver.resolved(self.api.handle(request, self.clock.now()))
 
     async def served(self, request: Request) -> Reply:
         """Ask until it is not refused for want of the shared state."""

@@ -8,10 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks.script import refused
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
 from simulator.contract.answers import REASONS, Answer
+from simulator.contract.reading import retry_after_ns
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 from simulator.worlds.recording import classify
+from tests.support.tiers import examples
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])
 VALUES = st.text("abcdefghijklmnop 0123456789,-", min_size=1, max_size=20).map(str.strip).filter(bool).map(str.encode)
@@ -113,7 +115,7 @@ def test_garbage_is_called_garbage_and_nothing_else(data: bytes) -> None:
     read_or_garbage(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(written=answers(), at=st.integers(0, 400), change=st.binary(min_size=1, max_size=3))
 def test_a_spoilt_answer_is_read_or_refused_and_nothing_else(written: Written, at: int, change: bytes) -> None:
     read_or_garbage(written.wire[:at] + change + written.wire[at + len(change) :])

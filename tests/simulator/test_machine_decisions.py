@@ -16,6 +16,7 @@ from simulator.fleet.machine import (
     Machine,
     back_off_ns,
 )
+from tests.support.tiers import examples
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -169,7 +170,7 @@ class MachineLife(RuleBasedStateMachine):
 
 
 TestMachineLife = MachineLife.TestCase
-MachineLife.TestCase.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
+MachineLife.TestCase.settings = settings(deadline=None, max_examples=examples(80), stateful_step_count=60)
 
 
 def enrolled(interval_ns: int = SECOND_NS, silence: tuple[tuple[int, int], ...] = ()) -> Machine:

@@ -24,7 +24,7 @@ from simulator.deployment.server_process import own_server
 from simulator.judging.judging import judge_run
 from simulator.load.messages import Begin, Order
 from simulator.load.shard_process import ShardProcess
-from simulator.running.run import Request, observe
+from simulator.running.run import RunRequest, observe
 from simulator.scenario.values import Scenario, ServerOptions, decode_value
 from tests.simulator.conftest import API_TOKEN
 
@@ -113,7 +113,7 @@ def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(
         "thresholds": {"heartbeat.accepted": ("rate==1",), "attacks.accepted": ("count==0",)},
     }  # fmt: skip
     scenario = msgspec.convert(content, Scenario, dec_hook=decode_value)
-    request = Request(scenario, tmp_path / "secure.toml", 1, tmp_path, None, API_TOKEN)
+    request = RunRequest(scenario, tmp_path / "secure.toml", 1, tmp_path, None, API_TOKEN)
     record, history = observe(request, Console(file=io.StringIO()))
     verdict = judge_run(record, history)
     assert record.interrupted is None

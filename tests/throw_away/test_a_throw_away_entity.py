@@ -117,7 +117,7 @@ class Durable:
         assert journal is not None
         written = journal.begin_snapshot(snapshot(self.api.state, STARTED, journal.next_segment))
         written()
-        journal.turn()
+        journal.rotate()
         journal.publish()
 
 
@@ -280,7 +280,7 @@ def test_a_server_without_it_keeps_the_section_and_refuses_the_journal(durable: 
     assert note.key.encode() in before.state.unknown_sections["notes"]
     assert before.journal is not None
     before.journal.begin_snapshot(snapshot(before.state, STARTED, before.journal.next_segment))()
-    before.journal.turn()
+    before.journal.rotate()
     before.journal.publish()
     before.journal.close()
     assert Durable(durable.folder.with_name("before")).listed() == [note.shown]

@@ -113,7 +113,7 @@ class StateFiles:
 
     @property
     def next_segment(self) -> str:
-        """Name the segment that `turn` will begin."""
+        """Name the segment that `rotate` will begin."""
         return self._next
 
     @property
@@ -230,7 +230,7 @@ class StateFiles:
         file.
         """
         if self._first:
-            self.turn()
+            self.rotate()
 
     def _sync_folder(self) -> None:
         sync_folder(self._path.parent)
@@ -247,7 +247,7 @@ class StateFiles:
                 segment.trim()  # where not even that can be done, only a new snapshot makes what was written void
             raise self._failed(error) from None
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         """Begin the next segment."""
         segment = self._open_segment()
         end = segment.mark.end

@@ -41,7 +41,7 @@ def read_worker_status(path: str) -> dict[str, StatusRecord]:
         raise StateFileError("it is a state file: name it in HATCHFARM_STATE_FILE, and another here")
     if file.problems:
         raise StateFileError(
-            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; mend it, or move it away"
+            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; correct it, or move it away"
         )
     return file.worker_status
 

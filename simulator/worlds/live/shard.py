@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.attacks.catalogue import Moment
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
 from simulator.client.connection import cause_of
 from simulator.client.link import BUSY, Link, LinkState
 from simulator.client.target import Target, attacker_source, machine_source
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history.losses import Loss, loss_of_close, lost_status
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
@@ -170,7 +171,7 @@ class Shard:
     # --- sending
 
     def _turn(self, machine: Machine, planned_ns: int, now_ns: int) -> None:
-        """Let a machine do what it wants to do now."""
+        """Do what a machine wants to do now."""
         if machine.stopped or machine.due_ns != planned_ns:
             return  # off the fleet, or it has another place in the schedule since
         action = machine.action(now_ns)
@@ -274,6 +275,8 @@ class Shard:
             data = b""
         if link.state is not LinkState.WAITING:
             self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
+            if not data and (rested_ns := self._now() - link.free_ns) > 0:
+                self._history.closed_at_rest(rested_ns)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data

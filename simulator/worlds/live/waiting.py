@@ -25,7 +25,7 @@ class Waits:
     def over(
         self, machine: Machine, due_ns: int, free_ns: int, answered_ns: int | None = None, *, leaves: bool = True
     ) -> int:
-        """Note the planned starts from `due_ns` on that came due before `free_ns`, and give how many.
+        """Note the planned starts from `due_ns` on that came due before `free_ns`, and return how many.
 
         Of these the last one `leaves` at once, late as it is, and has a row of its own; once the run has ended none
         does. `answered_ns` is when the answer came, `free_ns` unless said.

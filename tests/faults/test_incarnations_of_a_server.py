@@ -6,7 +6,7 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import AuditReading, Claim, Effect
+from simulator.history.records import AuditReading, ClaimRecord, Effect
 from tests.checkers.conftest import nanoseconds
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, RESTART, Tale
 
@@ -71,7 +71,7 @@ def test_claims_after_a_restart_hold_against_those_only_that_keep_their_state() 
         (False, 9, Status.FAIL),
     ):
         tale = killed(durable=durable)
-        tale.history.claims.append(Claim(nanoseconds(at), 1, "kept", held=False, message="it was gone"))
+        tale.history.claims.append(ClaimRecord(nanoseconds(at), 1, "kept", held=False, message="it was gone"))
         assert tale.judge()["attacks"].status is verdict
 
 

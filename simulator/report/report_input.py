@@ -9,7 +9,7 @@ from simulator.judging.record import RunRecord  # noqa: TC001 - a Struct resolve
 from simulator.judging.verdict_file import RunVerdict  # noqa: TC001 - as above
 
 
-class Material(msgspec.Struct, frozen=True):
+class ReportInput(msgspec.Struct, frozen=True):
     """A judged run: its verdict, what it was judged by, its history, and the scenario file's text."""
 
     verdict: RunVerdict

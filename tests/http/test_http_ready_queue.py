@@ -14,7 +14,7 @@ import pytest
 from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
 from reference_server.limits import CHUNKS_AT_ONCE, LANE_ANSWERS_AT_ONCE, LANE_LIMITED_AT_ONCE
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
 from tests.http.twins import OWNER, SetClock, enrol, make_api, written
@@ -33,7 +33,7 @@ class Lane:
         self.api = make_api(**settings)
         self.admission = Admission(999, per_address_max, 64 * MEBIBYTE)
         clock = SetClock()
-        self.lane = ExpressLane(self.api, clock, self.api.settings, self.admission, Settler(self.api, clock))
+        self.lane = ExpressLane(self.api, clock, self.api.settings, self.admission, Resolver(self.api, clock))
         self.clients: list[socket.socket] = []
 
     def connect(self, address: str) -> socket.socket:
@@ -47,7 +47,7 @@ class Lane:
 
     async def play(self) -> None:
         """Play one round."""
-        await self.lane._turns.take(self.lane._go_on, self.lane._resume)
+        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume)
 
     def close(self) -> None:
         """Close everything."""

@@ -1,4 +1,4 @@
-"""The lives of a server that was killed or restarted during a run, and what each may have forgotten of the one before.
+"""A server's incarnations, when it is killed or restarted during a run, and what each may have forgotten.
 
 A connection ends with the process behind it, and the next process listens anew. So what was sent before a process had
 ended was done by that process or never, and what was sent after it, by a later one.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NO_MACHINE, History
 
@@ -22,23 +23,22 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Fault
 
-SECOND_NS = 1_000_000_000
 KILL, RESTART = "server.kill", "server.restart"
 UNPROMISED_NS = 2 * SECOND_NS
-"""How long before a kill a refusal may have been answered that the next life knows nothing of: the contract promises
-durability of what was accepted (§7)."""
+"""How long before a kill a refusal may have been answered that the next incarnation knows nothing of. What the contract
+promises to keep (§7) is what was accepted."""
 BAD_REQUEST, UNAUTHORIZED = 400, 401
 EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 """Refusals with 401 for reasons that are looked at before whether the worker is known."""
 
 
 def restarts_of(history: History) -> list[Fault]:
-    """Return the faults that ended a life of the server, in order."""
+    """Return the faults that ended an incarnation of the server, in order."""
     return sorted((one for one in history.faults if one.kind in {KILL, RESTART}), key=lambda one: one.began_to_ns)
 
 
-def life_of(history: History, sent_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Say in which life of the server, counted from 0, requests were served, if at all."""
+def incarnation_of(history: History, sent_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return in which incarnation of the server, counted from 0, requests were served, if at all."""
     ends = np.array([one.began_to_ns for one in restarts_of(history)], dtype=np.int64)
     return np.searchsorted(ends, sent_ns, side="right").astype(np.int64)
 
@@ -48,24 +48,24 @@ def forgets(history: History, facts: Facts) -> bool:
     return not facts.durable and bool(restarts_of(history))
 
 
-def each_life(history: History, facts: Facts) -> Iterator[tuple[History, Facts]]:
-    """Yield the history of each life of a server that forgets, else the only one, each with what was before it."""
+def each_incarnation(history: History, facts: Facts) -> Iterator[tuple[History, Facts]]:
+    """Yield the history and the facts of each incarnation of a server that forgets; of another server, its only one."""
     if not forgets(history, facts):
         yield history, facts
         return
     rows = history.rows()
-    life = life_of(history, rows["sent_ns"])
+    incarnation = incarnation_of(history, rows["sent_ns"])
     for number in range(len(restarts_of(history)) + 1):
-        own = history.with_rows(rows[life == number])
+        own = history.with_rows(rows[incarnation == number])
         for table in ("scrapes", "effects", "audit_readings"):
             records = getattr(history, table)
             sent_ns = np.array([one.sent_ns for one in records], dtype=np.int64)
-            chosen = np.flatnonzero(life_of(history, sent_ns) == number).tolist()
+            chosen = np.flatnonzero(incarnation_of(history, sent_ns) == number).tolist()
             setattr(own, table, [records[at] for at in chosen])
         yield own, facts if number == 0 else msgspec.structs.replace(facts, baseline={})
 
 
-def told_of_restarts(history: History, facts: Facts) -> History:
+def excuse_restarts(history: History, facts: Facts) -> History:
     """Return a history that accuses no server of what a restart rightly changes; the same one where there was none.
 
     A server that keeps its state may have lost what it refused just before a kill. One that keeps none has forgotten
@@ -76,19 +76,19 @@ def told_of_restarts(history: History, facts: Facts) -> History:
     rows = history.rows().copy()
     if facts.durable:
         _doubt_last_refusals(history, rows)
-        told = history.with_rows(rows)
-        told.effects = [
+        excused = history.with_rows(rows)
+        excused.effects = [
             msgspec.structs.replace(one, sure=one.sure and not (one.reason and _just_before_kill(history, one)))
             for one in history.effects
         ]
-        return told
+        return excused
     _forget_machines(history, rows)
-    told = history.with_rows(rows)
-    told.claims = [
+    excused = history.with_rows(rows)
+    excused.claims = [
         msgspec.structs.replace(one, held=one.held or None) if _after_restart(history, one.at_ns) else one
         for one in history.claims
     ]
-    return told
+    return excused
 
 
 def _just_before_kill(history: History, one: Any) -> bool:
@@ -104,7 +104,7 @@ def _after_restart(history: History, at_ns: int) -> bool:
 
 
 def _doubt_last_refusals(history: History, rows: NDArray[Any]) -> None:
-    """Let refusals just before a kill be such that nobody knows whether they were counted and audited."""
+    """Mark refusals just before a kill as such that nobody knows whether they were counted and audited."""
     failed = np.isin(rows["got"], list(REASONS))
     for kill in restarts_of(history):
         if kill.kind == KILL:
@@ -113,9 +113,9 @@ def _doubt_last_refusals(history: History, rows: NDArray[Any]) -> None:
 
 
 def _forget_machines(history: History, rows: NDArray[Any]) -> None:
-    """Let what was refused to machines of an earlier life be what a server says to strangers."""
-    life = life_of(history, rows["sent_ns"])
-    unknown = (life > 0) & (rows["machine"] != NO_MACHINE) & (life > _registered_in(rows, life))
+    """Expect that machines of an earlier incarnation were refused as a server refuses strangers."""
+    incarnation = incarnation_of(history, rows["sent_ns"])
+    unknown = (incarnation > 0) & (rows["machine"] != NO_MACHINE) & (incarnation > _registered_in(rows, incarnation))
     operation, status, expected = rows["operation"], rows["status"], rows["expected"]
     stranger = unknown & (status == UNAUTHORIZED) & ~np.isin(expected, EARLIER_CHECKS)
     open_question = stranger & np.isin(expected, list(ALTERNATIVES))
@@ -130,23 +130,23 @@ def _forget_machines(history: History, rows: NDArray[Any]) -> None:
     rows["machine"] = np.where(unknown & (rows["got"] != Answer.ACCEPTED), NO_MACHINE, rows["machine"])
     # Owners' policies and consents are gone as well, and what scripts had set up.
     machines_own = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
-    gone = (life > 0) & ~machines_own & (status >= BAD_REQUEST) & (rows["got"] == Answer.UNEXPECTED)
+    gone = (incarnation > 0) & ~machines_own & (status >= BAD_REQUEST) & (rows["got"] == Answer.UNEXPECTED)
     gone &= unknown | (operation == Operation.CONSENT_CREATE) | (rows["campaign"] != HONEST)
     rows["got"] = np.where(gone, Answer.REFUSED, rows["got"])
     rows["expected"] = np.where(gone, Answer.REFUSED, rows["expected"])
 
 
-def _registered_in(rows: NDArray[Any], life: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Say for each row in which life its machine had last been registered when it was sent; -1 for never."""
+def _registered_in(rows: NDArray[Any], incarnation: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each row in which incarnation its machine had last been registered when it was sent; -1 for never."""
     registered = np.flatnonzero((rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED))
     order = np.lexsort((rows["sent_ns"][registered], rows["machine"][registered]))
     registered = registered[order]
     machine, sent_ns = rows["machine"][registered], rows["sent_ns"][registered]
     first = np.searchsorted(machine, rows["machine"], side="left")
     found = np.full(len(rows), -1, dtype=np.int64)
-    # Among the few registrations of one machine, the last that was sent before; one a life at most.
+    # Among the few registrations of one machine, the last that was sent before; one an incarnation at most.
     for step in range(int(np.unique(machine, return_counts=True)[1].max(initial=0))):
         at = np.minimum(first + step, len(registered) - 1)
         fits = (machine[at] == rows["machine"]) & (sent_ns[at] <= rows["sent_ns"]) & (first + step < len(registered))
-        found = np.where(fits, life[registered[at]], found)
+        found = np.where(fits, incarnation[registered[at]], found)
     return found

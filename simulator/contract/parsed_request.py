@@ -13,7 +13,7 @@ _PREFIXES = ("/api/v1/", "/v1/")
 QUERY_FIELDS_MAX = 20
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """One request. `path` is below `/api/v1`, and as it was sent where it is `rooted`."""
 
     method: str
@@ -50,7 +50,7 @@ class Asked(NamedTuple):
         return f"{self.method} {'/'.join(parts)}"
 
 
-def read_request(message: bytes) -> Asked | None:
+def parse_request(message: bytes) -> ParsedRequest | None:
     """Read a request that was written by the rules; None for any other, by whose answer nothing more can be told."""
     head, end, body = message.partition(b"\r\n\r\n")
     line = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
@@ -60,8 +60,8 @@ def read_request(message: bytes) -> Asked | None:
     for prefix in _PREFIXES:
         _, found, below = path.partition(prefix)
         if found:
-            return Asked(line[1].decode("ascii"), f"/{below}", query, rooted=False, head=head, body=body)
-    return Asked(line[1].decode("ascii"), path, query, rooted=True, head=head, body=body)
+            return ParsedRequest(line[1].decode("ascii"), f"/{below}", query, rooted=False, head=head, body=body)
+    return ParsedRequest(line[1].decode("ascii"), path, query, rooted=True, head=head, body=body)
 
 
 def headers_of(head: bytes) -> dict[bytes, list[bytes]]:
@@ -74,7 +74,7 @@ def headers_of(head: bytes) -> dict[bytes, list[bytes]]:
     return found
 
 
-class Odd(NamedTuple):
+class Violation(NamedTuple):
     """One thing that an answer should not have said: the rule it breaks, after `contents.`, and what was expected."""
 
     rule: str

@@ -1,4 +1,4 @@
-"""Where in a scenario file something stands, and what is said of it there. No I/O."""
+"""On which line of a scenario file something stands, and what is wrong there. No I/O."""
 
 from __future__ import annotations
 

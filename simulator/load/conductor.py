@@ -11,12 +11,11 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import Part as HistoryPart
-from simulator.history.merging import merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
 from simulator.history.rows import NEVER_NS, History
-from simulator.load.conduct import ConductorError
 from simulator.load.deltas import apply_delta
 from simulator.load.locust_processes import START_SECONDS, LocustProcesses
 from simulator.load.messages import (
@@ -27,11 +26,11 @@ from simulator.load.messages import (
     Joined,
     Left,
     Order,
-    Part,
+    PartReport,
     Started,
     frame,
 )
-from simulator.scenario.values import SECOND_NS
+from simulator.load.options import ConductorError
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from simulator.worlds.live.world import owner_prefix
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.client.target import Target
-    from simulator.load.conduct import Conduct
+    from simulator.load.options import ConductorOptions
     from simulator.scenario.values import Scenario
     from simulator.worlds.live.faults import FaultPlayer
     from simulator.worlds.progress import Progress
@@ -82,7 +81,7 @@ class Conductor:
         target: Target,
         history: History,
         progress: Progress,
-        conduct: Conduct,
+        wanted: ConductorOptions,
         sides: Mapping[str, Target],
         clock_offset_ns: int = 0,
         faults: FaultPlayer | None = None,
@@ -102,7 +101,7 @@ class Conductor:
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
         self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
-        self._processes = LocustProcesses(conduct, target)
+        self._processes = LocustProcesses(wanted, target)
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
         self._playing = False
@@ -255,7 +254,7 @@ class Conductor:
                 self._started.set()
             case Joined():
                 self._parts[message.part] = _PlayedPart(message, History())
-            case Part():
+            case PartReport():
                 self._take(message)
             case Left():
                 self.losses.append(f"a worker was lost after {self.now() / SECOND_NS:.1f}s: {message.why}")
@@ -268,7 +267,7 @@ class Conductor:
                 self._counted = message
                 self._over.set()
 
-    def _take(self, message: Part) -> None:
+    def _take(self, message: PartReport) -> None:
         part, report = self._parts[message.part], message.report
         rows = apply_delta(part.history, report.delta)
         part.told_until_ns = report.at_ns - part.joined.start_ns

@@ -1,6 +1,6 @@
 """Answers that have to wait before they are sent: for nonces reserved outside, for changes to be durable, or shared.
 
-One task settles them. It takes all that wait at that moment as one batch, waits once for each thing they wait for, and
+One task resolves them. It takes all that wait at that moment as one batch, waits once for each thing they wait for, and
 gives every answer out in the order in which it was asked for; what comes meanwhile is the next batch. So a store that
 takes a millisecond costs a millisecond, not one a heartbeat, and nothing that the core decides ever waits in between.
 """
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.core.heartbeats import Verified
-from reference_server.limits import HELD_MAX
-from reference_server.operations.outcomes import PERSISTENCE_FAILED, Held, Undecided
+from reference_server.limits import DEFERRED_MAX
+from reference_server.operations.outcomes import PERSISTENCE_FAILED, Deferred, Undecided
 from reference_server.pipeline.answering import internal_error
 from reference_server.pipeline.committing import Committer
 from reference_server.pipeline.sharing import Sharer
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reference_server.operations.api import Api
-    from reference_server.ports import Beside, Clock, NonceStore, RateLimiter
+    from reference_server.ports import BackgroundTask, Clock, NonceStore, RateLimiter
 
 
-async def _kept_from_failing(beside: Beside, *, task_status: trio.TaskStatus[None]) -> None:
+async def _run_guarded(task: BackgroundTask, *, task_status: trio.TaskStatus[None]) -> None:
     try:
-        await beside(task_status=task_status)
+        await task(task_status=task_status)
     except Exception:  # noqa: BLE001 - what depends on it says that it is down; all else goes on
         internal_error("something outside")
 
 
-class Settler:
-    """Gives held answers out once what they wait for has happened. `run` has to run beside whatever serves the API."""
+class Resolver:
+    """Gives deferred answers out once what they wait for has happened. `run` has to run while the API is served."""
 
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api
         self._clock = clock
         self._committer = None if api.journal is None else Committer(api, clock, api.journal, self._wake)
         self._sharer = None if api.shared is None else Sharer(api, clock, api.shared)
-        self._waiting: list[tuple[Held, Callable[[Reply], None]]] = []
+        self._waiting: list[tuple[Deferred, Callable[[Reply], None]]] = []
         self._wanted = trio.Event()
         self._room = trio.Event()
         self._stopping = False
@@ -51,41 +51,41 @@ class Settler:
     @property
     def full(self) -> bool:
         """Return whether nothing more should be decided before `room` returns."""
-        return len(self._waiting) >= HELD_MAX
+        return len(self._waiting) >= DEFERRED_MAX
 
     async def room(self) -> None:
         """Wait until there is room for another answer."""
         while self.full:
             await self._room.wait()
 
-    def hold(self, held: Held, settled: Callable[[Reply], None]) -> None:
-        """Call `settled` with the answer to send, once it may be sent. In the order of these calls."""
-        self._waiting.append((held, settled))
+    def defer(self, deferred: Deferred, resolved: Callable[[Reply], None]) -> None:
+        """Call `resolved` with the answer to send, once it may be sent. In the order of these calls."""
+        self._waiting.append((deferred, resolved))
         self._wanted.set()
 
     def _wake(self) -> None:
         self._wanted.set()
 
-    async def settled(self, reply: Reply) -> Reply:
-        """Wait for an answer, if it is a held one."""
-        if not isinstance(reply, Held):
+    async def resolved(self, reply: Reply) -> Reply:
+        """Wait for an answer, if it is a deferred one."""
+        if not isinstance(reply, Deferred):
             return reply
         answer: list[Reply] = []
         done = trio.Event()
 
-        def settled(reply: Reply) -> None:
+        def resolved(reply: Reply) -> None:
             answer.append(reply)
             done.set()
 
-        self.hold(reply, settled)
+        self.defer(reply, resolved)
         await done.wait()
         return answer[0]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Settle until told to stop, and then what still waits."""
+        """Resolve until told to stop, and then what still waits."""
         async with trio.open_nursery() as nursery:
-            for beside in self._api.beside:
-                await nursery.start(_kept_from_failing, beside)
+            for task in self._api.background_tasks:
+                await nursery.start(_run_guarded, task)
             if self._committer is not None:
                 await nursery.start(self._committer.run)
             if self._sharer is not None:
@@ -96,7 +96,7 @@ class Settler:
                 while not (self._stopping and not self._waiting):
                     await self._wanted.wait()
                     self._wanted = trio.Event()
-                    await self._settle(self._take())
+                    await self._resolve(self._take())
                 if self._committer is not None:
                     await self._committer.close()
             nursery.cancel_scope.cancel()
@@ -110,7 +110,7 @@ class Settler:
             self._stopping = True
             self._wanted.set()
 
-    def _take(self) -> list[tuple[Held, Callable[[Reply], None]]]:
+    def _take(self) -> list[tuple[Deferred, Callable[[Reply], None]]]:
         batch, self._waiting = self._waiting, []
         self._room.set()
         self._room = trio.Event()
@@ -122,8 +122,8 @@ class Settler:
         self._wanted.set()
         await self._stopped.wait()
 
-    async def _settle(self, batch: list[tuple[Held, Callable[[Reply], None]]]) -> None:
-        outcomes: list[Reply | Verified | Undecided] = [held.decided for held, _ in batch]
+    async def _resolve(self, batch: list[tuple[Deferred, Callable[[Reply], None]]]) -> None:
+        outcomes: list[Reply | Verified | Undecided] = [deferred.decided for deferred, _ in batch]
         if self._api.limiter is not None:
             await self._admit(self._api.limiter, outcomes)
         if self._sharer is not None:
@@ -134,8 +134,8 @@ class Settler:
             # What was decided meanwhile builds on what is undone now.
             batch = [*batch, *self._take()]
             outcomes = [PERSISTENCE_FAILED] * len(batch)
-        for (held, settled), outcome in zip(batch, outcomes, strict=True):
-            settled(self._api.dress(held, outcome if isinstance(outcome, Reply) else held))
+        for (deferred, resolved), outcome in zip(batch, outcomes, strict=True):
+            resolved(self._api.add_common_headers(deferred, outcome if isinstance(outcome, Reply) else deferred))
 
     async def _admit(self, limiter: RateLimiter, outcomes: list[Reply | Verified | Undecided]) -> None:
         """Put the decision, as far as it goes, in the place of each request that its client's rate limit admits."""
@@ -158,7 +158,7 @@ class Settler:
     async def _share(self, sharer: Sharer, outcomes: list[Reply | Verified | Undecided]) -> None:
         """Put the answer in the place of each request that is decided on a state that is shared."""
         asked = [(at, outcome) for at, outcome in enumerate(outcomes) if isinstance(outcome, Undecided)]
-        replies = await sharer.settle([request for _, request in asked])
+        replies = await sharer.resolve([request for _, request in asked])
         for (at, _), reply in zip(asked, replies, strict=True):
             outcomes[at] = reply
 

@@ -1,4 +1,4 @@
-"""Putting a scenario's table right as far as its shape goes, so that one fault hides no other. No I/O."""
+"""Substituting values of a right shape in a scenario's table, so that one fault hides no other. No I/O."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def known_keys(place: str) -> list[str]:
     return [field.encode_name for field in msgspec.structs.fields(kind)] if kind else []
 
 
-def mend(table: dict[str, Any], place: str) -> bool:
-    """Put something of a right shape at a place, or nothing where nothing is needed; say whether that was possible."""
+def substitute(table: dict[str, Any], place: str) -> bool:
+    """Put a sample of a right shape at a place, or nothing where none is needed; return whether that was possible."""
     section, quote, rest = place.partition('."')
     parts = [part for part in re.split(r"[.\[\]]+", section) if part]
     parts += [rest.rpartition('"')[0]] if quote else []
@@ -68,15 +68,15 @@ def mend(table: dict[str, Any], place: str) -> bool:
     return True
 
 
-def comes_of(place: str, mended: str) -> bool:
-    """Return whether a problem may only come of the mending: at that place, in it, or in the same item of a list."""
-    parent = mended[: max(mended.rfind("."), 0)]
-    if mended == "server.instances" and place.endswith("].instance"):
+def comes_of(place: str, substituted: str) -> bool:
+    """Return whether a problem may come of the substitution alone: at that place, in it, or in the same list item."""
+    parent = substituted[: max(substituted.rfind("."), 0)]
+    if substituted == "server.instances" and place.endswith("].instance"):
         return True
-    if mended.startswith("server.") and place.startswith(("server.command", "server.env", "server.health")):
+    if substituted.startswith("server.") and place.startswith(("server.command", "server.env", "server.health")):
         return True  # a command may have placeholders of whatever else is there
     return (
-        place == mended
-        or place.startswith((f"{mended}.", f"{mended}["))
+        place == substituted
+        or place.startswith((f"{substituted}.", f"{substituted}["))
         or (parent.endswith("]") and place.startswith(f"{parent}."))
     )

@@ -1,4 +1,4 @@
-"""Whose turn it is in the express lane: nobody gets more than a few answers before everybody else had a turn."""
+"""Who is served next in the express lane: nobody gets more than a few answers before everybody else was served."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.http.lane_clients import Connection
-    from reference_server.pipeline.settling import Settler
+    from reference_server.pipeline.resolving import Resolver
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Turns:
-    """The connections that are ready, and those that have more to be answered than one turn allows.
+class ReadyQueue:
+    """The connections that are ready, and those that have more to be answered than one round allows.
 
-    In each round the proven go first, strangers next, then whoever has waited for another turn; those over their rate
-    limit come last, only some of them, in the order in which they came.
+    In each round the proven go first, strangers next, then whoever was postponed; those over their rate limit come
+    last, only some of them, in the order in which they came.
     """
 
-    def __init__(self, settler: Settler) -> None:
-        self._settler = settler
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
         self._selector = selectors.DefaultSelector()
-        self._put_off: deque[Connection] = deque()
+        self._postponed: deque[Connection] = deque()
         self._limited: deque[Connection] = deque()
 
     def watch(self, connection: Connection, events: int) -> None:
@@ -44,27 +44,27 @@ class Turns:
         else:
             self._selector.unregister(connection.socket.fileno())
 
-    def put_off(self, connection: Connection) -> None:
+    def postpone(self, connection: Connection) -> None:
         """Go on with a connection in another round: what it sends meanwhile stays in its socket."""
         self.watch(connection, 0)
-        connection.put_off = True
-        (self._limited if connection.limited else self._put_off).append(connection)
+        connection.postponed = True
+        (self._limited if connection.limited else self._postponed).append(connection)
 
-    async def ready(self, seconds: float = float("inf")) -> None:
-        """Wait until somebody may have a turn, or for so long."""
-        if self._put_off or self._limited:
+    async def wait_ready(self, seconds: float = float("inf")) -> None:
+        """Wait until somebody may be served, or for so long."""
+        if self._postponed or self._limited:
             await trio.lowlevel.checkpoint()
         else:
             with trio.move_on_after(seconds):
                 await trio.lowlevel.wait_readable(self._selector.fileno())
 
-    async def take(self, go_on: Callable[[Connection, int], int], resume: Callable[[Connection], int]) -> None:
-        """Play a round. `go_on` serves a connection that is ready for these events, `resume` one that was put off.
+    async def serve_round(self, go_on: Callable[[Connection, int], int], resume: Callable[[Connection], int]) -> None:
+        """Serve a round. `go_on` serves a connection that is ready for these events, `resume` one that was postponed.
 
         Both return how many answers they gave, at least one for a look.
         """
         served = 0
-        put_off = len(self._put_off)  # who is put off in this round goes on in the next
+        postponed = len(self._postponed)  # who is postponed in this round goes on in the next
         strangers: list[tuple[Connection, int]] = []
         for key, events in self._selector.select(0):
             if key.data.proven:
@@ -73,18 +73,18 @@ class Turns:
                 strangers.append((key.data, events))
         for connection, events in strangers:
             served = await self._pause(served + go_on(connection, events))
-        for waiting, most in ((self._put_off, put_off), (self._limited, LANE_LIMITED_AT_ONCE)):
+        for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
             for _ in range(min(most, len(waiting))):
                 connection = waiting.popleft()
-                connection.put_off = False
+                connection.postponed = False
                 served = await self._pause(served + resume(connection))
 
     async def _pause(self, served: int) -> int:
-        """Let Trio's other tasks run once so much has been served. Return what was served since."""
+        """Yield to Trio's other tasks once so much has been served. Return what was served since."""
         if served < LANE_BATCH_ANSWERS:
             return served
         await trio.lowlevel.checkpoint()
-        await self._settler.room()
+        await self._resolver.room()
         return 0
 
     def close(self) -> None:

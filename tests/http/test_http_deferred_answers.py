@@ -50,7 +50,7 @@ class GatedNonces:
         return answers
 
 
-class Held:
+class Deferring:
     """A server whose nonces are kept outside, and one enrolled machine."""
 
     def __init__(self, **settings_more: Any) -> None:
@@ -66,8 +66,8 @@ class Held:
 
 
 @pytest.fixture
-async def held() -> Held:
-    return Held()
+async def deferring() -> Deferring:
+    return Deferring()
 
 
 async def answers_of(client: Client, count: int) -> list[int]:
@@ -76,35 +76,37 @@ async def answers_of(client: Client, count: int) -> list[int]:
 
 @pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 async def test_pipelined_heartbeats_are_answered_in_order_once_their_nonces_are_reserved(way: str, pair: Pair) -> None:
-    held = Held(**pair.settings_of(way))
-    async with serving(held.api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
-        await client.send(held.beat("a") + held.beat("a") + held.beat("b") + written(HEALTH) + held.beat("b"))
-        await held.nonces.asked.wait()
+    deferring = Deferring(**pair.settings_of(way))
+    async with serving(deferring.api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
+        await client.send(
+            deferring.beat("a") + deferring.beat("a") + deferring.beat("b") + written(HEALTH) + deferring.beat("b")
+        )
+        await deferring.nonces.asked.wait()
         assert not client.unread
-        held.nonces.gate.set()
+        deferring.nonces.gate.set()
         assert await answers_of(client, 5) == [200, 401, 200, 200, 401]
-    assert held.api.state.owners["ada"].routine.sequence == 2
+    assert deferring.api.state.owners["ada"].routine.sequence == 2
 
 
-async def test_what_comes_while_a_batch_waits_is_the_next_batch(held: Held) -> None:
-    async with serving(held.api, SetClock(), express_lane=True) as server:
+async def test_what_comes_while_a_batch_waits_is_the_next_batch(deferring: Deferring) -> None:
+    async with serving(deferring.api, SetClock(), express_lane=True) as server:
         clients = [await server.connect() for _ in range(6)]
-        await clients[0].send(held.beat("0"))
-        await held.nonces.asked.wait()
+        await clients[0].send(deferring.beat("0"))
+        await deferring.nonces.asked.wait()
         for number, client in enumerate(clients[1:], 1):
-            await client.send(held.beat(str(number)))
-        await _until(lambda: _decided(held) == 6)
-        held.nonces.gate.set()
+            await client.send(deferring.beat(str(number)))
+        await _until(lambda: _decided(deferring) == 6)
+        deferring.nonces.gate.set()
         for client in clients:
             assert (await client.answer()).status == 200
             await client.stream.aclose()
-    assert [len(batch) for batch in held.nonces.batches] == [1, 5]
+    assert [len(batch) for batch in deferring.nonces.batches] == [1, 5]
 
 
-def _decided(held: Held) -> int:
+def _decided(deferring: Deferring) -> int:
     """Count the heartbeats that the rate limit has let through: each takes one token of its address."""
-    (full_at,) = [held.api.state.buckets._full_at["127.0.0.1"]]
-    return round((full_at - START.monotonic_ns) / held.api.state.buckets._token_ns)
+    (full_at,) = [deferring.api.state.buckets._full_at["127.0.0.1"]]
+    return round((full_at - START.monotonic_ns) / deferring.api.state.buckets._token_ns)
 
 
 async def _until(true: Callable[[], bool]) -> None:
@@ -113,75 +115,75 @@ async def _until(true: Callable[[], bool]) -> None:
             await trio.lowlevel.checkpoint()
 
 
-async def test_a_fault_of_the_store_lets_no_heartbeat_in(held: Held) -> None:
-    held.nonces.fault = RuntimeError("a fault")
-    held.nonces.gate.set()
-    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
-        await client.send(held.beat("a"))
+async def test_a_fault_of_the_store_lets_no_heartbeat_in(deferring: Deferring) -> None:
+    deferring.nonces.fault = RuntimeError("a fault")
+    deferring.nonces.gate.set()
+    async with serving(deferring.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(deferring.beat("a"))
         answer = await client.answer()
     assert (answer.status, msgspec.json.decode(answer.body)["error"]) == (503, "nonce backend unavailable")
-    assert held.api.state.owners["ada"].routine.sequence == 0
+    assert deferring.api.state.owners["ada"].routine.sequence == 0
 
 
-async def test_a_consent_revoked_while_a_nonce_is_being_reserved_is_seen(held: Held) -> None:
+async def test_a_consent_revoked_while_a_nonce_is_being_reserved_is_seen(deferring: Deferring) -> None:
     """Contract §4, check 11."""
-    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
-        await client.send(held.beat("a"))
-        await held.nonces.asked.wait()
-        ask(held.api, as_owner(f"/consents/{held.machine.consent_id}/revoke"))
-        held.nonces.gate.set()
+    async with serving(deferring.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(deferring.beat("a"))
+        await deferring.nonces.asked.wait()
+        ask(deferring.api, as_owner(f"/consents/{deferring.machine.consent_id}/revoke"))
+        deferring.nonces.gate.set()
         assert (await client.answer()).status == 403
-    assert held.api.state.owners["ada"].routine.sequence == 0
+    assert deferring.api.state.owners["ada"].routine.sequence == 0
 
 
-async def test_a_heartbeat_verified_in_a_state_that_was_undone_is_not_accepted(held: Held) -> None:
+async def test_a_heartbeat_verified_in_a_state_that_was_undone_is_not_accepted(deferring: Deferring) -> None:
     """As after storage failed: what it was verified by, like its consent, need not be so any more."""
-    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
-        await client.send(held.beat("a"))
-        await held.nonces.asked.wait()
-        (worker,) = held.api.state.workers.values()
-        held.api.state.workers[worker.id] = copy.copy(worker)
-        held.nonces.gate.set()
+    async with serving(deferring.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(deferring.beat("a"))
+        await deferring.nonces.asked.wait()
+        (worker,) = deferring.api.state.workers.values()
+        deferring.api.state.workers[worker.id] = copy.copy(worker)
+        deferring.nonces.gate.set()
         answer = await client.answer()
     assert (answer.status, msgspec.json.decode(answer.body)["error"]) == (500, "state persistence failed")
-    assert held.api.state.owners["ada"].routine.sequence == 0
+    assert deferring.api.state.owners["ada"].routine.sequence == 0
 
 
-async def test_nothing_more_is_read_from_a_client_that_is_owed_an_answer(held: Held) -> None:
-    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
-        await client.send(held.beat("a"))
-        await held.nonces.asked.wait()
-        await client.send(held.beat("b"))
+async def test_nothing_more_is_read_from_a_client_that_waits_for_an_answer(deferring: Deferring) -> None:
+    async with serving(deferring.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(deferring.beat("a"))
+        await deferring.nonces.asked.wait()
+        await client.send(deferring.beat("b"))
         async with server.client() as other:
             await other.send(written(HEALTH))
             await other.answer()
-        assert _decided(held) == 2, "the first heartbeat and the question for health"
-        held.nonces.gate.set()
+        assert _decided(deferring) == 2, "the first heartbeat and the question for health"
+        deferring.nonces.gate.set()
         assert await answers_of(client, 2) == [200, 200]
-        await client.send(held.beat("c"))
+        await client.send(deferring.beat("c"))
         assert await answers_of(client, 1) == [200], "it is in the lane again"
 
 
-async def test_a_server_that_is_stopped_still_gives_the_answers_it_owes(held: Held) -> None:
-    async with serving(held.api, SetClock(), express_lane=True) as server, server.client() as client:
-        await client.send(held.beat("a"))
-        await held.nonces.asked.wait()
+async def test_a_server_that_is_stopped_still_gives_the_answers_that_wait(deferring: Deferring) -> None:
+    async with serving(deferring.api, SetClock(), express_lane=True) as server, server.client() as client:
+        await client.send(deferring.beat("a"))
+        await deferring.nonces.asked.wait()
         server.stop.set()
-        held.nonces.gate.set()
+        deferring.nonces.gate.set()
         assert (await client.answer()).status == 200
         assert await client.rest() == b""
 
 
-async def test_a_client_that_leaves_before_its_answer_costs_nobody_anything(held: Held) -> None:
-    async with serving(held.api, SetClock(), express_lane=True) as server:
+async def test_a_client_that_leaves_before_its_answer_costs_nobody_anything(deferring: Deferring) -> None:
+    async with serving(deferring.api, SetClock(), express_lane=True) as server:
         leaving = await server.connect()
-        await leaving.send(held.beat("a"))
-        await held.nonces.asked.wait()
+        await leaving.send(deferring.beat("a"))
+        await deferring.nonces.asked.wait()
         await leaving.stream.aclose()
-        held.nonces.gate.set()
-        answer = await _ask(server, held.beat("b"))
+        deferring.nonces.gate.set()
+        answer = await _ask(server, deferring.beat("b"))
     assert answer.status == 200
-    assert held.api.state.owners["ada"].routine.sequence == 2
+    assert deferring.api.state.owners["ada"].routine.sequence == 2
 
 
 async def _ask(server: Server, message: bytes) -> Answer:

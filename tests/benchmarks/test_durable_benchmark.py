@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.blaster import BenchmarkError
 from benchmarks.durable import percentile
+from benchmarks.measuring import BenchmarkError
 from benchmarks.pacing import pace
 from benchmarks.servers import CONSTANT
 from benchmarks.state_files import write_state
@@ -85,7 +85,7 @@ class Answering:
 
 @pytest.fixture
 def answering() -> Iterator[Answering]:
-    """Give a server that accepts every heartbeat."""
+    """Start a server that accepts every heartbeat."""
     server = Answering(CONSTANT)
     yield server
     server.close()

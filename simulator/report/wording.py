@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.keeping import EXCHANGED
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.profiles import Profile
@@ -17,7 +18,6 @@ from simulator.report.text import shortened
 if TYPE_CHECKING:
     from simulator.judging.verdict_file import Advisory, RunVerdict
 
-SECOND_NS = 1_000_000_000
 MARKS = {
     Status.PASS: "\N{HEAVY CHECK MARK}",
     Status.FAIL: "\N{HEAVY BALLOT X}",
@@ -36,7 +36,7 @@ def worst_first(verdicts: list[Verdict]) -> list[Verdict]:
 
 
 def headline(verdict: RunVerdict) -> str:
-    """Say the verdict and its main reason in one sentence."""
+    """Return the verdict and its main reason in one sentence."""
     judged = worst_first([*verdict.checkers, *verdict.thresholds])
     first = judged[0] if judged else None
     if verdict.status is Status.PASS or first is None:
@@ -46,13 +46,13 @@ def headline(verdict: RunVerdict) -> str:
         held += f" and {all_of(thresholds, 'threshold')}" if verdict.thresholds else ""
         return (
             f"{sentence(held)} held over {plural(verdict.requests.get('total', 0), 'request')}{_hostile(verdict)}"
-            f"{f'; {idle} had nothing to check' if idle else ''}{untried(verdict)}.{beyond(verdict)}"
+            f"{f'; {idle} had nothing to check' if idle else ''}{untried_text(verdict)}.{profile_text(verdict)}"
         )
     if verdict.status is Status.FAIL:
         failed = sum(one.status is Status.FAIL for one in judged)
         asked = sum(one.status is not Status.NOT_APPLICABLE for one in judged)
         return (
-            f"{failed} of {asked} checks and thresholds failed{untried(verdict)}. "
+            f"{failed} of {asked} checks and thresholds failed{untried_text(verdict)}. "
             f"{first.name}: {first.summary.rstrip('.')}."
         )
     if verdict.interrupted:
@@ -65,7 +65,7 @@ def _held(verdicts: list[Verdict]) -> int:
     return sum(one.status is Status.PASS for one in verdicts)
 
 
-def untried(verdict: RunVerdict) -> str:
+def untried_text(verdict: RunVerdict) -> str:
     """Count and name the attacks that were not tried, as the end of a sentence; nothing where all were."""
     names = [one.attack for one in verdict.attacks if one.status is Status.NOT_TRIED]
     if not names:
@@ -74,7 +74,7 @@ def untried(verdict: RunVerdict) -> str:
     return f"; {len(names)} not tried: {', '.join(names[:NOT_TRIED_SHOWN])}{more}"
 
 
-def not_shown(verdict: Verdict, shown: int) -> str:
+def not_shown_text(verdict: Verdict, shown: int) -> str:
     """Return how many findings there are besides those shown, and where they are; nothing where there are none.
 
     Those that were too many to keep are counted all the same.
@@ -88,7 +88,7 @@ def not_shown(verdict: Verdict, shown: int) -> str:
     return f"and {more:,} more, {listed:,} of them in verdict.json: the rest was too many to keep"
 
 
-def beyond(verdict: RunVerdict) -> str:
+def profile_text(verdict: RunVerdict) -> str:
     """Return by which measure a run was judged, and how much went beyond it; nothing of one judged by the contract."""
     if verdict.profile == Profile.HARDENED:
         return ""
@@ -101,12 +101,12 @@ def _hostile(verdict: RunVerdict) -> str:
     return f", {sent:,} of them hostile" if sent else ""
 
 
-def moment(at_ns: int) -> str:
+def moment_text(at_ns: int) -> str:
     """Write when something was, from the start of the run."""
     return f"{at_ns / SECOND_NS:.3f} s"
 
 
-def exchanged(finding: Finding) -> list[tuple[str, str]]:
+def exchange_texts(finding: Finding) -> list[tuple[str, str]]:
     """Return the request and the answer a finding holds, where it does."""
     return [
         (name, shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS))
@@ -115,13 +115,13 @@ def exchanged(finding: Finding) -> list[tuple[str, str]]:
     ]
 
 
-def evidence(finding: Finding) -> list[tuple[str, str]]:
+def evidence_texts(finding: Finding) -> list[tuple[str, str]]:
     """Return the rest of a finding's evidence as text."""
-    rest = {name: value for name, value in finding.evidence.items() if name not in dict(exchanged(finding))}
-    return [(name, written(value)) for name, value in rest.items()]
+    rest = {name: value for name, value in finding.evidence.items() if name not in dict(exchange_texts(finding))}
+    return [(name, value_text(value)) for name, value in rest.items()]
 
 
-def written(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Write a value for people: text and numbers as they are, anything else as JSON."""
     if isinstance(value, str):
         return shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS)
@@ -131,7 +131,7 @@ def written(value: Any) -> str:
     return shortened(text, EVIDENCE_SHOWN_MAX_CHARACTERS)
 
 
-def figures(verdict: Verdict) -> list[tuple[str, str]]:
+def figure_texts(verdict: Verdict) -> list[tuple[str, str]]:
     """Return a checker's measured numbers, those within others by their path."""
     found: list[tuple[str, str]] = []
 
@@ -140,7 +140,7 @@ def figures(verdict: Verdict) -> list[tuple[str, str]]:
             for name, inner in value.items():
                 walk(f"{path}.{name}" if path else str(name), inner)
         else:
-            found.append((path, written(value)))
+            found.append((path, value_text(value)))
 
     walk("", verdict.figures)
     return found if verdict.figures else []
@@ -153,10 +153,10 @@ def readable(name: str, value: Any) -> tuple[str, str]:
         return words.removesuffix(" s"), f"{value * 1000:.1f} ms"
     if isinstance(value, float) and "share" in name:
         return words.replace(" share", ""), f"{value:.0%}"
-    return words, f"{value:,}" if isinstance(value, int) else written(value)
+    return words, f"{value:,}" if isinstance(value, int) else value_text(value)
 
 
-def told(finding: Finding | Advisory) -> str:
+def message_with_cause(finding: Finding | Advisory) -> str:
     """Return a finding's message, with what explains it or how many others it explains."""
     if not isinstance(finding, Finding):
         return finding.message
@@ -168,6 +168,6 @@ def told(finding: Finding | Advisory) -> str:
     return f"{finding.message} ({others} from this)"
 
 
-def when(finding: Finding | Advisory) -> str:
+def time_text(finding: Finding | Advisory) -> str:
     """Write when something was found, where the finding does not say it itself and it was at any moment."""
-    return "" if not finding.at_ns or finding.message.startswith("at ") else moment(finding.at_ns)
+    return "" if not finding.at_ns or finding.message.startswith("at ") else moment_text(finding.at_ns)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.load.places import MASTER_PORT
-
 if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+"""What every process of Locust runs."""
+MASTER_PORT = 5557
+"""Locust's own default."""
 
 
 class ConductorError(Exception):
     """Locust did not start, or came to nothing; the message says why and what to do."""
 
 
-class Conduct(msgspec.Struct, frozen=True):
+class ConductorOptions(msgspec.Struct, frozen=True):
     """How a run is spread: over `workers` of this host, or, where `master` is an address, over ones that come there.
 
     `web_port` is where Locust's web UI is served meanwhile, None for nowhere.
@@ -31,9 +35,9 @@ class Conduct(msgspec.Struct, frozen=True):
     """The flags that asked for this, beyond what the scenario says."""
 
 
-def conduct_of(
+def conductor_options(
     scenario: Scenario, workers: int | None, master: tuple[str, int] | None, web_port: int | None
-) -> Conduct | None:
+) -> ConductorOptions | None:
     """Return how Locust conducts a run of this scenario, asked for this; None for one that needs no conductor."""
     wanted = scenario.fleet.processes if workers is None else workers
     if not scenario.load and wanted == 1 and master is None and web_port is None:
@@ -41,12 +45,12 @@ def conduct_of(
     host, port = master or ("", MASTER_PORT)
     options = [] if workers is None else ["--workers", str(workers)]
     options += [] if master is None else ["--master", f"{host}:{port}"]
-    return Conduct(wanted, host, port, web_port, tuple(options))
+    return ConductorOptions(wanted, host, port, web_port, tuple(options))
 
 
-def see_that_the_web_ui_can_be_served(conduct: Conduct) -> str:
+def see_that_the_web_ui_can_be_served(wanted: ConductorOptions) -> str:
     """Return the URL of the web UI, empty without one. Raises ConductorError where something else is there."""
-    port = conduct.web_port
+    port = wanted.web_port
     if port is None:
         return ""
     with socket.socket() as probe:
