@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant
 
-Held = TypeVar("Held", bound="Sized")
+Container = TypeVar("Container", bound="Sized")
 
 
 class HasTables(Protocol):
@@ -30,7 +30,7 @@ class HasTables(Protocol):
     rows: dict[str, Any]
 
 
-class Table(msgspec.Struct, Generic[Held, Record], frozen=True, kw_only=True):
+class Table(msgspec.Struct, Generic[Container, Record], frozen=True, kw_only=True):
     """One table.
 
     `section` names it, and says how a record stands in a file, under which key, how it is checked, its bound, and which
@@ -43,7 +43,7 @@ class Table(msgspec.Struct, Generic[Held, Record], frozen=True, kw_only=True):
     """
 
     section: Section[Record]
-    make: Callable[[], Held] = dict  # type: ignore[assignment] # the default is for tables that are dictionaries
+    make: Callable[[], Container] = dict  # type: ignore[assignment] # the default is for tables that are dictionaries
     keep: Callable[[Any], Iterable[tuple[str, Any]]] | None = None
     restore: Callable[[Any, StateFile, Instant], None] | None = None
     figures: Callable[[Any], Sequence[Figure]] | None = None
@@ -54,9 +54,9 @@ class Table(msgspec.Struct, Generic[Held, Record], frozen=True, kw_only=True):
         """Return the table's name, which is its section's."""
         return self.section.name
 
-    def of(self, state: HasTables) -> Held:
+    def of(self, state: HasTables) -> Container:
         """Return a state's container."""
-        held: Held = state.rows[self.name]
+        held: Container = state.rows[self.name]
         return held
 
     def has_room(self, state: HasTables) -> bool:

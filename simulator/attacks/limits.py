@@ -269,10 +269,10 @@ class RotatedAddress(_Limit):
             ask_health(context, source=sources[number % len(sources)]) for number in range(count)
         )
         message = {"addresses": len(sources)}
-        said = _Excess(outcomes, context.defences).say("one-bucket")
+        claim = _Excess(outcomes, context.defences).say("one-bucket")
         yield Claim(
-            said.rule,
-            said.held,
-            f"from {plural(len(sources), 'address', 'addresses')}, {said.message}",
-            {**said.evidence, **message},
+            claim.rule,
+            claim.held,
+            f"from {plural(len(sources), 'address', 'addresses')}, {claim.message}",
+            {**claim.evidence, **message},
         )

@@ -87,6 +87,6 @@ def bench_conduct(
     json: JsonFile = None,
 ) -> None:
     """Measure what it costs that Locust conducts the fleet, in alternation."""
-    from benchmarks.conduct import benchmark  # noqa: PLC0415 - as above
+    from benchmarks.conducted import benchmark  # noqa: PLC0415 - as above
 
     _run(benchmark(seconds), rounds, out, json)

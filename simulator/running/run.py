@@ -237,16 +237,16 @@ async def _set_up_and_play(
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
     faults = None
-    said = request.aim.addresses or scenario.target.addresses
+    stated = request.aim.addresses or scenario.target.addresses
     if deployment is None:
-        target = parse_target(request.target or "", request.token, request.aim.access, said)
+        target = parse_target(request.target or "", request.token, request.aim.access, stated)
     else:
         target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
     outcome.target = OWN_SERVER if deployment is not None else target.url
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)
     if deployment is None:
-        target, problem = await with_known_addresses(target, said, scenario.server.environ())
+        target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)

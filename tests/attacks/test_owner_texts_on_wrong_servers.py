@@ -148,8 +148,8 @@ def test_noise_that_was_not_made_proves_nothing() -> None:
         return failure(429, "rate limit exceeded") if request.path.endswith("/heartbeat") and count % 9 == 0 else None
 
     world = World(answer=limiting)
-    (said,) = [one for one in world.play("audit.evict").said if one.rule == "nothing-lost"]
-    assert said.held is None
+    (stated,) = [one for one in world.play("audit.evict").stated if one.rule == "nothing-lost"]
+    assert stated.held is None
 
 
 def test_a_name_that_ends_an_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

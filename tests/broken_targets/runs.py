@@ -120,7 +120,7 @@ class Ended(NamedTuple):
     """What came of a run: its exit code, all that it said, how often the fault hit, and how long it took."""
 
     code: int
-    said: str
+    output: str
     hit: int
     seconds: float
     failure: Exception | None
@@ -219,13 +219,13 @@ def assert_ended_well(case: Case, result: Ended | BaseException) -> None:
         raise result
     assert result.hit, "the fault never hit"
     assert result.failure is None
-    assert "fault of" not in result.said
-    assert "crashed" not in result.said
-    assert "Traceback" not in result.said
+    assert "fault of" not in result.output
+    assert "crashed" not in result.output
+    assert "Traceback" not in result.output
     assert result.seconds < BOUND_SECONDS
-    assert result.code in case.codes, result.said
+    assert result.code in case.codes, result.output
     for words in case.says:
-        assert words in result.said
+        assert words in result.output
     assert (result.verdict is None) == (result.code == UNUSABLE)
     if result.code == UNUSABLE:
-        assert "\n" not in result.said
+        assert "\n" not in result.output

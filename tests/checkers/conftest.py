@@ -158,7 +158,7 @@ class Story:
         self.history.generator.append(GeneratorSample(nanoseconds(at), nanoseconds(lag), cpu, dropped))
 
     def alerts(self) -> Verdict:
-        """Let the alerts checker judge."""
+        """Have the alerts checker judge."""
         return check_alerts(self.history, self.facts)
 
     def rules(self) -> list[str]:

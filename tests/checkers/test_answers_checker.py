@@ -156,9 +156,9 @@ def test_a_5xx_to_an_honest_request_fails_with_the_request_and_the_servers_words
     verdict = judged(story)
     (finding,) = verdict.findings
     assert (verdict.status, finding.rule, finding.at_ns) == (Status.FAIL, "answers.failed", 2 * SECOND_NS)
-    said = "an honest heartbeat of worker wrk_0123456789abcdef: expected 200 accepted, got 500 internal error"
-    assert finding.message == said
-    assert verdict.summary == f"Of 2 answers 1 failed with 5xx; {said}."
+    stated = "an honest heartbeat of worker wrk_0123456789abcdef: expected 200 accepted, got 500 internal error"
+    assert finding.message == stated
+    assert verdict.summary == f"Of 2 answers 1 failed with 5xx; {stated}."
     assert (verdict.figures["failed"], verdict.figures["wrong"], verdict.figures["lost"]) == (1, 1, 0)
     assert finding.evidence["request"].startswith("POST /")
     assert (finding.evidence["error"], finding.evidence["expected"]) == ("internal error", "200 accepted")

@@ -60,7 +60,7 @@ steps = st.lists(
 
 
 def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one line for each thing that can happen
-    """Let one step happen."""
+    """Have one step happen."""
     world.wait(step.gap_ns)
     machine, other = world.machines[step.machine], world.machines[(step.machine + 1) % MACHINES]
     stranger = next(owner_id for owner_id in world.history.owners if owner_id not in {machine.owner_id, NEWCOMER})

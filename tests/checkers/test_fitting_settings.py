@@ -226,8 +226,8 @@ def test_where_addresses_may_be_a_proxys_no_excess_is_proven(limited: Story) -> 
     assert "--shared-address" in verdicts["limits"].summary
     assert verdicts["attacks"].status is not Status.FAIL
     shared = msgspec.structs.replace(limited.facts, addresses=SHARED)
-    said = {one.name: one.status for one in run_checkers(limited.history, shared)}
-    assert (said["limits"], said["attacks"]) == (Status.FAIL, Status.FAIL)
+    stated = {one.name: one.status for one in run_checkers(limited.history, shared)}
+    assert (stated["limits"], stated["attacks"]) == (Status.FAIL, Status.FAIL)
 
 
 # --- audit

@@ -21,8 +21,8 @@ from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.history.schedule import held_up_starts, own_lateness_ns, response_times
 from simulator.judging.thresholds import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.report.series import latencies
-from simulator.worlds.live.waiting import Waits
 from simulator.worlds.progress import Progress
+from simulator.worlds.waiting import Waits
 from tests.support.tiers import examples
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Stalling:
 
 
 def played(server: Stalling, interval_ns: int, end_ns: int, machines: int = 1) -> tuple[History, Progress]:
-    """Let machines beat in virtual time, as a shard lets them."""
+    """Have machines beat in virtual time, as a shard lets them."""
     history, progress = History(), Progress()
     waits = Waits(history, progress, end_ns)
     for index in range(machines):

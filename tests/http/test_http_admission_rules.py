@@ -50,7 +50,7 @@ class Model:
             self.holding.remove(visitor)
 
     def enter(self, visitor: Visitor) -> None:
-        """Let somebody in."""
+        """Have somebody in."""
         mates = self.strangers(visitor.address)
         if len(mates) >= PER_ADDRESS_MAX:
             self.drop(mates[0])
@@ -59,7 +59,7 @@ class Model:
         self.here.append(visitor)
 
     def note_waiting(self, visitor: Visitor, size: int) -> None:
-        """Let bytes wait."""
+        """Have bytes wait."""
         before = self.bytes_of.pop(id(visitor), 0)
         if size:
             self.bytes_of[id(visitor)] = size

@@ -29,7 +29,7 @@ class BrokenInsideError(Exception):
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
-    """Let a function of the core raise when it is next called, and work again afterwards."""
+    """Have a function of the core raise when it is next called, and work again afterwards."""
     working: Callable[..., Any] = getattr(module, name)
 
     def broken(*_: Any) -> Any:

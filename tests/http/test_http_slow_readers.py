@@ -30,7 +30,7 @@ WAYS = ["lane", "hypercorn", "conversation", "tls"]
 
 @pytest.fixture(autouse=True)
 def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
+    """Have the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
 
     def with_small_buffers(settings: Settings) -> list[stdlib_socket.socket]:
         listeners = open_listeners(settings)

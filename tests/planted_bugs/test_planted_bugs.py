@@ -45,9 +45,9 @@ def test_a_planted_bug_is_caught_and_the_evidence_shows_it(fault: Fault, results
     """The run fails, by a checker that is meant to find this fault, with a finding that names it."""
     result = results[Trial(fault.scenario, fault.name)]
     assert result.exit_code == 1, result.printed
-    findings = {name: said for name, said in result.failed().items() if name in fault.caught_by}
+    findings = {name: output for name, output in result.failed().items() if name in fault.caught_by}
     assert findings, f"failed: {[*result.failed()]}, not {sorted(fault.caught_by)}\n{result.printed}"
-    assert any(re.search(fault.evidence, said) for said in findings.values()), findings
+    assert any(re.search(fault.evidence, output) for output in findings.values()), findings
 
 
 def test_there_are_enough_of_them_and_all_are_different() -> None:

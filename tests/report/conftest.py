@@ -30,7 +30,7 @@ FIVE = ("alerts", "replay", "answers", "attacks", "generator")
 
 @contextmanager
 def five_checkers() -> Iterator[None]:
-    """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
+    """Have five checkers judge, whichever there are: hand-made histories tell what those need to know."""
 
     def judge(history: History, facts: Facts) -> list[Verdict]:
         return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})

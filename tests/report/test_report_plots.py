@@ -95,9 +95,9 @@ def test_the_same_run_is_drawn_the_same() -> None:
 
 
 def test_each_says_in_words_what_it_shows() -> None:
-    said = {one.title: one.alternative for one in plots_made_by(broken)}
-    assert said["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
-    assert said["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
+    output = {one.title: one.alternative for one in plots_made_by(broken)}
+    assert output["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
+    assert output["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
     assert "None was refused" in next(one.caption for one in plots_made_by(broken) if one.title == "Rate")
 
 

@@ -56,7 +56,7 @@ class Member:
             **settings,
         }
         self.clock = SystemClock()
-        self.api = app.make_api(environ, SystemEntropy(), tables, routes)
+        self.api = app.make_api(environ, SystemEntropy(), self.clock, tables, routes)
         self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
@@ -119,7 +119,7 @@ class Members:
 
 @asynccontextmanager
 async def members(port: int, folder: Path) -> AsyncIterator[Members]:
-    """Let instances share the Redis at a port."""
+    """Have instances share the Redis at a port."""
     async with trio.open_nursery() as nursery:
         group = Members(nursery, port, make_key(folder))
         try:

@@ -37,7 +37,7 @@ async def join_older(group: Members, port: int, folder: Path) -> Member:
 
 
 async def put(redis: RedisServer, content: bytes, *command: str) -> None:
-    """Give Redis a command whose last word is bytes."""
+    """Return Redis a command whose last word is bytes."""
     await trio.run_process(
         ["redis-cli", "-p", str(redis.port), "-x", *command], stdin=content, stdout=subprocess.DEVNULL
     )

@@ -24,7 +24,7 @@ from simulator.contract.answers import REASONS
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.live.shard import SWEEP_NS
+from simulator.worlds.playing import SWEEP_NS
 from tests.simulator.conftest import METRICS, SECOND_NS, SeededEntropy, WatchedApi
 from tests.support.tiers import examples
 

@@ -29,7 +29,7 @@ from simulator.commands.state import state_app
 from tests.core.declared import assert_declared
 from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy, Server, owner_headers
 from tests.durability.test_recovery_is_exact import decided
-from tests.http.twins import API_TOKEN
+from tests.http.twins import API_TOKEN, SetClock
 from tests.redis.redis_servers import EVERY_WRITE, redis_server
 from tests.shared_state.conftest import _redis_is_installed
 from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, Member, members
@@ -45,6 +45,7 @@ __all__ = ["_redis_is_installed"]
 TABLES_WITH_NOTES = TABLES.with_row(notes.TABLE)
 ROUTES_WITH_NOTES = Routes((*OPERATIONS, *notes.OPERATIONS))
 ENTROPY = SeededEntropy("notes")
+CLOCK = SetClock(STARTED)
 
 
 class Made(NamedTuple):
@@ -83,7 +84,7 @@ class Durable:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         environ = {"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(folder / "state.json")}
-        self.api: Api = make_api(environ, ENTROPY, TABLES_WITH_NOTES, ROUTES_WITH_NOTES)
+        self.api: Api = make_api(environ, ENTROPY, CLOCK, TABLES_WITH_NOTES, ROUTES_WITH_NOTES)
 
     def ask(self, method: str, path: str, headers: dict[str, str], body: Any = None) -> tuple[int, Any]:
         request = asking(method, path, headers, body)
@@ -271,7 +272,7 @@ def test_a_server_without_it_keeps_the_section_and_refuses_the_journal(durable: 
     def start(name: str) -> Api:
         folder = durable.folder.with_name(name)
         shutil.copytree(durable.folder, folder)
-        return make_api({**environ, "HATCHFARM_STATE_FILE": str(folder / "state.json")}, ENTROPY)
+        return make_api({**environ, "HATCHFARM_STATE_FILE": str(folder / "state.json")}, ENTROPY, CLOCK)
 
     with pytest.raises(SettingsError, match="does not go with it"):
         start("early")

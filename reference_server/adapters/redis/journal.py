@@ -30,6 +30,7 @@ from reference_server.adapters.files.state_files import blocks
 from reference_server.adapters.forking import fork
 from reference_server.adapters.redis.link import RedisDown, Script
 from reference_server.adapters.redis.nonces import RedisNonces
+from reference_server.adapters.threads import Result, offload
 from reference_server.limits import (
     REDIS_BATCH_MAX,
     SHARED_COMPACTION_SECONDS,
@@ -164,6 +165,10 @@ class RedisJournal:
     def up(self) -> bool:
         """Return whether Redis can be asked now."""
         return self._link.up
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Return what a call returns, from a thread."""
+        return await offload(call, abandon_on_cancel=abandon_on_cancel)
 
     def _next_name(self) -> str:
         self._named += 1

@@ -190,10 +190,10 @@ class ScriptPlayer:
         if unmet is not None:
             raise unmet
 
-    def say(self, campaign: Campaign, said: Claim) -> None:
+    def say(self, campaign: Campaign, made: Claim) -> None:
         """Record what an attempt claims."""
-        evidence = as_figures(said.evidence)
-        claim = ClaimRecord(self.now(), campaign.number, said.rule, said.held, said.message, evidence)
+        evidence = as_figures(made.evidence)
+        claim = ClaimRecord(self.now(), campaign.number, made.rule, made.held, made.message, evidence)
         self.history.claims.append(claim)
 
     def new_client(self) -> int:
@@ -372,8 +372,8 @@ class _Performance:
         if self._witness is not None and not step.http2:
             self._witness.saw_raw(step, outcome)
         source = self._source(step)
-        told = Wire(step.parts, step.expect) if self._aside else step
-        got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))
+        sent = Wire(step.parts, step.expect) if self._aside else step
+        got = record_wire(player.history, self._campaign.number, sent, outcome, source_number(source))
         player.progress.attacked(got, step.expect.answer)
         if player.tape is not None and not self._aside:
             first = outcome.answers[0] if outcome.answers else None
