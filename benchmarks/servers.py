@@ -177,7 +177,7 @@ def main(kind: str, machines: int) -> None:
         trio.run(YARDSTICKS[kind], listener)
         return
     entropy = SystemEntropy()
-    api = make_api({**os.environ, **ENVIRONMENT}, entropy)
+    api = make_api({**os.environ, **ENVIRONMENT}, entropy, SystemClock())
     sys.stdout.write(json.dumps(register_machines(api, machines)) + "\n")
     trio.run(_serve, api, entropy, kind == "lane")
 

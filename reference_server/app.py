@@ -21,6 +21,7 @@ from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.private_files import exposure, sync_folder, write_new
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
@@ -30,6 +31,7 @@ from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from reference_server.adapters.redis.link import RedisLink, Script
-    from reference_server.ports import Entropy, RateLimiter
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
+    from reference_server.ports import Clock, Entropy, RateLimiter
     from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.sections import Section
     from reference_server.wire.values import Instant
@@ -119,8 +123,10 @@ def _tell_token(token: str, entropy: Entropy) -> None:
     sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
 
 
-def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
-    """Build the API from the environment. Raises SettingsError.
+def make_api(
+    environ: Mapping[str, str], entropy: Entropy, clock: Clock, tables: Tables = TABLES, routes: Routes = ROUTES
+) -> Api:
+    """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
     Without a token in the environment one is made, warned about, and told once (`_tell_token`).
     """
@@ -132,13 +138,13 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         _tell_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
-    api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    api = Api(settings, entropy, make_signer(settings, entropy), clock.now(), tables, routes)
     if settings.state_file:
-        _keep(api, entropy)
+        _keep(api, entropy, clock)
     if settings.shared_state:
-        share_state(api, entropy)
+        share_state(api, entropy, clock)
     elif settings.redis_addr:
-        share(api, entropy, fresh=not api.state.workers)
+        share(api, entropy, clock, fresh=not api.state.workers)
     if not (settings.state_file or settings.shared_state):
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
@@ -146,9 +152,9 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
     return api
 
 
-def _keep(api: Api, entropy: Entropy) -> None:
+def _keep(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Fill the API's state with what is durable, and keep it so from here on."""
-    settings, state, clock = api.settings, api.state, SystemClock()
+    settings, state = api.settings, api.state
     state.nonces_outside = bool(settings.redis_addr)
     gc.disable()  # what is made here all stays
     journal: StateFiles | None = None
@@ -200,7 +206,7 @@ def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
         raise SettingsError(f"WORKER_STATUS_STATE_FILE: {settings.worker_status_file}: {error}") from None
 
 
-def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
+def share(api: Api, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
     """Share nonces, and the rate limit where the settings say so, through Redis.
 
     `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
@@ -211,12 +217,12 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
 
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
-    nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
+    nonces = redis_nonces.RedisNonces(link, settings, entropy, clock, fresh=fresh)
     api.state.extra_metrics.append(nonces.figures)
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
 
 
-def share_state(api: Api, entropy: Entropy) -> None:
+def share_state(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
     from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - as in `share`
@@ -225,12 +231,13 @@ def share_state(api: Api, entropy: Entropy) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
-    journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later)
     api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
 
-async def _check_alike(api: Api, entropy: Entropy) -> None:
+async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Look whether the instances that share the state already are set up like this one. Raises SettingsError.
 
     A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
@@ -240,7 +247,8 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
 
     link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
     digest = api.state.signer.fingerprint(api.settings.api_token)
-    journal = redis_journal.RedisJournal(link, api.settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest, later)
     problem = ""
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
@@ -272,20 +280,30 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
     return limiter
 
 
-def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:
+def serve(
+    environ: Mapping[str, str],
+    *,
+    express_lane: bool = True,
+    until_stdin_closes: bool = False,
+    clock_ahead: Path | None = None,
+) -> int:
     """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Returns the exit code.
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
+    `clock_ahead` is a file that steps its clock (`SteppedClock`).
     """
-    bounded_log.install(sys.stderr.write, SystemClock())
+    clock: Clock = SystemClock()
+    if clock_ahead is not None:
+        clock = SteppedClock(clock, clock_ahead)
+    bounded_log.install(sys.stderr.write, clock)
     entropy = SystemEntropy()
     open_files = raise_open_files()
     if open_files < OPEN_FILES_ENOUGH:
         _log.warning("Only %d files may be open, one for each connection: raise the limit (LimitNOFILE=)", open_files)
     try:
-        api = make_api(environ, entropy)
+        api = make_api(environ, entropy, clock)
         if api.settings.shared_state:
-            trio.run(_check_alike, api, entropy)
+            trio.run(_check_alike, api, entropy, clock)
     except SettingsError as error:
         return _fail(str(error))
     problem = ""
@@ -295,7 +313,7 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
             partial(
                 serve_until_signal,
                 api,
-                SystemClock(),
+                clock,
                 entropy,
                 express_lane=express_lane,
                 connections_max=connections_max,
@@ -358,7 +376,8 @@ class _LazyAsgi:
         if self._app is None:
             from reference_server.http.quart_app import create_app, run_in_lifespan  # noqa: PLC0415 - slow to load
 
-            api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
+            clock = SystemClock()
+            api = make_api(os.environ, SystemEntropy(), clock)
             resolver = Resolver(api, clock)
             self._app = create_app(Answerer(api, clock, resolver), api.settings)
             run_in_lifespan(self._app, resolver)

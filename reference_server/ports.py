@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - msgspec reads a struct's types when it is made
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import trio
+
+
+Result = TypeVar("Result")
+
+
+class Offloading(Protocol):
+    """What may block, and knows how to be called without holding up the event loop."""
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Return what a call returns that may block: one of this port's, or on what this port gave.
+
+        It is waited for though the caller be cancelled, unless it may be abandoned.
+        """
+        ...
 
 
 class Clock(Protocol):
@@ -93,7 +107,7 @@ class JournalError(Exception):
     """What is durable cannot be written, or cannot be read. The message names the file, and the way out."""
 
 
-class Journal(Protocol):
+class Journal(Offloading, Protocol):
     """A snapshot of the state, and the groups of changes that came after it. All that is called here may block.
 
     The groups are in segments: a snapshot names the one that goes on from it, so a new snapshot needs only the later
@@ -235,7 +249,7 @@ class SharedLost(Exception):  # noqa: N818 - the same
     """The state is not what the journal has: it has to be loaded anew, or a new term to be begun."""
 
 
-class SharedJournal(Protocol):
+class SharedJournal(Offloading, Protocol):
     """One journal for the state of several instances: groups of changes in one order, which each applies to its own.
 
     What changes the state is decided under a lease, which one instance has at a time; heartbeats are accepted without.

@@ -50,8 +50,8 @@ async def serve_until(
     listeners = open_listeners(settings)
     resolver = Resolver(api, clock)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
-    async with trio.open_nursery() as settling:
-        await settling.start(resolver.run)
+    async with trio.open_nursery() as resolving:
+        await resolving.start(resolver.run)
         try:
             async with trio.open_nursery() as handlers:
                 front = _make_front(api, clock, entropy, resolver, admission, handlers, tls, express_lane=express_lane)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -106,7 +107,7 @@ class Committer:
         state.changes = []
         self._api.committing = True
         try:
-            await trio.to_thread.run_sync(self._journal.append, encode_changes(changes))
+            await self._journal.offload(partial(self._journal.append, encode_changes(changes)))
         except Exception as error:  # noqa: BLE001 - what was not written must not be seen, whosever fault it is
             _log.error("Nothing is changed until it can be made durable: %s", error)
             state.frozen = self._api.unusable = self._failed = True
@@ -148,7 +149,7 @@ class Committer:
     async def _rotate(self) -> None:
         """Begin the segment that the snapshot names, and let the snapshot take its place once it is written."""
         try:
-            await trio.to_thread.run_sync(self._journal.rotate)
+            await self._journal.offload(self._journal.rotate)
         except JournalError as error:
             _log.warning("The snapshot is of no use: %s", error)
             self._wait_after_failure()
@@ -163,9 +164,9 @@ class Committer:
         if not publish:
             self._journal.end_snapshot()  # it is of no use
         try:
-            await until_written(written, self._journal.end_snapshot)
+            await until_written(self._journal, written)
             if publish:
-                await trio.to_thread.run_sync(self._journal.publish)
+                await self._journal.offload(self._journal.publish)
                 self._retry_seconds = SNAPSHOT_RETRY_SECONDS
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
@@ -181,7 +182,7 @@ class Committer:
         state = self._api.empty_state()
         while True:
             try:
-                recovered = await trio.to_thread.run_sync(recover, state, self._journal, self._clock.now())
+                recovered = await self._journal.offload(partial(recover, state, self._journal, self._clock.now()))
                 if not recovered.fresh:
                     break
                 _log.error("What is durable is not there any more: bring the state file and its journal back")
@@ -200,7 +201,7 @@ class Committer:
 
     async def _rotate_and_publish(self) -> bool:
         try:
-            await trio.to_thread.run_sync(self._journal.rotate)
+            await self._journal.offload(self._journal.rotate)
         except JournalError as error:
             _log.warning("Still nothing can be made durable: %s", error)
             await self._finish_snapshot(publish=False)

@@ -325,7 +325,7 @@ class Sharer:
             place, size = self._place, self._compactable
             written = self._journal.begin_snapshot(snapshot(self._api.state, self._clock.now(), place.term))
         try:
-            content = await until_written(written, self._journal.end_snapshot)
+            content = await until_written(self._journal, written)
             await self._journal.compact(place, content, size)
         except SharedLost:
             return  # another instance's was first
@@ -357,7 +357,7 @@ class Sharer:
         """Begin a new term from this instance's state, which is at a place. SharedLost when that is too late."""
         state = self._api.state
         written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.term))
-        content = await until_written(written, self._journal.end_snapshot)
+        content = await until_written(self._journal, written)
         self._place = await self._journal.begin_term(place, content, empty=not state.workers)
         self._ahead, self._reached, self._clean = "", 0, True
         self._begin()
@@ -376,7 +376,7 @@ class Sharer:
             split_streams(state)
 
         try:
-            await trio.to_thread.run_sync(fill)
+            await self._journal.offload(fill)
         except StateFileError as error:
             raise SharedDown(f"its snapshot cannot be used: {error}") from None
         self._api.state = state

@@ -44,6 +44,11 @@ class Section(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
     required: bool = False
     hidden: frozenset[str] = frozenset()
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a type that would read what it does not know, and lose it."""
+        if self.record is not None and not self.record.__struct_config__.forbid_unknown_fields:
+            raise ValueError(f"{self.name}: its records have to forbid unknown fields")
+
     def of(self, sections: Mapping[str, Any]) -> dict[str, Record]:
         """Return this section's records out of those of all sections."""
         found: dict[str, Record] = sections.get(self.name, {})

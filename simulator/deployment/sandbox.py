@@ -13,7 +13,7 @@ from simulator.client.target import Target, parse_target
 from simulator.deployment.command_server import own_command
 from simulator.deployment.own import STATE_FILE, Deployment, begin, undo
 from simulator.deployment.redis_process import PROGRAM, RedisProcess, own_redis
-from simulator.deployment.server_process import own_server
+from simulator.deployment.server_process import SERVE, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -103,7 +103,7 @@ class Sandbox:
         hidden = os.environ.keys() - INHERITED
         if self._wanted.clock:
             self.step_clock(0)
-            command = ("-m", "simulator.commands.stepped_clock", str(self._clock_file))
+            command = (*SERVE, "--clock-ahead", str(self._clock_file))
             making = own_server(settings, self._token, hidden, command)
         elif self._options.command:
             others = [name for name in os.environ if name.startswith(OF_SERVERS)]

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.changes import Kind
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.wire.values import Instant
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.durability.test_recovery_is_exact import SECOND_NS, Story, later
 from tests.support.tiers import examples
 

@@ -9,6 +9,8 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
+from reference_server.adapters.threads import Result, offload
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import STOP_SNAPSHOT_SECONDS
@@ -16,11 +18,12 @@ from reference_server.pipeline import committing
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError
 from reference_server.wire.values import Request
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.http.serving import Answer, Server, serving
 from tests.http.twins import OWNER, START, Machine, SetClock, as_owner, data_of, enrol, make_api
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_server.operations.api import Api
 
 HEALTH = Request("GET", "/health")
@@ -39,6 +42,10 @@ class GatedJournal(MemoryJournal):
         self.gate.set()
         self.waiting = threading.Event()
         self.appended: list[int] = []
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Wait in a thread, as a journal in files does."""
+        return await offload(call, abandon_on_cancel=abandon_on_cancel)
 
     def append(self, group: bytes) -> None:
         """Wait, then append."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.durability.test_recovery_is_exact import SEGMENT, Story, apart, later
 from tests.durability.written_before import STEPS, written
 

@@ -11,8 +11,8 @@ import pytest
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.segment import SegmentReader
 from reference_server.adapters.files.state_files import StateFiles
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.ports import JournalError
-from tests.durability.journal_twin import MemoryJournal, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

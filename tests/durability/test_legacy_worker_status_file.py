@@ -10,6 +10,7 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
 from reference_server.app import make_api
@@ -33,7 +34,7 @@ ANYONE = OWNER[:1]
 def start(folder: Path, **environ: str) -> Api:
     """Build an API as a server's start does."""
     given = {"HATCHFARM_API_TOKEN": API_TOKEN, "WORKER_STATUS_STATE_FILE": str(folder / "status.json"), **environ}
-    return make_api(given, SystemEntropy())
+    return make_api(given, SystemEntropy(), SystemClock())
 
 
 def status_of(api: Api, worker_id: str, headers: Any = ANYONE) -> tuple[int, Any]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.changes import encode_changes
 from reference_server.core.recovery import begin, name_nonces, recover, replay, restore
 from reference_server.core.snapshots import snapshot
@@ -19,7 +20,6 @@ from reference_server.wire.signing import sign_text
 from reference_server.wire.state_file import StateFile, StateFileError, read_state
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant, Reply, Request
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.http.twins import API_TOKEN, START, SeededEntropy, make_api
 from tests.support.tiers import examples
 

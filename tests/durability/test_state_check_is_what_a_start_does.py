@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
@@ -108,7 +109,9 @@ def starts(content: bytes) -> str:
         path.touch(0o600)
         path.write_bytes(content)
         try:
-            api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy())
+            api = make_api(
+                {"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy(), SystemClock()
+            )
         except SettingsError as error:
             assert path.read_bytes() == content
             return str(error)
@@ -184,7 +187,7 @@ def test_more_records_than_there_is_room_for_are_wrong(table: str) -> None:
 
 
 def test_a_file_written_here_is_held_against_its_checksum_and_nothing_else() -> None:
-    api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "WORKER_STATUS_STATE_FILE": ""}, SeededEntropy())
+    api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "WORKER_STATUS_STATE_FILE": ""}, SeededEntropy(), SystemClock())
     written = b"".join(snapshot(api.state, STARTED, "segment"))
     assert checked(written) == []
     assert starts(written) == ""

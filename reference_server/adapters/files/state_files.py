@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from reference_server.adapters.files.private_files import MODE, exposure, sync_folder, write_new
 from reference_server.adapters.files.segment import Header, Segment, SegmentReader, encode_header, write_all
 from reference_server.adapters.forking import fork
+from reference_server.adapters.threads import Result, offload
 from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
 
@@ -105,6 +106,10 @@ class StateFiles:
 
     def _segments(self) -> list[Path]:
         return sorted(self._path.parent.glob(f"{_glob_escaped(self._path.name)}.journal-*-????????????????"))
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Return what a call returns, from a thread."""
+        return await offload(call, abandon_on_cancel=abandon_on_cancel)
 
     @property
     def segment(self) -> str:
