@@ -171,8 +171,8 @@ class FleetPlayer:
         """
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
-                for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
-                    self._player.say(campaign, said)
+                for claim in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
+                    self._player.performing.claim(campaign.number, claim, self.now())
         self._history.campaigns = [campaign.record() for campaign in self.campaigns]
 
     async def _follow(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:
