@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from simulator.attacks.script import Say
+    from simulator.attacks.script import Claim
     from simulator.contract.answers import Answer
     from simulator.contract.profiles import Basis
 
@@ -93,7 +93,7 @@ class ShotAttack(Attack):
         """Make one request."""
         raise NotImplementedError
 
-    def conclude(self, rows: NDArray[Any]) -> list[Say]:
+    def conclude(self, rows: NDArray[Any]) -> list[Claim]:
         """Claim what all rows of a campaign (dtype `ROW`) show together, once it has ended. Most claim nothing."""
         del rows
         return []

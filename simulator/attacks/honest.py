@@ -9,7 +9,7 @@ from simulator.attacks.script import Wire, granted
 from simulator.fleet.requests import http_message
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Stage, WireOutcome
+    from simulator.attacks.script import ScriptContext, WireOutcome
 
 SECOND_NS = 1_000_000_000
 OK = 200
@@ -18,11 +18,13 @@ BUSY_SECONDS = 1.0
 other things by a second or two proves nothing."""
 
 
-def honest_client(stage: Stage, seconds: float, every_seconds: float, patience_seconds: float, client: int = 0) -> Wire:
+def honest_client(
+    context: ScriptContext, seconds: float, every_seconds: float, patience_seconds: float, client: int = 0
+) -> Wire:
     """Make a client that asks for the health page at intervals, for so many seconds, on one connection."""
     asks = max(2, int(seconds / every_seconds))
-    health = http_message("GET", "/health", stage.host, {})
-    last = http_message("GET", "/health", stage.host, {"Connection": "close"})
+    health = http_message("GET", "/health", context.host, {})
+    last = http_message("GET", "/health", context.host, {"Connection": "close"})
     parts = (*((health, every_seconds) for _ in range(asks - 1)), (last, 0.0))
     patience_seconds += max(seconds, asks * every_seconds)
     return Wire(parts, granted(OK, "it is honest"), patience_seconds=patience_seconds, client=client)

@@ -16,7 +16,7 @@ from simulator.fleet.requests import policy_call
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from simulator.attacks.script import Stage
+    from simulator.attacks.script import ScriptContext
 
 MIB = 1 << 20
 """The largest body (contract §1)."""
@@ -59,17 +59,17 @@ class HugeBody(RawAttack):
     error = "request body too large"
     must_close = False
 
-    def carriers(self, stage: Stage) -> Sequence[Carrier]:
+    def carriers(self, context: ScriptContext) -> Sequence[Carrier]:
         """Use a route that creates, and the busiest one."""
-        worker_id = f"wrk_{random_hex(stage.rng, 16)}".encode()
+        worker_id = f"wrk_{random_hex(context.rng, 16)}".encode()
         return (
             Carrier(b"POST", b"/api/v1/policies", Operation.OTHER),
             Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT),
         )
 
-    def hidden(self, stage: Stage, owner_id: str) -> bytes:
+    def hidden(self, context: ScriptContext, owner_id: str) -> bytes:
         """Return a policy's JSON and as many spaces as make it too long."""
-        body = msgspec.json.encode(policy_call(stage.token, owner_id, dict(RULES)).body)
+        body = msgspec.json.encode(policy_call(context.token, owner_id, dict(RULES)).body)
         return body + b" " * (MIB + 1 - len(body))
 
     def forms(self) -> Iterable[Form]:

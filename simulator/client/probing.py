@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from simulator.client.connection import ControlConnection, LostError, OddDataError, data_of
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import PROBE_ADDRESSES
 from simulator.contract.features import Feature
 from simulator.contract.metrics import UNATTRIBUTED
+from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import PROBES_MAX
 
@@ -90,8 +91,8 @@ async def _by_asking_too_often(connection: ControlConnection, lacks: set[Feature
 
 def _data(answer: HttpAnswer) -> dict[str, Any]:
     try:
-        return data_of(answer)
-    except OddDataError:
+        return read_data(answer.status, answer.body)
+    except MalformedDataError:
         return {}
 
 

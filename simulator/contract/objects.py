@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.contract.asking import Asked, Odd
+from simulator.contract.parsed_request import ParsedRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +42,10 @@ class Certified(NamedTuple):
 class Reader:
     """Reads one answer's data, and gathers what is wrong with it and what it showed."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ParsedRequest) -> None:
         self._asked = asked
         self._body = asked.fields()
-        self.odd: list[Odd] = []
+        self.odd: list[Violation] = []
         self.showings: list[Showing] = []
         self.certificates: list[Certified] = []
 
@@ -145,9 +145,9 @@ class Reader:
         owner_id = self._body.get("owner_id")
         self._equal(shown, "owner_id", owner_id, "other")
         self._equal(shown, "signature", self._body.get("signature"))
-        asked, told = canonical(self._body.get("rules")), canonical(shown.get("rules"))
-        if asked and told and asked != told:
-            self._say("echo", f"its rules are {told[:200]}, signed were {asked[:200]}")
+        asked, shown_rules = canonical(self._body.get("rules")), canonical(shown.get("rules"))
+        if asked and shown_rules and asked != shown_rules:
+            self._say("echo", f"its rules are {shown_rules[:200]}, signed were {asked[:200]}")
         self._moment(shown, "created_at", "policy.created_at", policy_id)
         version = shown.get("version")
         if isinstance(version, int) and isinstance(owner_id, str):
@@ -183,7 +183,7 @@ class Reader:
             self._say("status", f"its success is HTTP {status}, not {wanted}")
 
     def _say(self, rule: str, message: str) -> None:
-        self.odd.append(Odd(rule, message))
+        self.odd.append(Violation(rule, message))
 
     def _numbers(self, shown: Mapping[str, Any], *names: str) -> None:
         wrong = [

@@ -142,7 +142,7 @@ class Machine:
         self.due_ns = planned_ns + interval_ns
 
     def refused(self, status: int, now_ns: int, jitter: float, retry_after_ns: int = 0) -> None:
-        """Back off, and mend what can be mended: a 401 may mean a dead certificate, a 403 a changed consent.
+        """Back off, and recover what can be recovered: a 401 may mean a dead certificate, a 403 a changed consent.
 
         `status` is 0 when there was no answer; `jitter` is a random number from 0 to 1.
         """

@@ -1,4 +1,4 @@
-"""What machines and owners ask of the control plane, as values, and what they learn from the answers. No I/O."""
+"""What machines and owners ask of the control plane, as values, and what the answers grant. No I/O."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def call_of(machine: Machine, action: Action, token: str, policy_id: str) -> Api
     return ApiCall(Operation.CERTIFICATE, "POST", f"/machines/{machine.worker_id}/certificate", headers)
 
 
-def learn(
+def apply_grant(
     history: History,
     machine: Machine,
     action: Action,
@@ -123,7 +123,7 @@ def learn(
     rotation_ns: int,
     spread: float = 1.0,
 ) -> None:
-    """Let a machine take what it asked for, and note it in the history.
+    """Put what an answer grants into a machine, and note it in the history.
 
     `rotation_ns` is how old its certificate may become, times `spread`, so that no fleet rotates at once. Raises
     GrantError for an answer that does not hold what the contract says; then nothing is changed.

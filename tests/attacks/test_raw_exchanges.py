@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from simulator.attacks.script import Expect, Leaves, Wire, WireAnswer, WireOutcome, granted
+from simulator.attacks.script import Expect, ExpectedEvent, Wire, WireAnswer, WireOutcome, granted
 from simulator.client import raw as wire
 from simulator.client.raw import Answers, exchange_raw
 from simulator.client.target import Target, parse_target
@@ -201,7 +201,7 @@ def answered(*statuses: int) -> WireOutcome:
 UNANSWERED = WireOutcome(connected=True, closed=True, sent_ns=10, closed_ns=30)
 CUT_OFF = WireOutcome(connected=True, closed=False, sent_ns=10, closed_ns=30)
 NOT_MADE = WireOutcome(sent_ns=10, closed_ns=30)
-MAKES = (Leaves("policy_created", "owner:ada", "", ("ada",)),)
+MAKES = (ExpectedEvent("policy_created", "owner:ada", "", ("ada",)),)
 
 
 @pytest.mark.parametrize(
@@ -245,12 +245,12 @@ def test_what_a_raw_exchange_leaves_is_sure_only_when_it_was_answered_so(
     outcome: WireOutcome, sure: list[bool]
 ) -> None:
     history = History()
-    record_wire(history, 1, Wire(((b"a", 0.0),), granted(201), leaves=MAKES), outcome, 1)
+    record_wire(history, 1, Wire(((b"a", 0.0),), granted(201), expected_events=MAKES), outcome, 1)
     assert [one.sure for one in history.effects] == sure
 
 
 class LateStream:
-    """Gives one answer long after slow reading has ended."""
+    """Sends one answer long after slow reading has ended."""
 
     def __init__(self) -> None:
         self._parts = [GOOD, b""]

@@ -32,7 +32,7 @@ OUTAGE = b'{"success":false,"error":"nonce backend unavailable"}'
 
 
 def first_done(then: Fault) -> Fault:
-    """Let the real server do it, and answer otherwise."""
+    """Have the real server do it, and answer otherwise."""
 
     async def fault(talk: Talk) -> bool:
         await talk.real()
@@ -124,6 +124,6 @@ def test_one_wrong_answer_in_many_is_found_and_told_whole(ended: dict[str, Ended
     assert result.verdict is not None
     (answers,) = (one for one in result.verdict["checkers"] if one["name"] == "answers")
     assert answers["status"] == ("fail" if LIES[name].codes == (FAIL,) else "pass")
-    told = " ".join([answers["summary"], *(f"{one['message']} {one['rule']}" for one in answers["findings"])])
+    reported = " ".join([answers["summary"], *(f"{one['message']} {one['rule']}" for one in answers["findings"])])
     for words in LIES[name].says:
-        assert words in told
+        assert words in reported

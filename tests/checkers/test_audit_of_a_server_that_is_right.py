@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.rate_limit import TokenBuckets
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.facts import Facts
 from simulator.checkers.limits import check_limits
@@ -16,7 +17,7 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, History
-from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Span
+from tests.checkers.audited_world import FATES, AuditedWorld, Span
 from tests.support.tiers import examples
 
 KINDS = (
@@ -59,7 +60,7 @@ steps = st.lists(
 
 
 def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one line for each thing that can happen
-    """Let one step happen."""
+    """Have one step happen."""
     world.wait(step.gap_ns)
     machine, other = world.machines[step.machine], world.machines[(step.machine + 1) % MACHINES]
     stranger = next(owner_id for owner_id in world.history.owners if owner_id not in {machine.owner_id, NEWCOMER})

@@ -101,7 +101,7 @@ class World:
         self.workers = 0
 
     def play(self, step: Step) -> None:
-        """Let one step happen."""
+        """Have one step happen."""
         self.now_ns += step.gap_ns
         if step.kind == "scrape":
             self.scrape(step)

@@ -299,7 +299,7 @@ def test_a_threshold_knows_no_more_than_the_checker_that_counts_for_it(
     metric: str, checkers: dict[str, Status], count: int, status: Status
 ) -> None:
     """What is proven stands, and what nobody counted is neither held nor missed."""
-    said = [Verdict(name, one, "because of this") for name, one in checkers.items()]
-    (verdict,) = judge_thresholds({metric: ("count==0",)}, {metric: Series(count=count, total=count)}, said)
+    stated = [Verdict(name, one, "because of this") for name, one in checkers.items()]
+    (verdict,) = judge_thresholds({metric: ("count==0",)}, {metric: Series(count=count, total=count)}, stated)
     assert verdict.status is status
     assert ("because of this" in verdict.summary) == (status in {SILENT, IDLE})

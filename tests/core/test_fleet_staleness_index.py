@@ -12,7 +12,7 @@ from tests.core.server_under_test import SECOND, Server
 from tests.support.tiers import examples
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Worker
+    from reference_server.core.records import Worker
 
 STALE = 100
 OWNERS = ("ada", "bob", "cyd")

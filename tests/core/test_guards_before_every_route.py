@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.operations.callers import Principal, as_utf8
+from reference_server.operations.callers import OWNER, as_utf8
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Headers, Request
 from tests.core.server_under_test import NO_OWNERS, TOKEN, Answer, Server, owner_headers
@@ -147,7 +147,7 @@ def test_an_owner_is_known_by_the_utf8_of_its_header(server: Server) -> None:
 OF_OWNERS = [
     (operation.method, prefix + operation.path.replace("{id}", "some_id"))
     for operation in OPERATIONS
-    if operation.principal is Principal.OWNER
+    if operation.principal is OWNER
     for prefix in PREFIXES
 ]
 NOT_UTF_8 = (b"\xe9", b"ada\xa0", b"\xa0ada", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xff", b"a\x85")

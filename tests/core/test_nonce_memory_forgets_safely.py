@@ -46,7 +46,7 @@ class World:
         self.accepted: list[tuple[int, int, int]] = []
 
     def wait(self, seconds: int, step: int = 0) -> None:
-        """Let time pass, and then set the wall clock."""
+        """Have time pass, and then set the wall clock."""
         passed = seconds * SECOND
         self.now = Instant(self.now.wall_ns + passed + step * SECOND, self.now.monotonic_ns + passed)
 

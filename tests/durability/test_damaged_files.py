@@ -142,7 +142,7 @@ def test_servers_refuse_damaged_files_and_leave_them_as_they_are(recorded: Recor
     for number, files in enumerate(damaged):
         folder = tmp_path / str(number)
         place(folder, files)
-        said = trio.run(start_from, folder, recorded.moments)
-        assert isinstance(said, str)
-        assert str(folder / STATE_FILE) in said
+        stated = trio.run(start_from, folder, recorded.moments)
+        assert isinstance(stated, str)
+        assert str(folder / STATE_FILE) in stated
         assert {name: (folder / name).read_bytes() for name in files} == files

@@ -45,9 +45,9 @@ async def health(url: str) -> str:
     async with ControlConnection(parse_target(url, TOKEN), None) as connection:
         answer = await connection.exchange(ApiCall(Operation.OTHER, "GET", "/health", {}, rooted=True).message(HOST))
         assert answer.status == 200
-        told = msgspec.json.decode(answer.body)
+        reported = msgspec.json.decode(answer.body)
         # Changes are durable then; the journal goes on, and a later change tries a snapshot anew.
-        return "healthy" if told.get("reason") == "snapshot failed" else str(told["status"])
+        return "healthy" if reported.get("reason") == "snapshot failed" else str(reported["status"])
 
 
 async def becomes_healthy(url: str) -> None:

@@ -14,7 +14,7 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, machine_source, port_of
 from simulator.contract.answers import Answer
 from simulator.fleet.requests import owner_headers
-from simulator.worlds.live.shard import MOVE_AFTER_ANSWERS
+from simulator.worlds.playing import MOVE_AFTER_ANSWERS
 from tests.faults.stories import Tale
 from tests.simulator.conftest import API_TOKEN, ScriptedServer, ShardUnderTest
 from tests.support.ports import closed_port

@@ -84,7 +84,7 @@ def test_four_times_the_input_costs_less_than_six_times_the_work() -> None:
 ROUTING = (
     "reference_server.operations.routing",
     'path.split("/", self._parts_max)\n        if len(parts) > self._parts_max:',
-    'path.split("/")\n        if not parts:',
+    'path.split("/")\n        if any("/".join(parts[:at]) in self._exact for at in range(len(parts))):',
 )
 DEPTH = ("reference_server.wire.canonical_json", r'\\.)*+"?|', r'\\.)*"|')
 INTEGER = ("reference_server.core.calls", 'r"([+-]?)([0-9]+)"', 'r"([+-]?)(?=[0-9])0*([0-9]*)"')

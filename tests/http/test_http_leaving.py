@@ -57,7 +57,7 @@ async def keep_visiting(server: Server, sent: Iterator[bytes]) -> None:
 
 
 async def visits(server: Server, machine: Machine, number: int) -> None:
-    """Let so many clients come and leave, and the server see that all have."""
+    """Have so many clients come and leave, and the server see that all have."""
     sent = islice(cycle(parts(machine)), number)
     async with trio.open_nursery() as nursery:
         for _ in range(AT_ONCE):

@@ -70,7 +70,7 @@ def record_of(table: str) -> type:
 
 
 def add(history: History, table: str) -> None:
-    """Let one thing more happen, of the kind that a table is of, or change where it is one whose records change."""
+    """Have one thing more happen, of the kind that a table is of, or change where it is one whose records change."""
     made = made_up(record_of(table))
     kept = getattr(history, table)
     if isinstance(kept, dict):
@@ -80,7 +80,7 @@ def add(history: History, table: str) -> None:
 
 
 def add_rows(history: History, rng: np.random.Generator) -> None:
-    """Let some requests be answered."""
+    """Have some requests be answered."""
     rows = np.frombuffer(rng.bytes(ROW.itemsize * int(rng.integers(1, 9))), dtype=ROW)
     for row in rows.tolist():
         history.append(*row)
@@ -107,7 +107,7 @@ def steps() -> st.SearchStrategy[list[str]]:
 
 
 def play(history: History, step: str, rng: np.random.Generator) -> None:
-    """Let one step happen."""
+    """Have one step happen."""
     match step:
         case "rows":
             add_rows(history, rng)

@@ -17,7 +17,7 @@ from simulator.checkers.audit import check_audit
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import Fault, MachineRecord, PartRecord, StatusReading
 from simulator.history.rows import NEVER_NS, History
 from simulator.history.tables import read_history, write_history
@@ -313,10 +313,10 @@ def test_a_server_may_have_healed_for_those_that_nobody_knows_of() -> None:
 
 def test_a_loss_is_told_in_the_time_of_the_run_at_its_earliest() -> None:
     """Through two merges, each with a clock of its own; what was under way may have been sent a minute before."""
-    part = Part(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000 + 60 * SECOND_NS)
+    part = HistoryPart(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000 + 60 * SECOND_NS)
     host = merge_histories([part])
     assert [one.known_until_ns for one in host.parts] == [1093]
-    run = merge_histories([Part(History()), Part(host, machine_base=10, shift_ns=50, clock_ns=(-1, 1))])
+    run = merge_histories([HistoryPart(History()), HistoryPart(host, machine_base=10, shift_ns=50, clock_ns=(-1, 1))])
     assert [one.known_until_ns for one in run.parts] == [NEVER_NS, 1142, NEVER_NS]
     assert run.parts[1] == PartRecord(13, 2, 0, 16, 1142)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import CertificateRecord, Effect, Fault, Revocation, Trouble
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.thresholds import measure
@@ -100,7 +100,7 @@ def test_each_end_moves_to_where_the_truth_is_between_them() -> None:
     part.effects.append(Effect(100, 200, "policy_created", "owner:a", "", ("a",), "", sure=True))
     part.add_trouble(Trouble("heartbeat", "refused", 2, 100, 200))
     part.faults.append(Fault("pause", 100, 110, 200, 210))
-    merged = merge_histories([Part(part, range(1), shift_ns=1000, clock_ns=(-7, 20))])
+    merged = merge_histories([HistoryPart(part, range(1), shift_ns=1000, clock_ns=(-7, 20))])
     rows = merged.rows()
     assert rows["planned_ns"].tolist() == [1088, 1083]
     assert rows["sent_ns"].tolist() == [1103, 1093]
@@ -137,7 +137,10 @@ def test_response_times_are_those_that_each_process_measured(seed: int, first: C
     merged = merge_histories(split(whole, [range(5), range(5, MACHINES)], [first, second]))
     assert measured(merged) == measured(whole)
     again = merge_histories(
-        [Part(History()), Part(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70))]
+        [
+            HistoryPart(History()),
+            HistoryPart(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70)),
+        ]
     )
     assert measured(again) == measured(whole), "nor does a second clock between"
 
@@ -147,6 +150,6 @@ def test_a_part_of_parts_is_judged_like_its_parts() -> None:
     whole = anything(11)
     parts = split(whole, [range(4), range(4, 9)], [exact(5), exact(7)])
     at_once = merge_histories(parts)
-    by_steps = merge_histories([parts[0], Part(merge_histories(parts[1:]))])
+    by_steps = merge_histories([parts[0], HistoryPart(merge_histories(parts[1:]))])
     assert judged(by_steps, FACTS) == judged(at_once, FACTS)
     assert [one for one in by_steps.parts if one.machines] == [one for one in at_once.parts if one.machines]

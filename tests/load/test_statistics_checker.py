@@ -43,7 +43,7 @@ def line_of(history: History, method: str, name: str) -> LocustCount:
 
 
 def changed(history: History, method: str, name: str, **figures: int) -> History:
-    """Let Locust show other figures on one line."""
+    """Have Locust show other figures on one line."""
     history.locust_counts = [
         msgspec.structs.replace(one, **figures) if (one.method, one.name) == (method, name) else one
         for one in history.locust_counts

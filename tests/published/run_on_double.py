@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from simulator.commands.cli import app
 from simulator.deployment import server_process
-from simulator.deployment import staging as backstage
 
 SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 
@@ -12,7 +11,6 @@ SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 def main() -> None:
     """Run the command that the arguments name."""
     server_process.SERVE = SERVE
-    backstage.SERVE = SERVE  # type: ignore[attr-defined]
     app()
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
     from simulator.history.rows import History
-    from simulator.report.material import Material
     from simulator.report.plots import Plot
+    from simulator.report.report_input import ReportInput
     from tests.support.chromium import Browser
 
 
@@ -30,7 +30,7 @@ FIVE = ("alerts", "replay", "answers", "attacks", "generator")
 
 @contextmanager
 def five_checkers() -> Iterator[None]:
-    """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
+    """Have five checkers judge, whichever there are: hand-made histories tell what those need to know."""
 
     def judge(history: History, facts: Facts) -> list[Verdict]:
         return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})
@@ -51,13 +51,13 @@ def _equal_runs_are_drawn_once() -> Iterator[None]:
     """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
     kept: dict[bytes, list[Plot]] = {}
 
-    def drawn(material: Material, bounds: list[ScrapeBounds]) -> list[Plot]:
-        record, history = material.record, material.history
+    def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
+        record, history = report_input.record, report_input.history
         key = pickle.dumps(
             (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
         )  # all that is drawn
         if key not in kept:
-            kept[key] = draw_plots(material, bounds)
+            kept[key] = draw_plots(report_input, bounds)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -94,15 +94,15 @@ def test_a_file_that_is_cut_longer_missing_or_replaced_by_a_link_is_found(bundle
     if how in ("cut", "longer"):
         path.write_bytes(before[:-1] if how == "cut" else before + b"\n")
         size = len(before) + (1 if how == "longer" else -1)
-        said = f"{name} was altered, {size:,} bytes instead of {len(before):,}"
+        output = f"{name} was altered, {size:,} bytes instead of {len(before):,}"
     else:
         path.rename(aside)
-        said = f"{name} is missing"
+        output = f"{name} is missing"
         if how == "link":
             path.symlink_to(aside)
-            said = f"{name} was replaced by something that is no file"
+            output = f"{name} was replaced by something that is no file"
     try:
-        assert verify_bundle(bundle).altered == [said]
+        assert verify_bundle(bundle).altered == [output]
     finally:
         path.unlink(missing_ok=True)
         aside.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.machines import issue_certificate
-from reference_server.core.state import Consent, Policy, Worker
+from reference_server.core.records import Consent, Policy, Worker
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack
@@ -24,7 +24,7 @@ from simulator.contract.answers import REASONS
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.live.shard import SWEEP_NS
+from simulator.worlds.playing import SWEEP_NS
 from tests.simulator.conftest import METRICS, SECOND_NS, WatchedApi
 from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples

@@ -134,7 +134,7 @@ class Life:
         return Request("POST", f"/api/v1{path}", headers=headers, body=payload, client=client)
 
     def run(self, until_ns: int) -> None:
-        """Let every machine do what it wants, in the order of its moments."""
+        """Have every machine do what it wants, in the order of its moments."""
         heapq.heapify(self._heap)
         while self._heap and self._heap[0][0] < until_ns:
             now_ns, index = heapq.heappop(self._heap)

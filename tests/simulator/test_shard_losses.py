@@ -75,7 +75,7 @@ async def test_a_server_that_never_answers_costs_one_lost_request_after_the_dead
         started(shard)
         await until(lambda: scripted.arrivals)
         shard.shift_ns += TOO_LATE_NS - 2 * SECOND_NS
-        await until(lambda: shard.shard._next_sweep_ns > TOO_LATE_NS - 2 * SECOND_NS)
+        await until(lambda: shard.shard.playing.next_sweep_ns > TOO_LATE_NS - 2 * SECOND_NS)
         assert len(shard.history) == 0
         shard.shift_ns += 2 * SECOND_NS
         await shard.history.until(1)

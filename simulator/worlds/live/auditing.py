@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from simulator.client.answers import retry_after_ns
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
 from simulator.history.records import AuditReading
 from simulator.limits import (
@@ -149,7 +149,7 @@ class Auditor:
             del waiting[0]
 
     def _order(self) -> list[str]:
-        """Say whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
+        """Return whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
         owners = list(dict.fromkeys(self.history.owners))
         shuffled = [owners[at] for at in self._rng.permutation(len(owners))]
         scripts = [owner_id for owner_id in shuffled if owner_id not in self._fleet_owners]
@@ -164,7 +164,7 @@ class Auditor:
         self.history.audit_readings.append(reading)
 
     async def _read_list(self, owner_id: str, budget: int) -> int:
-        """Read a whole list, if it has no more events than that, else its heads; gives how many it had.
+        """Read a whole list, if it has no more events than that, else its heads; returns how many it had.
 
         Raises LostError. What was read in part is not kept, as nobody could say what is missing.
         """

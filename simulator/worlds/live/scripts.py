@@ -10,19 +10,19 @@ import numpy as np
 import trio
 
 from simulator.attacks.script import (
-    Disturb,
-    Join,
-    Mend,
+    BeginFault,
+    Claim,
+    EndFault,
+    JoinFleet,
     Outcome,
     Pause,
-    Say,
+    PrerequisiteError,
     ScriptAttack,
+    ScriptContext,
     Send,
-    Spread,
-    Stage,
+    StartOtherInstances,
     StepClock,
     Together,
-    UnsettledError,
     Wire,
     WireOutcome,
 )
@@ -34,22 +34,22 @@ from simulator.client.target import SCRIPT_ADDRESSES, Target, script_source, sou
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer
 from simulator.contract.features import LACKS
+from simulator.deployment.sandbox import obstacle_to, open_sandbox
 from simulator.deployment.server_process import ServerError
-from simulator.deployment.staging import obstacle_to, staged
 from simulator.history.evidence import as_figures
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import Claim
+from simulator.history.records import ClaimRecord
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
-from simulator.limits import SCRIPTS_MAX_CONCURRENT, STAGED_MAX_CONCURRENT
+from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.harness_failure import leaves
+from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.recording import classify, elsewhere, record_send, record_wire, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from simulator.attacks.script import Step
-    from simulator.deployment.staging import Backstage
+    from simulator.deployment.sandbox import Sandbox
     from simulator.fleet.machine import Machine
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
@@ -81,7 +81,7 @@ class ScriptPlayer:
         history: History,
         progress: Progress,
         now: Callable[[], int],
-        stage_of: Callable[[Campaign, np.random.Generator, int], Stage],
+        context_of: Callable[[Campaign, np.random.Generator, int], ScriptContext],
         join: Callable[[Machine], None],
         rng: np.random.Generator,
         tape: Tape | None = None,
@@ -90,13 +90,13 @@ class ScriptPlayer:
         *,
         server: ServerOptions | None = None,
     ) -> None:
-        self._on_stage: set[int] = set()
-        self._stages = trio.CapacityLimiter(STAGED_MAX_CONCURRENT)
+        self._in_sandbox: set[int] = set()
+        self._sandboxes = trio.CapacityLimiter(SANDBOXES_MAX_CONCURRENT)
         self.target = target
         self.history = history
         self.progress = progress
         self.now = now
-        self.stage_of = stage_of
+        self.context_of = context_of
         self.join = join
         self.tape = tape
         self.sides = sides
@@ -114,13 +114,13 @@ class ScriptPlayer:
             campaign.not_tried = needs_own_server(attack)
             return
         own = attack.name in self.sides
-        if attack.staging is not None and (obstacle := obstacle_to(attack.staging, self.server, allowed=own)):
+        if attack.sandbox is not None and (obstacle := obstacle_to(attack.sandbox, self.server, allowed=own)):
             campaign.not_tried = obstacle
             return
         if missing := attack.needs & self.target.lacks:
             campaign.not_tried = f"of this target {'; '.join(LACKS[one].does for one in sorted(missing))}"
             return
-        problem = attack.obstacle(self.stage_of(campaign, self._rng, 0))
+        problem = attack.obstacle(self.context_of(campaign, self._rng, 0))
         if problem:
             campaign.not_tried = problem
             return
@@ -134,7 +134,7 @@ class ScriptPlayer:
                     return
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
                 campaign.fired += 1
-                if campaign.number in self._on_stage:
+                if campaign.number in self._in_sandbox:
                     self.progress.attempts_skipped += 1
                     continue
                 try:
@@ -146,52 +146,54 @@ class ScriptPlayer:
 
     async def _attempt(self, campaign: Campaign, attack: ScriptAttack, attempt: int) -> None:
         rng = np.random.default_rng(self._rng.integers(1 << 62))
-        stage = self.stage_of(campaign, rng, attempt)
-        performance = _Performance(self, campaign, stage)
+        context = self.context_of(campaign, rng, attempt)
+        performance = _Performance(self, campaign, context)
         try:
-            await self._perform(campaign.number, performance, attack, stage)
+            await self._perform(campaign.number, performance, attack, context)
             campaign.completed += 1
-        except UnsettledError as error:
-            self.say(campaign, Say("unsettled", None, f"{attack.name} could not go on: {error}"))
+        except PrerequisiteError as error:
+            self.say(campaign, Claim("unsettled", None, f"{attack.name} could not go on: {error}"))
         except Exception as error:  # noqa: BLE001 - one attempt that fails must not end the others; the verdict says so
             message = f"{attack.name} failed by a fault of its own, please report it: {type(error).__name__}: {error}"
-            self.say(campaign, Say(FAULT, None, message))
+            self.say(campaign, Claim(FAULT, None, message))
         except BaseException:  # cancelled, alone or in a group of steps that were done together
-            self.say(campaign, Say("cut-off", None, f"{attack.name} was cut off by the end of the run"))
+            self.say(campaign, Claim("cut-off", None, f"{attack.name} was cut off by the end of the run"))
             raise
         finally:
             self._limiter.release_on_behalf_of((campaign.number, attempt))
             with trio.CancelScope(shield=True):
                 await performance.close()
 
-    async def _perform(self, campaign: int, performance: _Performance, attack: ScriptAttack, stage: Stage) -> None:
-        """Play a script, with what is staged for it. Raises UnsettledError, also when something does not start."""
-        if attack.staging is None:
+    async def _perform(
+        self, campaign: int, performance: _Performance, attack: ScriptAttack, context: ScriptContext
+    ) -> None:
+        """Play a script, in its sandbox if it needs one. Raises PrerequisiteError, also when that does not start."""
+        if attack.sandbox is None:
             await performance.play(attack)
             return
-        self._on_stage.add(campaign)
-        unsettled: UnsettledError | None = None
+        self._in_sandbox.add(campaign)
+        unmet: PrerequisiteError | None = None
         try:
-            async with self._stages, staged(attack.staging, self.server, stage.token) as backstage:
-                performance.move_to(backstage)
+            async with self._sandboxes, open_sandbox(attack.sandbox, self.server, context.token) as sandbox:
+                performance.move_to(sandbox)
                 try:
                     await performance.play(attack)
-                except UnsettledError as error:
-                    unsettled = error  # not raised here, where it would end what is staged as a group of errors
+                except PrerequisiteError as error:
+                    unmet = error  # not raised here, where it would end what is open_sandbox as a group of errors
         except ExceptionGroup as group:
-            problems = [one for one in leaves(group) if isinstance(one, ServerError)]
+            problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
             if not problems:
                 raise
-            unsettled = UnsettledError(str(problems[0]))
+            unmet = PrerequisiteError(str(problems[0]))
         finally:
-            self._on_stage.discard(campaign)
-        if unsettled is not None:
-            raise unsettled
+            self._in_sandbox.discard(campaign)
+        if unmet is not None:
+            raise unmet
 
-    def say(self, campaign: Campaign, said: Say) -> None:
+    def say(self, campaign: Campaign, made: Claim) -> None:
         """Record what an attempt claims."""
-        evidence = as_figures(said.evidence)
-        claim = Claim(self.now(), campaign.number, said.rule, said.held, said.message, evidence)
+        evidence = as_figures(made.evidence)
+        claim = ClaimRecord(self.now(), campaign.number, made.rule, made.held, made.message, evidence)
         self.history.claims.append(claim)
 
     def new_client(self) -> int:
@@ -207,26 +209,26 @@ class _Performance:
     no tape takes it.
     """
 
-    def __init__(self, player: ScriptPlayer, campaign: Campaign, stage: Stage) -> None:
+    def __init__(self, player: ScriptPlayer, campaign: Campaign, context: ScriptContext) -> None:
         self._player = player
         self._campaign = campaign
-        self._stage = stage
+        self._context = context
         side = player.sides.get(campaign.attack.name)
         self._aside = side is not None
         self._target = side or player.target
         self._witness = None if self._aside else Witness(player.history, player.now, campaign.number)
         self._sources: dict[int, str | None] = {}
         self._connections: dict[tuple[int, str, int], ControlConnection] = {}
-        self._backstage: Backstage | None = None
+        self._sandbox: Sandbox | None = None
 
-    def move_to(self, backstage: Backstage) -> None:
-        """Play against what was staged, its first instance where a step names none."""
-        self._backstage = backstage
-        self._target = backstage.target(0)
+    def move_to(self, sandbox: Sandbox) -> None:
+        """Play against what was open_sandbox, its first instance where a step names none."""
+        self._sandbox = sandbox
+        self._target = sandbox.target(0)
 
     async def play(self, attack: ScriptAttack) -> None:
         """Play the script to its end."""
-        script = attack.script(self._stage)
+        script = attack.script(self._context)
         sent: Any = None
         try:
             while True:
@@ -253,31 +255,31 @@ class _Performance:
                 return await self._wire(step)
             case Pause():
                 await trio.sleep(max(0, step.until_ns - player.now()) / SECOND_NS)
-            case Say():
+            case Claim():
                 player.say(self._campaign, step)
-            case Join():
+            case JoinFleet():
                 if self._aside:
                     raise ValueError("a machine of a side server cannot join the fleet")
                 player.join(step.machine)
-            case Disturb() | Mend() | Spread() | StepClock():
-                await self._behind_the_scenes(step)
+            case BeginFault() | EndFault() | StartOtherInstances() | StepClock():
+                await self._in_the_sandbox(step)
         return None
 
-    async def _behind_the_scenes(self, step: Disturb | Mend | Spread | StepClock) -> None:
-        backstage = self._backstage
-        if backstage is None:
-            raise ValueError("nothing was staged for this attempt")
+    async def _in_the_sandbox(self, step: BeginFault | EndFault | StartOtherInstances | StepClock) -> None:
+        sandbox = self._sandbox
+        if sandbox is None:
+            raise ValueError("this attempt has no sandbox")
         match step:
-            case Disturb():
+            case BeginFault():
                 await self.close()  # what leads to a process that ends or hangs is of no more use
-                await backstage.disturb(step.kind, step.instance)
-            case Mend():
-                await backstage.mend(step.kind, step.instance)
-            case Spread():
+                await sandbox.begin_fault(step.kind, step.instance)
+            case EndFault():
+                await sandbox.end_fault(step.kind, step.instance)
+            case StartOtherInstances():
                 await self.close()
-                await backstage.spread()
+                await sandbox.start_other_instances()
             case StepClock():
-                backstage.step_clock(step.by_ns)
+                sandbox.step_clock(step.by_ns)
 
     def _source(self, step: Send | Wire) -> str | None:
         if isinstance(step, Send) and step.source:
@@ -289,7 +291,7 @@ class _Performance:
     def _connection(self, step: Send) -> ControlConnection:
         key = step.client, step.source, step.instance
         if key not in self._connections:
-            target = self._target if self._backstage is None else self._backstage.target(step.instance)
+            target = self._target if self._sandbox is None else self._sandbox.target(step.instance)
             self._connections[key] = ControlConnection(target, self._source(step), self._witness)
         return self._connections[key]
 
@@ -330,7 +332,7 @@ class _Performance:
             answer = await connection.exchange(step.request)
         except LostError as error:
             outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
-            loss = error.loss if self._backstage is None else Loss.ENDED  # what was staged may have been disturbed
+            loss = error.loss if self._sandbox is None else Loss.ENDED  # a fault may be on in the sandbox
         except trio.Cancelled:
             self._record(step, Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS), Loss.ENDED)
             raise
@@ -370,8 +372,8 @@ class _Performance:
         if self._witness is not None and not step.http2:
             self._witness.saw_raw(step, outcome)
         source = self._source(step)
-        told = Wire(step.parts, step.expect) if self._aside else step
-        got = record_wire(player.history, self._campaign.number, told, outcome, source_number(source))
+        sent = Wire(step.parts, step.expect) if self._aside else step
+        got = record_wire(player.history, self._campaign.number, sent, outcome, source_number(source))
         player.progress.attacked(got, step.expect.answer)
         if player.tape is not None and not self._aside:
             first = outcome.answers[0] if outcome.answers else None

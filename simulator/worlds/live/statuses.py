@@ -102,7 +102,7 @@ class StatusReader:
                     return
 
     async def _read_list(self, owner_id: str) -> int:
-        """Read one list; gives how many machines it had. Raises LostError, and ValueError for what is no list."""
+        """Read one list; returns how many machines it had. Raises LostError, and ValueError for what is no list."""
         sent_ns = self._now()
         ages: dict[str, float] = {}
         statuses: dict[str, StatusShown] = {}
