@@ -26,10 +26,10 @@ INCONCLUSIVE = 3
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
-def until(reported: Callable[[], bool], seconds: float) -> None:
+def until(happened: Callable[[], bool], seconds: float) -> None:
     """Wait until it is told that something is so. Raises TimeoutError when it is not within the time."""
     end = time.monotonic() + seconds
-    while not reported():
+    while not happened():
         if time.monotonic() > end:
             raise TimeoutError(f"not within {seconds:g} s")
         Event().wait(POLL_SECONDS)
