@@ -137,7 +137,8 @@ def test_any_bytes_in_any_pieces_are_released_alike(data: bytes, at: list[float]
     """Nothing a client sends raises, how it is cut makes no difference, and what comes out is whole to h11."""
     whole = fed([data])
     assert fed(cut(data, at)) == whole
-    assert len(requests := read_by_h11(whole.released)) == whole.requests
+    requests = read_by_h11(whole.released)
+    assert len(requests) == whole.requests
     marked = [dict(request.headers)[MARK] for request in requests if MARK in dict(request.headers)]
     assert len(marked) == whole.refused
     assert set(marked) <= {b"400", b"413", b"431"}
@@ -166,9 +167,7 @@ def test_cuts_at_the_head_limit_change_nothing(excess: int, spoilt: int | None) 
 
 
 SPECIAL = {"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "http2-settings"}
-names = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True).filter(
-    lambda name: name.lower() not in SPECIAL
-)
+names = st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}", fullmatch=True).filter(lambda it: it.lower() not in SPECIAL)
 values = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=20).map(
     lambda text: "".join(character for character in text if not 0x7F <= ord(character) < 0xA1).strip(" ")
 )
