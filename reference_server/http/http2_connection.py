@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -217,11 +218,11 @@ class Http2Connection:
         size = size_of(fields)
         if oversized or size > limits.HEAD_MAX_BYTES or len(fields) > limits.HEADER_FIELDS_MAX:
             self._stopping |= oversized
-            self._answer(stream, self._answerer.refuse(431, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._client), now)
             return
         head = read_head(fields, self._client)
         if head is None:
-            self._answer(stream, self._answerer.refuse(400, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client), now)
             return
         outcome = self._answerer.admit(head.request)
         if not isinstance(outcome, Admitted):
@@ -376,7 +377,7 @@ class Http2Connection:
 
     def _end_by_fault(self, code: ErrorCodes | None) -> None:
         """End the connection for the client's fault; h2 has said so already where there is no code. Costs a token."""
-        reply = self._answerer.refuse(400, self._client)
+        reply = self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client)
         if isinstance(reply, Deferred):
             self._defer(reply, _answer_nobody)
         self._end(code)

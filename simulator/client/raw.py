@@ -152,7 +152,7 @@ class _Head:
         self.last_chunk = False
 
 
-class _Exchange:
+class _RawExchange:
     """One raw exchange on its way."""
 
     def __init__(self, target: Target, step: Wire, now: Callable[[], int]) -> None:
@@ -233,7 +233,7 @@ class _Exchange:
 async def exchange_raw(target: Target, source: str | None, step: Wire, now: Callable[[], int]) -> WireOutcome:
     """Do one raw exchange. Never raises for what a server does: refused and reset connections are told as outcomes."""
     await trio.sleep(step.after_seconds)
-    exchange = _Exchange(target, step, now)
+    exchange = _RawExchange(target, step, now)
     with trio.move_on_after(step.patience_seconds):
         try:
             buffer_bytes = SLOW_BUFFER_BYTES if step.then == "read-slowly" else 0

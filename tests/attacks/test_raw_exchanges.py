@@ -265,6 +265,6 @@ async def test_an_answer_that_comes_after_slow_reading_has_ended_is_read(autojum
     """It was a fault of the attempt's own once: a pause that had ended before it began."""
     del autojump_clock
     step = Wire(((b"", 0.0),), REFUSED, "read-slowly", read_bytes_per_second=1, slow_seconds=1)
-    exchange = wire._Exchange(parse_target("http://127.0.0.1:1", API_TOKEN), step, lambda: 0)
+    exchange = wire._RawExchange(parse_target("http://127.0.0.1:1", API_TOKEN), step, lambda: 0)
     await exchange._read(LateStream(), trio.CancelScope())  # type: ignore[arg-type]
     assert [answer.body for answer in exchange.answers.whole] == [b"hi"]

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from tests.http.corpus import Case, Meant
 
-MARK = b"x-refused-with"
-READ_BYTES = 65_536
+MARK, READ_BYTES = b"x-refused-with", 65_536
 FRAGMENTS = [
     b"GET / HTTP/1.1\r\n", b"POST /a HTTP/1.1\r\n", b"GET /b HTTP/1.0\r\n", b"BREW / HTTP/1.1\r\n",
     b"OPTIONS * HTTP/1.1\r\n", b"Host: a\r\n", b"Host:a", b"A: b \t\r\n", b"A : b\r\n", b" folded\r\n",
