@@ -29,7 +29,7 @@ from simulator.deployment.sandbox import obstacle_to
 from simulator.history.rows import History
 from simulator.platform.wording import plural
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.performing import NO_HTTP2, needs_own_server
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -20,7 +20,6 @@ from simulator.contract.reading import retry_after_ns
 from simulator.fleet.machine import Action, Machine, heartbeat_request
 from simulator.history.losses import Loss, loss_of_close, lost_status
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.draws import Draws
 from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.waiting import Waits
@@ -40,7 +39,6 @@ SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
-ANSWER_TIMEOUT_NS = int(ANSWER_TIMEOUT_SECONDS * 1e9)
 
 Turn = Machine | tuple["Campaign", deque[Link]]
 """Whose turn it is: a machine's, or a campaign's with the connections of its attackers."""
@@ -127,10 +125,10 @@ class Playing:
         """Return every link there is."""
         return [*self._links.values(), *self._attackers]
 
-    def overdue(self, now_ns: int) -> list[Link]:
-        """Return the links whose answers are too late; to be asked from `next_sweep_ns` on."""
+    def overdue(self, now_ns: int, patience_ns: int) -> list[Link]:
+        """Return the links that wait for longer than so long; to be asked from `next_sweep_ns` on."""
         self.next_sweep_ns = now_ns + SWEEP_NS
-        return [one for one in self.links() if one.state in BUSY and one.sent_ns < now_ns - ANSWER_TIMEOUT_NS]
+        return [one for one in self.links() if one.state in BUSY and one.sent_ns < now_ns - patience_ns]
 
     def _at(self, due_ns: int, turn: Turn) -> None:
         self._order += 1

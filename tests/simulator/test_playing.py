@@ -18,7 +18,7 @@ from simulator.contract.answers import Answer
 from simulator.fleet.machine import HOLD_NS, Machine
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
-from simulator.worlds.playing import ANSWER_TIMEOUT_NS, Playing
+from simulator.worlds.playing import Playing
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN, METRICS, MILLISECOND_NS, POLICY_ID, SECOND_NS, WORKER_TOKEN
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MACHINES = 3
 INTERVAL_NS = SECOND_NS
+PATIENCE_NS = 10 * SECOND_NS
 WALL_START_NS = 1_790_000_000 * SECOND_NS
 ACCEPTED = b'{"success":true,"data":{"accepted":true}}'
 REFUSALS = {401: b"invalid heartbeat auth", 403: b"no active consent for worker/policy", 429: b"rate limit exceeded"}
@@ -139,8 +140,8 @@ class Fleet(RuleBasedStateMachine):
 
     @rule()
     def what_is_overdue_has_waited_too_long(self) -> None:
-        overdue = {link.subject for link in self.playing.overdue(self.now_ns)}
-        late = {index for index, link in self.waiting.items() if self.now_ns - link.sent_ns > ANSWER_TIMEOUT_NS}
+        overdue = {link.subject for link in self.playing.overdue(self.now_ns, PATIENCE_NS)}
+        late = {index for index, link in self.waiting.items() if self.now_ns - link.sent_ns > PATIENCE_NS}
         assert overdue == late
 
     @invariant()

@@ -165,7 +165,7 @@ class FleetPlayer:
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
                 for claim in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
-                    self._player.say(campaign, claim)
+                    self._player.performing.claim(campaign.number, claim, self.now())
         self._history.campaigns = [campaign.record() for campaign in self.campaigns]
 
     async def _follow(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:

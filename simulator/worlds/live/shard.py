@@ -17,7 +17,7 @@ from simulator.client.answers import AnswerReader, GarbageError
 from simulator.client.connection import cause_of
 from simulator.client.link import BUSY, Link, LinkState
 from simulator.client.witness import Witness
-from simulator.fleet.machine import Machine
+from simulator.fleet.machine import SECOND_NS, Machine
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
@@ -111,7 +111,7 @@ class Shard:
                     self._send(link)
                 now_ns = self._now()
             if now_ns >= playing.next_sweep_ns:
-                for link in playing.overdue(now_ns):
+                for link in playing.overdue(now_ns, int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
                     self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
 
     async def finish(self, patience_seconds: float) -> None:
