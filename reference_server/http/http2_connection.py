@@ -1,7 +1,6 @@
 """One HTTP/2 connection without its socket: bytes and moments go in, frames come out (RFC 9113, contract §6).
 
-h2 keeps the protocol; what a client may make us keep, do and wait for is bounded here. `now` is in seconds, of the
-clock that the deadlines are kept by.
+h2 keeps the protocol; what a client may make us keep, do and wait for is bounded. `now` is the deadlines' clock, in s.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from reference_server.http.http2_stream import Stream
 from reference_server.http.rendering import http_date
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Deferred
 from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from reference_server.http.http2_frames import Frame
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
-from reference_server.wire.units import SECOND_NS
-from reference_server.wire.values import Reply
+    from reference_server.wire.values import Reply
 
 Defer = Callable[[Deferred, Callable[["Reply", float], None]], None]
 """Has the second called with the answer that was deferred, and the moment it came."""
