@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import parse_qs
 
@@ -101,7 +102,7 @@ def query_of(call: Call[Any]) -> dict[str, Any] | Reply:
         given = query.get(parameter.name)
         value = parameter.default if given is None else parameter.read(given[0])
         if value is None:
-            return failure(400, f"invalid {parameter.name}")
+            return failure(HTTPStatus.BAD_REQUEST, f"invalid {parameter.name}")
         asked[parameter.name] = value
     return asked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
 
-FIELDS_REQUIRED = failure(400, "owner_id, worker_id, policy_id, signature are required")
-INVALID_SIGNATURE = failure(401, "invalid consent signature")
-WORKER_NOT_FOUND = failure(400, "worker not found for owner")
-POLICY_NOT_FOUND = failure(400, "active policy not found for owner")
-ALREADY_REVOKED = failure(409, "consent already revoked for this policy version")
-CONSENT_NOT_FOUND = failure(404, "consent not found")
+FIELDS_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id, worker_id, policy_id, signature are required")
+INVALID_SIGNATURE = failure(HTTPStatus.UNAUTHORIZED, "invalid consent signature")
+WORKER_NOT_FOUND = failure(HTTPStatus.BAD_REQUEST, "worker not found for owner")
+POLICY_NOT_FOUND = failure(HTTPStatus.BAD_REQUEST, "active policy not found for owner")
+ALREADY_REVOKED = failure(HTTPStatus.CONFLICT, "consent already revoked for this policy version")
+CONSENT_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "consent not found")
 
 
 class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +103,7 @@ def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
     consent = worker.consents.get(policy_id)
     if consent is not None:
         if consent.revoked_ns is None:
-            return success(show_consent(consent), 201)
+            return success(show_consent(consent), HTTPStatus.CREATED)
         state.deny_owner(call.now, "consent_revoked", owner_id, worker_id, owner_id)
         return ALREADY_REVOKED
     if not TABLE.has_room(state):
@@ -111,7 +112,7 @@ def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
     add_consent(state, call.now, consent_id, worker_id, policy_id, body.signature)
     metadata = {"worker_id": worker_id, "policy_id": policy_id}
     state.audit(call.now, "consent_created", f"owner:{owner_id}", consent_id, metadata, (owner_id,))
-    return success(show_consent(state.consents[consent_id]), 201)
+    return success(show_consent(state.consents[consent_id]), HTTPStatus.CREATED)
 
 
 def revoke_consent(state: State, call: Call[bytes]) -> Reply:

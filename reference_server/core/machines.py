@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
 
-OWNER_AND_NAME_REQUIRED = failure(400, "owner_id and name are required")
-INVALID_OWNER_ID = failure(400, "invalid owner_id")
-INVALID_NAME = failure(400, "invalid name")
-MACHINE_NOT_FOUND = failure(404, "machine not found")
+OWNER_AND_NAME_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id and name are required")
+INVALID_OWNER_ID = failure(HTTPStatus.BAD_REQUEST, "invalid owner_id")
+INVALID_NAME = failure(HTTPStatus.BAD_REQUEST, "invalid name")
+MACHINE_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "machine not found")
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,7 +148,7 @@ def register(state: State, call: Call[Registration]) -> Reply:
             "machine_token": token,
             "machine_certificate": show_certificate(worker_id, certificate),
         },
-        201,
+        HTTPStatus.CREATED,
     )
 
 

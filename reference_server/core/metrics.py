@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.wire.exposition import CONTENT_TYPE, Figures, expose
@@ -38,4 +39,4 @@ def metrics(state: State, call: Call[bytes]) -> Reply:
             *(figure for figures in state.extra_metrics for figure in figures()),
         ],
     )
-    return Reply(200, expose(figures), (("content-type", CONTENT_TYPE),))
+    return Reply(HTTPStatus.OK, expose(figures), (("content-type", CONTENT_TYPE),))

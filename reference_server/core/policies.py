@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
 
-OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
-INVALID_SIGNATURE = failure(401, "invalid policy signature")
-POLICY_NOT_FOUND = failure(404, "policy not found")
+OWNER_AND_SIGNATURE_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id and signature are required")
+INVALID_SIGNATURE = failure(HTTPStatus.UNAUTHORIZED, "invalid policy signature")
+POLICY_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "policy not found")
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +122,7 @@ def create_policy(state: State, call: Call[PolicyRequest]) -> Reply:
         return FORBIDDEN
     error = rules_error(rules)
     if error is not None:
-        return failure(400, error)
+        return failure(HTTPStatus.BAD_REQUEST, error)
     canonical = canonical_json(rules)
     if not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature):
         state.deny_owner(call.now, "invalid_policy_signature", owner_id, "", owner_id)
@@ -139,7 +140,7 @@ def create_policy(state: State, call: Call[PolicyRequest]) -> Reply:
         {"version": policy.version},
         (owner_id,),
     )
-    return success(show_policy(policy), 201)
+    return success(show_policy(policy), HTTPStatus.CREATED)
 
 
 def activate_policy(state: State, call: Call[bytes]) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 
 UNATTRIBUTED = "unattributed"
 """The stream that no owner sees: of refused requests that concern none."""
-HEARTBEAT_STATUSES = (200, 400, 401, 403, 429, 503)
+HEARTBEAT_STATUSES: tuple[int, ...] = (
+    HTTPStatus.OK,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 """What a decided heartbeat may be answered with (contract §4)."""
 
 

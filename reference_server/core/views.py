@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.values import Instant
 
-WORKER_NOT_FOUND = failure(404, "worker not found")
-STATUS_NOT_FOUND = failure(404, "worker status not found")
-NO_ACTIVE_CONSENT = failure(403, "no active consent")
-NO_ACTIVE_POLICY = failure(403, "no active policy")
+WORKER_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "worker not found")
+STATUS_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "worker status not found")
+NO_ACTIVE_CONSENT = failure(HTTPStatus.FORBIDDEN, "no active consent")
+NO_ACTIVE_POLICY = failure(HTTPStatus.FORBIDDEN, "no active policy")
 
 
 EVENT_TYPE = Parameter("type", str, "", {"type": "string"}, "Only events of this type.")
@@ -160,7 +161,7 @@ def audit_events(state: State, call: Call[bytes]) -> Reply:
 
 def keys(state: State, _call: Call[bytes]) -> Reply:
     """`GET /.well-known/hatchfarm-keys`: the JWK set, bare, as its readers expect (RFC 7517)."""
-    return Reply(200, state.jwk_set, (("content-type", "application/json"),))
+    return Reply(HTTPStatus.OK, state.jwk_set, (("content-type", "application/json"),))
 
 
 def health(state: State, call: Call[bytes]) -> Reply:
@@ -171,7 +172,7 @@ def health(state: State, call: Call[bytes]) -> Reply:
         reason = "snapshot failed"
     status = f'"degraded","reason":"{reason}"' if reason else '"healthy"'
     body = f'{{"status":{status},"timestamp":"{timestamp}","version":"{state.settings.version}"}}'
-    return Reply(200, body.encode(), (("content-type", "application/json"),))
+    return Reply(HTTPStatus.OK, body.encode(), (("content-type", "application/json"),))
 
 
 def status(state: State, call: Call[bytes]) -> Reply:

@@ -1,7 +1,6 @@
 """One HTTP/2 connection without its socket: bytes and moments go in, frames come out (RFC 9113, contract §6).
 
-h2 keeps the protocol; what a client may make us keep, do and wait for is bounded here. `now` is in seconds, of the
-clock that the deadlines are kept by.
+h2 keeps the protocol; what a client may make us keep, do and wait for is bounded. `now` is the deadlines' clock, in s.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -34,6 +34,7 @@ from reference_server.http.http2_stream import Stream
 from reference_server.http.rendering import http_date
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Deferred
 from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from reference_server.http.http2_frames import Frame
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
-from reference_server.wire.units import SECOND_NS
-from reference_server.wire.values import Reply
+    from reference_server.wire.values import Reply
 
 Defer = Callable[[Deferred, Callable[["Reply", float], None]], None]
 """Has the second called with the answer that was deferred, and the moment it came."""
@@ -217,11 +217,11 @@ class Http2Connection:
         size = size_of(fields)
         if oversized or size > limits.HEAD_MAX_BYTES or len(fields) > limits.HEADER_FIELDS_MAX:
             self._stopping |= oversized
-            self._answer(stream, self._answerer.refuse(431, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._client), now)
             return
         head = read_head(fields, self._client)
         if head is None:
-            self._answer(stream, self._answerer.refuse(400, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client), now)
             return
         outcome = self._answerer.admit(head.request)
         if not isinstance(outcome, Admitted):
@@ -376,7 +376,7 @@ class Http2Connection:
 
     def _end_by_fault(self, code: ErrorCodes | None) -> None:
         """End the connection for the client's fault; h2 has said so already where there is no code. Costs a token."""
-        reply = self._answerer.refuse(400, self._client)
+        reply = self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client)
         if isinstance(reply, Deferred):
             self._defer(reply, _answer_nobody)
         self._end(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats
@@ -133,7 +134,7 @@ class Api:
         """
         headers = dict(head.headers)
         if head.method == "OPTIONS":
-            return self._finish(Reply(200, b"", JSON_HEADERS), headers)
+            return self._finish(Reply(HTTPStatus.OK, b"", JSON_HEADERS), headers)
         client = client_key(head.client)
         if self.limiter is not None:
             outcome = self._route(head, headers)
@@ -257,7 +258,9 @@ class Api:
             return NOT_FOUND
         operation = by_method.get("GET" if head.method == "HEAD" else head.method)
         if operation is None:
-            return failure(405, "method not allowed", (("allow", allowed_methods(by_method)),))
+            return failure(
+                HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", (("allow", allowed_methods(by_method)),)
+            )
         if len(headers) != len(head.headers):
             names = [name for name, _ in head.headers if name in self._routes.single_headers]
             if len(names) != len(set(names)):

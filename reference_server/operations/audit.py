@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ OPERATIONS = (
         OWNER,
         views.audit_events,
         query=(*PAGING, views.EVENT_TYPE),
-        answers=(Answer(200, Events), FORBIDDEN),
+        answers=(Answer(HTTPStatus.OK, Events), FORBIDDEN),
         summary="List what happened to an owner's things.",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from reference_server.core import consents
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.operations.callers import OWNER
@@ -17,7 +19,7 @@ OPERATIONS = (
         consents.create_consent,
         body=consents.ConsentRequest,
         answers=(
-            Answer(201, ConsentRecord),
+            Answer(HTTPStatus.CREATED, ConsentRecord),
             consents.FIELDS_REQUIRED,
             INVALID_OWNER_ID,
             FORBIDDEN,
@@ -34,7 +36,7 @@ OPERATIONS = (
         "/consents/{id}/revoke",
         OWNER,
         consents.revoke_consent,
-        answers=(Answer(200, ConsentRecord), FORBIDDEN, consents.CONSENT_NOT_FOUND),
+        answers=(Answer(HTTPStatus.OK, ConsentRecord), FORBIDDEN, consents.CONSENT_NOT_FOUND),
         summary="Revoke a consent for good. Repeating it changes nothing.",
     ),
 )

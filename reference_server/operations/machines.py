@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 
 from reference_server.core import machines
@@ -36,7 +38,7 @@ OPERATIONS = (
         machines.register,
         body=machines.Registration,
         answers=(
-            Answer(201, Registered),
+            Answer(HTTPStatus.CREATED, Registered),
             machines.OWNER_AND_NAME_REQUIRED,
             machines.INVALID_OWNER_ID,
             machines.INVALID_NAME,
@@ -51,7 +53,7 @@ OPERATIONS = (
         OWNER,
         machines.rotate_certificate,
         headers=(MACHINE_TOKEN.header,),
-        answers=(Answer(200, CertificateRecord), FORBIDDEN, UNAUTHORIZED, machines.MACHINE_NOT_FOUND),
+        answers=(Answer(HTTPStatus.OK, CertificateRecord), FORBIDDEN, UNAUTHORIZED, machines.MACHINE_NOT_FOUND),
         summary="Replace a machine's certificate, which ends the old one.",
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from reference_server.core.calls import Caller
     from reference_server.operations.operation import Operation
 
-HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
-NOT_FOUND = failure(404, "not found")
-PERSISTENCE_FAILED = failure(500, "state persistence failed")
-SHARED_STATE_UNAVAILABLE = failure(503, "shared state unavailable")
-LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
-HEADERS_TOO_LARGE = failure(431, "request headers too large")
-BODY_TOO_LARGE = failure(413, "request body too large")
+HTTPS_REQUIRED = failure(
+    HTTPStatus.UPGRADE_REQUIRED, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade"))
+)
+NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "not found")
+PERSISTENCE_FAILED = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "state persistence failed")
+SHARED_STATE_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "shared state unavailable")
+LIMITER_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "rate limiter unavailable")
+HEADERS_TOO_LARGE = failure(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request headers too large")
+BODY_TOO_LARGE = failure(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
 
 
 class Undecided(msgspec.Struct, frozen=True):

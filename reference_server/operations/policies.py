@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from reference_server.core import policies
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.operations.callers import OWNER
@@ -18,10 +20,10 @@ OPERATIONS = (
         body=policies.PolicyRequest,
         read=policies.read_policy_request,
         answers=(
-            Answer(201, PolicyRecord),
+            Answer(HTTPStatus.CREATED, PolicyRecord),
             policies.OWNER_AND_SIGNATURE_REQUIRED,
             INVALID_OWNER_ID,
-            Answer(400, error=ANY),
+            Answer(HTTPStatus.BAD_REQUEST, error=ANY),
             FORBIDDEN,
             policies.INVALID_SIGNATURE,
             FULL,
@@ -33,7 +35,7 @@ OPERATIONS = (
         "/policies/{id}/activate",
         OWNER,
         policies.activate_policy,
-        answers=(Answer(200, PolicyRecord), policies.POLICY_NOT_FOUND, FORBIDDEN),
+        answers=(Answer(HTTPStatus.OK, PolicyRecord), policies.POLICY_NOT_FOUND, FORBIDDEN),
         summary="Make a draft active.",
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 
 from reference_server.core import views
@@ -33,10 +35,10 @@ class Keys(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-_METRICS = (Answer(200, bare=True),)
+_METRICS = (Answer(HTTPStatus.OK, bare=True),)
 OPERATIONS = (
     Operation(
-        "GET", "/status", ANYONE, views.status, answers=(Answer(200, Status),),
+        "GET", "/status", ANYONE, views.status, answers=(Answer(HTTPStatus.OK, Status),),
         summary="Show what serves.", shows_state=False,
     ),
     Operation("GET", "/metrics", SCRAPER, metrics, answers=_METRICS, summary="Show the metrics for Prometheus."),
@@ -44,11 +46,11 @@ OPERATIONS = (
         "GET", "/metrics", SCRAPER, metrics, answers=_METRICS, summary="Show the metrics for Prometheus.", rooted=True
     ),
     Operation(
-        "GET", "/health", ANYONE, views.health, answers=(Answer(200, Health, bare=True),),
+        "GET", "/health", ANYONE, views.health, answers=(Answer(HTTPStatus.OK, Health, bare=True),),
         summary="Show whether the server is well.", rooted=True, shows_state=False,
     ),
     Operation(
-        "GET", "/.well-known/hatchfarm-keys", ANYONE, views.keys, answers=(Answer(200, Keys, bare=True),),
+        "GET", "/.well-known/hatchfarm-keys", ANYONE, views.keys, answers=(Answer(HTTPStatus.OK, Keys, bare=True),),
         summary="Show the keys that certificates are signed with.", rooted=True, shows_state=False,
     ),
 )  # fmt: skip

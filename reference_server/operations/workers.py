@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -92,7 +93,7 @@ OPERATIONS = (
         "/workers/{id}/policy",
         MACHINE,
         views.worker_policy,
-        answers=(Answer(200, WorkerPolicy), UNAUTHORIZED, views.NO_ACTIVE_CONSENT, views.NO_ACTIVE_POLICY),
+        answers=(Answer(HTTPStatus.OK, WorkerPolicy), UNAUTHORIZED, views.NO_ACTIVE_CONSENT, views.NO_ACTIVE_POLICY),
         summary="Fetch the policy that this worker runs under.",
     ),
     Operation(
@@ -103,7 +104,7 @@ OPERATIONS = (
         body=heartbeats.Heartbeat,
         read=bytes,  # its checks begin with the body, and are in the order of the contract
         answers=(
-            Answer(200, Accepted),
+            Answer(HTTPStatus.OK, Accepted),
             heartbeats.MISSING_FIELDS,
             heartbeats.INVALID_FIELDS,
             heartbeats.INVALID_TIMESTAMP,
@@ -119,7 +120,7 @@ OPERATIONS = (
         "/workers/{id}/status",
         OWNER,
         views.worker_status,
-        answers=(Answer(200, WorkerStatus), views.WORKER_NOT_FOUND, FORBIDDEN, views.STATUS_NOT_FOUND),
+        answers=(Answer(HTTPStatus.OK, WorkerStatus), views.WORKER_NOT_FOUND, FORBIDDEN, views.STATUS_NOT_FOUND),
         summary="Show when a worker was last heard from.",
     ),
     Operation(
@@ -127,7 +128,7 @@ OPERATIONS = (
         "/workers/summary",
         OWNER,
         views.workers_summary,
-        answers=(Answer(200, Summary), UNAUTHORIZED),
+        answers=(Answer(HTTPStatus.OK, Summary), UNAUTHORIZED),
         summary="Count an owner's workers.",
     ),
     Operation(
@@ -136,7 +137,7 @@ OPERATIONS = (
         OWNER,
         views.workers_statuses,
         query=PAGING,
-        answers=(Answer(200, Statuses), UNAUTHORIZED),
+        answers=(Answer(HTTPStatus.OK, Statuses), UNAUTHORIZED),
         summary="List an owner's workers, sorted by id.",
     ),
 )

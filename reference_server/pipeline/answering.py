@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.operations.outcomes import BODY_TOO_LARGE, HEADERS_TOO_LARGE
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 REFUSALS = {reply.status: reply for reply in (INVALID_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE)}
 """What a transport refuses by itself."""
-INTERNAL_ERROR = failure(500, "internal error")
+INTERNAL_ERROR = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 _log = logging.getLogger("hatchfarm")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.catalogue import Moment
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
-OK = 200
+OK = HTTPStatus.OK
 SWEEP_NS = 500_000_000
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5

@@ -201,7 +201,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "features contents", "[Rr]etry-[Aa]fter",
-          (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // SECOND_NS))),)', "()")),
+          (REPLIES, "rate_limited", '(("retry-after", retry_after),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -6,6 +6,7 @@ It tells when each worker was last heard from, and nothing more: who registered 
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.wire.schema1 import StatusRecord
 
-ACCEPTED = 200
+ACCEPTED = HTTPStatus.OK
 WRITE_SECONDS = 1.0
 SHARE_OF_TIME = 0.05
 """How much of the time writing may take: a large fleet's file is written less often than once a second."""
