@@ -61,7 +61,7 @@ class Stream(Protocol):
 class Room:
     """The memory that all streams of one kind have together, in bytes.
 
-    When it is used up, those that take most give their oldest events, all down to one level: whoever has less loses
+    When it is used up, the largest streams drop their oldest events until all are below one level: smaller streams lose
     nothing to the noise of others. What is dropped moves a stream's base, as its own bound does.
     """
 
@@ -104,7 +104,7 @@ class _Segment:
         self.policies: list[str] = []
 
     def trim(self, slot: int) -> None:
-        """Give back the memory of what is before a slot."""
+        """Free the memory of what is before a slot."""
         count, self.first = slot - self.first, slot
         del self.packed[: count * _PACKED_BYTES], self.workers[:count], self.policies[:count]
 
@@ -164,10 +164,10 @@ class RoutineStream:
     def _drop(self, count: int) -> int:
         """Keep some of the oldest events no more, at least one. Return how many bytes of memory that gave back."""
         self._base_digest = self._unpack(count - 1)[2]
-        whole, self._dropped = divmod(self._dropped + count, SEGMENT_EVENTS)
+        emptied, self._dropped = divmod(self._dropped + count, SEGMENT_EVENTS)
         self._kept -= count
-        gone = self._segments[:whole]
-        del self._segments[:whole]
+        gone = self._segments[:emptied]
+        del self._segments[:emptied]
         return sum(SEGMENT_BYTES + len(segment.workers) * ROUTINE_EVENT_BYTES for segment in gone)
 
     def cut(self, size: int) -> None:
@@ -318,7 +318,7 @@ class EventStream:
             event, self._base_digest = events[dropped]
             left -= event.size
             dropped += 1
-        # What has grown before it was emptied gives its memory back only as another list.
+        # A list that has grown frees its memory only by being replaced.
         self._events, self._oldest = events[dropped:], 0
         self._room.take(left - self.size)
         self.size = left

@@ -78,8 +78,8 @@ class NonceMemory:
     before it.
 
     The slowest that the clock may be is the slowest that it has been seen to be, here or by those whose journal this
-    memory is made from. `lag_untold` is set while a journal does not know it: of what is kept there only the moments
-    are known, which say nothing of whether the clock was set between two of them.
+    memory is made from. `lag_unrecorded` is set while no journal has it: a journal keeps only the
+    moments of changes, which do not show whether the clock was set between two of them.
     """
 
     def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int) -> None:
@@ -97,7 +97,7 @@ class NonceMemory:
         self._aside_count = 0
         self._ahead_least_ns, self._ahead_most_ns = FAR_AHEAD_NS, LONG_AGO_NS
         self._slowest_ns = FAR_AHEAD_NS
-        self.lag_untold = False
+        self.lag_unrecorded = False
         self.horizon_ns = LONG_AGO_NS
         self.forgotten: list[Forgotten] = []
 
@@ -130,7 +130,7 @@ class NonceMemory:
             if key in generation.nonces:
                 return Reservation.REPLAYED
         if self._older_count + len(current) + self._aside_count >= self._nonces_max:
-            self._forget_aside()  # what only a clock that is gone may judge gives way
+            self._forget_aside()  # nonces that only a clock of the past may judge make room
             if self._older_count + len(current) >= self._nonces_max:
                 return Reservation.UNAVAILABLE
         if self.may_have_forgotten(timestamp_ns):
@@ -147,7 +147,7 @@ class NonceMemory:
     def lag(self, at: Instant, lag_ns: int) -> None:
         """Note that at a moment the wall clock was so far ahead of the slowest that it may be."""
         self._slowest_ns = min(self._slowest_ns, at.wall_ns - at.monotonic_ns - lag_ns)
-        self.lag_untold = True
+        self.lag_unrecorded = True
 
     def dump(self) -> list[Generation]:
         """Return what is remembered, oldest first, for `load`; the last are those that still grow."""
@@ -193,7 +193,7 @@ class NonceMemory:
         ahead_ns = now.wall_ns - now.monotonic_ns
         self._ahead_least_ns, self._ahead_most_ns = ahead_ns - CLOCK_STEP_NS, ahead_ns + CLOCK_STEP_NS
         self._slowest_ns = min(self._slowest_ns, ahead_ns)
-        self.lag_untold = True
+        self.lag_unrecorded = True
         if (
             self._current and len(self._older) < 2 * NONCE_GENERATIONS
         ):  # one that is set all the time would make look-ups slow

@@ -49,7 +49,7 @@ class TokenBuckets:
         return full_at - self._allowance_ns > monotonic_ns
 
     def take(self, key: str, monotonic_ns: int) -> int:
-        """Take one token. Gives 0, or how many nanoseconds to wait until there is one."""
+        """Take one token. Return 0, or how many nanoseconds to wait until there is one."""
         full_at = self._full_at.get(key)
         if full_at is None:
             full_at = self._old_full_at.pop(key, monotonic_ns)

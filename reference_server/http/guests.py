@@ -1,56 +1,24 @@
-"""Serving connections by a task each: TLS by a session of its protocol, plain HTTP/1.1 by Hypercorn behind a guard."""
+"""Connections that a task serves each, whatever serves them: how they come in, fail, and end."""
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from functools import partial
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 import trio
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.typing import ConnectionState
 
 from reference_server.core.rate_limit import client_key
-from reference_server.http.admission import CONNECTION, account_nothing
-from reference_server.http.guarded_stream import GuardedStream
-from reference_server.http.http2_front import Http2Session
-from reference_server.http.http11_session import Http11Session
+from reference_server.http.accepting import accept
 from reference_server.limits import LINGER_SECONDS
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
-    from collections.abc import Awaitable, Callable
-    from ssl import SSLContext
-
-    from hypercorn.config import Config
-    from hypercorn.trio.worker_context import WorkerContext
-    from hypercorn.typing import AppWrapper
+    from collections.abc import Awaitable, Callable, Sequence
 
     from reference_server.http.admission import Admission
-    from reference_server.http.rendering import Renderer
-    from reference_server.pipeline.answering import Answerer
-    from reference_server.settings import Settings
 
 _log = logging.getLogger("hatchfarm")
-
-
-class _Handshake:
-    """A TLS connection of which it is not known yet what it speaks; nothing of it waits."""
-
-    waiting_bytes = 0
-
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        self.lifetime = trio.CancelScope()
-        self._stream = stream
-
-    def stop(self, _deadline: float) -> None:
-        """End at once."""
-        self.lifetime.cancel()
-
-    async def abort(self) -> None:
-        """Close the socket at once."""
-        await trio.aclose_forcefully(self._stream)
 
 
 class Served(Protocol):
@@ -69,33 +37,7 @@ class Served(Protocol):
         """Close the socket at once."""
 
 
-class _Server(TCPServer):
-    """Hypercorn's server of one connection, without its idle timeout: the guarded stream closes what rests.
-
-    Hypercorn's own would close idle connections the moment the server begins to stop, and drop a request that is just
-    coming in on one of them.
-    """
-
-    async def _idle_timeout(self) -> None:
-        await trio.sleep_forever()
-
-    async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
-
-    def cut(self) -> None:
-        """Forget everything, once nothing runs any more.
-
-        Server, protocol and stream refer to each other in circles, with the bodies that they hold. Of Hypercorn's own
-        one stays where a client left before its answer: what speaks HTTP/1.1 goes on naming the request.
-        """
-        wrapper = vars(self).pop("protocol", None)
-        if wrapper is not None:
-            vars(wrapper.protocol).clear()
-        vars(self).clear()
-
-
-class _Guest:
+class Guest:
     """A connection that a task serves, as `Admission` sees it."""
 
     def __init__(self, admission: Admission, client: str) -> None:
@@ -124,32 +66,33 @@ class _Guest:
     def account(self, served: Served) -> None:
         """Note what waits in what serves it. It may have to go for that."""
         if not self.scope.cancel_called:
-            self._admission.hold(self, served.waiting_bytes)
+            self._admission.note_waiting(self, served.waiting_bytes)
 
 
-class Guests:
-    """Everything that is needed to serve connections of one application."""
+class Guests(ABC):
+    """The connections of one server. What serves each says a subclass."""
 
-    def __init__(
-        self,
-        app: AppWrapper,
-        config: Config,
-        context: WorkerContext,
-        settings: Settings,
-        mark: bytes,
-        admission: Admission,
-        answerer: Answerer,
-        renderer: Renderer,
-    ) -> None:
-        config.errorlog = _log  # Hypercorn's own handler would write what ours bounds
+    def __init__(self, admission: Admission, handlers: trio.Nursery) -> None:
         self._admission = admission
-        self._server: Callable[..., _Server] = partial(_Server, app, config, context)
-        self._settings = settings
-        self._mark = mark
-        self._answerer = answerer
-        self._renderer = renderer
+        self._handlers = handlers
         self._served: set[Served] = set()
         self._stop_by: float | None = None
+
+    async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
+        """Take connections until cancelled, and have `handlers` serve them, which goes on after that."""
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(accept, listener, self._admission, self._welcome)
+
+    def _welcome(self, socket: stdlib_socket.socket, client: str) -> None:
+        guest = Guest(self._admission, client)
+        self._admission.enter(guest)
+        self._handlers.start_soon(self._serve_guest, guest, socket)
+
+    async def finish(self, deadline: float) -> None:
+        """Have all connections end by the deadline. Call once accepting has stopped."""
+        await trio.lowlevel.checkpoint()
+        self.stop(deadline)
 
     def stop(self, deadline: float) -> None:
         """Close connections at rest, and let no other answer take longer than until the deadline."""
@@ -157,71 +100,21 @@ class Guests:
         for served in list(self._served):
             served.stop(deadline)
 
-    def welcome(
-        self, handlers: trio.Nursery, tls: SSLContext | None, socket: stdlib_socket.socket, client: str
-    ) -> None:
-        """Serve a new connection in `handlers`, over TLS where there is a context for it."""
-        guest = _Guest(self._admission, client)
-        self._admission.enter(guest)
-        handlers.start_soon(self._serve_guest, guest, socket, tls)
-
-    async def _serve_guest(self, guest: _Guest, socket: stdlib_socket.socket, tls: SSLContext | None) -> None:
+    async def _serve_guest(self, guest: Guest, socket: stdlib_socket.socket) -> None:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
         try:
             with guest.scope:
-                CONNECTION.set(guest.learn)
-                if tls is None:
-                    await self._serve_by_hypercorn(guest, GuardedStream(stream, self._settings, self._mark))
-                else:
-                    await self._serve_tls(guest, trio.SSLStream(stream, tls, server_side=True, https_compatible=True))
+                await self.serve(guest, stream)
         finally:
             guest.evict()
             socket.close()
 
-    async def _serve_tls(self, guest: _Guest, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        try:
-            await self._shake_hands(guest, stream)
-        finally:
-            # It refers to itself by what it would shake hands with, and OpenSSL's part of it is large.
-            vars(stream).pop("_handshook", None)
+    @abstractmethod
+    async def serve(self, guest: Guest, stream: trio.SocketStream) -> None:
+        """Serve a connection to its end, by `attend`."""
 
-    async def _shake_hands(self, guest: _Guest, stream: trio.SSLStream[trio.SocketStream]) -> None:
-        agreed = False
-
-        async def shake_hands() -> None:
-            nonlocal agreed
-            with trio.move_on_after(self._settings.header_timeout_seconds), suppress(trio.BrokenResourceError):
-                await stream.do_handshake()
-                agreed = True
-
-        handshake = _Handshake(stream)
-        await self._run(handshake, shake_hands, closes=False)
-        if not agreed:
-            await handshake.abort()
-        else:
-            session = self._session(guest, stream)
-            session.account = partial(guest.account, session)
-            try:
-                await self._run(session, session.run)
-            finally:
-                session.account = account_nothing
-
-    def _session(self, guest: _Guest, stream: trio.SSLStream[trio.SocketStream]) -> Http11Session | Http2Session:
-        """Begin what serves a connection by the protocol that it agreed on; HTTP/1.1 where it named none."""
-        if stream.selected_alpn_protocol() == "h2":
-            return Http2Session(stream, guest.client, self._settings, self._answerer, guest.learn)
-        return Http11Session(stream, guest.client, self._settings, self._answerer, self._renderer, guest.learn)
-
-    async def _serve_by_hypercorn(self, guest: _Guest, stream: GuardedStream) -> None:
-        stream.account = partial(guest.account, stream)
-        server = self._server(ConnectionState({}), stream)
-        try:
-            await self._run(stream, server.run)
-        finally:
-            server.cut()
-            stream.account = account_nothing
-
-    async def _run(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:
+    async def attend(self, served: Served, serve: Callable[[], Awaitable[None]], *, closes: bool = True) -> None:
+        """Await `serve` within the bounds of what is served, and close that in the end unless told otherwise."""
         self._served.add(served)
         if self._stop_by is not None:
             served.stop(self._stop_by)

@@ -12,14 +12,13 @@ from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 from reference_server.http.admission import CONNECTION
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
-from reference_server.pipeline.answering import Answerer
 from reference_server.wire.replies import INVALID_REQUEST
 from reference_server.wire.values import Reply, Request, succeeded
 
 if TYPE_CHECKING:
-    from reference_server.operations.api import Api
-    from reference_server.pipeline.settling import Settler
-    from reference_server.ports import Clock
+    from reference_server.pipeline.answering import Answerer
+    from reference_server.pipeline.resolving import Resolver
+    from reference_server.settings import Settings
 
 PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}
 """What Quart is shown of a request, whatever it says: Werkzeug fails on hosts and paths that are none."""
@@ -111,7 +110,7 @@ class _Application(QuartTrio):
         if isinstance(reply, Admitted):
             proves = reply.proves
             reply = await _with_body(answerer, reply, guarded=bool(self.mark))
-        reply = await answerer.settled(reply)
+        reply = await answerer.resolved(reply)
         learn = CONNECTION.get()
         if learn is not None:
             learn(proves and succeeded(reply))
@@ -124,7 +123,7 @@ class _Application(QuartTrio):
         outcome = self.answerer.admit(_read_head(scope, b"")[0])
         if isinstance(outcome, Admitted):
             outcome = self.answerer.complete(outcome, b"")
-        reply = await self.answerer.settled(outcome)
+        reply = await self.answerer.resolved(outcome)
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close"})
             return
@@ -139,23 +138,24 @@ class _Application(QuartTrio):
         return _response(self.answerer.fail("a request"))
 
 
-def _run_beside(app: QuartTrio, settler: Settler) -> None:
-    async def start() -> None:
-        await app.nursery.start(settler.run)
-
-    app.before_serving(start)
-    app.after_serving(settler.stop)
-
-
-def create_app(api: Api, clock: Clock, settler: Settler, mark: str = "") -> QuartTrio:
+def create_app(answerer: Answerer, settings: Settings, mark: str = "") -> QuartTrio:
     """Make the application. `mark` is the header with which the framing guard hands over what it refuses.
 
-    `settler` gives out the answers that the API holds back, and runs as long as the application does.
+    What gives out the answers that the API defers has to run as long as the application does: `run_in_lifespan`.
     """
     app = _Application(__name__, static_folder=None)
-    app.answerer = Answerer(api, clock, settler)
+    app.answerer = answerer
     app.mark = mark.encode()
     app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
-    app.config["BODY_TIMEOUT"] = api.settings.body_timeout_seconds
-    _run_beside(app, settler)
+    app.config["BODY_TIMEOUT"] = settings.body_timeout_seconds
     return app
+
+
+def run_in_lifespan(app: QuartTrio, resolver: Resolver) -> None:
+    """Have an ASGI server's lifespan run what gives out answers."""
+
+    async def start() -> None:
+        await app.nursery.start(resolver.run)
+
+    app.before_serving(start)
+    app.after_serving(resolver.stop)

@@ -23,10 +23,11 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
 
 
 def rate_limited(wait_ns: int) -> Reply:
-    """Say that one may come again after so long, in whole seconds that have not passed before."""
+    """Refuse with 429; `Retry-After` is the wait in seconds, rounded up."""
     return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
 
 
+RATE_LIMITED = failure(429, "rate limit exceeded")
 INVALID_REQUEST = failure(400, "invalid request")
 UNAUTHORIZED = failure(401, "unauthorized")
 FORBIDDEN = failure(403, "forbidden")

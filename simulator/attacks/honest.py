@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Wire, granted
 from simulator.fleet.requests import http_message
 
 if TYPE_CHECKING:
     from simulator.attacks.script import ScriptContext, WireOutcome
 
-SECOND_NS = 1_000_000_000
 OK = 200
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
 
-SECOND_NS = 1_000_000_000
 OK, TOO_MANY = 200, 429
 TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""
@@ -269,10 +269,10 @@ class RotatedAddress(_Limit):
             ask_health(context, source=sources[number % len(sources)]) for number in range(count)
         )
         message = {"addresses": len(sources)}
-        said = _Excess(outcomes, context.defences).say("one-bucket")
+        claim = _Excess(outcomes, context.defences).say("one-bucket")
         yield Claim(
-            said.rule,
-            said.held,
-            f"from {plural(len(sources), 'address', 'addresses')}, {said.message}",
-            {**said.evidence, **message},
+            claim.rule,
+            claim.held,
+            f"from {plural(len(sources), 'address', 'addresses')}, {claim.message}",
+            {**claim.evidence, **message},
         )

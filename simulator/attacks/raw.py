@@ -135,7 +135,7 @@ class RawAttack(ScriptAttack):
             yield _closed(names, outcomes)
 
 
-def _said(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
+def _claim(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
     """Claim that nothing of a kind was wrong among the requests."""
     held = False if wrong else (True if known else None)
     message = f"of {len(names)} requests {len(wrong)} {what}"
@@ -149,7 +149,7 @@ def _one_answer(names: list[str], outcomes: list[WireOutcome]) -> Claim:
         if len(outcome.answers) > 1 or (outcome.answers and outcome.rest)
     ]
     known = all(outcome.connected for outcome in outcomes) and any(outcome.answers for outcome in outcomes)
-    return _said("one-answer", "got more than one answer", names, wrong, known=known)
+    return _claim("one-answer", "got more than one answer", names, wrong, known=known)
 
 
 def _closed(names: list[str], outcomes: list[WireOutcome]) -> Claim:
@@ -159,9 +159,9 @@ def _closed(names: list[str], outcomes: list[WireOutcome]) -> Claim:
         if outcome.connected and outcome.answers and not outcome.closed
     ]
     known = all(outcome.closed for outcome in outcomes)
-    return _said("closed", "left their connection open after the answer", names, wrong, known=known)
+    return _claim("closed", "left their connection open after the answer", names, wrong, known=known)
 
 
 def _no_effect(names: list[str], happened: list[int | None]) -> Claim:
     wrong = [name for name, count in zip(names, happened, strict=True) if count]
-    return _said("no-effect", "had their hidden request done", names, wrong, known=None not in happened)
+    return _claim("no-effect", "had their hidden request done", names, wrong, known=None not in happened)

@@ -14,8 +14,8 @@ from simulator.checkers.audit_dropped import dropped
 from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.incarnations import each_incarnation
 from simulator.checkers.keeping import kept, one_of_each_first
-from simulator.checkers.lives import each_life
 from simulator.checkers.possible import unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.features import Feature
@@ -39,9 +39,9 @@ LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") f
 def check_audit(history: History, facts: Facts) -> Verdict:
     """Hold every audit list that was read against the history and against itself (contract §3).
 
-    Of a server that forgets, the streams of its last life.
+    Of a server that forgets, the streams of its last incarnation.
     """
-    *_, (history, facts) = each_life(history, facts)
+    *_, (history, facts) = each_incarnation(history, facts)
     if not history.owners and not history.audit_readings:
         return Verdict("audit", Status.NOT_APPLICABLE, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)

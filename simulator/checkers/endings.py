@@ -28,7 +28,7 @@ CHANGED = (Answer.ACCEPTED, Answer.NO_CONSENT, Answer.INVALID_SIGNATURE, Answer.
 """Expectations that rest on checks after the certificate's: its end changes them."""
 
 
-def told_of_endings(history: History) -> History:
+def excuse_endings(history: History) -> History:
     """Return a history that accuses nobody of what a certificate's end explains; the same one where none does.
 
     What was to be accepted, or refused for its consent, can have got a 401 for its certificate alone. What was refused

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
@@ -52,7 +53,6 @@ WORDS = {
     BURST: "a burst of {}",
     AUDIT_EVENTS: "streams of {} events",
 }
-SECOND_NS = 1_000_000_000
 SECONDS_MAX = 86_400
 BUCKET_MAX = 1_000_000
 STEPS = (1000, 500, 100, 60, 50, 30, 20, 10, 5, 2, 1)
@@ -134,7 +134,7 @@ def _explained(
         return {}
     assumed = ", ".join(f"{one.setting}={getattr(facts, FIELDS[one.setting]):g}" for one in fits)
     shown = " ".join(f"{one.setting}={one.value}" for one in fits)
-    said = " ".join(f"--target-setting {one.setting}={one.value}" for one in fits)
+    flags = " ".join(f"--target-setting {one.setting}={one.value}" for one in fits)
     message = f"all that it showed fits {' and '.join(one.words for one in fits)}, not the assumed {assumed}"
     evidence = {
         "assumed": assumed,
@@ -142,7 +142,7 @@ def _explained(
         "doubts": _rules_of(failed),
     }
     summary = (
-        f"A{message[1:]}: is the target started with {shown}? Say so with {said}, or "
+        f"A{message[1:]}: is the target started with {shown}? Say so with {flags}, or "
         "--strict-settings if what was assumed is certain."
     )
     finding = Finding(f"{name}.settings", message, 0, evidence)

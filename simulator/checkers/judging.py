@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import Excused
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
-from simulator.history.losses import Loss, losses_of
+from simulator.history.losses import CROSSINGS_EACH, Loss, losses_of
 from simulator.history.rows import HONEST, History
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-
-SECOND_NS = 1_000_000_000
 
 
 class Circumstance(IntEnum):
@@ -173,11 +172,29 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     given_up = np.isin(cause, [Loss.UNKNOWN, Loss.ENDED, Loss.UNSENT])
     found = np.zeros(len(some), dtype=np.int8)
     found[lacks & _may_lack(some, facts)] = Circumstance.OUTAGE
-    found[lost & (cause == Loss.CLOSING)] = Circumstance.CLOSING
+    found[crossed_closes(history, some)] = Circumstance.CLOSING
     found[(lost & (given_up | late)) | (lacks & (some["status"] < SERVER_ERROR))] = Circumstance.EXCUSED
     found[Excused(history).overlap(sent_ns, until_ns)] = Circumstance.FAULT
     under[doubtful] = found
     return under
+
+
+def crossed_closes(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6).
+
+    A server that closes what rests is seen at it where no request is under way, too. Where it hardly is, what it cut
+    off were the requests; only of heartbeats, whose connections are watched at all times.
+    """
+    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
+    if not crossed.any():
+        return crossed
+    whole = history.rows()
+    heartbeat = whole["operation"] == Operation.HEARTBEAT
+    closing = (whole["got"] == Answer.LOST) & (losses_of(whole["status"])[0] == Loss.CLOSING) & heartbeat
+    seen = sum(one.count for one in history.closes_at_rest)
+    if int(closing.sum()) > max(1, CROSSINGS_EACH * seen):
+        crossed &= rows["operation"] != Operation.HEARTBEAT
+    return crossed
 
 
 def _may_lack(rows: NDArray[Any], facts: Facts) -> NDArray[np.bool_]:

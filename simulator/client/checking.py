@@ -11,6 +11,7 @@ import msgspec
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.contract.metrics import COUNTERS, PUBLISHED
@@ -33,7 +34,6 @@ METRIC_MAX = 2.0**53
 LOCATION_SHOWN_MAX = 200
 CLOCK_READINGS = 3
 CLOCK_PATIENCE_SECONDS = 10.0
-SECOND_NS = 1_000_000_000
 _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 
@@ -85,7 +85,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
             f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
         )
     if answer.status != OK:
-        raise TargetError(f"{target.url}/metrics answered {_told(answer)}")
+        raise TargetError(f"{target.url}/metrics answered {_describe(answer)}")
     if len(answer.body) > METRICS_MAX_BYTES:
         raise MalformedError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
     try:
@@ -103,7 +103,7 @@ async def check_target(target: Target) -> dict[str, float]:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             # The published API has no health page: what its metrics page is like then says whether it is one.
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
-                raise TargetError(f"{target.url}/health answered {_told(answer)}")
+                raise TargetError(f"{target.url}/health answered {_describe(answer)}")
             healthy = True
             baseline = await read_metrics(connection, target)
             if answer.status == NOT_FOUND and not baseline:
@@ -134,7 +134,7 @@ async def check_target(target: Target) -> dict[str, float]:
     return baseline
 
 
-def _told(answer: HttpAnswer) -> str:
+def _describe(answer: HttpAnswer) -> str:
     """Return a status for people, with what it says of the target, or where a redirect points to."""
     if answer.status == TOO_MANY:
         return f"{answer.status}: too many requests from this machine's address"

@@ -11,7 +11,7 @@ from simulator.contract.answers import Operation
 from simulator.contract.heads import HeadMemory
 from simulator.contract.parsed_request import Violation, parse_request
 from simulator.contract.refusals import SERVER_ERROR, failure_of
-from simulator.history.records import CertificateShown, Deviation, Exchange, Shown, Unserved
+from simulator.history.records import CertificateShown, Deviation, FailedExchange, Shown, Unserved
 from simulator.history.rows import HONEST, History
 from simulator.limits import UNASKED_SHOWN_MAX_BYTES
 
@@ -55,7 +55,7 @@ class Witness:
             why = f"an honest reader is not answered {answer.status}"
             self._history.fail(
                 Unserved(sent_ns, answered_ns, Operation.OTHER, answer.status, got),
-                Exchange(sent_ns, answered_ns, HONEST, request, answer.raw, why, f"200 to {route}"),
+                FailedExchange(sent_ns, answered_ns, HONEST, request, answer.raw, why, f"200 to {route}"),
             )
 
     def heard(self, link: Link, answer: HttpAnswer, answered_ns: int) -> None:
@@ -117,7 +117,7 @@ class Witness:
         if self._history.deviated_again(rule, route):
             return
         raw = answer.raw if answer.status else answer.body
-        exchange = Exchange(sent_ns, answered_ns, campaign, request, raw, f"{rule}: {odd.message}")
+        exchange = FailedExchange(sent_ns, answered_ns, campaign, request, raw, f"{rule}: {odd.message}")
         self._history.deviate(Deviation(rule, route, odd.message, sent_ns, answered_ns, campaign), exchange)
 
 

@@ -145,9 +145,9 @@ class Reader:
         owner_id = self._body.get("owner_id")
         self._equal(shown, "owner_id", owner_id, "other")
         self._equal(shown, "signature", self._body.get("signature"))
-        asked, told = canonical(self._body.get("rules")), canonical(shown.get("rules"))
-        if asked and told and asked != told:
-            self._say("echo", f"its rules are {told[:200]}, signed were {asked[:200]}")
+        asked, shown_rules = canonical(self._body.get("rules")), canonical(shown.get("rules"))
+        if asked and shown_rules and asked != shown_rules:
+            self._say("echo", f"its rules are {shown_rules[:200]}, signed were {asked[:200]}")
         self._moment(shown, "created_at", "policy.created_at", policy_id)
         version = shown.get("version")
         if isinstance(version, int) and isinstance(owner_id, str):

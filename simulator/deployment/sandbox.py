@@ -103,7 +103,7 @@ class Sandbox:
         hidden = os.environ.keys() - INHERITED
         if self._wanted.clock:
             self.step_clock(0)
-            command = ("-m", "simulator.commands.stepped_clock", str(self._clock_file), *SERVE[2:])
+            command = (*SERVE, "--clock-ahead", str(self._clock_file))
             making = own_server(settings, self._token, hidden, command)
         elif self._options.command:
             others = [name for name in os.environ if name.startswith(OF_SERVERS)]

@@ -29,7 +29,7 @@ async def side_servers(
     now: datetime,
     watch: ServerWatch,
 ) -> dict[str, Target]:
-    """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
+    """Start them, one for each set of settings, for as long as the stack is open; return them by the attack's name.
 
     `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
     when its certificate is made. Each of them is watched.

@@ -64,7 +64,7 @@ class Reconnect(msgspec.Struct, frozen=True):
 
 
 class RenewPolicy(msgspec.Struct, frozen=True):
-    """Give an owner another policy for the one that the server has forgotten. The script is sent the run's time after.
+    """Make an owner another policy for the one that the server has forgotten. The script is sent the run's time after.
 
     `forgotten` is the policy's id: where somebody has renewed it since, there is nothing to do.
     """

@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
 TENTH_NS = 100_000_000
 _TENTHS = 1000
-RESTED_MIN_NS = 1_000_000_000
+RESTED_MIN_NS = 500_000_000
 """How long a connection must have rested before its server may rightly close it as the next request leaves: no server
-gives up a connection sooner that it did not say it would close."""
+gives up a connection sooner that it did not say it would close. Such deadlines are whole seconds, and begin before
+the answer is here that the rest begins with."""
+CLOSE_LATE_NS = 250_000_000
+"""By how much later than its deadline a server may close what rests: its timer is late where it is busy, and its
+measure of a rest begins before the client's and ends after it."""
+CROSSINGS_EACH = 4
+"""How many requests may cross the close of a resting connection for each close that was seen to cross none. A request
+crosses one only where it leaves within the moment that the close is on its way, so a server that closes what rests is
+seen at it far more often than it is met; one that cuts requests off is met each time. A single crossing is believed."""
 CROSSING_MAX_NS = 1_000_000_000
 """By when such a close has come, once the request has left: the two cross on the way, so it takes no longer than one
 way, and as long as this process may need to see it."""
@@ -54,8 +62,8 @@ def lost_status(loss: Loss, waited_ns: int) -> int:
 
 def losses_of(status: NDArray[np.int16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the causes of lost answers, and for how many nanoseconds each was waited at most."""
-    told = -np.minimum(status.astype(np.int64), 0)
-    return told // _TENTHS, (told % _TENTHS + 1) * TENTH_NS
+    code = -np.minimum(status.astype(np.int64), 0)
+    return code // _TENTHS, (code % _TENTHS + 1) * TENTH_NS
 
 
 def loss_of_close(rested_ns: int, longest_rest_ns: int, waited_ns: int, *, nothing_came: bool) -> Loss:
@@ -63,13 +71,13 @@ def loss_of_close(rested_ns: int, longest_rest_ns: int, waited_ns: int, *, nothi
 
     `rested_ns` is how long the connection had rested when the request left, negative for a new one, and
     `longest_rest_ns` after how long a rest an answer still came on another. A server that closes what rests does so
-    by its length, so one that answered after a longer rest had no such reason.
+    by its length, so one that answered after a much longer rest had no such reason.
     """
     crossed = nothing_came and waited_ns <= CROSSING_MAX_NS
-    return Loss.CLOSING if crossed and rested_ns >= max(RESTED_MIN_NS, longest_rest_ns) else Loss.CUT
+    return Loss.CLOSING if crossed and rested_ns >= max(RESTED_MIN_NS, longest_rest_ns - CLOSE_LATE_NS) else Loss.CUT
 
 
-def told(loss: Loss, waited_ns: int) -> str:
+def describe_loss(loss: Loss, waited_ns: int) -> str:
     """Return in words what came in place of an answer."""
     seconds = f"{waited_ns / 1e9:.1f} s"
     return {

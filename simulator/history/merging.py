@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.records import CampaignRecord, GeneratorSample, PartRecord
 from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
 from simulator.history.tables import TABLES
@@ -39,11 +40,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simulator.history.records import Exchange
+    from simulator.history.records import FailedExchange
 
     Record = TypeVar("Record", bound=msgspec.Struct)
 
-SECOND_NS = 1_000_000_000
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
 EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
 """Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
@@ -53,7 +53,7 @@ ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
 """Side tables that say one thing of all parts together; of the others each record stays one."""
 OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
 """Side tables of what the server was seen to show."""
-UNTOLD = int(np.iinfo(np.uint32).max)
+UNKNOWN_NUMBER = int(np.iinfo(np.uint32).max)
 """Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
 
 
@@ -149,7 +149,7 @@ def _campaigns(parts: Sequence[HistoryPart]) -> list[CampaignRecord]:
     return [campaigns[number] for number in sorted(campaigns)]
 
 
-def _evenly(exchanges: list[Exchange], parts: Sequence[HistoryPart]) -> list[Exchange]:
+def _evenly(exchanges: list[FailedExchange], parts: Sequence[HistoryPart]) -> list[FailedExchange]:
     """Keep evidence of each part while there is room, so that one part's errors do not hide another's."""
     if len(exchanges) <= EXCHANGES_MAX:
         return exchanges
@@ -201,7 +201,7 @@ class _Numbers:
             ("consent", self._consents, self._own_consents),
         ):
             number = rows[field].astype(np.int64)
-            rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNTOLD))
+            rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNKNOWN_NUMBER))
 
     def earliest(self, at_ns: int) -> int:
         """Return the earliest that a moment can have been."""

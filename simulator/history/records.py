@@ -101,7 +101,7 @@ class Effect(msgspec.Struct, frozen=True):
     sure: bool
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class FailedExchange(msgspec.Struct, frozen=True):
     """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
 
     `expected` says it in the contract's words alone; it is empty where nobody put it so. `basis` is what the
@@ -188,6 +188,18 @@ class Unserved(msgspec.Struct, frozen=True):
     got: int
 
 
+class ClosesAtRest(msgspec.Struct, frozen=True):
+    """How many connections that rested were closed by their server, no request being under way on any of them.
+
+    They had rested between `shortest_rest_ns` and `longest_rest_ns`. Only those watched at all times
+    are counted.
+    """
+
+    count: int
+    shortest_rest_ns: int
+    longest_rest_ns: int
+
+
 class Death(msgspec.Struct, frozen=True):
     """A server that the run had started, and that ended by itself: after it was last seen to run, before it was not.
 
@@ -241,7 +253,7 @@ class SummaryReading(msgspec.Struct, frozen=True):
 class Deviation(msgspec.Struct, frozen=True):
     """A way in which answers to one route were not what the contract lets them be, and how many were so.
 
-    The message and the times are those of the first one, whose bytes are an `Exchange`. `rule` is that of a checker.
+    The message and the times are those of the first one, whose bytes are a `FailedExchange`. `rule` is a checker's.
     """
 
     rule: str

@@ -58,8 +58,8 @@ def summarise_campaigns(
             idle = Status.INCONCLUSIVE, "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
         found = [one.message.removeprefix(f"{attack}: ") for one in accusing.get(number, ())]
-        told = stopped.get(number, "")
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, told))
+        stop = stopped.get(number, "")
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, stop))
     return summaries
 
 

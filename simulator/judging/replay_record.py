@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts
+from simulator.checkers.outage import judge_deaths
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Profile, profile_of
 from simulator.errors import BundleError, TraceError
+from simulator.history.records import Death  # noqa: TC001 - msgspec reads the annotation
 from simulator.judging.advisories import judge_by
 from simulator.judging.record import RunRecord
 from simulator.judging.verdict_file import RunVerdict
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 FILE = "replay.json"
 FORMAT = 1
-SECOND_NS = 1_000_000_000
 
 
 class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +65,8 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     after: dict[str, float]
     played: tuple[Played, ...]
     lasting: tuple[bool, ...]
+    deaths: tuple[Death, ...] = ()
+    """Of the replay's own server, if it ended by itself."""
     profile: Profile = Profile.HARDENED
 
 
@@ -84,6 +88,8 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
                 judge_reasons(exchanges, played, record.before, record.after, alone=not record.given_target)
             )
     checkers.append(judge_timing(played))
+    if record.deaths:
+        checkers.append(judge_deaths(record.deaths))
     if record.interrupted:
         finding = Finding("replay.interrupted", record.interrupted, 0)
         checkers.append(Verdict("whole trace", Status.INCONCLUSIVE, f"Interrupted: {record.interrupted}.", (finding,)))
@@ -165,7 +171,7 @@ def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
 
 
 def write_replay(folder: Path, trace: Trace, record: ReplayRecord) -> list[str]:
-    """Write what a replay is judged by: what came of it, and its trace without secrets; gives notes for people."""
+    """Write what a replay is judged by: what came of it, and its trace without secrets; return notes for people."""
     try:
         write_lines(folder / TRACE, redacted_lines(trace), private=False)
         write_whole(folder / FILE, [msgspec.json.encode(record), b"\n"], follow=False)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.judging import crossed_closes
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
-from simulator.history.losses import Loss, losses_of
 from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 MEGABYTE_BYTES = 1_000_000
 VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
 """Checkers that count violations."""
@@ -53,11 +53,11 @@ def measure(
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
-    asked = ~_crossed_a_close(heartbeats)
+    asked = ~crossed_closes(history, heartbeats)
     due = heartbeats[asked & (heartbeats["expected"] == Answer.ACCEPTED)]
     accepted = int((due["got"] == Answer.ACCEPTED).sum())
     refused = int((~np.isin(heartbeats["got"], [Answer.ACCEPTED, Answer.LOST])).sum())
-    lost = int(((rows["got"] == Answer.LOST) & ~_crossed_a_close(rows)).sum())
+    lost = int(((rows["got"] == Answer.LOST) & ~crossed_closes(history, rows)).sum())
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
     answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
@@ -97,12 +97,6 @@ def measure(
     return series
 
 
-def _crossed_a_close(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6)."""
-    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
-    return crossed
-
-
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
@@ -124,7 +118,7 @@ def measure_without_own_lateness(
         taken = seconds_to_answer(history, sent, since)
         if since == "planned_ns":
             taken -= own_lateness_ns(history, whole) / SECOND_NS
-        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | _crossed_a_close(sent)] = 0
+        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | crossed_closes(history, sent)] = 0
         times[metric] = [taken, dropped]
     waited = seconds_to_answer(history, held_up, "planned_ns")
     waited[unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)] = 0
@@ -135,7 +129,7 @@ def measure_without_own_lateness(
 def excuse(
     thresholds: Sequence[Verdict], wanted: Mapping[str, Sequence[str]], generator: Verdict, best: Mapping[str, Series]
 ) -> list[Verdict]:
-    """Let thresholds be undecided that were missed perhaps by the harness's own doing; `best` is without it.
+    """Make thresholds undecided that were missed perhaps by the harness's own doing; `best` is without it.
 
     A failure that no lateness of the harness explains is proven, whatever else it did wrong.
     """
@@ -209,7 +203,7 @@ def judge_thresholds(
     wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
 ) -> list[Verdict]:
     """Judge every expression. Without data it is inconclusive, never a pass, as it is where its checker is."""
-    said = {one.name: one for one in checkers}
+    by_name = {one.name: one for one in checkers}
     verdicts = []
     for metric, expressions in wanted.items():
         for expression in expressions:
@@ -222,7 +216,7 @@ def judge_thresholds(
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
-            silent = _silent([said[one] for one in CHECKERS_OF.get(metric, ()) if one in said])
+            silent = _silent([by_name[one] for one in CHECKERS_OF.get(metric, ()) if one in by_name])
             if silent is not None:
                 why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
                 verdicts.append(Verdict(name, silent.status, why, (), figures))

@@ -24,7 +24,7 @@ from simulator.fleet.acts import Acts, Ask, CutOffError, Reply
 from simulator.fleet.requests import ANY_OWNER, ApiCall, owner_headers
 from simulator.history.losses import Loss, loss_of_close
 from simulator.history.rows import NEVER_NS, History
-from simulator.judging.tally import UNKNOWN, answer_said
+from simulator.judging.tally import UNKNOWN, answer_name
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
@@ -240,7 +240,7 @@ class OwnerSession:
         if got is Answer.LOST:
             problem = UNKNOWN
         elif got is not Answer.ACCEPTED:
-            problem = f"refused: {answer_said(got)}"
+            problem = f"refused: {answer_name(got)}"
         self._environment.events.request.fire(
             request_type=ask.call.method,
             name=ask.name or operation_name(ask.call.operation),

@@ -13,6 +13,7 @@ import numpy as np
 import trio
 
 from reference_server.open_files import raise_open_files
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack, ScriptContext
 from simulator.client.addresses import with_known_addresses
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
-SECOND_NS = 1_000_000_000
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -226,8 +226,8 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     if not untried:
         return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
     count = sum(map(len, untried.values()))
-    told = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
-    found = f"{count} of {plural(len(names), 'attack')} not tried ({told})"
+    reasons = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    found = f"{count} of {plural(len(names), 'attack')} not tried ({reasons})"
     return Check("attacks", right=False, found=found, hint="a run names them as not tried, and they prove nothing")
 
 

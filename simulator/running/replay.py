@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError, parse_
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import profile_of
 from simulator.deployment.server_process import ServerError, own_server
+from simulator.deployment.server_watch import ServerWatch
 from simulator.errors import TraceError
 from simulator.history.rows import History
 from simulator.judging.replay_record import (
@@ -52,10 +54,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.contract.profiles import Profile
-    from simulator.platform.interruptions import Held
-    from simulator.report.files import Written
+    from simulator.history.records import Death
+    from simulator.platform.interruptions import HeldSignal
+    from simulator.report.files import WriteResult
 
-TELL_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0
 OWN_SERVER = "its own server"
 SUFFIX_DIGITS = 8
 USER_ERRORS = (TraceError, TargetError, ServerError, OutputError)
@@ -84,7 +87,7 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _Outcome(msgspec.Struct):
+class _ReplayState(msgspec.Struct):
     started_at: datetime
     target: str
     played: list[Played] = []
@@ -93,6 +96,10 @@ class _Outcome(msgspec.Struct):
     lasting: list[bool] = []
     took_s: float = 0.0
     interrupted: str | None = None
+    deaths: list[Death] = []
+    started_ns: int = 0
+    """When the playing began, by the monotonic clock."""
+    memory_max_bytes: int | None = None
     warnings: list[str] = []
 
 
@@ -112,12 +119,12 @@ def execute(request: ReplayRequest, console: Console) -> int:
         return _report(request, trace, outcome, console)
 
 
-def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> int:
+def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> int:
     record = _record(request, trace, outcome)
     verdict = judge_replay(trace, record)
     folder = folder_of(request.out, verdict.scenario, outcome.started_at)
 
-    def write() -> Written:
+    def write() -> WriteResult:
         facts = run_record(trace, record)
         return write_bundle(folder, verdict, facts, History(), "", others=lambda _: write_replay(folder, trace, record))
 
@@ -131,9 +138,9 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Co
     )
 
 
-async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Held) -> _Outcome:
+async def _run(request: ReplayRequest, trace: Trace, console: Console, held: HeldSignal) -> _ReplayState:
     """Play the trace with everything around it, to its end, or until a signal."""
-    outcome = _Outcome(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
+    outcome = _ReplayState(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
     console.print(
@@ -153,47 +160,67 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
     return outcome
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, work: trio.CancelScope) -> None:
     async for number in signals:
         outcome.interrupted = outcome.interrupted or signal.Signals(number).name
         work.cancel()
 
 
-async def _work(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> None:
-    header = trace.header
+async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> None:
+    """Play the trace against the target, or a server started for it, which is watched all the while."""
+    outcome.started_ns = time.monotonic_ns()
+    watch = ServerWatch(outcome)
     async with AsyncExitStack() as stack:
         url = request.target
         if url is None:
             server = await stack.enter_async_context(
-                own_server(header.server_settings, request.token, request.server_settings)
+                own_server(trace.header.server_settings, request.token, request.server_settings)
             )
+            watch.add("the server", server)
             url = server.url
-        target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
-        outcome.target = OWN_SERVER if request.target is None else target.url
-        outcome.before = await check_target(target)
-        outcome.warnings = _warnings(request, trace, target)
-        resigner = None
-        if not request.verbatim:
-            suffix = request.entropy[:SUFFIX_DIGITS]
-            resigner = Resigner(header, trace.exchanges, request.token, target.authority, suffix)
-        outcome.lasting = [_lasts(exchange, request.token) for exchange in trace.exchanges]
-        player = Player(trace, target, resigner)
-        outcome.played = player.played
-        started = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_tell, player, console)
-                await player.play()
+                nursery.start_soon(watch.until_death, nursery.cancel_scope)
+                await _play(request, trace, url, outcome, console)
+                await watch.look()
                 nursery.cancel_scope.cancel()
+        except* USER_ERRORS:
+            if not await watch.died():
+                raise
         finally:
-            outcome.took_s = trio.current_time() - started
-        async with ControlConnection(target, SCRAPER_ADDRESS if target.own_addresses else None) as connection:
-            outcome.after = await read_metrics(connection, target)
+            outcome.deaths = watch.deaths
+            outcome.interrupted = outcome.interrupted or watch.why_down or None
 
 
-async def _tell(player: Player, console: Console) -> None:
+async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayState, console: Console) -> None:
+    """Play the trace against a server that is there, with what its metrics said before and after."""
+    header = trace.header
+    target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
+    outcome.target = OWN_SERVER if request.target is None else target.url
+    outcome.before = await check_target(target)
+    outcome.warnings = _warnings(request, trace, target)
+    resigner = None
+    if not request.verbatim:
+        suffix = request.entropy[:SUFFIX_DIGITS]
+        resigner = Resigner(header, trace.exchanges, request.token, target.authority, suffix)
+    outcome.lasting = [_lasts(exchange, request.token) for exchange in trace.exchanges]
+    player = Player(trace, target, resigner)
+    outcome.played = player.played
+    started = trio.current_time()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_show_progress, player, console)
+            await player.play()
+            nursery.cancel_scope.cancel()
+    finally:
+        outcome.took_s = trio.current_time() - started
+    async with ControlConnection(target, SCRAPER_ADDRESS if target.own_addresses else None) as connection:
+        outcome.after = await read_metrics(connection, target)
+
+
+async def _show_progress(player: Player, console: Console) -> None:
     while True:
-        await trio.sleep(TELL_SECONDS)
+        await trio.sleep(PROGRESS_SECONDS)
         progress = player.progress
         console.print(
             f"{progress.done:,} of {plural(progress.total, 'exchange')}, {progress.as_recorded:,} as recorded, "
@@ -234,7 +261,7 @@ def _lasts(exchange: Exchange, token: str) -> bool:
     return owners and unescape(signature.value) == sign_text(token.encode(), text).decode()
 
 
-def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRecord:
+def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> ReplayRecord:
     missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
     return ReplayRecord(
         trace_file=str(request.path),
@@ -249,6 +276,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRe
         before=numbers(outcome.before),
         after=numbers(outcome.after),
         played=tuple(msgspec.structs.replace(one, body=b"") for one in outcome.played or missing),
+        deaths=tuple(outcome.deaths),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )
@@ -260,7 +288,9 @@ def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: 
     for column in ("", "exchanges", "recorded", "replayed", "different"):
         table.add_column(column, overflow="fold", justify="right" if column in {"exchanges", "different"} else "left")
     for one in compare(exchanges, played):
-        told = [", ".join(f"{n} {got}" for got, n in sorted(counts.items())) for counts in (one.recorded, one.replayed)]
-        table.add_row(escape(one.name), str(one.exchanges), *told, str(one.different))
+        answers = [
+            ", ".join(f"{n} {got}" for got, n in sorted(counts.items())) for counts in (one.recorded, one.replayed)
+        ]
+        table.add_row(escape(one.name), str(one.exchanges), *answers, str(one.different))
     console.print()
     console.print(table)

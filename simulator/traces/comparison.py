@@ -224,19 +224,19 @@ def _group_verdict(
         "recorded": comparison.recorded,
         "replayed": comparison.replayed,
     }
-    told = f"{same} of {comparison.exchanges} as recorded"
+    agreement = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
         findings = kept(_finding(_wrong_rule(*pair), *pair) for pair in wrong)
-        summary = f"{told}; {len(wrong)} wrong: {findings[0].message}."
+        summary = f"{agreement}; {len(wrong)} wrong: {findings[0].message}."
         return Verdict(name, Status.FAIL, summary, findings, figures, len(wrong))
     if missing:
         findings = kept(_finding("replay.missing", *pair) for pair in missing)
-        summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
+        summary = f"{agreement}; {len(missing)} say nothing: {findings[0].message}."
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
     if open_ones == comparison.exchanges:
         return Verdict(name, Status.NOT_APPLICABLE, "No answer of the trace says what is right.", (), figures)
-    mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
-    return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
+    corrected = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
+    return Verdict(name, Status.PASS, f"{agreement}{corrected}.", (), figures)
 
 
 def _wrong_rule(exchange: Exchange, one: Played) -> str:

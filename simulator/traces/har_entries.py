@@ -14,13 +14,13 @@ from urllib.parse import SplitResult, unquote, urlencode, urlsplit, urlunsplit
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import Operation
 from simulator.traces.messages import LENGTH, HttpText, join_request, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MILLISECOND_NS = 1_000_000
 TOOK_MAX_MS = 86_400_000
 """A day: what takes longer was not one exchange."""
 LOST = 0

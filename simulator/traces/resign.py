@@ -47,7 +47,7 @@ OWNER_MAX_CHARACTERS = 64
 _SUCCESS = range(200, 300)
 
 
-class UnlearnedError(Exception):
+class MissingPrerequisiteError(Exception):
     """A request needs what no answer has given yet; the message names it."""
 
 
@@ -86,7 +86,7 @@ class Resigner:
 
     # --- what answers say
 
-    def take_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
+    def apply_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
         """Take what the target gave out for a request that made something, when the trace was made and now."""
         if status not in _SUCCESS:
             return
@@ -188,7 +188,7 @@ class Resigner:
         if secret is None and _FALL_BACK.fullmatch(reference.name):
             secret = self._header.secrets.get(reference.name)
         if secret is None:
-            raise UnlearnedError(f"{reference} is not known: no answer has given it out")
+            raise MissingPrerequisiteError(f"{reference} is not known: no answer has given it out")
         if reference.near:
             return near_miss(secret, reference.near)
         return secret[reference.start : reference.end] if reference.end else secret

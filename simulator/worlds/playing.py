@@ -244,9 +244,11 @@ class Playing:
         self._at(machine.due_ns, machine)
         return keep
 
-    def unasked(self, link: Link, data: bytes) -> None:
+    def unasked(self, link: Link, now_ns: int, data: bytes) -> None:
         """Take what came on a connection at rest: bytes that nobody asked for, none where it was closed."""
         self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
+        if not data and (rested_ns := now_ns - link.free_ns) > 0:
+            self._history.closed_at_rest(rested_ns)
 
     def lost(
         self, link: Link, now_ns: int, why: str, loss: Loss | None, *, sent: bool, nothing_came: bool = True

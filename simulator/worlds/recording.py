@@ -12,7 +12,7 @@ from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation,
 from simulator.contract.features import Feature
 from simulator.contract.refusals import failure_of, in_words
 from simulator.history.losses import lost_status
-from simulator.history.records import Effect, Exchange
+from simulator.history.records import Effect, FailedExchange
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
 from simulator.limits import OUTAGES_KEPT_MAX
 
@@ -71,7 +71,7 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
             step.expect.basis or "",
         )
         sent_ns, answered_ns = outcome.sent_ns, outcome.answered_ns
-        history.keep(Exchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -106,7 +106,7 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
         request = b"".join(part for part, _ in step.parts)
         reasoning, wanted, basis = _reasoning(step.expect, status), _wanted(step.expect), step.expect.basis or ""
         sent_ns, closed_ns = outcome.sent_ns, outcome.closed_ns
-        history.keep(Exchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
     return got
 
 
@@ -170,7 +170,7 @@ def keep_wrong_act(history: History, ask: Ask, exchanged: Exchanged, authority: 
     operation = ask.call.operation
     why = problem or f"an honest {operation_name(operation)} is not answered {reply.status}"
     message, wanted = ask.call.message(authority), in_words(Answer.ACCEPTED, operation)
-    history.keep(Exchange(reply.sent_ns, reply.ended_ns, HONEST, message, reply.raw, why, wanted))
+    history.keep(FailedExchange(reply.sent_ns, reply.ended_ns, HONEST, message, reply.raw, why, wanted))
 
 
 WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED, Answer.UNAVAILABLE})
@@ -205,4 +205,6 @@ def record_heartbeat(
     if answer is not None and wrong and (got is not Answer.UNAVAILABLE or len(history.exchanges) < OUTAGES_KEPT_MAX):
         wanted = in_words(expected, Operation.HEARTBEAT)
         reasoning = f"a correct server answers {wanted}; this one answered {status}"
-        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted))
+        history.keep(
+            FailedExchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted)
+        )

@@ -251,7 +251,7 @@ def test_what_a_raw_exchange_leaves_is_sure_only_when_it_was_answered_so(
 
 
 class LateStream:
-    """Gives one answer long after slow reading has ended."""
+    """Sends one answer long after slow reading has ended."""
 
     def __init__(self) -> None:
         self._parts = [GOOD, b""]

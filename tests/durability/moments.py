@@ -55,7 +55,7 @@ async def heads_of(target: Target, world: World) -> Heads:
 
 
 async def record(folder: Path, world: World, steps: int) -> list[Moment]:
-    """Let one client after the other do steps, heartbeats among them, then kill the server. Gives every moment.
+    """Have one client after the other do steps, heartbeats among them, then kill the server. Gives every moment.
 
     The fleet is in the snapshot, the steps in the journal.
     """
@@ -89,7 +89,7 @@ async def start_from(folder: Path, moments: list[Moment]) -> Moment | str:
     Raises AssertionError when it shows anything else.
     """
     found: list[Moment] = []
-    said = ""
+    stated = ""
     try:
         async with own_server(settings_of(folder), TOKEN) as server:
             heads = await heads_of(parse_target(server.url, TOKEN), moments[0].world)
@@ -98,5 +98,5 @@ async def start_from(folder: Path, moments: list[Moment]) -> Moment | str:
             (moment,) = found
             assert await read_back(server.url, copy.deepcopy(moment.world), everything=True) == []
     except* ServerError as group:
-        said = str(group.exceptions[0])
-    return said or found[0]
+        stated = str(group.exceptions[0])
+    return stated or found[0]

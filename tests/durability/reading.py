@@ -103,11 +103,13 @@ class Reader:
         """Ask what has a known answer, and changes nothing; give its data."""
         self._ledger.refused += status >= BAD_REQUEST
         answer = await self._connection.exchange(message)
-        told = msgspec.json.decode(answer.body)
-        if answer.status != status or told.get("error", error) != error:
-            self._say(f"{what} is answered {answer.status} {told.get('error', '')!r} in place of {status} {error!r}")
+        reported = msgspec.json.decode(answer.body)
+        if answer.status != status or reported.get("error", error) != error:
+            self._say(
+                f"{what} is answered {answer.status} {reported.get('error', '')!r} in place of {status} {error!r}"
+            )
             return {}
-        data: dict[str, Any] = told.get("data", {})
+        data: dict[str, Any] = reported.get("data", {})
         return data
 
     def _compare(self, what: str, shown: Event | None, now: Event) -> Event | None:

@@ -80,9 +80,9 @@ def test_a_bug_that_shows_only_in_a_fault_is_found(bug: Fault, results: Mapping[
     """The run fails, by a checker that is meant to find this bug, with a finding that names it."""
     result = results[Trial(bug.scenario, bug.name)]
     assert result.exit_code == 1, result.printed
-    findings = {name: said for name, said in result.failed().items() if name in bug.caught_by}
+    findings = {name: output for name, output in result.failed().items() if name in bug.caught_by}
     assert findings, f"failed: {[*result.failed()]}, not {sorted(bug.caught_by)}\n{result.printed}"
-    assert any(re.search(bug.evidence, said) for said in findings.values()), findings
+    assert any(re.search(bug.evidence, output) for output in findings.values()), findings
 
 
 def test_what_was_killed_and_kept_is_counted(results: Mapping[Trial, Result]) -> None:

@@ -113,14 +113,14 @@ async def test_nothing_outlives_a_parent_that_is_killed_not_even_what_stands_sti
     parent = await trio.lowlevel.open_process([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     async with parent.stdout:
-        said = b""
+        output = b""
         with trio.fail_after(PATIENCE_SECONDS):
-            while not said.endswith(b"\n"):
+            while not output.endswith(b"\n"):
                 part = await parent.stdout.receive_some(1)
                 assert part, "it ended before it had both"
-                said += part
+                output += part
         with contextlib.ExitStack() as stack:
-            descriptors = [os.pidfd_open(int(pid)) for pid in said.split()]
+            descriptors = [os.pidfd_open(int(pid)) for pid in output.split()]
             for descriptor in descriptors:
                 stack.callback(os.close, descriptor)
             parent.kill()

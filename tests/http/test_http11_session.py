@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from reference_server.http.guests import Guests
+from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.limits import HTTP11_ANSWERS_AT_ONCE
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, serving
@@ -51,7 +52,7 @@ async def test_a_client_that_pipelines_lets_all_others_run_after_a_few_answers(
 async def test_tls_is_never_served_by_hypercorn(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, *, express_lane: bool
 ) -> None:
-    monkeypatch.delattr(Guests, "_serve_by_hypercorn")
+    monkeypatch.delattr(HypercornFront, "serve")
     api = make_api(require_https=True, **pair.settings)
     async with serving(api, LoopClock(), express_lane=express_lane) as server, server.client() as client:
         assert (await client.ask(get("/api/v1/status"))).status == 200

@@ -58,11 +58,11 @@ def admissions(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     """Tell of the admission of each server that is started."""
     made: list[Admission] = []
 
-    def telling(*given: int) -> Admission:
+    def noting(*given: int) -> Admission:
         made.append(Admission(*given))
         return made[-1]
 
-    monkeypatch.setattr(serve, "Admission", telling)
+    monkeypatch.setattr(serve, "Admission", noting)
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reference_server.http.serve import ListenError, open_listeners
+from reference_server.http.listening import ListenError, open_listeners
 from reference_server.limits import SEND_BUFFER_BYTES
 from reference_server.settings import Settings
 
@@ -18,7 +18,7 @@ NAME = "several.test"
 
 @pytest.fixture
 def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a name have two addresses of this machine, one of them twice, and one of a family that is turned off."""
+    """Have a name have two addresses of this machine, one of them twice, and one of a family that is turned off."""
 
     def found(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         assert host == NAME

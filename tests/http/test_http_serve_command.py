@@ -13,6 +13,7 @@ import trio
 from typer.testing import CliRunner
 
 from reference_server import app
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.settings import SETTINGS as EVERY_SETTING
 from simulator.commands.cli import app as cli
@@ -179,7 +180,7 @@ def test_an_ephemeral_token_is_made_anew_each_time(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    apis = [app.make_api({}, SystemEntropy()) for _ in range(3)]
+    apis = [app.make_api({}, SystemEntropy(), SystemClock()) for _ in range(3)]
     tokens = [api.settings.api_token for api in apis]
     assert len(set(tokens)) == 3
     assert capsys.readouterr().err.splitlines() == [f"Owner token of this run: {token}" for token in tokens]
@@ -200,6 +201,25 @@ async def test_the_end_of_standard_input_stops_it_where_asked() -> None:
             assert await client.rest() == b""
         assert await started.ended() == 0
     assert started.stderr.text == ""
+
+
+LOADED = """
+import os, sys
+from reference_server.app import serve
+assert serve(os.environ, express_lane={lane}, until_stdin_closes=True) == 0
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+"""Starts a server and stops it again, and says what it has loaded."""
+
+
+@pytest.mark.parametrize(("lane", "loaded"), [(True, set()), (False, {"hypercorn", "quart", "quart_trio", "h2"})])
+async def test_a_server_loads_nothing_that_it_does_not_need(lane: bool, loaded: set[str]) -> None:  # noqa: FBT001
+    """Servers of the harness start thousands of times, and these are more than half of what a start could cost."""
+    command = (sys.executable, "-c", LOADED.format(lane=lane))
+    async with running(command, stdin=subprocess.DEVNULL) as started:
+        assert await started.ended() == 0
+    _, last = started.stdout.text.splitlines()
+    assert set(last.split()) & {"hypercorn", "quart", "quart_trio", "h2", "coredis", "typer", "rich"} == loaded
 
 
 def test_help_lists_every_setting() -> None:

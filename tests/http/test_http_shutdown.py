@@ -11,7 +11,7 @@ import trio
 from hypercorn.config import Config
 from trio.testing import wait_all_tasks_blocked
 
-from reference_server.http.guests import Guests
+from reference_server.http.express_lane import ExpressLane
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import OWNER, LoopClock, Machine, enrol, make_api, written
@@ -200,16 +200,16 @@ async def test_a_heartbeat_that_arrives_while_the_lane_stops_is_answered(monkeyp
     """The lane looks once more at every connection after it has stopped accepting."""
     api = make_api(shutdown_grace_seconds=NEVER)
     machine = enrol(api)
-    stop_front = Guests.stop
+    finish = ExpressLane.finish
     async with serving(api, LoopClock(), express_lane=True) as server:
         socket = stdlib_socket.create_connection(server.address)
         await wait_all_tasks_blocked()
 
-        def send_at_the_last_moment(front: Guests, deadline: float) -> None:
+        async def send_at_the_last_moment(lane: ExpressLane, deadline: float) -> None:
             socket.send(written(machine.heartbeat("n")))
-            stop_front(front, deadline)
+            await finish(lane, deadline)
 
-        monkeypatch.setattr(Guests, "stop", send_at_the_last_moment)
+        monkeypatch.setattr(ExpressLane, "finish", send_at_the_last_moment)
         server.stop.set()
         socket.setblocking(False)  # noqa: FBT003 - the socket API's own flag
         async with trio.SocketStream(trio.socket.from_stdlib_socket(socket)) as stream:

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from reference_server.http import serve
+from reference_server.http.listening import open_listeners
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import OWNER, LoopClock, Machine, as_owner, ask, enrol, make_api, written
@@ -30,8 +30,7 @@ WAYS = ["lane", "hypercorn", "conversation", "tls"]
 
 @pytest.fixture(autouse=True)
 def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
-    open_listeners = serve.open_listeners
+    """Have the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
 
     def with_small_buffers(settings: Settings) -> list[stdlib_socket.socket]:
         listeners = open_listeners(settings)
@@ -40,7 +39,7 @@ def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
             listener.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, RECEIVED_BYTES)
         return listeners
 
-    monkeypatch.setattr(serve, "open_listeners", with_small_buffers)
+    monkeypatch.setattr("reference_server.http.serve.open_listeners", with_small_buffers)
 
 
 async def slow_client(server: Server) -> Client:

@@ -93,8 +93,8 @@ class Machine(NamedTuple):
         """Sign a heartbeat; `fields` replace what it says after it was signed."""
         timestamp = format_timestamp(wall_ns)
         signature = sign_text(self.token.encode(), f"{self.worker_id}|{timestamp}|{nonce}|{self.policy_id}").decode()
-        said = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
-        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **said, **fields})
+        stated = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
+        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **stated, **fields})
 
     def heartbeat(self, nonce: str, wall_ns: int = START.wall_ns) -> Request:
         """Return a right heartbeat."""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 120.0
 """How long anything may take before a test gives up: far longer than it does take on a busy machine."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
+"""Each look goes over all processes there are."""
 MACHINES = 20
 ACCEPTED = 'hatchfarm_heartbeats_total{status="200"}'
 _PLAIN = """\

@@ -26,10 +26,10 @@ INCONCLUSIVE = 3
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
-def until(told: Callable[[], bool], seconds: float) -> None:
+def until(reported: Callable[[], bool], seconds: float) -> None:
     """Wait until it is told that something is so. Fails when it is not within the time."""
     end = time.monotonic() + seconds
-    while not told():
+    while not reported():
         assert time.monotonic() < end, f"not within {seconds:g} s"
         Event().wait(POLL_SECONDS)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history.merging import ADDED_UP, OBSERVED, UNTOLD, HistoryPart, merge_histories
+from simulator.history.merging import ADDED_UP, OBSERVED, UNKNOWN_NUMBER, HistoryPart, merge_histories
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
-    Exchange,
+    FailedExchange,
     GeneratorSample,
     MachineRecord,
     Revocation,
@@ -29,6 +29,7 @@ from simulator.history.tables import TABLES
 from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
+from tests.support.tiers import examples
 
 FACTS = Facts(
     stale_seconds=5,
@@ -51,7 +52,7 @@ def cut_at(cuts: list[int]) -> list[range]:
     return [range(start, end) for start, end in pairwise(ends)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     seed=st.integers(0, 1 << 30),
     cuts=st.lists(st.integers(0, MACHINES - 1), min_size=1, max_size=4),
@@ -89,7 +90,7 @@ def test_the_audit_of_a_right_server_holds_when_each_machine_was_played_by_anoth
 
 def seen(*exchanges: tuple[int, int]) -> History:
     history = History()
-    history.exchanges += [Exchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
+    history.exchanges += [FailedExchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
     return history
 
 
@@ -191,7 +192,7 @@ def test_what_the_records_of_a_part_do_not_tell_of_is_nobody_elses() -> None:
     cut.revocations.append(Revocation(1, 3, 4))
     merged = merge_histories([HistoryPart(cut), HistoryPart(whole, machine_base=100)])
     row = merged.rows()[np.flatnonzero(merged.rows()["machine"] == 0)[0]]
-    assert (row["certificate"], row["consent"]) == (UNTOLD, UNTOLD)
+    assert (row["certificate"], row["consent"]) == (UNKNOWN_NUMBER, UNKNOWN_NUMBER)
     assert merged.revocations[0].consent == 0
     assert judged(merged, FACTS)["revocation"][0] is not Status.INCONCLUSIVE
 
@@ -267,7 +268,7 @@ def made_up(kind: Any) -> Any:
     return kind(**{one.name: plain[type(one.type)] for one in record.fields if one.required})
 
 
-DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns"}
+DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns", "shortest_rest_ns", "longest_rest_ns"}
 UNIX_TIMES = {"unix_ns"}
 """What this machine's wall clock showed: no time of the run, and so never moved."""
 

@@ -19,7 +19,7 @@ from simulator.report.page import report_page
 from tests.checkers.conftest import Story
 from tests.load.parts import SECOND_NS, anything
 from tests.report.pages import Page
-from tests.report.runs import material, uneventful
+from tests.report.runs import report_input, uneventful
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,7 +31,7 @@ def test_a_report_says_that_there_may_have_been_any_number_more() -> None:
     """And not how many a program can count to."""
     record, history = uneventful()
     history.parts.append(PartRecord(0, 1, 0, 0, LOST_NS))
-    page = report_page(material((record, history))).decode()
+    page = report_page(report_input((record, history))).decode()
     assert "or more" in page
     assert str(UNBOUNDED) not in page
     assert f"{UNBOUNDED:,}" not in page

@@ -36,9 +36,9 @@ def test_a_worker_with_a_wrong_token_plays_nothing_and_accuses_nobody(tmp_path: 
             running([*run_command, "--master", master, "--workers", "1"], cwd=tmp_path) as run,
             running([*HATCHFARM, "worker", "--master", master, "--token", "another"]) as worker,
         ):
-            said, _ = run.communicate(timeout=END_SECONDS)
-            told, _ = worker.communicate(timeout=END_SECONDS)
-    assert (run.returncode, worker.returncode) == (INCONCLUSIVE, LOST_EXIT_CODE), said + told
-    assert "the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN" in told
-    assert "FAILED" not in said
-    assert "the target refuses this worker's owner token" in " ".join(said.split())
+            output, _ = run.communicate(timeout=END_SECONDS)
+            reported, _ = worker.communicate(timeout=END_SECONDS)
+    assert (run.returncode, worker.returncode) == (INCONCLUSIVE, LOST_EXIT_CODE), output + reported
+    assert "the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN" in reported
+    assert "FAILED" not in output
+    assert "the target refuses this worker's owner token" in " ".join(output.split())

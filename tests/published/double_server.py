@@ -1,4 +1,4 @@
-"""Serves what the published API says, and no more: `python -m tests.published.double_server serve …`.
+"""Serves what the published API says, and no more: `python -m tests.published.double_server …`.
 
 It is the reference server without what the contract adds. `WITHOUT` in the environment names what is taken away, as
 `Feature` names it; everything that a test takes away by default unless given.
@@ -7,6 +7,7 @@ It is the reference server without what the contract adds. `WITHOUT` in the envi
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from simulator.contract.features import Feature
@@ -99,14 +100,14 @@ def take_away(features: Collection[Feature]) -> None:
             plant(EDITS[feature])
 
 
-def main() -> None:
+def main() -> int:
     """Run the command that the arguments name, on such a server."""
     named = os.environ.get(VARIABLE)
     take_away(TAKEN_AWAY if named is None else {Feature(name) for name in named.split()})
-    from simulator.commands.cli import app  # noqa: PLC0415 - as above
+    from reference_server.__main__ import main as serve  # noqa: PLC0415 - as above
 
-    app()
+    return serve()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

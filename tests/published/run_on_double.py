@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulator.commands.cli import app
-from simulator.deployment import sandbox, server_process
+from simulator.deployment import server_process
 
 SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 
@@ -11,7 +11,6 @@ SERVE = ("-m", "tests.published.double_server", *server_process.SERVE[2:])
 def main() -> None:
     """Run the command that the arguments name."""
     server_process.SERVE = SERVE
-    sandbox.SERVE = SERVE  # type: ignore[attr-defined]
     app()
 
 

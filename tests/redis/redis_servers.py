@@ -71,7 +71,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Have it go on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 

@@ -83,7 +83,7 @@ async def test_an_answer_that_this_process_was_too_busy_to_read_is_not_lost() ->
         connection = a.link._connection
 
         async def be_busy() -> None:
-            """Let the question go out, then let nobody run for longer than it may wait."""
+            """Have the question go out, then let nobody run for longer than it may wait."""
             for _ in range(20):
                 end = trio.current_time() + REDIS_WAIT_SECONDS + 0.05
                 while trio.current_time() < end:

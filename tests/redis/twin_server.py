@@ -54,7 +54,7 @@ def main() -> None:
     api, _ = twin(dict(os.environ))
     entropy = SystemEntropy()
     api.state.entropy = entropy
-    app.share(api, entropy, fresh=True)
+    app.share(api, entropy, SystemClock(), fresh=True)
     trio.run(serve_until_signal, api, SystemClock(), entropy)
 
 

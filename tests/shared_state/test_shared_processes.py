@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from tests.http.twins import OWNER, as_owner, written
 from tests.redis.redis_servers import redis_server
 from tests.shared_state.instances import enrol_over, instances, shared_settings
 from tests.shared_state.members import PATIENCE_SECONDS, revocation, rotation
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tests.http.twins import Machine
     from tests.shared_state.instances import Instance
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-NONCES = 100_000 if SOAK else 1_500
+NONCES = 100_000 if SOAK else 500
 COPIES = 8
 AT_ONCE = 50
 SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)

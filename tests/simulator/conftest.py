@@ -319,7 +319,7 @@ class ShardUnderTest:
         )  # fmt: skip
 
     def stop_clock(self) -> None:
-        """Let time pass only as the test says, however long the machine takes."""
+        """Have time pass only as the test says, however long the machine takes."""
         self._stopped_ns = time.monotonic_ns() - self._start_ns
 
     def now(self) -> int:

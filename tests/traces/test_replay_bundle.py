@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+import psutil
 import pytest
+import trio
 
 from simulator.contract.answers import Answer
 from simulator.running import replay as session
 from simulator.traces.comparison import Played
 from simulator.traces.format import ANSWERS, Trace
 from simulator.traces.writing import write_trace
+from simulator.worlds.live.replaying import NOT_REACHED, ReplayProgress
 from tests.cli.conftest import Hatchfarm
 from tests.traces.recorded import OWNER_TOKEN, small_recording
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import Finished
+    from tests.support.forked import Finished
 
 FILES = {
     "verdict.json", "run.json", "replay.json", "trace.ndjson", "scenario.toml", "history", "manifest.json",
@@ -39,7 +43,7 @@ def replayed(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str,
 
     def run(function: object, request: session.ReplayRequest, trace: Trace, console: object, held: object) -> object:
         del function, request, console, held
-        outcome = session._Outcome(datetime(2026, 1, 2, tzinfo=UTC), "its own server", took_s=2.0)
+        outcome = session._ReplayState(datetime(2026, 1, 2, tzinfo=UTC), "its own server", took_s=2.0)
         outcome.before, outcome.after = {"odd": float("nan")}, {"odd": float("inf"), "even": 2.0}
         outcome.lasting = [False for _ in trace.exchanges]
         outcome.played = [
@@ -84,3 +88,34 @@ def test_a_replay_whose_answers_were_changed_is_not_genuine(
     assert any(line.startswith("DIFFERS ") for line in verified.lines)
     path.write_bytes(b"{}")
     assert "nothing can be judged anew: replay.json is no record" in hatchfarm.invoke("verify", "latest").out
+
+
+class Killing:
+    """Plays nothing: kills the server, and waits for whatever comes of it."""
+
+    def __init__(self, trace: Trace, *_: object) -> None:
+        self.played = [NOT_REACHED] * len(trace.exchanges)
+        self.progress = ReplayProgress(len(trace.exchanges))
+
+    async def play(self) -> None:
+        (server,) = psutil.Process().children()
+        server.kill()
+        await trio.sleep_forever()
+
+
+def test_an_own_server_that_dies_ends_the_replay_which_fails_and_tells_of_it(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = small_recording()
+    write_trace(hatchfarm.folder / "t.ndjson", recording.taken, recording.origin(), OWNER_TOKEN, redact=False)
+    monkeypatch.setattr(session, "Player", Killing)
+    done = hatchfarm.invoke("replay", "t.ndjson")
+    assert done.code == 1, done
+    verdict = json.loads((hatchfarm.folder / "results" / "small-replay" / "latest" / "verdict.json").read_bytes())
+    (outage,) = (one for one in verdict["checkers"] if one["name"] == "outage")
+    (finding,) = outage["findings"]
+    assert (outage["status"], finding["rule"]) == ("fail", "outage.server-died")
+    assert "the server ended by itself" in finding["message"]
+    assert verdict["interrupted"].startswith("the server died after ")
+    verified = hatchfarm.invoke("verify", "latest")
+    assert (verified.code, verified.err) == (0, ""), verified
