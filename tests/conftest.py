@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.register_assert_rewrite(
-    "tests.chromium",
+    "tests.support.chromium",
     "tests.core.control_plane_comparison",
     "tests.core.server_under_test",
     "tests.http.http2_client",
@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "tests.http.serving",
     "tests.http.twins",
     "tests.report.runs",
+    "tests.support.trials",
 )
 """Modules that are no tests but assert for some. Here, before any of them can be imported: folders share them."""
 

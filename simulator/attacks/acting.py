@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -37,7 +38,7 @@ from simulator.history.rows import NO_MACHINE, NONE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CREATED, OK = 201, 200
+CREATED, OK = HTTPStatus.CREATED, HTTPStatus.OK
 RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
 _Result = TypeVar("_Result")
 

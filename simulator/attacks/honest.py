@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
@@ -12,7 +13,7 @@ from simulator.fleet.requests import http_message
 if TYPE_CHECKING:
     from simulator.attacks.script import ScriptContext, WireOutcome
 
-OK = 200
+OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""

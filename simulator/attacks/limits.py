@@ -6,6 +6,7 @@ that time. A request took effect somewhere between its sending and its answer, s
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
 
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""
 REQUESTS_MAX = 600

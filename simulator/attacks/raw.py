@@ -6,6 +6,7 @@ version of one made afterwards says how many there were.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from simulator.attacks.acting import CREATED, RULES, call, changed
@@ -86,7 +87,7 @@ class RawAttack(ScriptAttack):
     verdict = "400 and close; never two answers"
     effect = "none: what is hidden in the request or behind it never happens"
     severity = 8.1
-    statuses: ClassVar[tuple[int, ...]] = (400,)
+    statuses: ClassVar[tuple[int, ...]] = (HTTPStatus.BAD_REQUEST,)
     error: ClassVar[str] = ""
     must_close: ClassVar[bool] = True
 

@@ -7,6 +7,7 @@ machine would be refused.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 WINDOW_NS = 90 * SECOND_NS
 AGREEMENT_NS = SECOND_NS
 """Nearer to each other than this, and what was not known of either, clocks count as one."""
-UNAUTHORIZED = 401
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 HINT = "Set both clocks by NTP and run again"
 
 

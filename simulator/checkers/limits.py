@@ -7,6 +7,7 @@ most `burst + refill * seconds` were let through. A client that had surely not u
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,8 +31,15 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, 429
-UNLIMITED_STATUSES = (408, 413, 414, 426, 429, 431)
+SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, HTTPStatus.TOO_MANY_REQUESTS
+UNLIMITED_STATUSES = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.UPGRADE_REQUIRED,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 """Answers that a server may give before its rate limiter has seen the request."""
 ADDRESSES_UNKNOWN = (
     "Whether the server sees the addresses that its clients spoke from, or a proxy's, is not known: --shared-address "

@@ -6,6 +6,7 @@ matter, and that the server answers again is the durability checker's.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ STOPPING_NS = 100_000_000
 """How long a process that was told to stop may still have answered."""
 CLOSED_WITHIN_NS = 250_000_000
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
-SERVER_ERROR = 503
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def check_nonces(history: History, facts: Facts) -> Verdict:
@@ -52,7 +53,7 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     for fault in faults:
         start_ns, end_ns = _closed(fault)
         within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
-        closed = within[within["status"] == SERVER_ERROR]
+        closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
         if not facts.nonce_fallback or fault.kind == FLUSH:
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from simulator.history.records import CertificateShown, KeyReading
     from simulator.history.rows import History
 
-OK = 200
+OK = HTTPStatus.OK
 LIFE_STEP_SECONDS = 1.0
 """A server may show either end in whole seconds."""
 

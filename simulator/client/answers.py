@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 
 import httptools
 import msgspec
@@ -18,7 +19,7 @@ _FRAMED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding)[ \t]*:")
 _CLOSING = re.compile(rb"(?i)\AHTTP/1\.0|\r\nconnection:[^\r\n]*\bclose\b")
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 _ACCEPTED = re.compile(rb'"accepted"\s*:\s*true\b')
-OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
+OK, TOO_MANY, SERVER_ERROR = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS, 500
 
 
 class GarbageError(Exception):

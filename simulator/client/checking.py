@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,7 +29,14 @@ from simulator.limits import (
 if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = 200, 300, 400, 401, 404, 429
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = (
+    HTTPStatus.OK,
+    300,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200

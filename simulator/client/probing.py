@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.client.target import Target
 
-OK, NOT_FOUND, TOO_MANY = 200, 404, 429
+OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
 SHARED_PAUSE_SECONDS = 2.0
 """Where all share one address, the default rate limit gives back in this time what looking has cost the fleet."""
 

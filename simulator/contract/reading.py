@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -9,7 +10,14 @@ import msgspec
 from simulator.contract.answers import Answer
 from simulator.contract.refusals import failure_of
 
-OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 201, 400, 404, 429, 500
+OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
+    HTTPStatus.OK,
+    HTTPStatus.CREATED,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    500,
+)
 RETRY_AFTER_MAX_DIGITS = 5
 """A day or so: what asks to wait for longer has not said how long."""
 

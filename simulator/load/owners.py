@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from simulator.load.messages import Begin
 
 READ_BYTES = 65_536
-UNAUTHORIZED = 401
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 _Result = TypeVar("_Result")
 
 

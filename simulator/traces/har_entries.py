@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit, urlunsplit
 
@@ -110,7 +111,7 @@ def _read(entry: Mapping[str, Any]) -> Entry:
     if not method.isascii() or not method.isalpha():
         raise LeftOutError("no HTTP method", method[:20])
     headers = [pair for pair in _pairs(request.get("headers")) if not pair[0].startswith(":")]
-    if response.get("status") == 101 or any(  # noqa: PLR2004 - Switching Protocols
+    if response.get("status") == HTTPStatus.SWITCHING_PROTOCOLS or any(
         name.lower() == "upgrade" and value.lower() == "websocket" for name, value in headers
     ):
         raise LeftOutError("a websocket")

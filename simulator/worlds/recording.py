@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
     from simulator.fleet.acts import Ask, Exchanged, Reply
     from simulator.traces.tape import Tape
 
-OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
+OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
+    HTTPStatus.OK,
+    300,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    500,
+)
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:

@@ -20,7 +20,8 @@ from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
 from simulator.worlds.progress import Progress
 from tests.attacks.playing import read_request
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, WatchedApi, sockets_closed_after
+from tests.simulator.conftest import API_TOKEN, WatchedApi, sockets_closed_after
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

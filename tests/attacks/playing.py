@@ -31,7 +31,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.worlds.recording import classify, record_send
-from tests.core.server_under_test import SeededEntropy
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -25,8 +25,8 @@ from simulator.history.rows import History
 from simulator.limits import UNFINISHED_BLOCK_FRAMES
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.playing import World
-from tests.http.certificates import make_pair
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Reply, Request
     from simulator.client.target import Target
     from tests.attacks.live import Connection, Talk
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 WHOLE = ["strain.slashes", "strain.regex", "strain.flood", "strain.headers"]
 """Attacks with whole requests, each of which must be answered or closed."""

@@ -25,9 +25,9 @@ from tests.broken_targets.runs import (
     run_against,
 )
 from tests.cli.conftest import COMMAND, Hatchfarm
-from tests.http.certificates import make_pair
 from tests.simulator.conftest import API_TOKEN
 from tests.simulator.conftest import serving as serving_in_loop
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from simulator.commands.cli import app
 from simulator.commands.target_flags import FlagError, read_headers, read_settings, read_token
 from simulator.limits import HEADERS_MAX, TOKEN_FILE_MAX_BYTES
 from simulator.running import run as run_module
-from tests.http.certificates import make_pair
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

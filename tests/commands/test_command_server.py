@@ -18,7 +18,8 @@ from simulator.deployment import command_server
 from simulator.deployment.command_server import own_command
 from simulator.deployment.server_process import ServerError, ServerProcess
 from simulator.scenario.values import ServerOptions
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

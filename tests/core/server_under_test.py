@@ -18,6 +18,7 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Headers, Instant, Reply, Request
 from tests.core.declared import assert_declared
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from reference_server.core.table import Tables
@@ -45,18 +46,6 @@ def with_room(tables: Tables, **bounds: int) -> Tables:
         row = tables[name]
         tables = tables.with_row(msgspec.structs.replace(row, section=msgspec.structs.replace(row.section, most=most)))
     return tables
-
-
-class SeededEntropy:
-    """Digits that are the same in every run, and never given twice."""
-
-    def __init__(self, seed: str = "seed") -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        self._drawn += 1
-        return hashlib.sha512(f"{self._seed}:{self._drawn}".encode()).hexdigest()[:digits]
 
 
 def hmac_base64(key: str, text: str) -> str:

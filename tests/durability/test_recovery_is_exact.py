@@ -20,7 +20,8 @@ from reference_server.wire.signing import sign_text
 from reference_server.wire.state_file import StateFile, StateFileError, read_state
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant, Reply, Request
-from tests.http.twins import API_TOKEN, START, SeededEntropy, make_api
+from tests.http.twins import API_TOKEN, START, make_api
+from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from reference_server.settings import SettingsError
 from reference_server.wire.own_sections import check_state_file, load_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from reference_server.wire.values import Request
-from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy, with_room
+from tests.core.server_under_test import STARTED, TOKEN, with_room
+from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 WHOLE = json.loads((Path(__file__).parent.parent / "vectors" / "state_schema1.json").read_bytes())

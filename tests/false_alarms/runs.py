@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import trio
 
-from reference_server.app import setting_names
 from simulator.commands.cli import main as hatchfarm
 from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
 from tests.false_alarms.proxies import Gate, serve_proxy
+from tests.support.environment import without_settings
 from tests.support.forked import ForkedServer, run_forked
 from tests.support.tiers import SOAK
 
@@ -120,8 +120,7 @@ async def _make(run: Run, folder: Path) -> None:
     """Make one run, with its server and what stands before it, and note how it ended."""
     await trio.Path(folder).mkdir(parents=True)
     await trio.Path(folder / SCENARIO).write_text(run.scenario, encoding="utf-8")
-    known = set(setting_names())
-    environ = {name: value for name, value in os.environ.items() if name not in known} | {"COLUMNS": WIDE_COLUMNS}
+    environ = without_settings(COLUMNS=WIDE_COLUMNS)
     words = ["run", str(folder / SCENARIO), "--seed", str(run.number), "--no-reports", "--out", str(folder / RESULTS)]
     async with _circumstances(run, environ) as target:
         if target:

@@ -18,7 +18,8 @@ from simulator.client.target import parse_target
 from simulator.deployment import redis_process
 from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
 from simulator.deployment.server_process import ServerError, ServerProcess, own_server
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS
 
 HURRY_SECONDS = 0.3
 """How long a process that stands still is given to answer; it would take as long whatever it is given."""

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from tests.http.certificates import Pair
     from tests.http.http2_client import Http2Client
+    from tests.support.certificates import Pair
 
 TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])

@@ -17,7 +17,7 @@ from tests.support.tiers import SOAK
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 CASES = [*ROUTE_CASES, *FRAMING_CASES]
 WAYS = {"lane": CASES, "hypercorn": CASES, "tls": CASES if SOAK else CASES[::5]}

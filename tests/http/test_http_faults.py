@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.http.certificates import Pair
     from tests.http.corpus import World
     from tests.http.serving import Answer
+    from tests.support.certificates import Pair
 
 WAYS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 REGISTRATION = {"owner_id": "ada", "name": "secret-name"}

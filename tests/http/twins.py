@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,6 +12,7 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner, sign_text
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Headers, Instant, Request
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,19 +48,6 @@ class LoopClock:
         """Return START plus the time that has passed."""
         passed_ns = int((trio.current_time() - self._began) * 1e9)
         return Instant(START.wall_ns + passed_ns, START.monotonic_ns + passed_ns)
-
-
-class SeededEntropy:
-    """Digits that look random and repeat exactly for the same seed."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        """Return the next digits."""
-        self._drawn += 1
-        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
 
 
 def make_api(**settings: Any) -> Api:

@@ -38,7 +38,7 @@ from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.progress import Progress
 from simulator.worlds.recording import record_heartbeat
 from tests.attacks.playing import read_request as read_for_server
-from tests.core.server_under_test import SeededEntropy
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import psutil
 import trio
 
+from tests.support.waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from tests.cli.conftest import Hatchfarm
 
@@ -176,7 +178,7 @@ class Run:
 
     async def nothing_is_left(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until every process that was seen is gone."""
-        await until(lambda: not alive(self.seen), seconds)
+        await until(lambda: not alive(self.seen), seconds_max=seconds)
 
 
 def arguments(process: psutil.Process) -> list[str]:
@@ -195,13 +197,6 @@ def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-async def until(held: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    """Wait until something holds, at most so long."""
-    with trio.fail_after(seconds):
-        while not held():  # noqa: ASYNC110 - other processes set no event
-            await trio.sleep(POLL_SECONDS)
 
 
 @asynccontextmanager

@@ -18,7 +18,8 @@ from simulator.history.rows import HONEST
 from simulator.history.tables import read_history
 from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
 from tests.cli.conftest import Hatchfarm, until_conclusive
-from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain, until
+from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chromium import chromium
 from tests.load.processes import HATCHFARM, INCONCLUSIVE, LOCUST, conclusively, metrics, running, serving, until
+from tests.support.chromium import chromium
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 MACHINES, AGAIN = 200, 30
 START_SECONDS, SHOWN_SECONDS, END_SECONDS = 40.0, 40.0, 60.0
@@ -67,9 +68,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def port() -> int:
     """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def listens(port: int) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from tests.load.processes import HATCHFARM, INCONCLUSIVE, TOKEN, running, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,7 @@ stages = [{ duration = "0s", target = 2 }]
 
 def test_a_worker_with_a_wrong_token_plays_nothing_and_accuses_nobody(tmp_path: Path) -> None:
     (tmp_path / "mistaken.toml").write_text(SCENARIO, encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        master = f"127.0.0.1:{probe.getsockname()[1]}"
+    master = f"127.0.0.1:{free_port()}"
     with serving({}) as url:
         run_command = [*HATCHFARM, "run", "mistaken.toml", "--target", url, "--token", TOKEN, "--no-reports"]
         with (

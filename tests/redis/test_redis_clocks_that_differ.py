@@ -11,10 +11,10 @@ from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_CLOCK_OFF_SECONDS_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, make_older
-from tests.redis.redis_servers import redis_server
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from tests.redis.redis_servers import RedisServer
+    from tests.support.redis_servers import RedisServer
 
 DAY_SECONDS = 86_400
 SECOND_NS = 1_000_000_000

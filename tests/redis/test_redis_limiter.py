@@ -12,9 +12,9 @@ from reference_server.adapters.redis.limiter import SCRIPTS, RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.settings import Settings
-from tests.redis.instances import PATIENCE_SECONDS, until
-from tests.redis.redis_servers import proxy_to, redis_server
+from tests.support.redis_servers import proxy_to, redis_server
 from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,9 @@ import trio
 from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
-from tests.redis.instances import fails_closed, instance, until
-from tests.redis.redis_servers import EVERY_WRITE, Proxy, proxy_to, redis_server
+from tests.redis.instances import fails_closed, instance
+from tests.support.redis_servers import EVERY_WRITE, Proxy, proxy_to, redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.redis.instances import Instance

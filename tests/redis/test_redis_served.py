@@ -14,10 +14,10 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.wire.values import Request
 from tests.http.processes import environment, running
 from tests.http.twins import API_TOKEN, written
-from tests.redis.instances import PATIENCE_SECONDS
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
 from tests.redis.twin_server import twin
+from tests.support.redis_servers import EVERY_WRITE, redis_server
 from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

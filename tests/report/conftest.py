@@ -9,8 +9,8 @@ import pytest
 
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.report.page import draw_plots
-from tests.chromium import chromium
 from tests.report import runs
+from tests.support.chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.report.plots import Plot
     from simulator.report.report_input import ReportInput
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 
 FIVE = ("alerts", "replay", "answers", "attacks", "generator")

@@ -18,6 +18,7 @@ from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Reply
     from tests.http.twins import Machine
 
-PATIENCE_SECONDS = 60.0
-POLL_SECONDS = 0.01
 HEALTH = Request("GET", "/health")
 AUDIT = Request("GET", "/api/v1/audit/events", "limit=500", headers=OWNER)
 

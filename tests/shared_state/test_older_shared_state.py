@@ -10,8 +10,9 @@ import trio
 from reference_server.wire.values import Request
 from tests.durability.test_older_state_files import FILE, GROUPS, lists_of, recovered
 from tests.http.twins import OWNER
-from tests.redis.redis_servers import RedisServer, redis_server
-from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, Member, enrol_at, make_key, members
+from tests.shared_state.members import Member, enrol_at, make_key, members
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

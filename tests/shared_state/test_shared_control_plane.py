@@ -13,8 +13,9 @@ from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.pipeline import sharing
 from tests.core.test_control_plane_against_its_model import ControlPlane
-from tests.shared_state.shared_comparison import PATIENCE_SECONDS, Loop, SharedComparison
+from tests.shared_state.shared_comparison import Loop, SharedComparison
 from tests.support.tiers import examples
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,10 +11,11 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.wire.values import Request
 from tests.http.processes import running
 from tests.http.twins import OWNER, as_owner, written
-from tests.redis.redis_servers import redis_server
 from tests.shared_state.instances import enrol_over, instances, shared_settings
-from tests.shared_state.members import PATIENCE_SECONDS, revocation, rotation
+from tests.shared_state.members import revocation, rotation
+from tests.support.redis_servers import redis_server
 from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,8 +26,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 QUICK = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 0.5}
 SETTINGS = {"RATE_LIMIT_BURST": "10", "RATE_LIMIT_REFILL_PER_SECOND": "0.5"}

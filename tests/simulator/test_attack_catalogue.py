@@ -25,7 +25,8 @@ from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.playing import SWEEP_NS
-from tests.simulator.conftest import METRICS, SECOND_NS, SeededEntropy, WatchedApi
+from tests.simulator.conftest import METRICS, SECOND_NS, WatchedApi
+from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 NAMES = sorted(name for name, attack in CATALOGUE.items() if issubclass(attack, ShotAttack))

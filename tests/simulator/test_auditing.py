@@ -29,8 +29,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from simulator.client.target import Target

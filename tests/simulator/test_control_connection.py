@@ -18,8 +18,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 
 async def test_requests_of_one_connection_share_it_and_come_from_its_address(scripted: ScriptedServer) -> None:

@@ -22,7 +22,8 @@ from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import HOLD_NS, Action, Machine, heartbeat_request, signed_heartbeat
-from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, SeededEntropy, WatchedApi, decoded
+from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, WatchedApi, decoded
+from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "signatures.json").read_text(encoding="utf-8"))

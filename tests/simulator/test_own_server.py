@@ -21,7 +21,8 @@ from simulator.client.target import parse_target
 from simulator.deployment import server_process
 from simulator.deployment.server_process import ERROR_BYTES_KEPT, ServerError, own_server
 from simulator.fleet.requests import owner_headers
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,6 @@ from tests.simulator.conftest import (
     ACCEPTED,
     HANG_UP,
     MILLISECOND_NS,
-    PATIENCE_SECONDS,
     POLICY_ID,
     REFUSED,
     SECOND_NS,
@@ -32,8 +31,8 @@ from tests.simulator.conftest import (
     answer,
     open_sockets,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine

@@ -15,7 +15,6 @@ from simulator.worlds.plan import Campaign
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
-    PATIENCE_SECONDS,
     REFUSED,
     SECOND_NS,
     SILENT,
@@ -23,8 +22,8 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine

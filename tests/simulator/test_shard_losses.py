@@ -21,9 +21,9 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
 from tests.simulator.test_shard_answers import BACK_OFF, TOO_LATE_NS, started
+from tests.support.waiting import until
 
 LOSSES = {
     "garbage": (Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)), Loss.GARBAGE),

@@ -23,8 +23,8 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 
 async def test_starts_that_were_missed_are_counted_and_not_made_up_for(scripted: ScriptedServer) -> None:

@@ -27,12 +27,14 @@ from reference_server.wire.state_file import StateFile
 from reference_server.wire.values import Reply, Request
 from simulator.commands.state import state_app
 from tests.core.declared import assert_declared
-from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy, Server, owner_headers
+from tests.core.server_under_test import STARTED, TOKEN, Server, owner_headers
 from tests.durability.test_recovery_is_exact import decided
 from tests.http.twins import API_TOKEN, SetClock
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
 from tests.shared_state.conftest import _redis_is_installed
-from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, Member, members
+from tests.shared_state.members import Member, members
+from tests.support.entropy import SeededEntropy
+from tests.support.redis_servers import EVERY_WRITE, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 from tests.throw_away import notes
 
 if TYPE_CHECKING:

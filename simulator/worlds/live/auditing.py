@@ -8,6 +8,7 @@ whole lists are read when the fleet is quiet, within bounds of time and of event
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.history.rows import History
 
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 PAGE_EVENTS = 500
 """The largest page of a list (contract §1)."""
 RARE_TYPE = "owner_access_denied"
