@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.catalogue import NONCE_BYTES
 from simulator.attacks.script import (
     Expect,
@@ -24,7 +25,7 @@ from simulator.attacks.script import (
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import CREATING
 from simulator.fleet.acts import Act, ActError, Ask, CutOffError, Reply, note_revocation
-from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
+from simulator.fleet.machine import Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
     ApiCall,

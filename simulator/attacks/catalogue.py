@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
+from reference_server.wire.units import MILLISECOND_NS
+from simulator.fleet.machine import Machine, heartbeat_request, signed_heartbeat
 from simulator.history.rows import NONE
 from simulator.limits import VICTIMS_MAX
 

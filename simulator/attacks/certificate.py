@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, policy_fetch
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
 from simulator.attacks.script import Claim, JoinFleet, Pause, ScriptAttack
-from simulator.attacks.server_clock import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.grants import CERTIFICATE_LIFE_NS
-from simulator.fleet.machine import MILLISECOND_NS
 
 if TYPE_CHECKING:
     import numpy as np

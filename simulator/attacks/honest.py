@@ -6,13 +6,13 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Wire, granted
 from simulator.fleet.requests import http_message
 
 if TYPE_CHECKING:
     from simulator.attacks.script import ScriptContext, WireOutcome
 
-SECOND_NS = 1_000_000_000
 OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
 from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
 from simulator.attacks.raw import policies_before
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import ExpectedEvent, Outcome, Script, ScriptContext, WireAnswer, WireOutcome
 
-SECOND_NS = 1_000_000_000
 OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
 PIPELINED = 1000
 PIPELINE_PATIENCE_SECONDS = 30.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
@@ -21,7 +22,6 @@ from simulator.limits import ADDRESS_BURST_REQUESTS, SLOW_CONNECTIONS_MAX, SLOW_
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext, WireAnswer, WireOutcome
 
-SECOND_NS = 1_000_000_000
 MARGIN_SECONDS = 2.0
 MARGIN_SHARE = 0.1
 """By how much a close may come later than its deadline: servers look at intervals, and end connections gently."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
 
-SECOND_NS = 1_000_000_000
 OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""

@@ -8,12 +8,13 @@ import msgspec
 
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack
 from simulator.attacks.script import Claim, JoinFleet, Outcome, ScriptAttack, Together, heartbeat_gets
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, heartbeat_request, signed_heartbeat
+from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, require
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, NONCE_BYTES, Moment, Shot, ShotAttack, with_body
 from simulator.attacks.script import Claim, JoinFleet, Outcome, Pause, ScriptAttack, Together, heartbeat_gets
-from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.attacks.server_clock import WINDOW_NS, read_server_clock
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, Action, signed_heartbeat
+from simulator.fleet.machine import Action, signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np

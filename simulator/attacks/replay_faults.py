@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, require, revoke
 from simulator.attacks.script import (
     BeginFault,
@@ -29,7 +30,6 @@ from simulator.attacks.script import (
 )
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.requests import ApiCall, owner_headers
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, require, revoke, revoked
 from simulator.attacks.script import Claim, JoinFleet, Outcome, Pause, PrerequisiteError, ScriptAttack, Together
-from simulator.attacks.server_clock import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.acting import RULES
 from simulator.attacks.catalogue import NONCE_BYTES, random_hex
 from simulator.attacks.script import NO_NONCE, Expect, ExpectedEvent, ScriptContext, Send
 from simulator.contract.answers import Operation
 from simulator.contract.features import Feature
-from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
+from simulator.fleet.machine import signed_heartbeat
 from simulator.fleet.requests import consent_call, http_message, machine_headers, owner_headers, policy_call
 from simulator.history.rows import NO_MACHINE, NONE
 

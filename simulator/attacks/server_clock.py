@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
-SECOND_NS = 1_000_000_000
 
 
 class ServerClock(msgspec.Struct, frozen=True):

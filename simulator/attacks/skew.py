@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack, forge
 from simulator.attacks.script import Claim, JoinFleet, Outcome, ScriptAttack, heartbeat_gets
-from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.attacks.server_clock import WINDOW_NS, read_server_clock
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
+from simulator.fleet.machine import signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np

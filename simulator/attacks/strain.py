@@ -33,7 +33,6 @@ from simulator.limits import (
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext, WireOutcome
 
-SECOND_NS = 1_000_000_000
 MIB = 1 << 20
 PROBE_SECONDS = 0.5
 """How often an honest client asks: it stays within a rate limit of a few requests a second."""

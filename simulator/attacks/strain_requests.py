@@ -5,12 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import audit_page
 from simulator.attacks.honest import OK
 from simulator.attacks.parties import OwnerAttack, set_up_party
 from simulator.attacks.routes import HEARTBEAT, send
 from simulator.attacks.script import Claim, Expect, heartbeat_gets
-from simulator.attacks.strain import HOSTILE, SECOND_NS, Strain, asking, heartbeat_path, refusing
+from simulator.attacks.strain import HOSTILE, Strain, asking, heartbeat_path, refusing
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import defences_of
 from simulator.client.connection import ControlConnection, LostError
 from simulator.limits import ADDRESS_PROBE_BURST_MAX, ADDRESS_PROBE_MAX_SECONDS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from simulator.client.target import Target
 
-SECOND_NS = 1_000_000_000
 OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 LOOKS = 8
 """Requests of the second address: more than a bucket refills meanwhile."""

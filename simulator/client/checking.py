@@ -12,6 +12,7 @@ import msgspec
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.contract.metrics import COUNTERS, PUBLISHED
@@ -41,7 +42,6 @@ METRIC_MAX = 2.0**53
 LOCATION_SHOWN_MAX = 200
 CLOCK_READINGS = 3
 CLOCK_PATIENCE_SECONDS = 10.0
-SECOND_NS = 1_000_000_000
 _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 

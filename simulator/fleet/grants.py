@@ -12,11 +12,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECOND_NS = 1_000_000_000
 CERTIFICATE_LIFE_NS = 900 * SECOND_NS
 """What the contract gives a certificate (§3), where its own times do not say."""
 CERTIFICATE_LIFE_MAX_NS = 366 * 86_400 * SECOND_NS

@@ -12,10 +12,9 @@ from typing import Any
 
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.clocks import PERFECT, ClockError
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 HOLD_NS = 60 * SECOND_NS
 """A machine rotates after a 401, and fetches its policy after a 403, at most once in this time."""
 BACK_OFF_MAX_NS = 60 * SECOND_NS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, operation_name
 from simulator.contract.reading import (
     BAD_REQUEST,
@@ -21,7 +22,7 @@ from simulator.contract.reading import (
 )
 from simulator.fleet.acts import Act, Acts, Reconnect, RenewPolicy, Reply, Sleep
 from simulator.fleet.grants import GrantError, read_id
-from simulator.fleet.machine import SECOND_NS, Action, Machine
+from simulator.fleet.machine import Action, Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

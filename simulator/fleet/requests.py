@@ -8,9 +8,10 @@ import msgspec
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import Operation
 from simulator.fleet.grants import Certificate, Consent, PolicyGrant, Registration, read_grant
-from simulator.fleet.machine import MILLISECOND_NS, Action
+from simulator.fleet.machine import Action
 from simulator.history.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
 
 if TYPE_CHECKING:

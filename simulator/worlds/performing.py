@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Claim, Outcome, PrerequisiteError, ScriptAttack, ScriptContext, Send, Wire
 from simulator.checkers.attacks import FAULT
 from simulator.client.answers import HttpAnswer
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
 
-SECOND_NS = 1_000_000_000
 SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
 """Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
 NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"

@@ -14,10 +14,11 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import Answers
 from simulator.client.target import Target, bound_socket, machine_source, owner_source, parse_target
-from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS, heartbeat_request, signed_heartbeat
+from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 from tests.durability.ledger import Ledger
 from tests.durability.ledger_records import (
     HEARTBEAT,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
@@ -53,7 +54,6 @@ PASSES = 3
 """How often a list is read again that changed meanwhile."""
 LOST_MAX = 3
 """Answers missing in a row after which a target is not asked any more: each may cost seconds."""
-SECOND_NS = 1_000_000_000
 
 
 class _Page(msgspec.Struct):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.answers import HttpAnswer, classify_heartbeat
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import exchange_raw
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Wire
     from simulator.client.target import Target
 
-SECOND_NS = 1_000_000_000
 LEAD_NS = SECOND_NS // 20
 """From the beginning to the first exchange at least: what it takes to come to the first sending."""
 

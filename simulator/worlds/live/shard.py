@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.answers import AnswerReader, GarbageError
 from simulator.client.connection import cause_of
 from simulator.client.link import BUSY, Link, LinkState
 from simulator.client.witness import Witness
-from simulator.fleet.machine import SECOND_NS, Machine
+from simulator.fleet.machine import Machine
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
