@@ -25,17 +25,19 @@ from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
+from reference_server.core.tables import TABLES
 from reference_server.http.listening import ListenError
 from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
-from reference_server.wire.state_file import StateFileError, StatusRecord
+from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
@@ -44,7 +46,11 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from reference_server.adapters.redis.link import RedisLink, Script
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
     from reference_server.ports import Clock, Entropy, RateLimiter
+    from reference_server.wire.schema1 import StatusRecord
+    from reference_server.wire.sections import Section
     from reference_server.wire.values import Instant
 
 USAGE_ERROR = 2
@@ -117,8 +123,10 @@ def _tell_token(token: str, entropy: Entropy) -> None:
     sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
 
 
-def make_api(environ: Mapping[str, str], entropy: Entropy, clock: Clock) -> Api:
-    """Build the API from the environment. Raises SettingsError.
+def make_api(
+    environ: Mapping[str, str], entropy: Entropy, clock: Clock, tables: Tables = TABLES, routes: Routes = ROUTES
+) -> Api:
+    """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
     Without a token in the environment one is made, warned about, and told once (`_tell_token`).
     """
@@ -130,7 +138,7 @@ def make_api(environ: Mapping[str, str], entropy: Entropy, clock: Clock) -> Api:
         _tell_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
-    api = Api(settings, entropy, make_signer(settings, entropy), clock.now())
+    api = Api(settings, entropy, make_signer(settings, entropy), clock.now(), tables, routes)
     if settings.state_file:
         _keep(api, entropy, clock)
     if settings.shared_state:
@@ -223,7 +231,8 @@ def share_state(api: Api, entropy: Entropy, clock: Clock) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
-    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later)
     api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
@@ -238,7 +247,8 @@ async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
 
     link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
     digest = api.state.signer.fingerprint(api.settings.api_token)
-    journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest, later)
     problem = ""
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
@@ -324,6 +334,11 @@ def _first(error: BaseException) -> BaseException:
 def _fail(message: str) -> int:
     sys.stderr.write(f"hatchfarm serve: {message}\n")
     return USAGE_ERROR
+
+
+def state_sections() -> tuple[Section[Any], ...]:
+    """Return the sections that state files of this server have."""
+    return TABLES.sections
 
 
 def settings_help() -> list[tuple[str, str, str]]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.core.authentication import authenticate_machine
-from reference_server.core.changes import accept_heartbeat
-from reference_server.core.state import Frozen
+from reference_server.core.changes import Frozen
+from reference_server.core.statuses import accept_heartbeat
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
@@ -19,7 +19,8 @@ from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply
 
 if TYPE_CHECKING:
-    from reference_server.core.state import State, Worker
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
 
 MISSING_FIELDS = failure(400, "missing required heartbeat fields")
 INVALID_FIELDS = failure(400, "invalid heartbeat fields")

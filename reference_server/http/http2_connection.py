@@ -387,9 +387,9 @@ class Http2Connection:
         if code is not None:
             self._h2.close_connection(code)
         self._collect()
-        said = bytes(self._output)
+        output = bytes(self._output)
         self.abandon()
-        self._output += said
+        self._output += output
 
 
 def _defer_nothing(_deferred: Deferred, _resolved: Callable[[Reply, float], None]) -> None:

@@ -118,7 +118,7 @@ def _url(scheme: str, listener: stdlib_socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def _until_told(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
+async def _until_stopped(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
     """Wait for a stop signal, or for the end of standard input."""
     async with trio.open_nursery() as nursery:
 
@@ -145,7 +145,7 @@ async def serve_until_signal(
 ) -> None:
     """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
+        stop = partial(_until_stopped, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
             serve = partial(
                 serve_until, api, clock, entropy, stop, express_lane=express_lane, connections_max=connections_max

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from reference_server.core import heartbeats, machines
+from reference_server.core import heartbeats
 from reference_server.core.calls import Call
+from reference_server.core.changes import Frozen
 from reference_server.core.rate_limit import client_key
-from reference_server.core.state import Frozen, State
-from reference_server.operations.callers import SINGLE_HEADERS, Principal, as_utf8, is_owner
+from reference_server.core.state import State
+from reference_server.core.tables import TABLES
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
     HTTPS_REQUIRED,
@@ -23,16 +24,18 @@ from reference_server.operations.outcomes import (
     defer,
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
-from reference_server.operations.table import heartbeat
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure, rate_limited
-from reference_server.wire.rules import valid_owner_id
+from reference_server.operations.workers import heartbeat
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.core.calls import Caller
     from reference_server.core.heartbeats import Verified
-    from reference_server.operations.table import Operation
+    from reference_server.core.table import Tables
+    from reference_server.operations.operation import Operation
+    from reference_server.operations.routing import Routes
     from reference_server.ports import (
         BackgroundTask,
         Entropy,
@@ -45,7 +48,8 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
-CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Machine-Certificate-Id, X-Machine-Token, X-Owner-ID"
+OTHER_CORS_HEADERS = ("Content-Type", "Idempotency-Key")
+"""What a page of an allowed origin may send, beside what says who calls (contract §1)."""
 
 
 def _always(reply: Reply) -> Callable[[Instant], Reply]:
@@ -61,8 +65,10 @@ class Api:
         entropy: Entropy,
         signer: CertificateSigner,
         started: Instant,
+        tables: Tables = TABLES,
+        routes: Routes = ROUTES,
     ) -> None:
-        self.state = State(settings, entropy, signer, started)
+        self.state = State(settings, entropy, signer, started, tables)
         self.settings = settings
         self.committing = False
         """Changes are on their way to the journal: what shows them has to wait for it."""
@@ -73,7 +79,9 @@ class Api:
         self.journal: Journal | None = None
         self.shared: SharedJournal | None = None
         self.background_tasks: tuple[BackgroundTask, ...] = ()
+        self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
+        self._cors_headers = ", ".join(sorted((*OTHER_CORS_HEADERS, *routes.credentials)))
 
     def share(
         self, nonces: NonceStore, limiter: RateLimiter | None = None, background_tasks: tuple[BackgroundTask, ...] = ()
@@ -99,7 +107,7 @@ class Api:
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
         old = self.state
-        state = State(self.settings, old.entropy, old.signer, old.started)
+        state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
@@ -244,34 +252,36 @@ class Api:
         """Find a request's operation, or refuse it by its head: these need no body, and no state but the token."""
         if self.settings.require_https and not self._secure(head, headers) and head.path != "/health":
             return HTTPS_REQUIRED
-        by_method, ids = ROUTES.find(head.path)
+        by_method, ids = self._routes.find(head.path)
         if not by_method:
             return NOT_FOUND
         operation = by_method.get("GET" if head.method == "HEAD" else head.method)
         if operation is None:
             return failure(405, "method not allowed", (("allow", allowed_methods(by_method)),))
         if len(headers) != len(head.headers):
-            names = [name for name, _ in head.headers if name in SINGLE_HEADERS]
+            names = [name for name, _ in head.headers if name in self._routes.single_headers]
             if len(names) != len(set(names)):
                 return INVALID_REQUEST
         if head.body_too_large:
             return BODY_TOO_LARGE
-        owner_id = as_utf8(headers.get("x-owner-id", ""))
-        if operation.principal is Principal.OWNER:
-            if not is_owner(self.state, headers):
-                return UNAUTHORIZED
-            if owner_id is None or not valid_owner_id(owner_id):
-                return machines.INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
-        # Whoever shows the owners' token is known, also where anybody may ask.
-        proves = operation.principal is not Principal.ANYONE or is_owner(self.state, headers)
-        return Admitted(head, operation, ids, headers, owner_id or "", proves)
+        caller = operation.principal.admit(self.state, headers)
+        return caller if isinstance(caller, Reply) else Admitted(head, operation, ids, headers, caller)
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
         operation = admitted.operation
         if self.unusable and operation.shows_state:
             return self._refuse(operation)
-        call = Call(admitted.request, body, now, admitted.ids, admitted.headers, admitted.owner_id)
+        headers = admitted.headers
         try:
+            caller: Caller | Reply = admitted.caller
+            if operation.principal.prove is not None:
+                caller = operation.principal.prove(self.state, now, admitted.caller, headers)
+            if isinstance(caller, Reply):
+                return caller
+            read = operation.body_of(body)
+            if read is None:
+                return INVALID_REQUEST
+            call = Call(admitted.request, read, now, admitted.ids, headers, caller, operation.query)
             return operation.decide(self.state, call)
         except Frozen:
             return PERSISTENCE_FAILED
@@ -306,7 +316,7 @@ class Api:
             if "access-control-request-method" in headers:
                 common += (
                     ("access-control-allow-methods", "DELETE, GET, OPTIONS, POST, PUT"),
-                    ("access-control-allow-headers", CORS_HEADERS),
+                    ("access-control-allow-headers", self._cors_headers),
                     ("access-control-max-age", "600"),
                 )
         return Reply(reply.status, reply.body, common)

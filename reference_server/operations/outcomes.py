@@ -13,7 +13,8 @@ from reference_server.wire.values import Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations.table import Operation
+    from reference_server.core.calls import Caller
+    from reference_server.operations.operation import Operation
 
 HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
 NOT_FOUND = failure(404, "not found")
@@ -37,15 +38,19 @@ class Undecided(msgspec.Struct, frozen=True):
 class Admitted(msgspec.Struct, frozen=True):
     """A request whose head was looked through and counted: its operation needs the body now.
 
-    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty; `proves` says that a success proves who calls.
+    `ids` are the values of the path's variables; `caller` is who is named, and proven by a success or not.
     """
 
     request: Request
     operation: Operation
     ids: tuple[str, ...]
     headers: dict[str, str]
-    owner_id: str
-    proves: bool
+    caller: Caller
+
+    @property
+    def proves(self) -> bool:
+        """Return whether a success proves who calls."""
+        return self.caller.proven
 
 
 class Deferred(Reply, frozen=True):

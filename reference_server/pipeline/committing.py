@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.core.recovery import encode_changes, recover
+from reference_server.core.changes import encode_changes
+from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import (
     COMMIT_RETRY_SECONDS_MAX,

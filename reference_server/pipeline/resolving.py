@@ -35,7 +35,7 @@ async def _run_guarded(task: BackgroundTask, *, task_status: trio.TaskStatus[Non
 
 
 class Resolver:
-    """Gives deferred answers out once what they wait for has happened. `run` has to run while the API is served."""
+    """Hands deferred answers out once what they wait for has happened. `run` has to run while the API is served."""
 
     def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api

@@ -16,10 +16,10 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
+from reference_server.core.changes import Kind, encode_changes, is_fencing
 from reference_server.core.heartbeats import Verified
-from reference_server.core.recovery import begin, encode_changes, replay, restore, split_streams
+from reference_server.core.recovery import begin, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
-from reference_server.core.state import Kind
 from reference_server.limits import (
     JOURNAL_MIN_BYTES,
     SHARED_BATCH_MAX,
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 0.05
 START_SECONDS = 5.0
 """How long starting waits for the shared state; after that it refuses what needs it, until it is there."""
-FENCING = frozenset({Kind.CERTIFICATE, Kind.REVOCATION})
-"""Changes after which a heartbeat that was right before may not be accepted any more."""
 _log = logging.getLogger("hatchfarm")
 
 
@@ -87,7 +85,7 @@ class Sharer:
         self._compactable = 0
         self._one = trio.Lock()
         self._lost = trio.Event()
-        self._told = ""
+        self._logged_trouble = ""
         self.ready = False
         begin(api.state)
         api.state.extra_metrics.append(self.figures)
@@ -136,11 +134,11 @@ class Sharer:
                 await trio.sleep(RETRY_SECONDS)
 
     def _tell(self, trouble: str) -> None:
-        if trouble not in {"", self._told}:
+        if trouble not in {"", self._logged_trouble}:
             _log.warning("The shared state cannot be used: %s", trouble)
-        if not trouble and self._told:
+        if not trouble and self._logged_trouble:
             _log.warning("The shared state can be used again")
-        self._told = trouble
+        self._logged_trouble = trouble
         self._api.state.degraded = "" if self._usable else "shared state unavailable"
 
     def _lose(self, *, clean: bool) -> None:
@@ -245,7 +243,7 @@ class Sharer:
         state = self._api.state
         counted = dict(state.heartbeat_answers)
         decided, changes = self._change(cases)
-        fencing = any(change[0] in FENCING for change in changes)
+        fencing = any(map(is_fencing, changes))
         try:
             read = await self._journal.release(
                 self._place, lease, encode_changes(changes) if changes else b"", fencing=fencing
@@ -373,7 +371,7 @@ class Sharer:
         state, now = self._api.empty_state(), self._clock.now()
 
         def fill() -> None:
-            restore(state, load_state_file(loaded.snapshot), now)
+            restore(state, load_state_file(loaded.snapshot, state.tables.sections), now)
             replay(state, (group.changes for group in loaded.groups), now)
             split_streams(state)
 

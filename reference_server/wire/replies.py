@@ -27,6 +27,7 @@ def rate_limited(wait_ns: int) -> Reply:
     return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
 
 
+RATE_LIMITED = failure(429, "rate limit exceeded")
 INVALID_REQUEST = failure(400, "invalid request")
 UNAUTHORIZED = failure(401, "unauthorized")
 FORBIDDEN = failure(403, "forbidden")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class NoAuth(OwnerAttack):
         """Yield the steps of one attempt."""
         party = yield from set_up_party(context, addresses)
         before = len((yield from events_shown(context, party.owner_id, addresses)))
-        expect = refused(401, "unauthorized", "it carries no token of the owners")
+        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it carries no token of the owners")
         for route in OF_OWNERS:
             right = credentials(context, route, party)
             nameless = {name: value for name, value in right.items() if name != BEARER}
@@ -104,7 +105,7 @@ class DuplicateHeader(OwnerAttack):
         number = 0
         for route in routes_of(context):
             because = "two headers say who calls, and nobody can know which to believe"
-            expect = refused(400, "invalid request", because)
+            expect = refused(HTTPStatus.BAD_REQUEST, "invalid request", because)
             if route.machine_facing:
                 expect = heartbeat_gets(Answer.INVALID_REQUEST, because)
             right = credentials(context, route, party)
@@ -141,26 +142,26 @@ class Verbs(OwnerAttack):
         for route in routes_of(context):
             for path in route.paths(context):
                 methods_of.setdefault(path, set()).update(("GET", "HEAD") if route.method == "GET" else (route.method,))
-        expect = Expect(Answer.REFUSED, (405,), "", "the path does not have that method")
+        expect = Expect(Answer.REFUSED, (HTTPStatus.METHOD_NOT_ALLOWED,), "", "the path does not have that method")
         wrong: list[dict[str, Any]] = []
-        told = 0
+        refused = 0
         for route in routes_of(context):
             for path in route.paths(context):
                 for method in METHODS:
                     if method in methods_of[path]:
                         continue
                     outcome: Outcome = yield self._try(context, route, party, expect, path, method, addresses)
-                    if outcome.status == 405:  # noqa: PLR2004 - Method Not Allowed
-                        told += 1
+                    if outcome.status == HTTPStatus.METHOD_NOT_ALLOWED:
+                        refused += 1
                         found = _ALLOW.search(outcome.head)
                         allow = (
                             {one.strip().upper() for one in found[1].decode("latin-1").split(",")} if found else set()
                         )
                         if method in allow or not methods_of[path] <= allow:
                             wrong.append({"method": method, "path": path, "allow": sorted(allow)})
-        if told:
+        if refused:
             message = (
-                f"of {told} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
+                f"of {refused} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
             )
             yield Claim("allow", not wrong, message, {"wrong": wrong[:10]})
         yield from self._heads(context, party, addresses)
@@ -173,7 +174,9 @@ class Verbs(OwnerAttack):
         for route in routes_of(context):
             answered = granted(OK, "HEAD is answered as GET is", Basis.HARDENED)
             if route is STATUS:
-                answered = refused(404, "", "as to GET: the machine was never heard from", Basis.HARDENED)
+                answered = refused(
+                    HTTPStatus.NOT_FOUND, "", "as to GET: the machine was never heard from", Basis.HARDENED
+                )
             for path in route.paths(context) if route.method == "GET" else ():
                 outcome: Outcome = yield send(
                     context, route, party, answered, client=addresses.take(), method="HEAD", path=path

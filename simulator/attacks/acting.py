@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -20,29 +22,24 @@ from simulator.attacks.script import (
     heartbeat_gets,
 )
 from simulator.contract.answers import Answer, Operation
-from simulator.fleet.grants import GrantError, read_id
+from simulator.contract.refusals import CREATING
+from simulator.fleet.acts import Act, ActError, Ask, CutOffError, Reply, note_revocation
 from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
     ApiCall,
-    activate_call,
-    apply_grant,
-    call_of,
     machine_headers,
-    note,
     owner_headers,
-    policy_call,
-    revoke_call,
 )
-from simulator.history.records import Revocation
-from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE
+from simulator.history.losses import Loss
+from simulator.history.rows import NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CREATED, OK = 201, 200
+CREATED, OK = HTTPStatus.CREATED, HTTPStatus.OK
 RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
-_SUCCESS = {Action.REGISTER: CREATED, Action.CONSENT: CREATED}
+_Result = TypeVar("_Result")
 
 
 def call(
@@ -86,70 +83,60 @@ def answered(outcome: Outcome) -> str:
     return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
-def new_id(outcome: Outcome, what: str) -> str:
-    """Return the id of what a step created. Raises PrerequisiteError when there is none that can be used."""
-    try:
-        return read_id(outcome.data())
-    except GrantError as error:
-        raise PrerequisiteError(f"{what}: an answer that the contract does not allow ({error})") from None
-
-
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[ExpectedEvent, ...]:
     """Return which event an owner's change expected_events."""
     return (ExpectedEvent(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
 
 
+def play(context: ScriptContext, act: Act[_Result], *, client: int = 0) -> Script[_Result]:
+    """Do an act of the control plane step by step, from one client. Raises PrerequisiteError when it fails."""
+    reply: Reply | None = None
+    while True:
+        try:
+            ask = act.send(reply)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        except ActError as error:
+            raise PrerequisiteError(str(error)) from None
+        if not isinstance(ask, Ask):
+            raise TypeError(f"{type(ask).__name__} is no step of an attack")
+        sent_ns = context.now()
+        try:
+            outcome: Outcome = yield _send_of(context, ask, client)
+        except GeneratorExit:  # cut off by the end of the run
+            with suppress(CutOffError):
+                act.throw(CutOffError(Reply(sent_ns, context.now(), loss=Loss.ENDED)))
+            raise
+        reply = Reply(
+            outcome.sent_ns, outcome.answered_ns, outcome.status, outcome.head, outcome.body, got=outcome.got
+        )  # fmt: skip
+
+
+def _send_of(context: ScriptContext, ask: Ask, client: int) -> Send:
+    """Return the step of an act's request; the machine that it is for is named where it acts itself."""
+    success = CREATED if ask.call.operation in CREATING else OK
+    send = call(context, ask.call, granted(success), client=client)
+    machine = ask.machine
+    if machine is None or ask.action is None:
+        return send
+    return msgspec.structs.replace(
+        send, machine=machine.index, certificate=machine.certificate_number, consent=machine.consent_number
+    )
+
+
 def make_policy(
     context: ScriptContext, owner_id: str, rules: Mapping[str, Any] = RULES, *, client: int = 0
 ) -> Script[str]:
-    """Create and activate a policy; returns its id."""
-    create = policy_call(context.token, owner_id, dict(rules))
-    expected_events = changed(owner_id, Operation.POLICY_CREATE)
-    outcome = yield from require(
-        call(context, create, granted(CREATED), client=client, expected_events=expected_events), "create a policy"
-    )
-    policy_id = new_id(outcome, "create a policy")
-    activate = activate_call(context.token, owner_id, policy_id)
-    expected_events = changed(owner_id, Operation.POLICY_ACTIVATE, policy_id)
-    yield from require(
-        call(context, activate, granted(OK), client=client, expected_events=expected_events), "activate a policy"
-    )
-    return policy_id
+    """Create and activate a policy, and return its id. Raises PrerequisiteError."""
+    return play(context, context.acts.make_policy(owner_id, dict(rules)), client=client)
 
 
 def act(
     context: ScriptContext, machine: Machine, action: Action, policy_id: str = "", *, client: int = 0
-) -> Script[Outcome]:
-    """Do one control-plane action of a machine, and let it take the answer. Raises PrerequisiteError."""
-    wanted = call_of(machine, action, context.token, policy_id)
-    expect = granted(_SUCCESS.get(action, OK))
-    send = Send(
-        wanted.message(context.host), expect, wanted.operation, machine.index, client=client,
-        certificate=machine.certificate_number, consent=machine.consent_number,
-    )  # fmt: skip
-    sent_ns = context.now()
-    event = EVENT_OF.get(wanted.operation)
-    try:
-        outcome: Outcome = yield send
-    except GeneratorExit:  # cut off by the end of the run: it may take effect all the same
-        if event is not None:
-            note(context.history, sent_ns, NEVER_NS, event, machine.owner_id, sure=False)
-        raise
-    if not outcome.right:
-        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
-            note(context.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise PrerequisiteError(f"{action.name.lower()}: {answered(outcome)}")
-    try:
-        apply_grant(
-            context.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, context.rotation_ns
-        )
-    except GrantError as error:
-        if event is not None:
-            note(context.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise PrerequisiteError(
-            f"{action.name.lower()}: an answer that the contract does not allow ({error})"
-        ) from None
-    return outcome
+) -> Script[None]:
+    """Do one control-plane action of a machine, and apply its answer. Raises PrerequisiteError."""
+    return play(context, context.acts.act(machine, action, policy_id), client=client)
 
 
 def enrol(context: ScriptContext, owner_id: str, policy_id: str = "", *, client: int = 0) -> Script[Machine]:
@@ -164,16 +151,14 @@ def enrol(context: ScriptContext, owner_id: str, policy_id: str = "", *, client:
 
 def revoke(context: ScriptContext, machine: Machine, *, client: int = 0) -> Send:
     """Make the step that revokes a machine's consent. `revoked` must be told of its outcome."""
-    consent = context.history.consents[machine.consent_number - 1]
-    wanted = revoke_call(context.token, machine.owner_id, consent.consent_id)
-    expected_events = changed(machine.owner_id, Operation.CONSENT_REVOKE, consent.consent_id)
-    return call(context, wanted, granted(OK), client=client, expected_events=expected_events)
+    ask = context.acts.revoke_ask(machine)
+    expected_events = changed(machine.owner_id, Operation.CONSENT_REVOKE, ask.object_id)
+    return call(context, ask.call, granted(OK), client=client, expected_events=expected_events)
 
 
 def revoked(context: ScriptContext, machine: Machine, outcome: Outcome) -> None:
     """Note that a machine's consent was revoked, or may have been."""
-    answered_ns = outcome.answered_ns if outcome.right else NEVER_NS
-    context.history.revocations.append(Revocation(machine.consent_number, outcome.sent_ns, answered_ns))
+    note_revocation(context.history, machine, outcome.sent_ns, outcome.answered_ns, sure=outcome.right)
 
 
 def heartbeat(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -113,14 +114,14 @@ class Evict(OwnerAttack):
         by_owners = []
         for actor in (noisy.owner_id, ghost):
             headers = owner_headers(context.token, actor)
-            foreign = refused(403, "forbidden", "what the path names is another owner's")
+            foreign = refused(HTTPStatus.FORBIDDEN, "forbidden", "what the path names is another owner's")
             expected_events = denied("", actor, "", quiet.owner_id)
             by_owners.append(
                 send(
                     context, POLICY_ACTIVATE, quiet, foreign, client=0, headers=headers, expected_events=expected_events
                 )
             )
-            tokenless = refused(401, "unauthorized", "the machine's token is missing")
+            tokenless = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "the machine's token is missing")
             expected_events = rotation_denied(actor, quiet.machine, "missing_machine_token")
             by_owners.append(
                 send(context, CERTIFICATE, quiet, tokenless, client=0, headers=headers, expected_events=expected_events)
@@ -175,14 +176,14 @@ class Inject(OwnerAttack):
     @staticmethod
     def _with_ids(context: ScriptContext, party: Party, text: str, addresses: Addresses) -> Script[None]:
         owner_id = party.owner_id
-        no_machine = refused(404, "machine not found", "nobody has that id")
+        no_machine = refused(HTTPStatus.NOT_FOUND, "machine not found", "nobody has that id")
         expected_events = rotation_denied(owner_id, None, "machine_not_found")
         path = f"/api/v1/machines/{quote(text, safe='')}/certificate"
         yield send(
             context, CERTIFICATE, party, no_machine, client=addresses.take(), path=path, known=False,
             expected_events=expected_events,
         )  # fmt: skip
-        no_worker = refused(400, "worker not found for owner", "nobody has that id")
+        no_worker = refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "nobody has that id")
         payload = msgspec.json.encode(consent_call(context.token, owner_id, text, party.policy_id).body)
         yield send(context, CONSENT_CREATE, party, no_worker, client=addresses.take(), payload=payload)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import act, call, denied, enrol, heartbeat, require, revoke, revoked
@@ -35,7 +36,7 @@ class AfterRevoke(ScriptAttack):
         outcome = yield from require(revoke(context, machine), "revoke")
         revoked(context, machine, outcome)
         because, error = "it was revoked for good", "consent already revoked for this policy version"
-        over = refused(409, error, because, Basis.HARDENED)
+        over = refused(HTTPStatus.CONFLICT, error, because, Basis.HARDENED)
         expected_events = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
         yield call(context, captured, over, client=1, expected_events=expected_events, machine=machine.index)
         yield heartbeat(context, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
@@ -60,14 +61,14 @@ class ForeignConsent(ScriptAttack):
         yield call(
             context,
             consent_call(context.token, owner_id, theirs.worker_id, mine.policy_id),
-            refused(400, "worker not found for owner", "the machine is another owner's"),
+            refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "the machine is another owner's"),
             client=2,
             expected_events=denied("worker_not_found_for_owner", owner_id, theirs.worker_id, other_id),
         )
         yield call(
             context,
             consent_call(context.token, owner_id, mine.worker_id, theirs.policy_id),
-            refused(400, "active policy not found for owner", "the policy is another owner's"),
+            refused(HTTPStatus.BAD_REQUEST, "active policy not found for owner", "the policy is another owner's"),
             client=2,
             expected_events=denied("active_policy_not_found_for_owner", owner_id, theirs.policy_id, other_id),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Wire, granted
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import ScriptContext, WireOutcome
 
 SECOND_NS = 1_000_000_000
-OK = 200
+OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import ExpectedEvent, Outcome, Script, ScriptContext, WireAnswer, WireOutcome
 
 SECOND_NS = 1_000_000_000
-OK, NOT_FOUND, TOO_MANY = 200, 404, 429
+OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
 PIPELINED = 1000
 PIPELINE_PATIENCE_SECONDS = 30.0
 REGISTRATIONS = 3
@@ -47,10 +48,10 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("GET", "/health", 200, b'"healthy"'),
-    Kind("GET", "/api/v1/status", 200, b'"uptime"'),
-    Kind("GET", "/api/v1/nothing", 404, b"error"),
-    Kind("PUT", "/health", 405, b"error"),
+    Kind("GET", "/health", HTTPStatus.OK, b'"healthy"'),
+    Kind("GET", "/api/v1/status", HTTPStatus.OK, b'"uptime"'),
+    Kind("GET", "/api/v1/nothing", HTTPStatus.NOT_FOUND, b"error"),
+    Kind("PUT", "/health", HTTPStatus.METHOD_NOT_ALLOWED, b"error"),
 )
 
 
@@ -146,7 +147,9 @@ class _Leaving(ScriptAttack):
             5, message.index(b"\r\n"), message.index(b"Authorization") + 4, head_end, head_end + 2, head_end + 4,
             (head_end + len(message)) // 2, len(message) - 1,
         )  # fmt: skip
-        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "it is no whole request")
+        expect = Expect(
+            Answer.REFUSED, (0, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT), "", "it is no whole request"
+        )
         patience_seconds = context.defences.body_seconds + PATIENCE_SECONDS
         return [
             Wire(((message[:place], CUT_AFTER_SECONDS),), expect, self.how, patience_seconds, client=client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,7 +33,7 @@ class LargeHeaders(RawAttack):
     verdict = "431 or 400, and close"
     anchor = "OWASP API4:2023; contract §6: more than 64 KiB of headers"
     severity = 7.5
-    statuses = (431, 400)
+    statuses = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HTTPStatus.BAD_REQUEST)
 
     def forms(self) -> Iterable[Form]:
         """Make them large by number and by length."""
@@ -55,7 +56,7 @@ class HugeBody(RawAttack):
     effect = "none, though the JSON in it would be right"
     anchor = "OWASP API4:2023; contract §1"
     severity = 7.5
-    statuses = (413,)
+    statuses = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE,)
     error = "request body too large"
     must_close = False
 

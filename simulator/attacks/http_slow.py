@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
@@ -109,7 +110,9 @@ class _SlowSender(_Slow):
         beginnings = self.beginnings(context)
         bytes_more = int(patience_seconds / self.byte_seconds) + 2
         late_at = int(deadline_seconds * LATE_SHARE / self.byte_seconds)
-        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "its deadline has passed")
+        expect = Expect(
+            Answer.REFUSED, (0, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT), "", "its deadline has passed"
+        )
         wires = []
         for client in range(self.connections):
             begun = beginnings[client % len(beginnings)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -127,7 +128,7 @@ class StrictJson(OwnerAttack):
             return
         nonce = context.rng.bytes(NONCE_BYTES)
         for wrong in wrong_bodies(route.body(context, party, nonce)):
-            expect = refused(400, "invalid request" if wrong.worded else "", wrong.why)
+            expect = refused(HTTPStatus.BAD_REQUEST, "invalid request" if wrong.worded else "", wrong.why)
             if route.machine_facing:
                 expect = heartbeat_gets(Answer.INVALID_REQUEST, wrong.why)
             yield send(

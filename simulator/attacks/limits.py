@@ -6,6 +6,7 @@ that time. A request took effect somewhere between its sending and its answer, s
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
 
 SECOND_NS = 1_000_000_000
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""
 REQUESTS_MAX = 600
@@ -269,10 +270,10 @@ class RotatedAddress(_Limit):
             ask_health(context, source=sources[number % len(sources)]) for number in range(count)
         )
         message = {"addresses": len(sources)}
-        said = _Excess(outcomes, context.defences).say("one-bucket")
+        claim = _Excess(outcomes, context.defences).say("one-bucket")
         yield Claim(
-            said.rule,
-            said.held,
-            f"from {plural(len(sources), 'address', 'addresses')}, {said.message}",
-            {**said.evidence, **message},
+            claim.rule,
+            claim.held,
+            f"from {plural(len(sources), 'address', 'addresses')}, {claim.message}",
+            {**claim.evidence, **message},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -156,12 +157,14 @@ class Read(OwnerAttack):
         """Yield the steps of one attempt. Metrics may be public by a setting: then there is nothing to try."""
         party = yield from set_up_party(context, addresses)
         # Answer 200 or 401: which is right depends on the setting, and that no route shows.
-        open_question = Expect(Answer.REFUSED, (401, 200), "", "metrics may be public by METRICS_PUBLIC=true")
+        open_question = Expect(
+            Answer.REFUSED, (HTTPStatus.UNAUTHORIZED, HTTPStatus.OK), "", "metrics may be public by METRICS_PUBLIC=true"
+        )
         asked: Outcome = yield send(context, METRICS, party, open_question, client=addresses.take(), headers={})
         if asked.status == OK:
             yield Claim("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
-        expect = refused(401, "unauthorized", "it carries no token of the owners")
+        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it carries no token of the owners")
         for route in (METRICS, *(() if Feature.API_METRICS in context.lacks else (API_METRICS,))):
             for path in route.paths(context):
                 yield send(context, route, party, expect, client=addresses.take(), path=path, headers={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from itertools import cycle
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -75,7 +76,7 @@ class HeaderMismatch(OwnerAttack):
         mine = yield from set_up_party(context, addresses)
         theirs = yield from set_up_party(context, addresses)
         before = len((yield from events_shown(context, theirs.owner_id, addresses)))
-        expect = refused(403, "forbidden", "the body's owner is not the header's")
+        expect = refused(HTTPStatus.FORBIDDEN, "forbidden", "the body's owner is not the header's")
         actors = (mine.owner_id, theirs.owner_id + "0", theirs.owner_id[:-1], theirs.owner_id.upper())
         tried = 0
         for route in (REGISTER, POLICY_CREATE, CONSENT_CREATE):
@@ -102,7 +103,9 @@ class HeaderMismatch(OwnerAttack):
     @staticmethod
     def _names(context: ScriptContext, party: Party, addresses: Addresses) -> Script[None]:
         """Name owners that a signature's text or a header cannot carry as they are."""
-        expect = refused(400, "", "nobody could act under that owner id: HTTP strips or forbids what it has")
+        expect = refused(
+            HTTPStatus.BAD_REQUEST, "", "nobody could act under that owner id: HTTP strips or forbids what it has"
+        )
         names = (*(form.format(party.owner_id) for form in (*NO_NAMES, *STRIPPED)), " ")
         for name, route in zip(names, cycle((REGISTER, POLICY_CREATE, CONSENT_CREATE)), strict=False):
             odd = msgspec.structs.replace(party, owner_id=name)
@@ -148,7 +151,7 @@ class Idor(OwnerAttack):
 
     @staticmethod
     def _by_path(context: ScriptContext, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
-        expect = refused(403, "forbidden", "what the path names is another owner's")
+        expect = refused(HTTPStatus.FORBIDDEN, "forbidden", "what the path names is another owner's")
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE, STATUS):
             headers = owner_headers(context.token, mine.owner_id)
             expected_events = denied("", mine.owner_id, "", theirs.owner_id)
@@ -173,12 +176,12 @@ class Idor(OwnerAttack):
                 headers=headers,
                 expected_events=expected_events,
             )
-        unnamed = refused(403, "forbidden", "no owner is named")
+        unnamed = refused(HTTPStatus.FORBIDDEN, "forbidden", "no owner is named")
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE):
             yield send(context, route, theirs, unnamed, client=addresses.take(), headers=owner_headers(context.token))
         yield send(context, AUDIT, theirs, unnamed, client=addresses.take(), headers=owner_headers(context.token))
         because = "no owner is named, and nobody is shown everybody's machines"
-        everybody = refused(401, "unauthorized", because, Basis.HARDENED)
+        everybody = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", because, Basis.HARDENED)
         for route in (SUMMARY, STATUSES):
             for path in route.paths(context):
                 headers = owner_headers(context.token)
@@ -186,8 +189,10 @@ class Idor(OwnerAttack):
 
     @staticmethod
     def _by_body(context: ScriptContext, mine: Party, theirs: Party, addresses: Addresses) -> Script[None]:
-        no_worker = refused(400, "worker not found for owner", "the worker is another owner's")
-        no_policy = refused(400, "active policy not found for owner", "the policy is another owner's")
+        no_worker = refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "the worker is another owner's")
+        no_policy = refused(
+            HTTPStatus.BAD_REQUEST, "active policy not found for owner", "the policy is another owner's"
+        )
         worker_id, policy_id = theirs.machine.worker_id, theirs.policy_id
         for expect, payload in (
             (no_worker, _consent(context, mine.owner_id, worker_id, mine.policy_id)),
@@ -220,7 +225,7 @@ class Idor(OwnerAttack):
     def _as_nobody(context: ScriptContext, theirs: Party, addresses: Addresses) -> Script[None]:
         """Try it under a name that nothing was ever granted to."""
         nobody = context.new_owner()
-        expect = refused(403, "forbidden", "what the path names is another owner's")
+        expect = refused(HTTPStatus.FORBIDDEN, "forbidden", "what the path names is another owner's")
         for route in (POLICY_ACTIVATE, CONSENT_REVOKE, STATUS):
             headers, expected_events = owner_headers(context.token, nobody), denied("", nobody, "", theirs.owner_id)
             yield send(
@@ -279,7 +284,7 @@ class UnknownId(OwnerAttack):
             (CONSENT_REVOKE, "con_", "consent not found"),
             (STATUS, "wrk_", "worker not found"),
         ):
-            expect = refused(404, error, "nobody has that id")
+            expect = refused(HTTPStatus.NOT_FOUND, error, "nobody has that id")
             expected_events = rotation_denied(party.owner_id, None, "machine_not_found") if route is CERTIFICATE else ()
             for identifier in self._strangers(context, route, party, prefix):
                 path = route.paths(context)[0].replace("{id}", identifier)
@@ -289,10 +294,12 @@ class UnknownId(OwnerAttack):
                 )  # fmt: skip
             # Whether escapes are read is open, and so is whether this is an unknown id or an unknown path.
             path = route.paths(context)[0].replace("{id}", "{id}%20")
-            expect = refused(404, "not found", "nobody has that id")
+            expect = refused(HTTPStatus.NOT_FOUND, "not found", "nobody has that id")
             yield send(context, route, party, expect, client=addresses.take(), path=path, known=False)
         unnamed = owner_headers(context.token)
-        first = refused(404, "policy not found", "that it does not exist is found before the owner is missed")
+        first = refused(
+            HTTPStatus.NOT_FOUND, "policy not found", "that it does not exist is found before the owner is missed"
+        )
         yield send(
             context, POLICY_ACTIVATE, party, first, client=addresses.take(), headers=unnamed,
             path=f"/api/v1/policies/pol_{random_hex(context.rng, ID_DIGITS)}/activate",
@@ -305,7 +312,7 @@ class UnknownId(OwnerAttack):
             ("active policy not found for owner", worker_id, party.draft_id),
         ):
             payload = _consent(context, party.owner_id, worker, policy)
-            expect = refused(400, error, "there is none that the owner could consent to")
+            expect = refused(HTTPStatus.BAD_REQUEST, error, "there is none that the owner could consent to")
             yield send(context, CONSENT_CREATE, party, expect, client=addresses.take(), payload=payload)
         yield send(context, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
 

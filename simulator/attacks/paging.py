@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ class PageExtremes(OwnerAttack):
     def _refusals(context: ScriptContext, route: Route, party: Party, addresses: Addresses) -> Script[None]:
         for name, values in (("limit", WRONG_LIMITS), ("offset", WRONG_OFFSETS)):
             for value in values:
-                expect = refused(400, f"invalid {name}", f"{name}={value} is below its least or no number")
+                expect = refused(
+                    HTTPStatus.BAD_REQUEST, f"invalid {name}", f"{name}={value} is below its least or no number"
+                )
                 path = f"{route.paths(context)[0]}?{name}={value}"
                 yield send(context, route, party, expect, client=addresses.take(), path=path)
 
@@ -111,7 +114,7 @@ class PageExtremes(OwnerAttack):
         yield Claim("walk", held, message, {"totals": sorted(map(str, totals)), "entries": seen})
         filled = []
         for text in FAR_OFFSETS:
-            statuses = (200,) if int(text) <= FAR_MAX else (200, 400)
+            statuses = (HTTPStatus.OK,) if int(text) <= FAR_MAX else (HTTPStatus.OK, HTTPStatus.BAD_REQUEST)
             expect = Expect(Answer.ACCEPTED, statuses, "", "the list ends before it")
             path = f"{route.paths(context)[0]}?offset={text}"
             outcome = yield send(context, route, party, expect, client=addresses.take(), path=path)

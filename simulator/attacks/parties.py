@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, new_id, require
+from simulator.attacks.acting import RULES, audit_page, enrol, play
 from simulator.attacks.script import (
     Claim,
     ExpectedEvent,
@@ -15,11 +15,8 @@ from simulator.attacks.script import (
     ScriptAttack,
     ScriptContext,
     Send,
-    granted,
 )
 from simulator.checkers.audit_chain import event_hash
-from simulator.contract.answers import Operation
-from simulator.fleet.requests import policy_call
 from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.platform.wording import plural
 
@@ -99,13 +96,9 @@ def set_up_party(context: ScriptContext, addresses: Addresses, owner_id: str = "
     owner_id = owner_id or context.new_owner()
     client = addresses.take(6)
     machine = yield from enrol(context, owner_id, client=client)
-    draft = policy_call(context.token, owner_id, dict(RULES))
-    expected_events = changed(owner_id, Operation.POLICY_CREATE)
-    outcome = yield from require(
-        call(context, draft, granted(CREATED), client=client, expected_events=expected_events), "draft a policy"
-    )
+    draft_id = yield from play(context, context.acts.draft_policy(owner_id, dict(RULES)), client=client)
     consent = context.history.consents[machine.consent_number - 1]
-    return Party(owner_id, machine, machine.policy_id, new_id(outcome, "draft a policy"), consent.consent_id)
+    return Party(owner_id, machine, machine.policy_id, draft_id, consent.consent_id)
 
 
 def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[ExpectedEvent, ...]:

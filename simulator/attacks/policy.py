@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.canonical_json import canonical_json
@@ -95,7 +96,11 @@ class Canonical(OwnerAttack):
                     if "\ufffd" not in canonical and outcome.data().get("rules") != json.loads(canonical):
                         wrong.append({"spelled": spelled, "shown": outcome.data().get("rules")})
             for spelled in spellings:
-                expect = refused(401, "invalid policy signature", f"the canonical form of its rules is {canonical}")
+                expect = refused(
+                    HTTPStatus.UNAUTHORIZED,
+                    "invalid policy signature",
+                    f"the canonical form of its rules is {canonical}",
+                )
                 expected_events = denied("", owner_id, "", owner_id)
                 for sent in (spelled, canonical):
                     yield _create(context, owner_id, sent, spelled, expect, addresses.take(), expected_events)
@@ -123,7 +128,7 @@ class Rules(OwnerAttack):
             why = f"the rules {json.dumps(rules)} are not within their bounds"
             canonical = canonical_json(rules)
             rest = {name: value for name, value in rules.items() if name != "max_cpu_percent"}
-            expect = refused(400, error, why, Basis.HARDENED if rest in HARDENED_RULES else None)
+            expect = refused(HTTPStatus.BAD_REQUEST, error, why, Basis.HARDENED if rest in HARDENED_RULES else None)
             yield _create(context, owner_id, canonical, canonical, expect, addresses.take())
         for rules in (
             *({"max_cpu_percent": 50, "timezone": zone} for zone in UNKNOWN_TIMEZONES),

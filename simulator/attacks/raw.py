@@ -6,6 +6,7 @@ version of one made afterwards says how many there were.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from simulator.attacks.acting import CREATED, RULES, call, changed
@@ -86,7 +87,7 @@ class RawAttack(ScriptAttack):
     verdict = "400 and close; never two answers"
     effect = "none: what is hidden in the request or behind it never happens"
     severity = 8.1
-    statuses: ClassVar[tuple[int, ...]] = (400,)
+    statuses: ClassVar[tuple[int, ...]] = (HTTPStatus.BAD_REQUEST,)
     error: ClassVar[str] = ""
     must_close: ClassVar[bool] = True
 
@@ -135,7 +136,7 @@ class RawAttack(ScriptAttack):
             yield _closed(names, outcomes)
 
 
-def _said(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
+def _claim(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
     """Claim that nothing of a kind was wrong among the requests."""
     held = False if wrong else (True if known else None)
     message = f"of {len(names)} requests {len(wrong)} {what}"
@@ -149,7 +150,7 @@ def _one_answer(names: list[str], outcomes: list[WireOutcome]) -> Claim:
         if len(outcome.answers) > 1 or (outcome.answers and outcome.rest)
     ]
     known = all(outcome.connected for outcome in outcomes) and any(outcome.answers for outcome in outcomes)
-    return _said("one-answer", "got more than one answer", names, wrong, known=known)
+    return _claim("one-answer", "got more than one answer", names, wrong, known=known)
 
 
 def _closed(names: list[str], outcomes: list[WireOutcome]) -> Claim:
@@ -159,9 +160,9 @@ def _closed(names: list[str], outcomes: list[WireOutcome]) -> Claim:
         if outcome.connected and outcome.answers and not outcome.closed
     ]
     known = all(outcome.closed for outcome in outcomes)
-    return _said("closed", "left their connection open after the answer", names, wrong, known=known)
+    return _claim("closed", "left their connection open after the answer", names, wrong, known=known)
 
 
 def _no_effect(names: list[str], happened: list[int | None]) -> Claim:
     wrong = [name for name, count in zip(names, happened, strict=True) if count]
-    return _said("no-effect", "had their hidden request done", names, wrong, known=None not in happened)
+    return _claim("no-effect", "had their hidden request done", names, wrong, known=None not in happened)

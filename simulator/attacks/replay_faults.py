@@ -5,6 +5,7 @@ Each attempt has servers of its own, which it may let fail. What it proves is th
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -53,7 +54,10 @@ FALLBACKS = "hatchfarm_nonce_fallbacks_total"
 GOOD = "it is the machine's own, and fresh"
 KNOWN = "its nonce was accepted, so it must be known for as long as its timestamp is good"
 CLOSED = Expect(
-    Answer.UNAVAILABLE, (503,), "nonce backend unavailable", "nobody can know that its nonce is new, so it fails closed"
+    Answer.UNAVAILABLE,
+    (HTTPStatus.SERVICE_UNAVAILABLE,),
+    "nonce backend unavailable",
+    "nobody can know that its nonce is new, so it fails closed",
 )
 
 
@@ -208,7 +212,7 @@ class RedisFallback(FaultReplay):
         yield msgspec.structs.replace(captured, expect=elsewhere.expect, instance=1)
         yield from _refused_again(captured, 1)
         page = ApiCall(Operation.OTHER, "GET", "/metrics", owner_headers(context.token), rooted=True)
-        shown = yield from require(Send(page.message(context.host), granted(200)), "read the metrics")
+        shown = yield from require(Send(page.message(context.host), granted(HTTPStatus.OK)), "read the metrics")
         counted = _sample(shown.body, FALLBACKS)
         message = f"{FALLBACKS} was {counted:g} after a heartbeat was accepted without Redis"
         yield Claim("fallbacks-are-counted", counted > 0, message)

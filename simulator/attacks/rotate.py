@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import OK
@@ -43,7 +44,7 @@ class NoToken(OwnerAttack):
         """Yield the steps of one attempt: the token is asked for before it is asked whose the machine is."""
         mine = yield from set_up_party(context, addresses)
         theirs = yield from set_up_party(context, addresses)
-        expect = refused(401, "unauthorized", "the machine's token is missing")
+        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "the machine's token is missing")
         for party in (mine, theirs):
             expected_events = rotation_denied(mine.owner_id, party.machine, "missing_machine_token")
             for token in ({}, {MACHINE_TOKEN: ""}):
@@ -71,7 +72,7 @@ class WrongOwner(OwnerAttack):
         """Yield the steps of one attempt: the owner is judged before the token."""
         mine = yield from set_up_party(context, addresses)
         theirs = yield from set_up_party(context, addresses)
-        expect = refused(403, "forbidden", "the machine is another owner's")
+        expect = refused(HTTPStatus.FORBIDDEN, "forbidden", "the machine is another owner's")
         expected_events = rotation_denied(mine.owner_id, theirs.machine, "owner_mismatch")
         for token in (
             theirs.machine.token.decode(),
@@ -88,7 +89,7 @@ class WrongOwner(OwnerAttack):
                 headers=headers,
                 expected_events=expected_events,
             )
-        unnamed = refused(403, "forbidden", "no owner is named")
+        unnamed = refused(HTTPStatus.FORBIDDEN, "forbidden", "no owner is named")
         headers = {**owner_headers(context.token), MACHINE_TOKEN: theirs.machine.token.decode()}
         yield send(context, CERTIFICATE, theirs, unnamed, client=addresses.take(), headers=headers)
         yield from _keeps_its_certificate(context, theirs, addresses)
@@ -119,7 +120,7 @@ class WrongRotationToken(OwnerAttack):
             party.machine.certificate_id,
             context.token,
         )
-        expect = refused(401, "unauthorized", "it is not the machine's token")
+        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it is not the machine's token")
         expected_events = rotation_denied(party.owner_id, party.machine, "invalid_machine_token")
         for token in tokens:
             headers = {**credentials(context, CERTIFICATE, party), MACHINE_TOKEN: token}

@@ -15,6 +15,7 @@ import msgspec
 
 from simulator.attacks.catalogue import Attack
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
+from simulator.fleet.acts import Acts, Unrecorded
 from simulator.fleet.machine import Machine
 from simulator.history.rows import NO_MACHINE, NONE
 
@@ -282,7 +283,8 @@ class ScriptContext:
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
     the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
-    `lacks` is what the target does not have: what depends on it is not tried.
+    `lacks` is what the target does not have: what depends on it is not tried. `acts` are what the script's owners and
+    machines do on the control plane.
     """
 
     def __init__(
@@ -320,6 +322,7 @@ class ScriptContext:
         self.own_addresses = own_addresses
         self.peer_sources = peer_sources
         self.lacks = lacks
+        self.acts = Acts(history, token, rotation_ns, Unrecorded())
         self._new_number = new_number
         self._interval_ns = interval_ns
         self._owner_prefix = owner_prefix

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -98,14 +99,14 @@ class ReusedKind(ScriptAttack):
         yield call(
             context,
             _signed_by(policy, consent),
-            refused(401, "invalid policy signature", "it signs a consent"),
+            refused(HTTPStatus.UNAUTHORIZED, "invalid policy signature", "it signs a consent"),
             client=1,
             expected_events=denied("invalid_policy_signature", owner_id, "", owner_id),
         )
         yield call(
             context,
             _signed_by(consent, policy),
-            refused(401, "invalid consent signature", "it signs a policy"),
+            refused(HTTPStatus.UNAUTHORIZED, "invalid consent signature", "it signs a policy"),
             client=1,
             expected_events=denied("invalid_consent_signature", owner_id, machine.worker_id, owner_id),
         )

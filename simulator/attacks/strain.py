@@ -9,6 +9,7 @@ without an answer. Response times and memory are judged by thresholds, for they 
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -45,7 +46,14 @@ PATIENCE_SECONDS = 8.0
 """How long a whole request may wait for its answer, or its close."""
 STAYING, NEWCOMER, HOSTILE = 0, 1, 2
 """Numbers of the script's addresses: of both honest clients, and the first hostile one."""
-SILENCE = (0, 408, 413, 429, 431, 503)
+SILENCE = (
+    0,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 """What may happen to a connection that asks for nothing yet: it may be closed, with or without saying why."""
 SLASHES = 65_000
 """A path as long as a head may be (contract §6: 64 KiB)."""
@@ -169,8 +177,21 @@ class Slashes(Strain):
             "/%2f" * (SLASHES // 4),
             "/health?" + "&" * SLASHES,
         )
-        expect = refusing(400, 401, 404, 405, 414, 431, because="there is no such path")
-        query = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is a long query")
+        expect = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            because="there is no such path",
+        )
+        query = Expect(
+            Answer.WITHIN_LIMIT,
+            (0, OK, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+            "",
+            "it is a long query",
+        )
         wires = []
         for number, path in enumerate(paths):
             for method in ("GET", "POST"):
@@ -200,7 +221,9 @@ class Bodies(Strain):
             beat = number % 2 == 0
             path = heartbeat_path(context) if beat else "/api/v1/machines/register"
             head = f"POST {path} HTTP/1.1\r\nHost: {context.host}\r\nContent-Length: {MIB}\r\n\r\n".encode()
-            expect = Expect(Answer.REFUSED, (*SILENCE, 400, 401), "", "its body never ends")
+            expect = Expect(
+                Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED), "", "its body never ends"
+            )
             operation = Operation.HEARTBEAT if beat else Operation.OTHER
             wire = Wire(
                 ((head, 0.0), (body, 0.0)), expect, patience_seconds=self.seconds, client=HOSTILE, operation=operation
@@ -224,7 +247,7 @@ class Connects(Strain):
     def held(self, context: ScriptContext) -> list[Wire]:
         """Make connections that send nothing, or hardly anything."""
         del context
-        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "it asks for nothing")
+        expect = Expect(Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST), "", "it asks for nothing")
         return [
             Wire(((b"P" if number % 2 else b"", 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE)
             for number in range(self.connections)
@@ -247,7 +270,7 @@ class Headers(Strain):
         """Stop before the end of a head that a server has to hold."""
         head = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\nA: ".encode()
         head += b"a" * (HEAD_MAX_BYTES - len(head) - 1)
-        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "its head never ends")
+        expect = Expect(Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST), "", "its head never ends")
         return [
             Wire(((head, 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE) for _ in range(self.connections)
         ]
@@ -257,8 +280,15 @@ class Headers(Strain):
         start = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\nConnection: close\r\n".encode()
         within = start + b"A: b\r\n" * SMALL_HEADERS + b"\r\n"
         past = start + b"A: b\r\n" * (MIB // 6) + b"\r\n"
-        served = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is within what a head may have")
-        refused = refusing(400, 431, because="more than 64 KiB of headers")
+        served = Expect(
+            Answer.WITHIN_LIMIT,
+            (0, OK, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+            "",
+            "it is within what a head may have",
+        )
+        refused = refusing(
+            HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, because="more than 64 KiB of headers"
+        )
         count = self.connections // 5
         return [
             asking(message, expect, HOSTILE + 1 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.attacks.acting import audit_page
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
     from simulator.attacks.script import Outcome, Script, ScriptContext, Wire, WireOutcome
 
-TOO_MANY = 429
+TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 FLOOD_REQUESTS = 500
 """On each connection of a flood: 32,000 in all, a second's work or two of a server that refuses cheaply."""
 FLOOD_CONNECTIONS = 64
@@ -46,7 +47,13 @@ class Flood(Strain):
         """Ask for what exists and what does not, with and without a body."""
         close = {"Connection": "close"}
         health = Expect(Answer.WITHIN_LIMIT, (0, OK), "", "one client may send no faster")
-        refused = refusing(400, 401, 404, 405, because="it has no credential, or there is nothing there")
+        refused = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            because="it has no credential, or there is nothing there",
+        )
         kinds = (
             ("GET", "/health", b"", health, Operation.OTHER),
             ("GET", "/api/v1/nothing", b"", refused, Operation.OTHER),
@@ -108,7 +115,13 @@ class Backtracking(Strain):
                 for name in ("limit", "offset")
             ),
         ]
-        expect = refusing(400, 413, 414, 431, because="it is no JSON, or no number")
+        expect = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            because="it is no JSON, or no number",
+        )
         wires = [
             asking(http_message(method, f"/api/v1{path}", context.host, headers, body), expect, HOSTILE + number)
             for number, (method, path, body) in enumerate(requests)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.capacity.search import TrialOutcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
@@ -20,7 +21,7 @@ from simulator.judging.thresholds import judge_thresholds, measure, measure_with
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
 from simulator.platform.wording import plural
 from simulator.scenario.thresholds import parse_threshold
-from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
+from simulator.scenario.values import Duration, Scenario, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,6 +6,7 @@ effect all the same, both are said.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import FailedExchange
 
-BAD_REQUEST, SERVER_ERROR = 400, 500
+BAD_REQUEST, SERVER_ERROR = HTTPStatus.BAD_REQUEST, 500
 TOOK_EFFECT = "answers.took-effect"
 RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
 _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}

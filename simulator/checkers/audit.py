@@ -7,6 +7,7 @@ history says was done, within the bounds that two-ended times leave.
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-NO_ROUTE = (404, 405, 501)
+NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
 UNREAD = "No owner's audit list could be read."
 LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-refusal"))

@@ -7,11 +7,13 @@ machine would be refused.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
 
@@ -19,11 +21,10 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 WINDOW_NS = 90 * SECOND_NS
 AGREEMENT_NS = SECOND_NS
 """Nearer to each other than this, and what was not known of either, clocks count as one."""
-UNAUTHORIZED = 401
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 HINT = "Set both clocks by NTP and run again"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 MAY_BE_ACCEPTED = (
     Answer.ACCEPTED,
     *(open_question for open_question, answers in ALTERNATIVES.items() if Answer.ACCEPTED in answers),

@@ -6,11 +6,13 @@ from then on to those it had registered, and whether anything it had used up or 
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import healed_ns
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
 UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)
 """How a request is refused that changes nothing (§7)."""
-STRANGERS = (401, 403, 404)
+STRANGERS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """How a server refuses a machine or a consent that it does not know (contract §3, §4)."""
 AGE_STEP_NS = SECOND_NS
 """A server may show ages in whole seconds."""

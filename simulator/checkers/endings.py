@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from http import HTTPStatus
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, History
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UNAUTHORIZED = 401
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 SAME_WORDS = (Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, Answer.TIMESTAMP_OUT_OF_WINDOW)
 """Refusals that look like the certificate's, where another check than its own may have been the first to fail."""
 CHANGED = (Answer.ACCEPTED, Answer.NO_CONSENT, Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, *ALTERNATIVES)

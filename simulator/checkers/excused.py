@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.history.records import Fault
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 IN_FLIGHT_NS = SECOND_NS
 """How long before a fault a request may have been sent that the fault cuts off."""
 HEALED_AFTER_NS = 5 * SECOND_NS

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
@@ -52,7 +53,6 @@ WORDS = {
     BURST: "a burst of {}",
     AUDIT_EVENTS: "streams of {} events",
 }
-SECOND_NS = 1_000_000_000
 SECONDS_MAX = 86_400
 BUCKET_MAX = 1_000_000
 STEPS = (1000, 500, 100, 60, 50, 30, 20, 10, 5, 2, 1)

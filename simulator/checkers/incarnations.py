@@ -6,11 +6,13 @@ ended was done by that process or never, and what was sent after it, by a later 
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NO_MACHINE, History
 
@@ -22,12 +24,11 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Fault
 
-SECOND_NS = 1_000_000_000
 KILL, RESTART = "server.kill", "server.restart"
 UNPROMISED_NS = 2 * SECOND_NS
 """How long before a kill a refusal may have been answered that the next incarnation knows nothing of. What the contract
 promises to keep (§7) is what was accepted."""
-BAD_REQUEST, UNAUTHORIZED = 400, 401
+BAD_REQUEST, UNAUTHORIZED = HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED
 EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 """Refusals with 401 for reasons that are looked at before whether the worker is known."""
 

@@ -7,11 +7,13 @@ most `burst + refill * seconds` were let through. A client that had surely not u
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.incarnations import incarnation_of
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
-SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, 429
-UNLIMITED_STATUSES = (408, 413, 414, 426, 429, 431)
+SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, HTTPStatus.TOO_MANY_REQUESTS
+UNLIMITED_STATUSES = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.UPGRADE_REQUIRED,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 """Answers that a server may give before its rate limiter has seen the request."""
 ADDRESSES_UNKNOWN = (
     "Whether the server sees the addresses that its clients spoke from, or a proxy's, is not known: --shared-address "

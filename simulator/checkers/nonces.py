@@ -6,11 +6,13 @@ matter, and that the server answers again is the durability checker's.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -34,7 +36,7 @@ STOPPING_NS = 100_000_000
 """How long a process that was told to stop may still have answered."""
 CLOSED_WITHIN_NS = 250_000_000
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
-SERVER_ERROR = 503
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def check_nonces(history: History, facts: Facts) -> Verdict:
@@ -51,7 +53,7 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     for fault in faults:
         start_ns, end_ns = _closed(fault)
         within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
-        closed = within[within["status"] == SERVER_ERROR]
+        closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
         if not facts.nonce_fallback or fault.kind == FLUSH:
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.unknown import lost_parts
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Death
 
-SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 MISSING_MIN = 3
 """Requests in a row that go unanswered before it is an outage, and no lost answer."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds, scrape_bounds
 from simulator.checkers.incarnations import each_incarnation, incarnation_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.contract.metrics import (

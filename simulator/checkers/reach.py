@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -22,7 +23,6 @@ from simulator.platform.wording import all_of, plural, sentence
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 CAUSES_SHOWN = 3
 UNANSWERED = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 

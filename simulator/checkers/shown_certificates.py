@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import msgspec
 
 from reference_server.wire.signing import verify_certificate
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import find_restarts
 from simulator.checkers.verdict import Finding
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from simulator.history.records import CertificateShown, KeyReading
     from simulator.history.rows import History
 
-OK = 200
-SECOND_NS = 1_000_000_000
+OK = HTTPStatus.OK
 LIFE_STEP_SECONDS = 1.0
 """A server may show either end in whole seconds."""
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import single_policies
-from simulator.checkers.bounds import SECOND_NS, Range, slack_ns_of
+from simulator.checkers.bounds import Range, slack_ns_of
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import unexplained
 from simulator.checkers.unknown import lost_parts

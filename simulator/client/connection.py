@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 import trio
 
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
@@ -30,10 +29,6 @@ class LostError(Exception):
     def __init__(self, why: str, loss: Loss = Loss.UNKNOWN) -> None:
         super().__init__(why)
         self.loss = loss
-
-
-class MalformedDataError(LostError):
-    """A whole answer came, of success perhaps, whose data is not what the contract says."""
 
 
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError)
@@ -218,14 +213,3 @@ class ControlConnection:
             if not part:
                 raise CutError(nothing_came=not began)
             began = True
-
-
-def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Return an enveloped answer's data. Raises MalformedDataError when it has none."""
-    try:
-        data = msgspec.json.decode(answer.body)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MalformedDataError(f"HTTP {answer.status} without data") from error
-    if not isinstance(data, dict):
-        raise MalformedDataError(f"HTTP {answer.status} with odd data")
-    return data

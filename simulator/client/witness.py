@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.client.answers import HttpAnswer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Wire, WireOutcome
     from simulator.client.link import Link
 
-OK = 200
+OK = HTTPStatus.OK
 HEARTBEAT = "POST /workers/{id}/heartbeat"
 """The route of a shard's requests."""
 UNREADABLE = "a request of its own form"

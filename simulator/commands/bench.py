@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Benchmark
 
 bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
-RESULTS = Path("results")
 Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
 JsonFile = Annotated[
     Path | None,
@@ -87,6 +87,6 @@ def bench_conduct(
     json: JsonFile = None,
 ) -> None:
     """Measure what it costs that Locust conducts the fleet, in alternation."""
-    from benchmarks.conduct import benchmark  # noqa: PLC0415 - as above
+    from benchmarks.conducted import benchmark  # noqa: PLC0415 - as above
 
     _run(benchmark(seconds), rounds, out, json)

@@ -10,18 +10,18 @@ import stat
 import sys
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simulator.client.access import INSECURE_WARNING, Access, AccessError, TokenError, check_token
 from simulator.client.aim import JUDGED_SETTINGS, OWN, PLAYED_SETTINGS, SHARED, Aim
+from simulator.commands.failing import fail
 from simulator.limits import CERTIFICATES_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_CHARACTERS, TOKEN_FILE_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-USAGE_ERROR = 2
 TOKEN_VARIABLE = "HATCHFARM_API_TOKEN"  # noqa: S105 - the variable's name, not its value
 HEADER_VARIABLE = "HATCHFARM_HEADER"
 REDACTED = "[redacted]"
@@ -153,7 +153,7 @@ def aimed(*, url: bool = True, judging: bool = True) -> Callable[[Callable[..., 
             try:
                 target = _target_flags(given, given_names, aimed_elsewhere=not url)
             except FlagError as error:
-                _fail(command.__name__, str(error))
+                fail(command.__name__, str(error))
             if target.aim.access.insecure:
                 sys.stderr.write(f"hatchfarm {command.__name__}: BEWARE: {INSECURE_WARNING}\n")
             command(**arguments, target=target)
@@ -175,11 +175,6 @@ def _source(ctx: typer.Context, name: str) -> str:
     """Return where a flag's value came from, by the name of Click's kind of source."""
     source = ctx.get_parameter_source(name)
     return "" if source is None else source.name
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
-    raise typer.Exit(USAGE_ERROR)
 
 
 def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:

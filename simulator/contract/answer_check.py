@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import NamedTuple
 
 from simulator.contract.envelopes import check_bare, check_refusal, check_success
@@ -10,7 +11,7 @@ from simulator.contract.lists import check_page
 from simulator.contract.objects import Certified, Reader, Showing
 from simulator.contract.parsed_request import ParsedRequest, Violation, parse_request
 
-OK, REDIRECT, BAD_REQUEST = 200, 300, 400
+OK, REDIRECT, BAD_REQUEST = HTTPStatus.OK, 300, HTTPStatus.BAD_REQUEST
 
 
 class AnswerCheck(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,19 +13,19 @@ from simulator.contract.parsed_request import ParsedRequest, Violation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-BAD_REQUEST, TOO_MANY = 400, 429
+BAD_REQUEST, TOO_MANY = HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS
 HEALTH, KEYS = "/health", "/.well-known/hatchfarm-keys"
 HEARTBEAT_REFUSALS: Mapping[int, frozenset[str]] = {
-    400: frozenset({
+    HTTPStatus.BAD_REQUEST: frozenset({
         "invalid request", "missing required heartbeat fields", "invalid heartbeat fields", "invalid timestamp",
     }),
-    401: frozenset({"invalid heartbeat auth"}),
-    403: frozenset({"no active consent for worker/policy"}),
+    HTTPStatus.UNAUTHORIZED: frozenset({"invalid heartbeat auth"}),
+    HTTPStatus.FORBIDDEN: frozenset({"no active consent for worker/policy"}),
 }  # fmt: skip
 """Every message by which a heartbeat is refused (contract §4)."""
 POLICY_REFUSALS: Mapping[int, frozenset[str]] = {
-    401: frozenset({"unauthorized"}),
-    403: frozenset({"no active consent", "no active policy"}),
+    HTTPStatus.UNAUTHORIZED: frozenset({"unauthorized"}),
+    HTTPStatus.FORBIDDEN: frozenset({"no active consent", "no active policy"}),
 }
 """Those by which a policy fetch is (contract §3)."""
 RATE_LIMITED = "rate limit exceeded"

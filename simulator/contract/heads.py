@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.contract.parsed_request import ParsedRequest, Violation, headers_of
@@ -11,7 +12,11 @@ from simulator.contract.parsed_request import ParsedRequest, Violation, headers_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = 400, 405, 429
+BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 RETRY_AFTER_MAX_SECONDS = 86_400
 """A bucket that takes a day to gain one token is none of this contract's (§6)."""
 ID_DIGITS = 16

@@ -141,7 +141,7 @@ class ServerProcess:
         await trio.sleep(LAST_WORDS_SECONDS)
         words = self.words.removeprefix("hatchfarm serve: ")
         await self._end(process)
-        raise ServerError(f"the server did not start: {words or 'it words nothing'}")
+        raise ServerError(f"the server did not start: {words or 'it said nothing'}")
 
     async def _keep_errors(self, stream: trio.abc.ReceiveStream) -> None:
         async with stream:

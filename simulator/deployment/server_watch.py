@@ -8,12 +8,12 @@ from typing import Protocol
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
 from simulator.history.records import Death
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
 from simulator.platform.wording import how_it_ended
 
-SECOND_NS = 1_000_000_000
 POLL_SECONDS = 0.2
 ENDING_SECONDS = 1.0
 """How long a process may take to end, as it writes a core, once it answers nothing any more."""

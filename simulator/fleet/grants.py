@@ -108,7 +108,7 @@ def read_grant(kind: type[Grant], data: Mapping[str, Any]) -> Grant:
     try:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise GrantError(_said(error)) from None
+        raise GrantError(_reason(error)) from None
 
 
 def read_id(data: Mapping[str, Any]) -> str:
@@ -116,10 +116,10 @@ def read_id(data: Mapping[str, Any]) -> str:
     try:
         return msgspec.convert(data, _Named).id
     except msgspec.ValidationError as error:
-        raise GrantError(_said(error)) from None
+        raise GrantError(_reason(error)) from None
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return what is wrong in words rather than in a pattern."""
     _, found, where = str(error).rpartition("at `")
     if "matching regex" in str(error) and found and where.endswith("`"):

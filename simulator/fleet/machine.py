@@ -7,6 +7,7 @@ the run's clock.
 from __future__ import annotations
 
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 from reference_server.wire.signing import sign_text
@@ -19,7 +20,7 @@ HOLD_NS = 60 * SECOND_NS
 """A machine rotates after a 401, and fetches its policy after a 403, at most once in this time."""
 BACK_OFF_MAX_NS = 60 * SECOND_NS
 BACK_OFF_DOUBLINGS_MAX = 6
-UNAUTHORIZED, FORBIDDEN = 401, 403
+UNAUTHORIZED, FORBIDDEN = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 
 
 class Action(Enum):

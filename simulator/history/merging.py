@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.records import CampaignRecord, GeneratorSample, PartRecord
 from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
 from simulator.history.tables import TABLES
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     Record = TypeVar("Record", bound=msgspec.Struct)
 
-SECOND_NS = 1_000_000_000
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
 EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
 """Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""

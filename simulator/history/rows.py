@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.evidence import as_evidence
 from simulator.history.records import ClosesAtRest, Trouble
 from simulator.limits import (
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
         WallReading,
     )
 
-SECOND_NS = 1_000_000_000
 NEVER_NS = int(np.iinfo(np.int64).max)
 """`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
 

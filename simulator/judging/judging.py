@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.causes import causes_first
 from simulator.checkers.unknown import undecided
@@ -25,7 +26,6 @@ from simulator.scenario.thresholds import MEMORY
 if TYPE_CHECKING:
     from simulator.judging.record import RunRecord
 
-SECOND_NS = 1_000_000_000
 PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts
 from simulator.checkers.outage import judge_deaths
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 FILE = "replay.json"
 FORMAT = 1
-SECOND_NS = 1_000_000_000
 
 
 class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

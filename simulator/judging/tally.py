@@ -13,7 +13,7 @@ import numpy as np
 
 from simulator.checkers.judging import judge_answers
 from simulator.checkers.wording import contract_words
-from simulator.contract.answers import Answer, Operation
+from simulator.contract.answers import Answer, Operation, operation_name
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS
 
@@ -42,11 +42,6 @@ class Tally(msgspec.Struct, frozen=True):
     answered: bytes
     lost: int
     failures: dict[str, int]
-
-
-def operation_name(operation: int) -> str:
-    """Return an operation's name in the statistics."""
-    return Operation(operation).name.lower().replace("_", " ")
 
 
 def name_of(operation: int) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.judging import crossed_closes
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 MEGABYTE_BYTES = 1_000_000
 VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
 """Checkers that count violations."""

@@ -30,7 +30,7 @@ class ShardBridge:
         self._on_report = on_report
         self._on_lost = on_lost
         self._machines = 0
-        self._telling = False
+        self._change_pending = False
         self._finishing = False
         self._over = Event()
         self._complete = False
@@ -51,8 +51,8 @@ class ShardBridge:
     def change(self, machines: int) -> None:
         """Have that many more machines take part, or fewer."""
         self._machines += machines
-        if not self._telling:
-            self._telling = True
+        if not self._change_pending:
+            self._change_pending = True
             gevent.spawn_later(COALESCE_SECONDS, self._tell_wanted)
 
     def launch(self, campaign: int) -> None:
@@ -75,7 +75,7 @@ class ShardBridge:
         self._process.wait()
 
     def _tell_wanted(self) -> None:
-        self._telling = False
+        self._change_pending = False
         if not self._finishing:  # else users stop because the test does, and their machines' last answers still count
             self._tell(Wanted(self._machines))
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
@@ -30,7 +31,6 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
-from simulator.scenario.values import SECOND_NS
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from simulator.worlds.live.world import owner_prefix
@@ -61,7 +61,7 @@ class _PlayedPart(msgspec.Struct):
 
     joined: Joined
     history: History
-    told_until_ns: int = 0
+    reported_until_ns: int = 0
     progress: dict[str, int] = {}
     complete: bool = False
     lost: str = ""
@@ -236,7 +236,7 @@ class Conductor:
         try:
             while data := await control.receive_some(READ_BYTES):
                 for message in frames.feed(bytes(data)):
-                    self._told(message)
+                    self._receive(message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except FrameError as error:
@@ -246,7 +246,7 @@ class Conductor:
         self._over.set()
         self._started.set()
 
-    def _told(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         match message:
             case Started():
                 self._created_ns, self._start_ns = self._start_ns, message.start_ns
@@ -270,7 +270,7 @@ class Conductor:
     def _take(self, message: PartReport) -> None:
         part, report = self._parts[message.part], message.report
         rows = apply_delta(part.history, report.delta)
-        part.told_until_ns = report.at_ns - part.joined.start_ns
+        part.reported_until_ns = report.at_ns - part.joined.start_ns
         part.complete = report.last
         part.progress = report.progress
         progress = self._progress
@@ -291,7 +291,7 @@ class Conductor:
             shift_ns=joined.start_ns - self._start_ns,
             clock_ns=(-high_ns, -low_ns),
             host=joined.host,
-            known_until_ns=part.told_until_ns if part.lost else NEVER_NS,
+            known_until_ns=part.reported_until_ns if part.lost else NEVER_NS,
         )
 
     # --- what the master is told

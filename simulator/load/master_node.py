@@ -88,7 +88,7 @@ class MasterNode:
         environment.events.test_stopping.add_listener(self._test_stopping)
         gevent.spawn(self._watch_workers)
         if control is not None:
-            control.listen(self._told)
+            control.listen(self._receive)
 
     def elapsed_ns(self) -> int:
         """Return the test's time; 0 until it has begun."""
@@ -225,7 +225,7 @@ class MasterNode:
 
     # --- the conductor
 
-    def _told(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         if isinstance(message, Halt):
             gevent.spawn(self._environment.runner.stop)  # type: ignore[union-attr]
 

@@ -161,12 +161,12 @@ async def serve(environ: Mapping[str, str]) -> int:
             return ORPHANED
         if not isinstance(error, Exception):
             raise
-        await out.send_all(frame(Failed(_told(faults[0]))))
+        await out.send_all(frame(Failed(_describe(faults[0]))))
         return FAILED
     return 0
 
 
-def _told(fault: BaseException) -> str:
+def _describe(fault: BaseException) -> str:
     if isinstance(fault, TargetError | AccessError | ScenarioError | FrameError):
         return str(fault)
     return f"the shard failed by a fault of its own, please report it: {type(fault).__name__}: {fault}"

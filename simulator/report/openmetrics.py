@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.limits import SCRAPES_SHOWN_MAX
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from simulator.report.report_input import ReportInput
 
-SECOND_NS = 1_000_000_000
 _NAME = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?")
 _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"')
 

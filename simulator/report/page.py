@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.possible import possible
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from simulator.checkers.verdict import Verdict
     from simulator.report.report_input import ReportInput
 
-SECOND_NS = 1_000_000_000
 TEMPLATES = Path(__file__).parent / "templates"
 
 

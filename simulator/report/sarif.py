@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status
 from simulator.judging.rules import known_rules, rule_id, rule_of
 from simulator.report import wording
@@ -104,7 +105,7 @@ def _result(report_input: ReportInput, identifier: str, place: int, checker: str
         "properties": {
             "checker": checker,
             "rule": finding.rule,
-            "atSeconds": finding.at_ns / wording.SECOND_NS,
+            "atSeconds": finding.at_ns / SECOND_NS,
             **({"followsFrom": finding.follows_from} if finding.follows_from else {}),
             "evidence": dict([*wording.exchange_texts(finding), *wording.evidence_texts(finding)]),
         },

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.metrics import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SECOND_NS = 1_000_000_000
 LATENCY_PERCENTILES = (50, 90, 99)
 COUNTS_OF = {STALE_ALERT: STALE, AUTH_ALERT: RECENT}
 """The count each alert gauge goes by."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.keeping import EXCHANGED
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.profiles import Profile
@@ -17,7 +18,6 @@ from simulator.report.text import shortened
 if TYPE_CHECKING:
     from simulator.judging.verdict_file import Advisory, RunVerdict
 
-SECOND_NS = 1_000_000_000
 MARKS = {
     Status.PASS: "\N{HEAVY CHECK MARK}",
     Status.FAIL: "\N{HEAVY BALLOT X}",

@@ -13,6 +13,7 @@ import numpy as np
 import trio
 
 from reference_server.open_files import raise_open_files
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack, ScriptContext
 from simulator.client.addresses import with_known_addresses
@@ -28,7 +29,7 @@ from simulator.deployment.sandbox import obstacle_to
 from simulator.history.rows import History
 from simulator.platform.wording import plural
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.performing import NO_HTTP2, needs_own_server
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
-SECOND_NS = 1_000_000_000
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 

@@ -87,7 +87,7 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _ReplayObservations(msgspec.Struct):
+class _ReplayState(msgspec.Struct):
     started_at: datetime
     target: str
     played: list[Played] = []
@@ -119,7 +119,7 @@ def execute(request: ReplayRequest, console: Console) -> int:
         return _report(request, trace, outcome, console)
 
 
-def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayObservations, console: Console) -> int:
+def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> int:
     record = _record(request, trace, outcome)
     verdict = judge_replay(trace, record)
     folder = folder_of(request.out, verdict.scenario, outcome.started_at)
@@ -138,9 +138,9 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayObservations, 
     )
 
 
-async def _run(request: ReplayRequest, trace: Trace, console: Console, held: HeldSignal) -> _ReplayObservations:
+async def _run(request: ReplayRequest, trace: Trace, console: Console, held: HeldSignal) -> _ReplayState:
     """Play the trace with everything around it, to its end, or until a signal."""
-    outcome = _ReplayObservations(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
+    outcome = _ReplayState(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
     console.print(
@@ -160,13 +160,13 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
     return outcome
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayObservations, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, work: trio.CancelScope) -> None:
     async for number in signals:
         outcome.interrupted = outcome.interrupted or signal.Signals(number).name
         work.cancel()
 
 
-async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayObservations, console: Console) -> None:
+async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> None:
     """Play the trace against the target, or a server started for it, which is watched all the while."""
     outcome.started_ns = time.monotonic_ns()
     watch = ServerWatch(outcome)
@@ -192,7 +192,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayObservatio
             outcome.interrupted = outcome.interrupted or watch.why_down or None
 
 
-async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayObservations, console: Console) -> None:
+async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayState, console: Console) -> None:
     """Play the trace against a server that is there, with what its metrics said before and after."""
     header = trace.header
     target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
@@ -261,7 +261,7 @@ def _lasts(exchange: Exchange, token: str) -> bool:
     return owners and unescape(signature.value) == sign_text(token.encode(), text).decode()
 
 
-def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayObservations) -> ReplayRecord:
+def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> ReplayRecord:
     missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
     return ReplayRecord(
         trace_file=str(request.path),

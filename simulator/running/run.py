@@ -22,6 +22,7 @@ from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, parse_target
+from simulator.contract.metrics import WORKERS
 from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
 from simulator.deployment.server_process import ServerError
@@ -46,7 +47,7 @@ from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held
+from simulator.running.scenario_needs import connections_held, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
@@ -100,7 +101,7 @@ class RunRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _RunObservations(msgspec.Struct):
+class _RunState(msgspec.Struct):
     history: History
     progress: Progress
     baseline: dict[str, float]
@@ -146,7 +147,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: RunRequest, outcome: _RunObservations, console: Console) -> int:
+def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -160,7 +161,7 @@ def _report(request: RunRequest, outcome: _RunObservations, console: Console) ->
     )  # fmt: skip
 
 
-def _write_others(request: RunRequest, outcome: _RunObservations, folder: Path) -> list[str]:
+def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list[str]:
     """Write what only some runs have; return lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
@@ -179,13 +180,13 @@ def _see_that_faults_can_happen(request: RunRequest) -> None:
         )
 
 
-async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunObservations:
+async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _RunObservations(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = _RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -204,7 +205,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunO
     return outcome
 
 
-async def _work(request: RunRequest, console: Console, outcome: _RunObservations) -> None:
+async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     async with AsyncExitStack() as stack:
@@ -231,25 +232,21 @@ async def _work(request: RunRequest, console: Console, outcome: _RunObservations
 
 
 async def _set_up_and_play(
-    request: RunRequest,
-    console: Console,
-    outcome: _RunObservations,
-    deployment: Deployment | None,
-    sides: dict[str, Target],
+    request: RunRequest, console: Console, outcome: _RunState, deployment: Deployment | None, sides: dict[str, Target]
 ) -> None:
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
     faults = None
-    said = request.aim.addresses or scenario.target.addresses
+    stated = request.aim.addresses or scenario.target.addresses
     if deployment is None:
-        target = parse_target(request.target or "", request.token, request.aim.access, said)
+        target = parse_target(request.target or "", request.token, request.aim.access, stated)
     else:
         target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
     outcome.target = OWN_SERVER if deployment is not None else target.url
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)
     if deployment is None:
-        target, problem = await with_known_addresses(target, said, scenario.server.environ())
+        target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)
@@ -259,7 +256,8 @@ async def _set_up_and_play(
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
-    _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
+    workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))
+    outcome.warnings += target_warnings(target, workers, over_hosts=over_hosts)
     if deployment is None or scenario.server.command:
         outcome.stale_seconds = await stale_seconds_of(target)
     if deployment is not None:
@@ -283,7 +281,7 @@ async def _set_up_and_play(
 
 async def _play(
     request: RunRequest,
-    outcome: _RunObservations,
+    outcome: _RunState,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -308,7 +306,7 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _RunObservations, watch: ServerWatch) -> AsyncIterator[None]:
+async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
@@ -331,35 +329,19 @@ async def _ends_noted(outcome: _RunObservations, watch: ServerWatch) -> AsyncIte
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-def _warn(outcome: _RunObservations, target: Target, *, given: bool, over_hosts: bool) -> None:
-    if not target.own_addresses and over_hosts:
-        outcome.warnings.append(
-            "the machines of one host share its address, so the server's per-IP limits count each host as one client",
-        )
-    elif not target.own_addresses:
-        outcome.warnings.append(
-            "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
-        )
-    before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
-    if given and before:
-        outcome.warnings.append(
-            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
-        )
-
-
-async def _watch_signals(signals: AsyncIterator[int], outcome: _RunObservations, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _RunObservations, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: _RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: RunRequest, outcome: _RunObservations) -> RunRecord:
+def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
@@ -388,7 +370,7 @@ def _record(request: RunRequest, outcome: _RunObservations) -> RunRecord:
     )
 
 
-def _origin(request: RunRequest, outcome: _RunObservations) -> Origin:
+def _origin(request: RunRequest, outcome: _RunState) -> Origin:
     scenario = request.scenario
     attacks = tuple(attack.name for attack in scenario.attacks)
     settings = scenario.server.environ()

@@ -1,4 +1,4 @@
-"""What one scenario needs of this machine and its target; its attacks are the doctor's."""
+"""What one scenario needs of this machine and its target, and what of that target widens what it can prove."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.deployment.command_server import missing_program
 from simulator.deployment.redis_process import PROGRAM
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.platform.wording import plural
 from simulator.running.doctor import Check
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
     from simulator.scenario.values import Scenario, ServerOptions
-
-SECOND_NS = 1_000_000_000
 
 
 def check_scenario(scenario: Scenario, target: Target | None) -> list[Check]:
@@ -64,3 +64,17 @@ def connections_held(scenario: Scenario) -> int:
             attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
             held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
     return held
+
+
+def target_warnings(target: Target, workers: int, *, over_hosts: bool) -> list[str]:
+    """Return what to say of a target before a run: `workers` are those of others that it already has."""
+    warnings = []
+    if not target.own_addresses:
+        who = "the machines of one host share its" if over_hosts else "all machines share one"
+        what = "each host" if over_hosts else "the whole fleet"
+        warnings.append(f"{who} address, so the server's per-IP limits count {what} as one client")
+    if workers:
+        warnings.append(
+            f"the target already has {plural(workers, 'worker')}: whatever they do widens what the checkers must allow"
+        )
+    return warnings

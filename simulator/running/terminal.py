@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
 from simulator.report import wording
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
-SECOND_NS = 1_000_000_000
 COLOURS = {
     Status.PASS: "green",
     Status.FAIL: "red",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ LATE_MAX_SECONDS = 1.0
 """Later than this, timestamps are older than they were, and a refusal may be the replay's own fault."""
 UNJUDGED = frozenset({Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST})
 _ONE_ACCEPTED = Answer.ONE_OF_COPIES
-_SUCCESS, _REFUSAL, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = range(200, 300), range(400, 500), 401, 429, 500
+_SUCCESS, _REFUSAL, _SERVER_ERROR = range(200, 300), range(400, 500), 500
+_UNAUTHORIZED, _TOO_MANY = HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS
 
 
 class Played(msgspec.Struct, frozen=True):

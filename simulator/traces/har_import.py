@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _NOT_THERE = (KeyError, TypeError, ValueError, AttributeError, IndexError, msgspec.ValidationError)
 REASONS_SHOWN_MAX = 12
 """Kinds of entries that are named; a HAR of hostile reasons is told by the most frequent."""
-_TOO_MANY, _BAD_REQUEST, _SERVER_ERROR = 429, 400, 500
+_TOO_MANY, _BAD_REQUEST, _SERVER_ERROR = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_REQUEST, 500
 
 
 class Choice(msgspec.Struct, frozen=True):

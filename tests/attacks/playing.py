@@ -31,7 +31,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.worlds.recording import classify, record_send
-from tests.core.server_under_test import SeededEntropy
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class Performance(NamedTuple):
     """What came of a script: every outcome in order, every claim, who joined the fleet, and why it stopped early."""
 
     outcomes: list[Outcome]
-    said: list[Claim]
+    stated: list[Claim]
     joined: list[Machine]
     unsettled: str
 
@@ -64,7 +64,7 @@ class Performance(NamedTuple):
     @property
     def broken(self) -> list[Claim]:
         """The claims that did not hold."""
-        return [one for one in self.said if one.held is False]
+        return [one for one in self.stated if one.held is False]
 
 
 class World:
@@ -201,7 +201,7 @@ class World:
                     case Pause():
                         self.now_ns = max(self.now_ns, step.until_ns)
                     case Claim():
-                        performance.said.append(step)
+                        performance.stated.append(step)
                     case JoinFleet():
                         performance.joined.append(step.machine)
                     case _:

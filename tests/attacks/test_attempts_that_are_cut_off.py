@@ -15,7 +15,7 @@ from simulator.contract.answers import Answer
 from simulator.fleet.requests import http_message
 from simulator.history.rows import NEVER_NS, History
 from tests.attacks.live import play_live, wrong_server
-from tests.simulator.conftest import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext

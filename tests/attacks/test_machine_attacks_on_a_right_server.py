@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script
     from simulator.attacks.server_clock import ServerClock
 
+pytestmark = pytest.mark.long
 FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
     "weakness",
@@ -74,7 +75,7 @@ REFUSALS = {
     "consent.foreign": {},
     "weakness.unsigned-metrics": {},
 }
-"""The auth failures that one attempt of each script expected_events."""
+"""The auth failures that one attempt of each script leaves."""
 DENIALS = {
     "signature.reused-kind": ["invalid_consent_signature", "invalid_policy_signature"],
     "consent.after-revoke": ["consent_revoked"],
@@ -113,8 +114,8 @@ def test_every_script_plays_to_its_end_and_leaves_what_it_says(name: str, seed: 
     performance = world.play(name)
     assert performance.unsettled == ""
     assert not performance.wrong
-    assert [said.rule for said in performance.said] == CLAIMS.get(name, [])
-    assert all(said.held is True for said in performance.said), performance.said
+    assert [stated.rule for stated in performance.stated] == CLAIMS.get(name, [])
+    assert all(stated.held is True for stated in performance.stated), performance.stated
     assert reasons_counted(world) == REFUSALS[name]
     denials = sorted(one.reason for one in world.history.effects if one.type == "owner_access_denied")
     assert denials == DENIALS.get(name, [])
@@ -199,7 +200,7 @@ def test_an_expiry_that_the_run_does_not_see_is_not_tried_and_sends_nothing() ->
     world = World()
     world.context.end_ns = 890 * SECOND_NS
     performance = world.play("certificate.expired")
-    assert [(said.rule, said.held) for said in performance.said] == [("time", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("time", None)]
     assert not performance.outcomes
 
 
@@ -208,7 +209,7 @@ def test_how_long_certificates_live_is_taken_from_the_fleets_own() -> None:
     world.with_victims(1)
     world.context.end_ns = 30 * SECOND_NS
     performance = world.play("certificate.expired")
-    assert not performance.said
+    assert not performance.stated
     assert [outcome.status for outcome in performance.outcomes[-2:]] == [401, 401]
     assert world.now_ns < 21 * SECOND_NS
 
@@ -218,7 +219,7 @@ def test_a_replay_at_the_edge_that_the_run_does_not_see_is_not_tried_and_sends_n
     world.now_ns = 100 * SECOND_NS
     world.context.end_ns = 279 * SECOND_NS
     performance = world.play("replay.ttl-edge")
-    assert [(said.rule, said.held) for said in performance.said] == [("time", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("time", None)]
     assert not performance.outcomes
 
 
@@ -290,7 +291,7 @@ def test_a_clock_that_is_shown_cut_off_accuses_nobody(cut_ns: int, past_ns: int)
 
 def test_a_flood_that_no_limit_stops_is_undecided() -> None:
     performance = World().play("nonce.flood")
-    assert [(said.rule, said.held) for said in performance.said] == [("limited", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("limited", None)]
     assert not performance.wrong
 
 
@@ -311,15 +312,15 @@ def test_half_of_the_guesses_are_all_but_right_and_their_nonces_tell() -> None:
 def test_a_few_guesses_say_nothing_about_timing() -> None:
     world = World()
     world.with_victims(1)
-    (said,) = world.shoot("credential.guess", 2 * SAMPLES_MIN - 200).said
-    assert (said.rule, said.held) == ("timing", None)
+    (stated,) = world.shoot("credential.guess", 2 * SAMPLES_MIN - 200).stated
+    assert (stated.rule, stated.held) == ("timing", None)
 
 
 def test_guesses_that_take_equally_long_are_not_told_apart() -> None:
     world = World()
     world.with_victims(1)
-    (said,) = world.shoot("credential.guess", 2 * SAMPLES_MIN + 200).said
-    assert (said.rule, said.held) == ("timing", True)
+    (stated,) = world.shoot("credential.guess", 2 * SAMPLES_MIN + 200).stated
+    assert (stated.rule, stated.held) == ("timing", True)
 
 
 def test_known_weaknesses_are_named_and_no_more_than_that() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from simulator.history.rows import NEVER_NS, History
 from simulator.worlds.recording import record_wire
 from tests.attacks.live import written, wrong_server
 from tests.simulator.conftest import API_TOKEN, sockets_closed_after
+from tests.support.ports import closed_port
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -112,9 +112,8 @@ async def test_patience_ends_with_a_server_that_never_closes() -> None:
 
 async def test_nobody_there_is_neither_connected_nor_closed() -> None:
     async with sockets_closed_after():
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can take it meanwhile
-            outcome = await raw(parse_target(f"http://127.0.0.1:{taken.getsockname()[1]}", API_TOKEN), (b"x", 0.0))
+        with closed_port() as port:
+            outcome = await raw(parse_target(f"http://127.0.0.1:{port}", API_TOKEN), (b"x", 0.0))
     assert (outcome.connected, outcome.closed, outcome.answers) == (False, False, ())
 
 
@@ -251,7 +250,7 @@ def test_what_a_raw_exchange_leaves_is_sure_only_when_it_was_answered_so(
 
 
 class LateStream:
-    """Gives one answer long after slow reading has ended."""
+    """Sends one answer long after slow reading has ended."""
 
     def __init__(self) -> None:
         self._parts = [GOOD, b""]

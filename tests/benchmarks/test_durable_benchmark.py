@@ -14,6 +14,8 @@ from benchmarks.measuring import BenchmarkError
 from benchmarks.pacing import pace
 from benchmarks.servers import CONSTANT
 from benchmarks.state_files import write_state
+from reference_server.wire.schema1 import CERTIFICATES
+from reference_server.wire.schema1 import MACHINES as MACHINES_SECTION
 from reference_server.wire.state_file import StateFile, read_state
 from reference_server.wire.units import SECOND_NS
 
@@ -39,10 +41,13 @@ def test_state_files_are_right_and_credentials_are_of_their_machines(
     state = read_state(path.read_bytes())
     assert isinstance(state, StateFile)
     assert (state.problems, state.remarks, state.unknown) == ([], [], {})
-    assert len(state.machines) == len(state.worker_status) == len(state.consents) == len(state.audit_events) == 100
+    assert [len(state.contents[name]) for name in ("machines", "worker_status", "consents", "audit_events")] == [
+        100
+    ] * 4
     assert path.stat().st_mode & 0o777 == 0o600
+    kept, certificates = MACHINES_SECTION.of(state.sections), CERTIFICATES.of(state.sections)
     assert [(machine["token"], machine["certificate_id"], machine["policy_id"]) for machine in machines] == [
-        (state.machines[worker_id].secret, state.machine_certs[worker_id].certificate_id, policy_id)
+        (kept[worker_id].secret, certificates[worker_id].certificate_id, policy_id)
         for worker_id, policy_id in ((machine["worker_id"], machine["policy_id"]) for machine in machines)
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -121,7 +120,7 @@ class Ended(NamedTuple):
     """What came of a run: its exit code, all that it said, how often the fault hit, and how long it took."""
 
     code: int
-    said: str
+    output: str
     hit: int
     seconds: float
     failure: Exception | None
@@ -147,7 +146,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     path = folder / "scenario.toml"
     request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
-    outcome = run._RunObservations(History(), Progress(), {}, url, started_at, [])
+    outcome = run._RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
         await run._work(request, console, outcome)
@@ -167,10 +166,6 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     assert isinstance(console.file, io.StringIO)
     written = msgspec.json.decode((folder / "run" / "verdict.json").read_bytes())
     return Ended(verdict.exit_code, console.file.getvalue(), 0, took, outcome.failure, written)
-
-
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to play every misbehaviour from every moment on, in place of a sample."""
 
 
 async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:
@@ -224,13 +219,13 @@ def assert_ended_well(case: Case, result: Ended | BaseException) -> None:
         raise result
     assert result.hit, "the fault never hit"
     assert result.failure is None
-    assert "fault of" not in result.said
-    assert "crashed" not in result.said
-    assert "Traceback" not in result.said
+    assert "fault of" not in result.output
+    assert "crashed" not in result.output
+    assert "Traceback" not in result.output
     assert result.seconds < BOUND_SECONDS
-    assert result.code in case.codes, result.said
+    assert result.code in case.codes, result.output
     for words in case.says:
-        assert words in result.said
+        assert words in result.output
     assert (result.verdict is None) == (result.code == UNUSABLE)
     if result.code == UNUSABLE:
-        assert "\n" not in result.said
+        assert "\n" not in result.output

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.capacity import step as steps
 from simulator.capacity.search import TrialOutcome
 from simulator.capacity.step import Measured, Plan, machines_for, measure_step, plan_step, thresholds_of
@@ -15,10 +16,9 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.records import Death, GeneratorSample, Wait
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.judging.record import RunRecord
-from simulator.scenario.values import SECOND_NS, AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
+from simulator.scenario.values import AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
 
 FIVE_SECONDS = 5 * SECOND_NS
-MILLISECOND_NS = 1_000_000
 
 
 def scenario(**changes: Any) -> Scenario:

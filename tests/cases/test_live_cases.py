@@ -9,7 +9,6 @@ that lack what the contract adds, `tests/published`; base paths and shared addre
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,11 +20,11 @@ from simulator.contract.profiles import Profile
 from simulator.judging.judging import judge_run
 from tests.cases.behind import INPUTS, TOKEN, behind
 from tests.cli.conftest import Hatchfarm, until_conclusive
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from tests.support.forked import Finished
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
 APART = "transparent=1"
 """What makes `proxy.py` speak to the server from the address that it was spoken to from."""

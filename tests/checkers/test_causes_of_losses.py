@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.losses import (
     CLOSE_LATE_NS,
     CROSSING_MAX_NS,
@@ -19,7 +20,6 @@ from simulator.history.losses import (
 from simulator.history.rows import ROW
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 
-SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 rests = st.integers(RESTED_MIN_NS, 1000 * SECOND_NS)
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.clock import check_clock, excuse_unknown_clock
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
 from simulator.history.records import ClaimRecord
-from tests.checkers.conftest import SECOND_NS, Story
+
+if TYPE_CHECKING:
+    from tests.checkers.conftest import Story
 
 KNOWN = ClockFacts(before=(0, 0), after=(0, 0))
 UNKNOWN = ClockFacts()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.answers import check_answers
 from simulator.checkers.audit_expected import FAILURE_EVENT, expect
@@ -17,7 +18,6 @@ from simulator.history.records import MachineRecord
 from simulator.history.rows import NEVER_NS
 from tests.checkers.conftest import Story, nanoseconds
 
-SECOND_NS = 1_000_000_000
 UNDER_WAY: dict[str, Any] = {"certificate": 1, "took": 3.0, "status": 401}
 """Sent at 13 s and answered at 16 s, between which the certificate ends."""
 

@@ -207,7 +207,7 @@ def serving() -> Callable[[Mapping[str, str]], Any]:
 
 @pytest.fixture(scope="session")
 def deployment() -> Iterator[Deployment]:
-    """Give a server started by `hatchfarm serve`, which must end well when told to."""
+    """Return a server started by `hatchfarm serve`, which must end well when told to."""
     token = "deployment-token-of-the-tests"
     with serve_until_stopped({"HATCHFARM_API_TOKEN": token}) as (process, url):
         yield Deployment(url, token)

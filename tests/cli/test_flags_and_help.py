@@ -104,8 +104,8 @@ def test_the_help_of_serve_lists_every_setting_with_its_default_and_purpose(hatc
     defaults = Settings()
     for setting in SETTINGS:
         default = getattr(defaults, setting.field)
-        said = str(default).lower() if isinstance(default, bool) else str(default)
-        shown = {"": "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, said)
+        output = str(default).lower() if isinstance(default, bool) else str(default)
+        shown = {"": "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, output)
         assert f"  {setting.variable} ({shown}): {setting.purpose}" in lines
     listed = [line for line in lines if re.match(r"  [A-Z_]+ \(", line)]
     assert len(listed) == len(SETTINGS)
@@ -176,7 +176,8 @@ def test_benchmarks_take_their_flags_from_the_environment(
         calls.append((*sizes, rounds, str(path)))
         return 4
 
-    monkeypatch.setattr(f"benchmarks.{command}.benchmark", benchmark)
+    module = {"conduct": "conducted"}.get(command, command)
+    monkeypatch.setattr(f"benchmarks.{module}.benchmark", benchmark)
     monkeypatch.setattr("benchmarks.measuring.run", run)
     assert hatchfarm.invoke("bench", command, env=env).code == 4
     assert calls == [expected]

@@ -31,7 +31,7 @@ FAILED = 1
 
 @contextmanager
 def printing_to(kind: str) -> Iterator[dict[str, Any]]:
-    """Give what standard output and error are to be, as `subprocess` takes it."""
+    """Return what standard output and error are to be, as `subprocess` takes it."""
     if kind == "a pipe that nobody reads any more":
         reading, writing = os.pipe()
         os.close(reading)

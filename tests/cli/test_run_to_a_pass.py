@@ -73,8 +73,8 @@ def test_it_begins_with_what_it_does_and_the_seed(passed: Finished) -> None:
 def test_it_ends_with_verdict_results_and_the_line_that_reproduces_it(
     passed: Finished, verdict: dict[str, Any], folder: Hatchfarm
 ) -> None:
-    said, results, report, bundle, reproduce = passed.lines[-5:]
-    assert said == "PASS tiny"
+    output, results, report, bundle, reproduce = passed.lines[-5:]
+    assert output == "PASS tiny"
     written = folder.folder / results.removeprefix("Results: ")
     assert written.resolve() == (folder.folder / "results" / "tiny" / "latest").resolve()
     assert (folder.folder / report.removeprefix("Report: ")).read_bytes().startswith(b"<!doctype html>")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +18,9 @@ from simulator.client.target import TargetError
 from simulator.commands.cli import main as hatchfarm
 from simulator.deployment.sandbox import OF_SERVERS, obstacle_to, open_sandbox
 from simulator.scenario.values import ServerOptions
-from tests.planted_bugs.trials import ROOT, Result
 from tests.simulator.conftest import API_TOKEN
-from tests.support.forked import run_forked
-from tests.support.trying import try_all
+from tests.support.environment import ROOT, without_settings
+from tests.support.trials import Result, make_trials, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,27 +78,15 @@ def text_of(name: str) -> str:
     return text + "".join(FAULT.format(*fault) for fault in faults) + "".join(ATTACK.format(*one) for one in attacks)
 
 
+async def make_one(name: str, out: Path) -> Result:
+    path = out.with_suffix(".toml")
+    await trio.Path(path).write_text(text_of(name), encoding="utf-8")
+    return await run_trial(hatchfarm, [], path, [], out, without_settings(PYTHONPATH=str(ROOT)), name)
+
+
 async def make_all(folder: Path) -> dict[str, Result]:
-    """Make all runs at once, and those again that said nothing because this machine was too busy."""
-
-    async def make(name: str, attempt: int) -> Result:
-        return await make_one(name, folder / f"{name}-{attempt}")
-
-    return await try_all(RUNS, make, Result.says_something, at_once=len(RUNS))
-
-
-async def make_one(name: str, folder: Path) -> Result:
-    await trio.Path(folder).mkdir()
-    path = trio.Path(folder / f"{name}.toml")
-    await path.write_text(text_of(name), encoding="utf-8")
-    known = set(setting_names())
-    environ = {key: value for key, value in os.environ.items() if key not in known}
-    printed = folder / "printed.txt"
-    command = ["run", str(path), "--no-reports", "--out", str(folder)]
-    code = await run_forked(hatchfarm, command, {**environ, "PYTHONPATH": str(ROOT)}, printed)
-    written = trio.Path(folder / name / "latest" / "verdict.json")
-    verdict = msgspec.json.decode(await written.read_bytes()) if await written.exists() else {}
-    return Result(code, verdict, await trio.Path(printed).read_text("utf-8", "replace"))
+    """Make all runs at once."""
+    return await make_trials(list(RUNS), folder, make_one, at_once=len(RUNS))
 
 
 @pytest.fixture(scope="module")

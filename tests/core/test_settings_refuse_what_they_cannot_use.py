@@ -16,7 +16,8 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.app import make_api, settings_help
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
-from tests.core.server_under_test import SeededEntropy
+from tests.support.entropy import SeededEntropy
+from tests.support.tiers import examples
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
@@ -209,7 +210,7 @@ def test_a_value_out_of_bounds_is_told_the_bounds(variable: str, text: str) -> N
     assert re.search(r"is not a (whole )?number from [0-9.e-]+ to [0-9.e+]+$", refusal({variable: text}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(variable=st.sampled_from(sorted(TABLE)), text=st.text(max_size=12))
 def test_any_text_at_all_is_read_or_refused(variable: str, text: str) -> None:
     message = ""

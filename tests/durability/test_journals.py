@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["files", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """Give what opens the journal anew, as after a crash: what was open before writes nothing more."""
+    """Return what opens the journal anew, as after a crash: what was open before writes nothing more."""
     storage = Storage()
     opened: list[Journal] = []
 

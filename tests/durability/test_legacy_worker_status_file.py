@@ -46,8 +46,8 @@ def test_the_published_example_loads_with_nothing_lost(tmp_path: Path) -> None:
     shutil.copy(VECTOR, tmp_path / "status.json")
     status, data = status_of(start(tmp_path), WORKER)
     assert status == 200
-    told = msgspec.json.decode(VECTOR.read_bytes())[WORKER]
-    assert {name: data[name] for name in told} == told
+    reported = msgspec.json.decode(VECTOR.read_bytes())[WORKER]
+    assert {name: data[name] for name in reported} == reported
 
 
 def test_what_it_tells_is_no_owners(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_state_file_that_is_there_is_the_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "stated"),
     [
         (b"{", "not JSON"),
         (b"[]", "no JSON object"),
@@ -92,10 +92,10 @@ def test_a_state_file_that_is_there_is_the_truth(tmp_path: Path) -> None:
     ],
     ids=["torn", "a list", "of another version", "no time"],
 )
-def test_one_that_cannot_be_read_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+def test_one_that_cannot_be_read_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes, stated: str) -> None:
     path = tmp_path / "status.json"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=said) as caught:
+    with pytest.raises(SettingsError, match=stated) as caught:
         start(tmp_path)
     assert str(caught.value).startswith(f"WORKER_STATUS_STATE_FILE: {path}: ")
     assert path.read_bytes() == content
@@ -128,18 +128,18 @@ async def test_it_is_written_within_a_second_and_when_the_server_stops(
         await trio.sleep(1.5)
         while not path.exists():
             await trio.lowlevel.checkpoint()
-        assert told(path) == {WORKER, machine.worker_id}
+        assert reported(path) == {WORKER, machine.worker_id}
         written = path.stat().st_mtime_ns
         await trio.sleep(5)
         assert path.stat().st_mtime_ns == written, "once for what was accepted"
         path.unlink()
         assert api.handle(machine.heartbeat("b"), START).status == 200
         nursery.cancel_scope.cancel()
-    assert told(path) == {WORKER, machine.worker_id}
+    assert reported(path) == {WORKER, machine.worker_id}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def told(path: Path) -> set[str]:
+def reported(path: Path) -> set[str]:
     """Name the workers that a file tells of, read as any other implementation would."""
     file = read_state(path.read_bytes())
     assert isinstance(file, WorkerStatusFile)

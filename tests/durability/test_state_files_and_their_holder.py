@@ -18,7 +18,8 @@ from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.ports import JournalError
 from reference_server.settings import SettingsError
-from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy
+from tests.core.server_under_test import STARTED, TOKEN
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -133,7 +133,7 @@ class InMemory:
         self.read()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Have time pass."""
         self.now += seconds
         if self.now >= self.server.late_at:
             self.server.expire(self.now)

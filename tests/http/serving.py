@@ -12,8 +12,9 @@ import trio
 
 from reference_server.http.serve import serve_until
 from reference_server.limits import CONNECTIONS_MAX
-from tests.http.certificates import AUTHORITY
-from tests.http.twins import LoopClock, SeededEntropy, SetClock, written
+from tests.http.twins import LoopClock, SetClock, written
+from tests.support.certificates import AUTHORITY
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

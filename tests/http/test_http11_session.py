@@ -17,7 +17,7 @@ from tests.http.serving import PATIENCE_SECONDS, serving
 from tests.http.twins import LoopClock, enrol, make_api, written
 
 if TYPE_CHECKING:
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 HEALTH = get("/health")
 NEVER = 3600.0

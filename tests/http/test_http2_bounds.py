@@ -298,13 +298,13 @@ def test_frames_that_bring_nothing_are_bounded_and_answers_allow_more(say: Calla
     for _ in range(10):
         connection.begin(GET)
     connection.reads = False
-    told = 0
+    reported = 0
     while alive(connection):
         say(connection)
-        told += 1
+        reported += 1
         assert connection.server.waiting_bytes < limits.HTTP2_OUTPUT_MAX_BYTES
     allowed = limits.HTTP2_IDLE_FRAMES_MAX + 10 * limits.HTTP2_IDLE_FRAMES_AN_ANSWER
-    assert allowed - 10 <= told <= allowed + 1
+    assert allowed - 10 <= reported <= allowed + 1
 
 
 CRUMB = b" " * (limits.HTTP2_CRUMB_BYTES - 1)

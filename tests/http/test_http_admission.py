@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from tests.http.certificates import Pair
     from tests.http.http2_client import Http2Client
+    from tests.support.certificates import Pair
 
 TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])
@@ -58,11 +58,11 @@ def admissions(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     """Tell of the admission of each server that is started."""
     made: list[Admission] = []
 
-    def telling(*given: int) -> Admission:
+    def noting(*given: int) -> Admission:
         made.append(Admission(*given))
         return made[-1]
 
-    monkeypatch.setattr(serve, "Admission", telling)
+    monkeypatch.setattr(serve, "Admission", noting)
     return made
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reference_server.http.admission import Admission
 from reference_server.http.guests import Guest
+from tests.support.tiers import examples
 
 ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
 
@@ -49,7 +50,7 @@ class Model:
             self.holding.remove(visitor)
 
     def enter(self, visitor: Visitor) -> None:
-        """Let somebody in."""
+        """Have somebody in."""
         mates = self.strangers(visitor.address)
         if len(mates) >= PER_ADDRESS_MAX:
             self.drop(mates[0])
@@ -58,7 +59,7 @@ class Model:
         self.here.append(visitor)
 
     def note_waiting(self, visitor: Visitor, size: int) -> None:
-        """Let bytes wait."""
+        """Have bytes wait."""
         before = self.bytes_of.pop(id(visitor), 0)
         if size:
             self.bytes_of[id(visitor)] = size
@@ -81,7 +82,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(ACTIONS)
 def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, int]]) -> None:
     admission, model = Admission(CONNECTIONS_MAX, PER_ADDRESS_MAX, BYTES_MAX), Model()

@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 1.0
 
 
 async def status_of_late_body(mark: str, http_version: str) -> int:
-    """Let a heartbeat's body come when its deadline has passed, as it does when other requests kept the server busy."""
+    """Have a heartbeat's body come when its deadline has passed, as when other requests kept the server busy."""
     api = make_api(body_timeout_seconds=DEADLINE_SECONDS)
     machine = enrol(api)
     beat = machine.heartbeat("n")

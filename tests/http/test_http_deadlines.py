@@ -15,8 +15,8 @@ from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.http.certificates import Pair
     from tests.http.twins import Machine
+    from tests.support.certificates import Pair
 
 SOON, NEVER = 0.1, 3600.0
 HEALTH = get("/health")

@@ -15,13 +15,14 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Request
 from tests.http.serving import Answer, Client, Server, serving
-from tests.http.twins import API_TOKEN, START, Machine, SeededEntropy, SetClock, as_owner, ask, enrol, written
+from tests.http.twins import API_TOKEN, START, Machine, SetClock, as_owner, ask, enrol, written
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reference_server.ports import NonceRequest, Reservation
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 HEALTH = Request("GET", "/health")
 

@@ -15,6 +15,7 @@ from reference_server.http.heads import Head, HeadReader
 from reference_server.limits import BODY_MAX_BYTES, HEAD_MAX_BYTES
 from tests.http.corpus_framing import BEHIND, FRAMING_CASES, HEALTH_START
 from tests.http.corpus_routes import ROUTE_CASES
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -130,7 +131,7 @@ def test_corpus_is_released_as_the_requests_it_means(case: Case) -> None:
     assert out.ended == case.closes
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(data=st.one_of(fuzz, st.tuples(corpus, fuzz).map(b"".join), st.binary(max_size=64)), at=places)
 def test_any_bytes_in_any_pieces_are_released_alike(data: bytes, at: list[float]) -> None:
     """Nothing a client sends raises, how it is cut makes no difference, and what comes out is whole to h11."""
@@ -225,7 +226,7 @@ requests = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(sent=st.lists(requests, min_size=1, max_size=4), at=places)
 def test_well_formed_requests_come_out_as_exactly_what_they_mean(sent: list[Sent], at: list[float]) -> None:
     closing = next((index for index, request in enumerate(sent) if request.closes), len(sent) - 1)
@@ -249,7 +250,7 @@ def hopeless(data: bytes) -> bool:
     return False
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(fuzz.map(lambda data: data[: end + 4] if (end := data.find(b"\r\n\r\n")) >= 0 else data))
 def test_reading_a_head_as_it_arrives_is_reading_each_beginning_anew(data: bytes) -> None:
     reader = HeadReader()
@@ -350,7 +351,7 @@ def test_what_never_ends_is_refused_and_held_within_bounds(
     assert held_by(guard) == 0
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(data=fuzz, at=places)
 def test_bounds_hold_for_any_bytes(data: bytes, at: list[float]) -> None:
     """A guard holds only what it still needs: a head that has not ended, or no more of a body than was announced."""

@@ -36,7 +36,7 @@ from tests.support.circles import circles
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 NEVER = 3600.0
 WAYS = ("lane", "hypercorn", "tls")

@@ -135,7 +135,7 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
     over[0].send(written(HEALTH))
     await lane.play()
     assert statuses(over[0]) == [429]
-    told = dict.fromkeys(over, 0)
+    reported = dict.fromkeys(over, 0)
     for turn in range(6):
         within = lane.connect(f"192.0.2.{turn + 2}")
         for client in [*over, within]:
@@ -143,9 +143,9 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
         await lane.play()
         assert statuses(within) == [200]
         for client in over:
-            told[client] += len(statuses(client))
-    assert sum(told.values()) == 6 * LANE_LIMITED_AT_ONCE
-    assert set(told.values()) == {2}
+            reported[client] += len(statuses(client))
+    assert sum(reported.values()) == 6 * LANE_LIMITED_AT_ONCE
+    assert set(reported.values()) == {2}
 
 
 @pytest.mark.parametrize("kind", ["requests", "heartbeats", "options", "crumbs"])

@@ -17,18 +17,18 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.settings import SETTINGS as EVERY_SETTING
 from simulator.commands.cli import app as cli
-from tests.http.certificates import make_pair
 from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
 from tests.http.twins import API_TOKEN
+from tests.support.certificates import make_pair
 from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.http.certificates import Pair
     from tests.http.serving import Server
+    from tests.support.certificates import Pair
 
 SUMMARY_PATH = "/api/v1/workers/summary"
 

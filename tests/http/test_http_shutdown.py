@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from reference_server.wire.values import Request
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 NEVER = 3600.0
 LONG = 40.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -13,6 +12,7 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner, sign_text
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Headers, Instant, Request
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -50,19 +50,6 @@ class LoopClock:
         return Instant(START.wall_ns + passed_ns, START.monotonic_ns + passed_ns)
 
 
-class SeededEntropy:
-    """Digits that look random and repeat exactly for the same seed."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        """Return the next digits."""
-        self._drawn += 1
-        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
-
-
 def make_api(**settings: Any) -> Api:
     """Make an API whose every id, token and key is the same each time."""
     given = {"api_token": API_TOKEN, "port": 0, "rate_limit_burst": 1_000_000, **settings}
@@ -93,8 +80,8 @@ class Machine(NamedTuple):
         """Sign a heartbeat; `fields` replace what it says after it was signed."""
         timestamp = format_timestamp(wall_ns)
         signature = sign_text(self.token.encode(), f"{self.worker_id}|{timestamp}|{nonce}|{self.policy_id}").decode()
-        said = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
-        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **said, **fields})
+        stated = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
+        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **stated, **fields})
 
     def heartbeat(self, nonce: str, wall_ns: int = START.wall_ns) -> Request:
         """Return a right heartbeat."""

@@ -20,7 +20,7 @@ from simulator.contract.heads import HeadMemory, check_head
 from simulator.contract.parsed_request import parse_request
 from simulator.history.records import CertificateShown, Fault, KeyReading, Shown, WallReading
 from simulator.history.rows import History
-from tests.lies.telling import everywhere, head
+from tests.lies.changing import everywhere, head
 from tests.lies.world import FACTS, LyingWorld
 
 if TYPE_CHECKING:

@@ -140,8 +140,8 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     certificates and consents from their own first one.
     """
     rows = history.rows()
-    told: set[int] = set()
-    others = [_of_machines(history, own, clock, told) for own, clock in zip(machines, clocks, strict=True)]
+    reported: set[int] = set()
+    others = [_of_machines(history, own, clock, reported) for own, clock in zip(machines, clocks, strict=True)]
     rest = ~np.isin(rows["machine"], [number for own in machines for number in own])
     first = History()
     first.extend(rows[rest].copy())
@@ -158,7 +158,7 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     ):
         setattr(first, table, list(getattr(history, table)))
     for table in ("effects", "exchanges"):
-        setattr(first, table, [one for one in getattr(history, table) if id(one) not in told])
+        setattr(first, table, [one for one in getattr(history, table) if id(one) not in reported])
     taken = {number for own in machines for number in own}
     first.machines = {number: one for number, one in history.machines.items() if number not in taken}
     first.owners = history.owners[:1]
@@ -166,7 +166,7 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     return [HistoryPart(first), *others]
 
 
-def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> HistoryPart:
+def _of_machines(history: History, machines: range, clock: Clock, reported: set[int]) -> HistoryPart:
     part, every = History(), history.rows()
     rows = every[np.isin(every["machine"], list(machines))].copy()
     sent = set(rows["sent_ns"].tolist())
@@ -178,8 +178,8 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
     part.extend(rows)
     for table in ("effects", "exchanges"):
         for one in getattr(history, table):
-            if one.sent_ns in sent and id(one) not in told:
-                told.add(id(one))
+            if one.sent_ns in sent and id(one) not in reported:
+                reported.add(id(one))
                 ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}
                 getattr(part, table).append(msgspec.structs.replace(one, **ends))
     part.machines = {
@@ -192,7 +192,7 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
 
 
 def _keep_numbers(history: History, part: History, machines: Sequence[int], clock: Clock, first: int) -> None:
-    """Give a part the certificates, consents and revokes of its machines, numbered from 1."""
+    """Return a part the certificates, consents and revokes of its machines, numbered from 1."""
     rows, mine = part.rows(), set(machines)
     renumbered: dict[str, dict[int, int]] = {}
     for field, table in (("certificate", "certificates"), ("consent", "consents")):

@@ -29,6 +29,7 @@ from simulator.history.tables import TABLES
 from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
+from tests.support.tiers import examples
 
 FACTS = Facts(
     stale_seconds=5,
@@ -51,7 +52,7 @@ def cut_at(cuts: list[int]) -> list[range]:
     return [range(start, end) for start, end in pairwise(ends)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     seed=st.integers(0, 1 << 30),
     cuts=st.lists(st.integers(0, MACHINES - 1), min_size=1, max_size=4),

@@ -30,6 +30,7 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
 )
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
 from tests.load.test_merging import FACTS, exact
+from tests.support.tiers import examples
 
 UNDER, OVER = st.integers(-3 * SECOND_NS, 0), st.integers(0, 3 * SECOND_NS)
 
@@ -42,7 +43,7 @@ def clocks(draw: st.DrawFn) -> Clock:
     return Clock(shift_ns, offset_ns, offset_ns + draw(UNDER), offset_ns + draw(OVER))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(played=steps, first=clocks(), second=clocks())
 def test_a_right_server_is_never_called_wrong(played: list[Step], first: Clock, second: Clock) -> None:
     """It is watched by the conductor's clock, and played to by two processes with others."""
@@ -60,7 +61,7 @@ def test_a_right_server_is_never_called_wrong(played: list[Step], first: Clock, 
     assert [one for one in run_checkers(merged, story.facts) if one.status is Status.FAIL] == []
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(first=clocks(), second=clocks())
 def test_the_audit_of_a_right_server_is_never_called_wrong(first: Clock, second: Clock) -> None:
     world = AuditedWorld()
@@ -71,7 +72,7 @@ def test_the_audit_of_a_right_server_is_never_called_wrong(first: Clock, second:
     assert judged(merged, world.facts)["audit"][0] is Status.PASS, "what was read long after is as sure as before"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=clocks(), second=clocks())
 def test_what_fails_fails_by_one_clock_too(seed: int, first: Clock, second: Clock) -> None:
     """Nothing is found that was not there; what needs no order in time is found just as well.
@@ -128,7 +129,7 @@ def merged_without_scrapes(history: History) -> History:
     return other
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=clocks(), second=clocks())
 def test_response_times_are_those_that_each_process_measured(seed: int, first: Clock, second: Clock) -> None:
     """A part's own clock measures a duration exactly: not knowing when it was makes it no longer."""

@@ -12,6 +12,7 @@ from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.live.fleet_player import WHOLE_FLEET, FleetPlayer, ShardRange
 from simulator.worlds.progress import Progress
+from tests.support.tiers import examples
 
 SCENARIO = parse_scenario("""\
 version = 1
@@ -47,7 +48,7 @@ def player(seed: int, share: ShardRange) -> FleetPlayer:
     return FleetPlayer(SCENARIO, seed, target, History(), Progress(), "owner", share=share)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(seed=st.integers(0, 1 << 32), workers=st.integers(2, 10), shard=st.integers(1, 10))
 def test_victims_are_machines_that_the_shard_will_have(seed: int, workers: int, shard: int) -> None:
     """A shard has the first of the fleet's machines, as many as its share: the others never come up."""

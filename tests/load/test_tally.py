@@ -17,6 +17,7 @@ from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS, ROW
 from simulator.judging.tally import ATTACK, UNKNOWN, name_of, tally
 from tests.load.parts import anything
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,7 +108,7 @@ def shown(tallies: Iterable[Tally]) -> dict[Line, tuple[Any, int, Counter[str]]]
     return {line: (read(*times[line]), lost[line], failures[line]) for line in times}
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(rows=many_rows())
 def test_a_tally_is_what_counting_every_row_gives(rows: NDArray[Any]) -> None:
     tallies = tally(rows, ATTACKS)

@@ -11,11 +11,11 @@ from simulator.history.rows import NEVER_NS, History
 from tests.load.parts import SECOND_NS
 
 
-@pytest.mark.parametrize(("heard_last", "said"), [(20, 3), (59, 3), (90, 33)])
-def test_nothing_is_unknown_from_before_the_part_began(heard_last: int, said: int) -> None:
+@pytest.mark.parametrize(("heard_last", "output"), [(20, 3), (59, 3), (90, 33)])
+def test_nothing_is_unknown_from_before_the_part_began(heard_last: int, output: int) -> None:
     """An exchange may take a minute, but none began before the part did, which here was 3 s after the run."""
     part = HistoryPart(History(), shift_ns=3 * SECOND_NS, known_until_ns=heard_last * SECOND_NS)
-    assert [one.known_until_ns for one in merge_histories([part]).parts] == [said * SECOND_NS]
+    assert [one.known_until_ns for one in merge_histories([part]).parts] == [output * SECOND_NS]
 
 
 def test_a_campaign_of_which_nothing_was_told_may_have_been_played_by_the_lost_process() -> None:

@@ -22,9 +22,9 @@ from reference_server.adapters.redis.limiter import RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.settings import Settings
-from tests.http.twins import SeededEntropy
-from tests.redis.instances import PATIENCE_SECONDS, until
-from tests.redis.redis_servers import redis_server
+from tests.support.entropy import SeededEntropy
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

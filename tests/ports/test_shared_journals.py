@@ -18,7 +18,7 @@ from reference_server.ports import (
     SharedBusy,
     SharedLost,
 )
-from tests.redis.instances import PATIENCE_SECONDS, POLL_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

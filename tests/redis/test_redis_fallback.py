@@ -8,8 +8,9 @@ from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
-from tests.redis.instances import instance, until
-from tests.redis.redis_servers import EVERY_WRITE, proxy_to, redis_server
+from tests.redis.instances import instance
+from tests.support.redis_servers import EVERY_WRITE, proxy_to, redis_server
+from tests.support.waiting import until
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,14 +12,14 @@ from reference_server.adapters.redis.limiter import SCRIPTS, RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.settings import Settings
-from tests.redis.instances import PATIENCE_SECONDS, until
-from tests.redis.redis_servers import proxy_to, redis_server
+from tests.support.redis_servers import proxy_to, redis_server
+from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SECOND_NS = 1_000_000_000
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 REQUESTS = 1_000_000 if SOAK else 100_000
 
 

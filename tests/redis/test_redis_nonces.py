@@ -10,7 +10,7 @@ import trio
 from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, make_older
-from tests.redis.redis_servers import redis_server
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from tests.redis.instances import Instance

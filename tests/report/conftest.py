@@ -9,8 +9,8 @@ import pytest
 
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.report.page import draw_plots
-from tests.chromium import chromium
 from tests.report import runs
+from tests.support.chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.report.plots import Plot
     from simulator.report.report_input import ReportInput
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 
 FIVE = ("alerts", "replay", "answers", "attacks", "generator")
@@ -30,7 +30,7 @@ FIVE = ("alerts", "replay", "answers", "attacks", "generator")
 
 @contextmanager
 def five_checkers() -> Iterator[None]:
-    """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
+    """Have five checkers judge, whichever there are: hand-made histories tell what those need to know."""
 
     def judge(history: History, facts: Facts) -> list[Verdict]:
         return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})
@@ -51,10 +51,13 @@ def _equal_runs_are_drawn_once() -> Iterator[None]:
     """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
     kept: dict[bytes, list[Plot]] = {}
 
-    def drawn(material: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
-        key = pickle.dumps((material.record, material.history))
+    def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
+        record, history = report_input.record, report_input.history
+        key = pickle.dumps(
+            (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
+        )  # all that is drawn
         if key not in kept:
-            kept[key] = draw_plots(material, bounds)
+            kept[key] = draw_plots(report_input, bounds)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:

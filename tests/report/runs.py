@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.bundle.writing import write_bundle
 from simulator.checkers.bounds import scrape_bounds
 from simulator.checkers.facts import Facts
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from simulator.judging.verdict_file import RunVerdict
     from simulator.report.files import WriteResult
 
-SECOND_NS = 1_000_000_000
 SCENARIO = """\
 version = 1
 name = "by-hand"

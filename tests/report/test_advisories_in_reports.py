@@ -85,20 +85,20 @@ def test_in_junit_they_are_output_of_a_case_that_passes(made: ReportInput) -> No
 
 
 def test_people_read_them(made: ReportInput) -> None:
-    said = io.StringIO()
-    show_verdict(Console(file=said, width=1000), made.verdict)
+    output = io.StringIO()
+    show_verdict(Console(file=output, width=1000), made.verdict)
     page, summary = report_page(made).decode(), summary_markdown(made).decode()
-    for text in (said.getvalue(), page, summary.replace("\\", "")):
+    for text in (output.getvalue(), page, summary.replace("\\", "")):
         assert SAID in text
         assert "dvisories" in text.replace("ADV", "adv").replace("ISORIES", "isories")
-    assert "PASS by-hand. Judged by the published profile: 2 advisories." in said.getvalue()
+    assert "PASS by-hand. Judged by the published profile: 2 advisories." in output.getvalue()
 
 
 def test_without_any_nothing_is_said() -> None:
     made = report_input(uneventful())
-    said = io.StringIO()
-    show_verdict(Console(file=said, width=1000), made.verdict)
-    for text in (said.getvalue(), summary_markdown(made).decode(), junit_xml(made).decode()):
+    output = io.StringIO()
+    show_verdict(Console(file=output, width=1000), made.verdict)
+    for text in (output.getvalue(), summary_markdown(made).decode(), junit_xml(made).decode()):
         assert "dvisor" not in text
     assert 'id="advisories"' not in report_page(made).decode()
 
@@ -120,7 +120,7 @@ def test_a_run_from_before_there_were_profiles_is_judged_by_the_contract(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("profile", "given_target", "said"),
+    ("profile", "given_target", "output"),
     [
         (Profile.PUBLISHED, True, False),
         (Profile.HARDENED, True, True),
@@ -131,7 +131,7 @@ def test_a_run_from_before_there_were_profiles_is_judged_by_the_contract(tmp_pat
 def test_the_line_that_reproduces_a_run_names_a_profile_that_is_not_the_usual_one(
     profile: Profile,
     given_target: bool,  # noqa: FBT001 - a parameter of the test
-    said: bool,  # noqa: FBT001 - as above
+    output: bool,  # noqa: FBT001 - as above
 ) -> None:
     verdict = report_input(uneventful(profile=profile, given_target=given_target)).verdict
-    assert (f"--profile {profile}" in verdict.reproduce) is said
+    assert (f"--profile {profile}" in verdict.reproduce) is output

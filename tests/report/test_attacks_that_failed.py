@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.judging.record import RunRecord
 
-SECOND_NS = 1_000_000_000
 ATTACKS = list(enumerate(CATALOGUE, 2))
 """Each attack with its campaign's number; 1 is that of the run by hand."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.records import Scrape
 from simulator.limits import SCRAPES_SHOWN_MAX
 from simulator.report.openmetrics import openmetrics
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-SECOND_NS = 1_000_000_000
 parsed: Callable[[str], Iterable[Any]] = text_string_to_metric_families  # type: ignore[assignment,unused-ignore]
 """The library's parser, which has no types."""
 

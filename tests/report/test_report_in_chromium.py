@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 PHONE, DESK = 360, 1280
 WIDTH = "document.documentElement.scrollWidth"

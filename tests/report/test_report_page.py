@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history.records import AuditReading, Effect
@@ -17,7 +18,6 @@ from simulator.report.text import visible
 from tests.report.pages import Page
 from tests.report.runs import (
     HOSTILE,
-    SECOND_NS,
     broken,
     failing,
     hostile,

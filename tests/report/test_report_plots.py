@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.rows import History
 from simulator.report.page import draw_plots
 from simulator.report.plots import COLOURS, Plot
-from tests.report.runs import SECOND_NS, broken, long_run, record, report_input, uneventful
+from tests.report.runs import broken, long_run, record, report_input, uneventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +95,9 @@ def test_the_same_run_is_drawn_the_same() -> None:
 
 
 def test_each_says_in_words_what_it_shows() -> None:
-    said = {one.title: one.alternative for one in plots_made_by(broken)}
-    assert said["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
-    assert said["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
+    output = {one.title: one.alternative for one in plots_made_by(broken)}
+    assert output["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
+    assert output["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
     assert "None was refused" in next(one.caption for one in plots_made_by(broken) if one.title == "Rate")
 
 

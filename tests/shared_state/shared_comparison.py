@@ -18,17 +18,17 @@ from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD
 from tests.core.server_under_test import STARTED, Answer, Server, as_answer
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
+from tests.support.redis_servers import EVERY_WRITE, redis_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant, Reply, Request
-    from tests.redis.redis_servers import RedisServer
+    from tests.support.redis_servers import RedisServer
 
 INSTANCES = 3
-PATIENCE_SECONDS = 60.0
 ENDED = "the loop has ended"
 
 

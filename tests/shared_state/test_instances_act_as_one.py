@@ -9,8 +9,8 @@ import trio
 
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
-from tests.redis.redis_servers import redis_server
 from tests.shared_state.members import enrol_at, members, revocation, rotation
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,8 +15,9 @@ from reference_server.limits import SHARED_LEASE_SECONDS
 from reference_server.pipeline import sharing
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
-from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
-from tests.shared_state.members import HEALTH, PATIENCE_SECONDS, POLL_SECONDS, enrol_at, members, revocation
+from tests.shared_state.members import HEALTH, enrol_at, members, revocation
+from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -96,8 +96,8 @@ def test_a_shard_is_told_what_to_trust(tmp_path: Path) -> None:
     order = Order(TEXT, 1, "https://127.0.0.1:9", "o", sides={"http.nul": "https://127.0.0.1:10"})
     nowhere: Any = None
     shard: Any = ShardProcess(Begin(order, 0, 0, 0, 1), API_TOKEN, nowhere, Access(trusted=pem))
-    told = [shard._player._target, *shard._player._sides.values()]
-    assert [(one.port, one.access.trusted) for one in told] == [(9, pem), (10, pem)]
+    reported = [shard._player._target, *shard._player._sides.values()]
+    assert [(one.port, one.access.trusted) for one in reported] == [(9, pem), (10, pem)]
 
 
 def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(

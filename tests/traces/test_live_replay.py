@@ -89,8 +89,8 @@ def checkers(verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_run_says_where_its_trace_is_and_warns_of_the_secrets_in_it(recorded: Finished, open_trace: Trace) -> None:
-    said = next(line for line in recorded.lines if line.startswith("Trace: results/taped/"))
-    assert said.endswith(f"{TRACE}, {open_trace.header.exchanges} exchanges")
+    output = next(line for line in recorded.lines if line.startswith("Trace: results/taped/"))
+    assert output.endswith(f"{TRACE}, {open_trace.header.exchanges} exchanges")
     assert "The trace holds tokens in clear: whoever reads it can act as the fleet's owners" in recorded.lines
 
 

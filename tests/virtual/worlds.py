@@ -24,13 +24,13 @@ from tests.http.twins import (
     START,
     LoopClock,
     Machine,
-    SeededEntropy,
     as_owner,
     data_of,
     enrol,
     enrolment,
     make_api,
 )
+from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ import msgspec
 import trio
 
 from reference_server.adapters.files.state_files import replace_file
+from reference_server.core.statuses import show_status
 from reference_server.limits import STATUSES_AT_ONCE
-from reference_server.wire.state_file import StateFile, StateFileError, StatusRecord, read_state
-from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.state_file import StateFile, StateFileError, read_state
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Worker
     from reference_server.operations.api import Api
+    from reference_server.wire.schema1 import StatusRecord
 
 ACCEPTED = 200
 WRITE_SECONDS = 1.0
@@ -79,7 +79,7 @@ class WorkerStatusWriter:
         for at, worker in enumerate(list(state.workers.values())):
             if worker.heard_monotonic_ns is not None:
                 names.append(worker.id)
-                records.append(msgspec.json.encode(_status(worker)))
+                records.append(msgspec.json.encode(show_status(worker)))
             if at % STATUSES_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         content = b",".join(b'"%b":%b' % (name.encode(), record) for name, record in zip(names, records, strict=True))
@@ -91,8 +91,3 @@ class WorkerStatusWriter:
             self._failed = True
         else:
             self._accepted, self._failed = accepted, False
-
-
-def _status(worker: Worker) -> StatusRecord:
-    heard_at = format_timestamp(worker.heard_ns)
-    return StatusRecord(worker.id, heard_at, worker.policy_id, heard_at)

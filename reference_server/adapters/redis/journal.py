@@ -74,7 +74,7 @@ LEASE, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
 version of this server knows them by."""
 FORM = "2"
 """What instances make of the groups, three audit streams an owner. All must make the same of them, so it stands in what
-they must have alike; the first form, with two streams, stands nowhere."""
+they must have alike, with the tables that were added since; the first form, with two streams, stands nowhere."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 _LOST = {
@@ -138,12 +138,23 @@ class JournalledNonces(RedisNonces):
 class RedisJournal:
     """The shared journal as one instance sees it.
 
-    `digest` stands for what all instances must have alike; nobody can tell from it what that is.
+    `digest` stands for what all instances must have alike; nobody can tell from it what that is. `later` names the
+    tables that were added after the first versions, in order: a journal without the last of them is an older one.
     """
 
-    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, digest: str) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        settings: Settings,
+        entropy: Entropy,
+        clock: Clock,
+        digest: str,
+        later: Sequence[str] = (),
+    ) -> None:
         self._link = link
-        self._digest, self._digest_before = f"{FORM}:{digest}", digest
+        forms = ["+".join((FORM, *later[:count])) for count in range(len(later) + 1)]
+        *before, self._digest = (digest, *(f"{form}:{digest}" for form in forms))
+        self._digests_before = frozenset(before)
         self._instance = entropy.hex(16)
         self._named = 0
         self._child: Child | None = None
@@ -236,7 +247,7 @@ class RedisJournal:
         if fields[0] is None:
             return None
         term, process, durable, position, fencing_token, digest, epoch = (value.decode() for value in fields)
-        if digest not in {self._digest, self._digest_before}:
+        if digest != self._digest and digest not in self._digests_before:
             raise SharedMismatch(
                 "the instances that share this Redis have another HATCHFARM_API_TOKEN or another key in "
                 "MACHINE_CERT_SIGNING_KEY_FILE, or are of a later version: give all of them the same"

@@ -221,7 +221,7 @@ class RedisLink:
             with trio.fail_after(REDIS_CONNECT_SECONDS):
                 await nursery.start(live)
         except Exception as error:  # noqa: BLE001 - whatever listens there may answer anything
-            raise RedisDown(_told(error)) from None
+            raise RedisDown(_describe(error)) from None
         try:
             await self._greet(connection)
         except RedisDown:
@@ -264,12 +264,12 @@ class RedisLink:
                 raise RedisDown("answers to something else")
             return [await request for request in requests]
         except ResponseError as error:
-            raise RedisRefused(_told(error)) from None
+            raise RedisRefused(_describe(error)) from None
         except (RedisError, OSError) as error:
-            raise RedisDown(_told(error)) from None
+            raise RedisDown(_describe(error)) from None
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """Name an error, with the words of Redis or of the system: those hold nothing that was sent."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

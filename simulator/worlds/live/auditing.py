@@ -8,15 +8,16 @@ whole lists are read when the fleet is quiet, within bounds of time and of event
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from simulator.client.answers import retry_after_ns
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
 from simulator.history.records import AuditReading
 from simulator.limits import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.history.rows import History
 
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 PAGE_EVENTS = 500
 """The largest page of a list (contract §1)."""
 RARE_TYPE = "owner_access_denied"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.deployment.own import begin, undo
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
-from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
+from simulator.scenario.values import DOWN_FAULTS
 from simulator.worlds.live.statuses import StatusReader
 
 if TYPE_CHECKING:

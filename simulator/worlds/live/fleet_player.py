@@ -99,15 +99,8 @@ class FleetPlayer:
         self._early: list[int] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
         self._start_ns = progress.started_ns = time.monotonic_ns()
-        self._onboarding = Onboarding(
-            target,
-            history,
-            progress,
-            self.now,
-            call_rng,
-            scenario.fleet.certificate_rotation_ns,
-            tape,
-        )
+        rotation_ns = scenario.fleet.certificate_rotation_ns
+        self._onboarding = Onboarding(target, history, progress, self.now, call_rng, rotation_ns, tape)
         self.owner_ids = sorted({machine.owner_id for machine in self.fleet})
         self._nursery: trio.Nursery | None = None
         self._calling: set[int] = set()
@@ -171,8 +164,8 @@ class FleetPlayer:
         """
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
-                for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
-                    self._player.say(campaign, said)
+                for claim in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
+                    self._player.performing.claim(campaign.number, claim, self.now())
         self._history.campaigns = [campaign.record() for campaign in self.campaigns]
 
     async def _follow(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:

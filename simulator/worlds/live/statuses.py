@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-OK = 200
+OK = HTTPStatus.OK
 PAGE_WORKERS = 500
 """The largest page of a list (contract §1)."""
 FIRST_ADDRESS = 1 << 15

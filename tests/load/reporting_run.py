@@ -18,13 +18,13 @@ from simulator.load.messages import Joined
 
 if __name__ == "__main__":
     heard = Path(sys.argv.pop(1))
-    told = Conductor._told
+    reported = Conductor._receive
 
     def tell(conductor: Conductor, message: Any) -> None:
         if isinstance(message, Joined):
             with heard.open("ab") as file:
                 file.write(msgspec.json.encode(message) + b"\n")
-        told(conductor, message)
+        reported(conductor, message)
 
-    with patch.object(Conductor, "_told", tell):
+    with patch.object(Conductor, "_receive", tell):
         main()

@@ -18,7 +18,7 @@ HOUR = re.compile(rb"T([0-9]{2}):")
 RANDOM_SIGNATURE = base64.b64encode(bytes(range(64))).decode()
 
 
-class Told(NamedTuple):
+class FoundLie(NamedTuple):
     """One lie: who tells it, and the rules of which each must be found broken. `shows` is part of the evidence."""
 
     lie: Lie
@@ -105,7 +105,7 @@ def everywhere(change: Callable[[bytes], bytes], *, of: int = 0) -> Lie:
 
 
 def hours_on(*names: str) -> Callable[[bytes], bytes]:
-    """Let times of these names be an hour later."""
+    """Have times of these names be an hour later."""
     pattern = re.compile(rb'("(?:%b)":"[0-9-]+)T([0-9]{2})' % "|".join(names).encode())
     return body(lambda content: pattern.sub(lambda found: b"%bT%02d" % (found[1], (int(found[2]) + 1) % 24), content))
 
@@ -195,7 +195,7 @@ def filtered(change: Callable[[Any], object]) -> Lie:
 
 
 def wrong_hour(shown: Any) -> None:
-    """Let every status of a list say that its machine has just been heard."""
+    """Have every status of a list say that its machine has just been heard."""
     for one in shown["workers"]:
         one.update(age_seconds=3000, stale=True)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
+
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,14 +29,7 @@ class RedisServer:
         self._folder = folder
         self._options = options
         self._process: trio.Process | None = None
-        self.port = self.free_port()
-
-    @staticmethod
-    def free_port() -> int:
-        """Find a port that nobody listens on now."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
+        self.port = free_port()
 
     async def start(self, *options: str) -> None:
         """Start it on its port, and wait until it has loaded what it kept."""
@@ -71,7 +65,7 @@ class RedisServer:
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Have it go on."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
