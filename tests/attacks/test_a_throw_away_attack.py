@@ -75,5 +75,5 @@ async def test_a_new_attack_is_played_and_judged(tmp_path: Path, monkeypatch: py
     assert (attacks[attack.name]["status"], attacks[attack.name]["wrong"]) == ("pass", 0)
     assert attacks[attack.name]["refused"] > 0
     assert attacks["summary.demanding"]["status"] == "fail"
-    assert "summary.demanding: a hostile request: expected 404, got 401 unauthorized" in ended.said
+    assert "summary.demanding: a hostile request: expected 404, got 401 unauthorized" in ended.output
     assert ended.code == FAIL

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pytest
 import trio
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
 from typer.testing import CliRunner
 
 from reference_server.app import make_api
@@ -32,8 +31,10 @@ from tests.core.server_under_test import STARTED, TOKEN, Server, owner_headers
 from tests.durability.test_recovery_is_exact import decided
 from tests.http.twins import API_TOKEN, SetClock
 from tests.shared_state.conftest import _redis_is_installed
-from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, Member, members
+from tests.shared_state.members import Member, members
 from tests.support.entropy import SeededEntropy
+from tests.support.redis_servers import EVERY_WRITE, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 from tests.throw_away import notes
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import (
     BeginFault,
     Claim,
@@ -33,7 +34,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
-from simulator.scenario.values import SECOND_NS, ServerOptions
+from simulator.scenario.values import ServerOptions
 from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.performing import (
     NO_HTTP2,
