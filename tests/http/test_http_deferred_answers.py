@@ -9,14 +9,15 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Request
 from tests.http.serving import Answer, Client, Server, serving
-from tests.http.twins import API_TOKEN, START, Machine, SetClock, as_owner, ask, enrol, written
-from tests.support.entropy import SeededEntropy
+from tests.http.twins import API_TOKEN, START, Machine, as_owner, ask, enrol, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

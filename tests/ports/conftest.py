@@ -11,6 +11,7 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.memory import shared_journal
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.limiter import MemoryLimiter, SharedWindows
 from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
@@ -22,7 +23,6 @@ from reference_server.adapters.redis.limiter import RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.settings import Settings
-from tests.support.entropy import SeededEntropy
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
 

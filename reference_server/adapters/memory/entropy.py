@@ -6,13 +6,13 @@ import hashlib
 
 
 class SeededEntropy:
-    """Digits that look random, and repeat exactly for the same seed."""
+    """Digits that look random, are the same for the same seed, and are never given twice."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: str = "") -> None:
         self._seed = seed
         self._drawn = 0
 
     def hex(self, digits: int) -> str:
-        """Return the next digits, 64 at most."""
+        """Return the next digits: 128 at most."""
         self._drawn += 1
-        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
+        return hashlib.sha512(f"{self._seed}:{self._drawn}".encode()).hexdigest()[:digits]
