@@ -40,9 +40,9 @@ class Result(NamedTuple):
     def assert_caught(self, caught_by: Collection[str], evidence: str) -> None:
         """Assert that the run failed, by one of these checkers, with a finding that says what is looked for."""
         assert self.exit_code == 1, self.printed
-        findings = {name: said for name, said in self.failed().items() if name in caught_by}
+        findings = {name: output for name, output in self.failed().items() if name in caught_by}
         assert findings, f"failed: {[*self.failed()]}, not {sorted(caught_by)}\n{self.printed}"
-        assert any(re.search(evidence, said) for said in findings.values()), findings
+        assert any(re.search(evidence, output) for output in findings.values()), findings
 
 
 async def make_trials(
