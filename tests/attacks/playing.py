@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
@@ -31,7 +32,6 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.worlds.recording import classify, record_send
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

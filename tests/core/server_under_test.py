@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.tables import TABLES
 from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
@@ -18,7 +19,6 @@ from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Headers, Instant, Reply, Request
 from tests.core.declared import assert_declared
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from reference_server.core.table import Tables

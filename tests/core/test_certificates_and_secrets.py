@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.pipeline.answering import internal_error
 from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.timestamps import parse_timestamp
 from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, TOKEN, UNKNOWN_WORKER, Answer, Server, owner_headers
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api, settings_help
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
-from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.open_files import raise_open_files
 from reference_server.wire.values import Instant
-from tests.http.twins import SetClock
 from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:

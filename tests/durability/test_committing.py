@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.adapters.threads import Result, offload
 from reference_server.core.recovery import begin, recover
@@ -18,7 +19,7 @@ from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError
 from reference_server.wire.values import Request
 from tests.http.serving import Answer, Server, serving
-from tests.http.twins import OWNER, START, Machine, SetClock, as_owner, data_of, enrol, make_api
+from tests.http.twins import OWNER, START, Machine, as_owner, data_of, enrol, make_api
 from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

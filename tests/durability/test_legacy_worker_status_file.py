@@ -13,12 +13,13 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.app import make_api
 from reference_server.settings import SettingsError
 from reference_server.wire.state_file import StateFileError, WorkerStatusFile, read_state
 from reference_server.wire.values import Request
 from tests.http.serving import serving
-from tests.http.twins import API_TOKEN, OWNER, START, SetClock, enrol
+from tests.http.twins import API_TOKEN, OWNER, START, enrol
 from tests.http.twins import make_api as make_twin
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.changes import encode_changes
 from reference_server.core.recovery import begin, name_nonces, recover, replay, restore
@@ -21,7 +22,6 @@ from reference_server.wire.state_file import StateFile, StateFileError, read_sta
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant, Reply, Request
 from tests.http.twins import API_TOKEN, START, make_api
-from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 if TYPE_CHECKING:

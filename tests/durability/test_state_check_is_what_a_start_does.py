@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
@@ -21,7 +22,6 @@ from reference_server.wire.own_sections import check_state_file, load_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from reference_server.wire.values import Request
 from tests.core.server_under_test import STARTED, TOKEN, with_room
-from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 WHOLE = json.loads((Path(__file__).parent.parent / "vectors" / "state_schema1.json").read_bytes())

@@ -14,12 +14,12 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.forking import fork
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.ports import JournalError
 from reference_server.settings import SettingsError
 from tests.core.server_under_test import STARTED, TOKEN
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpack import Encoder
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.conversation import Conversation
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.http2_fields import read_head
@@ -28,7 +29,6 @@ from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from tests.core.server_under_test import Server
 from tests.growth.entries_server import MESSAGES, TEXTS, quietly
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

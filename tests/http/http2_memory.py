@@ -9,12 +9,12 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamReset
 from hpack import Encoder
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.limits import HTTP2_FRAME_MAX_BYTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from tests.http.serving import Answer
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

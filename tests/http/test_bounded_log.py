@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.adapters.bounded_log import BoundedLog, escaped, install
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.limits import LOG_LINE_MAX_CHARACTERS, LOG_LINES_PER_SECOND, LOG_TRACE_MAX_CHARACTERS
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

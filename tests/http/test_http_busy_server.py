@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.quart_app import create_app
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
-from tests.http.twins import LoopClock, enrol, make_api
+from tests.http.twins import enrol, make_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Request
 from tests.http.corpus import WORLD, Case, get, make_world, plain
 from tests.http.corpus_framing import FRAMING_CASES
 from tests.http.corpus_routes import ROUTE_CASES
 from tests.http.serving import Answer, Server, direct_answer, serving
-from tests.http.twins import SetClock
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock, SetClock
 from reference_server.limits import LANE_HEAD_MAX_BYTES
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
+from tests.http.twins import enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

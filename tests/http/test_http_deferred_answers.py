@@ -9,24 +9,26 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
 from reference_server.operations.api import Api
-from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Request
 from tests.http.serving import Answer, Client, Server, serving
-from tests.http.twins import API_TOKEN, START, Machine, SetClock, as_owner, ask, enrol, written
-from tests.support.entropy import SeededEntropy
+from tests.http.twins import API_TOKEN, START, Machine, as_owner, ask, enrol, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from reference_server.ports import NonceRequest, Reservation
     from tests.support.certificates import Pair
 
 HEALTH = Request("GET", "/health")
 
 
-class GatedNonces:
+class GatedNonces(MemoryNonces):
     """A nonce store that answers when it is let; it notes every batch it was asked for."""
 
     def __init__(self) -> None:
@@ -34,20 +36,15 @@ class GatedNonces:
         self.gate = trio.Event()
         self.asked = trio.Event()
         self.fault: Exception | None = None
-        self._seen: set[tuple[str, str]] = set()
+        super().__init__(SharedNonces(Settings()), self.gate.wait)
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Wait for the gate, then reserve."""
         self.batches.append(list(asked))
         self.asked.set()
-        await self.gate.wait()
+        answers = await super().reserve(asked)
         if self.fault is not None:
             raise self.fault
-        answers = []
-        for request in asked:
-            key = (request.worker_id, request.nonce)
-            answers.append(Reservation.REPLAYED if key in self._seen else Reservation.RESERVED)
-            self._seen.add(key)
         return answers
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.core import heartbeats, machines
 from tests.http.corpus import framed, get, make_world, post
 from tests.http.corpus_framing import MALFORMED
 from tests.http.serving import serving
-from tests.http.twins import API_TOKEN, SetClock, written
+from tests.http.twins import API_TOKEN, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable

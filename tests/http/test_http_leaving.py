@@ -12,9 +12,10 @@ import pytest
 import trio
 import trio.testing
 
+from reference_server.adapters.memory.clocks import LoopClock
 from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
-from tests.http.twins import LoopClock, enrol, make_api, written
+from tests.http.twins import enrol, make_api, written
 from tests.support.circles import circles
 from tests.support.tiers import SOAK
 

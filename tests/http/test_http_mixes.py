@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import SetClock
 from tests.http.corpus import WORLD, Case, framed, get, make_world
 from tests.http.corpus_framing import FRAMING_CASES
 from tests.http.corpus_routes import ROUTE_CASES
 from tests.http.serving import Answer, Server, serving
-from tests.http.twins import OWNER, START, SetClock, written
+from tests.http.twins import OWNER, START, written
 from tests.support.tiers import SOAK, examples
 
 if TYPE_CHECKING:

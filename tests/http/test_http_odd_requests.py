@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from tests.http.corpus import get
 from tests.http.serving import serving
-from tests.http.twins import OWNER, SetClock, make_api
+from tests.http.twins import OWNER, make_api
 
 if TYPE_CHECKING:
     from reference_server.operations.api import Api

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
 from reference_server.limits import CHUNKS_AT_ONCE, LANE_ANSWERS_AT_ONCE, LANE_LIMITED_AT_ONCE
 from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
-from tests.http.twins import OWNER, SetClock, enrol, make_api, written
+from tests.http.twins import OWNER, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

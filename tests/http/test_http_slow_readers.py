@@ -9,10 +9,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.listening import open_listeners
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import OWNER, LoopClock, Machine, as_owner, ask, enrol, make_api, written
+from tests.http.twins import OWNER, Machine, as_owner, ask, enrol, make_api, written
 
 if TYPE_CHECKING:
     from reference_server.settings import Settings

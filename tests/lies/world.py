@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trio
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.rendering import Renderer
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
@@ -38,7 +39,6 @@ from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.progress import Progress
 from simulator.worlds.recording import record_heartbeat
 from tests.attacks.playing import read_request as read_for_server
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

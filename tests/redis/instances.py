@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import CANARY, SCRIPTS, RedisNonces
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
-from tests.http.twins import SetClock
-from tests.support.entropy import SeededEntropy
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:

@@ -37,16 +37,6 @@ async def limiter(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_client_gets_as_many_as_a_window_admits_over_all_instances() -> None:
-    async with redis_server() as redis, limiter(redis.port, 4, 60) as a, limiter(redis.port, 4, 60) as b:
-        assert await a.take(["c", "c", "c"]) == [0, 0, 0]
-        first, second = await b.take(["c", "c"])
-        assert first == 0
-        assert second is not None
-        assert 59 * SECOND_NS < second <= 60 * SECOND_NS
-        assert await b.take(["d"]) == [0]
-
-
 async def test_what_is_refused_does_not_count() -> None:
     """A client that keeps asking gets its next request as soon as one that does not."""
     async with redis_server() as redis, limiter(redis.port, 1, 1) as a:

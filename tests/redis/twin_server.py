@@ -14,12 +14,12 @@ import trio
 from reference_server import app
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.serve import serve_until_signal
 from reference_server.operations.api import Api
 from reference_server.settings import load_settings
 from reference_server.wire.signing import CertificateSigner
 from tests.http.twins import Machine, data_of, enrolment
-from tests.support.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Instant

@@ -16,6 +16,7 @@ import trio.testing
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.serve import serve_until
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
@@ -27,7 +28,6 @@ from simulator.fleet.machine import Machine
 from simulator.history.rows import History
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.progress import Progress
-from tests.support.entropy import SeededEntropy
 from tests.support.ports import closed_port
 from tests.support.waiting import PATIENCE_SECONDS, until
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.machines import issue_certificate
 from reference_server.core.records import Consent, Policy, Worker
 from reference_server.http.lane_clients import plain_head
@@ -26,7 +27,6 @@ from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.playing import SWEEP_NS
 from tests.simulator.conftest import METRICS, SECOND_NS, WatchedApi
-from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 NAMES = sorted(name for name, attack in CATALOGUE.items() if issubclass(attack, ShotAttack))

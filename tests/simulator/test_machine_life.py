@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.heartbeats import decode_heartbeat, malformed
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.signing import matches, sign_text
@@ -23,7 +24,6 @@ from reference_server.wire.values import Instant, Reply, Request
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import HOLD_NS, Action, Machine, heartbeat_request, signed_heartbeat
 from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, WatchedApi, decoded
-from tests.support.entropy import SeededEntropy
 from tests.support.tiers import examples
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "signatures.json").read_text(encoding="utf-8"))

@@ -15,6 +15,8 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.core.changes import encode_changes
 from reference_server.core.snapshots import snapshot
@@ -29,10 +31,9 @@ from simulator.commands.state import state_app
 from tests.core.declared import assert_declared
 from tests.core.server_under_test import STARTED, TOKEN, Server, owner_headers
 from tests.durability.test_recovery_is_exact import decided
-from tests.http.twins import API_TOKEN, SetClock
+from tests.http.twins import API_TOKEN
 from tests.shared_state.conftest import _redis_is_installed
 from tests.shared_state.members import Member, members
-from tests.support.entropy import SeededEntropy
 from tests.support.redis_servers import EVERY_WRITE, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 from tests.throw_away import notes

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import trio
 
+from reference_server.adapters.memory.clocks import LoopClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
@@ -19,18 +21,7 @@ from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline.resolving import Resolver
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
-from tests.http.twins import (
-    API_TOKEN,
-    START,
-    LoopClock,
-    Machine,
-    as_owner,
-    data_of,
-    enrol,
-    enrolment,
-    make_api,
-)
-from tests.support.entropy import SeededEntropy
+from tests.http.twins import API_TOKEN, START, Machine, as_owner, data_of, enrol, enrolment, make_api
 
 if TYPE_CHECKING:
     from collections.abc import Callable

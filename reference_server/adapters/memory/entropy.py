@@ -1,4 +1,4 @@
-"""Randomness that repeats: an `Entropy` for servers that tests make."""
+"""Randomness that is none: the same digits for the same seed. For tests and virtual worlds only."""
 
 from __future__ import annotations
 
