@@ -170,6 +170,8 @@ class History:
         self.deaths = []
         self.unserved = []
         self.closes_at_rest = []
+        self.rests_watched = True
+        """Whether closes at rest were counted: bundles of earlier versions know nothing of them."""
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,

@@ -182,7 +182,7 @@ class RedisJournal:
         arguments: Sequence[str | bytes | int] = (),
         within: float = 1.0,
     ) -> list[Any]:
-        """Run a script; Returns its answer, whose first word is its status. Raises SharedDown and SharedLost."""
+        """Run a script. Return its answer, whose first word is its status. Raises SharedDown and SharedLost."""
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
         command = script.call([META, GROUPS, *keys], [*common, *arguments])
         try:
