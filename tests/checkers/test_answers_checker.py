@@ -249,7 +249,7 @@ def test_a_server_that_gives_up_resting_connections_is_seen_at_it_where_no_reque
 
 
 def test_a_bundle_that_knows_nothing_of_closes_at_rest_accuses_nobody_of_cutting_off(story: Story) -> None:
-    story.history.rests_watched = False
+    story.history.leave_rests_unknown()
     for second in range(9):
         got, status = (Answer.LOST, lost_status(Loss.CLOSING, 0)) if second else (Answer.ACCEPTED, 200)
         story.heartbeat(0, second, got, status=status)
