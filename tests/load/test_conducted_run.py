@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import trio
 
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.losses import TENTH_NS, Loss, losses_of
@@ -169,7 +171,9 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
     hatchfarm = Hatchfarm(tmp_path)
     async with conducted(hatchfarm, plain("10m", OWNERS_WHO_STOP) + EVERYTHING + PAUSE, "--workers", "2") as run:
         await run.until_at_work()
-        await until(lambda: run.owners() <= 2)  # those who onboard go on
+        # Those who onboard go on. On a busy machine others may have come too late to be stopped: it is ended all the same.
+        with suppress(trio.TooSlowError):
+            await until(lambda: run.owners() <= 2, seconds_max=15)
         run.process.send_signal(signal.SIGINT)
         assert await run.end(60.0) == 3
         await run.nothing_is_left(30.0)

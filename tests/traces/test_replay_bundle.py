@@ -100,7 +100,8 @@ class Killing:
         self.progress = ReplayProgress(len(trace.exchanges))
 
     async def play(self) -> None:
-        (server,) = psutil.Process().children()
+        # Beside it there may be what other tests have left running for each other.
+        (server,) = (one for one in psutil.Process().children() if "reference_server" in one.cmdline())
         server.kill()
         if self.waits:
             await trio.sleep_forever()
