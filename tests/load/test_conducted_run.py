@@ -171,7 +171,7 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
     hatchfarm = Hatchfarm(tmp_path)
     async with conducted(hatchfarm, plain("10m", OWNERS_WHO_STOP) + EVERYTHING + PAUSE, "--workers", "2") as run:
         await run.until_at_work()
-        # Those who onboard go on. On a busy machine others may have come too late to be stopped: it is ended all the same.
+        # Those who onboard go on. On a busy machine others may have come too late to be stopped: it ends all the same.
         with suppress(trio.TooSlowError):
             await until(lambda: run.owners() <= 2, seconds_max=15)
         run.process.send_signal(signal.SIGINT)
