@@ -16,6 +16,8 @@ from rich.console import Console  # noqa: TC002 - as above
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from simulator.platform.output_files import write_whole
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -192,7 +194,7 @@ def run(benchmark: Benchmark, rounds: int, path: Path, console: Console, measure
         return NOT_MEASURED
     show(result, console)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    write_whole(path, [msgspec.json.format(msgspec.json.encode(result), indent=2), b"\n"])
     console.print(f"Figures: {path}", markup=False)
     return result.exit_code
 
