@@ -1,0 +1,167 @@
+"""All of the market's state in plain tables, and the note of each change that is made to it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec
+
+from reference_server.core.market.jobs import QUEUED, STATES, TRANSITIONS
+from reference_server.core.market.ledger import Ledger
+from reference_server.core.market.pool import Offer, Pool
+from reference_server.core.market.waiting import WaitingJobs
+from reference_server.limits import JOBS_FINISHED_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.core.market.conditions import Conditions
+    from reference_server.core.market.idempotency import KeptAnswers
+    from reference_server.core.market.jobs import Job
+    from reference_server.core.market.withdrawals import Withdrawals
+    from reference_server.wire.values import Instant
+
+
+class Happening(NamedTuple):
+    """What a decision did, for the audit and the metrics: an event type of the contract, and whom it concerns.
+
+    `account` is whose object it is; `worker_owner_id` the owner of the machine it hangs on, or empty.
+    """
+
+    type: str
+    actor: str
+    object_id: str
+    metadata: dict[str, Any]
+    account: str
+    worker_owner_id: str = ""
+
+
+class Market:
+    """Jobs, offers, money. Changes are noted in `changes` where a journal wants them (a list, else None)."""
+
+    def __init__(self, conditions: Conditions, answers: KeptAnswers, withdrawals: Withdrawals) -> None:
+        self.conditions = conditions
+        self.changes: list[tuple[Any, ...]] | None = None
+        self.happened: list[Happening] = []
+        self.jobs: dict[str, Job] = {}
+        self.jobs_of: dict[str, dict[str, Job]] = {}
+        """By account, in the order in which they came."""
+        self.unfinished_of: dict[str, int] = {}
+        self.finished: OrderedDict[str, None] = OrderedDict()
+        """Finished jobs in the order in which they ended."""
+        self.job_number = 0
+        self.count_by_state = dict.fromkeys(STATES, 0)
+        self.transitions = dict.fromkeys(STATES, 0)
+        self.ignored = {"capacity": 0, "job": 0}
+        """Reports of machines that were ignored, by kind."""
+        self.pool = Pool(conditions.base_prices)
+        self.waiting = WaitingJobs()
+        self.ledger = Ledger()
+        self.withdrawals = withdrawals
+        self.answers = answers
+        self.fresh: OrderedDict[str, None] = OrderedDict()
+        """Machines heard of lately, the one heard longest ago first."""
+        self.grown: set[str] = set()
+        """Machines that have more room since matching last looked."""
+        self.deadlines = Deadlines()
+
+    @property
+    def unfinished(self) -> int:
+        """Return how many jobs are not finished."""
+        return len(self.jobs) - len(self.finished)
+
+    def offer(self, worker_id: str, owner_id: str) -> Offer:
+        """Return a machine's offer, made when it is not there."""
+        offer = self.pool.offers.get(worker_id)
+        if offer is None:
+            offer = self.pool.offers[worker_id] = Offer(worker_id, owner_id)
+        return offer
+
+    def add(self, job: Job) -> None:
+        """Add a job to the tables, as it is."""
+        self.jobs[job.id] = job
+        self.jobs_of.setdefault(job.account, {})[job.id] = job
+        self.count_by_state[job.state] += 1
+        if job.unfinished:
+            self.unfinished_of[job.account] = self.unfinished_of.get(job.account, 0) + 1
+
+    def restore(self, job: Job) -> None:
+        """Add a job from a snapshot, with what it waits for or holds; queued ones in the order of `waiting.queued`."""
+        self.add(job)
+        self.job_number = max(self.job_number, job.number)
+        if job.state == QUEUED:
+            self.waiting.add(job)
+        elif job.on_worker:
+            self.pool.hold(self.offer(job.worker_id, job.owner_id), job)
+        elif not job.unfinished:
+            self.finished[job.id] = None
+
+    def move(self, job: Job, state: str) -> None:
+        """Change a job's state. Raises ValueError for a transition there is not."""
+        if state not in TRANSITIONS[job.state]:
+            raise ValueError(f"a job that is {job.state} cannot become {state}")
+        self.count_by_state[job.state] -= 1
+        self.count_by_state[state] += 1
+        self.transitions[state] += 1
+        job.state = state
+        if job.unfinished:
+            return
+        self.unfinished_of[job.account] -= 1
+        if not self.unfinished_of[job.account]:
+            del self.unfinished_of[job.account]
+        self.finished[job.id] = None
+        if len(self.finished) > JOBS_FINISHED_MAX:
+            oldest = self.jobs.pop(self.finished.popitem(last=False)[0])
+            self.count_by_state[oldest.state] -= 1
+            of_account = self.jobs_of[oldest.account]
+            del of_account[oldest.id]
+            if not of_account:
+                del self.jobs_of[oldest.account]
+
+
+class Deadlines:
+    """Moments at which something has to be looked at; what has changed by then is seen when it is looked at."""
+
+    def __init__(self) -> None:
+        self.expiries: list[tuple[int, str]] = []
+        """Monotonic, of queued jobs."""
+        self.ends: list[tuple[int, str]] = []
+        """Monotonic, of running jobs."""
+        self.hours: list[tuple[int, str]] = []
+        """Unix ns, of machines whose policy's hours begin or end."""
+
+    @staticmethod
+    def due(heap: list[tuple[int, str]], now_ns: int) -> list[str]:
+        """Take out what is due, the longest due first."""
+        taken: list[str] = []
+        while heap and heap[0][0] <= now_ns:
+            taken.append(heapq.heappop(heap)[1])
+        return taken
+
+
+Values = ParamSpec("Values")
+CHANGES: dict[str, Callable[..., None]] = {}
+"""What each kind of change is made again by, called with the market, the moment and the values that were noted."""
+
+
+def change(
+    kind: str,
+) -> Callable[
+    [Callable[Concatenate[Market, Instant, Values], None]], Callable[Concatenate[Market, Instant, Values], None]
+]:
+    """Mark a function as the change of a kind: it is noted before it is made, and recovered by being called again."""
+
+    def mark(
+        function: Callable[Concatenate[Market, Instant, Values], None],
+    ) -> Callable[Concatenate[Market, Instant, Values], None]:
+        @wraps(function)
+        def noted(market: Market, at: Instant, /, *values: Values.args, **named: Values.kwargs) -> None:
+            if market.changes is not None:
+                market.changes.append((kind, at.wall_ns, *values))
+            function(market, at, *values, **named)
+
+        CHANGES[kind] = noted
+        return noted
+
+    return mark

@@ -1,0 +1,169 @@
+"""Queued jobs: whose turn it is, and which of them may fit what has become free (contract: Jobs, matching).
+
+Accounts take turns: the one that was served longest ago is first, and within it the oldest job. Jobs that ask for about
+as much are in one class, within an eighth of each quantity, so that most of a long queue is ruled out class by class.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from reference_server.core.market.prices import Need, highest_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from reference_server.core.market.jobs import Job
+
+_KEPT_BITS = 4
+"""Of a quantity, its leading bits: classes are at most an eighth wide."""
+
+
+def _lower_bound(quantity: int) -> int:
+    shift = max(0, quantity.bit_length() - _KEPT_BITS)
+    return quantity >> shift << shift
+
+
+class JobClass:
+    """Queued jobs that need at least `least` each, and not much more.
+
+    `rates` are the highest hourly rates they may cost, sorted; `dear` counts its jobs that are so. `passed_over` is the
+    pass of matching in which all of them were, for their price, while a machine had more room: who was not looked at
+    since may be dear too.
+    """
+
+    __slots__ = ("dear", "jobs", "least", "passed_over", "rates")
+
+    def __init__(self, least: Need) -> None:
+        self.least = least
+        self.jobs: dict[str, Waiting] = {}
+        self.rates: list[int] = []
+        self.dear = 0
+        self.passed_over = 0
+
+
+class Queue:
+    """One account's jobs, oldest first. The lowest `turn` of all is next."""
+
+    __slots__ = ("account", "jobs", "turn")
+
+    def __init__(self, account: str, turn: int) -> None:
+        self.account = account
+        self.turn = turn
+        self.jobs: list[Waiting] = []
+
+
+class Waiting:
+    """One queued job, and the highest hourly rate it may cost.
+
+    `dear` says that its price kept it from a machine when it was looked at, in the pass `looked_at`, or that this is
+    not known: it has to be looked at when prices fall. Others had no room anywhere, and wait for a machine with more.
+    """
+
+    __slots__ = ("dear", "highest", "job", "kind", "looked_at", "queue")
+
+    def __init__(self, job: Job, kind: JobClass, queue: Queue) -> None:
+        self.job = job
+        self.kind = kind
+        self.queue = queue
+        self.highest = highest_rate(job.maximum, job.minutes)
+        self.dear = True
+        self.looked_at = 0
+
+    @property
+    def may_be_dear(self) -> bool:
+        """Return whether its price may be what kept it."""
+        return self.dear or self.looked_at < self.kind.passed_over
+
+    def note(self, matching_pass: int, *, dear: bool) -> None:
+        """Note that it was looked at, and whether its price kept it."""
+        self.kind.dear += dear - self.dear
+        self.dear = dear
+        self.looked_at = matching_pass
+
+
+class WaitingJobs:
+    """All queued jobs. `passes` counts passes of matching so far."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self._turn = 0
+        self._queues: OrderedDict[str, Queue] = OrderedDict()
+        """By account, in the order of their turns."""
+        self._jobs: dict[str, Waiting] = {}
+        self._classes: dict[Need, JobClass] = {}
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def find(self, job_id: str) -> Waiting:
+        """Return a queued job."""
+        return self._jobs[job_id]
+
+    def add(self, job: Job) -> None:
+        """Add a job. An account that had none comes last."""
+        need = job.need
+        least = Need(_lower_bound(need.cpu), _lower_bound(need.memory), need.gpus, need.model)
+        kind = self._classes.get(least)
+        if kind is None:
+            kind = self._classes[least] = JobClass(least)
+        queue = self._queues.get(job.account)
+        if queue is None:
+            self._turn += 1
+            queue = self._queues[job.account] = Queue(job.account, self._turn)
+        waiting = self._jobs[job.id] = kind.jobs[job.id] = Waiting(job, kind, queue)
+        insort(kind.rates, waiting.highest)
+        kind.dear += 1
+        insort(queue.jobs, waiting, key=_number)
+
+    def remove(self, job: Job) -> None:
+        """Take a job out."""
+        waiting = self._jobs.pop(job.id)
+        kind, queue = waiting.kind, waiting.queue
+        del kind.jobs[job.id], kind.rates[bisect_left(kind.rates, waiting.highest)]
+        kind.dear -= waiting.dear
+        if not kind.jobs:
+            del self._classes[kind.least]
+        del queue.jobs[bisect_left(queue.jobs, job.number, key=_number)]
+        if not queue.jobs:
+            del self._queues[job.account]
+
+    def serve(self, account: str) -> None:
+        """Note that an account had its turn: it comes last now, if it has other jobs."""
+        queue = self._queues.get(account)
+        if queue is not None:
+            self._turn += 1
+            queue.turn = self._turn
+            self._queues.move_to_end(account)
+
+    def classes(self) -> Iterable[JobClass]:
+        """Return all classes that have jobs."""
+        return self._classes.values()
+
+    def in_turn(self, classes: set[JobClass]) -> deque[Iterator[Waiting]]:
+        """Return, in the order of their turns, each account's jobs, oldest first: at least those of some classes."""
+        if _FEW * sum(len(kind.jobs) for kind in classes) > len(self._jobs):
+            return deque(_each(queue) for queue in self._queues.values())
+        found: dict[Queue, list[Waiting]] = {}
+        for kind in classes:
+            for waiting in kind.jobs.values():
+                found.setdefault(waiting.queue, []).append(waiting)
+        return deque(iter(sorted(found[queue], key=_number)) for queue in sorted(found, key=lambda queue: queue.turn))
+
+    def queued(self) -> list[Job]:
+        """Return all queued jobs so that adding them in this order to an empty one makes the same turns."""
+        return [waiting.job for queue in self._queues.values() for waiting in queue.jobs]
+
+
+_FEW = 8
+"""Where no more than one job in so many may find a place, sorting these is sooner than going through all accounts."""
+
+
+def _number(waiting: Waiting) -> int:
+    return waiting.job.number
+
+
+def _each(queue: Queue) -> Iterator[Waiting]:
+    yield from tuple(queue.jobs)
