@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_server.core.market.jobs import QUEUED, STATES, TRANSITIONS
 from reference_server.core.market.ledger import Ledger
@@ -14,13 +13,10 @@ from reference_server.core.market.waiting import WaitingJobs
 from reference_server.limits import JOBS_FINISHED_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reference_server.core.market.conditions import Conditions
     from reference_server.core.market.idempotency import KeptAnswers
     from reference_server.core.market.jobs import Job
     from reference_server.core.market.withdrawals import Withdrawals
-    from reference_server.wire.values import Instant
 
 
 class Happening(NamedTuple):
@@ -138,30 +134,3 @@ class Deadlines:
         while heap and heap[0][0] <= now_ns:
             taken.append(heapq.heappop(heap)[1])
         return taken
-
-
-Values = ParamSpec("Values")
-CHANGES: dict[str, Callable[..., None]] = {}
-"""What each kind of change is made again by, called with the market, the moment and the values that were noted."""
-
-
-def change(
-    kind: str,
-) -> Callable[
-    [Callable[Concatenate[Market, Instant, Values], None]], Callable[Concatenate[Market, Instant, Values], None]
-]:
-    """Mark a function as the change of a kind: it is noted before it is made, and recovered by being called again."""
-
-    def mark(
-        function: Callable[Concatenate[Market, Instant, Values], None],
-    ) -> Callable[Concatenate[Market, Instant, Values], None]:
-        @wraps(function)
-        def noted(market: Market, at: Instant, /, *values: Values.args, **named: Values.kwargs) -> None:
-            if market.changes is not None:
-                market.changes.append((kind, at.wall_ns, *values))
-            function(market, at, *values, **named)
-
-        CHANGES[kind] = noted
-        return noted
-
-    return mark

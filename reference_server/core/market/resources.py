@@ -66,7 +66,7 @@ def _page(market: Market, suited: list[tuple[int, Offer]], limit: int, offset: i
         candidates = suited
     else:
         # The first `last` of them cost no more than this today; whoever costs more at the least factor comes after.
-        most = (suited[last - 1][0] + 1) * greatest // least + 2
+        most = (suited[last - 1][0] + 1) * greatest // least + 4
         candidates = [one for one in suited if one[0] <= most]
     rated = ((market.pool.offer_rate(offer), offer.worker_id, offer) for _, offer in candidates)
     first = heapq.nsmallest(last, rated)

@@ -22,8 +22,9 @@ from reference_server.core.market.ledger import (
 from reference_server.core.market.ledger import (
     PENDING as ON_ITS_WAY,
 )
-from reference_server.core.market.market import Happening, change
+from reference_server.core.market.market import Happening
 from reference_server.core.market.money import ASSETS, parse_amount
+from reference_server.core.market.noting import change
 from reference_server.core.market.withdrawals import (
     PENDING,
     RETURNED,

@@ -1,0 +1,103 @@
+"""How long matching and listing take among 10,000 machines and 10,000 queued jobs: run by hand, nothing asserts on it.
+
+`python -m tests.market.how_fast`
+"""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from reference_server.core.market.job_routes import cancel_job, post_job
+from reference_server.core.market.resources import Wanted, list_prices, list_resources
+from reference_server.core.market.wallet import ensure_account
+from tests.market.small_market import at, beat, job_body, make_market
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.core.market.market import Market
+
+WORKERS = JOBS = 10_000
+ACCOUNTS = 200
+
+
+def spread(number: int, most: int) -> int:
+    """Return a number from 1 to `most` that looks like chance, and is the same each time."""
+    return 1 + (number * 2_654_435_761 >> 7) % most
+
+
+def filled(*, alike: bool) -> Market:
+    """Return a market whose machines are all taken, with a long queue; jobs all alike, or all different."""
+    market = make_market()
+    market.changes = None
+    for account in range(ACCOUNTS):
+        ensure_account(market, at(0), f"agent:{account}")
+    for number in range(WORKERS):
+        gpus = [{"model": f"GPU {number % 4}", "count": 1}] if number % 3 == 0 else []
+        capacity = {"cpu_cores": 4 if alike else 2 + spread(number, 60) / 10, "memory_gb": 16, "gpus": gpus}
+        beat(market, f"wrk_{spread(number, 1 << 40):016x}", capacity=capacity)
+    posted = 0
+    while len(market.waiting) < JOBS:
+        posted += 1
+        post_one(market, posted, alike=alike)
+    return market
+
+
+def post_one(market: Market, number: int, *, alike: bool, price: str = "1") -> None:
+    """Post one job."""
+    cores = 2.0 if alike else 1 + spread(number, 300) / 100
+    price = price if alike else f"{spread(number, 1_000_000) / 1_000_000:.6f}"
+    resources = {"cpu_cores": cores, "memory_gb": 1 if alike else spread(number, 80) / 10}
+    body = job_body(resources=resources, max_price_usdt=price)
+    reply = post_job(market, at(1), f"agent:{number % ACCOUNTS}", None, body, f"job_{number:016x}")
+    if reply.status == 429:
+        raise SystemExit(reply.body)
+
+
+def timed(action: Callable[[int], object], times: int) -> str:
+    """Return the median and the longest of some times, in ms."""
+    spans = []
+    for number in range(times):
+        began = perf_counter()
+        action(number)
+        spans.append((perf_counter() - began) * 1000)
+    return f"median {median(spans):.3f} ms, longest {max(spans):.3f} ms"
+
+
+def main() -> None:
+    """Measure both kinds of markets."""
+    for alike in (True, False):
+        market = filled(alike=alike)
+        running = [job for job in market.jobs.values() if job.on_worker]
+        print("jobs alike" if alike else "jobs different", len(running), "on machines,", len(market.waiting), "queued")  # noqa: T201 - a script for people
+        ends = iter(running)
+
+        def end_one(_number: int, market: Market = market, ends: object = ends) -> None:
+            job = next(ends)  # type: ignore[call-overload]
+            cancel_job(market, at(2), job.account, job.id)
+
+        assigned = market.transitions["assigned"]
+        print("  a job ends, another takes its place:", timed(end_one, 300))  # noqa: T201
+        print("  ", market.transitions["assigned"] - assigned, "assigned")  # noqa: T201
+
+        def post_next(number: int, market: Market = market, *, alike: bool = alike) -> None:
+            post_one(market, 1_000_000 + number, alike=alike)
+
+        print("  a job comes that fits nowhere:", timed(post_next, 300))  # noqa: T201
+        for _ in range(300):
+            job = next(ends)
+            cancel_job(market, at(2), job.account, job.id)
+        print("  resources, taken:", timed(lambda _: list_resources(market, at(2), Wanted(), 100, 0), 30))  # noqa: T201
+        worker_id = next(iter(market.pool.offers))
+        print("  a heartbeat with nothing new:", timed(lambda _: beat(market, worker_id, now=2), 300))  # noqa: T201
+        for job in list(market.jobs.values()):
+            if job.unfinished and job.number % 2:
+                cancel_job(market, at(3), job.account, job.id)
+        print("  resources, half free:", timed(lambda _: list_resources(market, at(3), Wanted(), 100, 0), 30))  # noqa: T201
+        print("  prices:", timed(lambda _: list_prices(market, at(3)), 30))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
