@@ -43,22 +43,9 @@ def match_all(market: Market, now: Instant) -> None:
         market.pool.fell = False
         return
     one_pass = _Pass(market)
-    hopeful = {kind for kind in market.waiting.classes() if one_pass.is_hopeful(kind)}
-    unchecked = list(hopeful)
-    queues = market.waiting.in_turn(hopeful)
-    while queues and unchecked:
-        jobs = queues.popleft()
-        for waiting in jobs:
-            place = one_pass.place(waiting) if waiting.kind in hopeful else None
-            if place is None:
-                continue
-            assign(market, now, waiting.job, place)
-            while unchecked and not one_pass.is_hopeful(unchecked[-1]):
-                hopeful.discard(unchecked.pop())
-            queues.append(jobs)
-            break
-    for kind in hopeful:
-        kind.passed_over = 0  # all of its jobs were looked at
+    hopeful = [kind for kind in market.waiting.classes() if one_pass.is_hopeful(kind)]
+    while hopeful and one_pass.place_next(now, set(hopeful)):
+        hopeful = [kind for kind in hopeful if one_pass.is_hopeful(kind)]
     market.grown.clear()
     market.pool.fell = False
 
@@ -75,34 +62,53 @@ class _Pass:
     def __init__(self, market: Market) -> None:
         market.waiting.passes += 1
         self._number = market.waiting.passes
+        self._market = market
         self._pool = market.pool
         self._fell = market.pool.fell
         self._grown = [market.pool.offers[worker_id] for worker_id in market.grown]
         self._roomless: set[Need] = set()
+        self._measure()
+
+    def _measure(self) -> None:
+        """Note the room that machines with more of it have now."""
+        self._rooms = [(offer.free_cpu, offer.free_memory, offer) for offer in self._grown[:_GROWN_ONE_BY_ONE]]
 
     def is_hopeful(self, kind: JobClass) -> bool:
         """Return whether any job of a class may find a place now."""
-        rates = self._pool.rates(kind.least)
-        if rates is None or not kind.jobs:
+        if not kind.jobs:
             return False
-        if rates[0] > kind.rates[-1]:
-            if self._grown:
-                kind.passed_over = self._number
+        fits = self._may_fit_grown(kind.least)
+        may_be_cheaper = self._fell and bool(kind.dear_rates)
+        rates = self._pool.rates(kind.least) if fits or may_be_cheaper else None
+        if rates is None:
             return False
-        return (self._fell and (kind.dear > 0 or kind.passed_over > 0)) or self._may_fit_grown(kind.least)
+        if fits and rates[0] <= kind.rates[-1]:
+            return True
+        if fits:
+            kind.all_dear()
+        return may_be_cheaper and rates[0] <= kind.dear_rates[-1]
+
+    def place_next(self, now: Instant, hopeful: set[JobClass]) -> bool:
+        """Place the first job that can be; return whether there was one."""
+        number = self._number
+        for waiting in self._market.waiting.in_turn(hopeful):
+            if waiting.kind in hopeful and waiting.looked_at != number:
+                place = self.place(waiting)
+                if place is not None:
+                    assign(self._market, now, waiting.job, place)
+                    self._measure()
+                    return True
+        return False
 
     def place(self, waiting: Waiting) -> Place | None:
         """Return where a job goes, or None; notes why not."""
         need = waiting.job.need
+        if need in self._roomless or not (waiting.dear or self._may_fit_grown(need)):
+            waiting.note(self._number, dear=False)
+            return None
         rates = self._pool.rates(need)
-        if rates is None:
-            waiting.note(self._number, dear=False)
-            return None
-        if rates[0] > waiting.highest:
-            waiting.note(self._number, dear=True)
-            return None
-        if need in self._roomless or not (waiting.may_be_dear or self._may_fit_grown(need)):
-            waiting.note(self._number, dear=False)
+        if rates is None or rates[0] > waiting.highest:
+            waiting.note(self._number, dear=rates is not None)
             return None
         place = self._pool.cheapest(need, waiting.highest)
         if place is None:
@@ -115,4 +121,5 @@ class _Pass:
     def _may_fit_grown(self, need: Need) -> bool:
         if len(self._grown) > _GROWN_ONE_BY_ONE:
             return self._pool.cheapest(need, _ANY_RATE) is not None
-        return any(offer.fits(need) for offer in self._grown)
+        rooms = self._rooms
+        return any(need.cpu <= cpu and need.memory <= memory and offer.fits(need) for cpu, memory, offer in rooms)

@@ -14,7 +14,7 @@ from reference_server.core.market.capacity import Capacity, Maxima, Opening, ope
 from reference_server.core.market.first_fit import FirstFit
 from reference_server.core.market.money import MICRO
 from reference_server.core.market.prices import BasePrices, Need, current_price, hourly_rate
-from reference_server.limits import CANCELLED_TOLD_MAX, GPU_MODELS_MAX, JOBS_A_WORKER_MAX
+from reference_server.limits import CANCELLED_TOLD_MAX, GPU_MODELS_MAX, JOB_LEAST_MICRO, JOBS_A_WORKER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +23,18 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 NOTHING = Capacity(0, 0)
+Left = tuple[int, int, tuple[tuple[str, int], ...]]
+"""What is left of a machine: millionths of cores and gigabytes, and GPUs by model."""
 _NO_ROOM = (-1, -1, -1)
 """For an index: less than any job asks for."""
+
+
+class Listed(NamedTuple):
+    """A machine in the list of resources: what is left of it, and what that costs an hour at base prices."""
+
+    rate: int
+    left: Left
+    worker_id: str
 
 
 class Offer:
@@ -45,7 +55,7 @@ class Offer:
         "held_memory",
         "is_open",
         "jobs",
-        "listed_at",
+        "listed",
         "maxima",
         "opening",
         "owner_id",
@@ -73,7 +83,7 @@ class Offer:
         self.held_gpus: dict[str, int] = {}
         self.jobs: OrderedDict[str, Job] = OrderedDict()
         self.cancelled: OrderedDict[str, None] = OrderedDict()
-        self.listed_at = -1
+        self.listed: Listed | None = None
 
     @property
     def free_cpu(self) -> int:
@@ -142,9 +152,9 @@ class Pool:
         self.cpu_offered = self.cpu_held = self.memory_offered = self.memory_held = 0
         self.models: dict[str, _Gpus] = {}
         self.cpu_price = self.memory_price = 0
-        self.listed: list[tuple[int, str]] = []
-        """Open offers with what is left of them at base prices, cheapest first: as long as prices are near those, the
-        order of the list of resources."""
+        self.listed: list[Listed] = []
+        """Open offers that have room for the smallest job, by what is left of them at base prices, cheapest first:
+        near the order of the list of resources, and it is the same while prices are."""
         self.fell = False
         """Whether a price fell since matching last looked at jobs that were too dear."""
         self._index = FirstFit()
@@ -224,11 +234,10 @@ class Pool:
             self.fell |= gpus.price < before
 
     def _unlist(self, offer: Offer) -> None:
-        if offer.listed_at < 0:
+        if offer.listed is None:
             return
-        place = bisect_left(self.listed, (offer.listed_at, offer.worker_id))
-        del self.listed[place]
-        offer.listed_at = -1
+        del self.listed[bisect_left(self.listed, offer.listed)]
+        offer.listed = None
 
     def _list(self, offer: Offer) -> None:
         """Bring the indexes up to what is left of a machine now."""
@@ -238,26 +247,32 @@ class Pool:
         else:
             free = (offer.free_cpu, offer.free_memory, 0) if len(offer.jobs) < JOBS_A_WORKER_MAX else _NO_ROOM
             self._index.put(worker_id, *free)
-            offer.listed_at = self._base_rate(offer)
-            insort(self.listed, (offer.listed_at, worker_id))
+            if offer.free_cpu >= JOB_LEAST_MICRO and offer.free_memory >= JOB_LEAST_MICRO:
+                offer.listed = self._listed(offer)
+                insort(self.listed, offer.listed)
         room = len(offer.jobs) < JOBS_A_WORKER_MAX
         for model in offer.gpus:
             free = (offer.free_cpu, offer.free_memory, offer.free_of(model)) if room else _NO_ROOM
             self.models[model].index.put(worker_id, *free)
 
-    def _base_rate(self, offer: Offer) -> int:
-        gpus = sum(offer.free_of(model) for model in offer.gpus) * self.base.gpu
-        return hourly_rate(max(0, offer.free_cpu), max(0, offer.free_memory), gpus, self.base.cpu, self.base.memory)
+    def _listed(self, offer: Offer) -> Listed:
+        left = ((model, offer.free_of(model)) for model in offer.gpus)
+        gpus = tuple((model, count) for model, count in left if count > 0)
+        base = self.base
+        total = sum(count for _, count in gpus) * base.gpu
+        rate = hourly_rate(offer.free_cpu, offer.free_memory, total, base.cpu, base.memory)
+        return Listed(rate, (offer.free_cpu, offer.free_memory, gpus), offer.worker_id)
 
     def rate(self, need: Need, model: str = "") -> int:
         """Return a job's hourly rate at today's prices, on GPUs of a model that is offered."""
         gpus = need.gpus * self.models[model].price if need.gpus else 0
         return hourly_rate(need.cpu, need.memory, gpus, self.cpu_price, self.memory_price)
 
-    def offer_rate(self, offer: Offer) -> int:
+    def rate_of(self, left: Left) -> int:
         """Return the hourly rate of all that is left of a machine."""
-        gpus = sum(offer.free_of(model) * self.models[model].price for model in offer.gpus)
-        return hourly_rate(offer.free_cpu, offer.free_memory, gpus, self.cpu_price, self.memory_price)
+        cpu, memory, by_model = left
+        gpus = sum(count * self.models[model].price for model, count in by_model)
+        return hourly_rate(cpu, memory, gpus, self.cpu_price, self.memory_price)
 
     def rates(self, need: Need) -> tuple[int, int] | None:
         """Return a job's hourly rates on the cheapest and on the dearest GPUs that would do; None where there are none.

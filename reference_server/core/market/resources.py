@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from itertools import islice
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,14 +11,17 @@ import msgspec
 from reference_server.core.market.money import format_amount, shown_micro
 from reference_server.core.market.prices import utilisation_text
 from reference_server.core.market.working import tick
-from reference_server.limits import JOB_LEAST_MICRO
 from reference_server.wire.replies import success
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from reference_server.core.market.market import Market
-    from reference_server.core.market.pool import Offer
+    from reference_server.core.market.pool import Left, Listed, Offer, Pool
     from reference_server.wire.values import Instant, Reply
+
+
+_LAST = "\U0010ffff"
+"""After any worker id."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -39,48 +42,54 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
     A machine with less left than the smallest job needs is not listed.
     """
     tick(market, now)
-    offers = [(rate, market.pool.offers[worker_id]) for rate, worker_id in market.pool.listed]
-    suited = [(rate, offer) for rate, offer in offers if _suits(offer, wanted)]
-    shown = [_show(offer, rate) for rate, offer in _page(market, suited, limit, offset)]
-    return success({"resources": shown, "total": len(suited), "limit": limit, "offset": offset})
+    listed = market.pool.listed
+    if wanted != Wanted():
+        listed = [one for one in listed if _suits(one.left, wanted)]
+    page = _page(market.pool, listed, limit, offset)
+    shown = [_show(market.pool.offers[worker_id], left, rate) for rate, worker_id, left in page]
+    return success({"resources": shown, "total": len(listed), "limit": limit, "offset": offset})
 
 
-def _suits(offer: Offer, wanted: Wanted) -> bool:
-    if offer.free_cpu < max(wanted.cpu, JOB_LEAST_MICRO) or offer.free_memory < max(wanted.memory, JOB_LEAST_MICRO):
+def _suits(left: Left, wanted: Wanted) -> bool:
+    cpu, memory, gpus = left
+    if cpu < wanted.cpu or memory < wanted.memory:
         return False
     if not (wanted.gpus or wanted.model):
         return True
-    models = (wanted.model,) if wanted.model else offer.gpus
-    return any(offer.free_of(model) >= max(wanted.gpus, 1) for model in models)
+    return any(count >= wanted.gpus and wanted.model in {"", model} for model, count in gpus)
 
 
-def _page(market: Market, suited: list[tuple[int, Offer]], limit: int, offset: int) -> list[tuple[int, Offer]]:
+def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tuple[int, str, Left]]:
     """Return a page in the order of today's prices from machines in the order of base prices.
 
     No price is further from its base than the least and the greatest are, so what comes late enough in the order of
-    base prices cannot be among the first in that of today's.
+    base prices cannot be among the first in that of today's. Machines with as much left cost the same.
     """
     last = offset + limit
-    least, greatest = market.pool.factors()
-    if len(suited) <= last:
-        candidates = suited
-    else:
-        # The first `last` of them cost no more than this today; whoever costs more at the least factor comes after.
-        most = (suited[last - 1][0] + 1) * greatest // least + 4
-        candidates = [one for one in suited if one[0] <= most]
-    rated = ((market.pool.offer_rate(offer), offer.worker_id, offer) for _, offer in candidates)
-    first = heapq.nsmallest(last, rated)
-    return [(rate, offer) for rate, _, offer in islice(first, offset, None)]
+    least, greatest = pool.factors()
+    found: list[tuple[int, str, Left]] = []
+    most: int | None = None
+    at = 0
+    while at < len(listed) and (most is None or listed[at].rate <= most):
+        one = listed[at]
+        end = bisect_right(listed, one._replace(worker_id=_LAST))
+        rate = pool.rate_of(one.left)
+        found += ((rate, other.worker_id, other.left) for other in listed[at : min(end, at + last)])
+        if most is None and len(found) >= last:
+            # Those found cost no more than this today; whoever costs more at the least factor comes after them.
+            most = (one.rate + 1) * greatest // least + 4
+        at = end
+    return heapq.nsmallest(last, found)[offset:]
 
 
-def _show(offer: Offer, rate: int) -> dict[str, Any]:
+def _show(offer: Offer, left: Left, rate: int) -> dict[str, Any]:
     until_ns = offer.opening.until_ns
-    gpus = ((model, offer.free_of(model)) for model in offer.gpus)
+    cpu, memory, gpus = left
     return {
         "worker_id": offer.worker_id,
-        "cpu_cores": shown_micro(offer.free_cpu),
-        "memory_gb": shown_micro(offer.free_memory),
-        "gpus": [{"model": model, "count": count} for model, count in gpus if count],
+        "cpu_cores": shown_micro(cpu),
+        "memory_gb": shown_micro(memory),
+        "gpus": [{"model": model, "count": count} for model, count in gpus],
         "price_per_hour": format_amount(rate),
         "available_until": None if until_ns is None else format_timestamp(until_ns),
     }

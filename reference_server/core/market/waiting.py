@@ -7,13 +7,13 @@ as much are in one class, within an eighth of each quantity, so that most of a l
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from reference_server.core.market.prices import Need, highest_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from reference_server.core.market.jobs import Job
 
@@ -29,19 +29,23 @@ def _lower_bound(quantity: int) -> int:
 class JobClass:
     """Queued jobs that need at least `least` each, and not much more.
 
-    `rates` are the highest hourly rates they may cost, sorted; `dear` counts its jobs that are so. `passed_over` is the
-    pass of matching in which all of them were, for their price, while a machine had more room: who was not looked at
-    since may be dear too.
+    `rates` are the highest hourly rates they may cost, sorted, and `dear_rates` those of its jobs that are dear.
     """
 
-    __slots__ = ("dear", "jobs", "least", "passed_over", "rates")
+    __slots__ = ("dear_rates", "jobs", "least", "rates")
 
     def __init__(self, least: Need) -> None:
         self.least = least
         self.jobs: dict[str, Waiting] = {}
         self.rates: list[int] = []
-        self.dear = 0
-        self.passed_over = 0
+        self.dear_rates: list[int] = []
+
+    def all_dear(self) -> None:
+        """Note that their price keeps all of them, or may."""
+        if len(self.dear_rates) < len(self.rates):
+            self.dear_rates = self.rates.copy()
+            for waiting in self.jobs.values():
+                waiting.dear = True
 
 
 class Queue:
@@ -58,8 +62,9 @@ class Queue:
 class Waiting:
     """One queued job, and the highest hourly rate it may cost.
 
-    `dear` says that its price kept it from a machine when it was looked at, in the pass `looked_at`, or that this is
-    not known: it has to be looked at when prices fall. Others had no room anywhere, and wait for a machine with more.
+    `dear` says that its price kept it from a machine when it was looked at, or that this is not known: it has to be
+    looked at when prices fall. Others had no room anywhere, and wait for a machine with more. `looked_at` is the pass
+    of matching in which it found no place.
     """
 
     __slots__ = ("dear", "highest", "job", "kind", "looked_at", "queue")
@@ -72,16 +77,17 @@ class Waiting:
         self.dear = True
         self.looked_at = 0
 
-    @property
-    def may_be_dear(self) -> bool:
-        """Return whether its price may be what kept it."""
-        return self.dear or self.looked_at < self.kind.passed_over
-
     def note(self, matching_pass: int, *, dear: bool) -> None:
-        """Note that it was looked at, and whether its price kept it."""
-        self.kind.dear += dear - self.dear
-        self.dear = dear
+        """Note that it found no place, and whether its price kept it."""
         self.looked_at = matching_pass
+        if dear is self.dear:
+            return
+        self.dear = dear
+        dear_rates = self.kind.dear_rates
+        if dear:
+            insort(dear_rates, self.highest)
+        else:
+            del dear_rates[bisect_left(dear_rates, self.highest)]
 
 
 class WaitingJobs:
@@ -115,7 +121,7 @@ class WaitingJobs:
             queue = self._queues[job.account] = Queue(job.account, self._turn)
         waiting = self._jobs[job.id] = kind.jobs[job.id] = Waiting(job, kind, queue)
         insort(kind.rates, waiting.highest)
-        kind.dear += 1
+        insort(kind.dear_rates, waiting.highest)
         insort(queue.jobs, waiting, key=_number)
 
     def remove(self, job: Job) -> None:
@@ -123,7 +129,8 @@ class WaitingJobs:
         waiting = self._jobs.pop(job.id)
         kind, queue = waiting.kind, waiting.queue
         del kind.jobs[job.id], kind.rates[bisect_left(kind.rates, waiting.highest)]
-        kind.dear -= waiting.dear
+        if waiting.dear:
+            del kind.dear_rates[bisect_left(kind.dear_rates, waiting.highest)]
         if not kind.jobs:
             del self._classes[kind.least]
         del queue.jobs[bisect_left(queue.jobs, job.number, key=_number)]
@@ -142,22 +149,20 @@ class WaitingJobs:
         """Return all classes that have jobs."""
         return self._classes.values()
 
-    def in_turn(self, classes: set[JobClass]) -> deque[Iterator[Waiting]]:
-        """Return, in the order of their turns, each account's jobs, oldest first: at least those of some classes."""
+    def in_turn(self, classes: Collection[JobClass]) -> Iterator[Waiting]:
+        """Return jobs in the order in which they are to be looked at: at least all of some classes."""
         if _FEW * sum(len(kind.jobs) for kind in classes) > len(self._jobs):
-            return deque(_each(queue) for queue in self._queues.values())
-        found: dict[Queue, list[Waiting]] = {}
-        for kind in classes:
-            for waiting in kind.jobs.values():
-                found.setdefault(waiting.queue, []).append(waiting)
-        return deque(iter(sorted(found[queue], key=_number)) for queue in sorted(found, key=lambda queue: queue.turn))
+            return (waiting for queue in tuple(self._queues.values()) for waiting in tuple(queue.jobs))
+        found = [waiting for kind in classes for waiting in kind.jobs.values()]
+        found.sort(key=_place)
+        return iter(found)
 
     def queued(self) -> list[Job]:
         """Return all queued jobs so that adding them in this order to an empty one makes the same turns."""
         return [waiting.job for queue in self._queues.values() for waiting in queue.jobs]
 
 
-_FEW = 8
+_FEW = 16
 """Where no more than one job in so many may find a place, sorting these is sooner than going through all accounts."""
 
 
@@ -165,5 +170,5 @@ def _number(waiting: Waiting) -> int:
     return waiting.job.number
 
 
-def _each(queue: Queue) -> Iterator[Waiting]:
-    yield from tuple(queue.jobs)
+def _place(waiting: Waiting) -> tuple[int, int]:
+    return waiting.queue.turn, waiting.job.number
