@@ -13,6 +13,8 @@ from reference_server.core.market import changes
 from reference_server.core.market.market import Happening
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reference_server.core.market.jobs import Job
     from reference_server.core.market.market import Market
     from reference_server.core.market.pool import Place
@@ -43,9 +45,9 @@ def match_all(market: Market, now: Instant) -> None:
         market.pool.fell = False
         return
     one_pass = _Pass(market)
-    hopeful = [kind for kind in market.waiting.classes() if one_pass.is_hopeful(kind)]
-    while hopeful and one_pass.place_next(now, set(hopeful)):
-        hopeful = [kind for kind in hopeful if one_pass.is_hopeful(kind)]
+    one_pass.begin()
+    while one_pass.place_next(now):
+        pass
     market.grown.clear()
     market.pool.fell = False
 
@@ -57,47 +59,71 @@ def assign(market: Market, now: Instant, job: Job, place: Place) -> None:
 
 
 class _Pass:
-    """One look at the queue: what it may go by, and what it found out."""
+    """One look at the queue: what it may go by, and what it found out.
+
+    `_fitting` are the classes of which some may fit a machine with more room, `_dear` the jobs that a fallen price may
+    let in.
+    """
 
     def __init__(self, market: Market) -> None:
         market.waiting.passes += 1
         self._number = market.waiting.passes
         self._market = market
         self._pool = market.pool
-        self._fell = market.pool.fell
         self._grown = [market.pool.offers[worker_id] for worker_id in market.grown]
         self._roomless: set[Need] = set()
+        self._fitting: set[JobClass] = set()
+        self._dear: list[Waiting] = []
         self._measure()
+
+    def begin(self) -> None:
+        """Find out who may be placed."""
+        classes = self._market.waiting.classes()
+        if self._grown:
+            self._fitting = self._hopeful(classes)
+        if self._pool.fell:
+            for kind in classes:
+                rates = self._pool.rates(kind.least) if kind.dear else None
+                if rates is not None and rates[0] <= kind.dear[-1].highest:
+                    self._dear += kind.dear_from(rates[0])
 
     def _measure(self) -> None:
         """Note the room that machines with more of it have now."""
         self._rooms = [(offer.free_cpu, offer.free_memory, offer) for offer in self._grown[:_GROWN_ONE_BY_ONE]]
 
-    def is_hopeful(self, kind: JobClass) -> bool:
-        """Return whether any job of a class may find a place now."""
-        if not kind.jobs:
-            return False
-        fits = self._may_fit_grown(kind.least)
-        may_be_cheaper = self._fell and bool(kind.dear_rates)
-        rates = self._pool.rates(kind.least) if fits or may_be_cheaper else None
-        if rates is None:
-            return False
-        if fits and rates[0] <= kind.rates[-1]:
-            return True
-        if fits:
-            kind.all_dear()
-        return may_be_cheaper and rates[0] <= kind.dear_rates[-1]
+    def _hopeful(self, classes: Iterable[JobClass]) -> set[JobClass]:
+        """Return classes of which some may fit a machine with more room, at a price within their maxima."""
+        cpu = max(room[0] for room in self._rooms)
+        memory = max(room[1] for room in self._rooms)
+        few = len(self._grown) <= _GROWN_ONE_BY_ONE
+        hopeful = set()
+        for kind in classes:
+            if (few and (kind.cpu > cpu or kind.memory > memory)) or not kind.jobs:
+                continue
+            rates = self._pool.rates(kind.least)
+            if rates is None or not self._may_fit_grown(kind.least):
+                continue
+            if rates[0] <= kind.rates[-1]:
+                hopeful.add(kind)
+            else:
+                kind.all_dear()
+        return hopeful
 
-    def place_next(self, now: Instant, hopeful: set[JobClass]) -> bool:
+    def place_next(self, now: Instant) -> bool:
         """Place the first job that can be; return whether there was one."""
-        number = self._number
-        for waiting in self._market.waiting.in_turn(hopeful):
-            if waiting.kind in hopeful and waiting.looked_at != number:
-                place = self.place(waiting)
-                if place is not None:
-                    assign(self._market, now, waiting.job, place)
-                    self._measure()
-                    return True
+        number, fitting, fell = self._number, self._fitting, self._pool.fell
+        if not (fitting or self._dear):
+            return False
+        for waiting in self._market.waiting.in_turn(fitting, self._dear):
+            if waiting.looked_at == number or not (waiting.kind in fitting or (fell and waiting.dear)):
+                continue
+            place = self.place(waiting)
+            if place is not None:
+                assign(self._market, now, waiting.job, place)
+                self._measure()
+                self._fitting = self._hopeful(fitting) if fitting else fitting
+                self._dear = [one for one in self._dear if one.looked_at != number and one is not waiting]
+                return True
         return False
 
     def place(self, waiting: Waiting) -> Place | None:
@@ -121,5 +147,5 @@ class _Pass:
     def _may_fit_grown(self, need: Need) -> bool:
         if len(self._grown) > _GROWN_ONE_BY_ONE:
             return self._pool.cheapest(need, _ANY_RATE) is not None
-        rooms = self._rooms
-        return any(need.cpu <= cpu and need.memory <= memory and offer.fits(need) for cpu, memory, offer in rooms)
+        cpu, memory = need.cpu, need.memory
+        return any(cpu <= room[0] and memory <= room[1] and room[2].fits(need) for room in self._rooms)

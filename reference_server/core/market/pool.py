@@ -279,7 +279,10 @@ class Pool:
 
         They are the same for a job without GPUs, or with a model.
         """
-        if not need.gpus or need.model in self.models:
+        if not need.gpus:
+            rate = hourly_rate(need.cpu, need.memory, 0, self.cpu_price, self.memory_price)
+            return rate, rate
+        if need.model in self.models:
             rate = self.rate(need, need.model)
             return rate, rate
         if need.model or not self.models:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reference_server.core.market.prices import Need, highest_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from reference_server.core.market.jobs import Job
 
@@ -29,23 +29,28 @@ def _lower_bound(quantity: int) -> int:
 class JobClass:
     """Queued jobs that need at least `least` each, and not much more.
 
-    `rates` are the highest hourly rates they may cost, sorted, and `dear_rates` those of its jobs that are dear.
+    `rates` are the highest hourly rates they may cost, sorted; `dear` those of its jobs that are dear, by that rate.
     """
 
-    __slots__ = ("dear_rates", "jobs", "least", "rates")
+    __slots__ = ("cpu", "dear", "jobs", "least", "memory", "rates")
 
     def __init__(self, least: Need) -> None:
         self.least = least
+        self.cpu, self.memory = least.cpu, least.memory
         self.jobs: dict[str, Waiting] = {}
         self.rates: list[int] = []
-        self.dear_rates: list[int] = []
+        self.dear: list[Waiting] = []
 
     def all_dear(self) -> None:
         """Note that their price keeps all of them, or may."""
-        if len(self.dear_rates) < len(self.rates):
-            self.dear_rates = self.rates.copy()
-            for waiting in self.jobs.values():
+        if len(self.dear) < len(self.rates):
+            self.dear = sorted(self.jobs.values(), key=_rate_and_number)
+            for waiting in self.dear:
                 waiting.dear = True
+
+    def dear_from(self, rate: int) -> list[Waiting]:
+        """Return the dear jobs that may cost so much."""
+        return self.dear[bisect_left(self.dear, rate, key=_highest) :]
 
 
 class Queue:
@@ -80,14 +85,16 @@ class Waiting:
     def note(self, matching_pass: int, *, dear: bool) -> None:
         """Note that it found no place, and whether its price kept it."""
         self.looked_at = matching_pass
-        if dear is self.dear:
-            return
+        if dear and not self.dear:
+            insort(self.kind.dear, self, key=_rate_and_number)
+        elif self.dear and not dear:
+            self.leave_dear()
         self.dear = dear
-        dear_rates = self.kind.dear_rates
-        if dear:
-            insort(dear_rates, self.highest)
-        else:
-            del dear_rates[bisect_left(dear_rates, self.highest)]
+
+    def leave_dear(self) -> None:
+        """Take it out of the dear jobs of its class."""
+        dear = self.kind.dear
+        del dear[bisect_left(dear, _rate_and_number(self), key=_rate_and_number)]
 
 
 class WaitingJobs:
@@ -121,7 +128,7 @@ class WaitingJobs:
             queue = self._queues[job.account] = Queue(job.account, self._turn)
         waiting = self._jobs[job.id] = kind.jobs[job.id] = Waiting(job, kind, queue)
         insort(kind.rates, waiting.highest)
-        insort(kind.dear_rates, waiting.highest)
+        insort(kind.dear, waiting, key=_rate_and_number)
         insort(queue.jobs, waiting, key=_number)
 
     def remove(self, job: Job) -> None:
@@ -130,7 +137,7 @@ class WaitingJobs:
         kind, queue = waiting.kind, waiting.queue
         del kind.jobs[job.id], kind.rates[bisect_left(kind.rates, waiting.highest)]
         if waiting.dear:
-            del kind.dear_rates[bisect_left(kind.dear_rates, waiting.highest)]
+            waiting.leave_dear()
         if not kind.jobs:
             del self._classes[kind.least]
         del queue.jobs[bisect_left(queue.jobs, job.number, key=_number)]
@@ -149,13 +156,13 @@ class WaitingJobs:
         """Return all classes that have jobs."""
         return self._classes.values()
 
-    def in_turn(self, classes: Collection[JobClass]) -> Iterator[Waiting]:
-        """Return jobs in the order in which they are to be looked at: at least all of some classes."""
-        if _FEW * sum(len(kind.jobs) for kind in classes) > len(self._jobs):
+    def in_turn(self, classes: Collection[JobClass], others: Collection[Waiting]) -> Iterable[Waiting]:
+        """Return jobs in the order in which they are to be looked at: at least those of some classes, and others."""
+        if _FEW * (sum(len(kind.jobs) for kind in classes) + len(others)) > len(self._jobs):
             return (waiting for queue in tuple(self._queues.values()) for waiting in tuple(queue.jobs))
-        found = [waiting for kind in classes for waiting in kind.jobs.values()]
-        found.sort(key=_place)
-        return iter(found)
+        found = {waiting: None for kind in classes for waiting in kind.jobs.values()}
+        found.update(dict.fromkeys(others))
+        return sorted(found, key=_place)
 
     def queued(self) -> list[Job]:
         """Return all queued jobs so that adding them in this order to an empty one makes the same turns."""
@@ -168,6 +175,14 @@ _FEW = 16
 
 def _number(waiting: Waiting) -> int:
     return waiting.job.number
+
+
+def _highest(waiting: Waiting) -> int:
+    return waiting.highest
+
+
+def _rate_and_number(waiting: Waiting) -> tuple[int, int]:
+    return waiting.highest, waiting.job.number
 
 
 def _place(waiting: Waiting) -> tuple[int, int]:
