@@ -272,7 +272,8 @@ def update(agents: Agents, market: Market, now: Instant, agent: Agent, body: byt
     refusal = _refuse_fields(name, description, moltbook_id, wallet)
     if refusal is not None:
         return refusal
-    if agents.named(name) not in {None, agent}:
+    other = agents.named(name)
+    if other is not None and other is not agent:
         return NAME_TAKEN
     if wallet != agent.wallet_address:
         refusal = _cool_down(market, now, agent.account, wallet)

@@ -44,19 +44,19 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
     tick(market, now)
     listed = market.pool.listed
     if wanted != Wanted():
-        listed = [one for one in listed if _suits(one.left, wanted)]
+        listed = _suited(listed, wanted)
     page = _page(market.pool, listed, limit, offset)
     shown = [_show(market.pool.offers[worker_id], left, rate) for rate, worker_id, left in page]
     return success({"resources": shown, "total": len(listed), "limit": limit, "offset": offset})
 
 
-def _suits(left: Left, wanted: Wanted) -> bool:
-    cpu, memory, gpus = left
-    if cpu < wanted.cpu or memory < wanted.memory:
-        return False
-    if not (wanted.gpus or wanted.model):
-        return True
-    return any(count >= wanted.gpus and wanted.model in {"", model} for model, count in gpus)
+def _suited(listed: list[Listed], wanted: Wanted) -> list[Listed]:
+    """Return the machines that have as much left as is wanted, with its GPUs of one model."""
+    cpu, memory, gpus, model = wanted.cpu, wanted.memory, wanted.gpus, wanted.model
+    suited = [one for one in listed if one[1][0] >= cpu and one[1][1] >= memory]
+    if not (gpus or model):
+        return suited
+    return [one for one in suited if any(count >= gpus and model in {"", name} for name, count in one.left[2])]
 
 
 def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tuple[int, str, Left]]:
