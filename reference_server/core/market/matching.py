@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from reference_server.core.market import changes
 from reference_server.core.market.market import Happening
+from reference_server.core.market.money import MICRO
+from reference_server.limits import JOBS_A_WORKER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,32 +84,50 @@ class _Pass:
         if self._grown:
             self._fitting = self._hopeful(classes)
         if self._pool.fell:
+            cpu_price, memory_price = self._pool.cpu_price, self._pool.memory_price
             for kind in classes:
-                rates = self._pool.rates(kind.least) if kind.dear else None
-                if rates is not None and rates[0] <= kind.dear[-1].highest:
-                    self._dear += kind.dear_from(rates[0])
+                if not kind.dear:
+                    continue
+                # As `_is_affordable`: a call for each class would cost as much as all else here.
+                most = (2 * kind.dear[-1].highest + 1) * MICRO
+                if 2 * (kind.cpu * cpu_price + kind.memory * memory_price) < most:
+                    rates = self._pool.rates(kind.least)
+                    if rates is not None:
+                        self._dear += kind.dear_from(rates[0])
 
     def _measure(self) -> None:
         """Note the room that machines with more of it have now."""
-        self._rooms = [(offer.free_cpu, offer.free_memory, offer) for offer in self._grown[:_GROWN_ONE_BY_ONE]]
+        some = self._grown[:_GROWN_ONE_BY_ONE]
+        self._rooms = [
+            (offer.free_cpu, offer.free_memory, offer) if len(offer.jobs) < JOBS_A_WORKER_MAX else (-1, -1, offer)
+            for offer in some
+        ]
 
     def _hopeful(self, classes: Iterable[JobClass]) -> set[JobClass]:
         """Return classes of which some may fit a machine with more room, at a price within their maxima."""
+        few = len(self._grown) <= _GROWN_ONE_BY_ONE
         cpu = max(room[0] for room in self._rooms)
         memory = max(room[1] for room in self._rooms)
-        few = len(self._grown) <= _GROWN_ONE_BY_ONE
         hopeful = set()
         for kind in classes:
-            if (few and (kind.cpu > cpu or kind.memory > memory)) or not kind.jobs:
+            # Most are ruled out here, so this is as plain as can be.
+            if (kind.cpu > cpu or kind.memory > memory) and few:
                 continue
-            rates = self._pool.rates(kind.least)
-            if rates is None or not self._may_fit_grown(kind.least):
-                continue
-            if rates[0] <= kind.rates[-1]:
-                hopeful.add(kind)
-            else:
-                kind.all_dear()
+            if kind.jobs and self._may_fit_grown(kind.least):
+                if self._is_affordable(kind, kind.rates[-1]):
+                    hopeful.add(kind)
+                else:
+                    kind.all_dear()
         return hopeful
+
+    def _is_affordable(self, kind: JobClass, highest: int) -> bool:
+        """Return whether the least that a class needs costs no more an hour than so much."""
+        if not kind.least.gpus:
+            # What `prices.hourly_rate` says, without rounding: it is asked for each class of a long queue.
+            total = kind.cpu * self._pool.cpu_price + kind.memory * self._pool.memory_price
+            return 2 * total < (2 * highest + 1) * MICRO
+        rates = self._pool.rates(kind.least)
+        return rates is not None and rates[0] <= highest
 
     def place_next(self, now: Instant) -> bool:
         """Place the first job that can be; return whether there was one."""
@@ -147,5 +167,7 @@ class _Pass:
     def _may_fit_grown(self, need: Need) -> bool:
         if len(self._grown) > _GROWN_ONE_BY_ONE:
             return self._pool.cheapest(need, _ANY_RATE) is not None
-        cpu, memory = need.cpu, need.memory
-        return any(cpu <= room[0] and memory <= room[1] and room[2].fits(need) for room in self._rooms)
+        for free_cpu, free_memory, offer in self._rooms:  # no generator: it is asked for each class of a long queue
+            if need.cpu <= free_cpu and need.memory <= free_memory and (not need.gpus or offer.fits(need)):
+                return True
+        return False

@@ -71,13 +71,17 @@ def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tup
     most: int | None = None
     at = 0
     while at < len(listed) and (most is None or listed[at].rate <= most):
-        one = listed[at]
-        end = bisect_right(listed, one._replace(worker_id=_LAST))
-        rate = pool.rate_of(one.left)
-        found += ((rate, other.worker_id, other.left) for other in listed[at : min(end, at + last)])
+        base_rate, left, worker_id = listed[at]
+        rate = pool.rate_of(left)
+        end = at + 1
+        if end < len(listed) and listed[end].left == left:
+            end = bisect_right(listed, (base_rate, left, _LAST))
+            found += ((rate, other.worker_id, left) for other in listed[at : min(end, at + last)])
+        else:
+            found.append((rate, worker_id, left))
         if most is None and len(found) >= last:
             # Those found cost no more than this today; whoever costs more at the least factor comes after them.
-            most = (one.rate + 1) * greatest // least + 4
+            most = (base_rate + 1) * greatest // least + 4
         at = end
     return heapq.nsmallest(last, found)[offset:]
 
