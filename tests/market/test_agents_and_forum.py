@@ -127,7 +127,7 @@ def test_what_is_no_agent(place: Place, fields: dict[str, Any]) -> None:
 
 def test_refusals_of_registrations_in_order(place: Place) -> None:
     place.agent("Ada", identity=ADA)
-    bad = {"wallet_address": "nowhere"}
+    bad: dict[str, Any] = {"wallet_address": "nowhere"}
     assert error_of(place.register("Ada", mode=CLOSED, **bad)) == (400, "invalid address")
     assert error_of(place.register("Ada", mode=CLOSED)) == (403, "agent registration is closed")
     assert error_of(place.register("Ada", mode=MOLTBOOK)) == (401, "moltbook identity required")
