@@ -87,6 +87,15 @@ def test_who_was_too_dear_is_placed_when_prices_fall() -> None:
     assert market.jobs["poor"].state == "assigned"
 
 
+def test_prices_fall_also_when_another_machine_comes_that_is_too_small() -> None:
+    market = make_market()
+    beat(market, "w1", capacity={"cpu_cores": 2, "memory_gb": 2})
+    post(market, "first")
+    post(market, "poor", max_price_usdt="0.0105")  # it would cost 0.011
+    beat(market, "w2", capacity={"cpu_cores": 0.5, "memory_gb": 0.5})
+    assert (market.jobs["poor"].state, market.jobs["poor"].worker_id) == ("assigned", "w1")
+
+
 def test_all_gpus_of_a_job_are_of_one_model() -> None:
     market = make_market()
     gpus = [{"model": "A", "count": 1}, {"model": "B", "count": 1}]

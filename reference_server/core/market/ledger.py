@@ -93,6 +93,12 @@ class Ledger:
             account = self.accounts[name] = Account(name, {}, deque(), {})
         return account
 
+    def restore(self, account: Account) -> None:
+        """Add an account from a snapshot. `sequence` has to be restored beside it: ids of entries follow from it."""
+        self.accounts[account.name] = account
+        for (asset, _), units in account.balances.items():
+            self.sums[asset] += units
+
     def begin(self, created_ns: int, name: str, credit: int) -> None:
         """Begin an account with a credit of so many micro-USDT."""
         self.open(name).begun = True
