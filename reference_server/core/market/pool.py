@@ -23,18 +23,13 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 NOTHING = Capacity(0, 0)
-Left = tuple[int, int, tuple[tuple[str, int], ...]]
-"""What is left of a machine: millionths of cores and gigabytes, and GPUs by model."""
 _NO_ROOM = (-1, -1, -1)
 """For an index: less than any job asks for."""
 
 
-class Listed(NamedTuple):
-    """A machine in the list of resources: what is left of it, and what that costs an hour at base prices."""
-
-    rate: int
-    left: Left
-    worker_id: str
+Listed = tuple[int, int, int, tuple[tuple[str, int], ...], str]
+"""A machine in the list of resources: what is left of it costs so much an hour at base prices; millionths of cores and
+gigabytes, GPUs by model, and its id. A plain tuple, as thousands are looked at for one page."""
 
 
 class Offer:
@@ -261,18 +256,19 @@ class Pool:
         base = self.base
         total = sum(count for _, count in gpus) * base.gpu
         rate = hourly_rate(offer.free_cpu, offer.free_memory, total, base.cpu, base.memory)
-        return Listed(rate, (offer.free_cpu, offer.free_memory, gpus), offer.worker_id)
+        return rate, offer.free_cpu, offer.free_memory, gpus, offer.worker_id
 
     def rate(self, need: Need, model: str = "") -> int:
         """Return a job's hourly rate at today's prices, on GPUs of a model that is offered."""
         gpus = need.gpus * self.models[model].price if need.gpus else 0
         return hourly_rate(need.cpu, need.memory, gpus, self.cpu_price, self.memory_price)
 
-    def rate_of(self, left: Left) -> int:
+    def rate_of(self, cpu: int, memory: int, gpus: tuple[tuple[str, int], ...]) -> int:
         """Return the hourly rate of all that is left of a machine."""
-        cpu, memory, by_model = left
-        gpus = sum(count * self.models[model].price for model, count in by_model)
-        return hourly_rate(cpu, memory, gpus, self.cpu_price, self.memory_price)
+        total = cpu * self.cpu_price + memory * self.memory_price
+        if gpus:
+            total += sum(count * self.models[model].price for model, count in gpus) * MICRO
+        return (2 * total + MICRO) // (2 * MICRO)
 
     def rates(self, need: Need) -> tuple[int, int] | None:
         """Return a job's hourly rates on the cheapest and on the dearest GPUs that would do; None where there are none.
@@ -318,16 +314,16 @@ class Pool:
         """Return today's prices: of CPU, memory, and each GPU model that is offered."""
         return self.cpu_price, self.memory_price, {model: gpus.price for model, gpus in self.models.items()}
 
-    def factors(self) -> tuple[int, int]:
-        """Return the least and the greatest price there is in millionths of its base, rounded down and up."""
-        pairs = [(self.cpu_price, self.base.cpu), (self.memory_price, self.base.memory)]
-        pairs += [(gpus.price, self.base.gpu) for gpus in self.models.values()]
-        known = [(price, base) for price, base in pairs if base]
-        if not known:
-            return MICRO, MICRO
-        return min(price * MICRO // base for price, base in known), max(
-            -(-price * MICRO // base) for price, base in known
-        )
+    def least_factors(self) -> tuple[int, int]:
+        """Return the least that a price of CPU or memory is in millionths of its base, and the least of all prices."""
+        base = self.base
+        plain = [
+            price * MICRO // of
+            for price, of in ((self.cpu_price, base.cpu), (self.memory_price, base.memory))
+            if of  # what costs nothing is in no sum
+        ]
+        gpus = [gpus.price * MICRO // base.gpu for gpus in self.models.values() if base.gpu]
+        return min(plain, default=MICRO), min(plain + gpus, default=MICRO)
 
 
 def offered_now(offer: Offer, now: Instant, stale_ns: int) -> Capacity | None:

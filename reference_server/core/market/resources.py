@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.market.money import format_amount, shown_micro
+from reference_server.core.market.money import MICRO, format_amount, shown_micro
 from reference_server.core.market.prices import utilisation_text
 from reference_server.core.market.working import tick
 from reference_server.wire.replies import success
@@ -16,7 +16,7 @@ from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from reference_server.core.market.market import Market
-    from reference_server.core.market.pool import Left, Listed, Offer, Pool
+    from reference_server.core.market.pool import Listed, Offer, Pool
     from reference_server.wire.values import Instant, Reply
 
 
@@ -46,51 +46,53 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
     if wanted != Wanted():
         listed = _suited(listed, wanted)
     page = _page(market.pool, listed, limit, offset)
-    shown = [_show(market.pool.offers[worker_id], left, rate) for rate, worker_id, left in page]
+    shown = [_show(market.pool.offers[worker_id], one, rate) for rate, worker_id, one in page]
     return success({"resources": shown, "total": len(listed), "limit": limit, "offset": offset})
 
 
 def _suited(listed: list[Listed], wanted: Wanted) -> list[Listed]:
     """Return the machines that have as much left as is wanted, with its GPUs of one model."""
     cpu, memory, gpus, model = wanted.cpu, wanted.memory, wanted.gpus, wanted.model
-    suited = [one for one in listed if one[1][0] >= cpu and one[1][1] >= memory]
+    suited = [one for one in listed if one[1] >= cpu and one[2] >= memory]
     if not (gpus or model):
         return suited
-    return [one for one in suited if any(count >= gpus and model in {"", name} for name, count in one.left[2])]
+    return [one for one in suited if any(count >= gpus and model in {"", name} for name, count in one[3])]
 
 
-def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tuple[int, str, Left]]:
-    """Return a page in the order of today's prices from machines in the order of base prices.
+def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
+    """Return a page in the order of today's prices from machines in the order of base prices, with today's rates.
 
-    No price is further from its base than the least and the greatest are, so what comes late enough in the order of
-    base prices cannot be among the first in that of today's. Machines with as much left cost the same.
+    No price is further below its base than the least one is. So once a page's worth is found, who would cost more even
+    then cannot be in it; without GPUs that is soon known. Machines with as much left cost the same.
     """
     last = offset + limit
-    least, greatest = pool.factors()
-    found: list[tuple[int, str, Left]] = []
-    most: int | None = None
+    least_plain, least = pool.least_factors()
+    found: list[tuple[int, str, Listed]] = []
+    most = most_plain = listed[-1][0] if listed else 0
     at = 0
-    while at < len(listed) and (most is None or listed[at].rate <= most):
-        base_rate, left, worker_id = listed[at]
-        rate = pool.rate_of(left)
-        end = at + 1
-        if end < len(listed) and listed[end].left == left:
-            end = bisect_right(listed, (base_rate, left, _LAST))
-            found += ((rate, other.worker_id, left) for other in listed[at : min(end, at + last)])
-        else:
-            found.append((rate, worker_id, left))
-        if most is None and len(found) >= last:
-            # Those found cost no more than this today; whoever costs more at the least factor comes after them.
-            most = (base_rate + 1) * greatest // least + 4
-        at = end
+    while at < len(listed):
+        one = listed[at]
+        base_rate, cpu, memory, gpus, worker_id = one
+        at += 1
+        if base_rate > most:
+            break
+        if not gpus and base_rate > most_plain:
+            continue
+        found.append((pool.rate_of(cpu, memory, gpus), worker_id, one))
+        if len(found) == last:
+            dearest = max(found)[0] + 1
+            most, most_plain = dearest * MICRO // least + 1, dearest * MICRO // least_plain + 1
+        if at >= last and at < len(listed) and listed[at][:4] == listed[at - last][:4]:
+            # A page's worth that cost the same is found, and all others of them have higher ids.
+            at = bisect_right(listed, (base_rate, cpu, memory, gpus, _LAST), at)
     return heapq.nsmallest(last, found)[offset:]
 
 
-def _show(offer: Offer, left: Left, rate: int) -> dict[str, Any]:
+def _show(offer: Offer, one: Listed, rate: int) -> dict[str, Any]:
     until_ns = offer.opening.until_ns
-    cpu, memory, gpus = left
+    _, cpu, memory, gpus, worker_id = one
     return {
-        "worker_id": offer.worker_id,
+        "worker_id": worker_id,
         "cpu_cores": shown_micro(cpu),
         "memory_gb": shown_micro(memory),
         "gpus": [{"model": model, "count": count} for model, count in gpus],
