@@ -14,6 +14,7 @@ from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.prices import BasePrices
+from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import PayoutOutcome, ensure_account, payout_said
 from reference_server.core.market.working import revoke, tick
 from tests.market.plain_market import PlainJob, PlainMarket, PlainPolicy
@@ -298,6 +299,9 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         cpu, memory, models = market.pool.prices()
         assert {"cpu": cpu, "memory": memory, **models} == plain.prices(*self.moment)
         assert_sound(market)
+        page = data_of(list_resources(market, self.now, Wanted(), 2, 0))["resources"]
+        left = ((market.pool.rate_of(cpu, memory, gpus), name) for _, cpu, memory, gpus, name in market.pool.listed)
+        assert [one["worker_id"] for one in page] == [name for _, name in sorted(left)[:2]]
 
     @invariant()
     def nobody_starves(self) -> None:
@@ -353,4 +357,4 @@ def _seen_plainly(job: PlainJob) -> tuple[Any, ...]:
 
 
 TestMarketBesideAPlainOne = MarketBesideAPlainOne.TestCase
-TestMarketBesideAPlainOne.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMarketBesideAPlainOne.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

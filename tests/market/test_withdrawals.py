@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.market.conditions import Conditions
@@ -338,6 +338,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(VALUES)
 def test_the_same_value_has_the_same_digest_however_written(value: Any) -> None:
     compact = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
@@ -345,6 +346,7 @@ def test_the_same_value_has_the_same_digest_however_written(value: Any) -> None:
     assert digest_of(compact) == digest_of(spaced)
 
 
+@settings(max_examples=50)
 @given(VALUES, VALUES)
 def test_other_values_have_other_digests(one: Any, other: Any) -> None:
     same = _typed(one) == _typed(other)

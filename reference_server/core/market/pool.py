@@ -6,7 +6,8 @@ hours, with a capacity. What follows from that here is derived: it is worked out
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -150,6 +151,8 @@ class Pool:
         self.listed: list[Listed] = []
         """Open offers that have room for the smallest job, by what is left of them at base prices, cheapest first:
         near the order of the list of resources, and it is the same while prices are."""
+        self.listed_cpu, self.listed_memory = array("q"), array("q")
+        """Two columns of `listed` beside it: going through these is several times as fast."""
         self.fell = False
         """Whether a price fell since matching last looked at jobs that were too dear."""
         self._index = FirstFit()
@@ -231,7 +234,8 @@ class Pool:
     def _unlist(self, offer: Offer) -> None:
         if offer.listed is None:
             return
-        del self.listed[bisect_left(self.listed, offer.listed)]
+        place = bisect_left(self.listed, offer.listed)
+        del self.listed[place], self.listed_cpu[place], self.listed_memory[place]
         offer.listed = None
 
     def _list(self, offer: Offer) -> None:
@@ -244,7 +248,10 @@ class Pool:
             self._index.put(worker_id, *free)
             if offer.free_cpu >= JOB_LEAST_MICRO and offer.free_memory >= JOB_LEAST_MICRO:
                 offer.listed = self._listed(offer)
-                insort(self.listed, offer.listed)
+                place = bisect_left(self.listed, offer.listed)
+                self.listed.insert(place, offer.listed)
+                self.listed_cpu.insert(place, offer.free_cpu)
+                self.listed_memory.insert(place, offer.free_memory)
         room = len(offer.jobs) < JOBS_A_WORKER_MAX
         for model in offer.gpus:
             free = (offer.free_cpu, offer.free_memory, offer.free_of(model)) if room else _NO_ROOM

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,6 +15,8 @@ from reference_server.wire.replies import success
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reference_server.core.market.market import Market
     from reference_server.core.market.pool import Listed, Offer, Pool
     from reference_server.wire.values import Instant, Reply
@@ -42,36 +44,36 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
     A machine with less left than the smallest job needs is not listed.
     """
     tick(market, now)
-    listed = market.pool.listed
-    if wanted != Wanted():
-        listed = _suited(listed, wanted)
-    page = _page(market.pool, listed, limit, offset)
+    suited = range(len(market.pool.listed)) if wanted == Wanted() else _suited(market.pool, wanted)
+    page = _page(market.pool, suited, limit, offset)
     shown = [_show(market.pool.offers[worker_id], one, rate) for rate, worker_id, one in page]
-    return success({"resources": shown, "total": len(listed), "limit": limit, "offset": offset})
+    return success({"resources": shown, "total": len(suited), "limit": limit, "offset": offset})
 
 
-def _suited(listed: list[Listed], wanted: Wanted) -> list[Listed]:
-    """Return the machines that have as much left as is wanted, with its GPUs of one model."""
+def _suited(pool: Pool, wanted: Wanted) -> list[int]:
+    """Return where in the list the machines are that have as much left as is wanted, with its GPUs of one model."""
     cpu, memory, gpus, model = wanted.cpu, wanted.memory, wanted.gpus, wanted.model
-    suited = [one for one in listed if one[1] >= cpu and one[2] >= memory]
+    columns = zip(pool.listed_cpu, pool.listed_memory, strict=True)
+    suited = [place for place, (cores, gigabytes) in enumerate(columns) if cores >= cpu and gigabytes >= memory]
     if not (gpus or model):
         return suited
-    return [one for one in suited if any(count >= gpus and model in {"", name} for name, count in one[3])]
+    listed = pool.listed
+    return [place for place in suited if any(count >= gpus and model in {"", name} for name, count in listed[place][3])]
 
 
-def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
+def _page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
     """Return a page in the order of today's prices from machines in the order of base prices, with today's rates.
 
     No price is further below its base than the least one is. So once a page's worth is found, who would cost more even
     then cannot be in it; without GPUs that is soon known. Machines with as much left cost the same.
     """
-    last = offset + limit
+    last, listed = offset + limit, pool.listed
     least_plain, least = pool.least_factors()
     found: list[tuple[int, str, Listed]] = []
     most = most_plain = listed[-1][0] if listed else 0
     at = 0
-    while at < len(listed):
-        one = listed[at]
+    while at < len(suited):
+        one = listed[suited[at]]
         base_rate, cpu, memory, gpus, worker_id = one
         at += 1
         if base_rate > most:
@@ -82,9 +84,9 @@ def _page(pool: Pool, listed: list[Listed], limit: int, offset: int) -> list[tup
         if len(found) == last:
             dearest = max(found)[0] + 1
             most, most_plain = dearest * MICRO // least + 1, dearest * MICRO // least_plain + 1
-        if at >= last and at < len(listed) and listed[at][:4] == listed[at - last][:4]:
+        if at >= last and listed[suited[at - last]][:4] == one[:4]:
             # A page's worth that cost the same is found, and all others of them have higher ids.
-            at = bisect_right(listed, (base_rate, cpu, memory, gpus, _LAST), at)
+            at = bisect_left(suited, bisect_right(listed, (base_rate, cpu, memory, gpus, _LAST)))
     return heapq.nsmallest(last, found)[offset:]
 
 
