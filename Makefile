@@ -9,10 +9,10 @@ SOAKING := --override-ini faulthandler_timeout=4000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check bench lock format clean
+.PHONY: help demo test test-quick soak check bench lock format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "HatchFarm Harness needs Python 3.11 or newer: set PYTHON=python3.x")'
@@ -28,14 +28,21 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-soak: $(READY) ## in full what the tests sample: false alarms, broken targets, cases, kills, damaged files, shared Redis, the double
+test-quick: $(READY) ## run the tests that need no process, socket or waiting: under a minute
+	@HATCHFARM_TESTS_QUICK=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills, damaged files, growth and more
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/core
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http/test_http_leaving.py
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/planted_bugs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/shared_state
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

@@ -8,17 +8,14 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+from benchmarks.measuring import BenchmarkError
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 
 METRICS = '{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0}'
-MILLISECOND_NS = 1_000_000
 ACCEPTED = b'"accepted":true}}'
 ANSWER_TIMEOUT_SECONDS = 10
-
-
-class BenchmarkError(Exception):
-    """A measurement that measured something else than it was meant to."""
 
 
 def sign_requests(host: str, machines: list[dict[str, str]], each: int) -> list[list[bytes]]:
@@ -40,7 +37,7 @@ def sign_requests(host: str, machines: list[dict[str, str]], each: int) -> list[
 def blast(
     url: str, machines: list[dict[str, str]], seconds: float, rate_max: float, *, may_wait_too_long: bool = False
 ) -> float:
-    """Send until time is up or requests run out; give accepted heartbeats a second.
+    """Send until time is up or requests run out; return accepted heartbeats a second.
 
     `rate_max` is how fast the server could be at most: that many requests are signed beforehand. Raises BenchmarkError
     when an answer is not an acceptance; a 503 does not count where what the server waits for `may_wait_too_long`.

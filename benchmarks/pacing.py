@@ -9,13 +9,13 @@ from collections import deque
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
-from benchmarks.blaster import ACCEPTED, ANSWER_TIMEOUT_SECONDS, BenchmarkError, sign_requests
-
-NANOSECONDS = 1_000_000_000
+from benchmarks.blaster import ACCEPTED, ANSWER_TIMEOUT_SECONDS, sign_requests
+from benchmarks.measuring import BenchmarkError
+from reference_server.wire.units import SECOND_NS
 
 
 def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) -> list[int]:
-    """Send `rate` heartbeats a second, each on the connection that was free for longest; give delays in nanoseconds.
+    """Send `rate` heartbeats a second, each on the connection that was free for longest; return delays in nanoseconds.
 
     A delay runs from the planned start to the whole answer, so a server that holds up everybody is charged for all that
     could not leave meanwhile. Raises BenchmarkError when an answer is not an acceptance or does not come.
@@ -40,14 +40,14 @@ def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) 
         sent = 0
         while len(delays) < count:
             now = time.perf_counter_ns()
-            while sent < count and free and (planned := start + int(sent * NANOSECONDS / rate)) <= now:
+            while sent < count and free and (planned := start + int(sent * SECOND_NS / rate)) <= now:
                 sock = free.popleft()
                 planned_of[sock] = planned
                 sock.send(requests[sent])
                 sent += 1
             wait_seconds = float(ANSWER_TIMEOUT_SECONDS)
             if sent < count and free:
-                wait_seconds = (start - time.perf_counter_ns()) / NANOSECONDS + sent / rate
+                wait_seconds = (start - time.perf_counter_ns()) / SECOND_NS + sent / rate
             for key, _ in selector.select(max(0.0, wait_seconds)):
                 sock = key.data
                 data = sock.recv(65_536)
@@ -58,6 +58,6 @@ def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) 
                 last_answer = time.perf_counter_ns()
                 delays.append(last_answer - planned_of.pop(sock))
                 free.append(sock)
-            if planned_of and time.perf_counter_ns() - last_answer > ANSWER_TIMEOUT_SECONDS * NANOSECONDS:
+            if planned_of and time.perf_counter_ns() - last_answer > ANSWER_TIMEOUT_SECONDS * SECOND_NS:
                 raise BenchmarkError("the server stopped answering")
     return delays

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import trio
 
-from benchmarks.environment import ENVIRONMENT, TOKEN
+from benchmarks.processes import ENVIRONMENT, TOKEN
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.app import make_api
@@ -177,7 +177,7 @@ def main(kind: str, machines: int) -> None:
         trio.run(YARDSTICKS[kind], listener)
         return
     entropy = SystemEntropy()
-    api = make_api({**os.environ, **ENVIRONMENT}, entropy)
+    api = make_api({**os.environ, **ENVIRONMENT}, entropy, SystemClock())
     sys.stdout.write(json.dumps(register_machines(api, machines)) + "\n")
     trio.run(_serve, api, entropy, kind == "lane")
 

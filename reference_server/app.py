@@ -21,20 +21,23 @@ from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.private_files import exposure, sync_folder, write_new
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
+from reference_server.core.tables import TABLES
 from reference_server.http.listening import ListenError
 from reference_server.http.serve import serve_until_signal
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
+from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
-from reference_server.wire.state_file import StateFileError, StatusRecord
+from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
@@ -43,7 +46,11 @@ if TYPE_CHECKING:
     from quart_trio import QuartTrio
 
     from reference_server.adapters.redis.link import RedisLink, Script
-    from reference_server.ports import Entropy, RateLimiter
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
+    from reference_server.ports import Clock, Entropy, RateLimiter
+    from reference_server.wire.schema1 import StatusRecord
+    from reference_server.wire.sections import Section
     from reference_server.wire.values import Instant
 
 USAGE_ERROR = 2
@@ -96,7 +103,7 @@ def _require_private(variable: str, path: Path) -> None:
 
 
 def _tell_token(token: str, entropy: Entropy) -> None:
-    """Tell this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
+    """Show this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
 
     Standard error that is no terminal is a log, which others read and which is kept.
     """
@@ -116,8 +123,10 @@ def _tell_token(token: str, entropy: Entropy) -> None:
     sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
 
 
-def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
-    """Build the API from the environment. Raises SettingsError.
+def make_api(
+    environ: Mapping[str, str], entropy: Entropy, clock: Clock, tables: Tables = TABLES, routes: Routes = ROUTES
+) -> Api:
+    """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
     Without a token in the environment one is made, warned about, and told once (`_tell_token`).
     """
@@ -129,23 +138,23 @@ def make_api(environ: Mapping[str, str], entropy: Entropy) -> Api:
         _tell_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
-    api = Api(settings, entropy, make_signer(settings, entropy), SystemClock().now())
+    api = Api(settings, entropy, make_signer(settings, entropy), clock.now(), tables, routes)
     if settings.state_file:
-        _keep(api, entropy)
+        _keep(api, entropy, clock)
     if settings.shared_state:
-        share_state(api, entropy)
+        share_state(api, entropy, clock)
     elif settings.redis_addr:
-        share(api, entropy, fresh=not api.state.workers)
+        share(api, entropy, clock, fresh=not api.state.workers)
     if not (settings.state_file or settings.shared_state):
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
-            api.beside = (*api.beside, WorkerStatusWriter(settings.worker_status_file, api).run)
+            api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
     return api
 
 
-def _keep(api: Api, entropy: Entropy) -> None:
+def _keep(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Fill the API's state with what is durable, and keep it so from here on."""
-    settings, state, clock = api.settings, api.state, SystemClock()
+    settings, state = api.settings, api.state
     state.nonces_outside = bool(settings.redis_addr)
     gc.disable()  # what is made here all stays
     journal: StateFiles | None = None
@@ -158,7 +167,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
         if recovered.fresh:
             # It names a segment of its own, for what is in the present one may be in it already.
             journal.begin_snapshot(snapshot(state, clock.now(), journal.next_segment))()
-            journal.turn()
+            journal.rotate()
             journal.publish()
         journal.leave_first_segment()
     except (StateFileError, JournalError) as error:
@@ -175,7 +184,7 @@ def _keep(api: Api, entropy: Entropy) -> None:
 
 
 def _warn_of_what_lasts(api: Api, now: Instant) -> None:
-    """Say what of a state that was kept does not go with this server's key and clock."""
+    """Warn of what in the state does not go with this server's key and clock."""
     state, path = api.state, api.settings.state_file
     newest = max(state.workers.values(), key=lambda worker: worker.certificate.issued_ns, default=None)
     if newest is not None and not verify_certificate(state.signer.jwk, show_certificate(newest.id, newest.certificate)):
@@ -197,7 +206,7 @@ def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
         raise SettingsError(f"WORKER_STATUS_STATE_FILE: {settings.worker_status_file}: {error}") from None
 
 
-def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
+def share(api: Api, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
     """Share nonces, and the rate limit where the settings say so, through Redis.
 
     `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
@@ -208,12 +217,12 @@ def share(api: Api, entropy: Entropy, *, fresh: bool) -> None:
 
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
-    nonces = redis_nonces.RedisNonces(link, settings, entropy, SystemClock(), fresh=fresh)
+    nonces = redis_nonces.RedisNonces(link, settings, entropy, clock, fresh=fresh)
     api.state.extra_metrics.append(nonces.figures)
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
 
 
-def share_state(api: Api, entropy: Entropy) -> None:
+def share_state(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
     from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - as in `share`
@@ -222,12 +231,13 @@ def share_state(api: Api, entropy: Entropy) -> None:
     settings = api.settings
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
-    journal = redis_journal.RedisJournal(link, settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later)
     api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 
 
-async def _check_alike(api: Api, entropy: Entropy) -> None:
+async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Look whether the instances that share the state already are set up like this one. Raises SettingsError.
 
     A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
@@ -237,12 +247,13 @@ async def _check_alike(api: Api, entropy: Entropy) -> None:
 
     link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
     digest = api.state.signer.fingerprint(api.settings.api_token)
-    journal = redis_journal.RedisJournal(link, api.settings, entropy, SystemClock(), digest)
+    later = api.state.tables.later
+    journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest, later)
     problem = ""
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         try:
-            await journal.standing()
+            await journal.status()
         except redis_journal.SharedMismatch as error:
             problem = str(error)
         except SharedDown:
@@ -269,20 +280,30 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
     return limiter
 
 
-def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_closes: bool = False) -> int:
-    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Gives the exit code.
+def serve(
+    environ: Mapping[str, str],
+    *,
+    express_lane: bool = True,
+    until_stdin_closes: bool = False,
+    clock_ahead: Path | None = None,
+) -> int:
+    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Returns the exit code.
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
+    `clock_ahead` is a file that steps its clock (`SteppedClock`).
     """
-    bounded_log.install(sys.stderr.write, SystemClock())
+    clock: Clock = SystemClock()
+    if clock_ahead is not None:
+        clock = SteppedClock(clock, clock_ahead)
+    bounded_log.install(sys.stderr.write, clock)
     entropy = SystemEntropy()
     open_files = raise_open_files()
     if open_files < OPEN_FILES_ENOUGH:
         _log.warning("Only %d files may be open, one for each connection: raise the limit (LimitNOFILE=)", open_files)
     try:
-        api = make_api(environ, entropy)
+        api = make_api(environ, entropy, clock)
         if api.settings.shared_state:
-            trio.run(_check_alike, api, entropy)
+            trio.run(_check_alike, api, entropy, clock)
     except SettingsError as error:
         return _fail(str(error))
     problem = ""
@@ -292,7 +313,7 @@ def serve(environ: Mapping[str, str], *, express_lane: bool = True, until_stdin_
             partial(
                 serve_until_signal,
                 api,
-                SystemClock(),
+                clock,
                 entropy,
                 express_lane=express_lane,
                 connections_max=connections_max,
@@ -313,6 +334,11 @@ def _first(error: BaseException) -> BaseException:
 def _fail(message: str) -> int:
     sys.stderr.write(f"hatchfarm serve: {message}\n")
     return USAGE_ERROR
+
+
+def state_sections() -> tuple[Section[Any], ...]:
+    """Return the sections that state files of this server have."""
+    return TABLES.sections
 
 
 def settings_help() -> list[tuple[str, str, str]]:
@@ -348,12 +374,13 @@ class _LazyAsgi:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._app is None:
-            from reference_server.http.quart_app import create_app, run_beside  # noqa: PLC0415 - slow to load
+            from reference_server.http.quart_app import create_app, run_in_lifespan  # noqa: PLC0415 - slow to load
 
-            api, clock = make_api(os.environ, SystemEntropy()), SystemClock()
-            settler = Settler(api, clock)
-            self._app = create_app(Answerer(api, clock, settler), api.settings)
-            run_beside(self._app, settler)
+            clock = SystemClock()
+            api = make_api(os.environ, SystemEntropy(), clock)
+            resolver = Resolver(api, clock)
+            self._app = create_app(Answerer(api, clock, resolver), api.settings)
+            run_in_lifespan(self._app, resolver)
         await self._app(scope, receive, send)
 
 

@@ -31,7 +31,7 @@ FILES_KEPT = 64
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
-HELD_MAX = 10_000
+DEFERRED_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
 STATUSES_AT_ONCE = 500
 """Workers whose status is written to the legacy file before others are served: a millisecond's work."""
@@ -131,26 +131,26 @@ REDIS_BATCH_MAX = 512
 REDIS_CLOCK_OFF_SECONDS_MAX = 600
 """How far an instance's wall clock may be off the one of Redis; past it its heartbeats get 503. Nonces are kept for as
 much longer as an instance's clock is ahead, and after a Redis that forgot heartbeats wait for the farthest clock."""
-REDIS_OWED_MAX = 1_000_000
+REDIS_UNWRITTEN_MAX = 1_000_000
 """Nonces accepted alone that are still to be written back, 300 bytes each. Past it heartbeats get 503."""
 
 SHARED_WAIT_SECONDS = 0.2
 """How long a batch of requests may wait in all for state that instances share: refusing takes 250 ms at most."""
 SHARED_BATCH_MAX = 512
-"""Requests decided together; so many take 50 ms at most, a twentieth of a turn."""
-SHARED_TURN_SECONDS = 1.0
-"""How long an instance may decide alone before its turn is lost; one that died in it is waited for so long."""
-SHARED_TURN_POLL_SECONDS = 0.002
-"""Between two questions for a turn that another instance has: as long as a short turn takes."""
-SHARED_TURN_PLACE_SECONDS = 0.1
-"""How long an instance that does not ask for the turn any more keeps its place among those that wait for it."""
+"""Requests decided together; so many take 50 ms at most, a twentieth of a lease."""
+SHARED_LEASE_SECONDS = 1.0
+"""How long an instance may decide alone before its lease is lost; one that died in it is waited for so long."""
+SHARED_LEASE_POLL_SECONDS = 0.002
+"""Between two questions for a lease that another instance has: as long as a short one is held."""
+SHARED_LEASE_PLACE_SECONDS = 0.1
+"""How long an instance that does not ask for the lease any more keeps its place among those that wait for it."""
 SHARED_TRIES_MAX = 3
-"""Rounds in which what a revocation or a rotation came between is decided anew, each with a turn of its own."""
+"""Rounds in which what a revocation or a rotation came between is decided anew, each with a lease of its own."""
 SHARED_TICK_SECONDS = 0.25
 """How often an instance that is asked nothing reads on, and sees that the journal is lost: a quarter of an election."""
 SHARED_ELECTION_SECONDS = 1.0
 """How long a lost journal waits for the instance that knows most: four ticks of the slowest."""
-SHARED_FOUNDING_SECONDS = 10
+SHARED_TERM_START_SECONDS = 10
 """How long the one that was elected may take to write its snapshot, before there is another election."""
 SHARED_GROUPS_AT_ONCE = 64
 """Groups of changes read in one answer: 5 MB at most, which take 10 ms to send."""

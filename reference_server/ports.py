@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - msgspec reads a struct's types when it is made
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import trio
+
+
+Result = TypeVar("Result")
+
+
+class Offloading(Protocol):
+    """What may block, and knows how to be called without holding up the event loop."""
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Return what a call returns that may block: one of this port's, or on what this port gave.
+
+        It is waited for though the caller be cancelled, unless it may be abandoned.
+        """
+        ...
 
 
 class Clock(Protocol):
@@ -58,8 +72,8 @@ class NonceRequest(msgspec.Struct, frozen=True, gc=False):
     change: bytes = b""
 
 
-class Beside(Protocol):
-    """Something that has to run beside whatever serves the API, until it is cancelled."""
+class BackgroundTask(Protocol):
+    """What has to run while the API is served, until it is cancelled."""
 
     async def __call__(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Run; started once whatever it is for may be used."""
@@ -72,8 +86,8 @@ class RateLimiter(Protocol):
     async def take(self, clients: Sequence[str]) -> Sequence[int | None]:
         """Admit one request of each client (`client_key` names it) in turn; answers in the same order.
 
-        Gives 0, or how many nanoseconds to wait, or None where the limiter cannot tell. Never raises for what is wrong
-        outside.
+        Returns 0, or how many nanoseconds to wait, or None where the limiter cannot tell. Never raises for what is
+        wrong outside.
         """
         ...
 
@@ -93,7 +107,7 @@ class JournalError(Exception):
     """What is durable cannot be written, or cannot be read. The message names the file, and the way out."""
 
 
-class Journal(Protocol):
+class Journal(Offloading, Protocol):
     """A snapshot of the state, and the groups of changes that came after it. All that is called here may block.
 
     The groups are in segments: a snapshot names the one that goes on from it, so a new snapshot needs only the later
@@ -107,7 +121,7 @@ class Journal(Protocol):
 
     @property
     def next_segment(self) -> str:
-        """Name the segment that `turn` will begin: the one that a snapshot made just before it has to name."""
+        """Name the segment that `rotate` will begin: the one that a snapshot made just before it has to name."""
         ...
 
     @property
@@ -134,19 +148,19 @@ class Journal(Protocol):
         """Make one group durable. Raises JournalError, and then nothing is left of it."""
         ...
 
-    def turn(self) -> None:
-        """Let later groups go to the next segment. Raises JournalError, and then they go on where they went."""
+    def rotate(self) -> None:
+        """Direct later groups to the next segment. Raises JournalError, and then they go on where they went."""
         ...
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Take the state as it is now, which `pieces` reads, and write it beside the journal's own work.
 
-        Gives what waits until it is durable; that raises JournalError.
+        Returns what waits until it is durable; that raises JournalError.
         """
         ...
 
     def end_snapshot(self) -> None:
-        """Give up the snapshot that is being written, if one is: what waits for it raises JournalError soon."""
+        """Abandon the snapshot that is being written, if one is: what waits for it raises JournalError soon."""
         ...
 
     def publish(self) -> None:
@@ -154,73 +168,73 @@ class Journal(Protocol):
         ...
 
     def close(self) -> None:
-        """Let another server have it."""
+        """Release it, so that another server may have it."""
         ...
 
 
-class Place(msgspec.Struct, frozen=True):
-    """How much of a shared journal is in a state: all groups up to `position`, of the journal that was `founded` so.
+class JournalPosition(msgspec.Struct, frozen=True):
+    """How much of a shared journal is in a state: all groups up to `position`, of the journal's `term`.
 
-    `strict` is the last group up to there that replaced a certificate or revoked a consent.
+    `fencing_token` is the last group up to there that replaced a certificate or revoked a consent.
     """
 
-    founded: str = ""
+    term: str = ""
     position: int = 0
-    strict: int = 0
+    fencing_token: int = 0
 
     @property
-    def generation(self) -> int:
-        """Count the foundings up to this one."""
-        return int(self.founded.partition("-")[0] or 0)
+    def term_number(self) -> int:
+        """Count the terms up to this one."""
+        return int(self.term.partition("-")[0] or 0)
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Changes that take effect together, as MessagePack. `by` names the turn they were decided in, if one."""
+    """Changes that take effect together, as MessagePack. `lease` names the one they were decided under, if any."""
 
     position: int
-    by: str
+    lease: str
     changes: bytes
 
 
-class News(msgspec.Struct, frozen=True):
-    """The next groups after a place, and how far the journal goes; `position` and `strict` as in `Place`.
+class ReadResult(msgspec.Struct, frozen=True):
+    """The next groups after a place, and how far the journal goes, in the words of `JournalPosition`.
 
     `own` is where the caller's own group came, if it has just appended one and its answer was not lost.
     """
 
     groups: Sequence[Group]
     position: int
-    strict: int
+    fencing_token: int
     journal_bytes: int
     snapshot_bytes: int
     own: int = 0
 
 
-class Kept(msgspec.Struct, frozen=True):
+class SharedSnapshot(msgspec.Struct, frozen=True):
     """A snapshot with its place, and the groups after it."""
 
-    place: Place
+    place: JournalPosition
     snapshot: bytes
     groups: Sequence[Group]
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """What a shared journal is now: `place` is its end. It is not `whole` where any of it may have been forgotten.
+class JournalStatus(msgspec.Struct, frozen=True):
+    """What a shared journal is now: `place` is its end. It is not `intact` where any of it may have been forgotten.
 
-    It is `older` where an earlier version founded it, whose instances would read these groups otherwise.
+    It is `older` where an earlier version began its term, whose instances would read these groups otherwise.
     """
 
-    place: Place
-    whole: bool
+    place: JournalPosition
+    intact: bool
     older: bool = False
 
 
 class Election(Enum):
-    """Who founds a lost journal anew: nobody yet, or another instance; this one; or it is not lost after all."""
+    """Who begins a lost journal's next term: nobody yet, or another instance; this one; or it is not lost after all."""
 
     WAIT = 1
     ELECTED = 2
-    WHOLE = 3
+    INTACT = 3
 
 
 class SharedDown(Exception):  # noqa: N818 - a state of the world, not a mistake
@@ -228,17 +242,17 @@ class SharedDown(Exception):  # noqa: N818 - a state of the world, not a mistake
 
 
 class SharedBusy(SharedDown):
-    """Another instance kept the turn for so long that nothing could be changed in time."""
+    """Another instance kept the lease for so long that nothing could be changed in time."""
 
 
 class SharedLost(Exception):  # noqa: N818 - the same
-    """The state is not what the journal has: it has to be loaded anew, or the journal to be founded anew."""
+    """The state is not what the journal has: it has to be loaded anew, or a new term to be begun."""
 
 
-class SharedJournal(Protocol):
+class SharedJournal(Offloading, Protocol):
     """One journal for the state of several instances: groups of changes in one order, which each applies to its own.
 
-    What changes the state is decided in a turn, which one instance has at a time; heartbeats are accepted without.
+    What changes the state is decided under a lease, which one instance has at a time; heartbeats are accepted without.
     What is asked of it raises SharedDown in time, and SharedLost where the place given is not in the journal any more.
     """
 
@@ -247,50 +261,53 @@ class SharedJournal(Protocol):
         """Return whether it can be asked now."""
         ...
 
-    async def read(self, place: Place, within: float) -> News:
+    async def read(self, place: JournalPosition, within: float) -> ReadResult:
         """Return the next groups."""
         ...
 
-    async def take(self, place: Place, within: float) -> tuple[str, News]:
-        """Take the turn, waiting for it within so many seconds. Gives its name, and the next groups.
+    async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
+        """Acquire the lease, waiting for it within so many seconds. Returns its name, and the next groups.
 
         Raises SharedBusy when it was not to be had.
         """
         ...
 
-    async def give(self, place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
-        """Append a group, if there are changes, and give the turn back. SharedLost when it was lost before that."""
+    async def release(self, place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
+        """Append a group, if there are changes, and release the lease. With `fencing` it raises the fencing token.
+
+        SharedLost when the lease was lost before that.
+        """
         ...
 
-    async def accept(self, place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
-        """Reserve each nonce and append the changes of those reserved, if nothing strict came after the place."""
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
         ...
 
-    async def standing(self) -> Standing | None:
+    async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing."""
         ...
 
-    async def load(self) -> Kept:
+    async def load(self) -> SharedSnapshot:
         """Return the last snapshot, and all groups after it, though the journal be lost."""
         ...
 
-    async def elect(self, place: Place, *, clean: bool) -> Election:
-        """Offer to found a lost journal anew from a state at this place, `clean` unless more than that is in it."""
+    async def elect(self, place: JournalPosition, *, clean: bool) -> Election:
+        """Offer to begin a lost journal's next term from a state at this place, `clean` unless more is in it."""
         ...
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
-        """Take the state as it is now, which `pieces` reads; gives what waits until it is written, and gives it.
+        """Take the state as it is now, which `pieces` reads; Returns what waits until it is written, and gives it.
 
         That may block. Both raise SharedDown.
         """
         ...
 
     def end_snapshot(self) -> None:
-        """Give up the snapshot that is being written, if one is: what waits for it raises SharedDown soon."""
+        """Abandon the snapshot that is being written, if one is: what waits for it raises SharedDown soon."""
         ...
 
-    async def found(self, place: Place, snapshot: bytes, *, empty: bool) -> Place:
-        """Found the journal anew, from a snapshot; `empty` says that it knows no machine.
+    async def begin_term(self, place: JournalPosition, snapshot: bytes, *, empty: bool) -> JournalPosition:
+        """Begin a new term, from a snapshot; `empty` says that it knows no machine.
 
         After an election, or in the place of an older journal that ends at the place. SharedLost when it is not so.
         """
@@ -300,6 +317,6 @@ class SharedJournal(Protocol):
         """Return whether this instance is the one to compact the journal; for a while no other will be told so."""
         ...
 
-    async def compact(self, place: Place, snapshot: bytes, journal_bytes: int) -> None:
-        """Let a snapshot take the place of the groups that are in it, which have so many bytes."""
+    async def compact(self, place: JournalPosition, snapshot: bytes, journal_bytes: int) -> None:
+        """Put a snapshot in the place of the groups that are in it, which have so many bytes."""
         ...

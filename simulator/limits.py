@@ -127,7 +127,7 @@ PROBES_MAX = 30
 """Requests that may show what a 429 is like: half again the burst that the contract allows."""
 PEERS_MAX = 64
 """Addresses of one IPv6 /64 that a script speaks from: three times a bucket's burst, so that one bucket shows."""
-STAGED_MAX_CONCURRENT = 4
+SANDBOXES_MAX_CONCURRENT = 4
 """Attempts that have servers of their own, at the same time: each is two or three more processes on the same cores."""
 SCRIPTS_MAX_CONCURRENT = 64
 """Attempts of scripted attacks under way at once, over all campaigns; more would be load, not attack."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.tiers import QUICK, SOAK, is_quick
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytest.register_assert_rewrite(
-    "tests.chromium",
+    "tests.support.chromium",
     "tests.core.control_plane_comparison",
     "tests.core.server_under_test",
     "tests.http.http2_client",
@@ -16,6 +22,7 @@ pytest.register_assert_rewrite(
     "tests.http.serving",
     "tests.http.twins",
     "tests.report.runs",
+    "tests.support.trials",
 )
 """Modules that are no tests but assert for some. Here, before any of them can be imported: folders share them."""
 
@@ -63,7 +70,6 @@ order that brings together few of those whose runs a busy machine leaves without
 SOAK_SECONDS = 3600
 """How long a test may take that makes in full what is sampled otherwise."""
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 settings.register_profile(
     "hatchfarm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not SOAK, print_blob=True
 )
@@ -73,9 +79,21 @@ settings.load_profile("hatchfarm")
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, and give tests longer than `timeout` of pyproject.toml where they need it."""
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what is not quick where only that is asked for."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if QUICK and is_test and not is_quick(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the longest, and give tests longer than `timeout` of pyproject.toml where they need it.
+
+    What is long is left out where only quick tests are asked for.
+    """
     rank = {file: number for number, file in enumerate(LONGEST)}
+    if QUICK:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
     items.sort(key=lambda item: rank.get(f"{item.path.parent.name}/{item.path.name}", len(rank)))
     for item in items:
         if SOAK or item.path.parent.name in WHOLE_RUNS:

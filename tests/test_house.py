@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("benchmarks", "reference_server", "simulator", "tests")
 LINES_MAX = 400
 """What one reader keeps in mind; what is longer has more than one subject, and is split by them."""
+FUNCTION_LINES_MAX = 60
+"""What one screen shows, docstring and flags included."""
 
 
 def python_files() -> list[Path]:
@@ -19,6 +22,20 @@ def test_no_python_file_is_too_long_for_one_subject() -> None:
     lines = {path: path.read_bytes().count(b"\n") for path in python_files()}
     assert len(lines) > 100
     assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > LINES_MAX} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = [
+        (path, node)
+        for path in python_files()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert len(functions) > 1000
+    lines = {
+        f"{path.relative_to(ROOT)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions
+    }
+    assert {name: count for name, count in lines.items() if count > FUNCTION_LINES_MAX} == {}
 
 
 def test_every_module_of_the_simulator_stands_in_a_room() -> None:

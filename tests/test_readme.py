@@ -108,12 +108,12 @@ def test_table_of_locusts_users_names_exactly_the_users() -> None:
 
 def test_flags_of_a_conducted_run_have_the_variables_that_the_table_says() -> None:
     rows = re.findall(r"^\| (`--[^|]+) \| (`HATCHFARM_[^|]+) \|", README, re.MULTILINE)
-    said = {
+    output = {
         flag.split()[0]: variable
         for flags, variables in rows
         for flag, variable in zip(re.findall("`([^`]+)`", flags), re.findall("`([^`]+)`", variables), strict=True)
     }
     run: Any = typer.main.get_command(app)
     parameters = {flag: one.envvar for one in run.commands["run"].params for flag in one.opts}
-    assert set(said) == {"--workers", "--web", "--web-port", "--master"}
-    assert said == {flag: parameters[flag] for flag in said}
+    assert set(output) == {"--workers", "--web", "--web-port", "--master"}
+    assert output == {flag: parameters[flag] for flag in output}

@@ -68,7 +68,7 @@ class BoundedLog(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Say what was left out last."""
+        """Log how much was left out last."""
         for place in self._places.values():
             self._say_left_out(place, "")
         super().close()
@@ -91,7 +91,7 @@ class BoundedLog(logging.Handler):
 
 
 def install(write: Callable[[str], object], clock: Clock) -> None:
-    """Let everything that is logged in this process, by whichever library, go through a bounded log alone."""
+    """Send everything that is logged in this process, by whichever library, through one bounded log alone."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     root.handlers[:] = [BoundedLog(write, clock)]

@@ -80,7 +80,7 @@ class Child:
 
 
 def fork(work: Work, inherited: int | None = None, silence_seconds: float = CHILD_SILENCE_SECONDS) -> Child:
-    """Let a child do it, which keeps `inherited` of this process's files; by default none. Raises OSError.
+    """Have a child do it, which keeps `inherited` of this process's files; by default none. Raises OSError.
 
     One that does not get on for `silence_seconds` is ended.
     """

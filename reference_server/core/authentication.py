@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from reference_server.wire.signing import matches
 
 if TYPE_CHECKING:
-    from reference_server.core.state import State, Worker
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
     from reference_server.wire.values import Instant
 
 Unproven = Literal["invalid_machine_token", "invalid_or_expired_machine_cert"]

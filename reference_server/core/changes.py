@@ -1,171 +1,122 @@
-"""What decisions change, one function a kind: decisions call them, and recovery does with what a journal kept.
+"""How a state is changed: each change is noted for the journal before it is made, and is recovered by what made it.
 
-So the two cannot disagree. Each takes plain values, notes them in the state's `changes` where a journal wants them, and
-only then changes anything: a state that is frozen refuses the note, and stays as it is.
+A change is a function of a state, a moment and plain values, marked `@change`: called, it first notes its kind, the
+moment and the values where a journal wants them, and only then changes anything. A state that is frozen refuses the
+note, and stays as it is. Recovery calls the same function with what was noted, so the two cannot disagree. Whatever
+else a change causes (an index, something evicted) follows from its values and the state, and happens in it.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from reference_server.core.state import Certificate, Consent, Kind, Policy, State, Worker
+import msgspec
+
 from reference_server.wire.values import Instant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-def certificate_at(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
-    """Make a certificate known at a moment: how long it lives from then on, the monotonic clock decides.
+class Kind(IntEnum):
+    """The kinds of changes that journals name by numbers: never renumbered. Later kinds are named by words."""
 
-    Never longer than it was issued for, even if the wall clock was set back since.
+    MACHINE = 0
+    CERTIFICATE = 1
+    POLICY = 2
+    ACTIVATION = 3
+    CONSENT = 4
+    REVOCATION = 5
+    HEARTBEAT = 6
+    EVENT = 7
+    FAILURE = 8
+    LAG = 9
+
+
+class Frozen(Exception):  # noqa: N818 - what a decision meets, not a fault of its own
+    """Nothing may be changed now."""
+
+
+class Changing(Protocol):
+    """What can be changed. `changes` is None where no journal wants to know of it."""
+
+    changes: list[tuple[Any, ...]] | None
+    frozen: bool
+
+
+Changed = TypeVar("Changed", bound=Changing)
+Values = ParamSpec("Values")
+if TYPE_CHECKING:
+    ChangeFunction: TypeAlias = Callable[Concatenate[Changed, Instant, Values], None]
+_recoveries: dict[int | str, Callable[..., None]] = {}
+_fencing: set[int | str] = set()
+
+
+def note(state: Changing, kind: int | str, at: Instant, *values: Any) -> None:
+    """Note a change for the journal, before it is made. Raises Frozen where none may be."""
+    if state.frozen or state.changes is None:
+        raise Frozen
+    state.changes.append((kind, at.wall_ns, *values))
+
+
+def recovery(kind: int | str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Recover changes of a kind by this function, called with the state, the moment and the values noted.
+
+    Only where the change is not recovered by itself. A kind is given away once.
     """
-    expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, issued_ns)
-    return Certificate(certificate_id, issued_ns, expires_ns, expires_monotonic_ns, signature)
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        if kind in _recoveries:
+            raise ValueError(f"{kind!r} names two kinds of changes")
+        _recoveries[kind] = function
+        return function
+
+    return register
 
 
-def register_machine(
-    state: State,
-    at: Instant,
-    worker_id: str,
-    owner_id: str,
-    name: str,
-    token: str,
-    certificate_id: str,
-    expires_ns: int,
-    signature: str,
-) -> None:
-    """Add a machine with its first certificate. Its owner's record must have room, or be there."""
-    if state.changes is not None:
-        state.note(Kind.MACHINE, at, worker_id, owner_id, name, token, certificate_id, expires_ns, signature)
-    owner = state.owner(owner_id)
-    if owner is None:
-        raise ValueError("no room for another owner")
-    certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
-    worker = Worker(worker_id, owner, name, token.encode(), at.wall_ns, len(state.workers), certificate)
-    state.workers[worker_id] = worker
-    insort(owner.workers, worker_id)
-    state.fleet.add(worker)
+def change(
+    kind: int | str, *, fencing: bool = False
+) -> Callable[[ChangeFunction[Changed, Values]], ChangeFunction[Changed, Values]]:
+    """Mark a function as the change of a kind: it is noted when it is called, and recovered by being called again.
+
+    The values are what a journal can keep (MessagePack), given by position. After a `fencing` change a heartbeat that
+    was right before may not be accepted any more, so instances that share the state decide it anew.
+    """
+
+    def mark(function: ChangeFunction[Changed, Values]) -> ChangeFunction[Changed, Values]:
+        @wraps(function)
+        def noted(state: Changed, at: Instant, /, *values: Values.args, **named: Values.kwargs) -> None:
+            if state.changes is not None:
+                note(state, kind, at, *values)
+            function(state, at, *values, **named)
+
+        recovery(kind)(noted)
+        if fencing:
+            _fencing.add(kind)
+        return noted
+
+    return mark
 
 
-def replace_certificate(
-    state: State, at: Instant, worker_id: str, certificate_id: str, expires_ns: int, signature: str
-) -> None:
-    """Replace a machine's certificate, which ends the old one."""
-    if state.changes is not None:
-        state.note(Kind.CERTIFICATE, at, worker_id, certificate_id, expires_ns, signature)
-    state.workers[worker_id].certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
+def is_fencing(noted: Sequence[Any]) -> bool:
+    """Return whether a noted change needs a fencing token."""
+    return noted[0] in _fencing
 
 
-def add_policy(state: State, at: Instant, policy_id: str, owner_id: str, rules: str, signature: str) -> None:
-    """Add an owner's next policy version, a draft; `rules` are canonical JSON."""
-    if state.changes is not None:
-        state.note(Kind.POLICY, at, policy_id, owner_id, rules, signature)
-    owner = state.owner(owner_id)
-    if owner is None:
-        raise ValueError("no room for another owner")
-    owner.policy_version += 1
-    now_ns = at.wall_ns
-    state.policies[policy_id] = Policy(
-        policy_id,
-        owner_id,
-        owner.policy_version,
-        rules,
-        signature,
-        False,  # noqa: FBT003 - a record's field
-        now_ns,
-        now_ns,
-    )
+def recover_change(state: Changing, now: Instant, noted: Sequence[Any]) -> None:
+    """Make a change again as a journal kept it: a kind, when it was by the wall clock (Unix ns), and the values.
+
+    Raises KeyError for a kind that is none of this version's.
+    """
+    kind, wall_ns, *values = noted
+    _recoveries[kind](state, moment_then(now, wall_ns), *values)
 
 
-def activate_policy(state: State, at: Instant, policy_id: str) -> None:
-    """Make a draft active."""
-    if state.changes is not None:
-        state.note(Kind.ACTIVATION, at, policy_id)
-    policy = state.policies[policy_id]
-    policy.active = True
-    policy.updated_ns = at.wall_ns
-
-
-def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, policy_id: str, signature: str) -> None:
-    """Bind a worker to a policy version."""
-    if state.changes is not None:
-        state.note(Kind.CONSENT, at, consent_id, worker_id, policy_id, signature)
-    worker = state.workers[worker_id]
-    # The records' own ids: one copy of each text, however many consents name it.
-    policy_id = state.policies[policy_id].id
-    consent = Consent(consent_id, worker.owner.id, worker.id, policy_id, signature, at.wall_ns)
-    state.consents[consent_id] = consent
-    worker.consents[policy_id] = consent
-
-
-def revoke_consent(state: State, at: Instant, consent_id: str) -> None:
-    """End a consent for good."""
-    if state.changes is not None:
-        state.note(Kind.REVOCATION, at, consent_id)
-    state.consents[consent_id].revoked_ns = at.wall_ns
-
-
-def accept_heartbeat(
-    state: State, at: Instant, worker_id: str, policy_id: str, nonce: str, timestamp_ns: int, event_hex: str
-) -> None:
-    """Note that a worker was heard from. Its nonce is reserved already."""
-    if state.changes is not None:
-        if state.nonces.lag_unrecorded:
-            _record_lag(state, at)
-        state.note(Kind.HEARTBEAT, at, worker_id, policy_id, nonce, timestamp_ns, event_hex)
-    worker = state.workers[worker_id]
-    worker.heard_ns = at.wall_ns
-    worker.policy_id = policy_id
-    state.fleet.hear(worker, at.monotonic_ns)
-    if at.monotonic_ns - worker.nonces_since_ns >= state.nonces.span_ns:
-        worker.nonces_since_ns, worker.nonces = at.monotonic_ns, 0
-    worker.nonces += 1
-    worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
-
-
-def _record_lag(state: State, at: Instant) -> None:
-    """Record how far the wall clock is ahead of the slowest that it may be, before anything that is stamped by it."""
-    lag_ns = state.nonces.lag_ns(at)
-    if lag_ns and not state.nonces_outside:
-        state.note(Kind.LAG, at, lag_ns)
-    state.nonces.lag_unrecorded = False
-
-
-def _recover_lag(state: State, at: Instant, lag_ns: int) -> None:
-    state.nonces.lag(at, lag_ns)
-
-
-def _recover_heartbeat(
-    state: State, at: Instant, worker_id: str, policy_id: str, nonce: str, timestamp_ns: int, event_hex: str
-) -> None:
-    worker = state.workers[worker_id]
-    if not state.nonces_outside:
-        state.nonces.expire(at)
-        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, at)
-    policy_id = worker.consents[policy_id].policy_id
-    accept_heartbeat(state, at, worker.id, policy_id, nonce, timestamp_ns, event_hex)
-
-
-_RECOVER: dict[int, Callable[..., None]] = {
-    Kind.MACHINE: register_machine,
-    Kind.CERTIFICATE: replace_certificate,
-    Kind.POLICY: add_policy,
-    Kind.ACTIVATION: activate_policy,
-    Kind.CONSENT: add_consent,
-    Kind.REVOCATION: revoke_consent,
-    Kind.HEARTBEAT: _recover_heartbeat,
-    Kind.EVENT: State.add_event,
-    Kind.FAILURE: State.count_failure,
-    Kind.LAG: _recover_lag,
-}
-
-
-def recover_change(state: State, now: Instant, change: Sequence[Any]) -> None:
-    """Do again what a journal kept: a kind, when it was by the wall clock (Unix ns), and the other values."""
-    kind, wall_ns, *values = change
-    _RECOVER[kind](state, moment_then(now, wall_ns), *values)
+def encode_changes(changes: list[tuple[Any, ...]]) -> bytes:
+    """Write what was changed together as one group for a journal."""
+    return msgspec.msgpack.encode(changes)
 
 
 def moment_then(now: Instant, wall_ns: int) -> Instant:

@@ -1,30 +1,38 @@
-"""Consents that bind a worker to a policy version, and their revocation (contract §3, §4)."""
+"""Consents that bind a worker to a policy version, their revocation, and how they are kept (contract §3, §4, §7)."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core import changes
-from reference_server.core.calls import Call, decode_body
+from reference_server.core.changes import Kind, change
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.limits import CONSENTS_MAX
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.core.records import Consent
+from reference_server.core.table import Table
+from reference_server.wire.ids import CONSENT_ID
+from reference_server.wire.replies import FORBIDDEN, FULL, failure, success
 from reference_server.wire.rules import valid_owner_id
+from reference_server.wire.schema1 import CONSENTS, ConsentRecord
+from reference_server.wire.sections import kept_time
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Consent, State
-    from reference_server.wire.values import Reply
+    from collections.abc import Iterator
 
-FIELDS_REQUIRED = failure(400, "owner_id, worker_id, policy_id, signature are required")
-INVALID_SIGNATURE = failure(401, "invalid consent signature")
-WORKER_NOT_FOUND = failure(400, "worker not found for owner")
-POLICY_NOT_FOUND = failure(400, "active policy not found for owner")
-ALREADY_REVOKED = failure(409, "consent already revoked for this policy version")
-CONSENT_NOT_FOUND = failure(404, "consent not found")
+    from reference_server.core.calls import Call
+    from reference_server.core.state import State
+    from reference_server.wire.state_file import StateFile
+    from reference_server.wire.values import Instant, Reply
+
+FIELDS_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id, worker_id, policy_id, signature are required")
+INVALID_SIGNATURE = failure(HTTPStatus.UNAUTHORIZED, "invalid consent signature")
+WORKER_NOT_FOUND = failure(HTTPStatus.BAD_REQUEST, "worker not found for owner")
+POLICY_NOT_FOUND = failure(HTTPStatus.BAD_REQUEST, "active policy not found for owner")
+ALREADY_REVOKED = failure(HTTPStatus.CONFLICT, "consent already revoked for this policy version")
+CONSENT_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "consent not found")
 
 
 class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +42,23 @@ class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker_id: str = ""
     policy_id: str = ""
     signature: str = ""
+
+
+@change(Kind.CONSENT)
+def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, policy_id: str, signature: str) -> None:
+    """Bind a worker to a policy version."""
+    worker = state.workers[worker_id]
+    # The records' own ids: one copy of each text, however many consents name it.
+    policy_id = state.policies[policy_id].id
+    consent = Consent(consent_id, worker.owner.id, worker.id, policy_id, signature, at.wall_ns)
+    state.consents[consent_id] = consent
+    worker.consents[policy_id] = consent
+
+
+@change(Kind.REVOCATION, fencing=True)
+def end_consent(state: State, at: Instant, consent_id: str) -> None:
+    """End a consent for good."""
+    state.consents[consent_id].revoked_ns = at.wall_ns
 
 
 def show_consent(consent: Consent) -> dict[str, Any]:
@@ -51,11 +76,9 @@ def show_consent(consent: Consent) -> dict[str, Any]:
     return shown
 
 
-def create_consent(state: State, call: Call) -> Reply:
+def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
     """`POST /consents`. Consenting again to what is consented to returns the consent there is."""
-    body = decode_body(call.body, ConsentRequest)
-    if body is None:
-        return INVALID_REQUEST
+    body = call.body
     owner_id, worker_id, policy_id = body.owner_id, body.worker_id, body.policy_id
     if not (owner_id and worker_id and policy_id and body.signature):
         return FIELDS_REQUIRED
@@ -80,19 +103,19 @@ def create_consent(state: State, call: Call) -> Reply:
     consent = worker.consents.get(policy_id)
     if consent is not None:
         if consent.revoked_ns is None:
-            return success(show_consent(consent), 201)
+            return success(show_consent(consent), HTTPStatus.CREATED)
         state.deny_owner(call.now, "consent_revoked", owner_id, worker_id, owner_id)
         return ALREADY_REVOKED
-    if len(state.consents) >= CONSENTS_MAX:
+    if not TABLE.has_room(state):
         return FULL
-    consent_id = "con_" + state.entropy.hex(16)
-    changes.add_consent(state, call.now, consent_id, worker_id, policy_id, body.signature)
+    consent_id = state.new_id(CONSENT_ID)
+    add_consent(state, call.now, consent_id, worker_id, policy_id, body.signature)
     metadata = {"worker_id": worker_id, "policy_id": policy_id}
     state.audit(call.now, "consent_created", f"owner:{owner_id}", consent_id, metadata, (owner_id,))
-    return success(show_consent(state.consents[consent_id]), 201)
+    return success(show_consent(state.consents[consent_id]), HTTPStatus.CREATED)
 
 
-def revoke_consent(state: State, call: Call) -> Reply:
+def revoke_consent(state: State, call: Call[bytes]) -> Reply:
     """`POST /consents/{id}/revoke`. Repeating it changes nothing."""
     (consent_id,) = call.ids
     if not call.owner_id:
@@ -104,7 +127,36 @@ def revoke_consent(state: State, call: Call) -> Reply:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, consent_id, consent.owner_id)
         return FORBIDDEN
     if consent.revoked_ns is None:
-        changes.revoke_consent(state, call.now, consent_id)
+        end_consent(state, call.now, consent_id)
         metadata = {"worker_id": consent.worker_id, "policy_id": consent.policy_id}
         state.audit(call.now, "consent_revoked", f"owner:{call.owner_id}", consent_id, metadata, (call.owner_id,))
     return success(show_consent(consent))
+
+
+def _keep(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((consent.id, show_consent(consent)) for consent in state.consents.values())
+
+
+def _restore(state: State, file: StateFile, _now: Instant) -> None:
+    """Elsewhere a pair may have several consents, some revoked: one that is not counts, and else the newest."""
+    records = CONSENTS.of(file.sections).values()
+    for consent in sorted(records, key=lambda consent: kept_time(consent.effective_at) or 0):
+        worker = state.workers[consent.worker_id]
+        revoked_ns = None if consent.revoked_at is None else kept_time(consent.revoked_at) or 0
+        state.consents[consent.id] = restored = Consent(
+            consent.id,
+            worker.owner.id,
+            worker.id,
+            state.policies[consent.policy_id].id,
+            consent.signature,
+            kept_time(consent.effective_at) or 0,
+            revoked_ns,
+        )
+        other = worker.consents.get(consent.policy_id)
+        if other is None or other.revoked_ns is not None or revoked_ns is None:
+            # Taken out first: the newest has to come last.
+            worker.consents.pop(consent.policy_id, None)
+            worker.consents[restored.policy_id] = restored
+
+
+TABLE: Table[dict[str, Consent], ConsentRecord] = Table(section=CONSENTS, keep=_keep, restore=_restore)

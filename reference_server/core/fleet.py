@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Owner, Worker
+    from reference_server.core.records import Owner, Worker
 
 
 class FleetSummary(msgspec.Struct, frozen=True):

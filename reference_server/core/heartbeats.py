@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from reference_server.core.authentication import authenticate_machine
-from reference_server.core.changes import accept_heartbeat
-from reference_server.core.state import Frozen
+from reference_server.core.changes import Frozen
+from reference_server.core.statuses import accept_heartbeat
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
@@ -19,14 +20,17 @@ from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply
 
 if TYPE_CHECKING:
-    from reference_server.core.state import State, Worker
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
 
-MISSING_FIELDS = failure(400, "missing required heartbeat fields")
-INVALID_FIELDS = failure(400, "invalid heartbeat fields")
-INVALID_TIMESTAMP = failure(400, "invalid timestamp")
-INVALID_AUTH = failure(401, "invalid heartbeat auth")
-NO_CONSENT = failure(403, "no active consent for worker/policy")
-NONCES_UNAVAILABLE = failure(503, "nonce backend unavailable")
+_OK = HTTPStatus.OK.value
+"""Plain, as nothing else that a heartbeat costs is looked up."""
+MISSING_FIELDS = failure(HTTPStatus.BAD_REQUEST, "missing required heartbeat fields")
+INVALID_FIELDS = failure(HTTPStatus.BAD_REQUEST, "invalid heartbeat fields")
+INVALID_TIMESTAMP = failure(HTTPStatus.BAD_REQUEST, "invalid timestamp")
+INVALID_AUTH = failure(HTTPStatus.UNAUTHORIZED, "invalid heartbeat auth")
+NO_CONSENT = failure(HTTPStatus.FORBIDDEN, "no active consent for worker/policy")
+NONCES_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "nonce backend unavailable")
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -149,7 +153,7 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
 
 
 def _accepted(worker_id: str) -> Reply:
-    return Reply(200, f'{{"success":true,"data":{{"worker_id":"{worker_id}","accepted":true}}}}'.encode(), JSON_HEADERS)
+    return Reply(_OK, f'{{"success":true,"data":{{"worker_id":"{worker_id}","accepted":true}}}}'.encode(), JSON_HEADERS)
 
 
 def acknowledge(state: State, verified: Verified) -> Reply:

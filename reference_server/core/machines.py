@@ -1,27 +1,38 @@
-"""Registering machines and rotating their certificates (contract §3)."""
+"""Machines and their certificates: registering, rotating, and how both are kept (contract §3, §7)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import insort
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core import changes
-from reference_server.core.calls import Call, decode_body
-from reference_server.limits import MACHINES_MAX, TEXT_MAX_CHARACTERS, UNKNOWN_ID_MAX_CHARACTERS
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, UNAUTHORIZED, failure, success
+from reference_server.core.changes import Kind, change
+from reference_server.core.records import Certificate, Worker
+from reference_server.core.table import Table
+from reference_server.limits import TEXT_MAX_CHARACTERS, UNKNOWN_ID_MAX_CHARACTERS
+from reference_server.wire.ids import CERTIFICATE_ID, WORKER_ID
+from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED, failure, success
 from reference_server.wire.rules import valid_owner_id
+from reference_server.wire.schema1 import CERTIFICATES, MACHINES, CertificateRecord, MachineRecord
+from reference_server.wire.sections import kept_time
 from reference_server.wire.signing import certificate_payload, matches
+from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Certificate, State
+    from collections.abc import Iterator
+
+    from reference_server.core.calls import Call
+    from reference_server.core.state import State
+    from reference_server.wire.state_file import StateFile
     from reference_server.wire.values import Instant, Reply
 
-OWNER_AND_NAME_REQUIRED = failure(400, "owner_id and name are required")
-INVALID_OWNER_ID = failure(400, "invalid owner_id")
-INVALID_NAME = failure(400, "invalid name")
-MACHINE_NOT_FOUND = failure(404, "machine not found")
+OWNER_AND_NAME_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id and name are required")
+INVALID_OWNER_ID = failure(HTTPStatus.BAD_REQUEST, "invalid owner_id")
+INVALID_NAME = failure(HTTPStatus.BAD_REQUEST, "invalid name")
+MACHINE_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "machine not found")
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,9 +42,49 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
 
 
+def certificate_at(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
+    """Make a certificate known at a moment: how long it lives from then on, the monotonic clock decides.
+
+    Never longer than it was issued for, even if the wall clock was set back since.
+    """
+    expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, issued_ns)
+    return Certificate(certificate_id, issued_ns, expires_ns, expires_monotonic_ns, signature)
+
+
+@change(Kind.MACHINE)
+def register_machine(
+    state: State,
+    at: Instant,
+    worker_id: str,
+    owner_id: str,
+    name: str,
+    token: str,
+    certificate_id: str,
+    expires_ns: int,
+    signature: str,
+) -> None:
+    """Add a machine with its first certificate. Its owner's record must have room, or be there."""
+    owner = state.owner(owner_id)
+    if owner is None:
+        raise ValueError("no room for another owner")
+    certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
+    worker = Worker(worker_id, owner, name, token.encode(), at.wall_ns, len(state.workers), certificate)
+    state.workers[worker_id] = worker
+    insort(owner.workers, worker_id)
+    state.fleet.add(worker)
+
+
+@change(Kind.CERTIFICATE, fencing=True)
+def replace_certificate(
+    state: State, at: Instant, worker_id: str, certificate_id: str, expires_ns: int, signature: str
+) -> None:
+    """Replace a machine's certificate, which ends the old one."""
+    state.workers[worker_id].certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
+
+
 def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificate:
     """Sign a new certificate. It is nobody's yet."""
-    certificate_id = "mcert_" + state.entropy.hex(20)
+    certificate_id = state.new_id(CERTIFICATE_ID)
     expires_ns = now.wall_ns + state.certificate_life_ns
     payload = certificate_payload(
         certificate_id,
@@ -41,7 +92,7 @@ def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificat
         format_timestamp(now.wall_ns),
         format_timestamp(expires_ns),
     )
-    return changes.certificate_at(now, certificate_id, now.wall_ns, expires_ns, state.signer.sign(payload))
+    return certificate_at(now, certificate_id, now.wall_ns, expires_ns, state.signer.sign(payload))
 
 
 def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str]:
@@ -55,11 +106,9 @@ def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str
     }
 
 
-def register(state: State, call: Call) -> Reply:
+def register(state: State, call: Call[Registration]) -> Reply:
     """`POST /machines/register`."""
-    body = decode_body(call.body, Registration)
-    if body is None:
-        return INVALID_REQUEST
+    body = call.body
     if not (body.owner_id and body.name):
         return OWNER_AND_NAME_REQUIRED
     if not valid_owner_id(body.owner_id):
@@ -70,13 +119,13 @@ def register(state: State, call: Call) -> Reply:
         state.deny_owner(call.now, "owner_mismatch", call.owner_id, "", body.owner_id)
         return FORBIDDEN
     owner_id = body.owner_id
-    if not state.has_room_for(owner_id) or len(state.workers) >= MACHINES_MAX:
+    if not state.has_room_for(owner_id) or not TABLE.has_room(state):
         return FULL
-    worker_id = "wrk_" + state.entropy.hex(16)
+    worker_id = state.new_id(WORKER_ID)
     token = state.entropy.hex(48)
     now = call.now
     certificate = issue_certificate(state, now, worker_id)
-    changes.register_machine(
+    register_machine(
         state,
         now,
         worker_id,
@@ -99,11 +148,11 @@ def register(state: State, call: Call) -> Reply:
             "machine_token": token,
             "machine_certificate": show_certificate(worker_id, certificate),
         },
-        201,
+        HTTPStatus.CREATED,
     )
 
 
-def rotate_certificate(state: State, call: Call) -> Reply:
+def rotate_certificate(state: State, call: Call[bytes]) -> Reply:
     """`POST /machines/{id}/certificate`."""
     (machine_id,) = call.ids
     token = call.headers.get("x-machine-token", "")
@@ -128,10 +177,53 @@ def rotate_certificate(state: State, call: Call) -> Reply:
         return deny("invalid_machine_token", UNAUTHORIZED)
     certificate = issue_certificate(state, call.now, machine_id)
     certificate_id = certificate.certificate_id
-    changes.replace_certificate(
-        state, call.now, machine_id, certificate_id, certificate.expires_ns, certificate.signature
-    )
+    replace_certificate(state, call.now, machine_id, certificate_id, certificate.expires_ns, certificate.signature)
     metadata = {"certificate_id": certificate_id}
     actor = f"owner:{call.owner_id}"
     state.audit(call.now, "machine_certificate_issued", actor, machine_id, metadata, (call.owner_id,))
     return success(show_certificate(machine_id, certificate))
+
+
+def _keep(state: State) -> Iterator[tuple[str, MachineRecord]]:
+    for worker in state.workers.values():
+        created_at = format_timestamp(worker.created_ns)
+        yield worker.id, MachineRecord(worker.id, worker.owner.id, worker.name, worker.token.decode(), created_at)
+
+
+def _keep_certificates(state: State) -> Iterator[tuple[str, dict[str, str]]]:
+    return ((worker.id, show_certificate(worker.id, worker.certificate)) for worker in state.workers.values())
+
+
+def _restore(state: State, file: StateFile, now: Instant) -> None:
+    certificates = CERTIFICATES.of(file.sections)
+    for machine in MACHINES.of(file.sections).values():
+        owner = state.owner(machine.owner_id)
+        if owner is None:
+            raise StateFileError("it has more owners than this server can hold")
+        kept = certificates[machine.id]
+        issued_ns, expires_ns = kept_time(kept.issued_at) or 0, kept_time(kept.expires_at) or 0
+        worker = Worker(
+            machine.id,
+            owner,
+            machine.name,
+            machine.secret.encode(),
+            kept_time(machine.created_at) or 0,
+            len(state.workers),
+            certificate_at(now, kept.certificate_id, issued_ns, expires_ns, kept.signature),
+        )
+        state.workers[machine.id] = worker
+        owner.workers.append(machine.id)
+        state.fleet.add(worker)
+    for owner in state.owners.values():
+        owner.workers.sort()  # once: to put each in its place would move all behind it
+
+
+def _restore_nothing(_state: State, _file: StateFile, _now: Instant) -> None:
+    """Do nothing: a certificate is restored with its machine."""
+
+
+TABLE: Table[dict[str, Worker], MachineRecord] = Table(section=MACHINES, keep=_keep, restore=_restore)
+CERTIFICATE_TABLE: Table[Any, CertificateRecord] = Table(
+    section=CERTIFICATES, keep=_keep_certificates, restore=_restore_nothing
+)
+"""A certificate is kept in its machine's record."""

@@ -1,28 +1,74 @@
-"""Signed policies: their rules, versions and activation (contract §3, §5)."""
+"""Signed policies: their rules, versions and activation, and how they are kept (contract §3, §5, §7)."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core import changes
+from reference_server.core.changes import Kind, change
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.limits import JSON_MAX_DEPTH, POLICIES_MAX
+from reference_server.core.records import Policy
+from reference_server.core.table import Table
+from reference_server.limits import JSON_MAX_DEPTH
 from reference_server.wire.canonical_json import canonical_json, decode_strict
-from reference_server.wire.replies import FORBIDDEN, FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.ids import POLICY_ID
+from reference_server.wire.replies import FORBIDDEN, FULL, failure, success
 from reference_server.wire.rules import rules_error, valid_owner_id
+from reference_server.wire.schema1 import POLICIES, PolicyRecord
+from reference_server.wire.sections import kept_time
 from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
-    from reference_server.core.calls import Call
-    from reference_server.core.state import Policy, State
-    from reference_server.wire.values import Reply
+    from collections.abc import Iterator
 
-OWNER_AND_SIGNATURE_REQUIRED = failure(400, "owner_id and signature are required")
-INVALID_SIGNATURE = failure(401, "invalid policy signature")
-POLICY_NOT_FOUND = failure(404, "policy not found")
+    from reference_server.core.calls import Call
+    from reference_server.core.state import State
+    from reference_server.wire.state_file import StateFile
+    from reference_server.wire.values import Instant, Reply
+
+OWNER_AND_SIGNATURE_REQUIRED = failure(HTTPStatus.BAD_REQUEST, "owner_id and signature are required")
+INVALID_SIGNATURE = failure(HTTPStatus.UNAUTHORIZED, "invalid policy signature")
+POLICY_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "policy not found")
+
+
+class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a new policy."""
+
+    owner_id: str = ""
+    rules: dict[str, Any] = {}
+    signature: str = ""
+
+
+@change(Kind.POLICY)
+def add_policy(state: State, at: Instant, policy_id: str, owner_id: str, rules: str, signature: str) -> None:
+    """Add an owner's next policy version, a draft; `rules` are canonical JSON."""
+    owner = state.owner(owner_id)
+    if owner is None:
+        raise ValueError("no room for another owner")
+    owner.policy_version += 1
+    now_ns = at.wall_ns
+    state.policies[policy_id] = Policy(
+        policy_id,
+        owner_id,
+        owner.policy_version,
+        rules,
+        signature,
+        False,  # noqa: FBT003 - a record's field
+        now_ns,
+        now_ns,
+    )
+
+
+@change(Kind.ACTIVATION)
+def make_active(state: State, at: Instant, policy_id: str) -> None:
+    """Make a draft active."""
+    policy = state.policies[policy_id]
+    policy.active = True
+    policy.updated_ns = at.wall_ns
 
 
 def show_policy(policy: Policy) -> dict[str, Any]:
@@ -50,17 +96,23 @@ def _text(body: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def create_policy(state: State, call: Call) -> Reply:
-    """`POST /policies`."""
+def read_policy_request(raw: bytes) -> PolicyRequest | None:
+    """Read the body of a new policy; None for what is none. Its numbers are kept as they are signed."""
     try:
-        body = decode_strict(call.body, JSON_MAX_DEPTH)
+        body = decode_strict(raw, JSON_MAX_DEPTH)
     except (ValueError, RecursionError):
-        return INVALID_REQUEST
+        return None
     if not isinstance(body, dict) or not body.keys() <= {"owner_id", "rules", "signature"}:
-        return INVALID_REQUEST
+        return None
     owner_id, signature, rules = _text(body, "owner_id"), _text(body, "signature"), body.get("rules", {})
     if owner_id is None or signature is None or not isinstance(rules, dict):
-        return INVALID_REQUEST
+        return None
+    return PolicyRequest(owner_id, rules, signature)
+
+
+def create_policy(state: State, call: Call[PolicyRequest]) -> Reply:
+    """`POST /policies`."""
+    owner_id, rules, signature = call.body.owner_id, call.body.rules, call.body.signature
     if not (owner_id and signature):
         return OWNER_AND_SIGNATURE_REQUIRED
     if not valid_owner_id(owner_id):
@@ -70,15 +122,15 @@ def create_policy(state: State, call: Call) -> Reply:
         return FORBIDDEN
     error = rules_error(rules)
     if error is not None:
-        return failure(400, error)
+        return failure(HTTPStatus.BAD_REQUEST, error)
     canonical = canonical_json(rules)
     if not matches(sign_text(state.api_token, f"{owner_id}|{canonical}"), signature):
         state.deny_owner(call.now, "invalid_policy_signature", owner_id, "", owner_id)
         return INVALID_SIGNATURE
-    if not state.has_room_for(owner_id) or len(state.policies) >= POLICIES_MAX:
+    if not state.has_room_for(owner_id) or not TABLE.has_room(state):
         return FULL
-    policy_id = "pol_" + state.entropy.hex(16)
-    changes.add_policy(state, call.now, policy_id, owner_id, canonical, signature)
+    policy_id = state.new_id(POLICY_ID)
+    add_policy(state, call.now, policy_id, owner_id, canonical, signature)
     policy = state.policies[policy_id]
     state.audit(
         call.now,
@@ -88,10 +140,10 @@ def create_policy(state: State, call: Call) -> Reply:
         {"version": policy.version},
         (owner_id,),
     )
-    return success(show_policy(policy), 201)
+    return success(show_policy(policy), HTTPStatus.CREATED)
 
 
-def activate_policy(state: State, call: Call) -> Reply:
+def activate_policy(state: State, call: Call[bytes]) -> Reply:
     """`POST /policies/{id}/activate`. An active policy stays as it is; an owner may have several."""
     (policy_id,) = call.ids
     policy = state.policies.get(policy_id)
@@ -102,7 +154,7 @@ def activate_policy(state: State, call: Call) -> Reply:
             state.deny_owner(call.now, "not_the_owner", call.owner_id, policy_id, policy.owner_id)
         return FORBIDDEN
     if not policy.active:
-        changes.activate_policy(state, call.now, policy_id)
+        make_active(state, call.now, policy_id)
         state.audit(
             call.now,
             "policy_activated",
@@ -112,3 +164,28 @@ def activate_policy(state: State, call: Call) -> Reply:
             (call.owner_id,),
         )
     return success(show_policy(policy))
+
+
+def _keep(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((policy.id, show_policy(policy)) for policy in state.policies.values())
+
+
+def _restore(state: State, file: StateFile, _now: Instant) -> None:
+    for policy in POLICIES.of(file.sections).values():
+        owner = state.owner(policy.owner_id)
+        if owner is None:
+            raise StateFileError("it has more owners than this server can hold")
+        owner.policy_version = max(owner.policy_version, policy.version)
+        state.policies[policy.id] = Policy(
+            policy.id,
+            owner.id,
+            policy.version,
+            canonical_json(policy.rules),
+            policy.signature,
+            policy.state == "active",
+            kept_time(policy.created_at) or 0,
+            kept_time(policy.updated_at) or 0,
+        )
+
+
+TABLE: Table[dict[str, Policy], PolicyRecord] = Table(section=POLICIES, keep=_keep, restore=_restore)

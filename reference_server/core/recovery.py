@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from reference_server.core.audit import NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
-from reference_server.core.changes import certificate_at, moment_then, recover_change
+from reference_server.core.changes import moment_then, recover_change
 from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
-from reference_server.core.state import UNATTRIBUTED, Consent, Policy, State, Worker
+from reference_server.core.state import UNATTRIBUTED
 from reference_server.wire.canonical_json import canonical_json
+from reference_server.wire.ids import POLICY_ID
 from reference_server.wire.own_sections import load_state_file
-from reference_server.wire.state_file import StateFileError, is_id, kept_time
+from reference_server.wire.sections import kept_time
+from reference_server.wire.state_file import StateFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from reference_server.core.audit import RoutineStream
+    from reference_server.core.state import State
     from reference_server.ports import Journal
     from reference_server.wire.own_sections import LoadedFile, OwnerSection, OwnSection, StreamSection
-    from reference_server.wire.state_file import EventRecord, StateFile
+    from reference_server.wire.schema1 import EventRecord
     from reference_server.wire.values import Instant
 
 NONCE_KEY_DIGITS = 32
@@ -55,7 +58,7 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
     events = [_event(record) for record in records.audit_events]
     if own is None:
         begin(state)
-        _restore_records(state, records, now)
+        _restore_tables(state, file, now)
         _share_out(state, events)
         heard_ns = [worker.heard_ns for worker in state.workers.values() if worker.heard_monotonic_ns is not None]
         if heard_ns:
@@ -64,7 +67,7 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
     name_nonces(state, bytes.fromhex(own.nonce_key))
     streams = _streams_of(own)
     _restore_own(state, own, streams, moment_then(now, _unix_ns(records.saved_at)), now)
-    _restore_records(state, records, now)
+    _restore_tables(state, file, now)
     for owner_id, section in streams.items():
         owner = state.owners[owner_id]
         _restore_routine(owner.routine, section.routine, events)
@@ -96,7 +99,7 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     if content is None:
         begin(state)
         return Recovered(found=False, fresh=True)
-    file = load_state_file(content)
+    file = load_state_file(content, state.tables.sections)
     try:
         restore(state, file, now)
     except (ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
@@ -126,11 +129,6 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
 def forget_nonces(state: State, until_ns: int) -> None:
     """Raise the horizon over every heartbeat that may have been accepted until then (Unix ns; contract §4)."""
     state.nonces.horizon_ns = max(state.nonces.horizon_ns, until_ns + state.skew_ns)
-
-
-def encode_changes(changes: list[tuple[object, ...]]) -> bytes:
-    """Write what was changed together as one group for a journal."""
-    return msgspec.msgpack.encode(changes)
 
 
 def replay(state: State, groups: Iterable[bytes], now: Instant) -> int:
@@ -239,82 +237,9 @@ def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], kept_a
     state.failures.load(failures.by_reason, failures.unattributed, recent)
 
 
-def _restore_records(state: State, records: StateFile, now: Instant) -> None:
-    for policy in records.policies.values():
-        owner = state.owner(policy.owner_id)
-        if owner is None:
-            raise StateFileError("it has more owners than this server can hold")
-        owner.policy_version = max(owner.policy_version, policy.version)
-        state.policies[policy.id] = Policy(
-            policy.id,
-            owner.id,
-            policy.version,
-            canonical_json(policy.rules),
-            policy.signature,
-            policy.state == "active",
-            _unix_ns(policy.created_at),
-            _unix_ns(policy.updated_at),
-        )
-    for machine in records.machines.values():
-        owner = state.owner(machine.owner_id)
-        if owner is None:
-            raise StateFileError("it has more owners than this server can hold")
-        kept = records.machine_certs[machine.id]
-        certificate = certificate_at(
-            now, kept.certificate_id, _unix_ns(kept.issued_at), _unix_ns(kept.expires_at), kept.signature
-        )
-        worker = Worker(
-            machine.id,
-            owner,
-            machine.name,
-            machine.secret.encode(),
-            _unix_ns(machine.created_at),
-            len(state.workers),
-            certificate,
-        )
-        state.workers[machine.id] = worker
-        owner.workers.append(machine.id)
-        state.fleet.add(worker)
-    for owner in state.owners.values():
-        owner.workers.sort()  # once: to put each in its place would move all behind it
-    _restore_consents(state, records)
-    _restore_statuses(state, records, now)
-
-
-def _restore_consents(state: State, records: StateFile) -> None:
-    """Elsewhere a pair may have several consents, some revoked: one that is not counts, and else the newest."""
-    for consent in sorted(records.consents.values(), key=lambda consent: _unix_ns(consent.effective_at)):
-        worker = state.workers[consent.worker_id]
-        revoked_ns = None if consent.revoked_at is None else _unix_ns(consent.revoked_at)
-        state.consents[consent.id] = restored = Consent(
-            consent.id,
-            worker.owner.id,
-            worker.id,
-            state.policies[consent.policy_id].id,
-            consent.signature,
-            _unix_ns(consent.effective_at),
-            revoked_ns,
-        )
-        other = worker.consents.get(consent.policy_id)
-        if other is None or other.revoked_ns is not None or revoked_ns is None:
-            # Taken out first: the newest has to come last.
-            worker.consents.pop(consent.policy_id, None)
-            worker.consents[restored.policy_id] = restored
-
-
-def _restore_statuses(state: State, records: StateFile, now: Instant) -> None:
-    heard = []
-    for status in records.worker_status.values():
-        worker = state.workers.get(status.worker_id)
-        if worker is None:
-            state.orphan_statuses[status.worker_id] = status
-        else:
-            heard.append((_unix_ns(status.last_heartbeat), worker, status.policy_id))
-    for heard_ns, worker, policy_id in sorted(heard, key=lambda one: one[0]):
-        policy = state.policies.get(policy_id)
-        worker.policy_id = policy_id if policy is None else policy.id
-        worker.heard_ns = heard_ns
-        state.fleet.hear(worker, moment_then(now, heard_ns).monotonic_ns)
+def _restore_tables(state: State, file: LoadedFile, now: Instant) -> None:
+    for table in state.tables:
+        table.fill(state, file.records, now)
 
 
 def _restore_routine(stream: RoutineStream, section: StreamSection, events: list[Event]) -> None:
@@ -348,7 +273,7 @@ def _share_out(state: State, events: list[Event]) -> None:
             and worker is not None
             and event.actor == f"worker:{worker.id}"
             and metadata.keys() == {"policy_id"}
-            and is_id("pol", str(metadata["policy_id"]))
+            and POLICY_ID.fits(str(metadata["policy_id"]))
         ):
             worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
             continue

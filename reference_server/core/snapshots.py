@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import struct
 from hashlib import sha256
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.consents import show_consent
-from reference_server.core.machines import show_certificate
-from reference_server.core.policies import show_policy
 from reference_server.wire.own_sections import (
     OWN,
     FailuresSection,
@@ -22,14 +19,15 @@ from reference_server.wire.own_sections import (
     StreamSection,
     trailer,
 )
-from reference_server.wire.state_file import SCHEMA_VERSION
+from reference_server.wire.state_file import EVENTS, SCHEMA_VERSION
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from reference_server.core.audit import Event, EventStream, RoutineStream
-    from reference_server.core.state import Owner, State, Worker
+    from reference_server.core.records import Owner
+    from reference_server.core.state import State
     from reference_server.wire.values import Instant
 
 RECORDS_AT_ONCE = 500
@@ -48,18 +46,14 @@ def snapshot(state: State, at: Instant, segment: str) -> Iterator[bytes]:
 
 def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
     yield f'{{"schema_version":{SCHEMA_VERSION},"saved_at":"{format_timestamp(at.wall_ns)}"'.encode()
-    workers = state.workers
-    yield from _map("machines", ((worker.id, _show_machine(worker)) for worker in workers.values()))
-    certificates = ((worker.id, show_certificate(worker.id, worker.certificate)) for worker in workers.values())
-    yield from _map("machine_certs", certificates)
-    statuses = (
-        (worker.id, _show_status(worker)) for worker in workers.values() if worker.heard_monotonic_ns is not None
-    )
-    yield from _map("worker_status", chain(statuses, state.orphan_statuses.items()))
-    yield from _map("policies", ((policy.id, show_policy(policy)) for policy in state.policies.values()))
-    yield from _map("consents", ((consent.id, show_consent(consent)) for consent in state.consents.values()))
+    later = [table for table in state.tables.in_file if not table.section.required]
+    for table in state.tables.in_file:
+        if table.section.required:
+            yield from _map(table.name, table.kept(state))
     places = _Places(state)
-    yield from _section("audit_events", b"[", (_encode(_show_event(event)) for event in places.events), b"]")
+    yield from _section(EVENTS, b"[", (_encode(_show_event(event)) for event in places.events), b"]")
+    for table in later:
+        yield from _map(table.name, table.kept(state))
     for name, raw in state.unknown_sections.items():
         yield b"," + _encode(name) + b":" + raw
     yield f',"{OWN}":'.encode() + _encode(_own_section(state, at, segment, places))
@@ -76,21 +70,6 @@ def _section(name: str, start: bytes, records: Iterator[bytes], end: bytes) -> I
         yield separator + b",".join(some)
         separator = b","
     yield end
-
-
-def _show_machine(worker: Worker) -> dict[str, str]:
-    return {
-        "id": worker.id,
-        "owner_id": worker.owner.id,
-        "name": worker.name,
-        "secret": worker.token.decode(),
-        "created_at": format_timestamp(worker.created_ns),
-    }
-
-
-def _show_status(worker: Worker) -> dict[str, str]:
-    heard_at = format_timestamp(worker.heard_ns)
-    return {"worker_id": worker.id, "last_heartbeat": heard_at, "policy_id": worker.policy_id, "updated_at": heard_at}
 
 
 def _show_event(event: Event) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from reference_server.core.audit import stream_of
 from reference_server.core.authentication import authenticate_machine
-from reference_server.core.calls import Call, page_of, paged
+from reference_server.core.calls import Call, Parameter, page_of, paged
 from reference_server.core.policies import show_policy
 from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure, success
 from reference_server.wire.timestamps import format_duration, format_timestamp, parse_timestamp
@@ -18,17 +19,21 @@ from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
-    from reference_server.core.state import State, Worker
-    from reference_server.wire.state_file import StatusRecord
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
+    from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.values import Instant
 
-WORKER_NOT_FOUND = failure(404, "worker not found")
-STATUS_NOT_FOUND = failure(404, "worker status not found")
-NO_ACTIVE_CONSENT = failure(403, "no active consent")
-NO_ACTIVE_POLICY = failure(403, "no active policy")
+WORKER_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "worker not found")
+STATUS_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "worker status not found")
+NO_ACTIVE_CONSENT = failure(HTTPStatus.FORBIDDEN, "no active consent")
+NO_ACTIVE_POLICY = failure(HTTPStatus.FORBIDDEN, "no active policy")
 
 
-def worker_policy(state: State, call: Call) -> Reply:
+EVENT_TYPE = Parameter("type", str, "", {"type": "string"}, "Only events of this type.")
+
+
+def worker_policy(state: State, call: Call[bytes]) -> Reply:
     """`GET /workers/{id}/policy`, by the machine itself."""
     (worker_id,) = call.ids
     token = call.headers.get("x-machine-token", "")
@@ -79,7 +84,7 @@ def _show_orphan_status(state: State, status: StatusRecord, now: Instant) -> dic
     return {**shown, "stale": age_seconds > threshold, "age_seconds": age_seconds, "stale_threshold": threshold}
 
 
-def worker_status(state: State, call: Call) -> Reply:
+def worker_status(state: State, call: Call[bytes]) -> Reply:
     """`GET /workers/{id}/status`."""
     (worker_id,) = call.ids
     worker = state.workers.get(worker_id)
@@ -95,7 +100,7 @@ def worker_status(state: State, call: Call) -> Reply:
     return success({**status, "stale_threshold": state.settings.stale_seconds})
 
 
-def workers_summary(state: State, call: Call) -> Reply:
+def workers_summary(state: State, call: Call[bytes]) -> Reply:
     """`GET /workers/summary`: an owner's workers; none of an owner that has no record."""
     if not call.owner_id:
         return UNAUTHORIZED
@@ -115,7 +120,7 @@ def workers_summary(state: State, call: Call) -> Reply:
     )
 
 
-def workers_statuses(state: State, call: Call) -> Reply:
+def workers_statuses(state: State, call: Call[bytes]) -> Reply:
     """`GET /workers/statuses`: an owner's workers, sorted by worker id."""
     if not call.owner_id:
         return UNAUTHORIZED
@@ -129,21 +134,22 @@ def workers_statuses(state: State, call: Call) -> Reply:
     return success(paged("workers", shown, len(ids), page, stale_threshold=state.settings.stale_seconds))
 
 
-def audit_events(state: State, call: Call) -> Reply:
+def audit_events(state: State, call: Call[bytes]) -> Reply:
     """`GET /audit/events`: the streams of the owner merged by time, oldest first, and their heads."""
     if not call.owner_id:
         return FORBIDDEN
     page = page_of(call)
     if isinstance(page, Reply):
         return page
+    kind = page.asked[EVENT_TYPE.name]
     owner = state.owners.get(call.owner_id)
     if owner is None:
         return success(paged("events", [], 0, page, heads={}))
     streams = owner.streams
     keys_of = [
-        [(when, which, at) for when, at in stream.moments() if not page.type or stream.type_of(at) == page.type]
+        [(when, which, at) for when, at in stream.moments() if not kind or stream.type_of(at) == kind]
         for which, stream in enumerate(streams)
-        if not page.type or stream.name == stream_of(page.type)
+        if not kind or stream.name == stream_of(kind)
     ]
     total = sum(map(len, keys_of))
     start = min(page.offset, total)  # an offset may be longer than what islice() can count
@@ -153,12 +159,12 @@ def audit_events(state: State, call: Call) -> Reply:
     return success(paged("events", events, total, page, heads=heads))
 
 
-def keys(state: State, _call: Call) -> Reply:
+def keys(state: State, _call: Call[bytes]) -> Reply:
     """`GET /.well-known/hatchfarm-keys`: the JWK set, bare, as its readers expect (RFC 7517)."""
-    return Reply(200, state.jwk_set, (("content-type", "application/json"),))
+    return Reply(HTTPStatus.OK, state.jwk_set, (("content-type", "application/json"),))
 
 
-def health(state: State, call: Call) -> Reply:
+def health(state: State, call: Call[bytes]) -> Reply:
     """`GET /health`, bare. Degraded while nothing or no snapshot can be written, or what is shared is not reached."""
     timestamp = format_timestamp(call.now.wall_ns)
     reason = "state persistence failed" if state.frozen else state.degraded
@@ -166,10 +172,10 @@ def health(state: State, call: Call) -> Reply:
         reason = "snapshot failed"
     status = f'"degraded","reason":"{reason}"' if reason else '"healthy"'
     body = f'{{"status":{status},"timestamp":"{timestamp}","version":"{state.settings.version}"}}'
-    return Reply(200, body.encode(), (("content-type", "application/json"),))
+    return Reply(HTTPStatus.OK, body.encode(), (("content-type", "application/json"),))
 
 
-def status(state: State, call: Call) -> Reply:
+def status(state: State, call: Call[bytes]) -> Reply:
     """`GET /status`, enveloped."""
     uptime = format_duration(call.now.monotonic_ns - state.started.monotonic_ns)
     return success({"service": "hatchfarm-api", "version": state.settings.version, "uptime": uptime})

@@ -22,7 +22,7 @@ FULL_PAUSE_SECONDS = 0.1
 async def accept(
     listener: stdlib_socket.socket, admission: Admission, welcome: Callable[[stdlib_socket.socket, str], None]
 ) -> None:
-    """Give each new connection's socket, non-blocking, and its client's address to `welcome`, until cancelled."""
+    """Call `welcome` with each new connection's socket, non-blocking, and its client's address, until cancelled."""
     while True:
         await trio.lowlevel.wait_readable(listener)
         for _ in range(ACCEPT_BATCH):

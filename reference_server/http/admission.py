@@ -59,7 +59,7 @@ class Admission:
         return self.connections >= self._connections_max and not self._unproven
 
     def enter(self, guest: Guest) -> None:
-        """Let a connection in that has proven nothing yet. Call only while it is not `full`."""
+        """Admit a connection that has proven nothing yet. Call only while it is not `full`."""
         mates = self._unproven_of.get(guest.address)
         if mates is not None and len(mates) >= self._unproven_per_address_max:
             self._evict(mates)
@@ -72,7 +72,7 @@ class Admission:
     def leave(self, guest: Guest) -> None:
         """Forget a connection that has ended."""
         self.connections -= 1
-        self.hold(guest, 0)
+        self.note_waiting(guest, 0)
         if not guest.proven:
             self._drop_unproven(guest)
 
@@ -92,7 +92,7 @@ class Admission:
             self._unproven.move_to_end(guest)
             self._unproven_of[guest.address].move_to_end(guest)
 
-    def hold(self, guest: Guest, waiting_bytes: int) -> None:
+    def note_waiting(self, guest: Guest, waiting_bytes: int) -> None:
         """Note how many bytes wait in a connection now. May evict connections, this one too."""
         before, guest.waiting_bytes = guest.waiting_bytes, waiting_bytes
         self.waiting_bytes += waiting_bytes - before

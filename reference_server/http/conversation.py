@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """One answer, which may be `Held`; how it is written; and whether a success proves who the client is.
+    """One answer, which may be `Deferred`; how it is written; and whether a success proves who the client is.
 
-    `size` is how many bytes its request keeps while it is held.
+    `size` is how many bytes its request keeps while it is deferred.
     """
 
     reply: Reply
@@ -63,7 +63,7 @@ class Conversation:
 
     @property
     def busy(self) -> bool:
-        """Return whether `next` has more to do with what has come, in another turn."""
+        """Return whether `next` has more to do with what has come, in another round."""
         return self._requests.busy
 
     @property

@@ -1,11 +1,11 @@
 """The express lane: every plain HTTP/1.1 request, answered inline.
 
-One Trio task waits for one nested selector and then serves every connection in its turn, straight on its
+One Trio task waits for one nested selector and then serves every connection in rounds, straight on its
 non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
 each. Complete, plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it
 rests again.
 
-An answer that the API holds back keeps its place among those of its connection. While one is owed, or the client has
+An answer that the API defers keeps its place among those of its connection. While one is pending, or the client has
 not taken what was sent, nothing more is read there, so what a client can have waiting here is bounded.
 """
 
@@ -21,17 +21,17 @@ import trio
 from reference_server.http.accepting import accept
 from reference_server.http.conversation import Answer, Conversation
 from reference_server.http.framing import Waiting
-from reference_server.http.lane_clients import Answers, Connection, Owed
+from reference_server.http.lane_clients import Answers, Connection, Pending
 from reference_server.http.patience import Patience
+from reference_server.http.ready_queue import READ, WRITE, ReadyQueue
 from reference_server.http.rendering import CONTINUE, Renderer
-from reference_server.http.turns import READ, WRITE, Turns
 from reference_server.limits import (
     LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
     LANE_HEAD_MAX_BYTES,
     LINGER_MAX_BYTES,
 )
-from reference_server.operations.outcomes import Held
+from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline.answering import Answerer, internal_error
 from reference_server.wire.values import succeeded
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from reference_server.http.admission import Admission
     from reference_server.http.lane_clients import PlainHead
     from reference_server.operations.api import Api
-    from reference_server.pipeline.settling import Settler
+    from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant, Reply
@@ -54,14 +54,14 @@ LIMITED = int(HTTPStatus.TOO_MANY_REQUESTS)
 class ExpressLane:
     """Accepts connections, and answers what comes on them."""
 
-    def __init__(self, api: Api, clock: Clock, settings: Settings, admission: Admission, settler: Settler) -> None:
+    def __init__(self, api: Api, clock: Clock, settings: Settings, admission: Admission, resolver: Resolver) -> None:
         self._api = api
-        self._answerer = Answerer(api, clock, settler)
-        self._settler = settler
+        self._answerer = Answerer(api, clock, resolver)
+        self._resolver = resolver
         self._clock = clock
         self._admission = admission
         self._renderer = Renderer(api.state.entropy)
-        self._turns = Turns(settler)
+        self._queue = ReadyQueue(resolver)
         self._patience = Patience(settings)
 
     async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
@@ -78,26 +78,26 @@ class ExpressLane:
         connection.limited = self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
-        self._turns.watch(connection, 0)
+        self._queue.watch(connection, 0)
         self._patience.drop(connection)
         connection.open = False
         self._admission.leave(connection)
         connection.conversation = connection.unsent = None
-        connection.owed = []
+        connection.pending = []
         connection.socket.close()
 
     async def _react(self) -> None:
         while True:
-            await self._turns.ready()
-            await self._settler.room()
-            await self._turns.take(self._go_on, self._resume)
+            await self._queue.wait_ready()
+            await self._resolver.room()
+            await self._queue.serve_round(self._go_on, self._resume)
 
     def _go_on(self, connection: Connection, events: int) -> int:
-        """Let a connection go on that is ready. Return how many answers it got, one for a look."""
+        """Go on with a connection that is ready. Return how many answers it got, one for a look."""
         events &= connection.events  # it may have been closed, or put to waiting for something else, since it was ready
         if not events:
             return 0
@@ -105,16 +105,16 @@ class ExpressLane:
             self._send_more(connection)
             return 1
         if connection.limited:
-            self._turns.put_off(connection)
+            self._queue.postpone(connection)
             return 0
         data = self._read(connection)
         return self._serve(connection, data) if data else 1
 
     def _resume(self, connection: Connection) -> int:
-        """Go on with a connection that has waited its turn. Return how many answers it got, one for a look."""
-        if not connection.open or connection.owed or connection.unsent is not None:
+        """Go on with a connection that was postponed. Return how many answers it got, one for a look."""
+        if not connection.open or connection.pending or connection.unsent is not None:
             return 0
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
         if connection.more:
             return self._converse(connection, Answers())
         data = self._read(connection)
@@ -122,8 +122,8 @@ class ExpressLane:
 
     def _read(self, connection: Connection) -> bytes:
         """Read once; nothing where there is nothing to serve now."""
-        if connection.owed:
-            self._turns.watch(connection, 0)
+        if connection.pending:
+            self._queue.watch(connection, 0)
             return b""
         try:
             data = connection.socket.recv(READ_BYTES)
@@ -161,9 +161,9 @@ class ExpressLane:
         """Answer a heartbeat that came alone, after another, as nearly all do: there is nothing else to note."""
         now = self._clock.now()
         reply = self._decide_heartbeat(connection, head, body, now)
-        if isinstance(reply, Held):
+        if isinstance(reply, Deferred):
             answers = Answers()
-            answers.hold(Owed(0, reply, True, Answer(reply, size=len(body))))  # noqa: FBT003 - a plain one
+            answers.defer(Pending(0, reply, True, Answer(reply, size=len(body))))  # noqa: FBT003 - a plain one
             self._deliver(connection, answers)
             return
         self._learn(connection, reply, proves=True)
@@ -184,8 +184,8 @@ class ExpressLane:
             body_end = end + head.body_bytes
             now = self._clock.now()
             reply = self._decide_heartbeat(connection, head, data[end:body_end], now)
-            if isinstance(reply, Held):
-                answers.hold(Owed(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
+            if isinstance(reply, Deferred):
+                answers.defer(Pending(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
             else:
                 answers.parts.append(self._renderer.plain(reply, now))
                 self._learn(connection, reply, proves=True)
@@ -208,13 +208,13 @@ class ExpressLane:
             connection.more
             and connection.open
             and connection.unsent is None
-            and not (connection.owed or connection.lingering)
+            and not (connection.pending or connection.lingering)
         ):
-            self._turns.put_off(connection)
+            self._queue.postpone(connection)
         return max(1, len(answers.parts))
 
     def _answer_on(self, connection: Connection, answers: Answers) -> bool:
-        """Put a conversation's next answers behind these. Return whether there may be more, for another turn."""
+        """Put a conversation's next answers behind these. Return whether there may be more, for another round."""
         conversation = connection.conversation
         if conversation is None:
             return False
@@ -226,8 +226,8 @@ class ExpressLane:
             if answer is None:
                 break
             reply = answer.reply
-            if isinstance(reply, Held):
-                answers.hold(Owed(len(answers.parts), reply, False, answer))  # noqa: FBT003 - not a plain one
+            if isinstance(reply, Deferred):
+                answers.defer(Pending(len(answers.parts), reply, False, answer))  # noqa: FBT003 - not a plain one
             else:
                 self._learn(connection, reply, proves=answer.proves)
                 answers.parts.append(
@@ -257,33 +257,33 @@ class ExpressLane:
     def _deliver(self, connection: Connection, answers: Answers) -> None:
         """Send these answers, or note what they wait for; then what the connection waits for next."""
         connection.closing = answers.closes
-        if answers.held:
-            connection.owed, connection.held = answers.parts, len(answers.held)
-            connection.held_bytes = sum(owed.answer.size for owed in answers.held)
-            for owed in answers.held:
-                self._settler.hold(owed.reply, partial(self._pay, connection, owed))
+        if answers.deferred:
+            connection.pending, connection.deferred = answers.parts, len(answers.deferred)
+            connection.deferred_bytes = sum(pending.answer.size for pending in answers.deferred)
+            for pending in answers.deferred:
+                self._resolver.defer(pending.reply, partial(self._resolve, connection, pending))
         elif answers.parts:
             self._send(connection, answers.parts[0] if len(answers.parts) == 1 else b"".join(answers.parts))
         elif answers.closes:
             self._linger(connection)
         self._go_on_waiting(connection, progressed=bool(answers.parts))
 
-    def _pay(self, connection: Connection, owed: Owed, reply: Reply) -> None:
-        """Put an answer that was held back in its place, and send all when it was the last one."""
+    def _resolve(self, connection: Connection, pending: Pending, reply: Reply) -> None:
+        """Put an answer that was deferred in its place, and send all when it was the last one."""
         if not connection.open:
             return
         now = self._clock.now()
-        if owed.plain:
+        if pending.plain:
             part = self._renderer.plain(reply, now)
         else:
-            part = self._renderer.full(reply, now, bodiless=owed.answer.bodiless, closes=owed.answer.closes)
-        connection.owed[owed.at] = part
-        connection.held -= 1
-        self._learn(connection, reply, proves=owed.answer.proves)
-        if connection.held:
+            part = self._renderer.full(reply, now, bodiless=pending.answer.bodiless, closes=pending.answer.closes)
+        connection.pending[pending.at] = part
+        connection.deferred -= 1
+        self._learn(connection, reply, proves=pending.answer.proves)
+        if connection.deferred:
             return
-        data, connection.owed, connection.held_bytes = b"".join(connection.owed), [], 0
-        self._turns.watch(connection, READ)
+        data, connection.pending, connection.deferred_bytes = b"".join(connection.pending), [], 0
+        self._queue.watch(connection, READ)
         self._send(connection, data)
         self._after_sending(connection)
 
@@ -299,7 +299,7 @@ class ExpressLane:
             if connection.unsent is None:
                 self._patience.wait_for_reader(connection, self._clock.now().monotonic_ns)
             connection.unsent = memoryview(data)[sent:]
-            self._turns.watch(connection, WRITE)
+            self._queue.watch(connection, WRITE)
             self._account(connection)
         else:
             connection.unsent = None
@@ -313,7 +313,7 @@ class ExpressLane:
         if connection.unsent is not None:
             self._send(connection, connection.unsent)
         if connection.open and connection.unsent is None:
-            self._turns.watch(connection, READ)
+            self._queue.watch(connection, READ)
             self._after_sending(connection)
 
     def _after_sending(self, connection: Connection) -> None:
@@ -332,7 +332,7 @@ class ExpressLane:
             return
         connection.conversation = None
         connection.lingering = 1
-        self._turns.watch(connection, READ)
+        self._queue.watch(connection, READ)
         self._patience.linger(connection, self._clock.now().monotonic_ns)
         self._account(connection)
 
@@ -348,17 +348,17 @@ class ExpressLane:
                 connection.conversation = conversation = None
         if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
             self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
-        if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.owed:
+        if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.pending:
             self._account(connection)
 
     def _account(self, connection: Connection) -> None:
         """Note how many bytes wait in a connection. It may have to go for them."""
-        size = connection.held_bytes + sum(map(len, connection.owed))
+        size = connection.deferred_bytes + sum(map(len, connection.pending))
         if connection.conversation is not None:
             size += connection.conversation.waiting_bytes
         if connection.unsent is not None:
             size += len(connection.unsent)
-        self._admission.hold(connection, size)
+        self._admission.note_waiting(connection, size)
 
     async def _sweep(self) -> None:
         """Close what is late: requests that do not end, answers not taken, and connections at rest for too long."""
@@ -378,17 +378,17 @@ class ExpressLane:
 
     async def _drain(self) -> None:
         self._renderer.closing = True
-        await self._turns.take(self._go_on, self._resume)
+        await self._queue.serve_round(self._go_on, self._resume)
         for connection in list(self._patience.connections):
-            if self._patience.at_rest(connection) and not connection.put_off:
+            if self._patience.at_rest(connection) and not connection.postponed:
                 self.close_connection(connection)
         while self._patience.connections:
-            await self._turns.ready(SWEEP_SECONDS)
-            await self._turns.take(self._go_on, self._resume)
+            await self._queue.wait_ready(SWEEP_SECONDS)
+            await self._queue.serve_round(self._go_on, self._resume)
             self._close_late()
 
     def close(self) -> None:
         """Close whatever is left."""
         for connection in list(self._patience.connections):
             self.close_connection(connection)
-        self._turns.close()
+        self._queue.close()

@@ -50,17 +50,17 @@ class GuardedStream(trio.abc.Stream):
 
     @property
     def socket(self) -> trio.socket.SocketType:
-        """Let Hypercorn ask for the addresses."""
+        """Return what Hypercorn asks for the addresses."""
         return self._stream.socket
 
     @property
     def waiting_bytes(self) -> int:
         """Return how many bytes wait in it: requests that are not whole or not answered, and an answer being sent."""
-        handed_bytes = self._handed_bytes if self._owing else 0
+        handed_bytes = self._handed_bytes if self._pending else 0
         return self._guard.waiting_bytes + handed_bytes + self._sending_bytes
 
     @property
-    def _owing(self) -> bool:
+    def _pending(self) -> bool:
         return self._answered < self._guard.released
 
     @property
@@ -111,7 +111,7 @@ class GuardedStream(trio.abc.Stream):
 
     async def _until_answered(self) -> None:
         with trio.move_on_after(self._send_timeout_seconds):
-            while self._owing and not self._sent_all:
+            while self._pending and not self._sent_all:
                 await self._progress.wait()
 
     async def _receive_in_time(self) -> bytes:
@@ -168,7 +168,7 @@ class GuardedStream(trio.abc.Stream):
             await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Let the connection end soon: when Hypercorn has no more to read, and the client could see its last answer."""
+        """End the connection soon: when Hypercorn has no more to read, and the client could see its last answer."""
         now = trio.current_time()
         self._sent_all = True
         self._report_progress()

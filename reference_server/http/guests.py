@@ -66,7 +66,7 @@ class Guest:
     def account(self, served: Served) -> None:
         """Note what waits in what serves it. It may have to go for that."""
         if not self.scope.cancel_called:
-            self._admission.hold(self, served.waiting_bytes)
+            self._admission.note_waiting(self, served.waiting_bytes)
 
 
 class Guests(ABC):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Http11Session:
     """A connection that speaks HTTP/1.1, from the end of its handshake. `lifetime` bounds it from outside.
 
-    It does one thing at a time: while an answer is held back, or the client has not taken what was sent, nothing more
+    It does one thing at a time: while an answer is deferred, or the client has not taken what was sent, nothing more
     is read or decided, so what a client can have waiting here is bounded.
     """
 
@@ -142,8 +142,8 @@ class Http11Session:
     async def _write(self, answer: Answer) -> bytes:
         """Return an answer as its bytes, once it may be sent. One that closes is the last."""
         self.account()
-        # Waited for before anything else is decided: what fails to be committed undoes only what is held.
-        reply = await self._answerer.settled(answer.reply)
+        # Waited for before anything else is decided: what fails to be committed undoes only what is deferred.
+        reply = await self._answerer.resolved(answer.reply)
         self._learn(answer.proves and succeeded(reply))
         self._closing = answer.closes or self._stopping
         return self._renderer.full(reply, self._answerer.now(), bodiless=answer.bodiless, closes=self._closing)

@@ -1,7 +1,6 @@
 """One HTTP/2 connection without its socket: bytes and moments go in, frames come out (RFC 9113, contract §6).
 
-h2 keeps the protocol; what a client may make us keep, do and wait for is bounded here. `now` is in seconds, of the
-clock that the deadlines are kept by.
+h2 keeps the protocol; what a client may make us keep, do and wait for is bounded. `now` is the deadlines' clock, in s.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from h2.errors import ErrorCodes
@@ -32,8 +32,9 @@ from reference_server.http.http2_frames import Allowance, FrameCutter, Http2Erro
 from reference_server.http.http2_protocol import BoundedH2
 from reference_server.http.http2_stream import Stream
 from reference_server.http.rendering import http_date
-from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Held
+from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted, Deferred
 from reference_server.wire.replies import INVALID_REQUEST
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
@@ -42,11 +43,10 @@ if TYPE_CHECKING:
     from reference_server.http.http2_frames import Frame
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
-from reference_server.wire.units import SECOND_NS
-from reference_server.wire.values import Reply
+    from reference_server.wire.values import Reply
 
-Hold = Callable[[Held, Callable[["Reply", float], None]], None]
-"""Has the second called with the answer that was held, and the moment it came."""
+Defer = Callable[[Deferred, Callable[["Reply", float], None]], None]
+"""Has the second called with the answer that was deferred, and the moment it came."""
 
 
 class Http2Connection:
@@ -59,7 +59,7 @@ class Http2Connection:
     def __init__(
         self,
         answerer: Answerer,
-        hold: Hold,
+        defer: Defer,
         client: str,
         settings: Settings,
         now: float,
@@ -67,7 +67,7 @@ class Http2Connection:
     ) -> None:
         self._answerer = answerer
         self._learn = learn
-        self._hold = hold
+        self._defer = defer
         self._client = client
         self._header_seconds = settings.header_timeout_seconds
         self._body_seconds = settings.body_timeout_seconds
@@ -165,7 +165,7 @@ class Http2Connection:
         self._head_since = math.inf
         self._output.clear()
         self._h2.cut()
-        self._hold = _hold_nothing
+        self._defer = _defer_nothing
 
     def output(self, now: float) -> bytes:
         """Return what is to be sent now, and forget it."""
@@ -217,11 +217,11 @@ class Http2Connection:
         size = size_of(fields)
         if oversized or size > limits.HEAD_MAX_BYTES or len(fields) > limits.HEADER_FIELDS_MAX:
             self._stopping |= oversized
-            self._answer(stream, self._answerer.refuse(431, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, self._client), now)
             return
         head = read_head(fields, self._client)
         if head is None:
-            self._answer(stream, self._answerer.refuse(400, self._client), now)
+            self._answer(stream, self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client), now)
             return
         outcome = self._answerer.admit(head.request)
         if not isinstance(outcome, Admitted):
@@ -294,13 +294,13 @@ class Http2Connection:
         stream.body = bytearray()
 
     def _answer(self, stream: Stream, reply: Reply, now: float) -> None:
-        if isinstance(reply, Held):
-            self._hold(reply, partial(self._settle, stream))
+        if isinstance(reply, Deferred):
+            self._defer(reply, partial(self._resolve, stream))
         else:
             self._give(stream, reply, now)
 
-    def _settle(self, stream: Stream, reply: Reply, now: float) -> None:
-        """Send an answer that was held, if anybody still waits for it."""
+    def _resolve(self, stream: Stream, reply: Reply, now: float) -> None:
+        """Send an answer that was deferred, if anybody still waits for it."""
         if self._streams.get(stream.id) is stream:
             self._give(stream, reply, now)
 
@@ -376,9 +376,9 @@ class Http2Connection:
 
     def _end_by_fault(self, code: ErrorCodes | None) -> None:
         """End the connection for the client's fault; h2 has said so already where there is no code. Costs a token."""
-        reply = self._answerer.refuse(400, self._client)
-        if isinstance(reply, Held):
-            self._hold(reply, _answer_nobody)
+        reply = self._answerer.refuse(HTTPStatus.BAD_REQUEST, self._client)
+        if isinstance(reply, Deferred):
+            self._defer(reply, _answer_nobody)
         self._end(code)
 
     def _end(self, code: ErrorCodes | None) -> None:
@@ -387,12 +387,12 @@ class Http2Connection:
         if code is not None:
             self._h2.close_connection(code)
         self._collect()
-        said = bytes(self._output)
+        output = bytes(self._output)
         self.abandon()
-        self._output += said
+        self._output += output
 
 
-def _hold_nothing(_held: Held, _settled: Callable[[Reply, float], None]) -> None:
+def _defer_nothing(_deferred: Deferred, _resolved: Callable[[Reply, float], None]) -> None:
     """Stand in for whoever gave answers out, and may refer to the connection, once it has ended."""
 
 

@@ -14,7 +14,7 @@ from reference_server.http.parting import READ_BYTES, part
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations.outcomes import Held
+    from reference_server.operations.outcomes import Deferred
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
     from reference_server.wire.values import Reply
@@ -39,7 +39,7 @@ class Http2Session:
         self._changed = trio.Event()
         self._sent = trio.Event()
         self._gone = False
-        self._connection = Http2Connection(answerer, self._hold, client, settings, trio.current_time(), learn)
+        self._connection = Http2Connection(answerer, self._defer, client, settings, trio.current_time(), learn)
         self.account: Callable[[], None] = account_nothing
         """Called whenever `waiting_bytes` may have changed."""
 
@@ -71,12 +71,12 @@ class Http2Session:
         finally:
             self._connection.abandon()
 
-    def _hold(self, held: Held, settled: Callable[[Reply, float], None]) -> None:
+    def _defer(self, deferred: Deferred, resolved: Callable[[Reply, float], None]) -> None:
         def give(reply: Reply) -> None:
-            settled(reply, trio.current_time())
+            resolved(reply, trio.current_time())
             self._note_change()
 
-        self._answerer.hold(held, give)
+        self._answerer.defer(deferred, give)
 
     def _note_change(self) -> None:
         self._changed.set()

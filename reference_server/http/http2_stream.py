@@ -28,5 +28,5 @@ class Stream:
         self.proves = False
         """A success tells who the client is."""
         self.kept_bytes = 0
-        """What its head, and a body whose answer is held, cost until it is answered."""
+        """What its head, and a body whose answer is deferred, cost until it is answered."""
         self.unsent = memoryview(b"")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from reference_server.http.conversation import Answer, Conversation
     from reference_server.http.express_lane import ExpressLane
-    from reference_server.operations.outcomes import Held
+    from reference_server.operations.outcomes import Deferred
 
 _PLAIN_HEADERS = frozenset(
     {
@@ -70,44 +70,44 @@ def plain_head(data: bytes) -> PlainHead | None:
     )
 
 
-class Owed(NamedTuple):
-    """An answer that is held back, and its place among the others; `plain` ones answer plain heartbeats."""
+class Pending(NamedTuple):
+    """An answer that is deferred, and its place among the others; `plain` ones answer plain heartbeats."""
 
     at: int
-    reply: Held
+    reply: Deferred
     plain: bool
     answer: Answer
 
 
 class Answers:
-    """What one turn of a connection is answered: `parts` in order, empty where one is held back.
+    """What a connection is answered in one round: `parts` in order, empty where one is deferred.
 
     `size` counts the bytes of conversations' answers; `closes` says that no other answer follows these.
     """
 
-    __slots__ = ("closes", "held", "parts", "size")
+    __slots__ = ("closes", "deferred", "parts", "size")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.held: list[Owed] = []
+        self.deferred: list[Pending] = []
         self.size = 0
         self.closes = False
 
-    def hold(self, owed: Owed) -> None:
-        """Keep the place of an answer that is held back."""
-        self.held.append(owed)
+    def defer(self, pending: Pending) -> None:
+        """Keep the place of an answer that is deferred."""
+        self.deferred.append(pending)
         self.parts.append(b"")
 
 
 class Connection:
     """One client of the lane. `since_ns` is its last progress: the last answer, or the first byte of what is awaited.
 
-    It has a `conversation` while anything but plain heartbeats is under way. `owed` are answers of which some are held
-    back, in order; `held` counts those, and `held_bytes` what their requests keep. `unsent` is what the client has not
-    taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the last time,
-    `put_off` that it waits for another turn, and `more` that there is more to be answered then. `events` is what the
-    lane waits for on its socket. `closing` says that nothing follows what is owed or unsent; `lingering` counts the
-    bytes dropped since, from 1.
+    It has a `conversation` while anything but plain heartbeats is under way. `pending` are answers of which some are
+    deferred, in order; `deferred` counts those, and `deferred_bytes` what their requests keep. `unsent` is what the
+    client has not taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the
+    last time, `postponed` that it waits for another round, and `more` that there is more to be answered then.
+    `events` is what the lane waits for on its socket. `closing` says that nothing follows what is pending or unsent;
+    `lingering` counts the bytes dropped since, from 1.
     """
 
     __slots__ = (
@@ -115,19 +115,19 @@ class Connection:
         "client",
         "closing",
         "conversation",
+        "deferred",
+        "deferred_bytes",
         "events",
         "head",
         "head_bytes",
-        "held",
-        "held_bytes",
         "lane",
         "limited",
         "lingering",
         "more",
         "open",
-        "owed",
+        "pending",
+        "postponed",
         "proven",
-        "put_off",
         "since_ns",
         "socket",
         "unsent",
@@ -144,11 +144,11 @@ class Connection:
         self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
-        self.limited = self.put_off = self.more = False
+        self.limited = self.postponed = self.more = False
         self.proven = False
         self.waiting_bytes = 0
-        self.owed: list[bytes] = []
-        self.held = self.held_bytes = 0
+        self.pending: list[bytes] = []
+        self.deferred = self.deferred_bytes = 0
         self.unsent: memoryview | None = None
         self.events = 0
         self.closing = False

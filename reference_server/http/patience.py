@@ -20,7 +20,7 @@ _LINGER_NS = int(LINGER_SECONDS * SECOND_NS)
 class Patience:
     """The connections of a lane, the one longest at rest first, and the deadlines of those that are not at rest.
 
-    Times are monotonic nanoseconds. A connection that is owed an answer is never late.
+    Times are monotonic nanoseconds. A connection that waits for an answer of ours is never late.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -71,11 +71,11 @@ class Patience:
 
     def at_rest(self, connection: Connection) -> bool:
         """Return whether nothing is under way on a connection."""
-        return connection not in self._deadlines and not connection.owed
+        return connection not in self._deadlines and not connection.pending
 
     def late(self, now_ns: int) -> list[Connection]:
         """Return the connections whose time is over."""
-        late = [one for one, (_, deadline_ns) in self._deadlines.items() if now_ns > deadline_ns and not one.owed]
+        late = [one for one, (_, deadline_ns) in self._deadlines.items() if now_ns > deadline_ns and not one.pending]
         since_ns = now_ns - self._idle_ns
         resting = takewhile(lambda connection: connection.since_ns < since_ns, self.connections)
         return late + [one for one in resting if self.at_rest(one)]

@@ -17,7 +17,7 @@ from reference_server.wire.values import Reply, Request, succeeded
 
 if TYPE_CHECKING:
     from reference_server.pipeline.answering import Answerer
-    from reference_server.pipeline.settling import Settler
+    from reference_server.pipeline.resolving import Resolver
     from reference_server.settings import Settings
 
 PLAIN = {"path": "/", "query_string": b"", "headers": [(b"host", b"server")]}
@@ -110,7 +110,7 @@ class _Application(QuartTrio):
         if isinstance(reply, Admitted):
             proves = reply.proves
             reply = await _with_body(answerer, reply, guarded=bool(self.mark))
-        reply = await answerer.settled(reply)
+        reply = await answerer.resolved(reply)
         learn = CONNECTION.get()
         if learn is not None:
             learn(proves and succeeded(reply))
@@ -123,7 +123,7 @@ class _Application(QuartTrio):
         outcome = self.answerer.admit(_read_head(scope, b"")[0])
         if isinstance(outcome, Admitted):
             outcome = self.answerer.complete(outcome, b"")
-        reply = await self.answerer.settled(outcome)
+        reply = await self.answerer.resolved(outcome)
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close"})
             return
@@ -141,7 +141,7 @@ class _Application(QuartTrio):
 def create_app(answerer: Answerer, settings: Settings, mark: str = "") -> QuartTrio:
     """Make the application. `mark` is the header with which the framing guard hands over what it refuses.
 
-    What gives out the answers that the API holds back has to run as long as the application does: `run_beside`.
+    What gives out the answers that the API defers has to run as long as the application does: `run_in_lifespan`.
     """
     app = _Application(__name__, static_folder=None)
     app.answerer = answerer
@@ -151,11 +151,11 @@ def create_app(answerer: Answerer, settings: Settings, mark: str = "") -> QuartT
     return app
 
 
-def run_beside(app: QuartTrio, settler: Settler) -> None:
+def run_in_lifespan(app: QuartTrio, resolver: Resolver) -> None:
     """Have an ASGI server's lifespan run what gives out answers."""
 
     async def start() -> None:
-        await app.nursery.start(settler.run)
+        await app.nursery.start(resolver.run)
 
     app.before_serving(start)
-    app.after_serving(settler.stop)
+    app.after_serving(resolver.stop)

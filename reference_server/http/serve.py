@@ -18,7 +18,7 @@ from reference_server.http.listening import make_tls_context, open_listeners
 from reference_server.http.rendering import Renderer
 from reference_server.limits import CONNECTIONS_MAX
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
@@ -48,13 +48,13 @@ async def serve_until(
     settings = api.settings
     tls = make_tls_context(settings)
     listeners = open_listeners(settings)
-    settler = Settler(api, clock)
+    resolver = Resolver(api, clock)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
-    async with trio.open_nursery() as settling:
-        await settling.start(settler.run)
+    async with trio.open_nursery() as resolving:
+        await resolving.start(resolver.run)
         try:
             async with trio.open_nursery() as handlers:
-                front = _make_front(api, clock, entropy, settler, admission, handlers, tls, express_lane=express_lane)
+                front = _make_front(api, clock, entropy, resolver, admission, handlers, tls, express_lane=express_lane)
                 async with trio.open_nursery() as acceptors:
                     acceptors.start_soon(front.run, listeners)
                     _calm_garbage_collector()
@@ -68,7 +68,7 @@ async def serve_until(
                 handlers.cancel_scope.deadline = deadline
                 await front.finish(deadline)
         finally:
-            await settler.stop()
+            await resolver.stop()
 
 
 class _Front(Protocol):
@@ -85,7 +85,7 @@ def _make_front(
     api: Api,
     clock: Clock,
     entropy: Entropy,
-    settler: Settler,
+    resolver: Resolver,
     admission: Admission,
     handlers: trio.Nursery,
     tls: SSLContext | None,
@@ -95,8 +95,8 @@ def _make_front(
     """Make what serves the connections. Only what serves them is imported: the others would double a start's work."""
     settings = api.settings
     if tls is None and express_lane:
-        return ExpressLane(api, clock, settings, admission, settler)
-    answerer = Answerer(api, clock, settler)
+        return ExpressLane(api, clock, settings, admission, resolver)
+    answerer = Answerer(api, clock, resolver)
     if tls is not None:
         from reference_server.http.tls_front import TlsFront  # noqa: PLC0415 - see above
 
@@ -118,7 +118,7 @@ def _url(scheme: str, listener: stdlib_socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def _until_told(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
+async def _until_stopped(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
     """Wait for a stop signal, or for the end of standard input."""
     async with trio.open_nursery() as nursery:
 
@@ -145,7 +145,7 @@ async def serve_until_signal(
 ) -> None:
     """Serve until SIGINT or SIGTERM, and say on standard output where."""
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
-        stop = partial(_until_told, signals, until_stdin_closes=until_stdin_closes)
+        stop = partial(_until_stopped, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
             serve = partial(
                 serve_until, api, clock, entropy, stop, express_lane=express_lane, connections_max=connections_max

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from reference_server.core import heartbeats, machines
+from reference_server.core import heartbeats
 from reference_server.core.calls import Call
+from reference_server.core.changes import Frozen
 from reference_server.core.rate_limit import client_key
-from reference_server.core.state import Frozen, State
-from reference_server.operations.callers import SINGLE_HEADERS, Principal, as_utf8, is_owner
+from reference_server.core.state import State
+from reference_server.core.tables import TABLES
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
     HTTPS_REQUIRED,
@@ -18,26 +20,37 @@ from reference_server.operations.outcomes import (
     PERSISTENCE_FAILED,
     SHARED_STATE_UNAVAILABLE,
     Admitted,
-    Held,
+    Deferred,
     Undecided,
-    hold,
+    defer,
 )
 from reference_server.operations.routing import ROUTES, allowed_methods
-from reference_server.operations.table import heartbeat
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, UNAUTHORIZED, failure, rate_limited
-from reference_server.wire.rules import valid_owner_id
+from reference_server.operations.workers import heartbeat
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.core.calls import Caller
     from reference_server.core.heartbeats import Verified
-    from reference_server.operations.table import Operation
-    from reference_server.ports import Beside, Entropy, Journal, NonceStore, RateLimiter, Reservation, SharedJournal
+    from reference_server.core.table import Tables
+    from reference_server.operations.operation import Operation
+    from reference_server.operations.routing import Routes
+    from reference_server.ports import (
+        BackgroundTask,
+        Entropy,
+        Journal,
+        NonceStore,
+        RateLimiter,
+        Reservation,
+        SharedJournal,
+    )
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
-CORS_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Machine-Certificate-Id, X-Machine-Token, X-Owner-ID"
+OTHER_CORS_HEADERS = ("Content-Type", "Idempotency-Key")
+"""What a page of an allowed origin may send, beside what says who calls (contract §1)."""
 
 
 def _always(reply: Reply) -> Callable[[Instant], Reply]:
@@ -53,8 +66,10 @@ class Api:
         entropy: Entropy,
         signer: CertificateSigner,
         started: Instant,
+        tables: Tables = TABLES,
+        routes: Routes = ROUTES,
     ) -> None:
-        self.state = State(settings, entropy, signer, started)
+        self.state = State(settings, entropy, signer, started, tables)
         self.settings = settings
         self.committing = False
         """Changes are on their way to the journal: what shows them has to wait for it."""
@@ -64,29 +79,36 @@ class Api:
         self.limiter: RateLimiter | None = None
         self.journal: Journal | None = None
         self.shared: SharedJournal | None = None
-        self.beside: tuple[Beside, ...] = ()
+        self.background_tasks: tuple[BackgroundTask, ...] = ()
+        self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
+        self._cors_headers = ", ".join(sorted((*OTHER_CORS_HEADERS, *routes.credentials)))
 
-    def share(self, nonces: NonceStore, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()) -> None:
-        """Keep nonces, and rate limits if there is a limiter, outside. Each of `beside` runs as long as it serves."""
+    def share(
+        self, nonces: NonceStore, limiter: RateLimiter | None = None, background_tasks: tuple[BackgroundTask, ...] = ()
+    ) -> None:
+        """Keep nonces, and rate limits if there is a limiter, outside. Background tasks run as long as it serves."""
         self.state.nonces_outside = True
         self.nonces = nonces
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def share_state(
-        self, journal: SharedJournal, limiter: RateLimiter | None = None, beside: tuple[Beside, ...] = ()
+        self,
+        journal: SharedJournal,
+        limiter: RateLimiter | None = None,
+        background_tasks: tuple[BackgroundTask, ...] = (),
     ) -> None:
         """Decide everything on a state that other instances have too, through their journal; `share` for the rest."""
         self.state.nonces_outside = True
         self.shared = journal
         self.limiter = limiter
-        self.beside = beside
+        self.background_tasks = background_tasks
 
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
         old = self.state
-        state = State(self.settings, old.entropy, old.signer, old.started)
+        state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
@@ -99,7 +121,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Return a `Held` where the answer has to wait, which is never so while all state is in memory.
+        Return a `Deferred` where the answer has to wait, which is never so while all state is in memory.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -108,15 +130,15 @@ class Api:
         """Answer a request by its head alone where that suffices; else say what to do with its body.
 
         Takes the request's token of the rate limit, so each request comes here once. Where the limit is kept outside,
-        `complete` asks for it. The reply may be `Held`. The body of `head` is not looked at.
+        `complete` asks for it. The reply may be `Deferred`. The body of `head` is not looked at.
         """
         headers = dict(head.headers)
         if head.method == "OPTIONS":
-            return self._finish(Reply(200, b"", JSON_HEADERS), headers)
+            return self._finish(Reply(HTTPStatus.OK, b"", JSON_HEADERS), headers)
         client = client_key(head.client)
         if self.limiter is not None:
             outcome = self._route(head, headers)
-            return outcome if isinstance(outcome, Admitted) else hold(Undecided(client, _always(outcome)), headers)
+            return outcome if isinstance(outcome, Admitted) else defer(Undecided(client, _always(outcome)), headers)
         refusal = self._limit(client, now)
         if refusal is not None:
             return self._finish(refusal, headers)
@@ -124,15 +146,15 @@ class Api:
         return outcome if isinstance(outcome, Admitted) else self._finish(outcome, headers)
 
     def complete(self, admitted: Admitted, body: bytes, now: Instant) -> Reply:
-        """Answer a request that was admitted, with its whole body. May be `Held`."""
+        """Answer a request that was admitted, with its whole body. May be `Deferred`."""
         operation, headers = admitted.operation, admitted.headers
         decide = partial(self._decide, admitted, body)
         if self.limiter is not None or (self.shared is not None and operation.shows_state):
-            return hold(Undecided(client_key(admitted.request.client), decide), headers)
+            return defer(Undecided(client_key(admitted.request.client), decide), headers)
         outcome = decide(now)
         if isinstance(outcome, Reply) and not (self._behind and operation.shows_state):
             return self._finish(outcome, headers)
-        return hold(outcome, headers)
+        return defer(outcome, headers)
 
     def handle_heartbeat(
         self,
@@ -145,21 +167,21 @@ class Api:
     ) -> Reply:
         """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
 
-        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Held`, as there.
+        The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """
         if self.limiter is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
         if self.shared is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
-            return hold(Undecided(client_key(client), decide), None)
+            return defer(Undecided(client_key(client), decide), None)
         outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
-        return hold(outcome, None)
+        return defer(outcome, None)
 
     def _heartbeat(
         self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
@@ -197,17 +219,17 @@ class Api:
             return refusal
         return request.decide(now) if self.shared is None else request
 
-    def dress(self, held: Held, reply: Reply) -> Reply:
-        """Return a held answer what every answer carries, now that it is known."""
-        return reply if held.request_headers is None else self._finish(reply, held.request_headers)
+    def add_common_headers(self, deferred: Deferred, reply: Reply) -> Reply:
+        """Return a deferred answer with what every answer carries, now that it is known."""
+        return reply if deferred.request_headers is None else self._finish(reply, deferred.request_headers)
 
     def refuse(self, reply: Reply, client: str, now: Instant) -> Reply:
-        """Answer, as a transport itself found right, what never became a request. It takes a token, too; may be `Held`.
+        """Answer, as a transport itself found right, what never became a request. It takes a token; may be `Deferred`.
 
         `client` is the address that it came from.
         """
         if self.limiter is not None:
-            return hold(Undecided(client_key(client), _always(reply)), {})
+            return defer(Undecided(client_key(client), _always(reply)), {})
         return self._finish(self._limit(client_key(client), now) or reply, {})
 
     def is_exhausted(self, client: str, now: Instant) -> bool:
@@ -218,9 +240,9 @@ class Api:
         return self.limiter is None and self.state.buckets.is_exhausted(client, now.monotonic_ns)
 
     def give_up(self, admitted: Admitted, reply: Reply) -> Reply:
-        """Answer a request that was admitted, and whose body is too long or never complete. May be `Held`."""
+        """Answer a request that was admitted, and whose body is too long or never complete. May be `Deferred`."""
         if self.limiter is not None:
-            return hold(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
+            return defer(Undecided(client_key(admitted.request.client), _always(reply)), admitted.headers)
         return self._finish(reply, admitted.headers)
 
     def fail(self, reply: Reply) -> Reply:
@@ -231,34 +253,38 @@ class Api:
         """Find a request's operation, or refuse it by its head: these need no body, and no state but the token."""
         if self.settings.require_https and not self._secure(head, headers) and head.path != "/health":
             return HTTPS_REQUIRED
-        by_method, ids = ROUTES.find(head.path)
+        by_method, ids = self._routes.find(head.path)
         if not by_method:
             return NOT_FOUND
         operation = by_method.get("GET" if head.method == "HEAD" else head.method)
         if operation is None:
-            return failure(405, "method not allowed", (("allow", allowed_methods(by_method)),))
+            return failure(
+                HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", (("allow", allowed_methods(by_method)),)
+            )
         if len(headers) != len(head.headers):
-            names = [name for name, _ in head.headers if name in SINGLE_HEADERS]
+            names = [name for name, _ in head.headers if name in self._routes.single_headers]
             if len(names) != len(set(names)):
                 return INVALID_REQUEST
         if head.body_too_large:
             return BODY_TOO_LARGE
-        owner_id = as_utf8(headers.get("x-owner-id", ""))
-        if operation.principal is Principal.OWNER:
-            if not is_owner(self.state, headers):
-                return UNAUTHORIZED
-            if owner_id is None or not valid_owner_id(owner_id):
-                return machines.INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
-        # Whoever shows the owners' token is known, also where anybody may ask.
-        proves = operation.principal is not Principal.ANYONE or is_owner(self.state, headers)
-        return Admitted(head, operation, ids, headers, owner_id or "", proves)
+        caller = operation.principal.admit(self.state, headers)
+        return caller if isinstance(caller, Reply) else Admitted(head, operation, ids, headers, caller)
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
         operation = admitted.operation
         if self.unusable and operation.shows_state:
             return self._refuse(operation)
-        call = Call(admitted.request, body, now, admitted.ids, admitted.headers, admitted.owner_id)
+        headers = admitted.headers
         try:
+            caller: Caller | Reply = admitted.caller
+            if operation.principal.prove is not None:
+                caller = operation.principal.prove(self.state, now, admitted.caller, headers)
+            if isinstance(caller, Reply):
+                return caller
+            read = operation.body_of(body)
+            if read is None:
+                return INVALID_REQUEST
+            call = Call(admitted.request, read, now, admitted.ids, headers, caller, operation.query)
             return operation.decide(self.state, call)
         except Frozen:
             return PERSISTENCE_FAILED
@@ -293,7 +319,7 @@ class Api:
             if "access-control-request-method" in headers:
                 common += (
                     ("access-control-allow-methods", "DELETE, GET, OPTIONS, POST, PUT"),
-                    ("access-control-allow-headers", CORS_HEADERS),
+                    ("access-control-allow-headers", self._cors_headers),
                     ("access-control-max-age", "600"),
                 )
         return Reply(reply.status, reply.body, common)

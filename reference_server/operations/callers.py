@@ -1,25 +1,49 @@
-"""Who is calling (contract §2): what proves an owner, and what may be said once only."""
+"""Who may call (contract §2): one row for each kind of principal, with what proves it.
+
+A new kind is a row more, used by operations; nothing else knows which kinds there are.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from reference_server.core.calls import OWNER as OWNER_KIND
+from reference_server.core.calls import Caller
+from reference_server.core.machines import INVALID_OWNER_ID
+from reference_server.wire.replies import UNAUTHORIZED
+from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_server.core.state import State
-
-SINGLE_HEADERS = frozenset({"authorization", "x-owner-id", "x-machine-token", "x-machine-certificate-id"})
-"""Headers that say who calls; sent twice, it is not known who does."""
+    from reference_server.wire.values import Instant, Reply
 
 
-class Principal(Enum):
-    """Who may call an operation. A machine proves itself inside its operation, in the order the contract gives."""
+class Credential(msgspec.Struct, frozen=True):
+    """A header that says who calls: sent twice, it is not known who does. `scheme` is its OpenAPI security scheme."""
 
-    ANYONE = 1
-    OWNER = 2
-    MACHINE = 3
+    name: str
+    header: str
+    scheme: dict[str, Any]
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """A kind of caller.
+
+    `admit` looks at the head alone, before a body is read: it returns whom the request names, or refuses it. Whatever
+    needs the state is left to `prove`, which is asked when the request is decided, so that it sees what other
+    instances have changed. `refusals` are the answers of both.
+    """
+
+    name: str
+    credentials: tuple[Credential, ...]
+    admit: Callable[[State, dict[str, str]], Caller | Reply]
+    prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply] | None = None
+    refusals: tuple[Reply, ...] = ()
 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
@@ -37,3 +61,41 @@ def as_utf8(value: str) -> str | None:
         return value if value.isascii() else value.encode("latin-1").decode()
     except ValueError:
         return None
+
+
+def _admit_anyone(state: State, headers: dict[str, str]) -> Caller:
+    return Caller(ANYONE.name, proven=is_owner(state, headers))  # whoever shows the owners' token is known
+
+
+def _admit_scraper(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit owners, and anybody where the settings make the metrics public."""
+    owner = is_owner(state, headers)
+    return Caller(SCRAPER.name, proven=owner) if owner or state.settings.metrics_public else UNAUTHORIZED
+
+
+def _admit_owner(state: State, headers: dict[str, str]) -> Caller | Reply:
+    if not is_owner(state, headers):
+        return UNAUTHORIZED
+    owner_id = as_utf8(headers.get("x-owner-id", ""))
+    if owner_id is None or not valid_owner_id(owner_id):
+        return INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
+    return Caller(OWNER.name, owner_id)
+
+
+def _admit_machine(_state: State, _headers: dict[str, str]) -> Caller:
+    """Admit anybody: a machine proves itself inside its operations, in the order that the contract gives (§4)."""
+    return Caller(MACHINE.name)
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"type": "apiKey", "in": "header", "name": name}
+
+
+OWNER_TOKEN = Credential("ownerToken", "Authorization", {"type": "http", "scheme": "bearer"})
+OWNER_ID = Credential("ownerId", "X-Owner-ID", _header("X-Owner-ID"))
+MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine-Token"))
+MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
+ANYONE = Principal("anyone", (), _admit_anyone)
+SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,))
+OWNER = Principal(OWNER_KIND, (OWNER_TOKEN, OWNER_ID), _admit_owner, refusals=(UNAUTHORIZED, INVALID_OWNER_ID))
+MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

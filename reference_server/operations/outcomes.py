@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,15 +14,18 @@ from reference_server.wire.values import Instant, Reply, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.operations.table import Operation
+    from reference_server.core.calls import Caller
+    from reference_server.operations.operation import Operation
 
-HTTPS_REQUIRED = failure(426, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade")))
-NOT_FOUND = failure(404, "not found")
-PERSISTENCE_FAILED = failure(500, "state persistence failed")
-SHARED_STATE_UNAVAILABLE = failure(503, "shared state unavailable")
-LIMITER_UNAVAILABLE = failure(503, "rate limiter unavailable")
-HEADERS_TOO_LARGE = failure(431, "request headers too large")
-BODY_TOO_LARGE = failure(413, "request body too large")
+HTTPS_REQUIRED = failure(
+    HTTPStatus.UPGRADE_REQUIRED, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade"))
+)
+NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "not found")
+PERSISTENCE_FAILED = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "state persistence failed")
+SHARED_STATE_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "shared state unavailable")
+LIMITER_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "rate limiter unavailable")
+HEADERS_TOO_LARGE = failure(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request headers too large")
+BODY_TOO_LARGE = failure(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
 
 
 class Undecided(msgspec.Struct, frozen=True):
@@ -37,31 +41,35 @@ class Undecided(msgspec.Struct, frozen=True):
 class Admitted(msgspec.Struct, frozen=True):
     """A request whose head was looked through and counted: its operation needs the body now.
 
-    `ids` are the path's variables, `owner_id` is `X-Owner-ID` or empty; `proves` says that a success proves who calls.
+    `ids` are the values of the path's variables; `caller` is who is named, and proven by a success or not.
     """
 
     request: Request
     operation: Operation
     ids: tuple[str, ...]
     headers: dict[str, str]
-    owner_id: str
-    proves: bool
+    caller: Caller
+
+    @property
+    def proves(self) -> bool:
+        """Return whether a success proves who calls."""
+        return self.caller.proven
 
 
-class Held(Reply, frozen=True):
-    """An answer that is not to be sent yet: `Settler` waits for what it depends on, then gives the one to send.
+class Deferred(Reply, frozen=True):
+    """An answer that is not to be sent yet: `Resolver` waits for what it depends on, then gives the one to send.
 
     As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
     all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that.
-    `request_headers` say how to dress the answer; None leaves that to the express lane.
+    `request_headers` say which common headers the answer needs; None leaves that to the express lane.
     """
 
     decided: Reply | Verified | Undecided = INVALID_REQUEST
     request_headers: dict[str, str] | None = None
 
 
-def hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Held:
-    """Hold an outcome back, as the refusal that it becomes when nothing comes of what it waits for."""
+def defer(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Deferred:
+    """Defer an outcome, as the refusal that it becomes when nothing comes of what it waits for."""
     match decided:
         case Undecided():
             refusal = LIMITER_UNAVAILABLE
@@ -69,4 +77,4 @@ def hold(decided: Reply | Verified | Undecided, request_headers: dict[str, str] 
             refusal = NONCES_UNAVAILABLE
         case _:
             refusal = PERSISTENCE_FAILED
-    return Held(refusal.status, refusal.body, refusal.headers, decided, request_headers)
+    return Deferred(refusal.status, refusal.body, refusal.headers, decided, request_headers)

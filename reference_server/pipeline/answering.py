@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.operations.outcomes import BODY_TOO_LARGE, HEADERS_TOO_LARGE
@@ -12,42 +13,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.operations.api import Api
-    from reference_server.operations.outcomes import Admitted, Held
-    from reference_server.pipeline.settling import Settler
+    from reference_server.operations.outcomes import Admitted, Deferred
+    from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
     from reference_server.wire.values import Instant, Reply, Request
 
 REFUSALS = {reply.status: reply for reply in (INVALID_REQUEST, BODY_TOO_LARGE, HEADERS_TOO_LARGE)}
 """What a transport refuses by itself."""
-INTERNAL_ERROR = failure(500, "internal error")
+INTERNAL_ERROR = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
 _log = logging.getLogger("hatchfarm")
 
 
 def internal_error(where: str) -> Reply:
-    """Log the exception being handled, and give its answer. The request itself is not logged: it may hold secrets."""
+    """Log the exception being handled, and return its answer. The request itself is not logged: it may hold secrets."""
     _log.exception("A fault while answering %s", where)
     return INTERNAL_ERROR
 
 
 class Answerer:
-    """Asks the API, now, on behalf of what serves requests. Never raises; a reply may be `Held`, for `hold`."""
+    """Asks the API, now, on behalf of what serves requests. Never raises; a reply may be `Deferred`, for `defer`."""
 
-    def __init__(self, api: Api, clock: Clock, settler: Settler) -> None:
+    def __init__(self, api: Api, clock: Clock, resolver: Resolver) -> None:
         self._api = api
         self._clock = clock
-        self._settler = settler
+        self._resolver = resolver
 
     async def room(self) -> None:
         """Wait until there is room for another answer."""
-        await self._settler.room()
+        await self._resolver.room()
 
-    async def settled(self, reply: Reply) -> Reply:
-        """Wait for an answer, if it is a held one."""
-        return await self._settler.settled(reply)
+    async def resolved(self, reply: Reply) -> Reply:
+        """Wait for an answer, if it is a deferred one."""
+        return await self._resolver.resolved(reply)
 
-    def hold(self, held: Held, settled: Callable[[Reply], None]) -> None:
-        """Call `settled` with the answer to send, once it may be sent."""
-        self._settler.hold(held, settled)
+    def defer(self, deferred: Deferred, resolved: Callable[[Reply], None]) -> None:
+        """Call `resolved` with the answer to send, once it may be sent."""
+        self._resolver.defer(deferred, resolved)
 
     def now(self) -> Instant:
         """Return the moment it is, for the date of an answer."""
@@ -76,5 +77,5 @@ class Answerer:
         return self._api.refuse(REFUSALS[status], client, self._clock.now())
 
     def fail(self, where: str) -> Reply:
-        """Log the exception being handled, and give its answer, with what every answer carries."""
+        """Log the exception being handled, and return its answer, with what every answer carries."""
         return self._api.fail(internal_error(where))

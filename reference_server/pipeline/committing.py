@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.core.recovery import encode_changes, recover
+from reference_server.core.changes import encode_changes
+from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import (
     COMMIT_RETRY_SECONDS_MAX,
@@ -40,8 +42,8 @@ _log = logging.getLogger("hatchfarm")
 class Committer:
     """Commits what an API's state has changed, in groups, and snapshots it when the journal has grown enough.
 
-    `run` has to run beside it: it waits for snapshots to be written, and mends what failed. `call_for_commit` is called
-    when `commit` has something to do though nothing was changed: to try a snapshot that failed again.
+    `run` is its background task: it waits for snapshots to be written, and recovers from what failed. `call_for_commit`
+    is called when `commit` has something to do though nothing was changed: to try a snapshot that failed again.
     """
 
     def __init__(self, api: Api, clock: Clock, journal: Journal, call_for_commit: Callable[[], None]) -> None:
@@ -81,7 +83,7 @@ class Committer:
                 self._wanted = trio.Event()
                 await self._finish_snapshot(publish=True)
                 if self._failed:
-                    await self._mend()
+                    await self._recover()
                 self._rest.set()
         finally:
             self._rest.set()
@@ -100,12 +102,12 @@ class Committer:
         begun = self._begin_snapshot() if self._journal.due and self._may_snapshot() else False
         if not changes:
             if begun:
-                await self._turn()
+                await self._rotate()
             return True
         state.changes = []
         self._api.committing = True
         try:
-            await trio.to_thread.run_sync(self._journal.append, encode_changes(changes))
+            await self._journal.offload(partial(self._journal.append, encode_changes(changes)))
         except Exception as error:  # noqa: BLE001 - what was not written must not be seen, whosever fault it is
             _log.error("Nothing is changed until it can be made durable: %s", error)
             state.frozen = self._api.unusable = self._failed = True
@@ -118,7 +120,7 @@ class Committer:
             self._api.committing = False
         self._commits += 1
         if begun:
-            await self._turn()
+            await self._rotate()
         return True
 
     def _may_snapshot(self) -> bool:
@@ -133,7 +135,7 @@ class Committer:
         self._retry_seconds = min(2 * self._retry_seconds, SNAPSHOT_RETRY_SECONDS_MAX)
 
     def _begin_snapshot(self) -> bool:
-        """Let a snapshot of the state be written; it names the segment that comes after the present one."""
+        """Begin to write a snapshot of the state; it names the segment that comes after the present one."""
         self._to_retry = False
         try:
             pieces = snapshot(self._api.state, self._clock.now(), self._journal.next_segment)
@@ -144,10 +146,10 @@ class Committer:
             return False
         return True
 
-    async def _turn(self) -> None:
+    async def _rotate(self) -> None:
         """Begin the segment that the snapshot names, and let the snapshot take its place once it is written."""
         try:
-            await trio.to_thread.run_sync(self._journal.turn)
+            await self._journal.offload(self._journal.rotate)
         except JournalError as error:
             _log.warning("The snapshot is of no use: %s", error)
             self._wait_after_failure()
@@ -162,9 +164,9 @@ class Committer:
         if not publish:
             self._journal.end_snapshot()  # it is of no use
         try:
-            await until_written(written, self._journal.end_snapshot)
+            await until_written(self._journal, written)
             if publish:
-                await trio.to_thread.run_sync(self._journal.publish)
+                await self._journal.offload(self._journal.publish)
                 self._retry_seconds = SNAPSHOT_RETRY_SECONDS
         except JournalError as error:
             _log.warning("The journal goes on without a new snapshot: %s", error)
@@ -175,12 +177,12 @@ class Committer:
         self._api.state.compacting = self._api.state.compacting or publish
         return publish
 
-    async def _mend(self) -> None:
+    async def _recover(self) -> None:
         """Show what is durable as soon as that can be read, and let it be changed once a new snapshot is there."""
         state = self._api.empty_state()
         while True:
             try:
-                recovered = await trio.to_thread.run_sync(recover, state, self._journal, self._clock.now())
+                recovered = await self._journal.offload(partial(recover, state, self._journal, self._clock.now()))
                 if not recovered.fresh:
                     break
                 _log.error("What is durable is not there any more: bring the state file and its journal back")
@@ -191,15 +193,15 @@ class Committer:
         state.changes, state.frozen = [], True
         self._api.state, self._api.unusable = state, False
         pause_seconds = RETRY_SECONDS
-        while not (self._begin_snapshot() and await self._turn_and_publish()):
+        while not (self._begin_snapshot() and await self._rotate_and_publish()):
             await trio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, COMMIT_RETRY_SECONDS_MAX)
         self._failed = state.frozen = False
         _log.warning("What is changed is durable again")
 
-    async def _turn_and_publish(self) -> bool:
+    async def _rotate_and_publish(self) -> bool:
         try:
-            await trio.to_thread.run_sync(self._journal.turn)
+            await self._journal.offload(self._journal.rotate)
         except JournalError as error:
             _log.warning("Still nothing can be made durable: %s", error)
             await self._finish_snapshot(publish=False)
@@ -216,7 +218,7 @@ class Committer:
                 await self._rest.wait()
                 # Where the last one failed this one may hang as long, and whoever stops the server waits.
                 if self._api.state.compacting and not self._late and self._begin_snapshot():
-                    await self._turn_and_publish()
+                    await self._rotate_and_publish()
                 nursery.cancel_scope.cancel()
         self._journal.close()
 

@@ -2,9 +2,9 @@
 
 A batch first reads on, so that all that was acknowledged anywhere before it is in this instance's state. On that,
 frozen, every request is tried: what is only read is answered, a heartbeat that is right is accepted by the journal, and
-what would change anything waits for a turn. In a turn nobody else changes anything but heartbeats, and those touch
-nothing that is decided in one; what is decided is appended and only then answered. A state with changes that may not be
-in the journal is never shown: another one is loaded first.
+what would change anything waits for a lease. Under a lease nobody else changes anything but heartbeats, and those
+touch nothing that is decided under one; what is decided is appended and only then answered. A state with changes that
+may not be in the journal is never shown: another one is loaded first.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
+from reference_server.core.changes import Kind, encode_changes, is_fencing
 from reference_server.core.heartbeats import Verified
-from reference_server.core.recovery import begin, encode_changes, replay, restore, split_streams
+from reference_server.core.recovery import begin, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
-from reference_server.core.state import Kind
 from reference_server.limits import (
     JOURNAL_MIN_BYTES,
     SHARED_BATCH_MAX,
@@ -30,7 +30,15 @@ from reference_server.limits import (
 from reference_server.operations.outcomes import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
 from reference_server.pipeline.answering import internal_error
 from reference_server.pipeline.snapshotting import until_written
-from reference_server.ports import Election, NonceRequest, Place, Reservation, SharedBusy, SharedDown, SharedLost
+from reference_server.ports import (
+    Election,
+    JournalPosition,
+    NonceRequest,
+    Reservation,
+    SharedBusy,
+    SharedDown,
+    SharedLost,
+)
 from reference_server.wire.exposition import Figure
 from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.state_file import StateFileError
@@ -41,14 +49,12 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Undecided
-    from reference_server.ports import Clock, Kept, News, SharedJournal
+    from reference_server.ports import Clock, ReadResult, SharedJournal, SharedSnapshot
     from reference_server.wire.values import Instant, Reply
 
 RETRY_SECONDS = 0.05
 START_SECONDS = 5.0
 """How long starting waits for the shared state; after that it refuses what needs it, until it is there."""
-STRICT = frozenset({Kind.CERTIFICATE, Kind.REVOCATION})
-"""Changes after which a heartbeat that was right before may not be accepted any more."""
 _log = logging.getLogger("hatchfarm")
 
 
@@ -65,13 +71,13 @@ class _Case:
 
 
 class Sharer:
-    """Decides what an API is asked, on the state that its instances share. `run` has to run beside it."""
+    """Decides what an API is asked, on the state that its instances share. `run` is its background task."""
 
     def __init__(self, api: Api, clock: Clock, journal: SharedJournal) -> None:
         self._api = api
         self._clock = clock
         self._journal = journal
-        self._place = Place()
+        self._place = JournalPosition()
         self._reached = 0
         self._ahead = ""
         self._clean = True
@@ -79,7 +85,7 @@ class Sharer:
         self._compactable = 0
         self._one = trio.Lock()
         self._lost = trio.Event()
-        self._told = ""
+        self._logged_trouble = ""
         self.ready = False
         begin(api.state)
         api.state.extra_metrics.append(self.figures)
@@ -128,11 +134,11 @@ class Sharer:
                 await trio.sleep(RETRY_SECONDS)
 
     def _tell(self, trouble: str) -> None:
-        if trouble not in {"", self._told}:
+        if trouble not in {"", self._logged_trouble}:
             _log.warning("The shared state cannot be used: %s", trouble)
-        if not trouble and self._told:
+        if not trouble and self._logged_trouble:
             _log.warning("The shared state can be used again")
-        self._told = trouble
+        self._logged_trouble = trouble
         self._api.state.degraded = "" if self._usable else "shared state unavailable"
 
     def _lose(self, *, clean: bool) -> None:
@@ -140,7 +146,7 @@ class Sharer:
         self._api.state.degraded = "shared state unavailable"
         self._lost.set()
 
-    async def settle(self, requests: Sequence[Undecided]) -> list[Reply]:
+    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply]:
         """Decide each request; those that would need what cannot be reached now are refused."""
         cases = [_Case(request) for request in requests]
         for start in range(0, len(cases), SHARED_BATCH_MAX):
@@ -187,7 +193,7 @@ class Sharer:
             await self._accept(cases)
             if all(case.reply is not None for case in cases):
                 return
-            await self._turn(cases, until)
+            await self._decide_under_lease(cases, until)
 
     def _try(self, cases: Sequence[_Case]) -> None:
         """Decide on the frozen state whatever changes nothing."""
@@ -228,19 +234,19 @@ class Sharer:
                 case _:
                     case.refused = reservation
 
-    async def _turn(self, cases: Sequence[_Case], until: float) -> None:
-        """Decide in a turn what changes the state. Raises SharedLost where that is in the state, and nowhere else."""
-        turn, news = await self._journal.take(self._place, until - trio.current_time())
-        await self._apply(news, until - trio.current_time())
+    async def _decide_under_lease(self, cases: Sequence[_Case], until: float) -> None:
+        """Decide under a lease what changes the state. Raises SharedLost where that is in this state alone."""
+        lease, read = await self._journal.acquire(self._place, until - trio.current_time())
+        await self._apply(read, until - trio.current_time())
         self._try(cases)
         await self._accept(cases)
         state = self._api.state
         counted = dict(state.heartbeat_answers)
         decided, changes = self._change(cases)
-        strict = any(change[0] in STRICT for change in changes)
+        fencing = any(map(is_fencing, changes))
         try:
-            news = await self._journal.give(
-                self._place, turn, encode_changes(changes) if changes else b"", strict=strict
+            read = await self._journal.release(
+                self._place, lease, encode_changes(changes) if changes else b"", fencing=fencing
             )
         except (SharedDown, SharedLost) as error:
             if changes:
@@ -252,9 +258,9 @@ class Sharer:
         for case, reply in decided:
             case.reply = reply
         if changes:
-            self._ahead = turn
-            self._reached = news.own
-        await self._apply(news, until - trio.current_time())
+            self._ahead = lease
+            self._reached = read.own
+        await self._apply(read, until - trio.current_time())
 
     def _change(self, cases: Sequence[_Case]) -> tuple[list[tuple[_Case, Reply]], list[tuple[object, ...]]]:
         """Decide what is left, one after the other. The answers are not to be given before the changes are shared."""
@@ -279,20 +285,20 @@ class Sharer:
     async def _read_on(self, within: float) -> None:
         await self._apply(await self._journal.read(self._place, within), within)
 
-    async def _apply(self, news: News, within: float) -> None:
+    async def _apply(self, read: ReadResult, within: float) -> None:
         """Apply the next groups, and whatever comes after them."""
         until = trio.current_time() + within
-        while not self._applied(news):
-            news = await self._journal.read(self._place, until - trio.current_time())
+        while not self._applied(read):
+            read = await self._journal.read(self._place, until - trio.current_time())
 
-    def _applied(self, news: News) -> bool:
+    def _applied(self, read: ReadResult) -> bool:
         """Apply groups; says whether there is no more. Raises SharedLost for what does not go with the state."""
         state, now, position = self._api.state, self._clock.now(), self._place.position
         try:
-            for group in news.groups:
+            for group in read.groups:
                 if group.position <= position:
                     continue
-                if not (self._ahead and group.by == self._ahead):
+                if not (self._ahead and group.lease == self._ahead):
                     replay(state, (group.changes,), now)
                 else:
                     self._ahead = ""
@@ -301,13 +307,13 @@ class Sharer:
             self._clean = False
             _log.error("The shared journal does not go with this instance's state: %s", error)
             raise SharedLost from None
-        complete = position >= news.position
-        strict = news.strict if complete else self._place.strict
-        self._place = msgspec.structs.replace(self._place, position=position, strict=strict)
+        complete = position >= read.position
+        fencing_token = read.fencing_token if complete else self._place.fencing_token
+        self._place = msgspec.structs.replace(self._place, position=position, fencing_token=fencing_token)
         if complete:
-            self._compactable = news.journal_bytes
-            enough = self._api.settings.journal_bytes or max(JOURNAL_MIN_BYTES, news.snapshot_bytes)
-            self._due = news.journal_bytes > enough
+            self._compactable = read.journal_bytes
+            enough = self._api.settings.journal_bytes or max(JOURNAL_MIN_BYTES, read.snapshot_bytes)
+            self._due = read.journal_bytes > enough
         return complete
 
     async def _tick(self) -> None:
@@ -317,42 +323,42 @@ class Sharer:
             if not self._due or self._ahead or not await self._journal.may_compact():
                 return
             place, size = self._place, self._compactable
-            written = self._journal.begin_snapshot(snapshot(self._api.state, self._clock.now(), place.founded))
+            written = self._journal.begin_snapshot(snapshot(self._api.state, self._clock.now(), place.term))
         try:
-            content = await until_written(written, self._journal.end_snapshot)
+            content = await until_written(self._journal, written)
             await self._journal.compact(place, content, size)
         except SharedLost:
             return  # another instance's was first
 
     async def _load(self) -> None:
-        """Come to the state that is shared: load it, or, when it is lost, take part in founding it anew."""
+        """Load the state that is shared, or, when it is lost, take part in electing who begins a new term."""
         mine = self._place
-        standing = await self._journal.standing()
-        if standing is not None:
-            place = standing.place
-            beyond = (place.generation, place.position) > (mine.generation, max(mine.position, self._reached))
-            if standing.whole or beyond:
+        status = await self._journal.status()
+        if status is not None:
+            place = status.place
+            beyond = (place.term_number, place.position) > (mine.term_number, max(mine.position, self._reached))
+            if status.intact or beyond:
                 await self._take_over(await self._journal.load())
-            if standing.whole and not standing.older:
+            if status.intact and not status.older:
                 await self._read_on(SHARED_WAIT_SECONDS)
                 self._begin()
                 return
-            if standing.whole:
-                await self._found(self._place)
+            if status.intact:
+                await self._begin_term(self._place)
                 _log.warning("The shared state is this version's now: instances of an earlier one are refused it")
                 return
         place = msgspec.structs.replace(self._place, position=max(self._place.position, self._reached))
         if await self._journal.elect(place, clean=self._clean) is Election.ELECTED:
-            await self._found(place)
+            await self._begin_term(place)
             if self._api.state.workers:
-                _log.warning("The shared state was lost, and founded anew from what this instance had of it")
+                _log.warning("The shared state was lost, and a new term begun with what this instance had of it")
 
-    async def _found(self, place: Place) -> None:
-        """Found the journal anew from this instance's state, which is at a place. SharedLost when that is too late."""
+    async def _begin_term(self, place: JournalPosition) -> None:
+        """Begin a new term from this instance's state, which is at a place. SharedLost when that is too late."""
         state = self._api.state
-        written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.founded))
-        content = await until_written(written, self._journal.end_snapshot)
-        self._place = await self._journal.found(place, content, empty=not state.workers)
+        written = self._journal.begin_snapshot(snapshot(state, self._clock.now(), place.term))
+        content = await until_written(self._journal, written)
+        self._place = await self._journal.begin_term(place, content, empty=not state.workers)
         self._ahead, self._reached, self._clean = "", 0, True
         self._begin()
 
@@ -360,22 +366,22 @@ class Sharer:
         self.ready = True
         self._lost = trio.Event()
 
-    async def _take_over(self, kept: Kept) -> None:
-        """Have the state that was kept in the place of this instance's own."""
+    async def _take_over(self, loaded: SharedSnapshot) -> None:
+        """Have the state that was loaded in the place of this instance's own."""
         state, now = self._api.empty_state(), self._clock.now()
 
         def fill() -> None:
-            restore(state, load_state_file(kept.snapshot), now)
-            replay(state, (group.changes for group in kept.groups), now)
+            restore(state, load_state_file(loaded.snapshot, state.tables.sections), now)
+            replay(state, (group.changes for group in loaded.groups), now)
             split_streams(state)
 
         try:
-            await trio.to_thread.run_sync(fill)
+            await self._journal.offload(fill)
         except StateFileError as error:
             raise SharedDown(f"its snapshot cannot be used: {error}") from None
         self._api.state = state
-        end = kept.groups[-1].position if kept.groups else kept.place.position
-        self._place = msgspec.structs.replace(kept.place, position=end)
+        end = loaded.groups[-1].position if loaded.groups else loaded.place.position
+        self._place = msgspec.structs.replace(loaded.place, position=end)
         self._ahead, self._reached, self._clean = "", 0, True
 
 

@@ -9,13 +9,15 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.ports import Journal, SharedJournal
+
 Written = TypeVar("Written")
 
 
-async def until_written(wait: Callable[[], Written], give_up: Callable[[], None]) -> Written:
-    """Return what `wait` does, in a thread. Where this is cancelled, `give_up` has it end soon, and nobody waits."""
+async def until_written(journal: Journal | SharedJournal, wait: Callable[[], Written]) -> Written:
+    """Return what `wait` does, which this journal began. Where this is cancelled, it ends soon, and nobody waits."""
     try:
-        return await trio.to_thread.run_sync(wait, abandon_on_cancel=True)
+        return await journal.offload(wait, abandon_on_cancel=True)
     except trio.Cancelled:
-        give_up()
+        journal.end_snapshot()
         raise

@@ -10,22 +10,26 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.schema1 import SCHEMA_1, EventRecord
+from reference_server.wire.sections import known_names
 from reference_server.wire.state_file import (
-    KNOWN_KEYS,
-    CertificateRecord,
-    ConsentRecord,
-    EventRecord,
-    MachineRecord,
-    PolicyRecord,
+    EVENTS,
+    HEAD_KEYS,
     StateFile,
     StateFileError,
-    StatusRecord,
     WorkerStatusFile,
     read_state,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reference_server.wire.sections import Section
 
 OWN, CHECKSUM = "reference_server", "checksum"
 _TRAILER = re.compile(rb',"checksum":"sha256:([0-9a-f]{64})"\}\n\Z')
@@ -92,22 +96,8 @@ class OwnSection(msgspec.Struct, frozen=True):
         return f"OwnSection(segment={self.segment})"
 
 
-class _OwnFile(msgspec.Struct):
-    """A state file that this server wrote: its checksum stands for every check of `read_state`."""
-
-    schema_version: int
-    saved_at: str
-    machines: dict[str, MachineRecord]
-    machine_certs: dict[str, CertificateRecord]
-    worker_status: dict[str, StatusRecord]
-    policies: dict[str, PolicyRecord]
-    consents: dict[str, ConsentRecord]
-    audit_events: list[EventRecord]
-    reference_server: OwnSection
-
-
 class LoadedFile(msgspec.Struct, frozen=True):
-    """An intact state file: the records of schema 1, what this server added, and later sections byte for byte."""
+    """An intact state file: its records, what this server added, and unknown sections byte for byte."""
 
     records: StateFile
     own: OwnSection | None
@@ -119,28 +109,28 @@ def trailer(digest: str) -> bytes:
     return f',"{CHECKSUM}":"sha256:{digest}"}}\n'.encode()
 
 
-def load_state_file(content: bytes) -> LoadedFile:
-    """Read a state file of schema 1, written here or elsewhere.
+def load_state_file(content: bytes, sections: Sequence[Section[Any]] = SCHEMA_1) -> LoadedFile:
+    """Read a state file with these sections, written here or elsewhere.
 
     Raises:
         StateFileError: unless every byte of it is known to be right, or every record of a file from elsewhere is.
     """
-    sections = _sections(content)
-    if not _is_own(content, sections):
-        return LoadedFile(_from_elsewhere(content), None, _unknown(sections))
-    return _load_own(content, sections)
+    parts = _parts(content)
+    if not _is_own(content, parts):
+        return LoadedFile(_from_elsewhere(content, sections), None, _unknown(parts, sections))
+    return _load_own(content, parts, sections)
 
 
-def check_state_file(content: bytes) -> StateFile | WorkerStatusFile:
+def check_state_file(content: bytes, sections: Sequence[Section[Any]] = SCHEMA_1) -> StateFile | WorkerStatusFile:
     """Read a state file as `load_state_file` does, or a legacy one; `problems` says all for which it would be refused.
 
     Raises StateFileError for what is neither.
     """
-    state = read_state(content)
-    sections = _sections(content)
-    if isinstance(state, StateFile) and _is_own(content, sections):
+    state = read_state(content, sections)
+    parts = _parts(content)
+    if isinstance(state, StateFile) and _is_own(content, parts):
         try:
-            _load_own(content, sections)
+            _load_own(content, parts, sections)
         except StateFileError as error:
             state.problems.insert(0, str(error))
         else:
@@ -152,11 +142,22 @@ def _trailer_of(content: bytes) -> re.Match[bytes] | None:
     return _TRAILER.search(content, max(0, len(content) - _TRAILER_BYTES))
 
 
-def _is_own(content: bytes, sections: dict[str, msgspec.Raw]) -> bool:
-    return _trailer_of(content) is not None or OWN in sections or CHECKSUM in sections
+def _is_own(content: bytes, parts: dict[str, msgspec.Raw]) -> bool:
+    return _trailer_of(content) is not None or OWN in parts or CHECKSUM in parts
 
 
-def _load_own(content: bytes, sections: dict[str, msgspec.Raw]) -> LoadedFile:
+def _own_file(sections: Sequence[Section[Any]]) -> type[Any]:
+    """Return the type of a file that this server wrote: its checksum stands for every check of `read_state`."""
+    fields: list[Any] = [("schema_version", int), ("saved_at", str), (EVENTS, list[EventRecord]), (OWN, OwnSection)]
+    for section in sections:
+        if section.record is not None:
+            kind = GenericAlias(dict, (str, section.record))
+            field = msgspec.field() if section.required else msgspec.field(default_factory=dict)
+            fields.append((section.name, kind, field))
+    return msgspec.defstruct("OwnFile", fields, kw_only=True)
+
+
+def _load_own(content: bytes, parts: dict[str, msgspec.Raw], sections: Sequence[Section[Any]]) -> LoadedFile:
     match = _trailer_of(content)
     if match is None or sha256(memoryview(content)[: match.start()]).hexdigest().encode() != match[1]:
         raise StateFileError(
@@ -164,37 +165,28 @@ def _load_own(content: bytes, sections: dict[str, msgspec.Raw]) -> LoadedFile:
             f"if another program was meant to change it, take its sections {OWN} and {CHECKSUM} out"
         )
     try:
-        file = msgspec.json.decode(content, type=_OwnFile)
+        file = msgspec.json.decode(content, type=_own_file(sections))
     except (ValueError, RecursionError) as error:
         raise StateFileError(f"another version of this server wrote it ({error}): use that one") from None
-    records = StateFile(
-        file.saved_at,
-        file.machines,
-        file.machine_certs,
-        file.worker_status,
-        file.policies,
-        file.consents,
-        file.audit_events,
-        {},
-        [],
-        [],
-    )
-    return LoadedFile(records, file.reference_server, _unknown(sections))
+    records = {section.name: getattr(file, section.name) for section in sections if section.record is not None}
+    state = StateFile(file.saved_at, records, getattr(file, EVENTS), {}, [], [])
+    return LoadedFile(state, getattr(file, OWN), _unknown(parts, sections))
 
 
-def _sections(content: bytes) -> dict[str, msgspec.Raw]:
+def _parts(content: bytes) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except (ValueError, RecursionError):
         return {}  # `read_state` says what is wrong
 
 
-def _unknown(sections: dict[str, msgspec.Raw]) -> dict[str, bytes]:
-    return {name: bytes(raw) for name, raw in sections.items() if name not in KNOWN_KEYS | {OWN, CHECKSUM}}
+def _unknown(parts: dict[str, msgspec.Raw], sections: Sequence[Section[Any]]) -> dict[str, bytes]:
+    known = HEAD_KEYS | known_names(sections) | {OWN, CHECKSUM}
+    return {name: bytes(raw) for name, raw in parts.items() if name not in known}
 
 
-def _from_elsewhere(content: bytes) -> StateFile:
-    state = read_state(content)
+def _from_elsewhere(content: bytes, sections: Sequence[Section[Any]]) -> StateFile:
+    state = read_state(content, sections)
     if isinstance(state, WorkerStatusFile):
         raise StateFileError("it is a legacy worker-status file: name it in WORKER_STATUS_STATE_FILE, and another here")
     if state.problems:

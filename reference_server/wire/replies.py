@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from reference_server.wire.values import Headers, Reply
 JSON_HEADERS: Headers = (("content-type", "application/json"),)
 
 
-def success(data: Any, status: int = 200) -> Reply:
+def success(data: Any, status: int = HTTPStatus.OK) -> Reply:
     """Envelope a result."""
     return Reply(status, msgspec.json.encode({"success": True, "data": data}), JSON_HEADERS)
 
@@ -24,10 +25,12 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
 
 def rate_limited(wait_ns: int) -> Reply:
     """Refuse with 429; `Retry-After` is the wait in seconds, rounded up."""
-    return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
+    retry_after = str(-(-wait_ns // SECOND_NS))
+    return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded", (("retry-after", retry_after),))
 
 
-INVALID_REQUEST = failure(400, "invalid request")
-UNAUTHORIZED = failure(401, "unauthorized")
-FORBIDDEN = failure(403, "forbidden")
-FULL = failure(503, "capacity reached")
+RATE_LIMITED = failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")
+INVALID_REQUEST = failure(HTTPStatus.BAD_REQUEST, "invalid request")
+UNAUTHORIZED = failure(HTTPStatus.UNAUTHORIZED, "unauthorized")
+FORBIDDEN = failure(HTTPStatus.FORBIDDEN, "forbidden")
+FULL = failure(HTTPStatus.SERVICE_UNAVAILABLE, "capacity reached")

@@ -3,4 +3,5 @@
 from __future__ import annotations
 
 SECOND_NS = 1_000_000_000
+MILLISECOND_NS = 1_000_000
 MICROSECOND_NS = 1_000

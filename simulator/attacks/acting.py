@@ -2,74 +2,80 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.catalogue import NONCE_BYTES
 from simulator.attacks.script import (
     Expect,
-    Leaves,
+    ExpectedEvent,
     Outcome,
+    PrerequisiteError,
     Script,
+    ScriptContext,
     Send,
-    Stage,
-    UnsettledError,
     granted,
     heartbeat_gets,
 )
 from simulator.contract.answers import Answer, Operation
-from simulator.fleet.grants import GrantError, read_id
-from simulator.fleet.machine import MILLISECOND_NS, Action, Machine, heartbeat_request, signed_heartbeat
+from simulator.contract.refusals import CREATING
+from simulator.fleet.acts import Act, ActError, Ask, CutOffError, Reply, note_revocation
+from simulator.fleet.machine import Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
     ApiCall,
-    activate_call,
-    call_of,
-    learn,
     machine_headers,
-    note,
     owner_headers,
-    policy_call,
-    revoke_call,
 )
-from simulator.history.records import Revocation
-from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE
+from simulator.history.losses import Loss
+from simulator.history.rows import NO_MACHINE, NONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CREATED, OK = 201, 200
+CREATED, OK = HTTPStatus.CREATED, HTTPStatus.OK
 RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
-_SUCCESS = {Action.REGISTER: CREATED, Action.CONSENT: CREATED}
+_Result = TypeVar("_Result")
 
 
 def call(
-    stage: Stage,
+    context: ScriptContext,
     wanted: ApiCall,
     expect: Expect,
     *,
     client: int = 0,
-    leaves: tuple[Leaves, ...] = (),
+    expected_events: tuple[ExpectedEvent, ...] = (),
     machine: int = NO_MACHINE,
 ) -> Send:
     """Make a step of a call of the API; `machine` is the number of the one that it is about."""
-    return Send(wanted.message(stage.host), expect, wanted.operation, machine, client=client, leaves=leaves)
+    return Send(
+        wanted.message(context.host), expect, wanted.operation, machine, client=client, expected_events=expected_events
+    )
 
 
 def ask(
-    stage: Stage, method: str, path: str, headers: Mapping[str, str], expect: Expect, body: Any = None, **more: Any
+    context: ScriptContext,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    expect: Expect,
+    body: Any = None,
+    **more: Any,
 ) -> Send:
     """Make a step of any request below `/api/v1`; `more` is what `Send` takes besides."""
-    return Send(ApiCall(Operation.OTHER, method, path, headers, body).message(stage.host), expect, **more)
+    return Send(ApiCall(Operation.OTHER, method, path, headers, body).message(context.host), expect, **more)
 
 
-def settle(send: Send, what: str) -> Script[Outcome]:
-    """Do a step that the rest builds on. Raises UnsettledError when it does not get the answer it needs."""
+def require(send: Send, what: str) -> Script[Outcome]:
+    """Do a step that the rest builds on. Raises PrerequisiteError when it does not get the answer it needs."""
     outcome: Outcome = yield send
     if not outcome.right:
-        raise UnsettledError(f"{what}: {answered(outcome)}")
+        raise PrerequisiteError(f"{what}: {answered(outcome)}")
     return outcome
 
 
@@ -78,86 +84,86 @@ def answered(outcome: Outcome) -> str:
     return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
-def new_id(outcome: Outcome, what: str) -> str:
-    """Return the id of what a step created. Raises UnsettledError when there is none that can be used."""
-    try:
-        return read_id(outcome.data())
-    except GrantError as error:
-        raise UnsettledError(f"{what}: an answer that the contract does not allow ({error})") from None
+def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[ExpectedEvent, ...]:
+    """Return which event an owner's change expected_events."""
+    return (ExpectedEvent(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
 
 
-def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[Leaves, ...]:
-    """Return which event an owner's change leaves."""
-    return (Leaves(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
+def play(context: ScriptContext, act: Act[_Result], *, client: int = 0) -> Script[_Result]:
+    """Do an act of the control plane step by step, from one client. Raises PrerequisiteError when it fails."""
+    reply: Reply | None = None
+    while True:
+        try:
+            ask = act.send(reply)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        except ActError as error:
+            raise PrerequisiteError(str(error)) from None
+        if not isinstance(ask, Ask):
+            raise TypeError(f"{type(ask).__name__} is no step of an attack")
+        sent_ns = context.now()
+        try:
+            outcome: Outcome = yield _send_of(context, ask, client)
+        except GeneratorExit:  # cut off by the end of the run
+            with suppress(CutOffError):
+                act.throw(CutOffError(Reply(sent_ns, context.now(), loss=Loss.ENDED)))
+            raise
+        reply = Reply(
+            outcome.sent_ns, outcome.answered_ns, outcome.status, outcome.head, outcome.body, got=outcome.got
+        )  # fmt: skip
 
 
-def make_policy(stage: Stage, owner_id: str, rules: Mapping[str, Any] = RULES, *, client: int = 0) -> Script[str]:
-    """Create and activate a policy; gives its id."""
-    create = policy_call(stage.token, owner_id, dict(rules))
-    leaves = changed(owner_id, Operation.POLICY_CREATE)
-    outcome = yield from settle(call(stage, create, granted(CREATED), client=client, leaves=leaves), "create a policy")
-    policy_id = new_id(outcome, "create a policy")
-    activate = activate_call(stage.token, owner_id, policy_id)
-    leaves = changed(owner_id, Operation.POLICY_ACTIVATE, policy_id)
-    yield from settle(call(stage, activate, granted(OK), client=client, leaves=leaves), "activate a policy")
-    return policy_id
+def _send_of(context: ScriptContext, ask: Ask, client: int) -> Send:
+    """Return the step of an act's request; the machine that it is for is named where it acts itself."""
+    success = CREATED if ask.call.operation in CREATING else OK
+    send = call(context, ask.call, granted(success), client=client)
+    machine = ask.machine
+    if machine is None or ask.action is None:
+        return send
+    return msgspec.structs.replace(
+        send, machine=machine.index, certificate=machine.certificate_number, consent=machine.consent_number
+    )
 
 
-def act(stage: Stage, machine: Machine, action: Action, policy_id: str = "", *, client: int = 0) -> Script[Outcome]:
-    """Do one control-plane action of a machine, and let it take the answer. Raises UnsettledError."""
-    wanted = call_of(machine, action, stage.token, policy_id)
-    expect = granted(_SUCCESS.get(action, OK))
-    send = Send(
-        wanted.message(stage.host), expect, wanted.operation, machine.index, client=client,
-        certificate=machine.certificate_number, consent=machine.consent_number,
-    )  # fmt: skip
-    sent_ns = stage.now()
-    event = EVENT_OF.get(wanted.operation)
-    try:
-        outcome: Outcome = yield send
-    except GeneratorExit:  # cut off by the end of the run: it may take effect all the same
-        if event is not None:
-            note(stage.history, sent_ns, NEVER_NS, event, machine.owner_id, sure=False)
-        raise
-    if not outcome.right:
-        if event is not None and outcome.got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
-            note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise UnsettledError(f"{action.name.lower()}: {answered(outcome)}")
-    try:
-        learn(stage.history, machine, action, outcome.data(), outcome.sent_ns, outcome.answered_ns, stage.rotation_ns)
-    except GrantError as error:
-        if event is not None:
-            note(stage.history, sent_ns, outcome.answered_ns, event, machine.owner_id, sure=False)
-        raise UnsettledError(f"{action.name.lower()}: an answer that the contract does not allow ({error})") from None
-    return outcome
+def make_policy(
+    context: ScriptContext, owner_id: str, rules: Mapping[str, Any] = RULES, *, client: int = 0
+) -> Script[str]:
+    """Create and activate a policy, and return its id. Raises PrerequisiteError."""
+    return play(context, context.acts.make_policy(owner_id, dict(rules)), client=client)
 
 
-def enrol(stage: Stage, owner_id: str, policy_id: str = "", *, client: int = 0) -> Script[Machine]:
-    """Register a machine, and have it consented to under a policy, a new one unless given. Raises UnsettledError."""
-    machine = stage.new_machine(owner_id)
-    yield from act(stage, machine, Action.REGISTER, client=client)
-    policy_id = policy_id or (yield from make_policy(stage, owner_id, client=client))
-    yield from act(stage, machine, Action.CONSENT, policy_id, client=client)
-    yield from act(stage, machine, Action.FETCH_POLICY, client=client)
+def act(
+    context: ScriptContext, machine: Machine, action: Action, policy_id: str = "", *, client: int = 0
+) -> Script[None]:
+    """Do one control-plane action of a machine, and apply its answer. Raises PrerequisiteError."""
+    return play(context, context.acts.act(machine, action, policy_id), client=client)
+
+
+def enrol(context: ScriptContext, owner_id: str, policy_id: str = "", *, client: int = 0) -> Script[Machine]:
+    """Register a machine, and have it consented to under a policy, a new one unless given. Raises PrerequisiteError."""
+    machine = context.new_machine(owner_id)
+    yield from act(context, machine, Action.REGISTER, client=client)
+    policy_id = policy_id or (yield from make_policy(context, owner_id, client=client))
+    yield from act(context, machine, Action.CONSENT, policy_id, client=client)
+    yield from act(context, machine, Action.FETCH_POLICY, client=client)
     return machine
 
 
-def revoke(stage: Stage, machine: Machine, *, client: int = 0) -> Send:
+def revoke(context: ScriptContext, machine: Machine, *, client: int = 0) -> Send:
     """Make the step that revokes a machine's consent. `revoked` must be told of its outcome."""
-    consent = stage.history.consents[machine.consent_number - 1]
-    wanted = revoke_call(stage.token, machine.owner_id, consent.consent_id)
-    leaves = changed(machine.owner_id, Operation.CONSENT_REVOKE, consent.consent_id)
-    return call(stage, wanted, granted(OK), client=client, leaves=leaves)
+    ask = context.acts.revoke_ask(machine)
+    expected_events = changed(machine.owner_id, Operation.CONSENT_REVOKE, ask.object_id)
+    return call(context, ask.call, granted(OK), client=client, expected_events=expected_events)
 
 
-def revoked(stage: Stage, machine: Machine, outcome: Outcome) -> None:
+def revoked(context: ScriptContext, machine: Machine, outcome: Outcome) -> None:
     """Note that a machine's consent was revoked, or may have been."""
-    answered_ns = outcome.answered_ns if outcome.right else NEVER_NS
-    stage.history.revocations.append(Revocation(machine.consent_number, outcome.sent_ns, answered_ns))
+    note_revocation(context.history, machine, outcome.sent_ns, outcome.answered_ns, sure=outcome.right)
 
 
 def heartbeat(
-    stage: Stage,
+    context: ScriptContext,
     machine: Machine,
     answer: Answer,
     because: str,
@@ -172,14 +178,14 @@ def heartbeat(
 
     `more` is what `heartbeat_send` takes besides.
     """
-    nonce = stage.rng.bytes(NONCE_BYTES) if nonce is None else nonce
-    timestamp = format_timestamp((stage.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
+    nonce = context.rng.bytes(NONCE_BYTES) if nonce is None else nonce
+    timestamp = format_timestamp((context.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
     body = signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, metrics)
-    return heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=nonce, client=client, **more)
+    return heartbeat_send(context, machine, body, heartbeat_gets(answer, because), nonce=nonce, client=client, **more)
 
 
 def heartbeat_send(
-    stage: Stage,
+    context: ScriptContext,
     machine: Machine,
     body: bytes,
     expect: Expect,
@@ -195,7 +201,7 @@ def heartbeat_send(
     `certificate` is the history's number of a certificate that is given.
     """
     request = heartbeat_request(
-        stage.host,
+        context.host,
         machine.worker_id,
         machine.token.decode() if token is None else token,
         machine.certificate_id if certificate_id is None else certificate_id,
@@ -208,7 +214,7 @@ def heartbeat_send(
 
 
 def policy_fetch(
-    stage: Stage,
+    context: ScriptContext,
     machine: Machine,
     answer: Answer,
     because: str,
@@ -224,26 +230,26 @@ def policy_fetch(
     else:
         headers["X-Machine-Certificate-Id"] = certificate_id
     wanted = ApiCall(Operation.POLICY_FETCH, "GET", f"/workers/{machine.worker_id}/policy", headers)
-    send = call(stage, wanted, heartbeat_gets(answer, because), client=client)
+    send = call(context, wanted, heartbeat_gets(answer, because), client=client)
     return msgspec.structs.replace(send, machine=machine.index, certificate=certificate, consent=machine.consent_number)
 
 
-def consent_anew(stage: Stage, machine: Machine, *, client: int = 0) -> Script[None]:
-    """Have a machine consented to under a new policy, so that it may go on after a revoke. Raises UnsettledError."""
-    policy_id = yield from make_policy(stage, machine.owner_id, client=client)
-    yield from act(stage, machine, Action.CONSENT, policy_id, client=client)
-    yield from act(stage, machine, Action.FETCH_POLICY, client=client)
+def consent_anew(context: ScriptContext, machine: Machine, *, client: int = 0) -> Script[None]:
+    """Have a machine consented to under a new policy, so that it may go on after a revoke. Raises PrerequisiteError."""
+    policy_id = yield from make_policy(context, machine.owner_id, client=client)
+    yield from act(context, machine, Action.CONSENT, policy_id, client=client)
+    yield from act(context, machine, Action.FETCH_POLICY, client=client)
 
 
-def denied(reason: str, actor_owner_id: str, object_id: str, owner_id: str) -> tuple[Leaves, ...]:
+def denied(reason: str, actor_owner_id: str, object_id: str, owner_id: str) -> tuple[ExpectedEvent, ...]:
     """Return which event an owner's refused action leaves, for `owner_id` on whom it was tried (contract §2)."""
     owners = tuple(dict.fromkeys((owner_id, actor_owner_id)))
-    return (Leaves("owner_access_denied", f"owner:{actor_owner_id}", object_id, owners, reason),)
+    return (ExpectedEvent("owner_access_denied", f"owner:{actor_owner_id}", object_id, owners, reason),)
 
 
-def audit_page(stage: Stage, owner_id: str, query: str = "", *, client: int = 0) -> Script[dict[str, Any]]:
-    """Read a page of an owner's audit list. Raises UnsettledError."""
-    headers = owner_headers(stage.token, owner_id)
-    send = ask(stage, "GET", f"/audit/events{query}", headers, granted(OK), client=client)
-    outcome = yield from settle(send, "read the audit list")
+def audit_page(context: ScriptContext, owner_id: str, query: str = "", *, client: int = 0) -> Script[dict[str, Any]]:
+    """Read a page of an owner's audit list. Raises PrerequisiteError."""
+    headers = owner_headers(context.token, owner_id)
+    send = ask(context, "GET", f"/audit/events{query}", headers, granted(OK), client=client)
+    outcome = yield from require(send, "read the audit list")
     return outcome.data()

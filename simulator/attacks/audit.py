@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, act, call, changed, denied, settle
+from simulator.attacks.acting import CREATED, act, call, changed, denied, require
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.parties import (
     OwnerAttack,
@@ -16,10 +17,10 @@ from simulator.attacks.parties import (
     events_shown,
     nobody_made,
     rotation_denied,
-    settle_party,
+    set_up_party,
 )
 from simulator.attacks.routes import CERTIFICATE, CONSENT_CREATE, HEARTBEAT, POLICY_ACTIVATE, POLICY_CREATE, send
-from simulator.attacks.script import Say, granted, heartbeat_gets, refused
+from simulator.attacks.script import Claim, granted, heartbeat_gets, refused
 from simulator.checkers.audit_expected import FAILURE_EVENT
 from simulator.checkers.audit_lists import REFUSALS
 from simulator.contract.answers import Answer, Operation
@@ -31,7 +32,7 @@ from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
-    from simulator.attacks.script import Outcome, Script, Send, Stage
+    from simulator.attacks.script import Outcome, Script, ScriptContext, Send
 
 WORKER_DIGITS = 16
 OWNER_SHARE = 20
@@ -73,19 +74,19 @@ class Evict(OwnerAttack):
     anchor = "contract §3; ASVS 5.0 §16.4"
     severity = 8.1
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        quiet = yield from settle_party(stage, addresses)
-        noisy = yield from settle_party(stage, addresses)
-        ghost = stage.new_owner()
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        quiet = yield from set_up_party(context, addresses)
+        noisy = yield from set_up_party(context, addresses)
+        ghost = context.new_owner()
         # Whatever the server calls its streams: what is no refusal is a change, or an accepted heartbeat.
-        before = yield from events_shown(stage, quiet.owner_id, addresses)
+        before = yield from events_shown(context, quiet.owner_id, addresses)
         before = [one for one in before if one.get("type") not in REFUSALS]
         made = 0
-        for noise in self._noise(stage, quiet, noisy, ghost):
+        for noise in self._noise(context, quiet, noisy, ghost):
             outcome: Outcome = yield msgspec.structs.replace(noise, client=addresses.take())
             made += outcome.right
-        shown = yield from events_shown(stage, quiet.owner_id, addresses)
+        shown = yield from events_shown(context, quiet.owner_id, addresses)
         after = [one for one in shown if one.get("type") not in REFUSALS]
         lost = [one for one in before if one not in after]
         failures = [one for one in shown if one.get("type") == FAILURE_EVENT]
@@ -97,36 +98,43 @@ class Evict(OwnerAttack):
         )
         enough = True if made == AUDIT_NOISE_EVENTS else None
         held = enough if not (lost or foreign) else False
-        yield Say("nothing-lost", held, message, {"lost": lost[:10], "foreign": foreign[:10]})
-        yield from nobody_made(stage, ghost, addresses)
+        yield Claim("nothing-lost", held, message, {"lost": lost[:10], "foreign": foreign[:10]})
+        yield from nobody_made(context, ghost, addresses)
 
     @staticmethod
-    def _noise(stage: Stage, quiet: Party, noisy: Party, ghost: str) -> list[Send]:
+    def _noise(context: ScriptContext, quiet: Party, noisy: Party, ghost: str) -> list[Send]:
         """Make what is sent: mostly what needs no credential, for that costs an attacker least.
 
         What owners do comes first: a server may go on the slower way with a connection that has brought it once.
         """
         missing = heartbeat_gets(Answer.MISSING_FIELDS, "it has none of its fields")
-        bare = send(stage, HEARTBEAT, quiet, missing, client=0, payload=b"{}", headers={})
-        path = f"/api/v1/workers/wrk_{random_hex(stage.rng, WORKER_DIGITS)}/heartbeat"
-        unknown = send(stage, HEARTBEAT, noisy, missing, client=0, payload=b"{}", headers={}, path=path, known=False)
+        bare = send(context, HEARTBEAT, quiet, missing, client=0, payload=b"{}", headers={})
+        path = f"/api/v1/workers/wrk_{random_hex(context.rng, WORKER_DIGITS)}/heartbeat"
+        unknown = send(context, HEARTBEAT, noisy, missing, client=0, payload=b"{}", headers={}, path=path, known=False)
         by_owners = []
         for actor in (noisy.owner_id, ghost):
-            headers = owner_headers(stage.token, actor)
-            foreign = refused(403, "forbidden", "what the path names is another owner's")
-            leaves = denied("", actor, "", quiet.owner_id)
-            by_owners.append(send(stage, POLICY_ACTIVATE, quiet, foreign, client=0, headers=headers, leaves=leaves))
-            tokenless = refused(401, "unauthorized", "the machine's token is missing")
-            leaves = rotation_denied(actor, quiet.machine, "missing_machine_token")
-            by_owners.append(send(stage, CERTIFICATE, quiet, tokenless, client=0, headers=headers, leaves=leaves))
-            path = f"/api/v1/machines/wrk_{random_hex(stage.rng, WORKER_DIGITS)}/certificate"
-            leaves = rotation_denied(actor, None, "missing_machine_token")
+            headers = owner_headers(context.token, actor)
+            foreign = refused(HTTPStatus.FORBIDDEN, "forbidden", "what the path names is another owner's")
+            expected_events = denied("", actor, "", quiet.owner_id)
+            by_owners.append(
+                send(
+                    context, POLICY_ACTIVATE, quiet, foreign, client=0, headers=headers, expected_events=expected_events
+                )
+            )
+            tokenless = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "the machine's token is missing")
+            expected_events = rotation_denied(actor, quiet.machine, "missing_machine_token")
+            by_owners.append(
+                send(context, CERTIFICATE, quiet, tokenless, client=0, headers=headers, expected_events=expected_events)
+            )
+            path = f"/api/v1/machines/wrk_{random_hex(context.rng, WORKER_DIGITS)}/certificate"
+            expected_events = rotation_denied(actor, None, "missing_machine_token")
             nowhere = send(
-                stage, CERTIFICATE, noisy, tokenless, client=0, headers=headers, leaves=leaves, path=path, known=False
+                context, CERTIFICATE, noisy, tokenless, client=0, headers=headers, path=path, known=False,
+                expected_events=expected_events,
             )  # fmt: skip
             by_owners.append(nowhere)
         drafted = changed(noisy.owner_id, Operation.POLICY_CREATE)
-        draft = send(stage, POLICY_CREATE, noisy, granted(CREATED), client=0, leaves=drafted)
+        draft = send(context, POLICY_CREATE, noisy, granted(CREATED), client=0, expected_events=drafted)
         rounds = AUDIT_NOISE_EVENTS // (OWNER_SHARE * len(by_owners))
         first = [draft] * DRAFTS + by_owners * rounds
         last = [unknown] * (AUDIT_NOISE_EVENTS // OWNER_SHARE)
@@ -144,39 +152,40 @@ class Inject(OwnerAttack):
     anchor = "contract §3; ASVS 5.0 §16.4.1; CWE-117"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        owner_id = stage.new_owner() + HOSTILE_OWNER
-        stage.history.owners.append(owner_id)
-        party = yield from settle_party(stage, addresses, owner_id)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        owner_id = context.new_owner() + HOSTILE_OWNER
+        context.history.owners.append(owner_id)
+        party = yield from set_up_party(context, addresses, owner_id)
         names: dict[str, str] = {party.machine.worker_id: party.machine.name}
         policies = 2
         for text in HOSTILE_TEXTS:
-            machine = stage.new_machine(owner_id)
+            machine = context.new_machine(owner_id)
             machine.name = text
-            yield from act(stage, machine, Action.REGISTER, client=addresses.take())
+            yield from act(context, machine, Action.REGISTER, client=addresses.take())
             names[machine.worker_id] = text
-            create = policy_call(stage.token, owner_id, {"max_cpu_percent": 50, "timezone": text})
-            leaves = changed(owner_id, Operation.POLICY_CREATE)
-            step = call(stage, create, granted(CREATED), client=addresses.take(), leaves=leaves)
-            yield from settle(step, "create a policy")
+            create = policy_call(context.token, owner_id, {"max_cpu_percent": 50, "timezone": text})
+            expected_events = changed(owner_id, Operation.POLICY_CREATE)
+            step = call(context, create, granted(CREATED), client=addresses.take(), expected_events=expected_events)
+            yield from require(step, "create a policy")
             policies += 1
-            yield from self._with_ids(stage, party, text, addresses)
-        events = yield from events_shown(stage, owner_id, addresses)
+            yield from self._with_ids(context, party, text, addresses)
+        events = yield from events_shown(context, owner_id, addresses)
         yield from self._claims(events, names, policies)
 
     @staticmethod
-    def _with_ids(stage: Stage, party: Party, text: str, addresses: Addresses) -> Script[None]:
+    def _with_ids(context: ScriptContext, party: Party, text: str, addresses: Addresses) -> Script[None]:
         owner_id = party.owner_id
-        no_machine = refused(404, "machine not found", "nobody has that id")
-        leaves = rotation_denied(owner_id, None, "machine_not_found")
+        no_machine = refused(HTTPStatus.NOT_FOUND, "machine not found", "nobody has that id")
+        expected_events = rotation_denied(owner_id, None, "machine_not_found")
         path = f"/api/v1/machines/{quote(text, safe='')}/certificate"
         yield send(
-            stage, CERTIFICATE, party, no_machine, client=addresses.take(), path=path, leaves=leaves, known=False
+            context, CERTIFICATE, party, no_machine, client=addresses.take(), path=path, known=False,
+            expected_events=expected_events,
         )  # fmt: skip
-        no_worker = refused(400, "worker not found for owner", "nobody has that id")
-        payload = msgspec.json.encode(consent_call(stage.token, owner_id, text, party.policy_id).body)
-        yield send(stage, CONSENT_CREATE, party, no_worker, client=addresses.take(), payload=payload)
+        no_worker = refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "nobody has that id")
+        payload = msgspec.json.encode(consent_call(context.token, owner_id, text, party.policy_id).body)
+        yield send(context, CONSENT_CREATE, party, no_worker, client=addresses.take(), payload=payload)
 
     @staticmethod
     def _claims(events: list[dict[str, Any]], names: dict[str, str], policies: int) -> Script[None]:
@@ -193,14 +202,14 @@ class Inject(OwnerAttack):
         if not held and any(first != 1 for first in firsts.values()):
             held = None
             message += ", but the oldest events are no longer kept: whether too early, the audit checker judges"
-        yield Say("one-event-each", held, message, {"types": dict(kinds)})
+        yield Claim("one-event-each", held, message, {"types": dict(kinds)})
         changed_names = []
         for event in registered:
             metadata = event.get("metadata")
             shown = metadata.get("name") if isinstance(metadata, dict) else None
             if shown is not None and shown != names.get(str(event.get("object_id"))):
                 changed_names.append(shown)
-        yield Say("as-sent", not changed_names, f"{len(changed_names)} names are shown as others than they were sent")
+        yield Claim("as-sent", not changed_names, f"{len(changed_names)} names are shown as others than they were sent")
         if any("hash" in event for event in events):
             broken = chain_break(events)
-            yield Say("chain", not broken, broken or f"the chain holds over {plural(len(events), 'event')}")
+            yield Claim("chain", not broken, broken or f"the chain holds over {plural(len(events), 'event')}")

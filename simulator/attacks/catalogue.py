@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from simulator.fleet.machine import MILLISECOND_NS, Machine, heartbeat_request, signed_heartbeat
+from reference_server.wire.units import MILLISECOND_NS
+from simulator.fleet.machine import Machine, heartbeat_request, signed_heartbeat
 from simulator.history.rows import NONE
 from simulator.limits import VICTIMS_MAX
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from simulator.attacks.script import Say
+    from simulator.attacks.script import Claim
     from simulator.contract.answers import Answer
     from simulator.contract.profiles import Basis
 
@@ -93,7 +94,7 @@ class ShotAttack(Attack):
         """Make one request."""
         raise NotImplementedError
 
-    def conclude(self, rows: NDArray[Any]) -> list[Say]:
+    def conclude(self, rows: NDArray[Any]) -> list[Claim]:
         """Claim what all rows of a campaign (dtype `ROW`) show together, once it has ended. Most claim nothing."""
         del rows
         return []

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, policy_fetch
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
-from simulator.attacks.script import Join, Pause, Say, ScriptAttack
-from simulator.attacks.server_clock import SECOND_NS
+from simulator.attacks.script import Claim, JoinFleet, Pause, ScriptAttack
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.grants import CERTIFICATE_LIFE_NS
-from simulator.fleet.machine import MILLISECOND_NS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
     from simulator.fleet.machine import Machine
 
 CERTIFICATE_DIGITS = 20
@@ -87,23 +86,23 @@ class ForeignCertificate(ScriptAttack):
     anchor = "contract §4, check 7"
     severity = 8.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt: a certificate of the same owner's, and one of another owner's."""
-        machine = yield from enrol(stage, stage.new_owner())
-        sibling = yield from enrol(stage, machine.owner_id, machine.policy_id, client=1)
-        stranger = yield from enrol(stage, stage.new_owner(), client=2)
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt: a certificate of the same owner's, and one of another owner's."""
+        machine = yield from enrol(context, context.new_owner())
+        sibling = yield from enrol(context, machine.owner_id, machine.policy_id, client=1)
+        stranger = yield from enrol(context, context.new_owner(), client=2)
         for other in (sibling, stranger):
             because = "a certificate is its own machine's alone"
             yield heartbeat(
-                stage, machine, Answer.INVALID_CERTIFICATE, because, client=3,
+                context, machine, Answer.INVALID_CERTIFICATE, because, client=3,
                 certificate_id=other.certificate_id, certificate=other.certificate_number,
             )  # fmt: skip
             yield policy_fetch(
-                stage, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=3,
+                context, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=3,
                 certificate_id=other.certificate_id, certificate=other.certificate_number,
             )  # fmt: skip
-        yield heartbeat(stage, machine, Answer.ACCEPTED, "all else was right", client=3)
-        yield Join(machine)
+        yield heartbeat(context, machine, Answer.ACCEPTED, "all else was right", client=3)
+        yield JoinFleet(machine)
 
 
 class ExpiredCertificate(ScriptAttack):
@@ -117,21 +116,21 @@ class ExpiredCertificate(ScriptAttack):
     anchor = "contract §3: a certificate lives 15 minutes"
     severity = 6.5
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt; its machine is silent until it has rotated."""
-        known = stage.history.certificates
-        if not self._in_time(stage, known[-1].life_ns if known else CERTIFICATE_LIFE_NS):
-            yield Say("time", None, "no certificate expires within what is left of this run")
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt; its machine is silent until it has rotated."""
+        known = context.history.certificates
+        if not self._in_time(context, known[-1].life_ns if known else CERTIFICATE_LIFE_NS):
+            yield Claim("time", None, "no certificate expires within what is left of this run")
             return
-        machine = yield from enrol(stage, stage.new_owner())
+        machine = yield from enrol(context, context.new_owner())
         certificate = known[machine.certificate_number - 1]
         life_ns = certificate.life_ns
         yield Pause(certificate.answered_ns + life_ns + life_ns // LIFE_STRETCH + EXPIRY_MARGIN_NS)
         because = f"it lived {life_ns / SECOND_NS:g} s from when it was issued"
-        yield heartbeat(stage, machine, Answer.INVALID_CERTIFICATE, because, client=1)
-        yield policy_fetch(stage, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)
-        yield Join(machine)
+        yield heartbeat(context, machine, Answer.INVALID_CERTIFICATE, because, client=1)
+        yield policy_fetch(context, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)
+        yield JoinFleet(machine)
 
     @staticmethod
-    def _in_time(stage: Stage, life_ns: int) -> bool:
-        return stage.now() + life_ns + life_ns // LIFE_STRETCH + AFTERWARDS_NS < stage.end_ns
+    def _in_time(context: ScriptContext, life_ns: int) -> bool:
+        return context.now() + life_ns + life_ns // LIFE_STRETCH + AFTERWARDS_NS < context.end_ns

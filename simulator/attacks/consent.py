@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from simulator.attacks.acting import act, call, denied, enrol, heartbeat, revoke, revoked, settle
-from simulator.attacks.script import Say, ScriptAttack, refused
+from simulator.attacks.acting import act, call, denied, enrol, heartbeat, require, revoke, revoked
+from simulator.attacks.script import Claim, ScriptAttack, refused
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import consent_call
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
 
 
 class AfterRevoke(ScriptAttack):
@@ -27,18 +28,18 @@ class AfterRevoke(ScriptAttack):
     anchor = "contract §4: revoking ends a pair of worker and policy version for good"
     severity = 7.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, in the name of a machine that was never heard from."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the name of a machine that was never heard from."""
+        machine = yield from enrol(context, context.new_owner())
         owner_id = machine.owner_id
-        captured = consent_call(stage.token, owner_id, machine.worker_id, machine.policy_id)
-        outcome = yield from settle(revoke(stage, machine), "revoke")
-        revoked(stage, machine, outcome)
+        captured = consent_call(context.token, owner_id, machine.worker_id, machine.policy_id)
+        outcome = yield from require(revoke(context, machine), "revoke")
+        revoked(context, machine, outcome)
         because, error = "it was revoked for good", "consent already revoked for this policy version"
-        over = refused(409, error, because, Basis.HARDENED)
-        leaves = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
-        yield call(stage, captured, over, client=1, leaves=leaves, machine=machine.index)
-        yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
+        over = refused(HTTPStatus.CONFLICT, error, because, Basis.HARDENED)
+        expected_events = denied("consent_revoked", owner_id, machine.worker_id, owner_id)
+        yield call(context, captured, over, client=1, expected_events=expected_events, machine=machine.index)
+        yield heartbeat(context, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
 
 
 class ForeignConsent(ScriptAttack):
@@ -52,26 +53,26 @@ class ForeignConsent(ScriptAttack):
     anchor = "OWASP API1:2023"
     severity = 8.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, in the names of machines that are never heard from."""
-        mine = yield from enrol(stage, stage.new_owner())
-        theirs = yield from enrol(stage, stage.new_owner(), client=1)
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the names of machines that are never heard from."""
+        mine = yield from enrol(context, context.new_owner())
+        theirs = yield from enrol(context, context.new_owner(), client=1)
         owner_id, other_id = mine.owner_id, theirs.owner_id
         yield call(
-            stage,
-            consent_call(stage.token, owner_id, theirs.worker_id, mine.policy_id),
-            refused(400, "worker not found for owner", "the machine is another owner's"),
+            context,
+            consent_call(context.token, owner_id, theirs.worker_id, mine.policy_id),
+            refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "the machine is another owner's"),
             client=2,
-            leaves=denied("worker_not_found_for_owner", owner_id, theirs.worker_id, other_id),
+            expected_events=denied("worker_not_found_for_owner", owner_id, theirs.worker_id, other_id),
         )
         yield call(
-            stage,
-            consent_call(stage.token, owner_id, mine.worker_id, theirs.policy_id),
-            refused(400, "active policy not found for owner", "the policy is another owner's"),
+            context,
+            consent_call(context.token, owner_id, mine.worker_id, theirs.policy_id),
+            refused(HTTPStatus.BAD_REQUEST, "active policy not found for owner", "the policy is another owner's"),
             client=2,
-            leaves=denied("active_policy_not_found_for_owner", owner_id, theirs.policy_id, other_id),
+            expected_events=denied("active_policy_not_found_for_owner", owner_id, theirs.policy_id, other_id),
         )
         policy_id = theirs.policy_id
-        yield from act(stage, theirs, Action.FETCH_POLICY, client=2)
+        yield from act(context, theirs, Action.FETCH_POLICY, client=2)
         message = f"the other owner's machine is under {theirs.policy_id}, and was under {policy_id}"
-        yield Say("keeps-its-policy", theirs.policy_id == policy_id, message)
+        yield Claim("keeps-its-policy", theirs.policy_id == policy_id, message)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from simulator.attacks.catalogue import HEX_DIGITS, Moment, Shot, ShotAttack, forge, random_hex
-from simulator.attacks.script import Say
+from simulator.attacks.script import Claim
 from simulator.attacks.timing import SAMPLES_MIN, compare_times
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
@@ -76,7 +76,7 @@ class Guess(_WrongToken):
         near = near_miss(rng, victim.token.decode(), TOKEN_DIGITS - 1)
         return msgspec.structs.replace(shot, request=shot.request.replace(token.encode(), near.encode()))
 
-    def conclude(self, rows: NDArray[Any]) -> list[Say]:
+    def conclude(self, rows: NDArray[Any]) -> list[Claim]:
         """Claim that nothing can be told from how long a refusal took."""
         judged = rows[rows["got"] == Answer.INVALID_TOKEN]
         judged = judged[np.argsort(judged["sent_ns"], kind="stable")]
@@ -84,13 +84,13 @@ class Guess(_WrongToken):
         found = compare_times(judged["answered_ns"] - judged["sent_ns"], (nonces[:, 0] & 1).astype(bool))
         if found.leaks is None:
             message = f"{found.samples} guesses are too few to compare times: {SAMPLES_MIN} of each kind are needed"
-            return [Say("timing", None, message)]
+            return [Claim("timing", None, message)]
         random_us, near_us = (one / 1000 for one in found.medians_ns)
         message = (
             f"{found.samples} guesses took {random_us:.0f} us at random and {near_us:.0f} us all but right "
             f"(medians; Welch's t {found.t:.1f}): {'told apart' if found.leaks else 'not to be told apart'}"
         )
-        return [Say("timing", not found.leaks, message, found.shown())]
+        return [Claim("timing", not found.leaks, message, found.shown())]
 
 
 class UnknownWorker(_WrongToken):

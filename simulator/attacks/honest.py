@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import Wire, granted
 from simulator.fleet.requests import http_message
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Stage, WireOutcome
+    from simulator.attacks.script import ScriptContext, WireOutcome
 
-SECOND_NS = 1_000_000_000
-OK = 200
+OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""
 
 
-def honest_client(stage: Stage, seconds: float, every_seconds: float, patience_seconds: float, client: int = 0) -> Wire:
+def honest_client(
+    context: ScriptContext, seconds: float, every_seconds: float, patience_seconds: float, client: int = 0
+) -> Wire:
     """Make a client that asks for the health page at intervals, for so many seconds, on one connection."""
     asks = max(2, int(seconds / every_seconds))
-    health = http_message("GET", "/health", stage.host, {})
-    last = http_message("GET", "/health", stage.host, {"Connection": "close"})
+    health = http_message("GET", "/health", context.host, {})
+    last = http_message("GET", "/health", context.host, {"Connection": "close"})
     parts = (*((health, every_seconds) for _ in range(asks - 1)), (last, 0.0))
     patience_seconds += max(seconds, asks * every_seconds)
     return Wire(parts, granted(OK, "it is honest"), patience_seconds=patience_seconds, client=client)

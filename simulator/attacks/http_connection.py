@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
 from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
 from simulator.attacks.raw import policies_before
-from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Together, Wire, granted
+from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
@@ -18,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from simulator.attacks.script import Leaves, Outcome, Script, Stage, WireAnswer, WireOutcome
+    from simulator.attacks.script import ExpectedEvent, Outcome, Script, ScriptContext, WireAnswer, WireOutcome
 
-SECOND_NS = 1_000_000_000
-OK, NOT_FOUND, TOO_MANY = 200, 404, 429
+OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
 PIPELINED = 1000
 PIPELINE_PATIENCE_SECONDS = 30.0
 REGISTRATIONS = 3
@@ -47,10 +48,10 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    Kind("GET", "/health", 200, b'"healthy"'),
-    Kind("GET", "/api/v1/status", 200, b'"uptime"'),
-    Kind("GET", "/api/v1/nothing", 404, b"error"),
-    Kind("PUT", "/health", 405, b"error"),
+    Kind("GET", "/health", HTTPStatus.OK, b'"healthy"'),
+    Kind("GET", "/api/v1/status", HTTPStatus.OK, b'"uptime"'),
+    Kind("GET", "/api/v1/nothing", HTTPStatus.NOT_FOUND, b"error"),
+    Kind("PUT", "/health", HTTPStatus.METHOD_NOT_ALLOWED, b"error"),
 )
 
 
@@ -67,13 +68,13 @@ class Pipeline(ScriptAttack):
     anchor = "RFC 9112 §9.3.2; contract §6"
     severity = 7.5
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Send them, and match the answers with them by their place."""
-        asked = [KINDS[int(kind)] for kind in stage.rng.integers(len(KINDS), size=PIPELINED)]
-        if Feature.JSON_404 in stage.lacks:
+        asked = [KINDS[int(kind)] for kind in context.rng.integers(len(KINDS), size=PIPELINED)]
+        if Feature.JSON_404 in context.lacks:
             asked = [one._replace(part=b"") if one.status == NOT_FOUND else one for one in asked]
-        message = b"".join(http_message(one.method, one.path, stage.host, {}) for one in asked[:-1])
-        message += http_message(asked[-1].method, asked[-1].path, stage.host, {"Connection": "close"})
+        message = b"".join(http_message(one.method, one.path, context.host, {}) for one in asked[:-1])
+        message += http_message(asked[-1].method, asked[-1].path, context.host, {"Connection": "close"})
         statuses = tuple({one.status for one in KINDS})
         expect = Expect(Answer.WITHIN_LIMIT, statuses, "", "requests in one write are requests like others")
         outcome: WireOutcome = yield Wire(((message, 0.0),), expect, patience_seconds=PIPELINE_PATIENCE_SECONDS)
@@ -81,29 +82,29 @@ class Pipeline(ScriptAttack):
         known = outcome.connected and len(answers) == len(asked)
         missing = f"{len(answers)} of {len(asked)} were answered"
         complete = len(answers) == len(asked) or (None if not outcome.closed else False)
-        yield Say("all-answered", complete, missing)
+        yield Claim("all-answered", complete, missing)
         swapped = [at for at, (one, answer) in enumerate(zip(asked, answers, strict=False)) if not _fits(one, answer)]
-        yield Say(
+        yield Claim(
             "in-order",
             False if swapped else (True if known else None),
             f"{len(swapped)} of {len(answers)} answers were not those of the requests in their place",
             {"first": swapped[0], "status": answers[swapped[0]].status} if swapped else {},
         )
-        yield _each_limited(stage, outcome)
+        yield _each_limited(context, outcome)
 
 
 def _fits(asked: Kind, answer: WireAnswer) -> bool:
     return answer.status == TOO_MANY or (answer.status == asked.status and asked.part in answer.body)
 
 
-def _each_limited(stage: Stage, outcome: WireOutcome) -> Say:
+def _each_limited(context: ScriptContext, outcome: WireOutcome) -> Claim:
     served = [one for one in outcome.answers if one.status != TOO_MANY]
     length_ns = max((one.at_ns for one in served), default=outcome.sent_ns) - outcome.sent_ns
-    allowed = stage.defences.allows(length_ns)
+    allowed = context.defences.allows(length_ns)
     message = f"{len(served)} of {len(outcome.answers)} were served in {length_ns / SECOND_NS:.2f}s, {allowed} allowed"
     if len(served) <= allowed and len(served) == len(outcome.answers):
-        return Say("each-limited", None, f"never came over the limit: {message}")
-    return Say("each-limited", len(served) <= allowed, message, {"served": len(served), "allowed": allowed})
+        return Claim("each-limited", None, f"never came over the limit: {message}")
+    return Claim("each-limited", len(served) <= allowed, message, {"served": len(served), "allowed": allowed})
 
 
 class _Leaving(ScriptAttack):
@@ -116,81 +117,85 @@ class _Leaving(ScriptAttack):
     """When to leave behind a whole request: after how many bytes of the answer, and after a pause in seconds."""
     how: Literal["half-close", "reset"]
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Cut requests short, leave behind whole ones, and compare what is there with what was noted."""
-        owner_id = stage.new_owner()
-        wires = self._cut_short(stage, owner_id)
+        owner_id = context.new_owner()
+        wires = self._cut_short(context, owner_id)
         outcomes: list[WireOutcome] = yield Together(tuple(wires))
         sure = False
         if self.how == "half-close" and any(outcome.connected and not outcome.closed for outcome in outcomes):
             # Once more, beside an honest client: where that one waits for long, the server may only be busy.
-            seconds = stage.defences.body_seconds
-            honest = honest_client(stage, seconds, PROBE_SECONDS, PATIENCE_SECONDS, client=len(wires))
+            seconds = context.defences.body_seconds
+            honest = honest_client(context, seconds, PROBE_SECONDS, PATIENCE_SECONDS, client=len(wires))
             *outcomes, shown = yield Together((*wires, honest))
             sure = longest_wait_seconds(honest, shown) <= BUSY_SECONDS
-        count = yield from policies_before(stage, owner_id, client=len(wires) + 1)
+        count = yield from policies_before(context, owner_id, client=len(wires) + 1)
         message = f"{count} of {len(wires)} requests that were cut short took effect"
-        yield Say("cut-short", None if count is None else count == 0, message)
+        yield Claim("cut-short", None if count is None else count == 0, message)
         if self.how == "half-close":
             closed = all(outcome.closed for outcome in outcomes)
             connected = all(outcome.connected for outcome in outcomes)
             message = f"of {len(wires)} connections, {sum(one.closed for one in outcomes)} were closed in time"
-            yield Say("closed", closed if closed or (connected and sure) else None, message)
-        yield from self._whole_policies(stage)
-        yield from self._whole_registrations(stage)
+            yield Claim("closed", closed if closed or (connected and sure) else None, message)
+        yield from self._whole_policies(context)
+        yield from self._whole_registrations(context)
 
-    def _cut_short(self, stage: Stage, owner_id: str) -> list[Wire]:
-        message = policy_call(stage.token, owner_id, dict(RULES)).message(stage.host)
+    def _cut_short(self, context: ScriptContext, owner_id: str) -> list[Wire]:
+        message = policy_call(context.token, owner_id, dict(RULES)).message(context.host)
         head_end = message.index(b"\r\n\r\n")
         places = (
             5, message.index(b"\r\n"), message.index(b"Authorization") + 4, head_end, head_end + 2, head_end + 4,
             (head_end + len(message)) // 2, len(message) - 1,
         )  # fmt: skip
-        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "it is no whole request")
-        patience_seconds = stage.defences.body_seconds + PATIENCE_SECONDS
+        expect = Expect(
+            Answer.REFUSED, (0, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT), "", "it is no whole request"
+        )
+        patience_seconds = context.defences.body_seconds + PATIENCE_SECONDS
         return [
             Wire(((message[:place], CUT_AFTER_SECONDS),), expect, self.how, patience_seconds, client=client)
             for client, place in enumerate(places)
         ]
 
-    def _leave(self, request: bytes, leaves: tuple[Leaves, ...], operation: Operation, client: int) -> list[Wire]:
+    def _leave(
+        self, request: bytes, expected_events: tuple[ExpectedEvent, ...], operation: Operation, client: int
+    ) -> list[Wire]:
         expect = granted(CREATED, "it is a whole request, whoever reads the answer")
         return [
             Wire(
                 ((request, pause_seconds),), expect, self.how, client=client + number, reset_after_bytes=after,
-                operation=operation, leaves=leaves,
+                operation=operation, expected_events=expected_events,
             )
             for number, (after, pause_seconds) in enumerate(self.ways)
         ]  # fmt: skip
 
-    def _whole_policies(self, stage: Stage) -> Script[None]:
-        owner_id = stage.new_owner()
-        create = policy_call(stage.token, owner_id, dict(RULES))
-        leaves = changed(owner_id, Operation.POLICY_CREATE)
-        wires = self._leave(create.message(stage.host), leaves, Operation.OTHER, 100)
+    def _whole_policies(self, context: ScriptContext) -> Script[None]:
+        owner_id = context.new_owner()
+        create = policy_call(context.token, owner_id, dict(RULES))
+        expected_events = changed(owner_id, Operation.POLICY_CREATE)
+        wires = self._leave(create.message(context.host), expected_events, Operation.OTHER, 100)
         yield Together(tuple(wires))
 
         def there(client: int) -> Script[int | None]:
-            before = yield from policies_before(stage, owner_id, client)
+            before = yield from policies_before(context, owner_id, client)
             return None if before is None else before + 1
 
-        yield from _compare(stage, "policies", owner_id, "policy_created", there)
+        yield from _compare(context, "policies", owner_id, "policy_created", there)
 
-    def _whole_registrations(self, stage: Stage) -> Script[None]:
-        owner_id = stage.new_owner()
-        headers = owner_headers(stage.token, owner_id)
+    def _whole_registrations(self, context: ScriptContext) -> Script[None]:
+        owner_id = context.new_owner()
+        headers = owner_headers(context.token, owner_id)
         body = {"owner_id": owner_id, "name": "left behind"}
         register = ApiCall(Operation.REGISTER, "POST", "/machines/register", headers, body)
-        leaves = changed(owner_id, Operation.REGISTER)
-        wires = self._leave(register.message(stage.host), leaves, Operation.REGISTER, 200)[:REGISTRATIONS]
+        expected_events = changed(owner_id, Operation.REGISTER)
+        wires = self._leave(register.message(context.host), expected_events, Operation.REGISTER, 200)[:REGISTRATIONS]
         yield Together(tuple(wires))
 
         def there(client: int) -> Script[int | None]:
-            send = ask(stage, "GET", "/workers/statuses?limit=1", headers, granted(OK), client=client)
+            send = ask(context, "GET", "/workers/statuses?limit=1", headers, granted(OK), client=client)
             outcome: Outcome = yield send
             return _total(outcome)
 
-        yield from _compare(stage, "machines", owner_id, "machine_registered", there)
+        yield from _compare(context, "machines", owner_id, "machine_registered", there)
 
 
 class HalfClose(_Leaving):
@@ -224,18 +229,18 @@ def _total(outcome: Outcome) -> int | None:
 
 
 def _compare(
-    stage: Stage, what: str, owner_id: str, event: str, there: Callable[[int], Script[int | None]]
+    context: ScriptContext, what: str, owner_id: str, event: str, there: Callable[[int], Script[int | None]]
 ) -> Script[None]:
     """Claim that as many things are there as the audit has events of, once what was under way has ended."""
-    headers = owner_headers(stage.token, owner_id)
+    headers = owner_headers(context.token, owner_id)
     message, held = "", None
     for look in range(LOOKS):
         count = yield from there(300 + 2 * look)
         path = f"/audit/events?type={event}&limit=1"
-        noted = _total((yield ask(stage, "GET", path, headers, granted(OK), client=301 + 2 * look)))
+        noted = _total((yield ask(context, "GET", path, headers, granted(OK), client=301 + 2 * look)))
         message = f"{count} {what} are there, {noted} have their audit event"
         held = None if count is None or noted is None else count == noted
         if held is not False:
             break
-        yield Pause(stage.now() + LOOK_AGAIN_NS)
-    yield Say(f"whole-{what}", held, message, {"owner": owner_id})
+        yield Pause(context.now() + LOOK_AGAIN_NS)
+    yield Claim(f"whole-{what}", held, message, {"owner": owner_id})

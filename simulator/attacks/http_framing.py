@@ -31,7 +31,7 @@ class LengthAndCoding(RawAttack):
     anchor = "RFC 9112 §6.1, §6.3; contract §6"
 
     def forms(self) -> Iterable[Form]:
-        """Let either of the two decide, in either order."""
+        """Return requests where either of the two decides, in either order."""
         yield _form("the length covers what the coding leaves behind", LENGTH, CHUNKED, then=EMPTY_CHUNKS)
         yield _form("the coding comes first", CHUNKED, LENGTH, then=EMPTY_CHUNKS)
         yield _form("the coding covers what the length leaves behind", b"Content-Length: 0", CHUNKED, then=ONE_CHUNK)
@@ -53,7 +53,7 @@ class TwoLengths(RawAttack):
     anchor = "RFC 9112 §6.3; contract §6"
 
     def forms(self) -> Iterable[Form]:
-        """Let either length decide."""
+        """Return requests where either length decides."""
         yield _form("the second length covers more", b"Content-Length: 0", LENGTH)
         yield _form("the first length covers more", LENGTH, b"Content-Length: 0")
         yield _form("two equal lengths", LENGTH, LENGTH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ from simulator.fleet.requests import policy_call
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from simulator.attacks.script import Stage
+    from simulator.attacks.script import ScriptContext
 
 MIB = 1 << 20
 """The largest body (contract §1)."""
@@ -32,7 +33,7 @@ class LargeHeaders(RawAttack):
     verdict = "431 or 400, and close"
     anchor = "OWASP API4:2023; contract §6: more than 64 KiB of headers"
     severity = 7.5
-    statuses = (431, 400)
+    statuses = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HTTPStatus.BAD_REQUEST)
 
     def forms(self) -> Iterable[Form]:
         """Make them large by number and by length."""
@@ -55,21 +56,21 @@ class HugeBody(RawAttack):
     effect = "none, though the JSON in it would be right"
     anchor = "OWASP API4:2023; contract §1"
     severity = 7.5
-    statuses = (413,)
+    statuses = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE,)
     error = "request body too large"
     must_close = False
 
-    def carriers(self, stage: Stage) -> Sequence[Carrier]:
+    def carriers(self, context: ScriptContext) -> Sequence[Carrier]:
         """Use a route that creates, and the busiest one."""
-        worker_id = f"wrk_{random_hex(stage.rng, 16)}".encode()
+        worker_id = f"wrk_{random_hex(context.rng, 16)}".encode()
         return (
             Carrier(b"POST", b"/api/v1/policies", Operation.OTHER),
             Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT),
         )
 
-    def hidden(self, stage: Stage, owner_id: str) -> bytes:
+    def hidden(self, context: ScriptContext, owner_id: str) -> bytes:
         """Return a policy's JSON and as many spaces as make it too long."""
-        body = msgspec.json.encode(policy_call(stage.token, owner_id, dict(RULES)).body)
+        body = msgspec.json.encode(policy_call(context.token, owner_id, dict(RULES)).body)
         return body + b" " * (MIB + 1 - len(body))
 
     def forms(self) -> Iterable[Form]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
-from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
@@ -18,9 +20,8 @@ from simulator.fleet.requests import http_message, owner_headers, policy_call
 from simulator.limits import ADDRESS_BURST_REQUESTS, SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage, WireAnswer, WireOutcome
+    from simulator.attacks.script import Script, ScriptContext, WireAnswer, WireOutcome
 
-SECOND_NS = 1_000_000_000
 MARGIN_SECONDS = 2.0
 MARGIN_SHARE = 0.1
 """By how much a close may come later than its deadline: servers look at intervals, and end connections gently."""
@@ -58,22 +59,22 @@ class _Slow(ScriptAttack):
         """Return how long a close is waited for."""
         return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
 
-    def probe(self, stage: Stage, seconds: float) -> Wire:
+    def probe(self, context: ScriptContext, seconds: float) -> Wire:
         """Make the honest client: it asks all the while on one connection."""
-        return honest_client(stage, seconds, self.probe_seconds, PROBE_MAX_SECONDS)
+        return honest_client(context, seconds, self.probe_seconds, PROBE_MAX_SECONDS)
 
-    def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Say:
+    def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Claim:
         """Claim that every honest request was answered, in a time that is not starving."""
         slowest = longest_wait_seconds(probe, outcome)
         answered = sum(one.status == OK for one in outcome.answers)
         held = _held(right=slowest <= PROBE_MAX_SECONDS, known=known, sure=sure)
         message = f"{answered} of {len(probe.parts)} honest requests were answered meanwhile"
         message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
-        return Say("honest-served", held, message)
+        return Claim("honest-served", held, message)
 
-    def lag_ns(self, stage: Stage, since_ns: int) -> int:
+    def lag_ns(self, context: ScriptContext, since_ns: int) -> int:
         """Return how late the harness itself was at worst."""
-        return stage.worst_lag_ns(since_ns, stage.now())
+        return context.worst_lag_ns(since_ns, context.now())
 
 
 def _held(*, right: bool, known: bool, sure: bool) -> bool | None:
@@ -94,22 +95,24 @@ class _SlowSender(_Slow):
 
     byte_seconds: ClassVar[float] = 1.0
 
-    def deadline_seconds(self, stage: Stage) -> float:
+    def deadline_seconds(self, context: ScriptContext) -> float:
         """Return the deadline that ends it."""
         raise NotImplementedError
 
-    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
+    def beginnings(self, context: ScriptContext) -> tuple[Beginning, ...]:
         """Return beginnings of requests."""
         raise NotImplementedError
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Hold connections for as long as the server lets them be held."""
-        deadline_seconds = self.deadline_seconds(stage)
+        deadline_seconds = self.deadline_seconds(context)
         patience_seconds = self.patience_seconds(deadline_seconds)
-        beginnings = self.beginnings(stage)
+        beginnings = self.beginnings(context)
         bytes_more = int(patience_seconds / self.byte_seconds) + 2
         late_at = int(deadline_seconds * LATE_SHARE / self.byte_seconds)
-        expect = Expect(Answer.REFUSED, (0, 400, 408), "", "its deadline has passed")
+        expect = Expect(
+            Answer.REFUSED, (0, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT), "", "its deadline has passed"
+        )
         wires = []
         for client in range(self.connections):
             begun = beginnings[client % len(beginnings)]
@@ -117,11 +120,11 @@ class _SlowSender(_Slow):
             parts[late_at] += begun.late
             paced = tuple((part, self.byte_seconds) for part in parts)
             wires.append(Wire(paced, expect, patience_seconds=patience_seconds, client=1 + client))
-        probe = self.probe(stage, deadline_seconds)
-        since_ns = stage.now()
+        probe = self.probe(context, deadline_seconds)
+        since_ns = context.now()
         outcomes: list[WireOutcome] = yield Together((probe, *wires))
         honest, slow = outcomes[0], outcomes[1:]
-        lag_ns = self.lag_ns(stage, since_ns)
+        lag_ns = self.lag_ns(context, since_ns)
         known = all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
         sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
@@ -131,7 +134,7 @@ class _SlowSender(_Slow):
             f"{len(late)} of {len(slow)} connections were still open {patience_seconds:.1f}s after they began, with a "
             f"deadline of {deadline_seconds:g}s; the last was held for {held_seconds:.1f}s"
         )
-        yield Say("closed-in-time", _held(right=not late, known=known, sure=sure), message)
+        yield Claim("closed-in-time", _held(right=not late, known=known, sure=sure), message)
         yield self.judge_probe(probe, honest, known=known, sure=punctual)
 
 
@@ -144,18 +147,18 @@ class Slowloris(_SlowSender):
         f"{SLOW_CONNECTIONS_MAX} connections whose head goes on by a byte a second, or grows large at the last moment"
     )
 
-    def deadline_seconds(self, stage: Stage) -> float:
+    def deadline_seconds(self, context: ScriptContext) -> float:
         """Return the deadline of heads."""
-        return stage.defences.header_seconds
+        return context.defences.header_seconds
 
-    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
+    def beginnings(self, context: ScriptContext) -> tuple[Beginning, ...]:
         """Stop in a line, in a header, and between headers; on the busiest route and on others.
 
         What a server has read so far may pass from one of its parts to another when it grows, deadline and all.
         """
-        worker_id = random_hex(stage.rng, 16)
-        beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
-        health = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\n".encode()
+        worker_id = random_hex(context.rng, 16)
+        beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat HTTP/1.1\r\nHost: {context.host}\r\n".encode()
+        health = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\n".encode()
         return (
             Beginning(beat + b"User-Agent: ", b"a"),
             Beginning(beat + b"User-Agent: ", b"a", b"a" * LATE_BYTES),
@@ -174,16 +177,16 @@ class SlowBody(_SlowSender):
     basis = Basis.HARDENED
     shape = f"{SLOW_CONNECTIONS_MAX} connections whose body goes on by a byte a second"
 
-    def deadline_seconds(self, stage: Stage) -> float:
+    def deadline_seconds(self, context: ScriptContext) -> float:
         """Return the deadline of bodies."""
-        return stage.defences.body_seconds
+        return context.defences.body_seconds
 
-    def beginnings(self, stage: Stage) -> tuple[Beginning, ...]:
+    def beginnings(self, context: ScriptContext) -> tuple[Beginning, ...]:
         """Announce a length, or go on in a chunk, on the busiest route and on another."""
-        worker_id = random_hex(stage.rng, 16)
-        host = f" HTTP/1.1\r\nHost: {stage.host}\r\nContent-Type: application/json\r\n"
+        worker_id = random_hex(context.rng, 16)
+        host = f" HTTP/1.1\r\nHost: {context.host}\r\nContent-Type: application/json\r\n"
         beat = f"POST /api/v1/workers/wrk_{worker_id}/heartbeat{host}".encode()
-        policies = f"POST /api/v1/policies{host}Authorization: Bearer {stage.token}\r\n".encode()
+        policies = f"POST /api/v1/policies{host}Authorization: Bearer {context.token}\r\n".encode()
         length, chunked = b"Content-Length: 4096\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n"
         return tuple(Beginning(start + how, b" ") for start in (beat, policies) for how in (length, chunked))
 
@@ -201,19 +204,19 @@ class SlowRead(_Slow):
     connections = SLOW_READERS_MAX
     events: ClassVar[int] = MANY_EVENTS
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Make large answers, leave them unread past the deadline, and read on then."""
-        owner_id = stage.new_owner()
-        create = policy_call(stage.token, owner_id, dict(RULES))
-        leaves = changed(owner_id, Operation.POLICY_CREATE)
+        owner_id = context.new_owner()
+        create = policy_call(context.token, owner_id, dict(RULES))
+        expected_events = changed(owner_id, Operation.POLICY_CREATE)
         made = 0
         for number in range(self.events):
             client = self.connections + 2 + number // ADDRESS_BURST_REQUESTS
-            outcome = yield call(stage, create, granted(CREATED), client=client, leaves=leaves)
+            outcome = yield call(context, create, granted(CREATED), client=client, expected_events=expected_events)
             made += outcome.right
-        hold_seconds = self.patience_seconds(stage.defences.body_seconds)
+        hold_seconds = self.patience_seconds(context.defences.body_seconds)
         path = f"/api/v1/audit/events?limit={self.events}"
-        read = http_message("GET", path, stage.host, owner_headers(stage.token, owner_id))
+        read = http_message("GET", path, context.host, owner_headers(context.token, owner_id))
         expect = Expect(Answer.ACCEPTED, (OK,), "", "it asks for what is its own")
         readers = [
             Wire(
@@ -223,23 +226,25 @@ class SlowRead(_Slow):
             for number in range(self.connections)
         ]  # fmt: skip
         # One event more, when every deadline has passed and nobody reads yet.
-        message = msgspec.structs.replace(create, headers={**create.headers, "Connection": "close"}).message(stage.host)
+        message = msgspec.structs.replace(create, headers={**create.headers, "Connection": "close"}).message(
+            context.host
+        )
         late = Wire(
-            ((message, 0.0),), granted(CREATED), client=self.connections + 1, after_seconds=hold_seconds, leaves=leaves,
-            patience_seconds=LATE_PATIENCE_SECONDS,
+            ((message, 0.0),), granted(CREATED), client=self.connections + 1, after_seconds=hold_seconds,
+            expected_events=expected_events, patience_seconds=LATE_PATIENCE_SECONDS,
         )  # fmt: skip
-        probe = self.probe(stage, hold_seconds)
-        since_ns = stage.now()
+        probe = self.probe(context, hold_seconds)
+        since_ns = context.now()
         outcomes: list[WireOutcome] = yield Together((probe, late, *readers))
         honest, slow = outcomes[0], outcomes[2:]
-        lag_ns = self.lag_ns(stage, since_ns)
+        lag_ns = self.lag_ns(context, since_ns)
         known = made == self.events and all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
         sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
         yield self._judge(slow, hold_seconds, known=known, sure=sure)
         yield self.judge_probe(probe, honest, known=known, sure=punctual)
 
-    def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool, sure: bool) -> Say:
+    def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool, sure: bool) -> Claim:
         waited = sum(any(_total(one) > self.events for one in outcome.answers) for outcome in slow)
         given_up = sum(len(one.answers) < PIPELINED_READS and one.closed for one in slow)
         message = (
@@ -247,8 +252,8 @@ class SlowRead(_Slow):
             f"{waited} were still being answered"
         )
         if waited:
-            return Say("closed-in-time", _held(right=False, known=known, sure=sure), message)
-        return Say("closed-in-time", True if known and given_up == len(slow) else None, message)
+            return Claim("closed-in-time", _held(right=False, known=known, sure=sure), message)
+        return Claim("closed-in-time", True if known and given_up == len(slow) else None, message)
 
 
 def _total(answer: WireAnswer) -> int:

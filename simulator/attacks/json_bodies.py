@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from simulator.attacks.acting import OK, heartbeat
 from simulator.attacks.catalogue import NONCE_BYTES
-from simulator.attacks.parties import OwnerAttack, settle_party
+from simulator.attacks.parties import OwnerAttack, set_up_party
 from simulator.attacks.routes import POLICY_FETCH, WITH_BODY, send
-from simulator.attacks.script import Join, granted, heartbeat_gets, refused
+from simulator.attacks.script import JoinFleet, granted, heartbeat_gets, refused
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.attacks.parties import Addresses, Party
     from simulator.attacks.routes import Route
-    from simulator.attacks.script import Outcome, Script, Stage
+    from simulator.attacks.script import Outcome, Script, ScriptContext
 
 DEPTH = 20_000
 """Far deeper than any parser's own bound, and far shorter than the longest body."""
@@ -109,27 +110,27 @@ class StrictJson(OwnerAttack):
     anchor = "contract §1; OWASP API3:2023"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt, and see at its end that the same requests are taken when their JSON is right."""
-        party = yield from settle_party(stage, addresses)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt, and see at last that the same requests are taken with right JSON."""
+        party = yield from set_up_party(context, addresses)
         for route in WITH_BODY:
-            yield from self._on(stage, route, party, addresses)
+            yield from self._on(context, route, party, addresses)
         fetch = granted(OK, "nothing was changed")
-        yield send(stage, POLICY_FETCH, party, fetch, client=addresses.take())
-        honest = heartbeat(stage, party.machine, Answer.ACCEPTED, "its JSON is right", client=addresses.take())
+        yield send(context, POLICY_FETCH, party, fetch, client=addresses.take())
+        honest = heartbeat(context, party.machine, Answer.ACCEPTED, "its JSON is right", client=addresses.take())
         outcome: Outcome = yield honest
         if outcome.got in {Answer.ACCEPTED, Answer.LOST}:
-            yield Join(party.machine)
+            yield JoinFleet(party.machine)
 
     @staticmethod
-    def _on(stage: Stage, route: Route, party: Party, addresses: Addresses) -> Script[None]:
+    def _on(context: ScriptContext, route: Route, party: Party, addresses: Addresses) -> Script[None]:
         if route.body is None:
             return
-        nonce = stage.rng.bytes(NONCE_BYTES)
-        for wrong in wrong_bodies(route.body(stage, party, nonce)):
-            expect = refused(400, "invalid request" if wrong.worded else "", wrong.why)
+        nonce = context.rng.bytes(NONCE_BYTES)
+        for wrong in wrong_bodies(route.body(context, party, nonce)):
+            expect = refused(HTTPStatus.BAD_REQUEST, "invalid request" if wrong.worded else "", wrong.why)
             if route.machine_facing:
                 expect = heartbeat_gets(Answer.INVALID_REQUEST, wrong.why)
             yield send(
-                stage, route, party, expect, client=addresses.take(), payload=wrong.body, nonce=nonce
+                context, route, party, expect, client=addresses.take(), payload=wrong.body, nonce=nonce
             )  # fmt: skip

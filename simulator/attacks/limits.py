@@ -6,9 +6,11 @@ that time. A request took effect somewhere between its sending and its answer, s
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from simulator.attacks.script import Expect, Pause, Say, ScriptAttack, Send, Together
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
@@ -18,10 +20,9 @@ from simulator.platform.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from simulator.attacks.script import Defences, Outcome, Script, Stage
+    from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
 
-SECOND_NS = 1_000_000_000
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""
 REQUESTS_MAX = 600
@@ -42,9 +43,11 @@ def requests_for(defences: Defences) -> int:
     return min(REQUESTS_MAX, TIMES_OVER * defences.burst)
 
 
-def ask_health(stage: Stage, client: int = 0, headers: Mapping[str, str] | None = None, source: str = "") -> Send:
+def ask_health(
+    context: ScriptContext, client: int = 0, headers: Mapping[str, str] | None = None, source: str = ""
+) -> Send:
     """Make a request that costs a server nothing but a token."""
-    message = http_message("GET", "/health", stage.host, headers or {})
+    message = http_message("GET", "/health", context.host, headers or {})
     expect = Expect(Answer.WITHIN_LIMIT, (OK,), "", "one client may send no faster")
     return Send(message, expect, client=client, source=source)
 
@@ -81,11 +84,11 @@ class _Excess:
                     self.evidence = {"served": count, "allowed": allowed}
                     self.evidence |= {"first_sent_ns": start.sent_ns, "last_answered_ns": last_ns}
 
-    def say(self, rule: str) -> Say:
+    def say(self, rule: str) -> Claim:
         """Claim that there is none."""
         if not self.by and not self.limited:
-            return Say(rule, None, f"never came over the limit: {self.message}")
-        return Say(rule, not self.by, self.message, self.evidence)
+            return Claim(rule, None, f"never came over the limit: {self.message}")
+        return Claim(rule, not self.by, self.message, self.evidence)
 
 
 class _Limit(ScriptAttack):
@@ -95,9 +98,9 @@ class _Limit(ScriptAttack):
     severity = 5.3
     needs = frozenset({Feature.HEALTH})
 
-    def obstacle(self, stage: Stage) -> str:
-        """Say that a limit is so high that to reach it would be load, not attack."""
-        burst = stage.defences.burst
+    def obstacle(self, context: ScriptContext) -> str:
+        """Return why not: a limit is so high that to reach it would be load, not attack."""
+        burst = context.defences.burst
         return f"the rate limit is raised to {burst:,} at once, out of reach" if burst >= REQUESTS_MAX else ""
 
 
@@ -108,38 +111,38 @@ class Burst(_Limit):
     basis = Basis.HARDENED
     shape = f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, and again when told"
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Ask on connections of their own, then on one, and then when Retry-After says."""
-        count = requests_for(stage.defences)
-        outcomes: list[Outcome] = yield Together(tuple(ask_health(stage) for _ in range(count // 2)))
-        outcomes += yield from in_turn(ask_health(stage) for _ in range(count - len(outcomes)))
-        excess = _Excess(outcomes, stage.defences)
+        count = requests_for(context.defences)
+        outcomes: list[Outcome] = yield Together(tuple(ask_health(context) for _ in range(count // 2)))
+        outcomes += yield from in_turn(ask_health(context) for _ in range(count - len(outcomes)))
+        excess = _Excess(outcomes, context.defences)
         yield excess.say("never-more")
-        known = all(one.status in {OK, TOO_MANY} for one in outcomes) and stage.own_addresses
-        whole = excess.served >= min(count, stage.defences.burst)
-        due = {"served": excess.served, "due": min(count, stage.defences.burst)}
-        yield Say("never-fewer", whole if known else None, f"of a new address, {excess.message}", due)
+        known = all(one.status in {OK, TOO_MANY} for one in outcomes) and context.own_addresses
+        whole = excess.served >= min(count, context.defences.burst)
+        due = {"served": excess.served, "due": min(count, context.defences.burst)}
+        yield Claim("never-fewer", whole if known else None, f"of a new address, {excess.message}", due)
         limited = [one for one in outcomes if one.status == TOO_MANY]
         if limited:
-            yield from _retried(stage, limited)
+            yield from _retried(context, limited)
 
 
-def _retried(stage: Stage, limited: list[Outcome]) -> Script[None]:
+def _retried(context: ScriptContext, limited: list[Outcome]) -> Script[None]:
     """Claim that every refusal says how long to wait, and that to wait so long is enough."""
-    if Feature.RETRY_AFTER in stage.lacks:
+    if Feature.RETRY_AFTER in context.lacks:
         return
     waits = [_retry_after(one.head) for one in limited]
     silent = waits.count(0)
     message = f"{silent} of {len(waits)} refusals had no Retry-After of whole seconds, one or more"
-    yield Say("retry-after", not silent, message)
+    yield Claim("retry-after", not silent, message)
     if not waits[-1]:
         return
     yield Pause(limited[-1].answered_ns + waits[-1] * SECOND_NS + RETRY_MARGIN_NS)
-    again: Outcome = yield ask_health(stage)
+    again: Outcome = yield ask_health(context)
     # Where others share the address, they may have taken the token.
-    known = again.status in {OK, TOO_MANY} and stage.own_addresses
+    known = again.status in {OK, TOO_MANY} and context.own_addresses
     message = f"after the {waits[-1]}s that it was told to wait, it got HTTP {again.status}"
-    yield Say("retry-served", again.status == OK if known else None, message)
+    yield Claim("retry-served", again.status == OK if known else None, message)
 
 
 def _retry_after(head: bytes) -> int:
@@ -155,42 +158,42 @@ class WindowEdge(_Limit):
     basis = Basis.HARDENED
     shape = "two bursts around an edge: of windows by the clock, from the first request on, and as refusals tell"
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Try edges by the clock, edges a second and a bucket's refill after a first request, and edges it learns."""
-        defences = stage.defences
+        defences = context.defences
         refill_ns = max(WINDOW_NS, round(defences.burst / defences.refill_per_second) * SECOND_NS)
-        to_edge_ns = refill_ns - stage.wall() % refill_ns
+        to_edge_ns = refill_ns - context.wall() % refill_ns
         if to_edge_ns < 2 * EDGE_NS:
             to_edge_ns += refill_ns
-        outcomes = yield from self._around(stage, stage.now() + to_edge_ns, 0, opened=False)
+        outcomes = yield from self._around(context, context.now() + to_edge_ns, 0, opened=False)
         yield _Excess(outcomes, defences).say("clock-window")
         for client, length_ns in ((1, WINDOW_NS), (2, refill_ns)):
-            outcomes = yield from self._around(stage, stage.now() + length_ns, client, opened=True)
+            outcomes = yield from self._around(context, context.now() + length_ns, client, opened=True)
             yield _Excess(outcomes, defences).say("first-request-window")
-        outcomes = yield from self._learned(stage, 3, 2 * refill_ns)
+        outcomes = yield from self._learned(context, 3, 2 * refill_ns)
         yield _Excess(outcomes, defences).say("learned-window")
 
     @staticmethod
-    def _around(stage: Stage, edge_ns: int, client: int, *, opened: bool) -> Script[list[Outcome]]:
-        burst = stage.defences.burst
+    def _around(context: ScriptContext, edge_ns: int, client: int, *, opened: bool) -> Script[list[Outcome]]:
+        burst = context.defences.burst
         outcomes: list[Outcome] = []
         if opened:
-            outcomes.append((yield ask_health(stage, client)))
+            outcomes.append((yield ask_health(context, client)))
         for moment_ns in (edge_ns - EDGE_NS, edge_ns + EDGE_NS):
             yield Pause(moment_ns)
-            outcomes += yield Together(tuple(ask_health(stage, client) for _ in range(burst)))
+            outcomes += yield Together(tuple(ask_health(context, client) for _ in range(burst)))
         return outcomes
 
-    def _learned(self, stage: Stage, client: int, patience_ns: int) -> Script[list[Outcome]]:
+    def _learned(self, context: ScriptContext, client: int, patience_ns: int) -> Script[list[Outcome]]:
         """Learn when windows of any phase and length end, leave one unused, and be around its end."""
         outcomes: list[Outcome] = []
         edges: list[int] = []
         # Once before a first edge, and once behind it: from there on it takes a whole window to be served again.
         while len(edges) < 2:  # noqa: PLR2004 - two edges tell a length
-            outcomes += yield Together(tuple(ask_health(stage, client) for _ in range(stage.defences.burst)))
-            asked_ns, until_ns = stage.now(), stage.now() + patience_ns
-            while stage.now() < until_ns:
-                again: Outcome = yield ask_health(stage, client)
+            outcomes += yield Together(tuple(ask_health(context, client) for _ in range(context.defences.burst)))
+            asked_ns, until_ns = context.now(), context.now() + patience_ns
+            while context.now() < until_ns:
+                again: Outcome = yield ask_health(context, client)
                 outcomes.append(again)
                 if again.status == OK:
                     edges.append((asked_ns + again.answered_ns) // 2)
@@ -201,7 +204,7 @@ class WindowEdge(_Limit):
                 return outcomes
         # A request of the window behind the second edge is spent; the next is left whole until just before its end.
         edge_ns = edges[1] + 2 * (edges[1] - edges[0])
-        return outcomes + (yield from self._around(stage, edge_ns, client, opened=False))
+        return outcomes + (yield from self._around(context, edge_ns, client, opened=False))
 
 
 class SpoofedAddress(_Limit):
@@ -214,14 +217,14 @@ class SpoofedAddress(_Limit):
     anchor = "OWASP API4:2023; RFC 7239 §8.1; contract §6"
     severity = 6.5
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Claim addresses in one header after the other, and in all at once."""
         sends = []
-        for number in range(requests_for(stage.defences)):
-            address = ".".join(str(part) for part in stage.rng.integers(1, 255, size=4))
-            sends.append(ask_health(stage, headers=_WAYS[number % len(_WAYS)](address)))
+        for number in range(requests_for(context.defences)):
+            address = ".".join(str(part) for part in context.rng.integers(1, 255, size=4))
+            sends.append(ask_health(context, headers=_WAYS[number % len(_WAYS)](address)))
         outcomes = yield from in_turn(sends)
-        yield _Excess(outcomes, stage.defences).say("one-bucket")
+        yield _Excess(outcomes, context.defences).say("one-bucket")
 
 
 _NAMES = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP")
@@ -250,27 +253,27 @@ class RotatedAddress(_Limit):
     anchor = "RFC 6177; contract §6: IPv6 counts per /64"
     severity = 6.5
 
-    def obstacle(self, stage: Stage) -> str:
-        """Say that it needs an IPv6 target on this machine, and addresses beside it."""
-        if len(stage.peer_sources) >= PEERS_MIN:
-            return super().obstacle(stage)
+    def obstacle(self, context: ScriptContext) -> str:
+        """Return why not: it needs an IPv6 target on this machine, and addresses beside it."""
+        if len(context.peer_sources) >= PEERS_MIN:
+            return super().obstacle(context)
         return (
             f"it needs a target at an IPv6 address of this machine, and {PEERS_MIN} others within one /64 "
             "(like `ip address add fd00::2/64 dev lo`)"
         )
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Ask from one address after the other."""
-        sources = stage.peer_sources
-        count = requests_for(stage.defences)
+        sources = context.peer_sources
+        count = requests_for(context.defences)
         outcomes = yield from in_turn(
-            ask_health(stage, source=sources[number % len(sources)]) for number in range(count)
+            ask_health(context, source=sources[number % len(sources)]) for number in range(count)
         )
         message = {"addresses": len(sources)}
-        said = _Excess(outcomes, stage.defences).say("one-bucket")
-        yield Say(
-            said.rule,
-            said.held,
-            f"from {plural(len(sources), 'address', 'addresses')}, {said.message}",
-            {**said.evidence, **message},
+        claim = _Excess(outcomes, context.defences).say("one-bucket")
+        yield Claim(
+            claim.rule,
+            claim.held,
+            f"from {plural(len(sources), 'address', 'addresses')}, {claim.message}",
+            {**claim.evidence, **message},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from simulator.attacks.acting import OK
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.parties import OwnerAttack, settle_party
+from simulator.attacks.parties import OwnerAttack, set_up_party
 from simulator.attacks.routes import (
     API_METRICS,
     BEARER,
@@ -23,7 +24,7 @@ from simulator.attacks.routes import (
     send,
     wrong_bearers,
 )
-from simulator.attacks.script import Expect, Say, granted, heartbeat_gets, refused
+from simulator.attacks.script import Claim, Expect, granted, heartbeat_gets, refused
 from simulator.contract.answers import REASONS, Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
@@ -31,7 +32,7 @@ from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
-    from simulator.attacks.script import Outcome, Script, Stage
+    from simulator.attacks.script import Outcome, Script, ScriptContext
 
 BY_REASON = "hatchfarm_worker_auth_failures_by_reason_total"
 MARK_DIGITS = 12
@@ -76,44 +77,46 @@ class Inject(OwnerAttack):
     anchor = "contract §4: the set of reasons is closed; CWE-117"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        party = yield from settle_party(stage, addresses)
-        mark = random_hex(stage.rng, MARK_DIGITS)
-        before = yield from self._scrape(stage, party, addresses)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        party = yield from set_up_party(context, addresses)
+        mark = random_hex(context.rng, MARK_DIGITS)
+        before = yield from self._scrape(context, party, addresses)
         tried = 0
         for shape in SHAPES:
             for number in range(IDS_A_SHAPE):
-                yield from self._tries(stage, party, shape.replace("{}", f"{mark}{number}"), addresses)
+                yield from self._tries(context, party, shape.replace("{}", f"{mark}{number}"), addresses)
                 tried += 1
-        after = yield from self._scrape(stage, party, addresses)
+        after = yield from self._scrape(context, party, addresses)
         if before is None or after is None:
             return
         reasons = {dict(labels).get("reason") for name, labels in after if name == BY_REASON}
         strange = sorted(str(reason) for reason in reasons - set(REASONS.values()))
-        yield Say(
+        yield Claim(
             "closed-reasons", not strange, f"{len(strange)} reasons are not of the contract", {"reasons": strange}
         )
         marked = [str(one) for one in after if mark in str(one)]
-        yield Say("no-marks", not marked, f"{len(marked)} series hold what a request made up", {"series": marked[:10]})
+        yield Claim(
+            "no-marks", not marked, f"{len(marked)} series hold what a request made up", {"series": marked[:10]}
+        )
         gone, more = len(before - after), len([one for one in after - before if one[0] != BY_REASON])
         message = f"after {plural(tried, 'id')} that were made up {more:,} more series are shown, and {gone} no longer"
-        yield Say(
+        yield Claim(
             "no-growth", not gone and more < SERIES_SPARE, message, {"gone": sorted(map(str, before - after))[:10]}
         )
 
     @staticmethod
-    def _scrape(stage: Stage, party: Party, addresses: Addresses) -> Script[Series | None]:
+    def _scrape(context: ScriptContext, party: Party, addresses: Addresses) -> Script[Series | None]:
         expect = granted(OK, "it carries the owners' token")
-        outcome: Outcome = yield send(stage, METRICS, party, expect, client=addresses.take())
+        outcome: Outcome = yield send(context, METRICS, party, expect, client=addresses.take())
         if not outcome.right:
             return None
         series = series_of(outcome.body)
-        yield Say("parses", series is not None, "the page is in the text format" if series else "the page is broken")
+        yield Claim("parses", series is not None, "the page is in the text format" if series else "the page is broken")
         return series
 
     @staticmethod
-    def _tries(stage: Stage, party: Party, text: str, addresses: Addresses) -> Script[None]:
+    def _tries(context: ScriptContext, party: Party, text: str, addresses: Addresses) -> Script[None]:
         """Try a text in every place that a reason could be made from."""
         plain = "".join(one for one in text if one.isprintable())
         credentials = {MACHINE_TOKEN: plain, MACHINE_CERTIFICATE: plain}
@@ -124,9 +127,9 @@ class Inject(OwnerAttack):
             (POLICY_FETCH, {}, Answer.POLICY_MISSING_HEADERS),
         ):
             expect = heartbeat_gets(answer, "no worker has that id")
-            path = route.paths(stage)[0].replace("{id}", quote(text, safe=""))
+            path = route.paths(context)[0].replace("{id}", quote(text, safe=""))
             yield send(
-                stage, route, party, expect, client=addresses.take(), path=path, headers=headers, known=False
+                context, route, party, expect, client=addresses.take(), path=path, headers=headers, known=False
             )  # fmt: skip
         fields = {"timestamp": text, "nonce": "n", "policy_id": "p", "metrics": {}, "signature": "s"}
         for body, answer in (
@@ -136,7 +139,7 @@ class Inject(OwnerAttack):
         ):
             expect = heartbeat_gets(answer, "a field of it is made up")
             payload = msgspec.json.encode(body)
-            yield send(stage, HEARTBEAT, party, expect, client=addresses.take(), payload=payload)
+            yield send(context, HEARTBEAT, party, expect, client=addresses.take(), payload=payload)
 
 
 class Read(OwnerAttack):
@@ -150,22 +153,24 @@ class Read(OwnerAttack):
     anchor = "contract §10; OWASP API8:2023"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt. Metrics may be public by a setting: then there is nothing to try."""
-        party = yield from settle_party(stage, addresses)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt. Metrics may be public by a setting: then there is nothing to try."""
+        party = yield from set_up_party(context, addresses)
         # Answer 200 or 401: which is right depends on the setting, and that no route shows.
-        open_question = Expect(Answer.REFUSED, (401, 200), "", "metrics may be public by METRICS_PUBLIC=true")
-        asked: Outcome = yield send(stage, METRICS, party, open_question, client=addresses.take(), headers={})
+        open_question = Expect(
+            Answer.REFUSED, (HTTPStatus.UNAUTHORIZED, HTTPStatus.OK), "", "metrics may be public by METRICS_PUBLIC=true"
+        )
+        asked: Outcome = yield send(context, METRICS, party, open_question, client=addresses.take(), headers={})
         if asked.status == OK:
-            yield Say("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
+            yield Claim("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
-        expect = refused(401, "unauthorized", "it carries no token of the owners")
-        for route in (METRICS, *(() if Feature.API_METRICS in stage.lacks else (API_METRICS,))):
-            for path in route.paths(stage):
-                yield send(stage, route, party, expect, client=addresses.take(), path=path, headers={})
-                for bearer in wrong_bearers(stage, party):
+        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it carries no token of the owners")
+        for route in (METRICS, *(() if Feature.API_METRICS in context.lacks else (API_METRICS,))):
+            for path in route.paths(context):
+                yield send(context, route, party, expect, client=addresses.take(), path=path, headers={})
+                for bearer in wrong_bearers(context, party):
                     headers = {BEARER: bearer}
-                    yield send(stage, route, party, expect, client=addresses.take(), path=path, headers=headers)
-        asked_by_query = f"/metrics?access_token={stage.token}"
-        yield send(stage, METRICS, party, expect, client=addresses.take(), path=asked_by_query, headers={})
-        yield send(stage, METRICS, party, granted(OK, "it carries the owners' token"), client=addresses.take())
+                    yield send(context, route, party, expect, client=addresses.take(), path=path, headers=headers)
+        asked_by_query = f"/metrics?access_token={context.token}"
+        yield send(context, METRICS, party, expect, client=addresses.take(), path=asked_by_query, headers={})
+        yield send(context, METRICS, party, granted(OK, "it carries the owners' token"), client=addresses.take())

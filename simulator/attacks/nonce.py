@@ -8,17 +8,18 @@ import msgspec
 
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack
-from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, Together, heartbeat_gets
+from simulator.attacks.script import Claim, JoinFleet, Outcome, ScriptAttack, Together, heartbeat_gets
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, heartbeat_request, signed_heartbeat
+from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from simulator.attacks.script import Script, Send, Stage
+    from simulator.attacks.script import Script, ScriptContext, Send
     from simulator.fleet.machine import Machine
 
 NONCE_MAX_CHARACTERS = 128
@@ -41,17 +42,17 @@ class Burn(ScriptAttack):
     anchor = "contract §4: a nonce is reserved only after the signature has been verified"
     severity = 5.3
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        nonce = stage.rng.bytes(NONCE_BYTES)
-        timestamp = format_timestamp(stage.wall() // MILLISECOND_NS * MILLISECOND_NS)
-        key = stage.rng.bytes(24).hex().encode()
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        nonce = context.rng.bytes(NONCE_BYTES)
+        timestamp = format_timestamp(context.wall() // MILLISECOND_NS * MILLISECOND_NS)
+        key = context.rng.bytes(24).hex().encode()
         body = signed_heartbeat(key, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, "{}")
         bad = heartbeat_gets(Answer.INVALID_SIGNATURE, "it is signed with a key that the forger made up")
-        yield heartbeat_send(stage, machine, body, bad, nonce=nonce, client=1)
-        yield heartbeat(stage, machine, Answer.ACCEPTED, "a forger can never burn its nonce", nonce=nonce, client=2)
-        yield Join(machine)
+        yield heartbeat_send(context, machine, body, bad, nonce=nonce, client=1)
+        yield heartbeat(context, machine, Answer.ACCEPTED, "a forger can never burn its nonce", nonce=nonce, client=2)
+        yield JoinFleet(machine)
 
 
 class Oversized(ScriptAttack):
@@ -65,24 +66,24 @@ class Oversized(ScriptAttack):
     anchor = "OWASP API4:2023"
     severity = 5.3
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         for characters, filling in (
             (HUGE_CHARACTERS, "a"),
             (NONCE_MAX_CHARACTERS + 1, "a"),
             (NONCE_MAX_CHARACTERS, "a"),
             (NONCE_MAX_CHARACTERS, "é"),
         ):
-            raw = stage.rng.bytes(NONCE_BYTES)
+            raw = context.rng.bytes(NONCE_BYTES)
             text = raw.hex().ljust(characters, filling)
-            timestamp = format_timestamp(stage.wall() // MILLISECOND_NS * MILLISECOND_NS)
+            timestamp = format_timestamp(context.wall() // MILLISECOND_NS * MILLISECOND_NS)
             body = signed_heartbeat(machine.token, machine.worker_id, timestamp, text, machine.policy_id, "{}")
             fits = characters <= NONCE_MAX_CHARACTERS
             answer = Answer.ACCEPTED if fits else Answer.MALFORMED_FIELDS
             because = f"a nonce may have {NONCE_MAX_CHARACTERS} characters, and this one has {characters}"
-            yield heartbeat_send(stage, machine, body, heartbeat_gets(answer, because), nonce=raw, client=1)
-        yield Join(machine)
+            yield heartbeat_send(context, machine, body, heartbeat_gets(answer, because), nonce=raw, client=1)
+        yield JoinFleet(machine)
 
 
 class Delimiter(ShotAttack):
@@ -134,23 +135,25 @@ class Flood(ScriptAttack):
     anchor = "OWASP API4:2023"
     severity = 5.3
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         sent = accepted = 0
         limited = False
         while not limited and sent < WAVE * FLOOD_WAVES_MAX:
-            outcomes: list[Outcome] = yield Together(tuple(self._flooding(stage, machine) for _ in range(WAVE)))
+            outcomes: list[Outcome] = yield Together(tuple(self._flooding(context, machine) for _ in range(WAVE)))
             sent += len(outcomes)
             accepted += sum(outcome.got is Answer.ACCEPTED for outcome in outcomes)
             limited = any(outcome.got is Answer.RATE_LIMITED for outcome in outcomes)
         if limited:
-            yield Say("limited", held=True, message=f"{accepted} of {sent} were accepted, then the limit held")
+            yield Claim("limited", held=True, message=f"{accepted} of {sent} were accepted, then the limit held")
         else:
-            yield Say("limited", held=None, message=f"the rate limit of this target is past {sent} heartbeats at once")
-        yield heartbeat(stage, machine, Answer.ACCEPTED, "others are not limited by the flood", client=2)
-        yield Join(machine)
+            yield Claim(
+                "limited", held=None, message=f"the rate limit of this target is past {sent} heartbeats at once"
+            )
+        yield heartbeat(context, machine, Answer.ACCEPTED, "others are not limited by the flood", client=2)
+        yield JoinFleet(machine)
 
     @staticmethod
-    def _flooding(stage: Stage, machine: Machine) -> Send:
-        return heartbeat(stage, machine, Answer.WITHIN_LIMIT, "one address may send no faster", client=1)
+    def _flooding(context: ScriptContext, machine: Machine) -> Send:
+        return heartbeat(context, machine, Answer.WITHIN_LIMIT, "one address may send no faster", client=1)

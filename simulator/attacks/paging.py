@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import OK, act
-from simulator.attacks.parties import PAGE, OwnerAttack, settle_party
+from simulator.attacks.parties import PAGE, OwnerAttack, set_up_party
 from simulator.attacks.routes import AUDIT, STATUSES, send
-from simulator.attacks.script import Expect, Say, granted, refused
+from simulator.attacks.script import Claim, Expect, granted, refused
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
@@ -16,7 +17,7 @@ from simulator.fleet.machine import Action
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
     from simulator.attacks.routes import Route
-    from simulator.attacks.script import Outcome, Script, Stage
+    from simulator.attacks.script import Outcome, Script, ScriptContext
 
 MACHINES = 4
 LIMITS = {
@@ -52,32 +53,34 @@ class PageExtremes(OwnerAttack):
     anchor = "contract §1; OWASP API4:2023"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        party = yield from settle_party(stage, addresses)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        party = yield from set_up_party(context, addresses)
         for _ in range(MACHINES - 1):
-            machine = stage.new_machine(party.owner_id)
-            yield from act(stage, machine, Action.REGISTER, client=addresses.take())
+            machine = context.new_machine(party.owner_id)
+            yield from act(context, machine, Action.REGISTER, client=addresses.take())
         for route in (STATUSES, AUDIT):
-            yield from self._refusals(stage, route, party, addresses)
-            yield from self._limits(stage, route, party, addresses)
-            yield from self._offsets(stage, route, party, addresses)
+            yield from self._refusals(context, route, party, addresses)
+            yield from self._limits(context, route, party, addresses)
+            yield from self._offsets(context, route, party, addresses)
 
     @staticmethod
-    def _refusals(stage: Stage, route: Route, party: Party, addresses: Addresses) -> Script[None]:
+    def _refusals(context: ScriptContext, route: Route, party: Party, addresses: Addresses) -> Script[None]:
         for name, values in (("limit", WRONG_LIMITS), ("offset", WRONG_OFFSETS)):
             for value in values:
-                expect = refused(400, f"invalid {name}", f"{name}={value} is below its least or no number")
-                path = f"{route.paths(stage)[0]}?{name}={value}"
-                yield send(stage, route, party, expect, client=addresses.take(), path=path)
+                expect = refused(
+                    HTTPStatus.BAD_REQUEST, f"invalid {name}", f"{name}={value} is below its least or no number"
+                )
+                path = f"{route.paths(context)[0]}?{name}={value}"
+                yield send(context, route, party, expect, client=addresses.take(), path=path)
 
     @staticmethod
-    def _limits(stage: Stage, route: Route, party: Party, addresses: Addresses) -> Script[None]:
+    def _limits(context: ScriptContext, route: Route, party: Party, addresses: Addresses) -> Script[None]:
         wrong, answered = [], 0
         for text, limit in LIMITS.items():
             expect = granted(OK, f"limit={text} counts as {limit}")
-            path = f"{route.paths(stage)[-1]}?limit={text}"
-            outcome: Outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
+            path = f"{route.paths(context)[-1]}?limit={text}"
+            outcome: Outcome = yield send(context, route, party, expect, client=addresses.take(), path=path)
             items = outcome.data().get(ITEMS[route.path])
             answered += outcome.right
             if outcome.right and (
@@ -86,18 +89,18 @@ class PageExtremes(OwnerAttack):
                 wrong.append(text)
         if answered:
             message = f"of {answered} limits for {route.path} {len(wrong)} are taken for others than they must be"
-            yield Say("limit", not wrong, message, {"limits": wrong})
+            yield Claim("limit", not wrong, message, {"limits": wrong})
 
     @staticmethod
-    def _offsets(stage: Stage, route: Route, party: Party, addresses: Addresses) -> Script[None]:
+    def _offsets(context: ScriptContext, route: Route, party: Party, addresses: Addresses) -> Script[None]:
         """Walk the list two by two, then ask for what is past its end."""
         name = ITEMS[route.path]
         seen: list[str] = []
         totals: set[Any] = set()
         while True:
             expect = granted(OK, "it is a page of the list")
-            path = f"{route.paths(stage)[0]}?limit=2&offset={len(seen)}"
-            outcome: Outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
+            path = f"{route.paths(context)[0]}?limit=2&offset={len(seen)}"
+            outcome: Outcome = yield send(context, route, party, expect, client=addresses.take(), path=path)
             if not outcome.right:
                 return
             items, total = outcome.data().get(name), outcome.data().get("total")
@@ -108,13 +111,13 @@ class PageExtremes(OwnerAttack):
         apart = len(set(seen))
         held = len(seen) == apart and totals == {apart} and apart >= MACHINES
         message = f"a walk through {route.path} by steps of two gives {len(seen)} entries, {apart} of them different"
-        yield Say("walk", held, message, {"totals": sorted(map(str, totals)), "entries": seen})
+        yield Claim("walk", held, message, {"totals": sorted(map(str, totals)), "entries": seen})
         filled = []
         for text in FAR_OFFSETS:
-            statuses = (200,) if int(text) <= FAR_MAX else (200, 400)
+            statuses = (HTTPStatus.OK,) if int(text) <= FAR_MAX else (HTTPStatus.OK, HTTPStatus.BAD_REQUEST)
             expect = Expect(Answer.ACCEPTED, statuses, "", "the list ends before it")
-            path = f"{route.paths(stage)[0]}?offset={text}"
-            outcome = yield send(stage, route, party, expect, client=addresses.take(), path=path)
+            path = f"{route.paths(context)[0]}?offset={text}"
+            outcome = yield send(context, route, party, expect, client=addresses.take(), path=path)
             if outcome.status == OK and outcome.data().get(name) != []:
                 filled.append(text)
-        yield Say("past-the-end", not filled, f"{len(filled)} pages past the end of {route.path} are not empty")
+        yield Claim("past-the-end", not filled, f"{len(filled)} pages past the end of {route.path} are not empty")

@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, RULES, audit_page, call, changed, enrol, new_id, settle
-from simulator.attacks.script import Leaves, Say, Script, ScriptAttack, Send, Stage, UnsettledError, granted
+from simulator.attacks.acting import RULES, audit_page, enrol, play
+from simulator.attacks.script import (
+    Claim,
+    ExpectedEvent,
+    PrerequisiteError,
+    Script,
+    ScriptAttack,
+    ScriptContext,
+    Send,
+)
 from simulator.checkers.audit_chain import event_hash
-from simulator.contract.answers import Operation
-from simulator.fleet.requests import policy_call
 from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.platform.wording import plural
 
@@ -41,38 +47,38 @@ class Addresses:
 class OwnerAttack(ScriptAttack):
     """An attack through what owners ask for. However hostile a request is, no server may break down over it."""
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, and claim that nothing was answered by a breakdown."""
-        return _watched(self.steps(stage, Addresses()))
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, and claim that nothing was answered by a breakdown."""
+        return _watched(self.steps(context, Addresses()))
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell the attempt itself."""
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of the attempt itself."""
         raise NotImplementedError
 
 
 def _watched(script: Script[None]) -> Script[None]:
     """Play a script, and look at every answer for a breakdown. A failed write is none: it has its own message (§7)."""
     broken: list[str] = []
-    unsettled: UnsettledError | None = None
+    unmet: PrerequisiteError | None = None
     asked, sent = 0, None
     while True:
         try:
             step = script.send(sent)
         except StopIteration:
             break
-        except UnsettledError as error:
-            unsettled = error
+        except PrerequisiteError as error:
+            unmet = error
             break
         sent = yield step
         if isinstance(step, Send):
             asked += 1
             if sent.status == BREAKDOWN and b"state persistence failed" not in sent.body:
                 broken.append(step.request.partition(b"\r\n")[0].decode("latin-1"))
-    if broken or unsettled is None:
+    if broken or unmet is None:
         message = f"of {asked} requests {len(broken)} were answered with HTTP {BREAKDOWN}"
-        yield Say("no-breakdown", not broken, message, {"requests": broken[:10]})
-    if unsettled is not None:
-        raise unsettled
+        yield Claim("no-breakdown", not broken, message, {"requests": broken[:10]})
+    if unmet is not None:
+        raise unmet
 
 
 class Party(msgspec.Struct, frozen=True):
@@ -85,31 +91,29 @@ class Party(msgspec.Struct, frozen=True):
     consent_id: str
 
 
-def settle_party(stage: Stage, addresses: Addresses, owner_id: str = "") -> Script[Party]:
-    """Set up an owner, a new one unless given. Raises UnsettledError."""
-    owner_id = owner_id or stage.new_owner()
+def set_up_party(context: ScriptContext, addresses: Addresses, owner_id: str = "") -> Script[Party]:
+    """Set up an owner, a new one unless given. Raises PrerequisiteError."""
+    owner_id = owner_id or context.new_owner()
     client = addresses.take(6)
-    machine = yield from enrol(stage, owner_id, client=client)
-    draft = policy_call(stage.token, owner_id, dict(RULES))
-    leaves = changed(owner_id, Operation.POLICY_CREATE)
-    outcome = yield from settle(call(stage, draft, granted(CREATED), client=client, leaves=leaves), "draft a policy")
-    consent = stage.history.consents[machine.consent_number - 1]
-    return Party(owner_id, machine, machine.policy_id, new_id(outcome, "draft a policy"), consent.consent_id)
+    machine = yield from enrol(context, owner_id, client=client)
+    draft_id = yield from play(context, context.acts.draft_policy(owner_id, dict(RULES)), client=client)
+    consent = context.history.consents[machine.consent_number - 1]
+    return Party(owner_id, machine, machine.policy_id, draft_id, consent.consent_id)
 
 
-def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[Leaves, ...]:
+def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[ExpectedEvent, ...]:
     """Return which event a refused rotation leaves (contract §3); `machine` is None for one that never was."""
     machine_id, owners = ("", ()) if machine is None else (machine.worker_id, (machine.owner_id,))
     shown_to = tuple(dict.fromkeys((*owners, actor)))
-    return (Leaves("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
+    return (ExpectedEvent("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
 
 
-def events_shown(stage: Stage, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
-    """Read all that an owner's audit list shows but accepted heartbeats, oldest first. Raises UnsettledError."""
+def events_shown(context: ScriptContext, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
+    """Read all that an owner's audit list shows but accepted heartbeats, oldest first. Raises PrerequisiteError."""
     events: list[dict[str, Any]] = []
     offset = 0
     while True:
-        page = yield from audit_page(stage, owner_id, f"?limit={PAGE}&offset={offset}", client=addresses.take())
+        page = yield from audit_page(context, owner_id, f"?limit={PAGE}&offset={offset}", client=addresses.take())
         shown = page.get("events")
         shown = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
         events += [one for one in shown if one.get("type") != "worker_heartbeat"]
@@ -119,11 +123,11 @@ def events_shown(stage: Stage, owner_id: str, addresses: Addresses) -> Script[li
             return events
 
 
-def nobody_made(stage: Stage, owner_id: str, addresses: Addresses) -> Script[None]:
-    """Claim that whoever was only ever refused is no owner: its list is empty (contract §3). Raises UnsettledError."""
-    events = yield from events_shown(stage, owner_id, addresses)
+def nobody_made(context: ScriptContext, owner_id: str, addresses: Addresses) -> Script[None]:
+    """Claim that who was only ever refused is no owner: its list is empty (contract §3). Raises PrerequisiteError."""
+    events = yield from events_shown(context, owner_id, addresses)
     message = f"an owner that nothing was ever granted to has {plural(len(events), 'event')}"
-    yield Say("nobody-made", not events, message, {"events": events[:10]})
+    yield Claim("nobody-made", not events, message, {"events": events[:10]})
 
 
 def chain_break(events: list[dict[str, Any]]) -> str:

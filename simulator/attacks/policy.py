@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.canonical_json import canonical_json
@@ -10,14 +11,14 @@ from reference_server.wire.signing import sign_text
 from simulator.attacks.acting import CREATED, changed, denied
 from simulator.attacks.canonical_forms import FORMS
 from simulator.attacks.parties import OwnerAttack
-from simulator.attacks.script import NO_NONCE, Say, Send, granted, refused
+from simulator.attacks.script import NO_NONCE, Claim, Send, granted, refused
 from simulator.contract.answers import Operation
 from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
-    from simulator.attacks.script import Expect, Leaves, Outcome, Script, Stage
+    from simulator.attacks.script import Expect, ExpectedEvent, Outcome, Script, ScriptContext
 
 LONG = 1.7976931348623157e308
 PERCENTS = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
@@ -50,13 +51,21 @@ UNSUPPORTED = (
 
 
 def _create(
-    stage: Stage, owner_id: str, rules: str, signed: str, expect: Expect, client: int, leaves: tuple[Leaves, ...] = ()
+    context: ScriptContext,
+    owner_id: str,
+    rules: str,
+    signed: str,
+    expect: Expect,
+    client: int,
+    expected_events: tuple[ExpectedEvent, ...] = (),
 ) -> Send:
     """Make the request for a policy whose rules are spelled one way, and signed in perhaps another."""
-    signature = sign_text(stage.token.encode(), f"{owner_id}|{signed}").decode()
+    signature = sign_text(context.token.encode(), f"{owner_id}|{signed}").decode()
     payload = f'{{"owner_id":"{owner_id}","rules":{rules},"signature":"{signature}"}}'.encode()
-    message = http_message("POST", "/api/v1/policies", stage.host, owner_headers(stage.token, owner_id), payload)
-    return Send(message, expect, Operation.POLICY_CREATE, nonce=NO_NONCE, client=client, leaves=leaves)
+    message = http_message("POST", "/api/v1/policies", context.host, owner_headers(context.token, owner_id), payload)
+    return Send(
+        message, expect, Operation.POLICY_CREATE, nonce=NO_NONCE, client=client, expected_events=expected_events
+    )
 
 
 class Canonical(OwnerAttack):
@@ -70,16 +79,16 @@ class Canonical(OwnerAttack):
     anchor = "contract §5; RFC 8785"
     severity = 6.5
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        owner_id = stage.new_owner()
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        owner_id = context.new_owner()
         wrong, taken = [], 0
         for canonical, spellings in FORMS.items():
             for spelled in (canonical, *spellings):
                 expect = granted(CREATED, f"it is signed over the canonical form of its rules, {canonical}")
-                leaves = changed(owner_id, Operation.POLICY_CREATE)
+                expected_events = changed(owner_id, Operation.POLICY_CREATE)
                 outcome: Outcome = yield _create(
-                    stage, owner_id, spelled, canonical, expect, addresses.take(), leaves
+                    context, owner_id, spelled, canonical, expect, addresses.take(), expected_events
                 )  # fmt: skip
                 if outcome.right:
                     taken += 1
@@ -87,13 +96,17 @@ class Canonical(OwnerAttack):
                     if "\ufffd" not in canonical and outcome.data().get("rules") != json.loads(canonical):
                         wrong.append({"spelled": spelled, "shown": outcome.data().get("rules")})
             for spelled in spellings:
-                expect = refused(401, "invalid policy signature", f"the canonical form of its rules is {canonical}")
-                leaves = denied("", owner_id, "", owner_id)
+                expect = refused(
+                    HTTPStatus.UNAUTHORIZED,
+                    "invalid policy signature",
+                    f"the canonical form of its rules is {canonical}",
+                )
+                expected_events = denied("", owner_id, "", owner_id)
                 for sent in (spelled, canonical):
-                    yield _create(stage, owner_id, sent, spelled, expect, addresses.take(), leaves)
+                    yield _create(context, owner_id, sent, spelled, expect, addresses.take(), expected_events)
         if taken:
             message = f"of {taken} policies {len(wrong)} are shown with other rules than they were signed for"
-            yield Say("rules-kept", not wrong, message, {"wrong": wrong})
+            yield Claim("rules-kept", not wrong, message, {"wrong": wrong})
 
 
 class Rules(OwnerAttack):
@@ -108,24 +121,24 @@ class Rules(OwnerAttack):
     anchor = "contract §5; OWASP API3:2023"
     severity = 5.3
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt, and see at its end that rules at their bounds are taken."""
-        owner_id = stage.new_owner()
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt, and see at its end that rules at their bounds are taken."""
+        owner_id = context.new_owner()
         for rules, error in wrong_rules():
             why = f"the rules {json.dumps(rules)} are not within their bounds"
             canonical = canonical_json(rules)
             rest = {name: value for name, value in rules.items() if name != "max_cpu_percent"}
-            expect = refused(400, error, why, Basis.HARDENED if rest in HARDENED_RULES else None)
-            yield _create(stage, owner_id, canonical, canonical, expect, addresses.take())
+            expect = refused(HTTPStatus.BAD_REQUEST, error, why, Basis.HARDENED if rest in HARDENED_RULES else None)
+            yield _create(context, owner_id, canonical, canonical, expect, addresses.take())
         for rules in (
             *({"max_cpu_percent": 50, "timezone": zone} for zone in UNKNOWN_TIMEZONES),
             {"max_cpu_percent": 1, "max_memory_percent": 100, "max_gpu_percent": 1.5, "timezone": "x"},
             {"max_cpu_percent": 100, "allowed_hours": list(range(24))},
         ):
             canonical = canonical_json(rules)
-            leaves = changed(owner_id, Operation.POLICY_CREATE)
+            expected_events = changed(owner_id, Operation.POLICY_CREATE)
             expect = granted(CREATED, "its rules are at their bounds, within")
-            yield _create(stage, owner_id, canonical, canonical, expect, addresses.take(), leaves)
+            yield _create(context, owner_id, canonical, canonical, expect, addresses.take(), expected_events)
 
 
 def wrong_rules() -> list[tuple[dict[str, Any], str]]:

@@ -6,11 +6,12 @@ version of one made afterwards says how many there were.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire, granted
+from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
 from simulator.fleet.requests import policy_call
@@ -18,7 +19,7 @@ from simulator.fleet.requests import policy_call
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from simulator.attacks.script import Outcome, Script, Stage, WireOutcome
+    from simulator.attacks.script import Outcome, Script, ScriptContext, WireOutcome
 
 START = b"<method> <path> HTTP/1.1\r\nHost: <host>\r\n"
 BEHIND = b"\r\n\r\n<hidden>"
@@ -51,10 +52,10 @@ class Carrier(NamedTuple):
     operation: Operation
 
 
-def fill_in(form: Form, carrier: Carrier, stage: Stage, hidden: bytes) -> bytes:
+def fill_in(form: Form, carrier: Carrier, context: ScriptContext, hidden: bytes) -> bytes:
     """Write a form out."""
     message = form.message.replace(b"<method>", carrier.method).replace(b"<path>", carrier.path)
-    message = message.replace(b"<host>", stage.host.encode()).replace(b"<token>", stage.token.encode())
+    message = message.replace(b"<host>", context.host.encode()).replace(b"<token>", context.token.encode())
     head, end, body = message.partition(b"\r\n\r\n")
     body = body.replace(b"<hex>", b"%x" % len(hidden))
     if b"<chunks>" in body:
@@ -70,11 +71,11 @@ def _chunks(data: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
-def policies_before(stage: Stage, owner_id: str, client: int) -> Script[int | None]:
-    """Make a policy of an owner, and give how many it had before; None when that is not told."""
-    create = policy_call(stage.token, owner_id, dict(RULES))
-    leaves = changed(owner_id, Operation.POLICY_CREATE)
-    outcome: Outcome = yield call(stage, create, granted(CREATED), client=client, leaves=leaves)
+def policies_before(context: ScriptContext, owner_id: str, client: int) -> Script[int | None]:
+    """Make a policy of an owner, and return how many it had before; None when that is not known."""
+    create = policy_call(context.token, owner_id, dict(RULES))
+    expected_events = changed(owner_id, Operation.POLICY_CREATE)
+    outcome: Outcome = yield call(context, create, granted(CREATED), client=client, expected_events=expected_events)
     version = outcome.data().get("version")
     return version - 1 if outcome.right and isinstance(version, int) else None
 
@@ -86,7 +87,7 @@ class RawAttack(ScriptAttack):
     verdict = "400 and close; never two answers"
     effect = "none: what is hidden in the request or behind it never happens"
     severity = 8.1
-    statuses: ClassVar[tuple[int, ...]] = (400,)
+    statuses: ClassVar[tuple[int, ...]] = (HTTPStatus.BAD_REQUEST,)
     error: ClassVar[str] = ""
     must_close: ClassVar[bool] = True
 
@@ -94,26 +95,26 @@ class RawAttack(ScriptAttack):
         """Return the ways to write it."""
         raise NotImplementedError
 
-    def carriers(self, stage: Stage) -> Sequence[Carrier]:
+    def carriers(self, context: ScriptContext) -> Sequence[Carrier]:
         """Return the requests whose beginning the forms are."""
-        worker_id = f"wrk_{random_hex(stage.rng, 16)}".encode()
+        worker_id = f"wrk_{random_hex(context.rng, 16)}".encode()
         beat = Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT)
         return (Carrier(b"GET", b"/health", Operation.OTHER), beat)
 
-    def hidden(self, stage: Stage, owner_id: str) -> bytes:
+    def hidden(self, context: ScriptContext, owner_id: str) -> bytes:
         """Write the request that must not happen."""
-        return policy_call(stage.token, owner_id, dict(RULES)).message(stage.host)
+        return policy_call(context.token, owner_id, dict(RULES)).message(context.host)
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Write all at once, and look afterwards."""
         names: list[str] = []
         owners: list[str] = []
         wires: list[Wire] = []
-        for carrier in self.carriers(stage):
+        for carrier in self.carriers(context):
             for form in self.forms():
                 names.append(f"{form.what}, in {carrier.method.decode()} {carrier.path.decode()}")
-                owners.append(stage.new_owner())
-                message = fill_in(form, carrier, stage, self.hidden(stage, owners[-1]))
+                owners.append(context.new_owner())
+                message = fill_in(form, carrier, context, self.hidden(context, owners[-1]))
                 expect = Expect(Answer.REFUSED, self.statuses, self.error, form.what)
                 wires.append(
                     Wire(
@@ -127,7 +128,7 @@ class RawAttack(ScriptAttack):
             if happened.count(None) == UNANSWERED_MAX:
                 happened += [None] * (len(owners) - number)
                 break
-            count = yield from policies_before(stage, owner_id, PROBES + number)
+            count = yield from policies_before(context, owner_id, PROBES + number)
             happened.append(count)
         yield _one_answer(names, outcomes)
         yield _no_effect(names, happened)
@@ -135,33 +136,33 @@ class RawAttack(ScriptAttack):
             yield _closed(names, outcomes)
 
 
-def _said(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Say:
+def _claim(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
     """Claim that nothing of a kind was wrong among the requests."""
     held = False if wrong else (True if known else None)
     message = f"of {len(names)} requests {len(wrong)} {what}"
-    return Say(rule, held, f"{message}: {wrong[0]}" if wrong else message, {"requests": wrong[:10]} if wrong else {})
+    return Claim(rule, held, f"{message}: {wrong[0]}" if wrong else message, {"requests": wrong[:10]} if wrong else {})
 
 
-def _one_answer(names: list[str], outcomes: list[WireOutcome]) -> Say:
+def _one_answer(names: list[str], outcomes: list[WireOutcome]) -> Claim:
     wrong = [
         name
         for name, outcome in zip(names, outcomes, strict=True)
         if len(outcome.answers) > 1 or (outcome.answers and outcome.rest)
     ]
     known = all(outcome.connected for outcome in outcomes) and any(outcome.answers for outcome in outcomes)
-    return _said("one-answer", "got more than one answer", names, wrong, known=known)
+    return _claim("one-answer", "got more than one answer", names, wrong, known=known)
 
 
-def _closed(names: list[str], outcomes: list[WireOutcome]) -> Say:
+def _closed(names: list[str], outcomes: list[WireOutcome]) -> Claim:
     wrong = [
         name
         for name, outcome in zip(names, outcomes, strict=True)
         if outcome.connected and outcome.answers and not outcome.closed
     ]
     known = all(outcome.closed for outcome in outcomes)
-    return _said("closed", "left their connection open after the answer", names, wrong, known=known)
+    return _claim("closed", "left their connection open after the answer", names, wrong, known=known)
 
 
-def _no_effect(names: list[str], happened: list[int | None]) -> Say:
+def _no_effect(names: list[str], happened: list[int | None]) -> Claim:
     wrong = [name for name, count in zip(names, happened, strict=True) if count]
-    return _said("no-effect", "had their hidden request done", names, wrong, known=None not in happened)
+    return _claim("no-effect", "had their hidden request done", names, wrong, known=None not in happened)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, settle
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, require
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, NONCE_BYTES, Moment, Shot, ShotAttack, with_body
-from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, heartbeat_gets
-from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.attacks.script import Claim, JoinFleet, Outcome, Pause, ScriptAttack, Together, heartbeat_gets
+from simulator.attacks.server_clock import WINDOW_NS, read_server_clock
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, Action, signed_heartbeat
+from simulator.fleet.machine import Action, signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from simulator.attacks.script import Script, Send, Stage
+    from simulator.attacks.script import Script, ScriptContext, Send
     from simulator.fleet.machine import Machine
 
 FRESH_NS = 60_000_000_000
@@ -93,12 +94,12 @@ class Concurrent(ScriptAttack):
     anchor = "RFC 9846 §8 (anti-replay)"
     severity = 7.4
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         because = "of copies sent at once one is the first"
-        nonce = stage.rng.bytes(NONCE_BYTES)
-        first = heartbeat(stage, machine, Answer.ONE_OF_COPIES, because, nonce=nonce, client=1)
+        nonce = context.rng.bytes(NONCE_BYTES)
+        first = heartbeat(context, machine, Answer.ONE_OF_COPIES, because, nonce=nonce, client=1)
         copies = [_from_client(first, client) for client in range(1, COPIES + 1)]
         outcomes: list[Outcome] = yield Together(tuple(copies))
         accepted = sum(outcome.got is Answer.ACCEPTED for outcome in outcomes)
@@ -107,8 +108,8 @@ class Concurrent(ScriptAttack):
         if accepted == 0 and judged < COPIES:
             held = None  # the one that was accepted may be one of those whose answer was lost
         message = f"of {COPIES} copies of one heartbeat sent at once {accepted} were accepted, {judged} got an answer"
-        yield Say("one-of-copies", held, message, {"nonce": nonce.hex(), "machine": machine.index})
-        yield Join(machine)
+        yield Claim("one-of-copies", held, message, {"nonce": nonce.hex(), "machine": machine.index})
+        yield JoinFleet(machine)
 
 
 class OwnConnection(ScriptAttack):
@@ -122,18 +123,18 @@ class OwnConnection(ScriptAttack):
     anchor = "RFC 9421 §7.2; contract §4, check 10"
     severity = 7.4
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         replayed = heartbeat_gets(Answer.NONCE_REPLAYED, "its nonce was used, whatever connection it comes by")
-        first = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
-        yield from settle(first, "the heartbeat to replay")
+        first = heartbeat(context, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from require(first, "the heartbeat to replay")
         yield msgspec.structs.replace(first, expect=replayed)
-        newer = heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own")
-        yield from settle(newer, "the heartbeat behind it")
+        newer = heartbeat(context, machine, Answer.ACCEPTED, "it is the machine's own")
+        yield from require(newer, "the heartbeat behind it")
         yield msgspec.structs.replace(first, expect=replayed)
         yield msgspec.structs.replace(newer, expect=replayed)
-        yield Join(machine)
+        yield JoinFleet(machine)
 
 
 class CrossWorker(ScriptAttack):
@@ -148,25 +149,25 @@ class CrossWorker(ScriptAttack):
     anchor = "RFC 9421 §7.2.1"
     severity = 8.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        owner_id = stage.new_owner()
-        one = yield from enrol(stage, owner_id)
-        other = yield from enrol(stage, owner_id, one.policy_id, client=1)
-        sent = heartbeat(stage, one, Answer.ACCEPTED, "it is the machine's own", client=1)
-        yield from settle(sent, "the heartbeat to capture")
-        unsent = heartbeat(stage, one, Answer.ACCEPTED, "it is the machine's own")
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        owner_id = context.new_owner()
+        one = yield from enrol(context, owner_id)
+        other = yield from enrol(context, owner_id, one.policy_id, client=1)
+        sent = heartbeat(context, one, Answer.ACCEPTED, "it is the machine's own", client=1)
+        yield from require(sent, "the heartbeat to capture")
+        unsent = heartbeat(context, one, Answer.ACCEPTED, "it is the machine's own")
         for captured in (sent, unsent):
             body = captured.request.partition(b"\r\n\r\n")[2]
             foreign = heartbeat_gets(Answer.INVALID_TOKEN, "a token is its own machine's alone")
             yield heartbeat_send(
-                stage, other, body, foreign, nonce=captured.nonce, client=2, token=one.token.decode(),
+                context, other, body, foreign, nonce=captured.nonce, client=2, token=one.token.decode(),
                 certificate_id=one.certificate_id, certificate=one.certificate_number,
             )  # fmt: skip
             own = heartbeat_gets(Answer.INVALID_SIGNATURE, "the signature names the worker it is for")
-            yield heartbeat_send(stage, other, body, own, nonce=captured.nonce, client=2)
-        yield Join(one)
-        yield Join(other)
+            yield heartbeat_send(context, other, body, own, nonce=captured.nonce, client=2)
+        yield JoinFleet(one)
+        yield JoinFleet(other)
 
 
 class TtlEdge(ScriptAttack):
@@ -181,38 +182,38 @@ class TtlEdge(ScriptAttack):
     anchor = "RFC 9449 §11.1; contract §4: nonces are kept twice the skew window"
     severity = 7.4
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, which takes three minutes."""
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, which takes three minutes."""
         needed_ns = 2 * WINDOW_NS
-        left_ns = stage.end_ns - stage.now()
+        left_ns = context.end_ns - context.now()
         if left_ns < needed_ns:
             message = f"it takes {needed_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
-            yield Say("time", None, message)
+            yield Claim("time", None, message)
             return
-        machine = yield from enrol(stage, stage.new_owner())
-        clock = yield from read_server_clock(stage)
-        nonce = stage.rng.bytes(NONCE_BYTES)
+        machine = yield from enrol(context, context.new_owner())
+        clock = yield from read_server_clock(context)
+        nonce = context.rng.bytes(NONCE_BYTES)
         # By the server's clock it is stamped no later than this, and judged again no later than the moment below.
-        stamp_ns = (stage.wall() + clock.low_ns + WINDOW_NS - EDGE_MARGIN_NS) // MILLISECOND_NS * MILLISECOND_NS
+        stamp_ns = (context.wall() + clock.low_ns + WINDOW_NS - EDGE_MARGIN_NS) // MILLISECOND_NS * MILLISECOND_NS
         timestamp = format_timestamp(stamp_ns)
         body = signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, "{}")
         ahead = heartbeat_gets(Answer.ACCEPTED, "it is stamped within 90 s")
-        yield from settle(heartbeat_send(stage, machine, body, ahead, nonce=nonce), "the heartbeat to replay")
+        yield from require(heartbeat_send(context, machine, body, ahead, nonce=nonce), "the heartbeat to replay")
         moment_ns = stamp_ns + WINDOW_NS - DELAY_MARGIN_NS - clock.high_ns - clock.epoch_ns
-        yield from _live_until(stage, machine, moment_ns)
+        yield from _live_until(context, machine, moment_ns)
         replayed = heartbeat_gets(Answer.NONCE_REPLAYED, "its timestamp is good, so its nonce must be known")
-        yield heartbeat_send(stage, machine, body, replayed, nonce=nonce, client=1)
-        yield Join(machine)
+        yield heartbeat_send(context, machine, body, replayed, nonce=nonce, client=1)
+        yield JoinFleet(machine)
 
 
-def _live_until(stage: Stage, machine: Machine, moment_ns: int) -> Script[None]:
+def _live_until(context: ScriptContext, machine: Machine, moment_ns: int) -> Script[None]:
     """Keep a machine alive until a moment, and its certificate good for a while beyond."""
     while True:
-        due_ns = min(stage.now() + max(machine.interval_ns, BEAT_MIN_NS), moment_ns)
+        due_ns = min(context.now() + max(machine.interval_ns, BEAT_MIN_NS), moment_ns)
         yield Pause(due_ns)
-        if stage.now() + ROTATION_MARGIN_NS >= machine.certificate_until_ns:
-            yield from act(stage, machine, Action.ROTATE, client=1)
-        yield heartbeat(stage, machine, Answer.ACCEPTED, "it is the machine's own", client=1)
+        if context.now() + ROTATION_MARGIN_NS >= machine.certificate_until_ns:
+            yield from act(context, machine, Action.ROTATE, client=1)
+        yield heartbeat(context, machine, Answer.ACCEPTED, "it is the machine's own", client=1)
         if due_ns == moment_ns:
             return
 

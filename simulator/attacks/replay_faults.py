@@ -5,34 +5,35 @@ Each attempt has servers of its own, which it may let fail. What it proves is th
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from simulator.attacks.acting import enrol, heartbeat, revoke, settle
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.attacks.acting import enrol, heartbeat, require, revoke
 from simulator.attacks.script import (
-    Disturb,
+    BeginFault,
+    Claim,
+    EndFault,
     Expect,
-    Mend,
     Outcome,
     Pause,
-    Say,
+    PrerequisiteError,
+    SandboxOptions,
     ScriptAttack,
     Send,
-    Spread,
-    Staging,
+    StartOtherInstances,
     StepClock,
-    UnsettledError,
     granted,
 )
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.requests import ApiCall, owner_headers
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
     from simulator.fleet.machine import Machine
 
 KILLS = ("server.kill", "server.restart")
@@ -53,7 +54,10 @@ FALLBACKS = "hatchfarm_nonce_fallbacks_total"
 GOOD = "it is the machine's own, and fresh"
 KNOWN = "its nonce was accepted, so it must be known for as long as its timestamp is good"
 CLOSED = Expect(
-    Answer.UNAVAILABLE, (503,), "nonce backend unavailable", "nobody can know that its nonce is new, so it fails closed"
+    Answer.UNAVAILABLE,
+    (HTTPStatus.SERVICE_UNAVAILABLE,),
+    "nonce backend unavailable",
+    "nobody can know that its nonce is new, so it fails closed",
 )
 
 
@@ -63,21 +67,21 @@ class FaultReplay(ScriptAttack):
     verdict = "401 invalid heartbeat auth"
     effect = "one worker_auth_failed event, reason nonce_replayed"
     severity = 7.4
-    staging: ClassVar[Staging] = Staging()
+    sandbox: ClassVar[SandboxOptions] = SandboxOptions()
     takes_ns: ClassVar[int] = 0
     """How much of the run must be left, where it is more than seconds."""
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, if there is time for it."""
-        left_ns = stage.end_ns - stage.now()
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, if there is time for it."""
+        left_ns = context.end_ns - context.now()
         if left_ns < self.takes_ns:
             message = f"it takes {self.takes_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
-            yield Say("time", None, message)
+            yield Claim("time", None, message)
             return
-        yield from self.steps(stage)
+        yield from self.steps(context)
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell the attempt itself."""
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of the attempt itself."""
         raise NotImplementedError
 
 
@@ -89,18 +93,18 @@ class AfterRestart(FaultReplay):
     shape = "an accepted heartbeat again after kill -9 and a restart, and again after an orderly one"
     anchor = "RFC 9846 §8 (anti-replay); contract §4: replay horizon"
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         for kind in KILLS:
-            ended = yield from enrol(stage, stage.new_owner(), client=1)
-            yield from settle(revoke(stage, ended, client=1), "revoke a consent")
-            captured = yield from _accepted(stage, machine)
-            yield Disturb(kind)
-            yield Mend(kind)
+            ended = yield from enrol(context, context.new_owner(), client=1)
+            yield from require(revoke(context, ended, client=1), "revoke a consent")
+            captured = yield from _accepted(context, machine)
+            yield BeginFault(kind)
+            yield EndFault(kind)
             yield from _refused_again(captured)
-            yield heartbeat(stage, machine, Answer.ACCEPTED, "what was acknowledged outlives the process")
-            yield heartbeat(stage, ended, Answer.NO_CONSENT, "so does a revocation", client=1)
+            yield heartbeat(context, machine, Answer.ACCEPTED, "what was acknowledged outlives the process")
+            yield heartbeat(context, ended, Answer.NO_CONSENT, "so does a revocation", client=1)
 
 
 class OtherInstance(FaultReplay):
@@ -110,16 +114,16 @@ class OtherInstance(FaultReplay):
     basis = Basis.PUBLISHED
     shape = "an accepted heartbeat again to another instance that shares Redis, and the other way round"
     anchor = "RFC 9846 §8 (anti-replay)"
-    staging = Staging(instances=2, redis=True, settings={"REDIS_NONCE_FALLBACK": "false"})
+    sandbox = SandboxOptions(instances=2, redis=True, settings={"REDIS_NONCE_FALLBACK": "false"})
     takes_ns = OPEN_WITHIN_NS
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        yield Spread()
-        yield from _open(stage, machine, self.staging.instances)
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        yield StartOtherInstances()
+        yield from _open(context, machine, self.sandbox.instances)
         for first, other in ((0, 1), (1, 0)):
-            captured = yield from _accepted(stage, machine, instance=first)
+            captured = yield from _accepted(context, machine, instance=first)
             yield from _refused_again(captured, other)
             yield from _refused_again(captured, first)
 
@@ -133,15 +137,15 @@ class AfterRedisFlush(FaultReplay):
     verdict = "503 nonce backend unavailable"
     effect = "none: nothing is accepted until every nonce that was forgotten has left the skew window"
     anchor = "Redis WAIT; contract §4: canary key"
-    staging = Staging(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "false"})
+    sandbox = SandboxOptions(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "false"})
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        captured = yield from _accepted(stage, machine)
-        yield Disturb("redis.flush")
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        captured = yield from _accepted(context, machine)
+        yield BeginFault("redis.flush")
         yield _closed(captured)
-        yield _closed(heartbeat(stage, machine, Answer.ACCEPTED, GOOD))
+        yield _closed(heartbeat(context, machine, Answer.ACCEPTED, GOOD))
 
 
 class RedisDown(FaultReplay):
@@ -155,29 +159,29 @@ class RedisDown(FaultReplay):
     effect = "none; fresh heartbeats are accepted once Redis is back"
     anchor = "contract §6: failing closed takes at most 250 ms"
     severity = 6.5
-    staging = Staging(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "false"})
+    sandbox = SandboxOptions(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "false"})
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         for kind in ("redis.down", "redis.pause"):
-            captured = yield from _accepted(stage, machine)
-            yield Disturb(kind)
-            since_ns = stage.now()
+            captured = yield from _accepted(context, machine)
+            yield BeginFault(kind)
+            since_ns = context.now()
             yield _closed(captured)
             took: list[int] = []
             for _ in range(TRIES):
-                outcome: Outcome = yield _closed(heartbeat(stage, machine, Answer.ACCEPTED, GOOD))
+                outcome: Outcome = yield _closed(heartbeat(context, machine, Answer.ACCEPTED, GOOD))
                 if outcome.right:
                     took.append(outcome.answered_ns - outcome.sent_ns)
             fastest_ns = min(took, default=0)
             held: bool | None = bool(took) and fastest_ns <= CLOSED_WITHIN_NS
-            if not took or (not held and stage.worst_lag_ns(since_ns, stage.now()) > CLOSED_WITHIN_NS):
+            if not took or (not held and context.worst_lag_ns(since_ns, context.now()) > CLOSED_WITHIN_NS):
                 held = None
             message = f"{kind}: the fastest of {len(took)} refusals took {fastest_ns / MILLISECOND_NS:.0f} ms"
-            yield Say("fails-closed-soon", held, message, {"took_ns": took})
-            yield Mend(kind)
-            yield from _heals(stage, machine, kind)
+            yield Claim("fails-closed-soon", held, message, {"took_ns": took})
+            yield EndFault(kind)
+            yield from _heals(context, machine, kind)
             yield from _refused_again(captured)
 
 
@@ -191,25 +195,27 @@ class RedisFallback(FaultReplay):
     verdict = "at most one acceptance at each instance, else 401"
     effect = f"{FALLBACKS} counts"
     anchor = "contract §6: REDIS_NONCE_FALLBACK"
-    staging = Staging(instances=2, redis=True, settings={"REDIS_NONCE_FALLBACK": "true"})
+    sandbox = SandboxOptions(instances=2, redis=True, settings={"REDIS_NONCE_FALLBACK": "true"})
     takes_ns = OPEN_WITHIN_NS
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        yield Spread()
-        yield from _open(stage, machine, self.staging.instances)
-        yield Disturb("redis.down")
-        captured = yield from _accepted(stage, machine)
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        yield StartOtherInstances()
+        yield from _open(context, machine, self.sandbox.instances)
+        yield BeginFault("redis.down")
+        captured = yield from _accepted(context, machine)
         yield from _refused_again(captured)
-        elsewhere = heartbeat(stage, machine, Answer.ONE_OF_COPIES, "each instance knows only what it accepted itself")
+        elsewhere = heartbeat(
+            context, machine, Answer.ONE_OF_COPIES, "each instance knows only what it accepted itself"
+        )
         yield msgspec.structs.replace(captured, expect=elsewhere.expect, instance=1)
         yield from _refused_again(captured, 1)
-        page = ApiCall(Operation.OTHER, "GET", "/metrics", owner_headers(stage.token), rooted=True)
-        shown = yield from settle(Send(page.message(stage.host), granted(200)), "read the metrics")
+        page = ApiCall(Operation.OTHER, "GET", "/metrics", owner_headers(context.token), rooted=True)
+        shown = yield from require(Send(page.message(context.host), granted(HTTPStatus.OK)), "read the metrics")
         counted = _sample(shown.body, FALLBACKS)
         message = f"{FALLBACKS} was {counted:g} after a heartbeat was accepted without Redis"
-        yield Say("fallbacks-are-counted", counted > 0, message)
+        yield Claim("fallbacks-are-counted", counted > 0, message)
 
 
 class AfterRedisHeals(FaultReplay):
@@ -219,19 +225,19 @@ class AfterRedisHeals(FaultReplay):
     basis = Basis.HARDENED
     shape = "a heartbeat accepted while Redis was down and the fallback on, again after Redis is back"
     anchor = "contract §6: local nonces are written back before sharing resumes"
-    staging = Staging(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
+    sandbox = SandboxOptions(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        yield Disturb("redis.down")
-        captured = yield from _accepted(stage, machine)
-        yield Mend("redis.down")
-        until_ns = stage.now() + HEALED_WITHIN_NS // 3
-        while stage.now() < until_ns:  # before, while and after the server goes over to sharing again
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        yield BeginFault("redis.down")
+        captured = yield from _accepted(context, machine)
+        yield EndFault("redis.down")
+        until_ns = context.now() + HEALED_WITHIN_NS // 3
+        while context.now() < until_ns:  # before, while and after the server goes over to sharing again
             yield from _refused_again(captured)
-            yield Pause(stage.now() + LOOK_NS)
-        yield from _heals(stage, machine, "redis.down")
+            yield Pause(context.now() + LOOK_NS)
+        yield from _heals(context, machine, "redis.down")
         yield from _refused_again(captured)
 
 
@@ -242,25 +248,25 @@ class ClockStepBack(FaultReplay):
     basis = Basis.HARDENED
     shape = "an accepted heartbeat again after the server's wall clock was set ahead, served others, and was set back"
     anchor = "contract §4: replay horizon, whatever the wall clock says"
-    staging = Staging(durable=False, clock=True)
+    sandbox = SandboxOptions(durable=False, clock=True)
 
-    def steps(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        captured = yield from _accepted(stage, machine)
+    def steps(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        captured = yield from _accepted(context, machine)
         yield StepClock(-SECOND_NS)
         yield from _refused_again(captured)
         yield StepClock(SECOND_NS + LEAP_NS)
         for _ in range(TRIES):
-            yield heartbeat(stage, machine, Answer.ACCEPTED, "it goes by the server's clock", skew_ns=LEAP_NS)
+            yield heartbeat(context, machine, Answer.ACCEPTED, "it goes by the server's clock", skew_ns=LEAP_NS)
         yield StepClock(-LEAP_NS)
         yield from _refused_again(captured)
 
 
-def _accepted(stage: Stage, machine: Machine, *, instance: int = 0) -> Script[Send]:
-    """Have a fresh heartbeat accepted; gives its step, to send it again. Raises UnsettledError."""
-    send = msgspec.structs.replace(heartbeat(stage, machine, Answer.ACCEPTED, GOOD), instance=instance)
-    yield from settle(send, "the heartbeat to replay")
+def _accepted(context: ScriptContext, machine: Machine, *, instance: int = 0) -> Script[Send]:
+    """Have a fresh heartbeat accepted; returns its step, to send it again. Raises PrerequisiteError."""
+    send = msgspec.structs.replace(heartbeat(context, machine, Answer.ACCEPTED, GOOD), instance=instance)
+    yield from require(send, "the heartbeat to replay")
     return send
 
 
@@ -274,33 +280,33 @@ def _closed(send: Send) -> Send:
     return msgspec.structs.replace(send, expect=CLOSED)
 
 
-def _open(stage: Stage, machine: Machine, instances: int) -> Script[None]:
-    """Wait until each instance accepts. Raises UnsettledError when one does not in time."""
-    until_ns = stage.now() + OPEN_WITHIN_NS
+def _open(context: ScriptContext, machine: Machine, instances: int) -> Script[None]:
+    """Wait until each instance accepts. Raises PrerequisiteError when one does not in time."""
+    until_ns = context.now() + OPEN_WITHIN_NS
     for instance in range(instances):
         while True:
-            send = msgspec.structs.replace(heartbeat(stage, machine, Answer.ACCEPTED, GOOD), instance=instance)
+            send = msgspec.structs.replace(heartbeat(context, machine, Answer.ACCEPTED, GOOD), instance=instance)
             outcome: Outcome = yield send
             if outcome.right:
                 break
-            if stage.now() > until_ns:
-                raise UnsettledError(f"instance {instance} accepted nothing within {OPEN_WITHIN_NS // SECOND_NS} s")
-            yield Pause(stage.now() + OPEN_LOOK_NS)
+            if context.now() > until_ns:
+                raise PrerequisiteError(f"instance {instance} accepted nothing within {OPEN_WITHIN_NS // SECOND_NS} s")
+            yield Pause(context.now() + OPEN_LOOK_NS)
 
 
-def _heals(stage: Stage, machine: Machine, kind: str) -> Script[None]:
-    """See that fresh heartbeats are accepted again in time. Raises UnsettledError where they are not."""
-    until_ns = stage.now() + HEALED_WITHIN_NS
+def _heals(context: ScriptContext, machine: Machine, kind: str) -> Script[None]:
+    """See that fresh heartbeats are accepted again in time. Raises PrerequisiteError where they are not."""
+    until_ns = context.now() + HEALED_WITHIN_NS
     healed = False
-    while not healed and stage.now() < until_ns:
-        outcome: Outcome = yield heartbeat(stage, machine, Answer.ACCEPTED, GOOD)
+    while not healed and context.now() < until_ns:
+        outcome: Outcome = yield heartbeat(context, machine, Answer.ACCEPTED, GOOD)
         healed = outcome.right
         if not healed:
-            yield Pause(stage.now() + LOOK_NS)
+            yield Pause(context.now() + LOOK_NS)
     message = f"{kind} was over, and within {HEALED_WITHIN_NS // SECOND_NS} s {'one' if healed else 'no'} fresh "
-    yield Say("heals", healed, f"{message}heartbeat was accepted")
+    yield Claim("heals", healed, f"{message}heartbeat was accepted")
     if not healed:
-        raise UnsettledError(f"the server did not go on after {kind}")
+        raise PrerequisiteError(f"the server did not go on after {kind}")
 
 
 def _sample(page: bytes, name: str) -> float:

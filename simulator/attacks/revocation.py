@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, revoke, revoked, settle
-from simulator.attacks.script import Join, Outcome, Pause, Say, ScriptAttack, Together, UnsettledError
-from simulator.attacks.server_clock import SECOND_NS
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.acting import answered, consent_anew, enrol, heartbeat, require, revoke, revoked
+from simulator.attacks.script import Claim, JoinFleet, Outcome, Pause, PrerequisiteError, ScriptAttack, Together
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
 
 RACING = 96
 """As many as keep a server busy for as long as a revoke takes it."""
@@ -34,31 +34,31 @@ class Race(ScriptAttack):
     anchor = "contract §4, check 11; CWE-367"
     severity = 7.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        yield from settle(heartbeat(stage, machine, Answer.ACCEPTED, "it is consented to"), "a first heartbeat")
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        yield from require(heartbeat(context, machine, Answer.ACCEPTED, "it is consented to"), "a first heartbeat")
         racing = tuple(
             heartbeat(
-                stage, machine, Answer.WHILE_REVOKING, "the revoke is under way", client=1 + number // RACERS_A_CLIENT
+                context, machine, Answer.WHILE_REVOKING, "the revoke is under way", client=1 + number // RACERS_A_CLIENT
             )
             for number in range(RACING)
         )
-        revoking, *outcomes = yield Together((revoke(stage, machine), *racing))
-        revoked(stage, machine, revoking)
+        revoking, *outcomes = yield Together((revoke(context, machine), *racing))
+        revoked(context, machine, revoking)
         if not revoking.right:
-            raise UnsettledError(f"revoke: {answered(revoking)}")
+            raise PrerequisiteError(f"revoke: {answered(revoking)}")
         late: list[Outcome] = []
         for _ in range(AFTERWARDS):
-            outcome: Outcome = yield heartbeat(stage, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
+            outcome: Outcome = yield heartbeat(context, machine, Answer.NO_CONSENT, "its consent is revoked", client=1)
             late.append(outcome)
         # Some of those at the same moment may have left only after the revoke was answered.
         late += [one for one in outcomes if one.sent_ns > revoking.answered_ns]
         accepted = sum(one.got is Answer.ACCEPTED for one in late)
         message = f"of {len(late)} heartbeats sent after the revoke was acknowledged {accepted} were accepted"
-        yield Say("revoked-at-once", accepted == 0, message)
-        yield from consent_anew(stage, machine, client=2)
-        yield Join(machine)
+        yield Claim("revoked-at-once", accepted == 0, message)
+        yield from consent_anew(context, machine, client=2)
+        yield JoinFleet(machine)
 
 
 class Twice(ScriptAttack):
@@ -72,14 +72,14 @@ class Twice(ScriptAttack):
     anchor = "contract §3: repeating it changes nothing"
     severity = 3.1
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, in the name of a machine that is never heard from."""
-        machine = yield from enrol(stage, stage.new_owner())
-        revoking = revoke(stage, machine)
-        first = yield from settle(revoking, "revoke")
-        revoked(stage, machine, first)
-        yield Pause(stage.now() + BETWEEN_NS)
-        again = yield from settle(msgspec.structs.replace(revoking, leaves=()), "revoke again")
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the name of a machine that is never heard from."""
+        machine = yield from enrol(context, context.new_owner())
+        revoking = revoke(context, machine)
+        first = yield from require(revoking, "revoke")
+        revoked(context, machine, first)
+        yield Pause(context.now() + BETWEEN_NS)
+        again = yield from require(msgspec.structs.replace(revoking, expected_events=()), "revoke again")
         times = [str(one.data().get("revoked_at", "")) for one in (first, again)]
         held = bool(times[0]) and times[0] == times[1]
-        yield Say("first-time-kept", held, f"revoked_at was {times[0]!r}, and {times[1]!r} when revoked again")
+        yield Claim("first-time-kept", held, f"revoked_at was {times[0]!r}, and {times[1]!r} when revoked again")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.acting import RULES
 from simulator.attacks.catalogue import NONCE_BYTES, random_hex
-from simulator.attacks.script import NO_NONCE, Expect, Leaves, Send, Stage
+from simulator.attacks.script import NO_NONCE, Expect, ExpectedEvent, ScriptContext, Send
 from simulator.contract.answers import Operation
 from simulator.contract.features import Feature
-from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
+from simulator.fleet.machine import signed_heartbeat
 from simulator.fleet.requests import consent_call, http_message, machine_headers, owner_headers, policy_call
 from simulator.history.rows import NO_MACHINE, NONE
 
@@ -28,9 +29,9 @@ BEARER, OWNER_ID = "Authorization", "X-Owner-ID"
 MACHINE_TOKEN, MACHINE_CERTIFICATE = "X-Machine-Token", "X-Machine-Certificate-Id"
 
 
-def prefixes(stage: Stage) -> tuple[str, ...]:
+def prefixes(context: ScriptContext) -> tuple[str, ...]:
     """Return the prefixes under which a target answers at all; the first is what requests are made under."""
-    return PREFIXES[:1] if Feature.V1 in stage.lacks else PREFIXES
+    return PREFIXES[:1] if Feature.V1 in context.lacks else PREFIXES
 
 
 class Who(Enum):
@@ -53,13 +54,13 @@ class Route(msgspec.Struct, frozen=True):
     method: str
     path: str
     who: Who
-    body: Callable[[Stage, Party, bytes], bytes] | None = None
+    body: Callable[[ScriptContext, Party, bytes], bytes] | None = None
     rooted: bool = False
     feature: Feature | None = None
 
-    def paths(self, stage: Stage) -> tuple[str, ...]:
+    def paths(self, context: ScriptContext) -> tuple[str, ...]:
         """Return every path it answers at on the target, with the variable still in it."""
-        return (self.path,) if self.rooted else tuple(prefix + self.path for prefix in prefixes(stage))
+        return (self.path,) if self.rooted else tuple(prefix + self.path for prefix in prefixes(context))
 
     @property
     def machine_facing(self) -> bool:
@@ -67,21 +68,21 @@ class Route(msgspec.Struct, frozen=True):
         return self.operation in {Operation.HEARTBEAT, Operation.POLICY_FETCH}
 
 
-def _registration(_stage: Stage, party: Party, _nonce: bytes) -> bytes:
+def _registration(_context: ScriptContext, party: Party, _nonce: bytes) -> bytes:
     return msgspec.json.encode({"owner_id": party.owner_id, "name": "another machine"})
 
 
-def _policy(stage: Stage, party: Party, _nonce: bytes) -> bytes:
-    return msgspec.json.encode(policy_call(stage.token, party.owner_id, dict(RULES)).body)
+def _policy(context: ScriptContext, party: Party, _nonce: bytes) -> bytes:
+    return msgspec.json.encode(policy_call(context.token, party.owner_id, dict(RULES)).body)
 
 
-def _consent(stage: Stage, party: Party, _nonce: bytes) -> bytes:
-    wanted = consent_call(stage.token, party.owner_id, party.machine.worker_id, party.policy_id)
+def _consent(context: ScriptContext, party: Party, _nonce: bytes) -> bytes:
+    wanted = consent_call(context.token, party.owner_id, party.machine.worker_id, party.policy_id)
     return msgspec.json.encode(wanted.body)
 
 
-def _heartbeat(stage: Stage, party: Party, nonce: bytes) -> bytes:
-    timestamp = format_timestamp(stage.wall() // MILLISECOND_NS * MILLISECOND_NS)
+def _heartbeat(context: ScriptContext, party: Party, nonce: bytes) -> bytes:
+    timestamp = format_timestamp(context.wall() // MILLISECOND_NS * MILLISECOND_NS)
     machine = party.machine
     return signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), party.policy_id, "{}")
 
@@ -126,9 +127,9 @@ WITH_BODY = tuple(route for route in ROUTES if route.body is not None)
 OF_OWNERS = tuple(route for route in ROUTES if route.who is Who.OWNER)
 
 
-def routes_of(stage: Stage) -> tuple[Route, ...]:
+def routes_of(context: ScriptContext) -> tuple[Route, ...]:
     """Return the routes that the target has."""
-    return tuple(route for route in ROUTES if route.feature not in stage.lacks)
+    return tuple(route for route in ROUTES if route.feature not in context.lacks)
 
 
 def variable(route: Route, party: Party) -> str:
@@ -140,25 +141,25 @@ def variable(route: Route, party: Party) -> str:
     return party.consent_id if route.operation is Operation.CONSENT_REVOKE else party.machine.worker_id
 
 
-def credentials(stage: Stage, route: Route, party: Party) -> dict[str, str]:
+def credentials(context: ScriptContext, route: Route, party: Party) -> dict[str, str]:
     """Return the headers with which a party's request is right."""
     if route.who is Who.MACHINE:
         return machine_headers(party.machine)
     if route.who is Who.SCRAPER:
-        return owner_headers(stage.token)
+        return owner_headers(context.token)
     if route.who is Who.ANYONE:
         return {}
-    headers = owner_headers(stage.token, party.owner_id)
+    headers = owner_headers(context.token, party.owner_id)
     if route.operation is Operation.CERTIFICATE:
         headers[MACHINE_TOKEN] = party.machine.token.decode()
     return headers
 
 
-def wrong_bearers(stage: Stage, party: Party) -> tuple[str, ...]:
+def wrong_bearers(context: ScriptContext, party: Party) -> tuple[str, ...]:
     """Return values of `Authorization` that are not the owners', many of them nearly."""
-    token = stage.token
+    token = context.token
     bearers = (
-        f"Bearer {random_hex(stage.rng, 48)}",
+        f"Bearer {random_hex(context.rng, 48)}",
         f"Bearer {token[:-1]}",
         f"Bearer {token}0",
         f"Bearer {token.swapcase()}",
@@ -172,7 +173,7 @@ def wrong_bearers(stage: Stage, party: Party) -> tuple[str, ...]:
 
 
 def send(
-    stage: Stage,
+    context: ScriptContext,
     route: Route,
     party: Party,
     expect: Expect,
@@ -184,7 +185,7 @@ def send(
     extra: Iterable[tuple[str, str]] = (),
     payload: bytes | None = None,
     nonce: bytes = NO_NONCE,
-    leaves: tuple[Leaves, ...] = (),
+    expected_events: tuple[ExpectedEvent, ...] = (),
     known: bool = True,
 ) -> Send:
     """Make a party's request to a route, right in all that is not given.
@@ -194,11 +195,11 @@ def send(
     machine, or a worker that never was.
     """
     if payload is None:
-        nonce = stage.rng.bytes(NONCE_BYTES) if route.operation is Operation.HEARTBEAT else NO_NONCE
-        payload = b"" if route.body is None else route.body(stage, party, nonce)
-    headers = credentials(stage, route, party) if headers is None else headers
-    target = (path or route.paths(stage)[0]).replace("{id}", variable(route, party))
-    message = http_message(method or route.method, target, stage.host, headers, payload)
+        nonce = context.rng.bytes(NONCE_BYTES) if route.operation is Operation.HEARTBEAT else NO_NONCE
+        payload = b"" if route.body is None else route.body(context, party, nonce)
+    headers = credentials(context, route, party) if headers is None else headers
+    target = (path or route.paths(context)[0]).replace("{id}", variable(route, party))
+    message = http_message(method or route.method, target, context.host, headers, payload)
     line, _, rest = message.partition(b"\r\n")
     added = "".join(f"{name}: {value}\r\n" for name, value in extra).encode()
     machine = party.machine
@@ -213,5 +214,5 @@ def send(
         certificate=machine.certificate_number if named and own_certificate else NONE,
         consent=machine.consent_number if named else NONE,
         client=client,
-        leaves=leaves,
+        expected_events=expected_events,
     )

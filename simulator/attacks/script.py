@@ -15,6 +15,7 @@ import msgspec
 
 from simulator.attacks.catalogue import Attack
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
+from simulator.fleet.acts import Acts, Unrecorded
 from simulator.fleet.machine import Machine
 from simulator.history.rows import NO_MACHINE, NONE
 
@@ -59,7 +60,7 @@ def heartbeat_gets(answer: Answer, because: str) -> Expect:
     return Expect(answer, (), "", because)
 
 
-class Leaves(msgspec.Struct, frozen=True):
+class ExpectedEvent(msgspec.Struct, frozen=True):
     """The audit event that a request must leave in the streams of `owners`, besides those that rows imply."""
 
     type: str
@@ -70,11 +71,11 @@ class Leaves(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send one whole request from one of the script's addresses, and wait for its answer. Gives an `Outcome`.
+    """Send one whole request from one of the script's addresses, and wait for its answer. Returns an `Outcome`.
 
     `client` numbers the script's addresses; each has a connection of its own, kept open from step to step. What hits
     the heartbeat or the policy route must say so in `operation`, because the alerts are judged by it. `source` is an
-    address to speak from instead of the client's own, one of `Stage.peer_sources`.
+    address to speak from instead of the client's own, one of `ScriptContext.peer_sources`.
     """
 
     request: bytes
@@ -85,22 +86,22 @@ class Send(msgspec.Struct, frozen=True):
     certificate: int = NONE
     consent: int = NONE
     client: int = 0
-    leaves: tuple[Leaves, ...] = ()
+    expected_events: tuple[ExpectedEvent, ...] = ()
     source: str = ""
     instance: int = 0
-    """Which of the servers that were staged for the attempt it goes to."""
+    """Which of the sandbox's servers it goes to."""
 
 
 class Wire(msgspec.Struct, frozen=True):
-    """Write raw bytes on a fresh connection: each part, then its pause in seconds. Gives a `WireOutcome`.
+    """Write raw bytes on a fresh connection: each part, then its pause in seconds. Returns a `WireOutcome`.
 
     The connection is made `after_seconds`; patience counts from there.
     `then` says what follows: read answers until the server closes or patience ends, half-close first, reset once
     `reset_after_bytes` of answers have come, or read at `read_bytes_per_second` for `slow_seconds` and freely after.
 
     `expect` is about the first answer; a status of 0 among its statuses means closing without one, which is no lost
-    answer then. `operation` and `leaves` say what the bytes may do, as in `Send`: a registration among them must be
-    told, and what a connection that was cut off may have left is counted as possible.
+    answer then. `operation` and `expected_events` say what the bytes may do, as in `Send`: a registration among them
+    must be named, and what a connection that was cut off may have left is counted as possible.
     """
 
     parts: tuple[tuple[bytes, float], ...]
@@ -113,25 +114,25 @@ class Wire(msgspec.Struct, frozen=True):
     slow_seconds: float = math.inf
     reset_after_bytes: int = 0
     operation: Operation = Operation.OTHER
-    leaves: tuple[Leaves, ...] = ()
+    expected_events: tuple[ExpectedEvent, ...] = ()
     http2: bool = False
     """Whether to agree on HTTP/2 while the TLS connection is made; what it answers is no HTTP/1.1 then."""
 
 
 class Together(msgspec.Struct, frozen=True):
-    """Do several requests at the same moment, each on a connection of its own. Gives their outcomes, in order."""
+    """Do several requests at the same moment, each on a connection of its own. Returns their outcomes, in order."""
 
     sends: tuple[Send | Wire, ...]
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Wait until a moment of the run. Gives nothing."""
+    """Wait until a moment of the run. Returns nothing."""
 
     until_ns: int
 
 
-class Say(msgspec.Struct, frozen=True):
-    """Claim what the steps so far have shown. `held` is None when it cannot be known. Gives nothing."""
+class Claim(msgspec.Struct, frozen=True):
+    """Claim what the steps so far have shown. `held` is None when it cannot be known. Returns nothing."""
 
     rule: str
     held: bool | None
@@ -139,43 +140,43 @@ class Say(msgspec.Struct, frozen=True):
     evidence: dict[str, Any] = {}
 
 
-class Join(msgspec.Struct, frozen=True):
-    """Let a machine of the script go on as an honest one, so that it does not fall silent. Gives nothing."""
+class JoinFleet(msgspec.Struct, frozen=True):
+    """Hand a machine of the script over to the honest fleet, so that it does not fall silent. Returns nothing."""
 
     machine: Machine
 
 
-class Disturb(msgspec.Struct, frozen=True):
-    """Let something go wrong with what was staged for the attempt: `kind` is a scenario's fault. Gives nothing.
+class BeginFault(msgspec.Struct, frozen=True):
+    """Begin a fault in the sandbox: `kind` is a scenario's kind of fault. Returns nothing.
 
-    It lasts until `Mend`; of a server that is killed every connection is gone. `instance` says which one it is.
+    It lasts until `EndFault`; of a server that is killed every connection is gone. `instance` says which one it is.
     """
 
     kind: str
     instance: int = 0
 
 
-class Mend(msgspec.Struct, frozen=True):
-    """Let what was disturbed be as it was: start it again, or let it go on. Gives nothing."""
+class EndFault(msgspec.Struct, frozen=True):
+    """End a fault: start again what was killed, or let go on what was held. Returns nothing."""
 
     kind: str
     instance: int = 0
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """Start the other instances with a copy of what the first one has kept; it restarts for that. Gives nothing."""
+class StartOtherInstances(msgspec.Struct, frozen=True):
+    """Start the other instances with a copy of what the first one has kept; it restarts for that. Returns nothing."""
 
 
 class StepClock(msgspec.Struct, frozen=True):
-    """Set the staged server's wall clock so many nanoseconds ahead, or back, of what it is now. Gives nothing."""
+    """Set the wall clock of the sandbox's server so many nanoseconds ahead or back of now. Returns nothing."""
 
     by_ns: int
 
 
-class Staging(msgspec.Struct, frozen=True):
+class SandboxOptions(msgspec.Struct, frozen=True):
     """What an attempt has to itself: servers that keep their state, perhaps a Redis, perhaps a clock that can be set.
 
-    Only one `instance` runs until `Spread`. `settings` are the servers', which take none from the scenario.
+    Only one `instance` runs until `StartOtherInstances`. `settings` are the servers'; they take none of the scenario's.
     """
 
     instances: int = 1
@@ -240,11 +241,11 @@ class WireOutcome(msgspec.Struct, frozen=True):
     parts_ns: tuple[int, ...] = ()
 
 
-Step = Send | Together | Wire | Pause | Say | Join | Disturb | Mend | Spread | StepClock
+Step = Send | Together | Wire | Pause | Claim | JoinFleet | BeginFault | EndFault | StartOtherInstances | StepClock
 Script = Generator[Step, Any, _Result]
 
 
-class UnsettledError(Exception):
+class PrerequisiteError(Exception):
     """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
 
 
@@ -275,14 +276,15 @@ def defences_of(settings: Mapping[str, str | float]) -> Defences:
     )
 
 
-class Stage:
+class ScriptContext:
     """What a script may use: who it plays against, the clocks, seeded randomness, and names of its own.
 
     `host` is the target's authority, `token` the owners'. `victims` are honest machines whose credentials the attacker
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
     the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
-    `lacks` is what the target does not have: what depends on it is not tried.
+    `lacks` is what the target does not have: what depends on it is not tried. `acts` are what the script's owners and
+    machines do on the control plane.
     """
 
     def __init__(
@@ -320,6 +322,7 @@ class Stage:
         self.own_addresses = own_addresses
         self.peer_sources = peer_sources
         self.lacks = lacks
+        self.acts = Acts(history, token, rotation_ns, Unrecorded())
         self._new_number = new_number
         self._interval_ns = interval_ns
         self._owner_prefix = owner_prefix
@@ -343,10 +346,10 @@ class Stage:
         return max((one.loop_lag_ns for one in self.history.generator if since_ns <= one.at_ns <= until_ns), default=0)
 
     def victim(self) -> Machine:
-        """Choose one of the victims that is set up. Raises UnsettledError when none is."""
+        """Choose one of the victims that is set up. Raises PrerequisiteError when none is."""
         ready = [machine for machine in self.victims if machine.policy_id and not machine.rotate_due]
         if not ready:
-            raise UnsettledError("no victim was ready")
+            raise PrerequisiteError("no victim was ready")
         return ready[int(self.rng.integers(len(ready)))]
 
 
@@ -357,7 +360,7 @@ class ScriptAttack(Attack):
     """Whether it needs machines of the honest fleet that are already set up."""
     needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
-    staging: ClassVar[Staging | None] = None
+    sandbox: ClassVar[SandboxOptions | None] = None
     """What is started for each attempt, one attempt at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0
     """How many connections an attempt holds open at once, where it is more than a few."""
@@ -366,11 +369,11 @@ class ScriptAttack(Attack):
     needs: ClassVar[frozenset[Feature]] = frozenset()
     """What the contract adds to the published API and it cannot be tried without."""
 
-    def obstacle(self, stage: Stage) -> str:
+    def obstacle(self, context: ScriptContext) -> str:
         """Return why this attack cannot be tried on this target; nothing when it can."""
-        del stage
+        del context
         return ""
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
         raise NotImplementedError

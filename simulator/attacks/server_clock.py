@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.acting import OK, settle
-from simulator.attacks.script import Send, UnsettledError, granted
+from simulator.attacks.acting import OK, require
+from simulator.attacks.script import PrerequisiteError, Send, granted
 from simulator.contract.answers import Operation
 from simulator.fleet.clocks import clock_bounds
 from simulator.fleet.requests import http_message
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Outcome, Script, Stage
+    from simulator.attacks.script import Outcome, Script, ScriptContext
 
 WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
-SECOND_NS = 1_000_000_000
 
 
 class ServerClock(msgspec.Struct, frozen=True):
@@ -45,16 +44,16 @@ class ServerClock(msgspec.Struct, frozen=True):
         return self.epoch_ns + outcome.answered_ns + self.high_ns
 
 
-def read_server_clock(stage: Stage, *, client: int = 0) -> Script[ServerClock]:
-    """Read the server's clock once, from its health page (contract §3). Raises UnsettledError."""
-    epoch_ns = stage.wall() - stage.now()
-    request = http_message("GET", "/health", stage.host, {})
-    outcome = yield from settle(Send(request, granted(OK), Operation.OTHER, client=client), "read the server's clock")
+def read_server_clock(context: ScriptContext, *, client: int = 0) -> Script[ServerClock]:
+    """Read the server's clock once, from its health page (contract §3). Raises PrerequisiteError."""
+    epoch_ns = context.wall() - context.now()
+    request = http_message("GET", "/health", context.host, {})
+    outcome = yield from require(Send(request, granted(OK), Operation.OTHER, client=client), "read the server's clock")
     try:
         text = str(msgspec.json.decode(outcome.body)["timestamp"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnsettledError(f"read the server's clock: a health page without {error}") from None
+        raise PrerequisiteError(f"read the server's clock: a health page without {error}") from None
     bounds = clock_bounds(text, epoch_ns + outcome.sent_ns, epoch_ns + outcome.answered_ns)
     if bounds is None:
-        raise UnsettledError(f"read the server's clock: {text!r} is no timestamp")
+        raise PrerequisiteError(f"read the server's clock: {text!r} is no timestamp")
     return ServerClock(epoch_ns, bounds.low_ns, bounds.high_ns)

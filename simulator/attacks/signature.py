@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
     from simulator.fleet.machine import Machine
 
 SIGNATURE_BYTES = 32
@@ -89,25 +90,25 @@ class ReusedKind(ScriptAttack):
     anchor = "contract §5; RFC 9421 §7.2.1"
     severity = 7.5
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, in the name of a machine that is never heard from."""
-        owner_id = stage.new_owner()
-        machine = yield from enrol(stage, owner_id)
-        policy = policy_call(stage.token, owner_id, dict(RULES))
-        consent = consent_call(stage.token, owner_id, machine.worker_id, machine.policy_id)
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the name of a machine that is never heard from."""
+        owner_id = context.new_owner()
+        machine = yield from enrol(context, owner_id)
+        policy = policy_call(context.token, owner_id, dict(RULES))
+        consent = consent_call(context.token, owner_id, machine.worker_id, machine.policy_id)
         yield call(
-            stage,
+            context,
             _signed_by(policy, consent),
-            refused(401, "invalid policy signature", "it signs a consent"),
+            refused(HTTPStatus.UNAUTHORIZED, "invalid policy signature", "it signs a consent"),
             client=1,
-            leaves=denied("invalid_policy_signature", owner_id, "", owner_id),
+            expected_events=denied("invalid_policy_signature", owner_id, "", owner_id),
         )
         yield call(
-            stage,
+            context,
             _signed_by(consent, policy),
-            refused(401, "invalid consent signature", "it signs a policy"),
+            refused(HTTPStatus.UNAUTHORIZED, "invalid consent signature", "it signs a policy"),
             client=1,
-            leaves=denied("invalid_consent_signature", owner_id, machine.worker_id, owner_id),
+            expected_events=denied("invalid_consent_signature", owner_id, machine.worker_id, owner_id),
         )
 
 

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat_send
 from simulator.attacks.catalogue import NONCE_BYTES, Moment, Shot, ShotAttack, forge
-from simulator.attacks.script import Join, Outcome, Say, ScriptAttack, heartbeat_gets
-from simulator.attacks.server_clock import SECOND_NS, WINDOW_NS, read_server_clock
+from simulator.attacks.script import Claim, JoinFleet, Outcome, ScriptAttack, heartbeat_gets
+from simulator.attacks.server_clock import WINDOW_NS, read_server_clock
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
-from simulator.fleet.machine import MILLISECOND_NS, signed_heartbeat
+from simulator.fleet.machine import signed_heartbeat
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
     from simulator.attacks.server_clock import ServerClock
     from simulator.fleet.machine import Machine
 
@@ -114,32 +115,32 @@ class SkewEdge(ScriptAttack):
     anchor = "contract §4, check 5"
     severity = 5.3
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
-        clock = yield from read_server_clock(stage, client=1)
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        clock = yield from read_server_clock(context, client=1)
         stamps = []
         for direction in (1, -1):
             for past in (False, True):
-                near_ns = round(EDGE_NS * float(stage.rng.uniform(0.1, 1)))
+                near_ns = round(EDGE_NS * float(context.rng.uniform(0.1, 1)))
                 skew_ns = direction * (WINDOW_NS + near_ns if past else WINDOW_NS - near_ns)
-                stamps.append((yield from _stamped(stage, machine, skew_ns)))
+                stamps.append((yield from _stamped(context, machine, skew_ns)))
         yield _claim(clock, stamps, Answer.ACCEPTED, "inside of the window were accepted")
         yield _claim(clock, stamps, Answer.TIMESTAMP_OUT_OF_WINDOW, "outside of the window were refused")
-        yield Join(machine)
+        yield JoinFleet(machine)
 
 
-def _stamped(stage: Stage, machine: Machine, skew_ns: int) -> Script[_Stamp]:
-    nonce = stage.rng.bytes(NONCE_BYTES)
-    stamp_ns = (stage.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS
+def _stamped(context: ScriptContext, machine: Machine, skew_ns: int) -> Script[_Stamp]:
+    nonce = context.rng.bytes(NONCE_BYTES)
+    stamp_ns = (context.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS
     timestamp = format_timestamp(stamp_ns)
     body = signed_heartbeat(machine.token, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, "{}")
     expect = heartbeat_gets(Answer.EITHER, "at the edge only the server knows")
-    outcome: Outcome = yield heartbeat_send(stage, machine, body, expect, nonce=nonce, client=1)
+    outcome: Outcome = yield heartbeat_send(context, machine, body, expect, nonce=nonce, client=1)
     return _Stamp(stamp_ns, outcome)
 
 
-def _claim(clock: ServerClock, stamps: list[_Stamp], wanted: Answer, what: str) -> Say:
+def _claim(clock: ServerClock, stamps: list[_Stamp], wanted: Answer, what: str) -> Claim:
     """Claim that those which were certainly on one side got what that side gets."""
     surely = clock.inside if wanted is Answer.ACCEPTED else clock.outside
     certain = [one for one in stamps if one.outcome.right and surely(one.stamp_ns, one.outcome)]
@@ -149,7 +150,7 @@ def _claim(clock: ServerClock, stamps: list[_Stamp], wanted: Answer, what: str) 
     if held is None:
         message = "no heartbeat was certainly on one side: the server's clock or its answers were too uncertain"
     evidence = {"stamps_ns": [one.stamp_ns for one in certain], "statuses": [one.outcome.status for one in certain]}
-    return Say(f"edge-{wanted.name.lower().replace('_', '-')}", held, message, evidence)
+    return Claim(f"edge-{wanted.name.lower().replace('_', '-')}", held, message, evidence)
 
 
 class SkewForms(ScriptAttack):
@@ -163,12 +164,12 @@ class SkewForms(ScriptAttack):
     anchor = "RFC 3339 §5.6"
     severity = 4.3
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt, in the name of a machine that is never heard from."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the name of a machine that is never heard from."""
+        machine = yield from enrol(context, context.new_owner())
         for number, form in enumerate(REFUSED_FORMS):
-            nonce = stage.rng.bytes(NONCE_BYTES)
+            nonce = context.rng.bytes(NONCE_BYTES)
             body = signed_heartbeat(machine.token, machine.worker_id, form, nonce.hex(), machine.policy_id, "{}")
             answer = Answer.INVALID_TIMESTAMP if form else Answer.MISSING_FIELDS
             expect = heartbeat_gets(answer, f"{form!r} is not RFC 3339 in the contract's form")
-            yield heartbeat_send(stage, machine, body, expect, nonce=nonce, client=1 + number // FORMS_A_CLIENT)
+            yield heartbeat_send(context, machine, body, expect, nonce=nonce, client=1 + number // FORMS_A_CLIENT)

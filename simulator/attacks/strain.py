@@ -9,6 +9,7 @@ without an answer. Response times and memory are judged by thresholds, for they 
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
-from simulator.attacks.script import Expect, Say, ScriptAttack, Together, Wire
+from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
@@ -30,9 +31,8 @@ from simulator.limits import (
 )
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage, WireOutcome
+    from simulator.attacks.script import Script, ScriptContext, WireOutcome
 
-SECOND_NS = 1_000_000_000
 MIB = 1 << 20
 PROBE_SECONDS = 0.5
 """How often an honest client asks: it stays within a rate limit of a few requests a second."""
@@ -45,7 +45,14 @@ PATIENCE_SECONDS = 8.0
 """How long a whole request may wait for its answer, or its close."""
 STAYING, NEWCOMER, HOSTILE = 0, 1, 2
 """Numbers of the script's addresses: of both honest clients, and the first hostile one."""
-SILENCE = (0, 408, 413, 429, 431, 503)
+SILENCE = (
+    0,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 """What may happen to a connection that asks for nothing yet: it may be closed, with or without saying why."""
 SLASHES = 65_000
 """A path as long as a head may be (contract §6: 64 KiB)."""
@@ -67,46 +74,46 @@ class Strain(ScriptAttack):
     seconds: ClassVar[float] = 4.0
     """How long the strain is held, and honest clients ask beside it."""
 
-    def whole(self, stage: Stage) -> list[Wire]:
+    def whole(self, context: ScriptContext) -> list[Wire]:
         """Make connections with whole requests, each of which must be answered or closed."""
-        del stage
+        del context
         return []
 
-    def held(self, stage: Stage) -> list[Wire]:
+    def held(self, context: ScriptContext) -> list[Wire]:
         """Make connections that the attacker holds, or leaves: nothing has to happen to them."""
-        del stage
+        del context
         return []
 
-    def more_claims(self, stage: Stage, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Say]:
+    def more_claims(self, context: ScriptContext, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Claim]:
         """Claim what else the whole requests have shown."""
-        del stage, whole, outcomes
+        del context, whole, outcomes
         return []
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Do it all, and see what became of the honest clients and of whole requests."""
-        whole, held = spread(self.whole(stage)), spread(self.held(stage))
-        staying = honest_client(stage, self.seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, STAYING)
+        whole, held = spread(self.whole(context)), spread(self.held(context))
+        staying = honest_client(context, self.seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, STAYING)
         seconds = self.seconds - NEWCOMER_AFTER_SECONDS
-        newcomer = honest_client(stage, seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, NEWCOMER)
+        newcomer = honest_client(context, seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, NEWCOMER)
         newcomer = msgspec.structs.replace(newcomer, after_seconds=NEWCOMER_AFTER_SECONDS)
         honest = (staying, newcomer)
-        since_ns = stage.now()
+        since_ns = context.now()
         outcomes: list[WireOutcome] = yield Together((*honest, *whole, *held))
-        lag_ns = stage.worst_lag_ns(since_ns, stage.now())
+        lag_ns = context.worst_lag_ns(since_ns, context.now())
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
         slowest = max(longest_wait_seconds(*one) for one in zip(honest, outcomes, strict=False))
         answered = outcomes[len(honest) : len(honest) + len(whole)]
         yield _honest_served(
-            honest, outcomes, slowest, known=stage.own_addresses and lag_ns <= LAG_MAX_NS, sure=punctual
+            honest, outcomes, slowest, known=context.own_addresses and lag_ns <= LAG_MAX_NS, sure=punctual
         )
         if whole:
             sure = punctual and slowest <= BUSY_SECONDS
             yield _all_answered(answered, known=lag_ns <= LAG_MAX_NS, sure=sure)
-        yield from self.more_claims(stage, whole, answered)
+        yield from self.more_claims(context, whole, answered)
 
 
 def spread(wires: list[Wire]) -> list[Wire]:
-    """Let connections begin one after the other: a harness that opens a thousand at once is late itself."""
+    """Spread the beginnings of connections: a harness that opens a thousand at once is late itself."""
     return [
         msgspec.structs.replace(wire, after_seconds=wire.after_seconds + SPREAD_SECONDS * number / len(wires))
         for number, wire in enumerate(wires)
@@ -115,21 +122,21 @@ def spread(wires: list[Wire]) -> list[Wire]:
 
 def _honest_served(
     honest: tuple[Wire, ...], outcomes: list[WireOutcome], slowest: float, *, known: bool, sure: bool
-) -> Say:
+) -> Claim:
     """Claim that honest clients were served. Where they share the attacker's address, its limits are theirs too."""
     answered = sum(one.status == OK for outcome in outcomes[: len(honest)] for one in outcome.answers)
     asked = sum(len(one.parts) for one in honest)
     right = slowest <= PROBE_MAX_SECONDS
     message = f"{answered} of {asked} honest requests were answered meanwhile"
     message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
-    return Say("honest-served", right if known and (right or sure) else None, message)
+    return Claim("honest-served", right if known and (right or sure) else None, message)
 
 
-def _all_answered(outcomes: list[WireOutcome], *, known: bool, sure: bool) -> Say:
+def _all_answered(outcomes: list[WireOutcome], *, known: bool, sure: bool) -> Claim:
     """Claim that each whole request was answered or closed; a connection that is refused is an answer as well."""
     waiting = sum(one.connected and not one.answers and not one.closed for one in outcomes)
     message = f"{waiting} of {len(outcomes)} whole requests had neither an answer nor a close in {PATIENCE_SECONDS:g}s"
-    return Say("all-answered", not waiting if known and (not waiting or sure) else None, message)
+    return Claim("all-answered", not waiting if known and (not waiting or sure) else None, message)
 
 
 def refusing(*statuses: int, because: str) -> Expect:
@@ -142,9 +149,9 @@ def asking(message: bytes, expect: Expect, client: int, operation: Operation = O
     return Wire(((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=client, operation=operation)
 
 
-def heartbeat_path(stage: Stage) -> str:
+def heartbeat_path(context: ScriptContext) -> str:
     """Make up the path of a worker that never was."""
-    return f"/api/v1/workers/wrk_{random_hex(stage.rng, 16)}/heartbeat"
+    return f"/api/v1/workers/wrk_{random_hex(context.rng, 16)}/heartbeat"
 
 
 class Slashes(Strain):
@@ -156,7 +163,7 @@ class Slashes(Strain):
     verdict = "404, 400, 401, 405 or 431 at once"
     anchor = "CWE-407; contract §6: work in proportion to what was sent"
 
-    def whole(self, stage: Stage) -> list[Wire]:
+    def whole(self, context: ScriptContext) -> list[Wire]:
         """Put them in place of a path, before it, behind it and within it."""
         many = "/" * SLASHES
         paths = (
@@ -169,12 +176,25 @@ class Slashes(Strain):
             "/%2f" * (SLASHES // 4),
             "/health?" + "&" * SLASHES,
         )
-        expect = refusing(400, 401, 404, 405, 414, 431, because="there is no such path")
-        query = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is a long query")
+        expect = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            because="there is no such path",
+        )
+        query = Expect(
+            Answer.WITHIN_LIMIT,
+            (0, OK, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+            "",
+            "it is a long query",
+        )
         wires = []
         for number, path in enumerate(paths):
             for method in ("GET", "POST"):
-                message = http_message(method, path, stage.host, {"Connection": "close"})
+                message = http_message(method, path, context.host, {"Connection": "close"})
                 what = expect if "?" not in path else query if method == "GET" else expect
                 wires.append(asking(message, what, HOSTILE + number))
         return wires
@@ -192,15 +212,17 @@ class Bodies(Strain):
     anchor = "OWASP API4:2023; contract §6: bounded memory, whoever asks and however they leave"
     connections = STRAIN_BODIES_MAX + STRAIN_LEAVING_MAX
 
-    def held(self, stage: Stage) -> list[Wire]:
+    def held(self, context: ScriptContext) -> list[Wire]:
         """Ask for the busiest route and for owners', with no credential."""
         body = bytes(MIB - 1)
         wires = []
         for number in range(self.connections):
             beat = number % 2 == 0
-            path = heartbeat_path(stage) if beat else "/api/v1/machines/register"
-            head = f"POST {path} HTTP/1.1\r\nHost: {stage.host}\r\nContent-Length: {MIB}\r\n\r\n".encode()
-            expect = Expect(Answer.REFUSED, (*SILENCE, 400, 401), "", "its body never ends")
+            path = heartbeat_path(context) if beat else "/api/v1/machines/register"
+            head = f"POST {path} HTTP/1.1\r\nHost: {context.host}\r\nContent-Length: {MIB}\r\n\r\n".encode()
+            expect = Expect(
+                Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED), "", "its body never ends"
+            )
             operation = Operation.HEARTBEAT if beat else Operation.OTHER
             wire = Wire(
                 ((head, 0.0), (body, 0.0)), expect, patience_seconds=self.seconds, client=HOSTILE, operation=operation
@@ -221,10 +243,10 @@ class Connects(Strain):
     anchor = "OWASP API4:2023; contract §6: connections are bounded by client address"
     connections = STRAIN_CONNECTIONS_MAX
 
-    def held(self, stage: Stage) -> list[Wire]:
-        """Say nothing, or hardly anything."""
-        del stage
-        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "it asks for nothing")
+    def held(self, context: ScriptContext) -> list[Wire]:
+        """Make connections that send nothing, or hardly anything."""
+        del context
+        expect = Expect(Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST), "", "it asks for nothing")
         return [
             Wire(((b"P" if number % 2 else b"", 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE)
             for number in range(self.connections)
@@ -243,22 +265,29 @@ class Headers(Strain):
     verdict = "431, 400, limited or closed; a whole head within 64 KiB may be served"
     connections = STRAIN_HEADS_MAX
 
-    def held(self, stage: Stage) -> list[Wire]:
+    def held(self, context: ScriptContext) -> list[Wire]:
         """Stop before the end of a head that a server has to hold."""
-        head = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\nA: ".encode()
+        head = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\nA: ".encode()
         head += b"a" * (HEAD_MAX_BYTES - len(head) - 1)
-        expect = Expect(Answer.REFUSED, (*SILENCE, 400), "", "its head never ends")
+        expect = Expect(Answer.REFUSED, (*SILENCE, HTTPStatus.BAD_REQUEST), "", "its head never ends")
         return [
             Wire(((head, 0.0),), expect, patience_seconds=self.seconds, client=HOSTILE) for _ in range(self.connections)
         ]
 
-    def whole(self, stage: Stage) -> list[Wire]:
+    def whole(self, context: ScriptContext) -> list[Wire]:
         """Send many small headers, within the bound, and far past it."""
-        start = f"GET /health HTTP/1.1\r\nHost: {stage.host}\r\nConnection: close\r\n".encode()
+        start = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\nConnection: close\r\n".encode()
         within = start + b"A: b\r\n" * SMALL_HEADERS + b"\r\n"
         past = start + b"A: b\r\n" * (MIB // 6) + b"\r\n"
-        served = Expect(Answer.WITHIN_LIMIT, (0, OK, 400, 431), "", "it is within what a head may have")
-        refused = refusing(400, 431, because="more than 64 KiB of headers")
+        served = Expect(
+            Answer.WITHIN_LIMIT,
+            (0, OK, HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+            "",
+            "it is within what a head may have",
+        )
+        refused = refusing(
+            HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, because="more than 64 KiB of headers"
+        )
         count = self.connections // 5
         return [
             asking(message, expect, HOSTILE + 1 + number)
@@ -275,9 +304,9 @@ class SlowRead(Strain):
     shape = f"{STRAIN_READERS_MAX} connections that ask {PIPELINED:,} times in one write and read a byte a second"
     connections = STRAIN_READERS_MAX
 
-    def held(self, stage: Stage) -> list[Wire]:
+    def held(self, context: ScriptContext) -> list[Wire]:
         """Ask without a credential; whoever answers unread requests one after the other fills its memory."""
-        message = http_message("GET", "/health", stage.host, {}) * PIPELINED
+        message = http_message("GET", "/health", context.host, {}) * PIPELINED
         expect = Expect(Answer.WITHIN_LIMIT, (0, OK), "", "it is answered, as far as it reads")
         return [
             Wire(

@@ -13,7 +13,7 @@ from simulator.limits import REPEATED_FIELDS, RESET_STREAMS_MAX, UNFINISHED_BLOC
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.attacks.script import Stage
+    from simulator.attacks.script import ScriptContext
 
 CONNECTIONS = 4
 BATCH = 100
@@ -47,9 +47,9 @@ class RapidReset(Strain):
     anchor = "CVE-2023-44487; RFC 9113 §10.5"
     needs_http2 = True
 
-    def held(self, stage: Stage) -> list[Wire]:
+    def held(self, context: ScriptContext) -> list[Wire]:
         """Open and reset as fast as it is read; the client is known by one address."""
-        authority = stage.host.encode()
+        authority = context.host.encode()
         start = PREFACE + _frame(SETTINGS, 0, 0, b"")
         shots = (
             (tuple(_streams(authority)), "so many streams are no client's"),

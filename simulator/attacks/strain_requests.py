@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import audit_page
 from simulator.attacks.honest import OK
-from simulator.attacks.parties import OwnerAttack, settle_party
+from simulator.attacks.parties import OwnerAttack, set_up_party
 from simulator.attacks.routes import HEARTBEAT, send
-from simulator.attacks.script import Expect, Say, heartbeat_gets
-from simulator.attacks.strain import HOSTILE, SECOND_NS, Strain, asking, heartbeat_path, refusing
+from simulator.attacks.script import Claim, Expect, heartbeat_gets
+from simulator.attacks.strain import HOSTILE, Strain, asking, heartbeat_path, refusing
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers
@@ -17,9 +19,9 @@ from simulator.limits import AUDIT_NOISE_EVENTS
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
-    from simulator.attacks.script import Outcome, Script, Stage, Wire, WireOutcome
+    from simulator.attacks.script import Outcome, Script, ScriptContext, Wire, WireOutcome
 
-TOO_MANY = 429
+TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
 FLOOD_REQUESTS = 500
 """On each connection of a flood: 32,000 in all, a second's work or two of a server that refuses cheaply."""
 FLOOD_CONNECTIONS = 64
@@ -42,15 +44,21 @@ class Flood(Strain):
     verdict = "429 for all but a bucket's worth, or closed"
     anchor = "OWASP API4:2023; contract §6: a refusal costs less than an answer"
 
-    def whole(self, stage: Stage) -> list[Wire]:
+    def whole(self, context: ScriptContext) -> list[Wire]:
         """Ask for what exists and what does not, with and without a body."""
         close = {"Connection": "close"}
         health = Expect(Answer.WITHIN_LIMIT, (0, OK), "", "one client may send no faster")
-        refused = refusing(400, 401, 404, 405, because="it has no credential, or there is nothing there")
+        refused = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            because="it has no credential, or there is nothing there",
+        )
         kinds = (
             ("GET", "/health", b"", health, Operation.OTHER),
             ("GET", "/api/v1/nothing", b"", refused, Operation.OTHER),
-            ("POST", heartbeat_path(stage), b"{", refused, Operation.HEARTBEAT),
+            ("POST", heartbeat_path(context), b"{", refused, Operation.HEARTBEAT),
             ("POST", "/api/v1/machines/register", b"{}", refused, Operation.OTHER),
             ("GET", "/api/v1/workers/statuses", b"", refused, Operation.OTHER),
             ("GET", "/metrics", b"", refused, Operation.OTHER),
@@ -59,27 +67,27 @@ class Flood(Strain):
         )
         wires = []
         for method, path, body, expect, operation in kinds:
-            message = http_message(method, path, stage.host, {}, body) * (FLOOD_REQUESTS - 1)
-            message += http_message(method, path, stage.host, close, body)
+            message = http_message(method, path, context.host, {}, body) * (FLOOD_REQUESTS - 1)
+            message += http_message(method, path, context.host, close, body)
             wire = asking(message, expect, HOSTILE, operation)
             wires += [wire] * (FLOOD_CONNECTIONS // len(kinds))
         return wires
 
-    def more_claims(self, stage: Stage, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Say]:
+    def more_claims(self, context: ScriptContext, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Claim]:
         """Claim that all connections together got no more through than one bucket holds."""
         del whole
         answers = [one for outcome in outcomes for one in outcome.answers]
         served = [one.at_ns for one in answers if one.status != TOO_MANY]
         began_ns = min(outcome.sent_ns for outcome in outcomes)
         length_ns = max(served, default=began_ns) - began_ns
-        allowed = stage.defences.allows(length_ns)
+        allowed = context.defences.allows(length_ns)
         message = (
             f"{len(served)} of {len(answers)} answers were no refusals within {length_ns / SECOND_NS:.2f}s, {allowed} "
             "are allowed"
         )
         limited = len(served) < len(answers)
         held = len(served) <= allowed if limited or len(served) > allowed else None
-        return [Say("limited", held, message, {"served": len(served), "allowed": allowed})]
+        return [Claim("limited", held, message, {"served": len(served), "allowed": allowed})]
 
 
 class Backtracking(Strain):
@@ -94,10 +102,10 @@ class Backtracking(Strain):
     verdict = "400 at once, or 431"
     anchor = "CWE-1333; contract §6: work in proportion to what was sent"
 
-    def whole(self, stage: Stage) -> list[Wire]:
+    def whole(self, context: ScriptContext) -> list[Wire]:
         """Return them to every reader of a body, and of numbers in a query."""
-        owner_id = stage.new_owner()
-        headers = {**owner_headers(stage.token, owner_id), "Connection": "close"}
+        owner_id = context.new_owner()
+        headers = {**owner_headers(context.token, owner_id), "Connection": "close"}
         text = (OPENING + '"' + '\\"' * QUOTED_PAIRS).encode()
         digits = "0" * DIGITS + "x"
         requests = [
@@ -108,12 +116,18 @@ class Backtracking(Strain):
                 for name in ("limit", "offset")
             ),
         ]
-        expect = refusing(400, 413, 414, 431, because="it is no JSON, or no number")
+        expect = refusing(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.REQUEST_URI_TOO_LONG,
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            because="it is no JSON, or no number",
+        )
         wires = [
-            asking(http_message(method, f"/api/v1{path}", stage.host, headers, body), expect, HOSTILE + number)
+            asking(http_message(method, f"/api/v1{path}", context.host, headers, body), expect, HOSTILE + number)
             for number, (method, path, body) in enumerate(requests)
         ]
-        beat = http_message("POST", heartbeat_path(stage), stage.host, {"Connection": "close"}, text)
+        beat = http_message("POST", heartbeat_path(context), context.host, {"Connection": "close"}, text)
         return [*wires, asking(beat, expect, HOSTILE + len(requests), Operation.HEARTBEAT)]
 
 
@@ -128,29 +142,29 @@ class AuditTurn(OwnerAttack):
     anchor = "contract §3: neither strangers nor an owner's own heartbeats evict what matters; ASVS 5.0 §16.4"
     severity = 7.5
 
-    def steps(self, stage: Stage, addresses: Addresses) -> Script[None]:
-        """Tell one attempt."""
-        party = yield from settle_party(stage, addresses)
-        before = yield from _counts(stage, party.owner_id, addresses)
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        party = yield from set_up_party(context, addresses)
+        before = yield from _counts(context, party.owner_id, addresses)
         missing = heartbeat_gets(Answer.MISSING_FIELDS, "it has none of its fields")
         made = 0
         for _ in range(AUDIT_NOISE_EVENTS):
             client = addresses.take()
-            outcome: Outcome = yield send(stage, HEARTBEAT, party, missing, client=client, headers={}, payload=b"{}")
+            outcome: Outcome = yield send(context, HEARTBEAT, party, missing, client=client, headers={}, payload=b"{}")
             made += outcome.right
-        after = yield from _counts(stage, party.owner_id, addresses)
+        after = yield from _counts(context, party.owner_id, addresses)
         lost = {kind: count - after[kind] for kind, count in before.items() if after[kind] < count}
         message = f"after {made} heartbeats by strangers {sum(lost.values())} of {sum(before.values())} events of what "
         message += "the owner had done are gone"
         enough = True if made == AUDIT_NOISE_EVENTS and all(before.values()) else None
-        yield Say("nothing-lost", False if lost else enough, message, {"lost": lost})
+        yield Claim("nothing-lost", False if lost else enough, message, {"lost": lost})
 
 
-def _counts(stage: Stage, owner_id: str, addresses: Addresses) -> Script[dict[str, int]]:
-    """Read how many events of each kind an owner is shown. Raises UnsettledError."""
+def _counts(context: ScriptContext, owner_id: str, addresses: Addresses) -> Script[dict[str, int]]:
+    """Read how many events of each kind an owner is shown. Raises PrerequisiteError."""
     counts = {}
     for kind in KEPT:
-        page = yield from audit_page(stage, owner_id, f"?type={kind}&limit=1", client=addresses.take())
+        page = yield from audit_page(context, owner_id, f"?type={kind}&limit=1", client=addresses.take())
         total = page.get("total")
         counts[kind] = total if isinstance(total, int) else 0
     return counts

@@ -12,7 +12,7 @@ from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers, policy_call
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
 
 HTTPS_REQUIRED = 426
 CLAIMS: tuple[dict[str, str], ...] = (
@@ -43,20 +43,20 @@ class SpoofedProto(ScriptAttack):
     needs = frozenset({Feature.HEALTH, Feature.STATUS})
     needs_settings = MappingProxyType({"REQUIRE_HTTPS": "true", "TRUST_PROXY_HEADERS": "false"})
 
-    def script(self, stage: Stage) -> Script[None]:
+    def script(self, context: ScriptContext) -> Script[None]:
         """Make each claim, on a route for everybody and on one that changes something."""
         expect = refused(HTTPS_REQUIRED, "https required", "plain http is plain, whatever it says")
-        create = policy_call(stage.token, "nobody", dict(RULES))
+        create = policy_call(context.token, "nobody", dict(RULES))
         for number, claim in enumerate(({}, *CLAIMS)):
-            yield Send(http_message("GET", "/api/v1/status", stage.host, claim), expect, client=number // 4)
-            message = create.message(stage.host).replace(b"\r\n", _lines(claim) + b"\r\n", 1)
+            yield Send(http_message("GET", "/api/v1/status", context.host, claim), expect, client=number // 4)
+            message = create.message(context.host).replace(b"\r\n", _lines(claim) + b"\r\n", 1)
             yield Send(message, expect, client=number // 4)
-        owner = owner_headers(stage.token)
+        owner = owner_headers(context.token)
         for path in ("/api/v1/status", "/metrics"):
-            target = f"https://{stage.host}{path}"
-            yield Send(http_message("GET", target, stage.host, owner), expect, client=20)
+            target = f"https://{context.host}{path}"
+            yield Send(http_message("GET", target, context.host, owner), expect, client=20)
         health = granted(OK, "whether a server lives may be asked over plain http")
-        yield Send(http_message("GET", "/health", stage.host, {}), health, client=20)
+        yield Send(http_message("GET", "/health", context.host, {}), health, client=20)
 
 
 def _lines(headers: dict[str, str]) -> bytes:

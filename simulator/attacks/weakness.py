@@ -8,12 +8,12 @@ import msgspec
 
 from simulator.attacks.acting import enrol, heartbeat
 from simulator.attacks.catalogue import with_body
-from simulator.attacks.script import Join, Outcome, Say, ScriptAttack
+from simulator.attacks.script import Claim, JoinFleet, Outcome, ScriptAttack
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
 
 TRUE_METRICS, CHANGED_METRICS = '{"cpu_percent":12.5}', '{"cpu_percent":99.9}'
 
@@ -30,18 +30,18 @@ class UnsignedMetrics(ScriptAttack):
     severity = 3.7
     weakness = True
 
-    def script(self, stage: Stage) -> Script[None]:
-        """Tell one attempt."""
-        machine = yield from enrol(stage, stage.new_owner())
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
         because = "no signature covers the metrics"
-        send = heartbeat(stage, machine, Answer.UNCOVERED, because, metrics=TRUE_METRICS, client=1)
+        send = heartbeat(context, machine, Answer.UNCOVERED, because, metrics=TRUE_METRICS, client=1)
         body = send.request.partition(b"\r\n\r\n")[2].replace(TRUE_METRICS.encode(), CHANGED_METRICS.encode())
         changed = msgspec.structs.replace(send, request=with_body(send.request, body))
         outcome: Outcome = yield changed
         if outcome.got is Answer.ACCEPTED:
             message = "metrics are not signed, so whoever is on the way can change them: trust none, bill by none"
-            yield Say("unsigned-metrics", held=True, message=message)
+            yield Claim("unsigned-metrics", held=True, message=message)
         elif outcome.right:
-            yield Say("unsigned-metrics", held=True, message="changed metrics were refused: this server signs them")
-        yield heartbeat(stage, machine, Answer.ACCEPTED, "the machine is as good as before", client=1)
-        yield Join(machine)
+            yield Claim("unsigned-metrics", held=True, message="changed metrics were refused: this server signs them")
+        yield heartbeat(context, machine, Answer.ACCEPTED, "the machine is as good as before", client=1)
+        yield JoinFleet(machine)

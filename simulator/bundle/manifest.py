@@ -92,7 +92,7 @@ def write_manifest(folder: Path) -> Manifest:
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
-    """Read a bundle's manifest; gives also its bytes, which are not the usual ones if somebody edited it.
+    """Read a bundle's manifest; return also its bytes, which are not the usual ones if somebody edited it.
 
     Raises BundleError.
     """
@@ -114,16 +114,16 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 def differences(manifest: Manifest, folder: Path) -> list[Difference]:
     """Return which files are not what the manifest says. Raises OSError and BundleError."""
     found = list_files(folder)
-    said = []
+    wrong = []
     for name in sorted({*manifest.files, *found}):
         wanted, path = manifest.files.get(name), found.get(name)
         if wanted is None:
-            said.append(Difference(name, "was added"))
+            wrong.append(Difference(name, "was added"))
         elif path is None:
-            said.append(Difference(name, "is missing"))
+            wrong.append(Difference(name, "is missing"))
         elif (entry := entry_of(path)) is None:
-            said.append(Difference(name, "was replaced by something that is no file"))
+            wrong.append(Difference(name, "was replaced by something that is no file"))
         elif entry != wanted:
             size = f", {plural(entry.size, 'byte')} instead of {wanted.size:,}" if entry.size != wanted.size else ""
-            said.append(Difference(name, f"was altered{size}"))
-    return said
+            wrong.append(Difference(name, f"was altered{size}"))
+    return wrong

@@ -8,13 +8,13 @@ from simulator.bundle import manifest
 from simulator.bundle.verify import read_bundle, read_verdict
 from simulator.bundle.writing import SCENARIO, read_scenario, write_views
 from simulator.errors import BundleError
-from simulator.report.files import VIEW_FILES, Written
+from simulator.report.files import VIEW_FILES, WriteResult
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rebuild(folder: Path, to: Path | None) -> Written:
+def rebuild(folder: Path, to: Path | None) -> WriteResult:
     """Write the reports into the run's folder, or into another. Raises BundleError and OSError.
 
     In the run's own folder the manifest is renewed, so nothing but reports may differ from it: whoever altered the
@@ -25,7 +25,7 @@ def rebuild(folder: Path, to: Path | None) -> Written:
     scenario_text = read_scenario(folder / SCENARIO)
     if to is not None:
         to.mkdir(parents=True, exist_ok=True)
-        return Written(None, write_views(to, verdict, record, history, scenario_text, follow=True))
+        return WriteResult(None, write_views(to, verdict, record, history, scenario_text, follow=True))
     listed, _ = manifest.read_manifest(folder)
     altered = [one for one in manifest.differences(listed, folder) if one.name not in VIEW_FILES]
     if altered:
@@ -35,4 +35,4 @@ def rebuild(folder: Path, to: Path | None) -> Written:
     note = ""
     if renewed != listed.digest():
         note = f"The reports are not those there were, so the bundle's digest is no longer {listed.digest()}"
-    return Written(renewed, warnings, note)
+    return WriteResult(renewed, warnings, note)

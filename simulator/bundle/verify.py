@@ -87,15 +87,15 @@ def compare(stored: RunVerdict, anew: RunVerdict) -> list[str]:
     """Return where two verdicts of a run differ, as they are written in files."""
     one: dict[str, Any] = msgspec.json.decode(encode_verdict(stored))
     other: dict[str, Any] = msgspec.json.decode(encode_verdict(anew))
-    said = []
+    differences = []
     for name, value in one.items():
         if value == other[name]:
             continue
         if name in ("checkers", "thresholds", "attacks"):
-            said += _compare_lists(name.removesuffix("s"), value, other[name])
+            differences += _compare_lists(name.removesuffix("s"), value, other[name])
         else:
-            said.append(f"{name} was {value!r}, judged anew it is {other[name]!r}")
-    return said
+            differences.append(f"{name} was {value!r}, judged anew it is {other[name]!r}")
+    return differences
 
 
 def _compare_lists(kind: str, stored: list[dict[str, Any]], anew: list[dict[str, Any]]) -> list[str]:
@@ -103,14 +103,16 @@ def _compare_lists(kind: str, stored: list[dict[str, Any]], anew: list[dict[str,
         return {str(one["name"] if "name" in one else f"{one['attack']} ({one['campaign']})"): one for one in listed}
 
     ones, others = named(stored), named(anew)
-    said = []
+    differences = []
     for name in dict.fromkeys([*ones, *others]):
         one, other = ones.get(name), others.get(name)
         if one is None or other is None:
-            said.append(f"{kind} {name} is {'only judged anew' if one is None else 'only in the stored verdict'}")
+            differences.append(
+                f"{kind} {name} is {'only judged anew' if one is None else 'only in the stored verdict'}"
+            )
         elif one["status"] != other["status"]:
-            said.append(f"{kind} {name} was {one['status']}, judged anew it is {other['status']}")
+            differences.append(f"{kind} {name} was {one['status']}, judged anew it is {other['status']}")
         elif one != other:
             fields = ", ".join(field for field in one if one[field] != other.get(field))
-            said.append(f"{kind} {name} is {one['status']} both times, but not the same in its {fields}")
-    return said or [f"the {kind}s are not in the same order"]
+            differences.append(f"{kind} {name} is {one['status']} both times, but not the same in its {fields}")
+    return differences or [f"the {kind}s are not in the same order"]

@@ -16,7 +16,7 @@ from simulator.judging.record import write_record
 from simulator.judging.verdict_file import point_latest, write_verdict
 from simulator.limits import SCENARIO_MAX_BYTES
 from simulator.platform.output_files import write_whole
-from simulator.report.files import Written
+from simulator.report.files import WriteResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def write_bundle(
     *,
     reports: bool = True,
     others: Callable[[Path], list[str]] = lambda _: [],
-) -> Written:
+) -> WriteResult:
     """Write everything, or all but the reports, into a new folder. `others` writes more, and gives notes for people.
 
     Raises OSError when not even the verdict can be written; then nothing is left of the folder.
@@ -67,25 +67,25 @@ def write_bundle(
     if reports:
         warnings += write_views(folder, verdict, record, history, scenario_text)
     try:
-        return Written(write_manifest(folder).digest(), warnings, "\n".join(notes))
+        return WriteResult(write_manifest(folder).digest(), warnings, "\n".join(notes))
     except (OSError, BundleError) as error:
-        return Written(None, [*warnings, f"{folder} has no manifest ({error})"], "\n".join(notes))
+        return WriteResult(None, [*warnings, f"{folder} has no manifest ({error})"], "\n".join(notes))
 
 
 def write_views(
     folder: Path, verdict: RunVerdict, record: RunRecord, history: History, scenario_text: str, *, follow: bool = False
 ) -> list[str]:
-    """Write the page, JUnit, SARIF and summary; gives a line for each that could not be made.
+    """Write the page, JUnit, SARIF and summary; return a line for each that could not be made.
 
     Links are followed where the user has named the folder, and replaced in a run's own.
     """
-    from simulator.report.views import VIEWS, Material  # noqa: PLC0415 - slow to load, and needed at the end of a run only
+    from simulator.report.views import VIEWS, ReportInput  # noqa: PLC0415 - slow to load, and needed at the end of a run only
 
-    material = Material(verdict, record, history, scenario_text)
+    report_input = ReportInput(verdict, record, history, scenario_text)
     warnings = []
     for name, make in VIEWS.items():
         try:
-            write_whole(folder / name, [make(material)], follow=follow)
+            write_whole(folder / name, [make(report_input)], follow=follow)
         except Exception as error:  # noqa: BLE001 - a report that cannot be drawn must not cost the verdict
             warnings.append(f"{name} could not be made ({type(error).__name__}: {error})")
     return warnings

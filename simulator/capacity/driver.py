@@ -12,8 +12,8 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
-from simulator.capacity.result import Asked, Capacity, conclude, write_capacity
-from simulator.capacity.search import Bounds, Outcome, Search
+from simulator.capacity.result import Capacity, SearchRequest, conclude, write_capacity
+from simulator.capacity.search import Bounds, Search, TrialOutcome
 from simulator.capacity.step import (
     ONBOARDING,
     Measured,
@@ -29,7 +29,7 @@ from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable
 from simulator.report.text import visible
 from simulator.running.leaving import NOT_WRITTEN
-from simulator.running.run import OWN_SERVER, USER_ERRORS, Request, observe, see_open_files_suffice
+from simulator.running.run import OWN_SERVER, USER_ERRORS, RunRequest, observe, see_open_files_suffice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ PACE_MARGIN = 0.7
 """Of the pace at which machines did come up: the load grows as they do."""
 TRIES_MAX = 4
 """Of one step, each slower, to have its machines up in time."""
-COLOURS = {Outcome.HELD: "green", Outcome.BROKE: "red", Outcome.HARNESS: "yellow"}
+COLOURS = {TrialOutcome.HELD: "green", TrialOutcome.BROKE: "red", TrialOutcome.HARNESS: "yellow"}
 
 
 class Finder:
@@ -56,7 +56,7 @@ class Finder:
     """
 
     def __init__(
-        self, request: Request, bounds: Bounds, step_seconds: float, make: Make, seconds_now: Callable[[], float],
+        self, request: RunRequest, bounds: Bounds, step_seconds: float, make: Make, seconds_now: Callable[[], float],
         console: Console, interrupted: Callable[[], str] = str,
     ) -> None:  # fmt: skip
         self._interrupted = interrupted
@@ -90,10 +90,10 @@ class Finder:
                 ended_early = measured.problem
                 break
             steps.append(measured.step)
-            self._search.tell(rate, measured.step.outcome)
+            self._search.record(rate, measured.step.outcome)
             self._show(measured.step)
         request, search = self._request, self._search
-        asked = Asked(
+        asked = SearchRequest(
             request.scenario.name, request.seed, request.target or OWN_SERVER, started_at, self._bounds.precision,
             self._bounds.highest, self.notes, self._thresholds,
         )  # fmt: skip
@@ -135,7 +135,7 @@ def _first_message(error: BaseException) -> str:
     return str(error)
 
 
-def execute(request: Request, bounds: Bounds, step_seconds: float, console: Console) -> int:
+def execute(request: RunRequest, bounds: Bounds, step_seconds: float, console: Console) -> int:
     """Search, report and give the exit code. Raises RunError, TargetError or ServerError when it cannot begin."""
     see_open_files_suffice(machines_for(bounds.highest, request.scenario.fleet.heartbeat_interval_ns))
     started = datetime.now(UTC)  # noqa: TID251 - when this search was

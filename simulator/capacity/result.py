@@ -71,7 +71,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
 
 
-class Asked(msgspec.Struct, frozen=True):
+class SearchRequest(msgspec.Struct, frozen=True):
     """What a search was asked, as its result repeats it."""
 
     scenario: str
@@ -84,7 +84,7 @@ class Asked(msgspec.Struct, frozen=True):
     thresholds: dict[str, tuple[str, ...]]
 
 
-def conclude(asked: Asked, search: Search, steps: list[Step], ended_early: str) -> Capacity:
+def conclude(asked: SearchRequest, search: Search, steps: list[Step], ended_early: str) -> Capacity:
     """Return what a search found."""
     interval = search.interval()
     width = interval.width
@@ -109,7 +109,7 @@ def conclude(asked: Asked, search: Search, steps: list[Step], ended_early: str) 
         notes=asked.notes,
         thresholds=asked.thresholds,
         steps=steps,
-        summary=_summary(conclusion, interval, limit, ended_early) + (_width_said(asked, width) if wide else ""),
+        summary=_summary(conclusion, interval, limit, ended_early) + (_width_text(asked, width) if wide else ""),
     )
 
 
@@ -149,7 +149,7 @@ def _rate(rate: int | None) -> str:
     return "what is not known" if rate is None else f"{rate}/s"
 
 
-def _width_said(asked: Asked, width: float | None) -> str:
+def _width_text(asked: SearchRequest, width: float | None) -> str:
     spread = "open" if width is None else f"{width:.0%} wide"
     return f". Trials contradicted each other: the interval is {spread}, not the {asked.precision:.0%} asked for"
 

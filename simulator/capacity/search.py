@@ -17,7 +17,7 @@ AGREEING = 2
 """Trials of a rate that must agree: the majority of three."""
 
 
-class Outcome(StrEnum):
+class TrialOutcome(StrEnum):
     """HELD: every limit held. BROKE: the server broke one. HARNESS: the harness could not make this load."""
 
     HELD = "held"
@@ -37,7 +37,7 @@ class Trial(msgspec.Struct, frozen=True):
     """One step that was made."""
 
     rate: int
-    outcome: Outcome
+    outcome: TrialOutcome
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class Search:
         self._bounds = bounds
         self.trials: list[Trial] = []
 
-    def tell(self, rate: int, outcome: Outcome) -> None:
+    def record(self, rate: int, outcome: TrialOutcome) -> None:
         """Take the outcome of a step."""
         self.trials.append(Trial(rate, outcome))
 
@@ -100,13 +100,13 @@ class Search:
     def _in_bisection(self, rate: int) -> bool:
         """Return whether a rate was first tried after some rate had failed."""
         first = next(index for index, trial in enumerate(self.trials) if trial.rate == rate)
-        return any(trial.outcome is not Outcome.HELD for trial in self.trials[:first])
+        return any(trial.outcome is not TrialOutcome.HELD for trial in self.trials[:first])
 
     def interval(self) -> Interval:
         """Return what is known so far."""
         held, failed = self._edges()
-        broken = [trial.rate for trial in self.trials if trial.outcome is not Outcome.HELD]
-        sound = [trial.rate for trial in self.trials if trial.outcome is Outcome.HELD]
+        broken = [trial.rate for trial in self.trials if trial.outcome is not TrialOutcome.HELD]
+        sound = [trial.rate for trial in self.trials if trial.outcome is TrialOutcome.HELD]
         low = max((rate for rate in sound if not broken or rate < min(broken)), default=None)
         high = min((rate for rate in broken if not sound or rate > max(sound)), default=None)
         return Interval(held, failed, low, high)
@@ -114,8 +114,8 @@ class Search:
     def harness_was_the_limit(self) -> bool:
         """Return whether what ended the search from above was the harness: most failures at the lowest that failed."""
         _, failed = self._edges()
-        outcomes = [one.outcome for one in self.trials if one.rate == failed and one.outcome is not Outcome.HELD]
-        return 2 * outcomes.count(Outcome.HARNESS) > len(outcomes)
+        outcomes = [one.outcome for one in self.trials if one.rate == failed and one.outcome is not TrialOutcome.HELD]
+        return 2 * outcomes.count(TrialOutcome.HARNESS) > len(outcomes)
 
     def _rates(self) -> list[int]:
         return list(dict.fromkeys(trial.rate for trial in self.trials))
@@ -123,7 +123,7 @@ class Search:
     def _votes(self, rate: int) -> tuple[int, int]:
         """Count how often a rate held, and how often it did not."""
         outcomes = [trial.outcome for trial in self.trials if trial.rate == rate]
-        held = outcomes.count(Outcome.HELD)
+        held = outcomes.count(TrialOutcome.HELD)
         return held, len(outcomes) - held
 
     def _sure(self, rate: int) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from simulator.capacity.search import Outcome
+from reference_server.wire.units import SECOND_NS
+from simulator.capacity.search import TrialOutcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
@@ -20,7 +21,7 @@ from simulator.judging.thresholds import judge_thresholds, measure, measure_with
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
 from simulator.platform.wording import plural
 from simulator.scenario.thresholds import parse_threshold
-from simulator.scenario.values import SECOND_NS, Duration, Scenario, Stage
+from simulator.scenario.values import Duration, Scenario, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
     p50_ms: float | None
     p99_ms: float | None
-    outcome: Outcome
+    outcome: TrialOutcome
     limit: str = ""
     why: str = ""
 
@@ -181,7 +182,7 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     accepted = int((beats["got"] == Answer.ACCEPTED).sum())
     planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
     held_up = sum(one.held_up for one in window.generator)
-    outcome = Outcome.HELD
+    outcome = TrialOutcome.HELD
     limit, why = _first_broken(checkers, generator, thresholds)  # what a part of the fleet breaks, all of it does
     if not limit and held_up > HELD_UP_SHARE_MAX * planned:
         limit, why = (
@@ -193,11 +194,11 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     if not limit and planned - accepted > _may_be_missing(planned, plan.machines):
         limit, why = "rate", f"{accepted:,} of {plural(planned, 'planned heartbeat')} accepted"
     if limit:
-        outcome = Outcome.BROKE
+        outcome = TrialOutcome.BROKE
         proven = any(one.status is Status.FAIL for one in checkers)
         harness = _harness_limit(generator, thresholds, window, best)
         if harness and not proven:
-            outcome, limit, why = Outcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
+            outcome, limit, why = TrialOutcome.HARNESS, "harness", f"{harness} ({limit}: {why})"
     _, taken = response_times(window)
     p50, p99 = (_response_ms(taken, percentile) for percentile in (50, 99))
     step = Step(

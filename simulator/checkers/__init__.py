@@ -8,17 +8,17 @@ from simulator.checkers.alerts import check_alerts
 from simulator.checkers.answers import check_answers
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
-from simulator.checkers.clock import check_clock, in_doubt
+from simulator.checkers.clock import check_clock, excuse_unknown_clock
 from simulator.checkers.contents import check_contents
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.durability import check_durability
-from simulator.checkers.endings import told_of_endings
+from simulator.checkers.endings import excuse_endings
 from simulator.checkers.excused import excuse_missing_answers
 from simulator.checkers.features import check_features
 from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
+from simulator.checkers.incarnations import excuse_restarts
 from simulator.checkers.limits import check_limits
-from simulator.checkers.lives import told_of_restarts
 from simulator.checkers.nonces import check_nonces
 from simulator.checkers.outage import check_outage
 from simulator.checkers.reach import check_reach
@@ -57,14 +57,14 @@ CHECKERS: Mapping[str, Checker] = {
 def as_known(history: History, facts: Facts) -> History:
     """Return a history that accuses nobody of what a certificate's end, or a fault of the run's own, may explain.
 
-    Nor of what only a known clock, or one life of the server, could prove.
+    Nor of what only a known clock, or one incarnation of the server, could prove.
     """
-    history = told_of_endings(in_doubt(excuse_missing_answers(history), facts))
-    return without_doubted_claims(told_of_restarts(history, facts), facts)
+    history = excuse_endings(excuse_unknown_clock(excuse_missing_answers(history), facts))
+    return without_doubted_claims(excuse_restarts(history, facts), facts)
 
 
 def run_checkers(history: History, facts: Facts, checkers: Mapping[str, Checker] = CHECKERS) -> list[Verdict]:
-    """Let every checker judge. One that crashes is inconclusive, as is one that could not see all: no pass."""
+    """Return every checker's verdict. One that crashes is inconclusive, as is one that could not see all: no pass."""
     history = as_known(history, facts)
     verdicts = []
     for name, check in checkers.items():

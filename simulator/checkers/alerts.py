@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.possible import UPTIME_STEP_SECONDS, find_restarts, possible, unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict

@@ -6,6 +6,7 @@ effect all the same, both are said.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.history.evidence import shown
-from simulator.history.losses import Loss, losses_of, told
+from simulator.history.losses import Loss, describe_loss, losses_of
 from simulator.history.rows import HONEST, NO_MACHINE, NO_SOURCE, ROW, History
 from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
     from simulator.checkers.effects import Heard
     from simulator.checkers.facts import Facts
-    from simulator.history.records import Exchange
+    from simulator.history.records import FailedExchange
 
-BAD_REQUEST, SERVER_ERROR = 400, 500
+BAD_REQUEST, SERVER_ERROR = HTTPStatus.BAD_REQUEST, 500
 TOOK_EFFECT = "answers.took-effect"
 RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
 _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}
@@ -61,10 +62,10 @@ def check_answers(history: History, facts: Facts) -> Verdict:
     }
     wrong = proven | silent
     if wrong.any():
-        teller = _Teller(history, heard, done)
+        describer = _Describer(history, heard, done)
         order = _one_of_each_first(rows[wrong])
         kinds, accused = rulings[wrong], rows[wrong]
-        findings = kept(teller.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
+        findings = kept(describer.finding(accused[at], Ruling(int(kinds[at]))) for at in order)
         counts = [f"{count} {what}" for one, what in _COUNTED.items() if (count := int((rulings == one).sum()))]
         if figures["took_effect"]:
             counts.append(f"{figures['took_effect']} refused and done all the same")
@@ -130,7 +131,7 @@ def _refused_otherwise(row: NDArray[Any]) -> bool:
     return bool(hostile and BAD_REQUEST <= row["status"] < SERVER_ERROR)
 
 
-class _Teller:
+class _Describer:
     """Puts rows into words, with what the side tables know of each."""
 
     def __init__(self, history: History, heard: dict[int, Heard], done: Mapping[tuple[Operation, int], Heard]) -> None:
@@ -198,18 +199,18 @@ class _Teller:
         return f"{who} of machine {number}" if record is None else f"{who} of worker {record.worker_id}"
 
     @staticmethod
-    def _wanted(row: NDArray[Any], exchange: Exchange | None) -> str:
+    def _wanted(row: NDArray[Any], exchange: FailedExchange | None) -> str:
         if exchange is not None and exchange.expected:
             return exchange.expected
         return in_words(Answer(int(row["expected"])), Operation(int(row["operation"])))
 
 
-def _came(row: NDArray[Any], exchange: Exchange | None) -> str:
+def _came(row: NDArray[Any], exchange: FailedExchange | None) -> str:
     """Return what came, in the server's own words where they are known, else in the contract's."""
     got, operation, status = Answer(int(row["got"])), Operation(int(row["operation"])), int(row["status"])
     if got is Answer.LOST:
         causes, waited_ns = losses_of(row["status"].reshape(1))
-        return told(Loss(int(causes[0])), int(waited_ns[0]))
+        return describe_loss(Loss(int(causes[0])), int(waited_ns[0]))
     error = _error_of(exchange)
     if error:
         return f"{status} {error}"
@@ -219,7 +220,7 @@ def _came(row: NDArray[Any], exchange: Exchange | None) -> str:
     return words if words.startswith(str(status)) else str(status)
 
 
-def _error_of(exchange: Exchange | None) -> str:
+def _error_of(exchange: FailedExchange | None) -> str:
     """Return the message of a refusal that was kept; empty for what is none."""
     if exchange is None:
         return ""

@@ -14,7 +14,7 @@ from simulator.platform.wording import all_of, plural
 
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
-    from simulator.history.records import CampaignRecord, Claim
+    from simulator.history.records import CampaignRecord, ClaimRecord
     from simulator.history.rows import History
 
 FAULT = "fault"
@@ -65,7 +65,7 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
     return Verdict("attacks", Status.PASS if tried else Status.NOT_APPLICABLE, summary, (), figures)
 
 
-def _finding(claim: Claim, names: dict[int, str]) -> Finding:
+def _finding(claim: ClaimRecord, names: dict[int, str]) -> Finding:
     attack = names.get(claim.campaign, "")
     evidence = {**claim.evidence, "campaign": claim.campaign, "attack": attack}
     return Finding(f"attacks.{claim.rule}", f"{attack}: {claim.message}", claim.at_ns, evidence)

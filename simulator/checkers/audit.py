@@ -7,6 +7,7 @@ history says was done, within the bounds that two-ended times leave.
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
@@ -14,8 +15,8 @@ from simulator.checkers.audit_dropped import dropped
 from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.incarnations import each_incarnation
 from simulator.checkers.keeping import kept, one_of_each_first
-from simulator.checkers.lives import each_life
 from simulator.checkers.possible import unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.features import Feature
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-NO_ROUTE = (404, 405, 501)
+NO_ROUTE = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
 UNCHAINED = "whether any was changed is not tried, as the target shows no hash chain"
 UNREAD = "No owner's audit list could be read."
 LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") for which in ("", "-refusal"))
@@ -39,9 +40,9 @@ LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") f
 def check_audit(history: History, facts: Facts) -> Verdict:
     """Hold every audit list that was read against the history and against itself (contract §3).
 
-    Of a server that forgets, the streams of its last life.
+    Of a server that forgets, the streams of its last incarnation.
     """
-    *_, (history, facts) = each_life(history, facts)
+    *_, (history, facts) = each_incarnation(history, facts)
     if not history.owners and not history.audit_readings:
         return Verdict("audit", Status.NOT_APPLICABLE, "No owner did anything in this run.", (), {"errors": 0})
     owners = gather(history)

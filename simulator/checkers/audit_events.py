@@ -128,7 +128,7 @@ def _moved(missing: Counted, extra: Counted) -> list[tuple[Key, Key, int]]:
 
 
 def _by_rule(owner_id: str, kind: str, extra: Counted, due: Due, whose: Mapping[str, str]) -> dict[str, Counted]:
-    """Say of each event that is too many what is wrong with it. Denials alone show an owner what another one did."""
+    """Return for each event too many what is wrong with it. Denials alone show an owner what another one did."""
     rules: dict[str, Counted] = {}
     for key, count in extra:
         who, _, name = key.actor.partition(":")

@@ -54,7 +54,7 @@ class Count(msgspec.Struct, gc=False):
     high: int = 0
 
     def add(self, low: int, high: int) -> None:
-        """Let more be due."""
+        """Add to both bounds."""
         self.low += low
         self.high += high
 
@@ -161,7 +161,7 @@ class _Made(msgspec.Struct):
 
 
 def _made(history: History, spare: Spare) -> dict[str, _Made]:
-    """Say since when each owner is one. What is refused to others leaves events with the owners that it concerns."""
+    """Return since when each owner is one. What is refused to others leaves events with the owners that it concerns."""
     made: dict[str, _Made] = defaultdict(_Made)
     for one in history.effects:
         if one.type in CREATING:
@@ -184,7 +184,7 @@ def _by_machine(rows: NDArray[Any], machines: int) -> NDArray[np.int64]:
 def _add(
     history: History, owners: dict[str, OwnerDue], kind: str, reason: str, low: NDArray[Any], high: NDArray[Any]
 ) -> None:
-    """Let events of a type be due for machines, by their numbers."""
+    """Add events of a type to what is due, for machines by their numbers."""
     for number in np.flatnonzero(high).tolist():
         record = history.machines.get(number)
         if record is not None and record.owner_id in owners:
@@ -239,7 +239,7 @@ def _add_failures(
 
 
 def _add_effects(owner: OwnerDue, kind: str, done: list[tuple[Effect, bool]]) -> None:
-    """Let the events of an owner's requests of one type be due."""
+    """Add the events of an owner's requests of one type to what is due."""
     due = owner.of(kind)
     total = owner.totals[stream_of(kind)]
     before = _sum(due)

@@ -5,6 +5,7 @@ Everything here was said by the server under test, so nothing is taken to be of 
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from simulator.history.records import AuditReading
     from simulator.history.rows import History
 
-OK = 200
+OK = HTTPStatus.OK
 ROUTINE, NOTABLE, REFUSED = STREAMS = ("routine", "notable", "refused")
 HEARTBEAT_EVENT = "worker_heartbeat"
 REFUSALS = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})

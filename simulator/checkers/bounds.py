@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.judging import UNSURE
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.history.rows import NEVER_NS, NO_MACHINE
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
-SECOND_NS = 1_000_000_000
 LONG_AGO_NS = -(1 << 62)
 LATE_REASONS = (
     Answer.TIMESTAMP_OUT_OF_WINDOW,
@@ -122,63 +122,70 @@ class _Advancing:
         return taken
 
 
+class _Heard:
+    """Which workers were registered and heard, surely and possibly, as a cursor moves over the scrapes in order."""
+
+    def __init__(self, rows: NDArray[Any], possible: NDArray[Any], facts: Facts) -> None:
+        operation, got, machine = rows["operation"], rows["got"], rows["machine"]
+        accepted = rows[(operation == Operation.HEARTBEAT) & (got == Answer.ACCEPTED) & (machine != NO_MACHINE)]
+        maybe = possible[(possible["operation"] == Operation.HEARTBEAT) & (possible["machine"] != NO_MACHINE)]
+        self._sure_by_answer = _Advancing(accepted, "answered_ns")
+        self._any_by_sending = _Advancing(np.concatenate([accepted, maybe]), "sent_ns")
+        registered = rows[operation == Operation.REGISTER]
+        refused = np.isin(registered["got"], [Answer.RATE_LIMITED, Answer.REFUSED])
+        self._sure_registered = np.sort(registered["answered_ns"][registered["got"] == Answer.ACCEPTED])
+        self._any_registered = np.sort(registered["sent_ns"][~refused])
+        # The last acceptance of each machine: when the last sure one was sent at the earliest, and when the last
+        # possible one took effect at the latest. Without a sure one, the first possible one was the earliest.
+        machines = int(machine.max()) + 1 if len(rows) else 0
+        self._sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
+        self._first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
+        self._possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
+        # Where nobody knows after how long a worker is stale, any that was ever heard of may be, and none must.
+        self._known = facts.stale_seconds is not None
+        self._stale_ns = int((facts.stale_seconds or 0.0) * SECOND_NS)
+        self._slack_ns = slack_ns_of(self._stale_ns)
+
+    def at(self, start_ns: int, end_ns: int) -> tuple[Range, Range, Range]:
+        """Return how many workers there are, how many are unknown and how many stale, at a scrape between two times."""
+        new = self._sure_by_answer.until(start_ns - 1)
+        _latest(self._sure_sent, new["machine"], new["sent_ns"])
+        new = self._any_by_sending.until(end_ns)
+        _latest(self._possible_effect, new["machine"], new["answered_ns"])
+        np.minimum.at(self._first_sent, new["machine"], new["sent_ns"])
+        surely_heard = self._sure_sent > LONG_AGO_NS
+        possibly_heard = self._possible_effect > LONG_AGO_NS
+        stale_ns, slack_ns = self._stale_ns, self._slack_ns
+        possibly_stale = end_ns - np.maximum(self._sure_sent, self._first_sent) > stale_ns - slack_ns
+        possibly_fresh = possibly_heard & (self._possible_effect >= start_ns - stale_ns - slack_ns)
+        workers = Range(
+            int(np.searchsorted(self._sure_registered, start_ns, side="left")),
+            int(np.searchsorted(self._any_registered, end_ns, side="right")),
+        )
+        unknown = Range(max(0, workers.low - int(possibly_heard.sum())), max(0, workers.high - int(surely_heard.sum())))
+        surely_stale = int((surely_heard & ~possibly_fresh).sum()) if self._known else 0
+        return workers, unknown, Range(surely_stale, int(possibly_stale.sum()))
+
+
 def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> Iterator[ScrapeBounds]:
     """Work out the bounds for each scrape, in order. Cost: rows, and machines for each scrape."""
-    operation, got, machine = rows["operation"], rows["got"], rows["machine"]
-    heartbeat = operation == Operation.HEARTBEAT
-    machine_facing = heartbeat | (operation == Operation.POLICY_FETCH)
-    unsure = np.isin(got, UNSURE)
-    possible = rows[machine_facing & unsure].copy()
+    operation, got = rows["operation"], rows["got"]
+    machine_facing = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
+    possible = rows[machine_facing & np.isin(got, UNSURE)].copy()
     possible["answered_ns"] = np.where(possible["got"] == Answer.LOST, NEVER_NS, possible["answered_ns"])
     failed = rows[np.isin(got, list(REASONS))]
     total = _Failures(failed, possible)
     nobody = _Failures(failed[failed["machine"] == NO_MACHINE], possible[possible["machine"] == NO_MACHINE])
     by_reason = _failures_by_reason(rows, failed, possible)
-
-    machines = int(machine.max()) + 1 if len(rows) else 0
-    accepted = rows[heartbeat & (got == Answer.ACCEPTED) & (machine != NO_MACHINE)]
-    maybe = possible[(possible["operation"] == Operation.HEARTBEAT) & (possible["machine"] != NO_MACHINE)]
-    sure_by_answer = _Advancing(accepted, "answered_ns")
-    any_by_sending = _Advancing(np.concatenate([accepted, maybe]), "sent_ns")
-    registered = rows[operation == Operation.REGISTER]
-    sure_registered = np.sort(registered["answered_ns"][registered["got"] == Answer.ACCEPTED])
-    any_registered = np.sort(registered["sent_ns"][~np.isin(registered["got"], [Answer.RATE_LIMITED, Answer.REFUSED])])
-    # The last acceptance of each machine: when the last sure one was sent at the earliest, and when the last possible
-    # one took effect at the latest. Without a sure one, the first possible one was the earliest.
-    sure_sent = np.full(machines, LONG_AGO_NS, dtype=np.int64)
-    first_sent = np.full(machines, NEVER_NS, dtype=np.int64)
-    possible_effect = np.full(machines, LONG_AGO_NS, dtype=np.int64)
-    # Where nobody knows after how long a worker is stale, any that was ever heard of may be, and none must.
-    known = facts.stale_seconds is not None
-    stale_ns = int((facts.stale_seconds or 0.0) * SECOND_NS)
-    slack_ns = slack_ns_of(stale_ns)
-
+    heard = _Heard(rows, possible, facts)
     for scrape in scrapes:
         start_ns, end_ns = scrape.sent_ns, scrape.answered_ns
-        new = sure_by_answer.until(start_ns - 1)
-        _latest(sure_sent, new["machine"], new["sent_ns"])
-        new = any_by_sending.until(end_ns)
-        _latest(possible_effect, new["machine"], new["answered_ns"])
-        np.minimum.at(first_sent, new["machine"], new["sent_ns"])
-        surely_heard = sure_sent > LONG_AGO_NS
-        possibly_heard = possible_effect > LONG_AGO_NS
-        possibly_stale = end_ns - np.maximum(sure_sent, first_sent) > stale_ns - slack_ns
-        possibly_fresh = possibly_heard & (possible_effect >= start_ns - stale_ns - slack_ns)
-        workers = Range(
-            int(np.searchsorted(sure_registered, start_ns, side="left")),
-            int(np.searchsorted(any_registered, end_ns, side="right")),
-        )
+        workers, unknown, stale = heard.at(start_ns, end_ns)
         yield ScrapeBounds(
             scrape=scrape,
             workers=workers,
-            unknown=Range(
-                max(0, workers.low - int(possibly_heard.sum())),
-                max(0, workers.high - int(surely_heard.sum())),
-            ),
-            stale=Range(
-                int((surely_heard & ~possibly_fresh).sum()) if known else 0,
-                int(possibly_stale.sum()),
-            ),
+            unknown=unknown,
+            stale=stale,
             failures=total.by(start_ns, end_ns),
             recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
             unattributed=nobody.by(start_ns, end_ns),
@@ -187,7 +194,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
 
 
 def _failures_by_reason(rows: NDArray[Any], failed: NDArray[Any], possible: NDArray[Any]) -> dict[str, _Failures]:
-    """Tell the failures apart, but for those that say nothing about a certificate that may have been replaced."""
+    """Return the failures by reason, but for those that say nothing about a certificate that may have been replaced."""
     doubted, unsure = perhaps_replaced(failed, rows), perhaps_replaced(possible, rows)
     found = {}
     for answer, reason in REASONS.items():

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
 
     from simulator.checkers.verdict import Finding, Verdict
 
-SECOND_NS = 1_000_000_000
 CAUSES_FIRST = ("durability", "nonces", "revocation", "credentials", "replay", "answers")
 """Checkers that may accuse one request: the earlier one says why it must not have been accepted."""
 CONSENTED_AGAIN = "revocation.consented-again"

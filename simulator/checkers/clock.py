@@ -7,11 +7,13 @@ machine would be refused.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
 
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 WINDOW_NS = 90 * SECOND_NS
 AGREEMENT_NS = SECOND_NS
 """Nearer to each other than this, and what was not known of either, clocks count as one."""
-UNAUTHORIZED = 401
-MEND = "Set both clocks by NTP and run again"
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+HINT = "Set both clocks by NTP and run again"
 
 
 def check_clock(_history: History, facts: Facts) -> Verdict:
@@ -40,14 +41,14 @@ def check_clock(_history: History, facts: Facts) -> Verdict:
     if step_ns:
         summary = (
             f"The target's clock was set {'ahead' if step_ns > 0 else 'back'} by about {_seconds(step_ns)} during the "
-            f"run, so what it must have refused cannot be known. {MEND}."
+            f"run, so what it must have refused cannot be known. {HINT}."
         )
         return _undecided("clock.step", summary, figures)
-    difference = _told(clock.before)
+    difference = _describe_offset(clock.before)
     if _surely_off_ns(clock.before) > WINDOW_NS:
         summary = (
             f"The target's clock is {difference} this machine's, and heartbeats more than 90 s off are refused: no "
-            f"honest machine with this one's time could send any. {MEND}. In this run machines went by the target's "
+            f"honest machine with this one's time could send any. {HINT}. In this run machines went by the target's "
             "clock, so that the rest could be judged."
         )
         return _undecided("clock.off", summary, figures)
@@ -57,7 +58,7 @@ def check_clock(_history: History, facts: Facts) -> Verdict:
     return Verdict("clock", Status.PASS, "The target's clock agrees with this machine's.", (), figures)
 
 
-def in_doubt(history: History, facts: Facts) -> History:
+def excuse_unknown_clock(history: History, facts: Facts) -> History:
     """Return a history that accuses nobody of what only a known clock could prove; the same one where it is known.
 
     What a server refused with 401 may have been out of its window, whatever else it was, and what it accepted may have
@@ -95,7 +96,7 @@ def _surely_off_ns(bounds: tuple[int, int]) -> int:
     return max(bounds[0], -bounds[1], 0)
 
 
-def _told(bounds: tuple[int, int]) -> str:
+def _describe_offset(bounds: tuple[int, int]) -> str:
     """Return how far the target's clock is off, as the start of a comparison."""
     middle_ns = (bounds[0] + bounds[1]) // 2
     return f"{_seconds(middle_ns)} {'ahead of' if middle_ns > 0 else 'behind'}"

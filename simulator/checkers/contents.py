@@ -40,7 +40,7 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     if clock is not None:
         findings += [*check_shown_times(history, clock), *check_event_times(history, clock)]
     findings += check_statuses(history, facts)
-    findings = [one for one in findings if not _said_already(one, facts)]
+    findings = [one for one in findings if not _repeats_a_missing_feature(one, facts)]
     figures: dict[str, Any] = {
         "errors": sum(int(finding.evidence.get("count", 1)) for finding in findings),
         "certificates": len(history.certificates_shown),
@@ -60,7 +60,7 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     return Verdict("contents", Status.PASS, summary, (), figures)
 
 
-def _said_already(finding: Finding, facts: Facts) -> bool:
+def _repeats_a_missing_feature(finding: Finding, facts: Facts) -> bool:
     """Return whether a finding only repeats what the target lacks altogether, which the features checker says once."""
     follows = (pair for feature in facts.lacks or () for pair in FOLLOWING.get(feature, ()))
     return any(finding.rule == rule and words in finding.message for rule, words in follows)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 MAY_BE_ACCEPTED = (
     Answer.ACCEPTED,
     *(open_question for open_question, answers in ALTERNATIVES.items() if Answer.ACCEPTED in answers),
@@ -34,7 +34,7 @@ MAY_BE_ACCEPTED = (
 """Expectations of requests that a correct server may accept."""
 
 
-class _Lives(msgspec.Struct, frozen=True):
+class _Lifetimes(msgspec.Struct, frozen=True):
     """By certificate number, 0 for none: whose it is, and from when on it is surely over or replaced."""
 
     machine: NDArray[np.int64]
@@ -46,14 +46,14 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
     """Find acceptances under a certificate that was surely dead, another machine's, or none at all."""
     rows = history.rows()
     rows = rows[(rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)]
-    lives = _lives(history)
-    known = rows["certificate"] < len(lives.machine)
+    lifetimes = _lifetimes(history)
+    known = rows["certificate"] < len(lifetimes.machine)
     rows = rows[known & (rows["machine"] != NO_MACHINE)]
     number = rows["certificate"].astype(np.int64)
     real = number != NONE
-    over, replaced = rows["sent_ns"] > lives.over_ns[number], rows["sent_ns"] > lives.replaced_ns[number]
-    foreign = real & (lives.machine[number] != rows["machine"])
-    bearer = np.isin(rows["machine"], lives.machine[1:])
+    over, replaced = rows["sent_ns"] > lifetimes.over_ns[number], rows["sent_ns"] > lifetimes.replaced_ns[number]
+    foreign = real & (lifetimes.machine[number] != rows["machine"])
+    bearer = np.isin(rows["machine"], lifetimes.machine[1:])
     # These two say something about the sender's intention, so it must not have meant a request that may be accepted.
     never_good = (foreign | (~real & bearer)) & ~np.isin(rows["expected"], MAY_BE_ACCEPTED)
     accepted = rows["got"] == Answer.ACCEPTED
@@ -66,7 +66,7 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
         "violations": len(wrong),
     }
     if len(wrong):
-        findings = kept(_finding(rows[at], lives, history) for at in wrong)
+        findings = kept(_finding(rows[at], lifetimes, history) for at in wrong)
         summary = f"{len(wrong)} requests were accepted without a living certificate; {findings[0].message}."
         return Verdict("credentials", Status.FAIL, summary, findings, figures, len(wrong))
     if not history.certificates:
@@ -78,10 +78,10 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
     return Verdict("credentials", Status.PASS, summary, (), figures)
 
 
-def _lives(history: History) -> _Lives:
+def _lifetimes(history: History) -> _Lifetimes:
     """Work out from when on each certificate is surely dead."""
     records = history.certificates
-    lives = _Lives(
+    lifetimes = _Lifetimes(
         np.array([NO_MACHINE, *(one.machine for one in records)], dtype=np.int64),
         np.array(
             [NEVER_NS, *(min(NEVER_NS, one.answered_ns + one.life_ns + slack_ns_of(one.life_ns)) for one in records)],
@@ -101,11 +101,11 @@ def _lives(history: History) -> _Lives:
         for number in numbers:
             later = bisect_right(sent, records[number - 1].answered_ns)
             if later < len(numbers):
-                lives.replaced_ns[number] = first_answer[later]
-    return lives
+                lifetimes.replaced_ns[number] = first_answer[later]
+    return lifetimes
 
 
-def _finding(row: NDArray[Any], lives: _Lives, history: History) -> Finding:
+def _finding(row: NDArray[Any], lifetimes: _Lifetimes, history: History) -> Finding:
     number, sent_ns = int(row["certificate"]), int(row["sent_ns"])
     operation = Operation(int(row["operation"])).name.lower().replace("_", " ")
     evidence = {
@@ -125,7 +125,7 @@ def _finding(row: NDArray[Any], lives: _Lives, history: History) -> Finding:
             "issued_to_ns": certificate.answered_ns,
             "life_ns": certificate.life_ns,
         }
-        replaced_ns, over_ns = int(lives.replaced_ns[number]), int(lives.over_ns[number])
+        replaced_ns, over_ns = int(lifetimes.replaced_ns[number]), int(lifetimes.over_ns[number])
         if certificate.machine != row["machine"]:
             rule, why = "foreign", f"machine {certificate.machine}'s certificate {certificate.certificate_id}"
         elif sent_ns > replaced_ns:

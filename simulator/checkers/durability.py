@@ -6,15 +6,17 @@ from then on to those it had registered, and whether anything it had used up or 
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import healed_ns
+from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
 from simulator.checkers.keeping import kept, one_of_each_first
-from simulator.checkers.lives import life_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 UNKNOWN_OUTCOME = (Answer.LOST, Answer.UNEXPECTED)
 UNSERVED = (Answer.UNAVAILABLE, Answer.FAILED)
 """How a request is refused that changes nothing (§7)."""
-STRANGERS = (401, 403, 404)
+STRANGERS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """How a server refuses a machine or a consent that it does not know (contract §3, §4)."""
 AGE_STEP_NS = SECOND_NS
 """A server may show ages in whole seconds."""
@@ -135,15 +137,15 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
 
 
 def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
-    """Find nonces and revoked consents that were good again in a later life."""
+    """Find nonces and revoked consents that were good again in a later incarnation."""
     accepted = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.ACCEPTED)]
     accepted = accepted[np.argsort(accepted["sent_ns"], kind="stable")]
-    life = life_of(history, accepted["sent_ns"])
+    incarnation = incarnation_of(history, accepted["sent_ns"])
     which = _nonces(accepted)
     first = np.full(len(accepted), len(accepted), dtype=np.int64)
     np.minimum.at(first, which, np.arange(len(accepted)))
     before = first[which]
-    for at in np.flatnonzero(life[before] < life).tolist():
+    for at in np.flatnonzero(incarnation[before] < incarnation).tolist():
         one, again = accepted[before[at]], accepted[at]
         message = (
             f"machine {again['machine']} had nonce {bytes(again['nonce']).hex()} accepted at "
@@ -152,8 +154,8 @@ def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
         yield Finding("durability.nonce", message, int(again["sent_ns"]), _requests(one, again))
     for revocation in history.revocations:
         # One without answer was acknowledged in no life, so none is later.
-        ended = life_of(history, np.array([revocation.answered_ns]))[0]
-        under = accepted[(accepted["consent"] == revocation.consent) & (life > ended)]
+        ended = incarnation_of(history, np.array([revocation.answered_ns]))[0]
+        under = accepted[(accepted["consent"] == revocation.consent) & (incarnation > ended)]
         if revocation.consent != NONE and len(under):
             consent = history.consents[revocation.consent - 1]
             message = (
@@ -165,17 +167,17 @@ def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
 
 
 def _strangers(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
-    """Find honest machines that a later life refused as one refuses a stranger, and what it had granted them."""
+    """Find honest machines that a later incarnation refused as one refuses a stranger, and what it had granted them."""
     honest = rows[(rows["campaign"] == HONEST) & (rows["machine"] != NO_MACHINE)]
-    life = life_of(history, honest["sent_ns"])
+    incarnation = incarnation_of(history, honest["sent_ns"])
     refused = (honest["got"] == Answer.UNEXPECTED) & np.isin(honest["status"], STRANGERS)
     registered = honest[(honest["operation"] == Operation.REGISTER) & (honest["got"] == Answer.ACCEPTED)]
     born = dict(zip(registered["machine"].tolist(), registered, strict=True))
     accused: set[int] = set()
-    for row, number in zip(honest[refused], life[refused].tolist(), strict=True):
+    for row, number in zip(honest[refused], incarnation[refused].tolist(), strict=True):
         machine = int(row["machine"])
         granted = born.get(machine)
-        if granted is None or machine in accused or life_of(history, granted["sent_ns"].reshape(1))[0] >= number:
+        if granted is None or machine in accused or incarnation_of(history, granted["sent_ns"].reshape(1))[0] >= number:
             continue
         accused.add(machine)
         record = history.machines.get(machine)
@@ -236,16 +238,16 @@ def _aged(beats: NDArray[Any], age: float, reading: StatusReading, evidence: dic
 
 
 def _tried_again(history: History, rows: NDArray[Any]) -> int:
-    """Count the nonces that were accepted in one life and sent again in a later one."""
+    """Count the nonces that were accepted in one incarnation and sent again in a later one."""
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["machine"] != NO_MACHINE)]
-    life = life_of(history, beats["sent_ns"])
+    incarnation = incarnation_of(history, beats["sent_ns"])
     which = _nonces(beats)
     judged = ~np.isin(beats["got"], SILENT)
     first = np.full(len(beats), NEVER_NS, dtype=np.int64)
     accepted = beats["got"] == Answer.ACCEPTED
-    np.minimum.at(first, which[accepted], life[accepted])
+    np.minimum.at(first, which[accepted], incarnation[accepted])
     last = np.full(len(beats), -1, dtype=np.int64)
-    np.maximum.at(last, which[judged], life[judged])
+    np.maximum.at(last, which[judged], incarnation[judged])
     return int((first < last).sum())
 
 

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, NOTABLE, ROUTINE, chained, gather, kept_from_the_first
+from simulator.checkers.incarnations import each_incarnation, restarts_of
 from simulator.checkers.judging import UNSURE
-from simulator.checkers.lives import each_life, restarts_of
 from simulator.checkers.unknown import lost_parts
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.requests import EVENT_OF
@@ -77,7 +77,7 @@ def heard_unanswered(history: History, facts: Facts) -> dict[int, Heard]:
     """
     if not history.audit_readings or lost_parts(history) or (restarts_of(history) and not facts.durable):
         return {}
-    *_, (history, facts) = each_life(history, facts)
+    *_, (history, facts) = each_incarnation(history, facts)
     rows = history.rows()
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["machine"] != NO_MACHINE)]
     silent = beats[(beats["campaign"] == HONEST) & np.isin(beats["got"], UNSURE)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from http import HTTPStatus
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,14 @@ from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, History
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UNAUTHORIZED = 401
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 SAME_WORDS = (Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, Answer.TIMESTAMP_OUT_OF_WINDOW)
 """Refusals that look like the certificate's, where another check than its own may have been the first to fail."""
 CHANGED = (Answer.ACCEPTED, Answer.NO_CONSENT, Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, *ALTERNATIVES)
 """Expectations that rest on checks after the certificate's: its end changes them."""
 
 
-def told_of_endings(history: History) -> History:
+def excuse_endings(history: History) -> History:
     """Return a history that accuses nobody of what a certificate's end explains; the same one where none does.
 
     What was to be accepted, or refused for its consent, can have got a 401 for its certificate alone. What was refused

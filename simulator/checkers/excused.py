@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.history.records import Fault
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 IN_FLIGHT_NS = SECOND_NS
 """How long before a fault a request may have been sent that the fault cuts off."""
 HEALED_AFTER_NS = 5 * SECOND_NS
@@ -39,7 +40,7 @@ def excuse_missing_answers(history: History) -> History:
 
 
 def healed_ns(fault: Fault) -> int:
-    """Say from when on a right server answers again as if nothing had been."""
+    """Return from when on a right server answers again as if nothing had been."""
     refused_for_ns = FLUSHED_FOR_NS if fault.kind == "redis.flush" else 0
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
 
@@ -52,7 +53,7 @@ class Excused:
         self._spans = [(one.began_from_ns - IN_FLIGHT_NS, healed_ns(one)) for one in history.faults]
 
     def covers(self, moments_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Say of moments which are excused."""
+        """Return which of some moments are excused."""
         covered = np.zeros(len(moments_ns), dtype=np.bool_)
         for start_ns, end_ns in self._spans:
             covered |= (moments_ns >= start_ns) & (moments_ns <= end_ns)
@@ -66,7 +67,7 @@ class Excused:
         return touched
 
     def covers_one(self, moment_ns: int) -> bool:
-        """Say of one moment whether it is excused."""
+        """Return whether one moment is excused."""
         return any(start_ns <= moment_ns <= end_ns for start_ns, end_ns in self._spans)
 
     def count(self, what: str) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.audit import check_audit
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from simulator.checkers.facts import Facts
-    from simulator.history.records import Claim
+    from simulator.history.records import ClaimRecord
     from simulator.history.rows import History
 
 STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
@@ -52,7 +53,6 @@ WORDS = {
     BURST: "a burst of {}",
     AUDIT_EVENTS: "streams of {} events",
 }
-SECOND_NS = 1_000_000_000
 SECONDS_MAX = 86_400
 BUCKET_MAX = 1_000_000
 STEPS = (1000, 500, 100, 60, 50, 30, 20, 10, 5, 2, 1)
@@ -108,7 +108,7 @@ def without_doubted_claims(history: History, facts: Facts) -> History:
     return other
 
 
-def _limited(claim: Claim) -> bool:
+def _limited(claim: ClaimRecord) -> bool:
     """Return whether a claim was broken by more requests than a bucket lets through."""
     return claim.held is False and {"served", "allowed"} <= claim.evidence.keys()
 
@@ -134,7 +134,7 @@ def _explained(
         return {}
     assumed = ", ".join(f"{one.setting}={getattr(facts, FIELDS[one.setting]):g}" for one in fits)
     shown = " ".join(f"{one.setting}={one.value}" for one in fits)
-    said = " ".join(f"--target-setting {one.setting}={one.value}" for one in fits)
+    flags = " ".join(f"--target-setting {one.setting}={one.value}" for one in fits)
     message = f"all that it showed fits {' and '.join(one.words for one in fits)}, not the assumed {assumed}"
     evidence = {
         "assumed": assumed,
@@ -142,7 +142,7 @@ def _explained(
         "doubts": _rules_of(failed),
     }
     summary = (
-        f"A{message[1:]}: is the target started with {shown}? Say so with {said}, or "
+        f"A{message[1:]}: is the target started with {shown}? Say so with {flags}, or "
         "--strict-settings if what was assumed is certain."
     )
     finding = Finding(f"{name}.settings", message, 0, evidence)
@@ -229,7 +229,7 @@ def _check_claims(history: History, facts: Facts) -> Verdict:
     return check_attacks(other, facts)
 
 
-def _holds(claim: Claim, facts: Facts) -> bool:
+def _holds(claim: ClaimRecord, facts: Facts) -> bool:
     """Return whether what was found broken by the assumed bucket is as it must be by the one of these facts.
 
     No more are served than it allows between the first request and the last answer, and of a new address no fewer than
@@ -242,7 +242,7 @@ def _holds(claim: Claim, facts: Facts) -> bool:
     return claim.held is False and {"served", "due"} <= evidence.keys() and evidence["served"] >= burst
 
 
-def _undone(claim: Claim) -> Claim:
+def _undone(claim: ClaimRecord) -> ClaimRecord:
     return msgspec.structs.replace(claim, held=None)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history.schedule import own_lateness_ns
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 ADVICE = "use fewer machines, a longer interval, or a machine with more cores"
 
 

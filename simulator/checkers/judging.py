@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import Excused
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-
-SECOND_NS = 1_000_000_000
 
 
 class Circumstance(IntEnum):

@@ -7,15 +7,17 @@ most `burst + refill * seconds` were let through. A client that had surely not u
 from __future__ import annotations
 
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE
 from simulator.checkers.facts import SHARED, UNKNOWN
+from simulator.checkers.incarnations import incarnation_of
 from simulator.checkers.keeping import kept, one_of_each_first
-from simulator.checkers.lives import life_of
 from simulator.checkers.unknown import unknown_from_ns
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
-SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, 429
-UNLIMITED_STATUSES = (408, 413, 414, 426, 429, 431)
+SUCCESS, SERVER_ERROR, TOO_MANY = 200, 500, HTTPStatus.TOO_MANY_REQUESTS
+UNLIMITED_STATUSES = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    HTTPStatus.UPGRADE_REQUIRED,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 """Answers that a server may give before its rate limiter has seen the request."""
 ADDRESSES_UNKNOWN = (
     "Whether the server sees the addresses that its clients spoke from, or a proxy's, is not known: --shared-address "
@@ -82,12 +90,14 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     refused = rows["status"] == TOO_MANY
     passed = _passed(rows)
     # A new process begins with full buckets.
-    life = life_of(history, rows["sent_ns"])
-    findings = [one for number in np.unique(life) for one in _too_many(rows[passed & (life == number)], bucket)]
+    incarnation = incarnation_of(history, rows["sent_ns"])
+    findings = [
+        one for number in np.unique(incarnation) for one in _too_many(rows[passed & (incarnation == number)], bucket)
+    ]
     if instances == 1 and facts.addresses != SHARED:
         # What a client used that no row tells of it used after this.
-        told = refused & (rows["answered_ns"] < unknown_from_ns(history))
-        findings += _too_few(rows, told & _known_since_full(rows, facts, bucket), bucket)
+        refused_in_view = refused & (rows["answered_ns"] < unknown_from_ns(history))
+        findings += _too_few(rows, refused_in_view & _known_since_full(rows, facts, bucket), bucket)
     findings.sort(key=lambda finding: finding.at_ns)
     figures: dict[str, Any] = {
         "violations": len(findings),
@@ -99,7 +109,7 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     shown = one_of_each_first(findings, lambda finding: finding.rule)
     if findings and facts.addresses == UNKNOWN:
         summary = f"{ADDRESSES_UNKNOWN} If it did, these were {len(findings)} breaches; {shown[0].message}."
-        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(map(_in_doubt, shown)), figures, len(findings))
+        return Verdict("limits", Status.INCONCLUSIVE, summary, kept(map(_undecided, shown)), figures, len(findings))
     if findings:
         summary = f"{plural(len(findings), 'breach', 'breaches')} of the rate limit of {bucket}; {shown[0].message}."
         return Verdict("limits", Status.FAIL, summary, kept(shown), figures, len(findings))
@@ -242,7 +252,7 @@ def _refused_early(client: int, rows: NDArray[Any], refused: NDArray[np.bool_], 
     yield Finding("limits.too-few", message, sent_ns, evidence)
 
 
-def _in_doubt(finding: Finding) -> Finding:
+def _undecided(finding: Finding) -> Finding:
     """Return what would be a finding if the server told addresses apart."""
     message = f"if the server tells addresses apart: {finding.message}"
     doubts = [{"rule": finding.rule}]
@@ -265,9 +275,11 @@ def doubts_of_bucket(history: History, facts: Facts) -> set[str]:
         return set()
     bucket = _Bucket(burst * facts.instances, refill * facts.instances)
     rows = history.rows()
-    life, passed = life_of(history, rows["sent_ns"]), _passed(rows)
+    incarnation, passed = incarnation_of(history, rows["sent_ns"]), _passed(rows)
     found = set()
-    if any(True for number in np.unique(life) for _ in _too_many(rows[passed & (life == number)], bucket)):
+    if any(
+        True for number in np.unique(incarnation) for _ in _too_many(rows[passed & (incarnation == number)], bucket)
+    ):
         found.add(LARGER)
     # Those who ask at a limit ask once a row, whatever they ask for.
     known = rows.copy()

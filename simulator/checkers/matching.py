@@ -29,7 +29,7 @@ def unmatched(counts: Sequence[int], places: Sequence[int], fits: Sequence[tuple
 
 
 def _place(left: list[int], room: list[int], fits: list[tuple[int, ...]]) -> list[int]:
-    """Place kind by kind along paths on which those placed before move on (Ford and Fulkerson). Gives what is left."""
+    """Place kind by kind along paths on which those placed before move on (Ford and Fulkerson). Return what is left."""
     placed = [dict.fromkeys(options, 0) for options in fits]
     for kind in range(len(left)):
         while left[kind] and (path := _path_to_room(kind, room, placed)):

@@ -6,11 +6,13 @@ matter, and that the server answers again is the durability checker's.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.checkers.bounds import SECOND_NS, slack_ns_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -34,7 +36,7 @@ STOPPING_NS = 100_000_000
 """How long a process that was told to stop may still have answered."""
 CLOSED_WITHIN_NS = 250_000_000
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
-SERVER_ERROR = 503
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def check_nonces(history: History, facts: Facts) -> Verdict:
@@ -51,33 +53,33 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     for fault in faults:
         start_ns, end_ns = _closed(fault)
         within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
-        closed = within[within["status"] == SERVER_ERROR]
+        closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
         if not facts.nonce_fallback or fault.kind == FLUSH:
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
             findings += _slow(history, closed, fault)
-    told = plural(len(faults), "fault")
+    counted = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
     if findings:
         shown = one_of_each_first(findings, lambda finding: finding.rule)
-        summary = f"{plural(len(findings), 'breach', 'breaches')} around {told} of Redis; {shown[0].message}."
+        summary = f"{plural(len(findings), 'breach', 'breaches')} around {counted} of Redis; {shown[0].message}."
         return Verdict("nonces", Status.FAIL, summary, kept(shown), figures, len(findings))
     if facts.nonce_fallback and all(fault.kind in AWAY for fault in faults):
-        summary = f"With its fallback the server may go on through {told} of Redis: nothing had to stop."
+        summary = f"With its fallback the server may go on through {counted} of Redis: nothing had to stop."
         return Verdict("nonces", Status.NOT_APPLICABLE, summary, (), figures)
     if facts.nonce_fallback:
-        summary = f"With its fallback the server went on through {told} of Redis."
+        summary = f"With its fallback the server went on through {counted} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
     if not all(refused):
         silent = faults[refused.index(0)]
         summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
         return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
-    summary = f"Through {told} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
+    summary = f"Through {counted} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
     return Verdict("nonces", Status.PASS, summary, (), figures)
 
 
 def _closed(fault: Fault) -> tuple[int, int]:
-    """Say from when to when nothing may be accepted for a fault."""
+    """Return from when to when a fault lets nothing be accepted."""
     if fault.kind == FLUSH:
         return fault.ended_to_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
     stopping_ns = STOPPING_NS if fault.kind == PAUSE else 0

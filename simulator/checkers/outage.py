@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.unknown import lost_parts
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Death
 
-SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 MISSING_MIN = 3
 """Requests in a row that go unanswered before it is an outage, and no lost answer."""
@@ -140,22 +140,22 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
 
 def judge_deaths(deaths: Sequence[Death]) -> Verdict:
     """Judge the ends of servers that ended by themselves, one at least, where no history tells more of them."""
-    findings = kept(Finding("outage.server-died", _told_of_death(one), one.died_to_ns) for one in deaths)
+    findings = kept(Finding("outage.server-died", _describe_death(one), one.died_to_ns) for one in deaths)
     return Verdict("outage", Status.FAIL, f"{sentence(findings[0].message)}.", findings, {"deaths": len(deaths)})
 
 
 def blamed(history: History) -> dict[int, str]:
-    """Say of which campaigns it is known that the target stopped at what they sent, by number, and how."""
-    stopped = {one.campaigns[0]: told(history, one) for one in outages(history) if len(one.campaigns) == 1}
+    """Return by number how the target stopped at what a campaign sent, of those of which this is known."""
+    stopped = {one.campaigns[0]: describe(history, one) for one in outages(history) if len(one.campaigns) == 1}
     for one in history.deaths:
         under_way = _attacks_at(history, one)
         if len(under_way) == 1:
-            stopped[under_way[0]] = _told_of_death(one)
+            stopped[under_way[0]] = _describe_death(one)
     return stopped
 
 
-def told(history: History, outage: Outage) -> str:
-    """Tell of an outage in words."""
+def describe(history: History, outage: Outage) -> str:
+    """Describe an outage in words."""
     until = f"{outage.until_ns / SECOND_NS:.3f}s"
     until = f"until {until}" if outage.over else f"to the end ({until})"
     since = "from the start" if outage.last_ns is None else f"after {outage.last_ns / SECOND_NS:.3f}s"
@@ -171,8 +171,8 @@ def _blame(campaigns: Sequence[int], attacks: dict[int, str]) -> dict[str, Any]:
     return {"under_way": [attacks.get(number, str(number)) for number in campaigns]}
 
 
-def _told_of_death(death: Death) -> str:
-    """Tell how a server ended by itself, and when."""
+def _describe_death(death: Death) -> str:
+    """Describe how a server ended by itself, and when."""
     how = how_it_ended(death.exit_code)
     if signal_of(death.exit_code) == KILLED:
         took = "" if death.memory_bytes is None else f": it had taken {death.memory_bytes / MEGABYTE_BYTES:.0f} MB"
@@ -182,8 +182,8 @@ def _told_of_death(death: Death) -> str:
         when = "before the run began"
     lines = death.words.splitlines()
     last = _escaped(lines[-1])[:LAST_WORDS_SHOWN_MAX_CHARACTERS] if lines else ""
-    said = f"its last words: {last}" if last else "it said nothing"
-    return f"{death.server} ended by itself {when} ({how}); {said}"
+    words = f"its last words: {last}" if last else "it said nothing"
+    return f"{death.server} ended by itself {when} ({how}); {words}"
 
 
 def _escaped(text: str) -> str:
@@ -214,14 +214,14 @@ def _death_finding(history: History, death: Death, attacks: dict[int, str]) -> F
         "memory_bytes": death.memory_bytes,
         "last_words": [_escaped(line) for line in death.words.splitlines()],
     }
-    return Finding("outage.server-died", f"{_told_of_death(death)}{under_way}", death.died_from_ns, evidence)
+    return Finding("outage.server-died", f"{_describe_death(death)}{under_way}", death.died_from_ns, evidence)
 
 
 def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
     blame = _blame(outage.campaigns, attacks)
     return Finding(
         "outage.stopped-answering",
-        told(history, outage),
+        describe(history, outage),
         outage.first_ns,
         {
             **blame,
@@ -255,7 +255,7 @@ def _health(history: History, outage: Outage) -> str:
 
 
 def _beginning(history: History, lost: NDArray[Any], first_ns: int, until_ns: int) -> tuple[int, str, tuple[int, ...]]:
-    """Say at what an outage began: when that was sent, what it was, and which attacks were under way.
+    """Return what an outage began at: when that was sent, what it was, and which attacks were under way.
 
     `lost` are the requests without an answer that have a row, in order; until the last of the two times they can have
     been under way when the target stopped.
@@ -273,11 +273,11 @@ def _beginning(history: History, lost: NDArray[Any], first_ns: int, until_ns: in
 def _named(history: History, row: NDArray[Any]) -> str:
     """Name a request by what it asked for, and for whom."""
     operation = Operation(int(row["operation"]))
-    said = "request" if operation is Operation.OTHER else operation.name.lower().replace("_", " ")
+    wanted = "request" if operation is Operation.OTHER else operation.name.lower().replace("_", " ")
     if row["campaign"] != HONEST:
         attacks = {one.number: one.attack for one in history.campaigns}
-        return f"a {said} of {attacks.get(int(row['campaign']), 'an attack')}"
-    return f"a {said}" if row["machine"] == NO_MACHINE else f"a {said} of machine {row['machine']}"
+        return f"a {wanted} of {attacks.get(int(row['campaign']), 'an attack')}"
+    return f"a {wanted}" if row["machine"] == NO_MACHINE else f"a {wanted} of machine {row['machine']}"
 
 
 def _asked_in_vain(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, SECOND_NS, Range, ScrapeBounds, scrape_bounds
-from simulator.checkers.lives import each_life, life_of, restarts_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.incarnations import each_incarnation, incarnation_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.contract.metrics import (
     BY_REASON,
@@ -33,7 +34,7 @@ UPTIME_STEP_SECONDS = 1.0
 def find_restarts(history: History, facts: Facts) -> dict[int, int]:
     """Find the scrapes before which the server may have started anew: its uptime did not grow as time passed.
 
-    Gives their moments by their place in the history.
+    Return their moments by their place in the history.
     """
     restarts: dict[int, int] = {}
     before, before_ns = facts.baseline.get(UPTIME), 0
@@ -63,22 +64,22 @@ def unexplained(history: History, facts: Facts) -> dict[int, int]:
 
 def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     """Yield the bounds of each scrape, with what the server showed before the run and what a restart may have lost."""
-    for life, known in each_life(history, facts):
-        yield from _counted_anew(life, _possible(life, known), known)
+    for incarnation, known in each_incarnation(history, facts):
+        yield from _counted_anew(incarnation, _possible(incarnation, known), known)
 
 
 def _counted_anew(history: History, bounds: Iterator[ScrapeBounds], facts: Facts) -> Iterator[ScrapeBounds]:
-    """Let counters begin anew with each life of a server that keeps the rest of its state (contract §10)."""
+    """Begin the counters anew with each incarnation of a server that keeps the rest of its state (contract §10)."""
     if not facts.durable or not restarts_of(history):
         yield from bounds
         return
-    lives = [
-        iter(list(_possible(life, known)))
-        for life, known in each_life(history, msgspec.structs.replace(facts, durable=False))
+    incarnations = [
+        iter(list(_possible(incarnation, known)))
+        for incarnation, known in each_incarnation(history, msgspec.structs.replace(facts, durable=False))
     ]
-    numbers = life_of(history, np.array([one.sent_ns for one in history.scrapes], dtype=np.int64))
+    numbers = incarnation_of(history, np.array([one.sent_ns for one in history.scrapes], dtype=np.int64))
     for one, number in zip(bounds, numbers.tolist(), strict=True):
-        since = next(lives[number])
+        since = next(incarnations[number])
         yield msgspec.structs.replace(
             one,
             failures=Range(since.failures.low, one.failures.high),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -22,7 +23,6 @@ from simulator.platform.wording import all_of, plural, sentence
 if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 CAUSES_SHOWN = 3
 UNANSWERED = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 
@@ -74,14 +74,14 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         if history.faults:
             summary += f" What {plural(len(history.faults), 'fault')} of the run's own kept from one is not counted."
         return Verdict("reach", Status.PASS, summary, (), figures)
-    findings = tuple(Finding("reach.unanswered", _told(one), one.first_ns, _evidence(one)) for one in causes)
-    why = "; ".join(_told(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
+    findings = tuple(Finding("reach.unanswered", _describe(one), one.first_ns, _evidence(one)) for one in causes)
+    why = "; ".join(_describe(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
     summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
     return Verdict("reach", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
 
 
 def _but(missing: int, number: int, noun: str) -> str:
-    """Say of how many something holds, and of how many it does not."""
+    """Return as text of how many something holds, and of how many it does not."""
     return f"all but {missing:,} of {plural(number, noun)}" if missing else all_of(number, noun)
 
 
@@ -99,7 +99,7 @@ def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
     return sorted(causes, key=lambda one: -one.count)
 
 
-def _told(one: Trouble) -> str:
+def _describe(one: Trouble) -> str:
     when = f"{one.first_ns / SECOND_NS:.1f}s"
     if one.count > 1:
         when = f"{one.count:,} times from {when} to {one.last_ns / SECOND_NS:.1f}s"

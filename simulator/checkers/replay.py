@@ -44,7 +44,7 @@ def check_replay(history: History, _facts: Facts) -> Verdict:
 
 
 def _finding(same: NDArray[Any]) -> Finding:
-    """Say of the acceptances of one nonce when each was."""
+    """Return the finding on acceptances of one nonce, with the time of each."""
     first = same[0]
     nonce = bytes(first["nonce"]).hex()
     return Finding(

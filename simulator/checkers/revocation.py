@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.records import Revocation
 
-SECOND_NS = 1_000_000_000
 NONCES_SHOWN = 5
 """Of the heartbeats that follow from one consent; the rows of the history have the rest."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ import msgspec
 
 from reference_server.wire.signing import verify_certificate
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.checkers.lives import restarts_of
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import find_restarts
 from simulator.checkers.verdict import Finding
 from simulator.limits import CERTIFICATES_VERIFIED_MAX
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from simulator.history.records import CertificateShown, KeyReading
     from simulator.history.rows import History
 
-OK = 200
-SECOND_NS = 1_000_000_000
+OK = HTTPStatus.OK
 LIFE_STEP_SECONDS = 1.0
 """A server may show either end in whole seconds."""
 
@@ -34,8 +35,8 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
     shown = [one for one in readings if one.status == OK and one.keys]
     if readings and not shown:
         first = readings[0]
-        said = f"HTTP {first.status}" if first.status != OK else "no Ed25519 key"
-        message = f"GET /.well-known/hatchfarm-keys answered {said}: nobody can check the server's certificates"
+        seen = f"HTTP {first.status}" if first.status != OK else "no Ed25519 key"
+        message = f"GET /.well-known/hatchfarm-keys answered {seen}: nobody can check the server's certificates"
         yield Finding("contents.keys", message, first.sent_ns, {"status": first.status})
     began_anew = bool(restarts_of(history) or find_restarts(history, facts))
     if not began_anew:
@@ -48,7 +49,7 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
         one = wrong[0]
         message = f"certificate {one.certificate_id} of {one.machine_id} was signed by no key that is published{more}"
         yield Finding("contents.signature", message, one.sent_ns, _evidence(one, len(wrong)))
-    yield from _lives(issued, facts)
+    yield from _wrong_lifetimes(issued, facts)
     times = Counter(one.certificate_id for one in issued)
     twice = [one for one in issued if times[one.certificate_id] > 1]
     if twice:
@@ -57,7 +58,7 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
         yield Finding("contents.id-again", message, one.sent_ns, _evidence(one, len(twice)))
 
 
-def _lives(issued: list[CertificateShown], facts: Facts) -> Iterator[Finding]:
+def _wrong_lifetimes(issued: list[CertificateShown], facts: Facts) -> Iterator[Finding]:
     """Find certificates that do not live as long as they must; what is no time is judged where it was seen."""
     wrong: list[tuple[CertificateShown, float]] = []
     for one in issued:
@@ -69,8 +70,8 @@ def _lives(issued: list[CertificateShown], facts: Facts) -> Iterator[Finding]:
     if wrong:
         one, seconds = wrong[0]
         more = f" ({len(wrong):,} such certificates)" if len(wrong) > 1 else ""
-        lives = " or ".join(f"{right:g}" for right in facts.certificate_seconds)
-        message = f"certificate {one.certificate_id} lives {seconds:g} s, not {lives} s{more}"
+        allowed = " or ".join(f"{right:g}" for right in facts.certificate_seconds)
+        message = f"certificate {one.certificate_id} lives {seconds:g} s, not {allowed} s{more}"
         yield Finding("contents.lifetime", message, one.sent_ns, _evidence(one, len(wrong)))
 
 

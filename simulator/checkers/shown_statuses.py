@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import single_policies
-from simulator.checkers.bounds import SECOND_NS, Range, slack_ns_of
-from simulator.checkers.lives import restarts_of
+from simulator.checkers.bounds import Range, slack_ns_of
+from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import unexplained
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding
@@ -131,8 +132,12 @@ def _one(
             message = f"is shown of {worker_id} that {words}, and {known}"
             yield _finding("status-age", reading, message, worker_id=worker_id, age=age)
     threshold = reading.stale_seconds if reading.stale_seconds >= 0 else facts.stale_seconds
-    said = shown.stale
-    if threshold is not None and said is not None and said is not _stale(age, threshold, otherwise=said):
+    shown_stale = shown.stale
+    if (
+        threshold is not None
+        and shown_stale is not None
+        and shown_stale is not _stale(age, threshold, otherwise=shown_stale)
+    ):
         state = "stale" if shown.stale else "not stale"
         message = f"is shown of {worker_id} that {words}, as {state}, which begins at {threshold:g} s"
         yield _finding("status-stale", reading, message, worker_id=worker_id, age=age, threshold=threshold)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import FAILURE_EVENT
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, gather
 from simulator.checkers.clock import AGREEMENT_NS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 NEW = frozenset({"machine.created_at", "policy.created_at", "certificate.issued_at"})
 """Times of what the request itself brought about; other times may be of an earlier one, within the run."""
 TIMES = NEW | {"consent.effective_at", "fetched.effective_at", "consent.revoked_at"}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_expected import single_policies
-from simulator.checkers.lives import restarts_of
+from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import find_restarts
 from simulator.checkers.verdict import Finding
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import NEVER_NS, NO_MACHINE, ROW, History
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from simulator.history.records import PartRecord
 
-SECOND_NS = 1_000_000_000
 KNOWN_ANYWAY = frozenset({"clock", "features"})
 """Checkers that judge without a history."""
 

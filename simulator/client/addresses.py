@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import defences_of
 from simulator.client.connection import ControlConnection, LostError
 from simulator.limits import ADDRESS_PROBE_BURST_MAX, ADDRESS_PROBE_MAX_SECONDS
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 
     from simulator.client.target import Target
 
-SECOND_NS = 1_000_000_000
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 LOOKS = 8
 """Requests of the second address: more than a bucket refills meanwhile."""
 TIMES_OVER, SPARE = 2, 20
@@ -50,7 +51,7 @@ class Finding(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-def told_apart(first: Sequence[Probe], second: Sequence[Probe], refill_per_second: float) -> Finding:
+def compare_addresses(first: Sequence[Probe], second: Sequence[Probe], refill_per_second: float) -> Finding:
     """Return what two addresses got from a server, the first until it was refused, and then the second.
 
     Those of one bucket have no more tokens than it gained since it was empty; those of two have all of the second's.
@@ -89,7 +90,7 @@ async def find_out(target: Target, burst: int, refill_per_second: float, now: Ca
             served = sum(probe.status == OK for probe in first)
             # A bucket of its own has as many tokens for the second address as the first one's had, surely.
             second = [await _ask(other, now) for _ in range(min(LOOKS, served))]
-    return told_apart(first, second, refill_per_second)
+    return compare_addresses(first, second, refill_per_second)
 
 
 async def _ask(connection: ControlConnection, now: Callable[[], int]) -> Probe:
@@ -98,14 +99,14 @@ async def _ask(connection: ControlConnection, now: Callable[[], int]) -> Probe:
     return Probe(answer.status, sent_ns, now())
 
 
-async def with_known_addresses(target: Target, said: str, settings: Mapping[str, str]) -> tuple[Target, str]:
+async def with_known_addresses(target: Target, stated: str, settings: Mapping[str, str]) -> tuple[Target, str]:
     """Return a target with what is known of how it tells addresses apart, and a warning where it shows too little.
 
     `said` is what its user says of them, `settings` are the server's, as far as they are known. What a proxy far away
     makes of this machine's one address nothing shows. Where all share a bucket it is left to fill up again, for at
     most as long as looking takes.
     """
-    if said:
+    if stated:
         return target, ""
     if not target.own_addresses:
         return msgspec.structs.replace(target, addresses_known=False), ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 
 import httptools
 import msgspec
@@ -18,7 +19,7 @@ _FRAMED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding)[ \t]*:")
 _CLOSING = re.compile(rb"(?i)\AHTTP/1\.0|\r\nconnection:[^\r\n]*\bclose\b")
 _TLS_RECORD = re.compile(rb"[\x14-\x17]\x03[\x00-\x04]")
 _ACCEPTED = re.compile(rb'"accepted"\s*:\s*true\b')
-OK, TOO_MANY, SERVER_ERROR = 200, 429, 500
+OK, TOO_MANY, SERVER_ERROR = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS, 500
 
 
 class GarbageError(Exception):
@@ -96,7 +97,7 @@ class AnswerReader:
         self._fed = 0  # of the data: the collector has it
 
     def feed(self, part: bytes, *, ended: bool = False) -> HttpAnswer | None:
-        """Take the next part; gives the answer once it is whole, None before. Raises GarbageError.
+        """Take the next part; returns the answer once it is whole, None before. Raises GarbageError.
 
         `ended` says that the connection was closed behind the part, which ends an answer that says no length (RFC 9112
         §6.3).
@@ -170,13 +171,6 @@ class AnswerReader:
         if ended and not _FRAMED.search(head):
             return HttpAnswer(status, head, bytes(data[len(head) + 4 :]), keep=False)
         return None
-
-
-def retry_after_ns(head: bytes) -> int:
-    """Return how long an answer asks to wait; 0 when it does not say."""
-    _, found, rest = head.lower().partition(b"\r\nretry-after:")
-    digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
-    return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) < 6 else 0  # noqa: PLR2004 - a day or so
 
 
 _REFUSED_FOR = {

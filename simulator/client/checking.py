@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from simulator.client.connection import ControlConnection, LostError, data_of
+from reference_server.wire.units import SECOND_NS
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.contract.metrics import COUNTERS, PUBLISHED
+from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.clocks import TOLERANCE_NS, ClockBounds, clock_bounds
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import (
@@ -26,13 +29,19 @@ from simulator.limits import (
 if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
 
-OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = 200, 300, 400, 401, 404, 429
+OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = (
+    HTTPStatus.OK,
+    300,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 METRIC_MAX = 2.0**53
 """What a float counts to exactly."""
 LOCATION_SHOWN_MAX = 200
 CLOCK_READINGS = 3
 CLOCK_PATIENCE_SECONDS = 10.0
-SECOND_NS = 1_000_000_000
 _LOCATION = re.compile(rb"(?i)\r\nlocation:[ \t]*([!-~]+)")
 _DATE = re.compile(rb"(?i)\r\ndate:[ \t]*([ -~]+)")
 
@@ -42,15 +51,15 @@ class MalformedError(TargetError):
 
 
 class UnreachableError(TargetError):
-    """The target cannot be reached, or serves nothing: `found` says what was seen, and `mend` what to do.
+    """The target cannot be reached, or serves nothing: `found` says what was seen, and `hint` what to do.
 
     The message says what was seen, and `more`.
     """
 
-    def __init__(self, found: str, mend: str, more: str = "") -> None:
+    def __init__(self, found: str, hint: str, more: str = "") -> None:
         super().__init__(f"{found}{more}")
         self.found = found
-        self.mend = mend
+        self.hint = hint
 
 
 def parse_metrics(text: str) -> dict[str, float]:
@@ -84,7 +93,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
             f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
         )
     if answer.status != OK:
-        raise TargetError(f"{target.url}/metrics answered {_told(answer)}")
+        raise TargetError(f"{target.url}/metrics answered {_describe(answer)}")
     if len(answer.body) > METRICS_MAX_BYTES:
         raise MalformedError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
     try:
@@ -94,7 +103,7 @@ async def read_metrics(connection: ControlConnection, target: Target) -> dict[st
 
 
 async def check_target(target: Target) -> dict[str, float]:
-    """See that the target is reachable, takes the token and speaks the contract. Gives its metrics before the run."""
+    """See that the target is reachable, takes the token and speaks the contract. Returns its metrics before the run."""
     source = SCRAPER_ADDRESS if target.own_addresses else None
     healthy = False
     async with ControlConnection(target, source) as connection:
@@ -102,7 +111,7 @@ async def check_target(target: Target) -> dict[str, float]:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             # The published API has no health page: what its metrics page is like then says whether it is one.
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
-                raise TargetError(f"{target.url}/health answered {_told(answer)}")
+                raise TargetError(f"{target.url}/health answered {_describe(answer)}")
             healthy = True
             baseline = await read_metrics(connection, target)
             if answer.status == NOT_FOUND and not baseline:
@@ -133,7 +142,7 @@ async def check_target(target: Target) -> dict[str, float]:
     return baseline
 
 
-def _told(answer: HttpAnswer) -> str:
+def _describe(answer: HttpAnswer) -> str:
     """Return a status for people, with what it says of the target, or where a redirect points to."""
     if answer.status == TOO_MANY:
         return f"{answer.status}: too many requests from this machine's address"
@@ -153,8 +162,9 @@ async def stale_seconds_of(target: Target) -> float | None:
     async with ControlConnection(target, source) as connection:
         try:
             headers = owner_headers(target.token, ANY_OWNER)
-            shown = data_of(await connection.request("GET", "/workers/summary", headers))
-        except LostError:
+            answer = await connection.request("GET", "/workers/summary", headers)
+            shown = read_data(answer.status, answer.body)
+        except (LostError, MalformedDataError):
             return None
     threshold = shown.get("stale_threshold")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):

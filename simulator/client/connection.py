@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
 import trio
 
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
@@ -25,15 +24,11 @@ if TYPE_CHECKING:
 
 
 class LostError(Exception):
-    """No whole answer came; the message says why, and what may mend it. `loss` says it to the history."""
+    """No whole answer came; the message says why, and what may help. `loss` is the cause as the history keeps it."""
 
     def __init__(self, why: str, loss: Loss = Loss.UNKNOWN) -> None:
         super().__init__(why)
         self.loss = loss
-
-
-class OddDataError(LostError):
-    """A whole answer came, of success perhaps, whose data is not what the contract says."""
 
 
 BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, GarbageError)
@@ -41,7 +36,7 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 
 
 def cause_of(error: BaseException, target: Target) -> str:
-    """Say in words why an exchange ended so."""
+    """Return in words why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():
@@ -218,14 +213,3 @@ class ControlConnection:
             if not part:
                 raise CutError(nothing_came=not began)
             began = True
-
-
-def data_of(answer: HttpAnswer) -> dict[str, Any]:
-    """Return an enveloped answer's data. Raises OddDataError when it has none."""
-    try:
-        data = msgspec.json.decode(answer.body)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OddDataError(f"HTTP {answer.status} without data") from error
-    if not isinstance(data, dict):
-        raise OddDataError(f"HTTP {answer.status} with odd data")
-    return data

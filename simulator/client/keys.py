@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from simulator.client.connection import ControlConnection
     from simulator.history.rows import History
 
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 
 
 async def read_published_keys(connection: ControlConnection, history: History, now: Callable[[], int]) -> None:

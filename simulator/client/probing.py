@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from simulator.client.connection import ControlConnection, LostError, OddDataError, data_of
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import PROBE_ADDRESSES
 from simulator.contract.features import Feature
 from simulator.contract.metrics import UNATTRIBUTED
+from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.requests import ANY_OWNER, owner_headers
 from simulator.limits import PROBES_MAX
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.client.target import Target
 
-OK, NOT_FOUND, TOO_MANY = 200, 404, 429
+OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
 SHARED_PAUSE_SECONDS = 2.0
 """Where all share one address, the default rate limit gives back in this time what looking has cost the fleet."""
 
@@ -90,8 +92,8 @@ async def _by_asking_too_often(connection: ControlConnection, lacks: set[Feature
 
 def _data(answer: HttpAnswer) -> dict[str, Any]:
     try:
-        return data_of(answer)
-    except OddDataError:
+        return read_data(answer.status, answer.body)
+    except MalformedDataError:
         return {}
 
 

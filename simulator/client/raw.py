@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,8 +24,8 @@ SLOW_BUFFER_BYTES = 4_096
 """What the kernel may hold for a slow reader, in place of megabytes that would hide how slowly it reads."""
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: closing sends RST instead of FIN."""
-SWITCHING_PROTOCOLS, INTERIM_MAX = 101, 199
-BODILESS = frozenset({204, 304})
+SWITCHING_PROTOCOLS, INTERIM_MAX = HTTPStatus.SWITCHING_PROTOCOLS, 199
+BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
 _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,9})[ \t]*\r?$")
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding:[ \t]*chunked[ \t]*\r?$")
@@ -151,7 +152,7 @@ class _Head:
         self.last_chunk = False
 
 
-class _Exchange:
+class _RawExchange:
     """One raw exchange on its way."""
 
     def __init__(self, target: Target, step: Wire, now: Callable[[], int]) -> None:
@@ -232,7 +233,7 @@ class _Exchange:
 async def exchange_raw(target: Target, source: str | None, step: Wire, now: Callable[[], int]) -> WireOutcome:
     """Do one raw exchange. Never raises for what a server does: refused and reset connections are told as outcomes."""
     await trio.sleep(step.after_seconds)
-    exchange = _Exchange(target, step, now)
+    exchange = _RawExchange(target, step, now)
     with trio.move_on_after(step.patience_seconds):
         try:
             buffer_bytes = SLOW_BUFFER_BYTES if step.then == "read-slowly" else 0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from simulator.client.answers import HttpAnswer
+from simulator.contract.answer_check import AnswerCheck, check_answer, check_unattributed
 from simulator.contract.answers import Operation
-from simulator.contract.asking import Odd, read_request
-from simulator.contract.examining import Examined, check_unattributed, examine
 from simulator.contract.heads import HeadMemory
+from simulator.contract.parsed_request import Violation, parse_request
 from simulator.contract.refusals import SERVER_ERROR, failure_of
-from simulator.history.records import CertificateShown, Deviation, Exchange, Shown, Unserved
+from simulator.history.records import CertificateShown, Deviation, FailedExchange, Shown, Unserved
 from simulator.history.rows import HONEST, History
 from simulator.limits import UNASKED_SHOWN_MAX_BYTES
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Wire, WireOutcome
     from simulator.client.link import Link
 
-OK = 200
+OK = HTTPStatus.OK
 HEARTBEAT = "POST /workers/{id}/heartbeat"
 """The route of a shard's requests."""
 UNREADABLE = "a request of its own form"
@@ -55,7 +56,7 @@ class Witness:
             why = f"an honest reader is not answered {answer.status}"
             self._history.fail(
                 Unserved(sent_ns, answered_ns, Operation.OTHER, answer.status, got),
-                Exchange(sent_ns, answered_ns, HONEST, request, answer.raw, why, f"200 to {route}"),
+                FailedExchange(sent_ns, answered_ns, HONEST, request, answer.raw, why, f"200 to {route}"),
             )
 
     def heard(self, link: Link, answer: HttpAnswer, answered_ns: int) -> None:
@@ -82,12 +83,12 @@ class Witness:
         """Take bytes that came where nobody waited for an answer; `request` is the last one before them."""
         if data and not data.startswith(_GIVING_UP):
             campaign = self._campaign if campaign is None else campaign
-            odd = Odd("unasked", f"{len(data)} bytes more than its answer, which nobody had asked for")
+            odd = Violation("unasked", f"{len(data)} bytes more than its answer, which nobody had asked for")
             answer = HttpAnswer(0, b"", data[:UNASKED_SHOWN_MAX_BYTES], keep=False)
             self._deviate(odd, _route(request), request, answer, sent_ns, self.now(), campaign)
 
-    def _look(self, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int) -> Examined:
-        found = examine(request, answer.status, answer.head, answer.body, self._memory)
+    def _look(self, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int) -> AnswerCheck:
+        found = check_answer(request, answer.status, answer.head, answer.body, self._memory)
         route = UNREADABLE if found.asked is None else found.asked.name
         for odd in found.odd:
             self._deviate(odd, route, request, answer, sent_ns, answered_ns, campaign)
@@ -96,7 +97,7 @@ class Witness:
         self._take(found, sent_ns, answered_ns, campaign)
         return found
 
-    def _take(self, found: Examined, sent_ns: int, answered_ns: int, campaign: int) -> None:
+    def _take(self, found: AnswerCheck, sent_ns: int, answered_ns: int, campaign: int) -> None:
         history = self._history
         for one in found.showings:
             history.shown.append(Shown(sent_ns, answered_ns, campaign, *one))
@@ -104,18 +105,25 @@ class Witness:
             history.certificates_shown.append(CertificateShown(sent_ns, answered_ns, campaign, *certified))
 
     def _deviate(
-        self, odd: Odd, route: str, request: bytes, answer: HttpAnswer, sent_ns: int, answered_ns: int, campaign: int
+        self,
+        odd: Violation,
+        route: str,
+        request: bytes,
+        answer: HttpAnswer,
+        sent_ns: int,
+        answered_ns: int,
+        campaign: int,
     ) -> None:
         rule = f"contents.{odd.rule}"
         if self._history.deviated_again(rule, route):
             return
         raw = answer.raw if answer.status else answer.body
-        exchange = Exchange(sent_ns, answered_ns, campaign, request, raw, f"{rule}: {odd.message}")
+        exchange = FailedExchange(sent_ns, answered_ns, campaign, request, raw, f"{rule}: {odd.message}")
         self._history.deviate(Deviation(rule, route, odd.message, sent_ns, answered_ns, campaign), exchange)
 
 
 def _route(request: bytes) -> str:
-    asked = read_request(request)
+    asked = parse_request(request)
     return UNREADABLE if asked is None else asked.name
 
 

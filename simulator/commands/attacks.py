@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.commands.failing import fail
 from simulator.platform.console import make_console
 from simulator.platform.wording import nearest
 
-USAGE_ERROR = 2
 attack_app = typer.Typer(help="Explain the attacks.", no_args_is_help=True)
 
 
@@ -33,7 +32,7 @@ def attack_list(
 
     families = {name: name.partition(".")[0] for name in sorted(CATALOGUE)}
     if family is not None and family not in families.values():
-        _fail("attack list", f"unknown family {family!r}; {nearest(family, {*families.values()})}")
+        fail("attack list", f"unknown family {family!r}; {nearest(family, {*families.values()})}")
     chosen = [name for name, its in families.items() if family in {None, its}]
     if as_json:
         typer.echo(json.dumps([_described(name) for name in chosen], indent=2))
@@ -54,7 +53,7 @@ def attack_show(name: Annotated[str, typer.Argument(help="An attack's name.", en
     from simulator.attacks import CATALOGUE  # noqa: PLC0415 - as above
 
     if name not in CATALOGUE:
-        _fail("attack show", f"unknown attack {name!r}; {nearest(name, CATALOGUE, LISTED)}")
+        fail("attack show", f"unknown attack {name!r}; {nearest(name, CATALOGUE, LISTED)}")
     one = _described(name)
     typer.echo(f"{name}\n  shape    {one['shape']}\n  verdict  {one['verdict']}\n  effect   {one['effect']}")
     played = (
@@ -86,8 +85,3 @@ def _described(name: str) -> dict[str, str | float | bool]:
         "weakness": bool(attack.weakness),
         "scripted": issubclass(attack, ScriptAttack),
     }
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
-    raise typer.Exit(USAGE_ERROR)

@@ -2,63 +2,60 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from secrets import token_hex  # noqa: TID251 - the token of a step's own server
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from simulator.commands.options import ProfileOption  # noqa: TC001 - typer reads the annotations
+from simulator.commands.failing import exit_with, fail
+from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
-from simulator.limits import CAPACITY_RATE_MAX, SEED_MAX
+from simulator.limits import CAPACITY_RATE_MAX
 
-USAGE_ERROR = 2
+MinRate = Annotated[
+    int,
+    typer.Option(
+        help="Heartbeats a second to begin with.", envvar="HATCHFARM_CAPACITY_MIN_RATE", min=1, max=CAPACITY_RATE_MAX
+    ),
+]
+MaxRate = Annotated[
+    int,
+    typer.Option(
+        help="Heartbeats a second to end with.", envvar="HATCHFARM_CAPACITY_MAX_RATE", min=1, max=CAPACITY_RATE_MAX
+    ),
+]
+StepSeconds = Annotated[
+    float,
+    typer.Option(
+        help="How long each step is measured, at least; always two intervals of a machine.",
+        envvar="HATCHFARM_CAPACITY_STEP_SECONDS",
+        min=1,
+        max=600,
+    ),
+]
+Precision = Annotated[
+    float,
+    typer.Option(
+        help="How wide the interval may be, as a share of its upper end.",
+        envvar="HATCHFARM_CAPACITY_PRECISION",
+        min=0.01,
+        max=0.5,
+    ),
+]
 
 
 @aimed()
 def capacity(
-    scenario: Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")],
+    scenario: ScenarioFile,
     *,
-    min_rate: Annotated[
-        int,
-        typer.Option(
-            help="Heartbeats a second to begin with.",
-            envvar="HATCHFARM_CAPACITY_MIN_RATE",
-            min=1,
-            max=CAPACITY_RATE_MAX,
-        ),
-    ] = 100,
-    max_rate: Annotated[
-        int,
-        typer.Option(
-            help="Heartbeats a second to end with.", envvar="HATCHFARM_CAPACITY_MAX_RATE", min=1, max=CAPACITY_RATE_MAX
-        ),
-    ] = 20_000,
-    step_seconds: Annotated[
-        float,
-        typer.Option(
-            help="How long each step is measured, at least; always two intervals of a machine.",
-            envvar="HATCHFARM_CAPACITY_STEP_SECONDS",
-            min=1,
-            max=600,
-        ),
-    ] = 5.0,
-    precision: Annotated[
-        float,
-        typer.Option(
-            help="How wide the interval may be, as a share of its upper end.",
-            envvar="HATCHFARM_CAPACITY_PRECISION",
-            min=0.01,
-            max=0.5,
-        ),
-    ] = 0.1,
+    min_rate: MinRate = 100,
+    max_rate: MaxRate = 20_000,
+    step_seconds: StepSeconds = 5.0,
+    precision: Precision = 0.1,
     target: TargetFlags,
     profile: ProfileOption = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    seed: SeedOption = None,
+    out: OutOption = RESULTS,
 ) -> None:
     """Find the highest rate of heartbeats at which a scenario's thresholds and all checkers hold.
 
@@ -72,39 +69,24 @@ def capacity(
     from simulator.capacity.search import Bounds  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
     from simulator.platform.console import make_console  # noqa: PLC0415
-    from simulator.running.run import USER_ERRORS, Request  # noqa: PLC0415
+    from simulator.running.run import USER_ERRORS, RunRequest  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     if min_rate > max_rate:
-        _fail(f"--min-rate {min_rate} is above --max-rate {max_rate}")
+        fail("capacity", f"--min-rate {min_rate} is above --max-rate {max_rate}")
     if target.url is not None and not target.token:
-        _fail(NO_TOKEN)
+        fail("capacity", NO_TOKEN)
     names = setting_names()
     try:
         loaded = load_scenario(scenario, ServerSettings(names, settings_problem))
     except ScenarioError as error:
-        _fail(str(error))
+        fail("capacity", str(error))
     own_token = target.token if target.url is not None else token_hex(24)
     loaded = with_settings(loaded, target.aim.settings)
     chosen_seed = loaded.seed if seed is None else seed
-    request = Request(
+    request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
     )  # fmt: skip
-    problem = ""
-    code = 0
-    try:
-        code = execute(request, Bounds(min_rate, max_rate, precision), step_seconds, make_console())
-    except* USER_ERRORS as group:
-        error_: BaseException = group
-        while isinstance(error_, BaseExceptionGroup):
-            error_ = error_.exceptions[0]
-        problem = str(error_)
-    if problem:
-        _fail(problem)
-    raise typer.Exit(code)
-
-
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm capacity: {message}\n")
-    raise typer.Exit(USAGE_ERROR)
+    bounds = Bounds(min_rate, max_rate, precision)
+    exit_with("capacity", lambda: execute(request, bounds, step_seconds, make_console()), USER_ERRORS)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from secrets import token_hex  # noqa: TID251 - the token of a run's own server
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,14 +14,15 @@ from rich.table import Table
 
 from simulator.commands import traces
 from simulator.commands.attacks import attack_app
+from simulator.commands.bench import bench_app
 from simulator.commands.capacity import capacity
-from simulator.commands.options import ProfileOption  # noqa: TC001 - typer reads the annotations
+from simulator.commands.failing import USAGE_ERROR, exit_with, fail
+from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
 from simulator.commands.reports import report, verify
 from simulator.commands.state import state_app
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.commands.traces import Record, WithSecrets, recording_of
 from simulator.commands.worker import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
-from simulator.limits import SEED_MAX
 from simulator.platform.console import make_console
 from simulator.platform.interruptions import ignore_stop_signals
 from simulator.platform.standard_streams import hold_standard_streams
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from simulator.scenario.values import Scenario
 
-USAGE_ERROR = 2
 MACHINES = 1000
 """What the doctor looks for where nobody says how many."""
 app = typer.Typer(
@@ -43,16 +42,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
 app.add_typer(attack_app, name="attack")
 app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
-ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
+Reports = Annotated[
+    bool,
+    typer.Option(
+        "--reports/--no-reports",
+        help="Draw report.html and the other reports; `hatchfarm report` can do it later.",
+        envvar="HATCHFARM_REPORTS",
+    ),
+]
 
 
 def _load(path: Path) -> tuple[Scenario, bytes]:
-    """Read a scenario, and hold its server settings against the server's own list; gives also what was read.
+    """Read a scenario, and hold its server settings against the server's own list; return also what was read.
 
     Raises ScenarioError.
     """
@@ -61,17 +66,6 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     return load_with_source(path, ServerSettings(setting_names(), settings_problem))
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
-    raise typer.Exit(USAGE_ERROR)
-
-
-def _first_message(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)
 
 
 def _settings_epilog() -> str:
@@ -133,10 +127,8 @@ def serve(
 @aimed()
 def run(
     scenario: ScenarioFile,
-    out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
-    seed: Annotated[
-        int | None, typer.Option(help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX)
-    ] = None,
+    out: OutOption = RESULTS,
+    seed: SeedOption = None,
     workers: Workers = None,
     master: Master = None,
     *,
@@ -146,14 +138,7 @@ def run(
     web_port: WebPort = WEB_PORT,
     record: Record = False,
     with_secrets: WithSecrets = False,
-    reports: Annotated[
-        bool,
-        typer.Option(
-            "--reports/--no-reports",
-            help="Draw report.html and the other reports; `hatchfarm report` can do it later.",
-            envvar="HATCHFARM_REPORTS",
-        ),
-    ] = True,
+    reports: Reports = True,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -163,22 +148,22 @@ def run(
     from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.bundle.writing import stored_scenario  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
-    from simulator.load.conduct import conduct_of  # noqa: PLC0415
-    from simulator.running.run import USER_ERRORS, Request, execute  # noqa: PLC0415
+    from simulator.load.options import conductor_options  # noqa: PLC0415
+    from simulator.running.run import USER_ERRORS, RunRequest, execute  # noqa: PLC0415
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
     try:
         loaded, source = _load(scenario)
     except ScenarioError as error:
-        _fail("run", str(error))
+        fail("run", str(error))
     loaded = with_settings(loaded, target.aim.settings)
     for remark in remarks(loaded, source):
         typer.echo(f"hatchfarm run: {remark.at(scenario)}", err=True)
     if target.url is not None and not target.token:
-        _fail("run", NO_TOKEN)
+        fail("run", NO_TOKEN)
     if target.url is None and master is not None:
-        _fail(
+        fail(
             "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
         )
     own_token = target.token if target.url is not None else token_hex(24)
@@ -187,23 +172,15 @@ def run(
     try:
         address = None if master is None else host_and_port(master)
     except ValueError as error:
-        _fail("run", str(error))
-    conduct = conduct_of(loaded, workers, address, web_port if web else None)
-    if conduct is not None and record:
-        _fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
-    request = Request(
-        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conduct,
+        fail("run", str(error))
+    conducted_by = conductor_options(loaded, workers, address, web_port if web else None)
+    if conducted_by is not None and record:
+        fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
+    request = RunRequest(
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
         reports, stored_scenario(source), profile, target.aim,
     )  # fmt: skip
-    problem = ""
-    code = 0
-    try:
-        code = execute(request, make_console())
-    except* USER_ERRORS as group:
-        problem = _first_message(group)
-    if problem:
-        _fail("run", problem)
-    raise typer.Exit(code)
+    exit_with("run", lambda: execute(request, make_console()), USER_ERRORS)
 
 
 @app.command()
@@ -245,7 +222,7 @@ def schema(
         "capacity": capacity_schema,
     }
     if of not in schemas:
-        _fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")
+        fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")
     typer.echo(json.dumps(schemas[of](), indent=2))
 
 
@@ -284,11 +261,11 @@ def doctor(
             checks = look(machines or loaded.fleet.machines, found, judged_by, aim, held=held, scenario=loaded)
             checks += check_scenario(loaded, found)
     except (ScenarioError, TargetError) as error:
-        _fail("doctor", str(error))
+        fail("doctor", str(error))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
         mark = "[green]right[/]" if check.right else ("[red]wrong[/]" if check.fatal else "[yellow]beware[/]")
-        table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.mend)}"))
+        table.add_row(mark, check.name, escape(check.found) + ("" if check.right else f"\n-> {escape(check.hint)}"))
     make_console().print(table)
     raise typer.Exit(USAGE_ERROR if any(check.fatal and not check.right for check in checks) else 0)
 
@@ -298,75 +275,6 @@ app.command()(capacity)
 app.command()(worker)
 app.command()(report)
 app.command()(verify)
-
-
-RESULTS = Path("results")
-Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
-Rounds = Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)]
-MeasuredSeconds = Annotated[
-    float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
-]
-
-
-@bench_app.command("heartbeat")
-def bench_heartbeat(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure the heartbeat path against its yardsticks, in alternation."""
-    from benchmarks.heartbeat import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("durable")
-def bench_durable(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what a state file costs: heartbeats with and without one, and a large state's start and snapshot."""
-    from benchmarks.durable import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("memory")
-def bench_memory(
-    machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure memory a connected machine costs the server and the simulator."""
-    from benchmarks.memory import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(machines, out))
-
-
-@bench_app.command("redis")
-def bench_redis(
-    rounds: Rounds = 5,
-    seconds: MeasuredSeconds = 2.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what nonces in Redis cost, against the server's own memory, in alternation."""
-    from benchmarks.redis import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
-
-
-@bench_app.command("conduct")
-def bench_conduct(
-    rounds: Rounds = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=1)
-    ] = 8.0,
-    out: Figures = RESULTS,
-) -> None:
-    """Measure what it costs that Locust conducts the fleet, in alternation."""
-    from benchmarks.conduct import main as measure  # noqa: PLC0415 - as above
-
-    raise typer.Exit(measure(rounds, seconds, out))
 
 
 def main() -> None:

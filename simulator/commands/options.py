@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simulator.contract.profiles import Profile
+from simulator.limits import SEED_MAX
 
 ProfileOption = Annotated[
     Profile | None,
@@ -16,4 +18,11 @@ ProfileOption = Annotated[
         "hardened for own servers.",
         envvar="HATCHFARM_PROFILE",
     ),
+]
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
+RESULTS = Path("results")
+OutOption = Annotated[Path, typer.Option("--out", help="Where results go.", envvar="HATCHFARM_OUT")]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX),
 ]

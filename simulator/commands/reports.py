@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from simulator.commands.failing import fail
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GENUINE, CHANGED, UNUSABLE = 0, 1, 2
+GENUINE, CHANGED = 0, 1
 LATEST = "latest"
 ResultsFolder = Annotated[
     str,
@@ -86,7 +86,7 @@ def report(
         folder = find_bundle(results, out)
         written = rebuild(folder, to)
     except (BundleError, OSError) as error:
-        _fail("report", str(error))
+        _fail("report", error)
     show_written(make_console(), to or folder, written)
     raise typer.Exit(CHANGED if written.warnings else GENUINE)
 
@@ -115,7 +115,7 @@ def verify(
         folder = find_bundle(results, out)
         found = verify_bundle(folder, digest)
     except BundleError as error:
-        _fail("verify", str(error))
+        _fail("verify", error)
     console = make_console()
     for problem in found.altered:
         console.print(f"[red bold]ALTERED[/] {escape(one_line(problem))}")
@@ -130,8 +130,7 @@ def verify(
         console.print("Compare the digest with the line `Bundle: …` that the run printed, or give it as --digest.")
 
 
-def _fail(command: str, message: str) -> NoReturn:
+def _fail(command: str, error: Exception) -> NoReturn:
     from simulator.report.text import one_line  # noqa: PLC0415 - as above
 
-    sys.stderr.write(f"hatchfarm {command}: {one_line(message)}\n")
-    raise typer.Exit(UNUSABLE)
+    fail(command, one_line(str(error)))

@@ -6,23 +6,21 @@ import json
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from reference_server.wire.own_sections import check_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
+from simulator.commands.failing import fail
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from reference_server.wire.sections import Section
 
-RIGHT, WRONG, UNUSABLE = 0, 1, 2
+RIGHT, WRONG = 0, 1
 HIDDEN = "(hidden)"
-SECRET_FIELDS = frozenset({"secret", "signature"})
-"""Tokens; and signatures, because owners' are made with a token that people choose, which they would let one guess."""
-SECTIONS = ("machines", "machine_certs", "worker_status", "policies", "consents", "audit_events")
 state_app = typer.Typer(help="Look into state files; no secret is shown.", no_args_is_help=True)
 
 File = Annotated[
@@ -33,7 +31,7 @@ File = Annotated[
 
 @state_app.command()
 def check(file: File) -> None:
-    """Say whether a state file is whole, and what is wrong where.
+    """Check that a state file is intact, and show what is wrong where.
 
     Exit codes: 0 right, 1 something in it is wrong, 2 it cannot be read as a state file.
     """
@@ -61,11 +59,12 @@ def show(file: File) -> None:
     """
     state = _read("show", file)
     shown: dict[str, Any] = {"saved_at": state.saved_at} if isinstance(state, StateFile) else {}
-    for section in _sections(state):
-        records = msgspec.to_builtins(getattr(state, section))
+    hidden = {section.name: section.hidden for section in _server_sections()}
+    for name, content in state.contents.items():
+        records = msgspec.to_builtins(content)
         for record in records if isinstance(records, list) else records.values():
-            record.update({name: HIDDEN for name in record if name in SECRET_FIELDS})
-        shown[section] = records
+            record.update(dict.fromkeys(record.keys() & hidden.get(name, frozenset()), HIDDEN))
+        shown[name] = records
     if isinstance(state, StateFile):
         # What a section of another program holds is not known, so it may be keys.
         shown.update(dict.fromkeys(state.unknown, HIDDEN))
@@ -80,13 +79,13 @@ def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
         with file.open("rb") as opened:
             content = opened.read(STATE_FILE_MAX_BYTES + 1)
     except OSError as error:
-        _fail(command, f"cannot read {file} ({error.strerror})")
+        fail(f"state {command}", f"cannot read {file} ({error.strerror})")
     if len(content) > STATE_FILE_MAX_BYTES:
-        _fail(command, f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
+        fail(f"state {command}", f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
     try:
-        return check_state_file(content)
+        return check_state_file(content, _server_sections())
     except StateFileError as error:
-        _fail(command, f"{file}: {_printable(str(error))}")
+        fail(f"state {command}", f"{file}: {_printable(str(error))}")
 
 
 def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
@@ -98,20 +97,16 @@ def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
     return remarks if left_out <= 0 else [*remarks[:STATE_PROBLEMS_SHOWN_MAX], f"and {left_out:,} more"]
 
 
-def _sections(state: StateFile | WorkerStatusFile) -> tuple[str, ...]:
-    return SECTIONS if isinstance(state, StateFile) else ("worker_status",)
+def _server_sections() -> tuple[Section[Any], ...]:
+    from reference_server.app import state_sections  # noqa: PLC0415 - the server's modules load only where they are used
+
+    return state_sections()
 
 
 def _counts(state: StateFile | WorkerStatusFile) -> str:
-    counts: Mapping[str, int] = {section: len(getattr(state, section)) for section in _sections(state)}
-    return ", ".join(f"{section} {count:,}" for section, count in counts.items())
+    return ", ".join(f"{name} {len(content):,}" for name, content in state.contents.items())
 
 
 def _printable(text: str) -> str:
     """Escape what a terminal might obey: names in the file are its writer's."""
     return text.encode("unicode_escape").decode()
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm state {command}: {message}\n")
-    raise typer.Exit(UNUSABLE)

@@ -10,18 +10,18 @@ import stat
 import sys
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simulator.client.access import INSECURE_WARNING, Access, AccessError, TokenError, check_token
 from simulator.client.aim import JUDGED_SETTINGS, OWN, PLAYED_SETTINGS, SHARED, Aim
+from simulator.commands.failing import fail
 from simulator.limits import CERTIFICATES_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_CHARACTERS, TOKEN_FILE_MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-USAGE_ERROR = 2
 TOKEN_VARIABLE = "HATCHFARM_API_TOKEN"  # noqa: S105 - the variable's name, not its value
 HEADER_VARIABLE = "HATCHFARM_HEADER"
 REDACTED = "[redacted]"
@@ -147,13 +147,13 @@ def aimed(*, url: bool = True, judging: bool = True) -> Callable[[Callable[..., 
         @wraps(command)
         def aimed_command(ctx: typer.Context, **arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in flags}
-            told = {name for name in flags if _source(ctx, name) == "COMMANDLINE"}
+            given_names = {name for name in flags if _source(ctx, name) == "COMMANDLINE"}
             if _source(ctx, "header") == "ENVIRONMENT":
                 given["header"] = os.environ.get(HEADER_VARIABLE, "").splitlines()
             try:
-                target = _target_flags(given, told, aimed_elsewhere=not url)
+                target = _target_flags(given, given_names, aimed_elsewhere=not url)
             except FlagError as error:
-                _fail(command.__name__, str(error))
+                fail(command.__name__, str(error))
             if target.aim.access.insecure:
                 sys.stderr.write(f"hatchfarm {command.__name__}: BEWARE: {INSECURE_WARNING}\n")
             command(**arguments, target=target)
@@ -177,23 +177,18 @@ def _source(ctx: typer.Context, name: str) -> str:
     return "" if source is None else source.name
 
 
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
-    raise typer.Exit(USAGE_ERROR)
-
-
-def _target_flags(given: dict[str, Any], told: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
+def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
     """Put the flags of a target together. `told` names those of the command line. Raises FlagError."""
     if not aimed_elsewhere and given["target"] is None:
-        useless = sorted(told - {"token"})
+        useless = sorted(given_names - {"token"})
         if useless:
             flag = useless[0].replace("_", "-")
             raise FlagError(f"--{flag} is about a deployment: give --target too, or leave it out")
         return TargetFlags(None, "", Aim())
-    if {"token", "token_file"} <= told:
+    if {"token", "token_file"} <= given_names:
         raise FlagError("--token and --token-file both say what the token is: give one of them")
     token = given["token"] or ""
-    if given["token_file"] is not None and "token" not in told:
+    if given["token_file"] is not None and "token" not in given_names:
         token = read_token(given["token_file"])
     try:
         check_token(token)

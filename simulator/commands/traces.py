@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex  # noqa: TID251 - the token of a replay's own server, and what makes its owners its own
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.commands.options import ProfileOption  # noqa: TC001 - typer reads the annotations
+from simulator.commands.failing import exit_with, fail
+from simulator.commands.options import RESULTS, OutOption, ProfileOption
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.platform.console import make_console
 from simulator.platform.wording import plural
 from simulator.traces.recording import Recording
 
-USAGE_ERROR = 2
 trace_app = typer.Typer(
     help="Look at traces, take secrets out of them, and turn them to HAR and back.", no_args_is_help=True
 )
@@ -49,7 +48,7 @@ WithSecrets = Annotated[
 def recording_of(*, record: bool, with_secrets: bool) -> Recording:
     """Return what `run` is to record by its two flags; secrets are for recordings only."""
     if with_secrets and not record:
-        _fail("run", "--with-secrets says how to record: give --record too")
+        fail("run", "--with-secrets says how to record: give --record too")
     return Recording.SECRETS if with_secrets else Recording.REDACTED if record else Recording.NOTHING
 
 
@@ -81,7 +80,7 @@ def replay(
         ),
     ] = None,
     profile: ProfileOption = None,
-    out: Annotated[Path, typer.Option(help="Where results go.", envvar="HATCHFARM_OUT")] = Path("results"),
+    out: OutOption = RESULTS,
 ) -> None:
     """Send a trace again, at its recorded moments and from its addresses, and judge what the server did.
 
@@ -92,29 +91,18 @@ def replay(
     from simulator.running.replay import USER_ERRORS, ReplayRequest, execute  # noqa: PLC0415
 
     if target.url is not None and not target.token:
-        _fail("replay", NO_TOKEN)
+        fail("replay", NO_TOKEN)
     own_token = target.token if target.url is not None else token_hex(24)
     request = ReplayRequest(
         trace, out, target.url, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
         profile, target.aim,
     )  # fmt: skip
-    problem = ""
-    code = 0
-    try:
-        code = execute(request, make_console())
-    except* USER_ERRORS as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        problem = str(error)
-    if problem:
-        _fail("replay", problem)
-    raise typer.Exit(code)
+    exit_with("replay", lambda: execute(request, make_console()), USER_ERRORS)
 
 
 @trace_app.command("show")
 def trace_show(trace: TraceFile) -> None:
-    """Say what a trace holds: where it comes from, and what each attack and the honest traffic got."""
+    """Show what a trace holds: where it comes from, and what each attack and the honest traffic got."""
     from simulator.errors import TraceError  # noqa: PLC0415
     from simulator.traces.comparison import group_of  # noqa: PLC0415 - as above
     from simulator.traces.format import read_trace  # noqa: PLC0415
@@ -122,7 +110,7 @@ def trace_show(trace: TraceFile) -> None:
     try:
         read = read_trace(trace)
     except TraceError as error:
-        _fail("trace show", str(error))
+        fail("trace show", str(error))
     header = read.header
     console = make_console()
     secrets = "redacted" if header.redacted else "WITH SECRETS"
@@ -152,9 +140,9 @@ def trace_redact(trace: TraceFile, out: Output) -> None:
     try:
         write_lines(out, redacted_lines(read_trace(trace)), private=False)
     except TraceError as error:
-        _fail("trace redact", str(error))
+        fail("trace redact", str(error))
     except OSError as error:
-        _fail("trace redact", f"{out}: cannot be written ({error.strerror})")
+        fail("trace redact", f"{out}: cannot be written ({error.strerror})")
 
 
 @trace_app.command("filter")
@@ -194,18 +182,18 @@ def trace_filter(
     try:
         times = [None if text is None else int(parse_offset(text)) for text in (since, until)]
     except ValueError as error:
-        _fail("trace filter", str(error))
+        fail("trace filter", str(error))
     chosen = Chosen(tuple(attack or ()), tuple(machine or ()), tuple(principal or ()), *times)
     if chosen == Chosen():
-        _fail("trace filter", "nothing to go by: give --attack, --machine, --principal, --from or --to")
+        fail("trace filter", "nothing to go by: give --attack, --machine, --principal, --from or --to")
     try:
         part = choose(read_trace(trace), chosen)
         header = part.trace.header
         write_lines(out, iter((header, *part.trace.exchanges)), private=not header.redacted)
     except TraceError as error:
-        _fail("trace filter", str(error))
+        fail("trace filter", str(error))
     except OSError as error:
-        _fail("trace filter", f"{out}: cannot be written ({error.strerror})")
+        fail("trace filter", f"{out}: cannot be written ({error.strerror})")
     built_on = header.exchanges - part.chosen
     typer.echo(f"{out}: exchanges: {part.chosen:,}, and what they build on: {built_on:,}")
 
@@ -228,9 +216,9 @@ def trace_export(
         data = msgspec.json.encode(to_har(read, version("hatchfarm-harness")))
         write_whole(har, [data + b"\n"], private=not read.header.redacted)
     except TraceError as error:
-        _fail("trace export", str(error))
+        fail("trace export", str(error))
     except OSError as error:
-        _fail("trace export", f"{har}: cannot be written ({error.strerror})")
+        fail("trace export", f"{har}: cannot be written ({error.strerror})")
 
 
 @trace_app.command("import")
@@ -258,16 +246,16 @@ def trace_import(
     from simulator.errors import TraceError  # noqa: PLC0415
     from simulator.limits import HAR_MAX_BYTES  # noqa: PLC0415 - as above
     from simulator.traces.format import Header  # noqa: PLC0415
-    from simulator.traces.har_import import Choice, from_har, told  # noqa: PLC0415
+    from simulator.traces.har_import import Choice, describe_counts, from_har  # noqa: PLC0415
     from simulator.traces.writing import write_lines  # noqa: PLC0415
 
     try:
         with har.open("rb") as file:
             data = file.read(HAR_MAX_BYTES + 1)
     except OSError as error:
-        _fail("trace import", f"{har}: cannot be read ({error.strerror})")
+        fail("trace import", f"{har}: cannot be read ({error.strerror})")
     if len(data) > HAR_MAX_BYTES:
-        _fail("trace import", f"{har}: larger than {HAR_MAX_BYTES:,} bytes: take it apart first")
+        fail("trace import", f"{har}: larger than {HAR_MAX_BYTES:,} bytes: take it apart first")
     try:
         choice = Choice(host, tuple(include or ()), tuple(exclude or ()))
         imported = from_har(data, har.stem, redact=not with_secrets, choice=choice)
@@ -275,16 +263,11 @@ def trace_import(
         private = any(isinstance(line, Header) and not line.redacted for line in lines)
         write_lines(out, iter(lines), private=private)
     except TraceError as error:
-        _fail("trace import", f"{har}: {error}")
+        fail("trace import", f"{har}: {error}")
     except OSError as error:
-        _fail("trace import", f"{out}: cannot be written ({error.strerror})")
+        fail("trace import", f"{out}: cannot be written ({error.strerror})")
     of_server = f" of requests to {imported.server}" if imported.server else ""
     typer.echo(f"{out}: exchanges{of_server}: {imported.taken:,}")
     for what, counts in (("left out", imported.left_out), ("mended", imported.bent)):
         if counts:
-            typer.echo(f"{what}: {told(counts)}")
-
-
-def _fail(command: str, message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
-    raise typer.Exit(USAGE_ERROR)
+            typer.echo(f"{what}: {describe_counts(counts)}")

@@ -6,17 +6,17 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import trio
 import typer
 
 from simulator.client.access import environ_of
+from simulator.commands.failing import fail
 from simulator.commands.target_flags import TOKEN_VARIABLE, TargetFlags, aimed
 from simulator.limits import SHARDS_MAX, WORKER_WAIT_MAX_SECONDS
-from simulator.load.places import LOCUSTFILE, MASTER_PORT
+from simulator.load.options import LOCUSTFILE, MASTER_PORT
 
-USAGE_ERROR = 2
 WEB_PORT = 8089
 PORT_MAX = 65_535
 KNOCK_SECONDS = 0.5
@@ -76,14 +76,15 @@ def worker(
     try:
         host, port = host_and_port(master)
     except ValueError as error:
-        _fail(str(error))
+        fail("worker", str(error))
     if not target.token:
-        _fail(f"the deployment's owner token is needed: set {TOKEN_VARIABLE}, or give --token-file")
+        fail("worker", f"the deployment's owner token is needed: set {TOKEN_VARIABLE}, or give --token-file")
     typer.echo(f"Waiting for `hatchfarm run --master {host}:{port}`, for {wait:g} s at most", err=True)
     if not trio.run(_comes_up, host, port, wait):
-        _fail(
+        fail(
+            "worker",
             f"nothing listened at {host}:{port} within {wait:g} s: "
-            "start `hatchfarm run --master` there, or --wait longer"
+            "start `hatchfarm run --master` there, or --wait longer",
         )
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--loglevel", "WARNING"]
     command += ["--worker", "--master-host", host, "--master-port", str(port)]
@@ -101,8 +102,3 @@ async def _comes_up(host: str, port: int, seconds: float) -> bool:
         if trio.current_time() >= until:
             return False
         await trio.sleep(KNOCK_SECONDS)
-
-
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"hatchfarm worker: {message}\n")
-    raise typer.Exit(USAGE_ERROR)

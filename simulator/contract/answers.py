@@ -20,6 +20,11 @@ class Operation(IntEnum):
     OTHER = 9
 
 
+def operation_name(operation: int) -> str:
+    """Return an operation's number as its name for people, like `policy create`."""
+    return Operation(operation).name.lower().replace("_", " ")
+
+
 class Answer(IntEnum):
     """What a machine-authenticated request may get: acceptance, or the reason it is refused for (contract §3, §4).
 

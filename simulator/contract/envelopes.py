@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.contract.asking import Asked, Odd
+from simulator.contract.parsed_request import ParsedRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-BAD_REQUEST, TOO_MANY = 400, 429
+BAD_REQUEST, TOO_MANY = HTTPStatus.BAD_REQUEST, HTTPStatus.TOO_MANY_REQUESTS
 HEALTH, KEYS = "/health", "/.well-known/hatchfarm-keys"
 HEARTBEAT_REFUSALS: Mapping[int, frozenset[str]] = {
-    400: frozenset({
+    HTTPStatus.BAD_REQUEST: frozenset({
         "invalid request", "missing required heartbeat fields", "invalid heartbeat fields", "invalid timestamp",
     }),
-    401: frozenset({"invalid heartbeat auth"}),
-    403: frozenset({"no active consent for worker/policy"}),
+    HTTPStatus.UNAUTHORIZED: frozenset({"invalid heartbeat auth"}),
+    HTTPStatus.FORBIDDEN: frozenset({"no active consent for worker/policy"}),
 }  # fmt: skip
 """Every message by which a heartbeat is refused (contract §4)."""
 POLICY_REFUSALS: Mapping[int, frozenset[str]] = {
-    401: frozenset({"unauthorized"}),
-    403: frozenset({"no active consent", "no active policy"}),
+    HTTPStatus.UNAUTHORIZED: frozenset({"unauthorized"}),
+    HTTPStatus.FORBIDDEN: frozenset({"no active consent", "no active policy"}),
 }
 """Those by which a policy fetch is (contract §3)."""
 RATE_LIMITED = "rate limit exceeded"
 
 
-def check_refusal(asked: Asked | None, status: int, body: bytes) -> Iterator[Odd]:
+def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iterator[Violation]:
     """Return what is wrong with the body of an answer of 400 or more."""
     try:
         shown = msgspec.json.decode(body)
@@ -43,7 +44,7 @@ def check_refusal(asked: Asked | None, status: int, body: bytes) -> Iterator[Odd
         or "data" in shown
         or not isinstance(error, str)
     ):
-        yield Odd("refusal-envelope", 'its body is not {"success":false,"error":…}')
+        yield Violation("refusal-envelope", 'its body is not {"success":false,"error":…}')
         return
     wanted: frozenset[str] | None = None
     if status == TOO_MANY:
@@ -54,21 +55,21 @@ def check_refusal(asked: Asked | None, status: int, body: bytes) -> Iterator[Odd
         wanted = POLICY_REFUSALS.get(status) if asked.path.endswith("/policy") else None
     if not error or (wanted is not None and error not in wanted):
         words = " or ".join(repr(one) for one in sorted(wanted or ())) or "a message"
-        yield Odd("refusal-text", f"its error is {error[:200]!r}, not {words}")
+        yield Violation("refusal-text", f"its error is {error[:200]!r}, not {words}")
 
 
-def check_success(body: bytes) -> tuple[Any, list[Odd]]:
+def check_success(body: bytes) -> tuple[Any, list[Violation]]:
     """Return the data of an enveloped success, None where there is none, and what is wrong with it."""
     try:
         shown = msgspec.json.decode(body)
     except (ValueError, RecursionError):
         shown = None
     if not isinstance(shown, dict) or shown.get("success") is not True or "data" not in shown or "error" in shown:
-        return None, [Odd("envelope", 'its body is not {"success":true,"data":…}')]
+        return None, [Violation("envelope", 'its body is not {"success":true,"data":…}')]
     return shown["data"], []
 
 
-def check_bare(asked: Asked, body: bytes) -> Iterator[Odd]:
+def check_bare(asked: ParsedRequest, body: bytes) -> Iterator[Violation]:
     """Return what is wrong with a success outside of the envelope: the health page, and the published keys."""
     if asked.path not in {HEALTH, KEYS}:
         return
@@ -77,15 +78,15 @@ def check_bare(asked: Asked, body: bytes) -> Iterator[Odd]:
     except (ValueError, RecursionError):
         shown = None
     if not isinstance(shown, dict):
-        yield Odd("bare", "its body is no JSON object")
+        yield Violation("bare", "its body is no JSON object")
     elif asked.path == HEALTH:
         moment = shown.get("timestamp")
         if not isinstance(shown.get("status"), str) or not isinstance(shown.get("version"), str):
-            yield Odd("health", "it has no status or no version")
+            yield Violation("health", "it has no status or no version")
         elif not isinstance(moment, str) or parse_timestamp(moment) is None or not moment.endswith("Z"):
-            yield Odd("time-form", f"its timestamp is {str(moment)[:80]!r}, no RFC 3339 time in UTC")
+            yield Violation("time-form", f"its timestamp is {str(moment)[:80]!r}, no RFC 3339 time in UTC")
     elif not read_keys(shown):
-        yield Odd("keys", "it shows no Ed25519 key")
+        yield Violation("keys", "it shows no Ed25519 key")
 
 
 def read_keys(shown: Any) -> list[str]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from simulator.contract.asking import Asked, Odd, headers_of
+from simulator.contract.parsed_request import ParsedRequest, Violation, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = 400, 405, 429
+BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 RETRY_AFTER_MAX_SECONDS = 86_400
 """A bucket that takes a day to gain one token is none of this contract's (§6)."""
 ID_DIGITS = 16
@@ -29,11 +34,11 @@ class HeadMemory:
         self._before = b"\0"
         self._after = b""
         self._at = 1
-        self._odd: list[Odd] = []
+        self._odd: list[Violation] = []
         self.last_id = b""
         """The id of the last answer: none is given twice."""
 
-    def recall(self, head: bytes) -> list[Odd] | None:
+    def recall(self, head: bytes) -> list[Violation] | None:
         """Return what is wrong with a head without reading it; None for one that must be read.
 
         It is asked for every heartbeat, so nothing is parsed.
@@ -52,7 +57,7 @@ class HeadMemory:
         self.last_id = identifier
         return self._odd
 
-    def judge(self, asked: Asked | None, status: int, head: bytes) -> list[Odd]:
+    def judge(self, asked: ParsedRequest | None, status: int, head: bytes) -> list[Violation]:
         """Return what is wrong with a head."""
         known = self.recall(head)
         if known is not None:
@@ -68,17 +73,17 @@ class HeadMemory:
         return odd
 
 
-def check_head(asked: Asked | None, status: int, head: bytes, last_id: bytes = b"") -> Iterator[Odd]:
+def check_head(asked: ParsedRequest | None, status: int, head: bytes, last_id: bytes = b"") -> Iterator[Violation]:
     """Return what is wrong with a head. `last_id` is the request id of the answer before, empty for none."""
     headers = headers_of(head)
     yield from _request_id(asked, headers.get(b"x-request-id", []), last_id)
     lengths = set(headers.get(b"content-length", []))
     if len(lengths) > 1 or (lengths and b"transfer-encoding" in headers):
-        yield Odd("framing", "its length is told in two ways (RFC 9112 §6.3)")
+        yield Violation("framing", "its length is told in two ways (RFC 9112 §6.3)")
     if b"*" in headers.get(b"access-control-allow-origin", []):
-        yield Odd("cors", "Access-Control-Allow-Origin is *, which it never is")
+        yield Violation("cors", "Access-Control-Allow-Origin is *, which it never is")
     if b"origin" not in b",".join(headers.get(b"vary", [])).lower():
-        yield Odd("vary", "it has no `Vary: Origin`")
+        yield Violation("vary", "it has no `Vary: Origin`")
     if status >= BAD_REQUEST or (asked is not None and asked.method != "OPTIONS"):
         yield from _content_type(asked, status, headers.get(b"content-type", []))
     if status == TOO_MANY:
@@ -86,43 +91,43 @@ def check_head(asked: Asked | None, status: int, head: bytes, last_id: bytes = b
     if status == METHOD_NOT_ALLOWED:
         methods = {name.strip() for name in b",".join(headers.get(b"allow", [])).decode("latin-1").split(",")} - {""}
         if not methods or (asked is not None and asked.method in methods):
-            yield Odd("allow", f"its Allow names {', '.join(sorted(methods)) or 'no method'}")
+            yield Violation("allow", f"its Allow names {', '.join(sorted(methods)) or 'no method'}")
 
 
-def _request_id(asked: Asked | None, found: list[bytes], last_id: bytes) -> Iterator[Odd]:
+def _request_id(asked: ParsedRequest | None, found: list[bytes], last_id: bytes) -> Iterator[Violation]:
     if len(found) != 1 or not _REQUEST_ID.fullmatch(found[0]):
         shown = b", ".join(found)[:80].decode("latin-1")
-        yield Odd(
+        yield Violation(
             "request-id", f"its X-Request-ID is {shown!r}, not 16 hex digits" if found else "it has no X-Request-ID"
         )
     elif found[0] == last_id:
-        yield Odd("request-id", f"its X-Request-ID {last_id.decode()} is that of the answer before")
+        yield Violation("request-id", f"its X-Request-ID {last_id.decode()} is that of the answer before")
     elif asked is not None and asked.header(b"x-request-id").encode("latin-1") == found[0]:
-        yield Odd("request-id", "its X-Request-ID is the client's own, which is never echoed")
+        yield Violation("request-id", "its X-Request-ID is the client's own, which is never echoed")
 
 
-def _content_type(asked: Asked | None, status: int, found: list[bytes]) -> Iterator[Odd]:
+def _content_type(asked: ParsedRequest | None, status: int, found: list[bytes]) -> Iterator[Violation]:
     shown = b", ".join(found)[:80].decode("latin-1")
     if status >= BAD_REQUEST:
         if [one.partition(b";")[0].strip().lower() for one in found] != [_JSON]:
-            yield Odd("refusal-content-type", f"its Content-Type is {shown!r}, not application/json")
+            yield Violation("refusal-content-type", f"its Content-Type is {shown!r}, not application/json")
     elif asked is not None and asked.path.endswith("/metrics"):
         if not any(_METRICS_TYPE.match(one.lower()) for one in found):
-            yield Odd("metrics-content-type", f"its Content-Type is {shown!r}, not that of text format 0.0.4")
+            yield Violation("metrics-content-type", f"its Content-Type is {shown!r}, not that of text format 0.0.4")
     elif [one.partition(b";")[0].strip().lower() for one in found] != [_JSON]:
-        yield Odd("content-type", f"its Content-Type is {shown!r}, not application/json")
+        yield Violation("content-type", f"its Content-Type is {shown!r}, not application/json")
 
 
-def _retry_after(found: list[bytes]) -> Iterator[Odd]:
+def _retry_after(found: list[bytes]) -> Iterator[Violation]:
     """A number of seconds or a date (RFC 9110 §10.2.3)."""
     shown = b", ".join(found)[:80].decode("latin-1")
     if not found:
-        yield Odd("retry-after", "a 429 without Retry-After")
+        yield Violation("retry-after", "a 429 without Retry-After")
     elif shown.isdigit():
         if not 1 <= int(shown[:9]) <= RETRY_AFTER_MAX_SECONDS:
-            yield Odd("retry-after", f"its Retry-After is {shown} s")
+            yield Violation("retry-after", f"its Retry-After is {shown} s")
     else:
         try:
             parsedate_to_datetime(shown)
         except ValueError:
-            yield Odd("retry-after", f"its Retry-After is {shown!r}, which is no time")
+            yield Violation("retry-after", f"its Retry-After is {shown!r}, which is no time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from simulator.contract.asking import Asked, Odd
+from simulator.contract.parsed_request import ParsedRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,13 @@ WORKER_FIELDS = ("worker_id", "stale", "age_seconds", "name")
 """What every worker of a list shows, heard from or not (contract §3)."""
 
 
-def check_page(asked: Asked, data: Any) -> Iterator[Odd]:
+def check_page(asked: ParsedRequest, data: Any) -> Iterator[Violation]:
     """Return what is wrong with a page: how it repeats what was asked, how many items it has, and their order."""
     name = ITEMS.get(asked.path)
     if name is None or asked.method != "GET":
         return
     if not isinstance(data, dict) or not isinstance(data.get(name), list):
-        yield Odd("fields", f"its data has no list of {name}")
+        yield Violation("fields", f"its data has no list of {name}")
         return
     parameters, items = asked.parameters(), data[name]
     limit, offset = _number(parameters.get("limit"), LIMIT_DEFAULT), _number(parameters.get("offset"), 0)
@@ -32,29 +32,29 @@ def check_page(asked: Asked, data: Any) -> Iterator[Odd]:
     if name == "workers":
         yield from _check_workers(items)
     elif (kind := parameters.get("type")) and any(isinstance(one, dict) and one.get("type") != kind for one in items):
-        yield Odd("page-filter", f"it has events of another type than {kind}")
+        yield Violation("page-filter", f"it has events of another type than {kind}")
 
 
-def _check_size(data: dict[str, Any], name: str, limit: int, offset: int) -> Iterator[Odd]:
+def _check_size(data: dict[str, Any], name: str, limit: int, offset: int) -> Iterator[Violation]:
     for field, wanted in (("limit", limit), ("offset", offset)):
         if data.get(field) != wanted:
-            yield Odd("page-echo", f"its {field} is {data.get(field)!r}, asked was {wanted}"[:200])
+            yield Violation("page-echo", f"its {field} is {data.get(field)!r}, asked was {wanted}"[:200])
     count, total = len(data[name]), data.get("total")
     if count > limit:
-        yield Odd("page-size", f"it has {count} {name}, asked were {limit} at most")
+        yield Violation("page-size", f"it has {count} {name}, asked were {limit} at most")
     elif not isinstance(total, int) or isinstance(total, bool):
-        yield Odd("fields", "it has no total")
+        yield Violation("fields", "it has no total")
     elif count != max(0, min(limit, total - offset)):
-        yield Odd("page-total", f"it has {count} {name} from {offset} on, of {total} in all"[:200])
+        yield Violation("page-total", f"it has {count} {name} from {offset} on, of {total} in all"[:200])
 
 
-def _check_workers(items: list[Any]) -> Iterator[Odd]:
+def _check_workers(items: list[Any]) -> Iterator[Violation]:
     lacks = {field for one in items for field in WORKER_FIELDS if not isinstance(one, dict) or field not in one}
     if lacks:
-        yield Odd("fields", f"a worker of it has no {', '.join(sorted(lacks))}")
+        yield Violation("fields", f"a worker of it has no {', '.join(sorted(lacks))}")
     ids = [str(one.get("worker_id")) for one in items if isinstance(one, dict)]
     if any(before >= after for before, after in pairwise(ids)):
-        yield Odd("page-order", "its workers are not sorted by worker_id")
+        yield Violation("page-order", "its workers are not sorted by worker_id")
 
 
 def _number(text: str | None, default: int) -> int | None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.contract.asking import Asked, Odd
+from simulator.contract.parsed_request import ParsedRequest, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,10 +43,10 @@ class Certified(NamedTuple):
 class Reader:
     """Reads one answer's data, and gathers what is wrong with it and what it showed."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ParsedRequest) -> None:
         self._asked = asked
         self._body = asked.fields()
-        self.odd: list[Odd] = []
+        self.odd: list[Violation] = []
         self.showings: list[Showing] = []
         self.certificates: list[Certified] = []
 
@@ -54,39 +55,39 @@ class Reader:
         parts = self._asked.path.strip("/").split("/")
         match [self._asked.method, *parts]:
             case ["POST", "machines", "register"]:
-                self._is_status(status, 201)
+                self._is_status(status, HTTPStatus.CREATED)
                 self._registration(data)
             case ["POST", "machines", machine_id, "certificate"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 self._certificate(data, machine_id)
             case ["POST", "policies"]:
-                self._is_status(status, 201)
+                self._is_status(status, HTTPStatus.CREATED)
                 self._new_policy(data)
             case ["POST", "policies", policy_id, "activate"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 policy = self._policy(data, "active")
                 self._equal(policy, "id", policy_id)
                 self._equal(policy, "owner_id", self._asked.header(b"x-owner-id"))
             case ["POST", "consents"]:
-                self._is_status(status, 201)
+                self._is_status(status, HTTPStatus.CREATED)
                 self._new_consent(data)
             case ["POST", "consents", consent_id, "revoke"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 consent = self._consent(data)
                 self._equal(consent, "id", consent_id)
                 self._equal(consent, "owner_id", self._asked.header(b"x-owner-id"))
                 self._moment(consent, "revoked_at", "consent.revoked_at")
             case ["GET", "workers", worker_id, "policy"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 self._fetched_policy(data, worker_id)
             case ["GET", "workers", worker_id, "status"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 self._equal(self._object(data), "worker_id", worker_id, "other")
             case ["GET", "workers", "summary"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 self._numbers(self._object(data), "total", "fresh", "stale", "unknown", "stale_threshold")
             case ["POST", "workers", worker_id, "heartbeat"]:
-                self._is_status(status, 200)
+                self._is_status(status, HTTPStatus.OK)
                 self._accepted(self._object(data), worker_id)
 
     # --- each object
@@ -145,9 +146,9 @@ class Reader:
         owner_id = self._body.get("owner_id")
         self._equal(shown, "owner_id", owner_id, "other")
         self._equal(shown, "signature", self._body.get("signature"))
-        asked, told = canonical(self._body.get("rules")), canonical(shown.get("rules"))
-        if asked and told and asked != told:
-            self._say("echo", f"its rules are {told[:200]}, signed were {asked[:200]}")
+        asked, shown_rules = canonical(self._body.get("rules")), canonical(shown.get("rules"))
+        if asked and shown_rules and asked != shown_rules:
+            self._say("echo", f"its rules are {shown_rules[:200]}, signed were {asked[:200]}")
         self._moment(shown, "created_at", "policy.created_at", policy_id)
         version = shown.get("version")
         if isinstance(version, int) and isinstance(owner_id, str):
@@ -183,7 +184,7 @@ class Reader:
             self._say("status", f"its success is HTTP {status}, not {wanted}")
 
     def _say(self, rule: str, message: str) -> None:
-        self.odd.append(Odd(rule, message))
+        self.odd.append(Violation(rule, message))
 
     def _numbers(self, shown: Mapping[str, Any], *names: str) -> None:
         wrong = [

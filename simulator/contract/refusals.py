@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 
-OK, CREATED, SERVER_ERROR = 200, 201, 500
+OK, CREATED, SERVER_ERROR = HTTPStatus.OK, HTTPStatus.CREATED, 500
 CREATING = frozenset({Operation.REGISTER, Operation.POLICY_CREATE, Operation.CONSENT_CREATE})
 """Operations whose success is 201."""
 REFUSALS: dict[Answer, tuple[int, bytes]] = {
-    Answer.MISSING_FIELDS: (400, b"missing required heartbeat fields"),
-    Answer.MALFORMED_FIELDS: (400, b"invalid heartbeat fields"),
-    Answer.INVALID_TIMESTAMP: (400, b"invalid timestamp"),
-    Answer.TIMESTAMP_OUT_OF_WINDOW: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_TOKEN: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_CERTIFICATE: (401, b"invalid heartbeat auth"),
-    Answer.INVALID_SIGNATURE: (401, b"invalid heartbeat auth"),
-    Answer.NONCE_REPLAYED: (401, b"invalid heartbeat auth"),
-    Answer.NO_CONSENT: (403, b"no active consent for worker/policy"),
-    Answer.INVALID_REQUEST: (400, b"invalid request"),
-    Answer.POLICY_MISSING_HEADERS: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_TOKEN: (401, b"unauthorized"),
-    Answer.POLICY_INVALID_CERTIFICATE: (401, b"unauthorized"),
+    Answer.MISSING_FIELDS: (HTTPStatus.BAD_REQUEST, b"missing required heartbeat fields"),
+    Answer.MALFORMED_FIELDS: (HTTPStatus.BAD_REQUEST, b"invalid heartbeat fields"),
+    Answer.INVALID_TIMESTAMP: (HTTPStatus.BAD_REQUEST, b"invalid timestamp"),
+    Answer.TIMESTAMP_OUT_OF_WINDOW: (HTTPStatus.UNAUTHORIZED, b"invalid heartbeat auth"),
+    Answer.INVALID_TOKEN: (HTTPStatus.UNAUTHORIZED, b"invalid heartbeat auth"),
+    Answer.INVALID_CERTIFICATE: (HTTPStatus.UNAUTHORIZED, b"invalid heartbeat auth"),
+    Answer.INVALID_SIGNATURE: (HTTPStatus.UNAUTHORIZED, b"invalid heartbeat auth"),
+    Answer.NONCE_REPLAYED: (HTTPStatus.UNAUTHORIZED, b"invalid heartbeat auth"),
+    Answer.NO_CONSENT: (HTTPStatus.FORBIDDEN, b"no active consent for worker/policy"),
+    Answer.INVALID_REQUEST: (HTTPStatus.BAD_REQUEST, b"invalid request"),
+    Answer.POLICY_MISSING_HEADERS: (HTTPStatus.UNAUTHORIZED, b"unauthorized"),
+    Answer.POLICY_INVALID_TOKEN: (HTTPStatus.UNAUTHORIZED, b"unauthorized"),
+    Answer.POLICY_INVALID_CERTIFICATE: (HTTPStatus.UNAUTHORIZED, b"unauthorized"),
 }
 """How a heartbeat, or a policy fetch, is refused for each reason."""
 OUTAGES: dict[tuple[int, bytes], str] = {
-    (503, b"nonce backend unavailable"): "redis",
-    (503, b"rate limiter unavailable"): "redis",
-    (503, b"shared state unavailable"): "redis",
-    (503, b"capacity reached"): "memory",
-    (500, b"state persistence failed"): "disk",
+    (HTTPStatus.SERVICE_UNAVAILABLE, b"nonce backend unavailable"): "redis",
+    (HTTPStatus.SERVICE_UNAVAILABLE, b"rate limiter unavailable"): "redis",
+    (HTTPStatus.SERVICE_UNAVAILABLE, b"shared state unavailable"): "redis",
+    (HTTPStatus.SERVICE_UNAVAILABLE, b"capacity reached"): "memory",
+    (HTTPStatus.INTERNAL_SERVER_ERROR, b"state persistence failed"): "disk",
 }
 """The refusals with 5xx that say what the server lacks (§4, §6, §7), and what that is. Every other 5xx is a fault."""
 _IN_WORDS = {
@@ -60,6 +62,6 @@ def in_words(answer: Answer, operation: Operation) -> str:
     if answer in REFUSALS:
         status, error = REFUSALS[answer]
         # Several reasons share one status and message.
-        why = f" ({REASONS[answer]})" if answer in REASONS and status == 401 else ""  # noqa: PLR2004 - as above
+        why = f" ({REASONS[answer]})" if answer in REASONS and status == HTTPStatus.UNAUTHORIZED else ""
         return f"{status} {error.decode()}{why}"
     return _IN_WORDS[answer]

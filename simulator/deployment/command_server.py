@@ -31,7 +31,7 @@ from simulator.deployment.server_process import (
 )
 from simulator.limits import COMMAND_START_SECONDS, HEALTH_ANSWER_MAX_BYTES
 from simulator.platform.process_tree import MARK, ProcessTree
-from simulator.platform.watchdog import Guard, guarded_tree
+from simulator.platform.watchdog import Watchdog, watchdog_of_tree
 from simulator.scenario.placeholders import filled
 from simulator.scenario.values import as_environ
 
@@ -68,7 +68,7 @@ class CommandServer(ServerProcess):
         self._more = as_environ(options.env)
         self._tls = ssl.create_default_context(cadata=trusted) if trusted else None
         self._tree: ProcessTree | None = None
-        self._tree_guard: Guard | None = None
+        self._tree_watchdog: Watchdog | None = None
         self._paused = False
 
     async def start(self) -> None:
@@ -95,7 +95,7 @@ class CommandServer(ServerProcess):
         environ = {**self._environ, MARK: f"{os.getpid()}-{next(_marks)}"}
         environ |= {name: filled(value, environ) for name, value in self._more.items()}
         program, *arguments = (filled(word, environ) for word in self._command)
-        self._tree_guard = await guarded_tree(f"{MARK}={environ[MARK]}")
+        self._tree_watchdog = await watchdog_of_tree(f"{MARK}={environ[MARK]}")
         try:
             process = await trio.lowlevel.open_process(
                 [program, *arguments],
@@ -106,12 +106,12 @@ class CommandServer(ServerProcess):
                 start_new_session=True,
             )
         except OSError as error:
-            await self._dismiss_guard()
+            await self._dismiss_watchdog()
             problem = missing_program(program) or f"{program} cannot be started: {error.strerror}"
             raise ServerError(f"the server did not start: {problem}") from None
         self._process = process
         self._tree = ProcessTree(process.pid, environ[MARK])
-        await self._tree_guard.watch(process.pid)
+        await self._tree_watchdog.watch(process.pid)
         if process.stdout is not None:
             self._nursery.start_soon(self._keep_errors, process.stdout)
         seen = ""
@@ -126,15 +126,15 @@ class CommandServer(ServerProcess):
         await trio.sleep(LAST_WORDS_SECONDS)
         code = process.poll()
         await self._end(process)
-        said = f"; it said: {self.words}" if self.words else "; it said nothing"
+        words = f"; it said: {self.words}" if self.words else "; it said nothing"
         if code is not None:
             raise EndedError(
-                f"the server did not start: {program} ended with exit code {code} before it was ready{said}"
+                f"the server did not start: {program} ended with exit code {code} before it was ready{words}"
             )
         raise ServerError(
             f"the server did not start: {program} was not ready within {COMMAND_START_SECONDS:.0f}s ({seen}): it must "
             f"listen on {HOST} at the port in PORT, or `{{port}}` of its command, and answer {self._health} with 2xx"
-            f"{said}"
+            f"{words}"
         )
 
     async def _look(self, port: int) -> str:
@@ -179,7 +179,7 @@ class CommandServer(ServerProcess):
         await self._destroy(self._running())
 
     async def _end(self, process: trio.Process) -> None:
-        """Let it end in order, by SIGTERM to all of it and the end of its input, and see that it does."""
+        """End it in order, by SIGTERM to all of it and the end of its input, and see that it ends."""
         if self._tree is not None:
             self._tree.send(signal.SIGTERM)
             await _close_input(process)
@@ -193,14 +193,14 @@ class CommandServer(ServerProcess):
         gone = tree is None or await tree.kill()
         await process.wait()
         await _close_input(process)
-        await self._dismiss_guard()
+        await self._dismiss_watchdog()
         if not gone:
             raise ServerError("the server could not be killed: it forks faster than it can be")
 
-    async def _dismiss_guard(self) -> None:
-        guard, self._tree_guard = self._tree_guard, None
-        if guard is not None:
-            await guard.dismiss()
+    async def _dismiss_watchdog(self) -> None:
+        watchdog, self._tree_watchdog = self._tree_watchdog, None
+        if watchdog is not None:
+            await watchdog.dismiss()
 
     async def pause(self) -> None:
         """Stop all of it where it stands (SIGSTOP). Raises ServerError where that fails."""
@@ -209,13 +209,13 @@ class CommandServer(ServerProcess):
             raise ServerError("the server could not be stopped where it stands")
 
     async def resume(self) -> None:
-        """Let it go on after a pause; nothing to do without one."""
+        """Continue all of it after a pause (SIGCONT); nothing to do without one."""
         paused, self._paused = self._paused, False
         if paused and self._tree is not None:
             self._tree.resume()
 
     def fill_disk(self, *, full: bool) -> None:
-        """Let all of it write no byte to any file, or again as many as it likes. Raises ServerError."""
+        """Allow all of it no byte in any file, or again as many as it likes. Raises ServerError."""
         try:
             if self._tree is not None:
                 self._tree.limit_files(full=full)

@@ -18,7 +18,7 @@ from simulator.deployment.server_process import ServerProcess, own_server
 from simulator.scenario.values import ServerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -49,40 +49,53 @@ class Deployment(msgspec.Struct, frozen=True):
         return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
 
 
+class FaultActions(msgspec.Struct, frozen=True):
+    """What is done to a deployment, or to one instance of it, for a fault to begin, and for it to be undone."""
+
+    begin: Callable[[Deployment, int], Awaitable[None]]
+    undo: Callable[[Deployment, int], Awaitable[None]]
+
+
+async def _fill_disk(on: Deployment, at: int) -> None:
+    on.servers[at].fill_disk(full=True)
+
+
+async def _empty_disk(on: Deployment, at: int) -> None:
+    on.servers[at].fill_disk(full=False)
+
+
+async def _pause_redis(on: Deployment, _at: int) -> None:
+    _redis_of(on).pause()
+
+
+async def _resume_redis(on: Deployment, _at: int) -> None:
+    _redis_of(on).resume()
+
+
+async def _nothing(_on: Deployment, _at: int) -> None:
+    pass
+
+
+FAULT_ACTIONS = {
+    "server.kill": FaultActions(lambda on, at: on.servers[at].kill(), lambda on, at: on.servers[at].start()),
+    "server.restart": FaultActions(lambda on, at: on.servers[at].stop(), lambda on, at: on.servers[at].start()),
+    "server.pause": FaultActions(lambda on, at: on.servers[at].pause(), lambda on, at: on.servers[at].resume()),
+    "disk.full": FaultActions(_fill_disk, _empty_disk),
+    "redis.down": FaultActions(lambda on, _at: _redis_of(on).kill(), lambda on, _at: _redis_of(on).start()),
+    "redis.pause": FaultActions(_pause_redis, _resume_redis),
+    "redis.flush": FaultActions(lambda on, _at: _redis_of(on).flush(), _nothing),
+}
+"""By a scenario's `kind`: one row for each of `scenario.values.FAULTS`."""
+
+
 async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """Let a scenario's fault begin. Raises ServerError."""
-    server = deployment.servers[instance]
-    match kind:
-        case "server.kill":
-            await server.kill()
-        case "server.restart":
-            await server.stop()
-        case "server.pause":
-            await server.pause()
-        case "disk.full":
-            server.fill_disk(full=True)
-        case "redis.down":
-            await _redis_of(deployment).kill()
-        case "redis.pause":
-            _redis_of(deployment).pause()
-        case "redis.flush":
-            await _redis_of(deployment).flush()
+    """Begin a scenario's fault. Raises ServerError."""
+    await FAULT_ACTIONS[kind].begin(deployment, instance)
 
 
-async def mend(kind: str, deployment: Deployment, instance: int = 0) -> None:
-    """Let a scenario's fault be over. Raises ServerError."""
-    server = deployment.servers[instance]
-    match kind:
-        case "server.kill" | "server.restart":
-            await server.start()
-        case "server.pause":
-            await server.resume()
-        case "disk.full":
-            server.fill_disk(full=False)
-        case "redis.down":
-            await _redis_of(deployment).start()
-        case "redis.pause":
-            _redis_of(deployment).resume()
+async def undo(kind: str, deployment: Deployment, instance: int = 0) -> None:
+    """Undo a scenario's fault. Raises ServerError."""
+    await FAULT_ACTIONS[kind].undo(deployment, instance)
 
 
 def _redis_of(deployment: Deployment) -> RedisProcess:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.deployment.server_process import ServerError
-from simulator.platform.watchdog import Guard, guarded
+from simulator.platform.watchdog import Watchdog, watchdog_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,7 +42,7 @@ class RedisProcess:
         self._program = program
         self._folder = folder
         self._process: trio.Process | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self.port = 0
 
     @property
@@ -76,7 +76,7 @@ class RedisProcess:
                 start_new_session=True,
             )
             self._process = process
-            self._guard = await guarded(process.pid, signal.SIGKILL)
+            self._watchdog = await watchdog_of(process.pid, signal.SIGKILL)
             if await self._listens(process, port):
                 self.port = port
                 return
@@ -105,40 +105,40 @@ class RedisProcess:
         if self._process is not None:
             self._process.kill()
             await self._process.wait()
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            await guard.dismiss()
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            await watchdog.dismiss()
 
     def pause(self) -> None:
         """Stop it where it stands (SIGSTOP): connections stay open, and nothing answers."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Continue it after a pause (SIGCONT)."""
         self._running().send_signal(signal.SIGCONT)
 
     async def flush(self) -> None:
         """Have it forget all it holds. Raises RedisError."""
         try:
             with trio.fail_after(COMMAND_TIMEOUT_SECONDS):
-                said = await _command(self.port, "FLUSHALL")
+                reply = await _command(self.port, "FLUSHALL")
         except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
             raise RedisError(f"Redis could not be flushed ({type(error).__name__})") from None
-        if said != b"+OK":
-            raise RedisError(f"Redis could not be flushed: it said {said[:100]!r}")
+        if reply != b"+OK":
+            raise RedisError(f"Redis could not be flushed: it said {reply[:100]!r}")
 
 
 async def _command(port: int, name: str) -> bytes:
-    """Return a command without arguments to Redis; gives the first line of what it says (RESP)."""
+    """Send a command without arguments to Redis; return the first line of its reply (RESP)."""
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(b"*1\r\n$%d\r\n%s\r\n" % (len(name), name.encode()))
-        said = b""
-        while b"\r\n" not in said and len(said) < ANSWER_MAX_BYTES:
+        reply = b""
+        while b"\r\n" not in reply and len(reply) < ANSWER_MAX_BYTES:
             part = await stream.receive_some(ANSWER_MAX_BYTES)
             if not part:
                 break
-            said += part
-    return said.partition(b"\r\n")[0]
+            reply += part
+    return reply.partition(b"\r\n")[0]
 
 
 def _free_port() -> int:

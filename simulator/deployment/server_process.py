@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.platform.watchdog import Guard, guarded
+from simulator.platform.watchdog import Watchdog, watchdog_of
 from simulator.scenario.placeholders import SECRET_NAME
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ServerProcess:
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
         self._nursery = nursery
         self._process: trio.Process | None = None
-        self._guard: Guard | None = None
+        self._watchdog: Watchdog | None = None
         self._meant_to_be_down = False
         self._up = False
         self.url = ""
@@ -68,11 +68,11 @@ class ServerProcess:
     @property
     def words(self) -> str:
         """Return the end of what it wrote, without any secret that it was given."""
-        said = self.errors.decode("utf-8", "replace").strip()
+        words = self.errors.decode("utf-8", "replace").strip()
         for name, value in self._environ.items():
             if SECRET_NAME.search(name) and len(value) >= SECRET_MIN_CHARACTERS:
-                said = said.replace(value, f"[{name}]")
-        return said
+                words = words.replace(value, f"[{name}]")
+        return words
 
     @property
     def memory_peak_bytes(self) -> int | None:
@@ -139,9 +139,9 @@ class ServerProcess:
             self._up = True
             return
         await trio.sleep(LAST_WORDS_SECONDS)
-        said = self.words.removeprefix("hatchfarm serve: ")
+        words = self.words.removeprefix("hatchfarm serve: ")
         await self._end(process)
-        raise ServerError(f"the server did not start: {said or 'it said nothing'}")
+        raise ServerError(f"the server did not start: {words or 'it said nothing'}")
 
     async def _keep_errors(self, stream: trio.abc.ReceiveStream) -> None:
         async with stream:
@@ -149,7 +149,7 @@ class ServerProcess:
                 self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
 
     async def stop(self) -> None:
-        """Let it end in order, and see that it does."""
+        """End it in order, and see that it ends."""
         self._meant_to_be_down = True
         await self.resume()
         await self._end(self._running())
@@ -178,18 +178,18 @@ class ServerProcess:
 
     async def pause(self) -> None:
         """Stop it where it stands (SIGSTOP). Should this process end meanwhile, it goes on, and so stops by itself."""
-        self._guard = await guarded(self.pid, signal.SIGCONT)
+        self._watchdog = await watchdog_of(self.pid, signal.SIGCONT)
         self._running().send_signal(signal.SIGSTOP)
 
     async def resume(self) -> None:
-        """Let it go on after a pause; nothing to do without one."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
+        """Continue it after a pause (SIGCONT); nothing to do without one."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
             self._running().send_signal(signal.SIGCONT)
-            await guard.dismiss()
+            await watchdog.dismiss()
 
     def fill_disk(self, *, full: bool) -> None:
-        """Let it write no byte to any file (RLIMIT_FSIZE), or again as many as it likes.
+        """Allow it no byte in any file (RLIMIT_FSIZE), or again as many as it likes.
 
         Each write and each extension fails with EFBIG. That is what a full disk (ENOSPC) does, but for its name, and
         it needs neither rights nor a disk of its own.

@@ -8,12 +8,12 @@ from typing import Protocol
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
 from simulator.history.records import Death
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
 from simulator.platform.wording import how_it_ended
 
-SECOND_NS = 1_000_000_000
 POLL_SECONDS = 0.2
 ENDING_SECONDS = 1.0
 """How long a process may take to end, as it writes a core, once it answers nothing any more."""
@@ -61,8 +61,8 @@ class ServerWatch:
                 what = "died" if one.noted else "did not come up again"
                 after = f" after {max(0, one.seen_ns) / SECOND_NS:.1f}s" if one.noted else ""
                 last = one.process.words.splitlines()[-1:]
-                said = f"; its last words: {last[0][:LAST_WORDS_SHOWN_MAX_CHARACTERS]}" if last else ""
-                return f"{one.name} {what}{after}: {how_it_ended(one.process.exit_code)}{said}"
+                words = f"; its last words: {last[0][:LAST_WORDS_SHOWN_MAX_CHARACTERS]}" if last else ""
+                return f"{one.name} {what}{after}: {how_it_ended(one.process.exit_code)}{words}"
         return ""
 
     async def until_death(self, scope: trio.CancelScope) -> None:

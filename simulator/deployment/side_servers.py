@@ -29,7 +29,7 @@ async def side_servers(
     now: datetime,
     watch: ServerWatch,
 ) -> dict[str, Target]:
-    """Start them, one for each set of settings, for as long as the stack is open; gives them by the attack's name.
+    """Start them, one for each set of settings, for as long as the stack is open; return them by the attack's name.
 
     `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
     when its certificate is made. Each of them is watched.
@@ -39,8 +39,8 @@ async def side_servers(
     sides = {}
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
-        if issubclass(attack, ScriptAttack) and attack.staging is not None:
-            # Beside which it may stage what it needs.
+        if issubclass(attack, ScriptAttack) and attack.sandbox is not None:
+            # Beside which it may have a sandbox with what it needs.
             sides[attack.name] = parse_target(deployment.server.url, token, Access(trusted=deployment.trusted))
         if not (issubclass(attack, ScriptAttack) and attack.needs_settings):
             continue

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
@@ -14,7 +15,6 @@ SKEW_WINDOW_NS = 90_000_000_000
 TOLERANCE_NS = 1_000_000_000
 """How well the harness knows the server's clock: within this of the window's edge, only the server can know."""
 MILLION = 1_000_000
-SECOND_NS = 1_000_000_000
 _FRACTION = re.compile(r"\.([0-9]{1,9})")
 
 

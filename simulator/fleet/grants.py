@@ -12,11 +12,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECOND_NS = 1_000_000_000
 CERTIFICATE_LIFE_NS = 900 * SECOND_NS
 """What the contract gives a certificate (§3), where its own times do not say."""
 CERTIFICATE_LIFE_MAX_NS = 366 * 86_400 * SECOND_NS
@@ -108,7 +108,7 @@ def read_grant(kind: type[Grant], data: Mapping[str, Any]) -> Grant:
     try:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise GrantError(_said(error)) from None
+        raise GrantError(_reason(error)) from None
 
 
 def read_id(data: Mapping[str, Any]) -> str:
@@ -116,10 +116,10 @@ def read_id(data: Mapping[str, Any]) -> str:
     try:
         return msgspec.convert(data, _Named).id
     except msgspec.ValidationError as error:
-        raise GrantError(_said(error)) from None
+        raise GrantError(_reason(error)) from None
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return what is wrong in words rather than in a pattern."""
     _, found, where = str(error).rpartition("at `")
     if "matching regex" in str(error) and found and where.endswith("`"):

@@ -7,19 +7,19 @@ the run's clock.
 from __future__ import annotations
 
 from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.clocks import PERFECT, ClockError
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 HOLD_NS = 60 * SECOND_NS
 """A machine rotates after a 401, and fetches its policy after a 403, at most once in this time."""
 BACK_OFF_MAX_NS = 60 * SECOND_NS
 BACK_OFF_DOUBLINGS_MAX = 6
-UNAUTHORIZED, FORBIDDEN = 401, 403
+UNAUTHORIZED, FORBIDDEN = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 
 
 class Action(Enum):
@@ -142,7 +142,7 @@ class Machine:
         self.due_ns = planned_ns + interval_ns
 
     def refused(self, status: int, now_ns: int, jitter: float, retry_after_ns: int = 0) -> None:
-        """Back off, and mend what can be mended: a 401 may mean a dead certificate, a 403 a changed consent.
+        """Back off, and recover what can be recovered: a 401 may mean a dead certificate, a 403 a changed consent.
 
         `status` is 0 when there was no answer; `jitter` is a random number from 0 to 1.
         """

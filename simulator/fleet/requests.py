@@ -1,4 +1,4 @@
-"""What machines and owners ask of the control plane, as values, and what they learn from the answers. No I/O."""
+"""What machines and owners ask of the control plane, as values, and what the answers grant. No I/O."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import msgspec
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import Operation
 from simulator.fleet.grants import Certificate, Consent, PolicyGrant, Registration, read_grant
-from simulator.fleet.machine import MILLISECOND_NS, Action
+from simulator.fleet.machine import Action
 from simulator.history.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def call_of(machine: Machine, action: Action, token: str, policy_id: str) -> Api
     return ApiCall(Operation.CERTIFICATE, "POST", f"/machines/{machine.worker_id}/certificate", headers)
 
 
-def learn(
+def apply_grant(
     history: History,
     machine: Machine,
     action: Action,
@@ -123,7 +124,7 @@ def learn(
     rotation_ns: int,
     spread: float = 1.0,
 ) -> None:
-    """Let a machine take what it asked for, and note it in the history.
+    """Put what an answer grants into a machine, and note it in the history.
 
     `rotation_ns` is how old its certificate may become, times `spread`, so that no fleet rotates at once. Raises
     GrantError for an answer that does not hold what the contract says; then nothing is changed.

@@ -1,20 +1,18 @@
-"""Durations by how often each was seen: what shards measure apart is added up without losing what a percentile needs.
+"""Durations by how often each was seen, in a few kilobytes: what a shard tells Locust of its response times.
 
 Buckets are log-linear, as in an HDR histogram: each power of two is cut into `STEPS` buckets of one width, and below
-twice that many nanoseconds each bucket is one nanosecond. So a bucket is never wider than 1/1024 of what is in it, and
-two histograms have the same buckets and add up exactly, in any order.
+twice that many nanoseconds each bucket is one nanosecond. So a bucket is never wider than 1/1024 of what is in it.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.limits import HISTOGRAM_COUNT_MAX, HISTOGRAM_MAX_NS
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 STEPS_BITS = 10
 STEPS = 1 << STEPS_BITS
 """Buckets a power of two: a duration is reported at most 1/1024 too high, less than 0.1%."""
-MILLISECOND_NS = 1_000_000
 
 _HALVES_BITS = 24
 """Sums are taken of the upper and the lower bits apart: fifteen thousand weeks are more than 64 bits hold."""
@@ -89,18 +86,7 @@ class Histogram:
         self._sum_ns = 0
         self._count = 0
 
-    def record(self, value_ns: int) -> None:
-        """Add one duration; raises ValueError for a negative one, which no monotonic clock measures."""
-        if value_ns < 0:
-            raise ValueError(f"a duration of {value_ns} ns")
-        value_ns = min(value_ns, HISTOGRAM_MAX_NS)
-        self._counts[_bucket_of(value_ns)] += 1
-        self._minimum_ns = min(self._minimum_ns, value_ns)
-        self._maximum_ns = max(self._maximum_ns, value_ns)
-        self._sum_ns += value_ns
-        self._count += 1
-
-    def record_many(self, values_ns: NDArray[np.int64]) -> None:
+    def record(self, values_ns: NDArray[np.int64]) -> None:
         """Add durations, shape (n,); raises ValueError, and adds nothing, when one is negative."""
         if not len(values_ns):
             return
@@ -114,47 +100,10 @@ class Histogram:
         self._sum_ns += (int(upper.sum()) << _HALVES_BITS) + int(lower.sum())
         self._count += len(values_ns)
 
-    def merge(self, other: Histogram) -> None:
-        """Add everything that another histogram has; it stays as it is."""
-        self._counts += other._counts
-        self._minimum_ns = min(self._minimum_ns, other._minimum_ns)
-        self._maximum_ns = max(self._maximum_ns, other._maximum_ns)
-        self._sum_ns += other._sum_ns
-        self._count += other._count
-
     @property
     def count(self) -> int:
         """How many durations were recorded."""
         return self._count
-
-    @property
-    def minimum_ns(self) -> int | None:
-        """The shortest one, exactly; None where there is none."""
-        return self._minimum_ns if self._count else None
-
-    @property
-    def maximum_ns(self) -> int | None:
-        """The longest one, exactly, up to a week; None where there is none."""
-        return self._maximum_ns if self._count else None
-
-    @property
-    def sum_ns(self) -> int:
-        """All of them together, exactly; those longer than a week as a week."""
-        return self._sum_ns
-
-    def percentile(self, percentile: float) -> int:
-        """Return the least duration that this share (0 to 100) did not exceed, in ns: exact or up to 1/1024 too high.
-
-        The rank is the exact one of `judgement.percentile_of`. Of a bucket the longest duration is given, so that no
-        threshold passes by the width of one. Raises ValueError when nothing was recorded.
-        """
-        if not self._count:
-            raise ValueError("a percentile of nothing")
-        rank = max(1, math.ceil(Fraction(str(percentile)) * self._count / 100))
-        if rank == 1:
-            return self._minimum_ns
-        bucket = np.searchsorted(np.cumsum(self._counts), rank)
-        return min(int(_highest_of(np.array([bucket]))[0]), self._maximum_ns)
 
     def in_milliseconds(self) -> Milliseconds:
         """Return what Locust's `StatsEntry` keeps of the same durations, each rounded as Locust rounds it.

@@ -62,8 +62,8 @@ def lost_status(loss: Loss, waited_ns: int) -> int:
 
 def losses_of(status: NDArray[np.int16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the causes of lost answers, and for how many nanoseconds each was waited at most."""
-    told = -np.minimum(status.astype(np.int64), 0)
-    return told // _TENTHS, (told % _TENTHS + 1) * TENTH_NS
+    code = -np.minimum(status.astype(np.int64), 0)
+    return code // _TENTHS, (code % _TENTHS + 1) * TENTH_NS
 
 
 def loss_of_close(rested_ns: int, longest_rest_ns: int, waited_ns: int, *, nothing_came: bool) -> Loss:
@@ -77,7 +77,7 @@ def loss_of_close(rested_ns: int, longest_rest_ns: int, waited_ns: int, *, nothi
     return Loss.CLOSING if crossed and rested_ns >= max(RESTED_MIN_NS, longest_rest_ns - CLOSE_LATE_NS) else Loss.CUT
 
 
-def told(loss: Loss, waited_ns: int) -> str:
+def describe_loss(loss: Loss, waited_ns: int) -> str:
     """Return in words what came in place of an answer."""
     seconds = f"{waited_ns / 1e9:.1f} s"
     return {

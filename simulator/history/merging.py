@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.records import CampaignRecord, GeneratorSample, PartRecord
 from simulator.history.rows import NEVER_NS, NO_MACHINE, NONE, ROW, History, source_at
 from simulator.history.tables import TABLES
@@ -39,11 +40,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from simulator.history.records import Exchange
+    from simulator.history.records import FailedExchange
 
     Record = TypeVar("Record", bound=msgspec.Struct)
 
-SECOND_NS = 1_000_000_000
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
 EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
 """Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
@@ -53,11 +53,11 @@ ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
 """Side tables that say one thing of all parts together; of the others each record stays one."""
 OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
 """Side tables of what the server was seen to show."""
-UNTOLD = int(np.iinfo(np.uint32).max)
+UNKNOWN_NUMBER = int(np.iinfo(np.uint32).max)
 """Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class HistoryPart(msgspec.Struct, frozen=True):
     """What one process played. A part may itself be merged.
 
     `machines` are the numbers in the run of those it played, `machine_base` what to add to its own numbers to get them
@@ -76,7 +76,7 @@ class Part(msgspec.Struct, frozen=True):
     known_until_ns: int = NEVER_NS
 
 
-def merge_histories(parts: Sequence[Part]) -> History:
+def merge_histories(parts: Sequence[HistoryPart]) -> History:
     """Make one history of several, which stay as they are.
 
     Cost: a few array operations for each part, whatever its rows. Raises ValueError for parts that contradict each
@@ -106,7 +106,7 @@ def merge_histories(parts: Sequence[Part]) -> History:
     return merged
 
 
-def _see_that_it_can_be_merged(part: Part) -> None:
+def _see_that_it_can_be_merged(part: HistoryPart) -> None:
     low_ns, high_ns = part.clock_ns
     if low_ns > high_ns:
         raise ValueError(f"a clock that is at least {low_ns} ns and at most {high_ns} ns behind")
@@ -131,7 +131,7 @@ def _add_tables(merged: History, own: History, numbers: _Numbers) -> None:
         getattr(merged, name).extend(map(numbers.moved, getattr(own, name)))
 
 
-def _campaigns(parts: Sequence[Part]) -> list[CampaignRecord]:
+def _campaigns(parts: Sequence[HistoryPart]) -> list[CampaignRecord]:
     """Add up what became of each campaign: the scenario numbers it, so it has one number in all parts."""
     campaigns: dict[int, CampaignRecord] = {}
     for one in chain.from_iterable(part.history.campaigns for part in parts):
@@ -149,7 +149,7 @@ def _campaigns(parts: Sequence[Part]) -> list[CampaignRecord]:
     return [campaigns[number] for number in sorted(campaigns)]
 
 
-def _evenly(exchanges: list[Exchange], parts: Sequence[Part]) -> list[Exchange]:
+def _evenly(exchanges: list[FailedExchange], parts: Sequence[HistoryPart]) -> list[FailedExchange]:
     """Keep evidence of each part while there is room, so that one part's errors do not hide another's."""
     if len(exchanges) <= EXCHANGES_MAX:
         return exchanges
@@ -182,7 +182,7 @@ def _by_second(samples: list[GeneratorSample]) -> list[GeneratorSample]:
 class _Numbers:
     """How a part's numbers and times become those of the run."""
 
-    def __init__(self, part: Part, certificates: int, consents: int) -> None:
+    def __init__(self, part: HistoryPart, certificates: int, consents: int) -> None:
         self._host = part.host
         self._machine_base = part.machine_base
         self._earlier_ns, self._later_ns = (part.shift_ns + bound_ns for bound_ns in part.clock_ns)
@@ -201,7 +201,7 @@ class _Numbers:
             ("consent", self._consents, self._own_consents),
         ):
             number = rows[field].astype(np.int64)
-            rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNTOLD))
+            rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNKNOWN_NUMBER))
 
     def earliest(self, at_ns: int) -> int:
         """Return the earliest that a moment can have been."""
@@ -233,7 +233,7 @@ class _Numbers:
         """Return a consent's number in the run, none where its record is missing."""
         return number + self._consents if NONE < number <= self._own_consents else NONE
 
-    def whole(self, part: Part) -> PartRecord:
+    def whole(self, part: HistoryPart) -> PartRecord:
         """Return the record of this part."""
         known_ns = part.known_until_ns
         return PartRecord(

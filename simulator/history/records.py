@@ -101,7 +101,7 @@ class Effect(msgspec.Struct, frozen=True):
     sure: bool
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class FailedExchange(msgspec.Struct, frozen=True):
     """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
 
     `expected` says it in the contract's words alone; it is empty where nobody put it so. `basis` is what the
@@ -118,7 +118,7 @@ class Exchange(msgspec.Struct, frozen=True):
     basis: str = ""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class ClaimRecord(msgspec.Struct, frozen=True):
     """What an attack found out over several requests. `held` is None when it could not be known."""
 
     at_ns: int
@@ -191,12 +191,13 @@ class Unserved(msgspec.Struct, frozen=True):
 class ClosesAtRest(msgspec.Struct, frozen=True):
     """How many connections that rested were closed by their server, no request being under way on any of them.
 
-    They had rested between `shortest_ns` and `longest_ns`. Only those that are watched at all times are counted.
+    They had rested between `shortest_rest_ns` and `longest_rest_ns`. Only those watched at all times
+    are counted.
     """
 
     count: int
-    shortest_ns: int
-    longest_ns: int
+    shortest_rest_ns: int
+    longest_rest_ns: int
 
 
 class Death(msgspec.Struct, frozen=True):
@@ -252,7 +253,7 @@ class SummaryReading(msgspec.Struct, frozen=True):
 class Deviation(msgspec.Struct, frozen=True):
     """A way in which answers to one route were not what the contract lets them be, and how many were so.
 
-    The message and the times are those of the first one, whose bytes are an `Exchange`. `rule` is that of a checker.
+    The message and the times are those of the first one, whose bytes are a `FailedExchange`. `rule` is a checker's.
     """
 
     rule: str

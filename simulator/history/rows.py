@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.evidence import as_evidence
 from simulator.history.records import ClosesAtRest, Trouble
 from simulator.limits import (
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
         CampaignRecord,
         CertificateRecord,
         CertificateShown,
-        Claim,
+        ClaimRecord,
         ConsentRecord,
         Death,
         Deviation,
         Effect,
-        Exchange,
+        FailedExchange,
         Fault,
         GeneratorSample,
         HealthReading,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
         WallReading,
     )
 
-SECOND_NS = 1_000_000_000
 NEVER_NS = int(np.iinfo(np.int64).max)
 """`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
 
@@ -118,8 +118,8 @@ class History:
     consents: list[ConsentRecord]
     revocations: list[Revocation]
     effects: list[Effect]
-    exchanges: list[Exchange]
-    claims: list[Claim]
+    exchanges: list[FailedExchange]
+    claims: list[ClaimRecord]
     campaigns: list[CampaignRecord]
     audit_readings: list[AuditReading]
     troubles: list[Trouble]
@@ -199,29 +199,29 @@ class History:
             self._pack()
 
     def add_certificate(self, record: CertificateRecord) -> int:
-        """Note a machine's new certificate; gives its number for rows."""
+        """Note a machine's new certificate; return its number for rows."""
         self.certificates.append(record)
         return len(self.certificates)
 
     def add_consent(self, record: ConsentRecord) -> int:
-        """Note a consent; gives its number for rows."""
+        """Note a consent; return its number for rows."""
         self.consents.append(record)
         return len(self.consents)
 
-    def keep(self, exchange: Exchange) -> None:
+    def keep(self, exchange: FailedExchange) -> None:
         """Keep the bytes of an exchange that went wrong, without its secrets, while there is room for evidence."""
         if len(self.exchanges) < EXCHANGES_MAX:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
-    def fail(self, found: Unserved, exchange: Exchange | None = None) -> None:
+    def fail(self, found: Unserved, exchange: FailedExchange | None = None) -> None:
         """Note what was asked in vain and has no row, while there is room, and keep its bytes."""
         if len(self.unserved) < UNSERVED_MAX:
             self.unserved.append(found)
             if exchange is not None:
                 self.keep(exchange)
 
-    def deviate(self, found: Deviation, exchange: Exchange) -> None:
+    def deviate(self, found: Deviation, exchange: FailedExchange) -> None:
         """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
         deviations = self.deviations
         for index, known in enumerate(deviations):
@@ -260,8 +260,11 @@ class History:
     def closed_at_rest(self, rested_ns: int) -> None:
         """Count a connection that its server closed while it rested, `rested_ns` after its last answer."""
         known = self.closes_at_rest[0] if self.closes_at_rest else ClosesAtRest(0, rested_ns, rested_ns)
-        shortest_ns, longest_ns = min(known.shortest_ns, rested_ns), max(known.longest_ns, rested_ns)
-        self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_ns, longest_ns)]
+        shortest_rest_ns, longest_rest_ns = (
+            min(known.shortest_rest_ns, rested_ns),
+            max(known.longest_rest_ns, rested_ns),
+        )
+        self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_rest_ns, longest_rest_ns)]
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
         """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.contract.answers import Operation
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
@@ -19,8 +20,6 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 WAITS = np.dtype(
     [("machine", "<i4"), ("planned_ns", "<i8"), ("interval_ns", "<i8"), ("count", "<i8"), ("answered_ns", "<i8")]
 )

@@ -81,7 +81,7 @@ def read_history(folder: Path) -> History:
     try:
         history.extend(_rows(path))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_said(error)})") from None
+        raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_reason(error)})") from None
     for name, kind in TABLES.items():
         path = source / f"{name}.ndjson.gz"
         if name in LATER and not path.exists():
@@ -95,7 +95,7 @@ def read_history(folder: Path) -> History:
                 table.extend(msgspec.convert(plain, kind, str_keys=True))
             _see_that_waits_are_not_too_long(history)
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
-            raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_said(error)})") from None
+            raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_reason(error)})") from None
     _see_that_answers_mean_something(history)
     return history
 
@@ -107,7 +107,7 @@ def _see_that_answers_mean_something(history: History) -> None:
             raise BundleError(f"{FOLDER}/unserved.ndjson.gz has what this version does not know")
 
 
-def _said(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

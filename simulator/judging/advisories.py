@@ -19,9 +19,9 @@ from simulator.judging.verdict_file import Advisory, AttackSummary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from simulator.history.records import Exchange
+    from simulator.history.records import FailedExchange
 
-Exchanges = dict[tuple[int, int], "Exchange"]
+FailedExchanges = dict[tuple[int, int], "FailedExchange"]
 """By when each was sent, and by its campaign."""
 COUNTS = ("errors", "violations", "accepted_twice")
 """Figures of checkers that count findings; thresholds judge them (`simulator/judging/thresholds.py`)."""
@@ -39,7 +39,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 def judge_by(
-    profile: Profile, verdicts: Sequence[Verdict], attacks: Mapping[int, str], exchanges: Iterable[Exchange]
+    profile: Profile, verdicts: Sequence[Verdict], attacks: Mapping[int, str], exchanges: Iterable[FailedExchange]
 ) -> Judged:
     """Take out of failed verdicts what the profile does not ask for. `attacks` are the campaigns' names by number."""
     known = {(one.sent_ns, one.campaign): one for one in exchanges}
@@ -69,11 +69,11 @@ def judge_by(
 
 def _says_what_it_doubts(verdict: Verdict) -> bool:
     """Return whether each finding of an inconclusive verdict says which rules it leaves open, and none is missing."""
-    told = all(finding.evidence.get("doubts") for finding in verdict.findings)
-    return told and 0 < len(verdict.findings) == verdict.findings_total
+    named = all(finding.evidence.get("doubts") for finding in verdict.findings)
+    return named and 0 < len(verdict.findings) == verdict.findings_total
 
 
-def _basis_of_all(finding: Finding, attacks: Mapping[int, str], exchanges: Exchanges) -> Basis:
+def _basis_of_all(finding: Finding, attacks: Mapping[int, str], exchanges: FailedExchanges) -> Basis:
     """Return what a finding rests on, or of what it only leaves open, what most servers are asked for."""
     doubted = [
         finding_basis(Finding(one["rule"], "", finding.at_ns, one), attacks, exchanges)
@@ -82,7 +82,7 @@ def _basis_of_all(finding: Finding, attacks: Mapping[int, str], exchanges: Excha
     return min(doubted, key=list(Basis).index) if doubted else finding_basis(finding, attacks, exchanges)
 
 
-def finding_basis(finding: Finding, attacks: Mapping[int, str], exchanges: Exchanges) -> Basis:
+def finding_basis(finding: Finding, attacks: Mapping[int, str], exchanges: FailedExchanges) -> Basis:
     """Return what a finding rests on: its rule, and what the attack does, one of its claims or one of its steps."""
     campaign = _campaign(finding.evidence)
     name = attacks.get(campaign) if campaign != HONEST else finding.evidence.get("attack")
@@ -109,16 +109,16 @@ def _campaign(evidence: Mapping[str, Any]) -> int:
 
 def _without(verdict: Verdict, counting: list[Finding], below: int) -> Verdict:
     """Return the verdict by the findings that count: what it would have been had the others not been found."""
-    told = f"{below} {'deviation goes' if below == 1 else 'deviations go'} beyond the profile: see the advisories"
+    beyond = f"{below} {'deviation goes' if below == 1 else 'deviations go'} beyond the profile: see the advisories"
     figures = _counted(verdict, counting, below)
     if counting:
-        summary = f"{len(counting)} findings; {counting[0].message.rstrip('.')}. Besides, {told}."
+        summary = f"{len(counting)} findings; {counting[0].message.rstrip('.')}. Besides, {beyond}."
         found = verdict.findings_total - below
         return msgspec.structs.replace(verdict, summary=summary, findings=tuple(counting), figures=figures, found=found)
     if verdict.doubt:
-        summary = f"{verdict.doubt} Besides, {told}."
+        summary = f"{verdict.doubt} Besides, {beyond}."
         return Verdict(verdict.name, Status.INCONCLUSIVE, summary, (), figures)
-    return Verdict(verdict.name, Status.PASS, f"All that counts held; {told}.", (), figures)
+    return Verdict(verdict.name, Status.PASS, f"All that counts held; {beyond}.", (), figures)
 
 
 def _counted(verdict: Verdict, counting: list[Finding], below: int) -> dict[str, Any]:
@@ -144,9 +144,13 @@ def summaries_by(profile: Profile, summaries: Sequence[AttackSummary], judged: J
         below.setdefault(_campaign(advisory.evidence), []).append(advisory.message)
     lines = []
     for line in summaries:
-        said = below.get(line.campaign, [])
-        if line.status is Status.FAIL and line.campaign not in counting and (said or _all_below(profile, line.attack)):
-            note = f"beyond the {profile} profile: {said[0] if said else line.note}"
+        deviating = below.get(line.campaign, [])
+        if (
+            line.status is Status.FAIL
+            and line.campaign not in counting
+            and (deviating or _all_below(profile, line.attack))
+        ):
+            note = f"beyond the {profile} profile: {deviating[0] if deviating else line.note}"
             lines.append(msgspec.structs.replace(line, status=Status.PASS, note=note))
         else:
             lines.append(line)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.history.records import CampaignRecord, Claim
+    from simulator.history.records import CampaignRecord, ClaimRecord
     from simulator.history.rows import History
 
 
@@ -58,8 +58,8 @@ def summarise_campaigns(
             idle = Status.INCONCLUSIVE, "it never began"
         claims = [claim for claim in history.claims if claim.campaign == number]
         found = [one.message.removeprefix(f"{attack}: ") for one in accusing.get(number, ())]
-        told = stopped.get(number, "")
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, told))
+        stop = stopped.get(number, "")
+        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, stop))
     return summaries
 
 
@@ -113,7 +113,7 @@ def _summary(
     rows: NDArray[Any],
     judged: NDArray[Any],
     proven: NDArray[Any],
-    claims: list[Claim],
+    claims: list[ClaimRecord],
     found: list[str],
     idle: tuple[Status, str],
     stopped: str,

@@ -51,7 +51,7 @@ def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
     return None if shown is None else (shown.low_ns, shown.high_ns)
 
 
-def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_said: bool = False) -> list[str]:
+def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_stated: bool = False) -> list[str]:
     """Return by which settings a target is judged, where its own may be others.
 
     `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
@@ -60,7 +60,7 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_
     warnings = []
     wanted_seconds = float(wanted[STALE_SECONDS])
     if stale_seconds is None:
-        judged = f"it is judged by {wanted_seconds:g}s" if stale_is_said else "how many must be is not judged"
+        judged = f"it is judged by {wanted_seconds:g}s" if stale_is_stated else "how many must be is not judged"
         warnings.append(f"the target does not show after how many seconds it calls workers stale: {judged}")
     if stale_seconds is not None and stale_seconds != wanted_seconds:
         warnings.append(
@@ -100,7 +100,7 @@ def facts_of(
     clock: ClockFacts | None = None,
     lacks: frozenset[Feature] | None = None,
     addresses: str = APART,
-    said: Collection[str] = (),
+    stated: Collection[str] = (),
     strict_settings: bool = False,
 ) -> Facts:
     """Return the facts: `stale_seconds` is what the target shows, None where it shows nothing.
@@ -111,7 +111,7 @@ def facts_of(
     sure = only_client or strict_settings
     unsure = () if sure else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))
     settings = {**JUDGED_SETTINGS, **scenario.server.settings}
-    if stale_seconds is None and (sure or STALE_SECONDS in said):
+    if stale_seconds is None and (sure or STALE_SECONDS in stated):
         stale_seconds = float(settings[STALE_SECONDS])
     defences = defences_of(scenario.server.environ())
     certificate_seconds = float(settings.get("MACHINE_CERT_TTL_SECONDS", CERTIFICATE_SECONDS))

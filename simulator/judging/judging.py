@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.causes import causes_first
 from simulator.checkers.unknown import undecided
@@ -25,12 +26,11 @@ from simulator.scenario.thresholds import MEMORY
 if TYPE_CHECKING:
     from simulator.judging.record import RunRecord
 
-SECOND_NS = 1_000_000_000
 PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
 
 
 def judge_run(record: RunRecord, history: History) -> RunVerdict:
-    """Let the checkers and the thresholds judge, and add up what they say. A pure function of its arguments."""
+    """Judge a history by the checkers and the thresholds, and return the verdict. A pure function of its arguments."""
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))

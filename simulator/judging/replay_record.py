@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts
 from simulator.checkers.outage import judge_deaths
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 FILE = "replay.json"
 FORMAT = 1
-SECOND_NS = 1_000_000_000
 
 
 class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,7 +171,7 @@ def run_record(trace: Trace, record: ReplayRecord) -> RunRecord:
 
 
 def write_replay(folder: Path, trace: Trace, record: ReplayRecord) -> list[str]:
-    """Write what a replay is judged by: what came of it, and its trace without secrets; gives notes for people."""
+    """Write what a replay is judged by: what came of it, and its trace without secrets; return notes for people."""
     try:
         write_lines(folder / TRACE, redacted_lines(trace), private=False)
         write_whole(folder / FILE, [msgspec.json.encode(record), b"\n"], follow=False)

@@ -13,7 +13,7 @@ import numpy as np
 
 from simulator.checkers.judging import judge_answers
 from simulator.checkers.wording import contract_words
-from simulator.contract.answers import Answer, Operation
+from simulator.contract.answers import Answer, Operation, operation_name
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS
 
@@ -44,14 +44,9 @@ class Tally(msgspec.Struct, frozen=True):
     failures: dict[str, int]
 
 
-def said_of(operation: int) -> str:
-    """Return an operation's name in the statistics."""
-    return Operation(operation).name.lower().replace("_", " ")
-
-
 def name_of(operation: int) -> tuple[str, str]:
     """Return an honest operation's method and name in the statistics."""
-    return METHODS.get(Operation(operation), "POST"), said_of(operation)
+    return METHODS.get(Operation(operation), "POST"), operation_name(operation)
 
 
 def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
@@ -69,11 +64,11 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
         method, name = (ATTACK, attacks[line - 256 - 1]) if line >= 256 else name_of(line)  # noqa: PLR2004 - as above
         answered = Histogram()
         whole = rows[mine & ~lost]
-        answered.record_many(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
+        answered.record(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
         failures = {}
         wrong = rows[mine & ~lost & ~right]
         for got, count in zip(*np.unique(wrong["got"], return_counts=True), strict=True):
-            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {answer_said(got)}"] = int(count)
+            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {answer_name(got)}"] = int(count)
         gone = int((mine & lost).sum())
         if gone:
             failures[UNKNOWN] = gone
@@ -81,7 +76,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
     return tallies
 
 
-def answer_said(got: int) -> str:
+def answer_name(got: int) -> str:
     """Return an answer's name in the statistics."""
     if got == Answer.UNEXPECTED:
         return contract_words(Answer.UNEXPECTED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.judging import crossed_closes
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-SECOND_NS = 1_000_000_000
 MEGABYTE_BYTES = 1_000_000
 VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
 """Checkers that count violations."""
@@ -129,7 +129,7 @@ def measure_without_own_lateness(
 def excuse(
     thresholds: Sequence[Verdict], wanted: Mapping[str, Sequence[str]], generator: Verdict, best: Mapping[str, Series]
 ) -> list[Verdict]:
-    """Let thresholds be undecided that were missed perhaps by the harness's own doing; `best` is without it.
+    """Make thresholds undecided that were missed perhaps by the harness's own doing; `best` is without it.
 
     A failure that no lateness of the harness explains is proven, whatever else it did wrong.
     """
@@ -203,7 +203,7 @@ def judge_thresholds(
     wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
 ) -> list[Verdict]:
     """Judge every expression. Without data it is inconclusive, never a pass, as it is where its checker is."""
-    said = {one.name: one for one in checkers}
+    by_name = {one.name: one for one in checkers}
     verdicts = []
     for metric, expressions in wanted.items():
         for expression in expressions:
@@ -216,7 +216,7 @@ def judge_thresholds(
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
-            silent = _silent([said[one] for one in CHECKERS_OF.get(metric, ()) if one in said])
+            silent = _silent([by_name[one] for one in CHECKERS_OF.get(metric, ()) if one in by_name])
             if silent is not None:
                 why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
                 verdicts.append(Verdict(name, silent.status, why, (), figures))

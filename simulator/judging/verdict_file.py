@@ -109,7 +109,7 @@ def write_verdict(verdict: RunVerdict, folder: Path) -> Path:
 
 
 def point_latest(folder: Path) -> str:
-    """Point `latest` beside a run's folder at it; gives what is to be said where that is something of somebody's own.
+    """Point `latest` beside a run's folder at it; return what is to be said where that is something of somebody's own.
 
     Without links, as on some file systems, the newest run is found by its time all the same.
     """

@@ -30,7 +30,7 @@ class ShardBridge:
         self._on_report = on_report
         self._on_lost = on_lost
         self._machines = 0
-        self._telling = False
+        self._change_pending = False
         self._finishing = False
         self._over = Event()
         self._complete = False
@@ -49,10 +49,10 @@ class ShardBridge:
         return int(self._process.pid)
 
     def change(self, machines: int) -> None:
-        """Let that many machines more take part, or fewer."""
+        """Have that many more machines take part, or fewer."""
         self._machines += machines
-        if not self._telling:
-            self._telling = True
+        if not self._change_pending:
+            self._change_pending = True
             gevent.spawn_later(COALESCE_SECONDS, self._tell_wanted)
 
     def launch(self, campaign: int) -> None:
@@ -60,7 +60,7 @@ class ShardBridge:
         self._tell(Launch(campaign))
 
     def finish(self) -> bool:
-        """Let the shard end, and wait for its last report; says whether it came."""
+        """End the shard, and wait for its last report; returns whether it came."""
         if not self._finishing:
             self._finishing = True
             self._tell(Finish())
@@ -75,7 +75,7 @@ class ShardBridge:
         self._process.wait()
 
     def _tell_wanted(self) -> None:
-        self._telling = False
+        self._change_pending = False
         if not self._finishing:  # else users stop because the test does, and their machines' last answers still count
             self._tell(Wanted(self._machines))
 

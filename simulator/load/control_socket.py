@@ -38,9 +38,9 @@ class ControlSocket:
             self._waiting += self._frames.feed(data)
         return self._waiting.pop(0)
 
-    def listen(self, told: Callable[[Any], None]) -> None:
+    def listen(self, receive: Callable[[Any], None]) -> None:
         """Pass on what comes, from now on."""
-        gevent.spawn(self._listen, told)
+        gevent.spawn(self._listen, receive)
 
     def send(self, message: Message) -> None:
         """Send one message, whole, after those before it."""
@@ -50,13 +50,13 @@ class ControlSocket:
             except OSError:
                 os._exit(ABANDONED_EXIT_CODE)
 
-    def _listen(self, told: Callable[[Any], None]) -> None:
+    def _listen(self, receive: Callable[[Any], None]) -> None:
         try:
             for message in self._waiting:
-                told(message)
+                receive(message)
             while data := self._socket.recv(READ_BYTES):
                 for message in self._frames.feed(data):
-                    told(message)
+                    receive(message)
         except (OSError, FrameError):
             pass
         os._exit(ABANDONED_EXIT_CODE)

@@ -57,7 +57,7 @@ class Cursor:
 
 
 def apply_delta(history: History, data: bytes) -> NDArray[Any]:
-    """Add what a delta holds to a history; gives its rows. Raises FrameError when it is none."""
+    """Add what a delta holds to a history; returns its rows. Raises FrameError when it is none."""
     try:
         delta = _decode(data)
     except (msgspec.DecodeError, ValueError) as error:

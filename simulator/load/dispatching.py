@@ -72,7 +72,7 @@ class ScenarioShape(LoadTestShape):
         self.wanted: dict[str, int] = {}
 
     def tick(self) -> tuple[int, float] | None:
-        """Tell Locust how many users to run; None ends the test.
+        """Return how many users Locust is to run; None ends the test.
 
         Locust dispatches anew only when what it is told differs, and it is told no classes and no workers: so each
         change of those changes the rate by a millionth.

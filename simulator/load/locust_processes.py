@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.client.access import environ_of
-from simulator.load.places import LOCUSTFILE
+from simulator.load.options import LOCUSTFILE
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
-    from simulator.load.conduct import Conduct
+    from simulator.load.options import ConductorOptions
 
 START_SECONDS = 100.0
 """How long a test may take to begin."""
@@ -30,10 +30,10 @@ MASTER = "master"
 class LocustProcesses:
     """The processes of one run. What they say to standard error is kept for when one dies."""
 
-    def __init__(self, conduct: Conduct, target: Target) -> None:
-        self._conduct = conduct
+    def __init__(self, wanted: ConductorOptions, target: Target) -> None:
+        self._options = wanted
         self._target = target
-        self._master_port = conduct.master_port if conduct.master else _free_port()
+        self._master_port = wanted.master_port if wanted.master else _free_port()
         self._lifeline: tuple[int, int] | None = None
         self._started: dict[str, trio.Process] = {}
         self._words: dict[str, bytes] = {}
@@ -41,8 +41,8 @@ class LocustProcesses:
     @property
     def workers(self) -> int:
         """Count the workers to start here: none where the master is one itself, or where they come from elsewhere."""
-        conduct = self._conduct
-        return 0 if conduct.master or conduct.workers == 1 else conduct.workers
+        wanted = self._options
+        return 0 if wanted.master or wanted.workers == 1 else wanted.workers
 
     @property
     def any_died(self) -> bool:
@@ -74,12 +74,12 @@ class LocustProcesses:
 
     def why_not_started(self, problem: str, waited_seconds: float) -> str:
         """Return why no test began, and what to do; `problem` is what is known otherwise."""
-        conduct = self._conduct
-        if conduct.master and (not problem or waited_seconds >= WORKERS_SECONDS):
+        wanted = self._options
+        if wanted.master and (not problem or waited_seconds >= WORKERS_SECONDS):
             return (
-                f"{plural(conduct.workers, 'worker')} expected at {conduct.master}:{conduct.master_port} within "
+                f"{plural(wanted.workers, 'worker')} expected at {wanted.master}:{wanted.master_port} within "
                 f"{WORKERS_SECONDS:g} s: start each with "
-                f"`hatchfarm worker --master {conduct.master}:{conduct.master_port}`"
+                f"`hatchfarm worker --master {wanted.master}:{wanted.master_port}`"
             )
         for name, process in self._started.items():
             if name != MASTER and process.poll() is not None:
@@ -104,16 +104,16 @@ class LocustProcesses:
         self._lifeline = None
 
     def _master_options(self) -> list[str]:
-        conduct = self._conduct
+        wanted = self._options
         options = ["--host", self._target.url]
-        if conduct.web_port is None:
+        if wanted.web_port is None:
             options += ["--headless", "--only-summary"]
         else:
-            options += ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(conduct.web_port)]
-        if self.workers or conduct.master:
-            options += ["--master", "--master-bind-host", conduct.master or "127.0.0.1"]
+            options += ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(wanted.web_port)]
+        if self.workers or wanted.master:
+            options += ["--master", "--master-bind-host", wanted.master or "127.0.0.1"]
             options += ["--master-bind-port", str(self._master_port), "--enable-rebalancing"]
-            options += ["--expect-workers", str(conduct.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
+            options += ["--expect-workers", str(wanted.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
         return options
 
     async def _start(self, name: str, options: list[str], environ: dict[str, str], inherited: int) -> None:

@@ -73,7 +73,7 @@ def _add_arguments(parser: LocustArgumentParser, **_: Any) -> None:
 
 @events.init.add_listener
 def _set_up(environment: Environment, **_: Any) -> None:
-    """Give this process its node: a worker's, the master's, or both where Locust has no workers."""
+    """Make this process its node: a worker's, the master's, or both where Locust has no workers."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     if not token:
         _refuse(f"{TOKEN_VARIABLE} is not set: it must hold the owner token of {environment.host or 'the target'}")
@@ -115,7 +115,7 @@ def _own_order(environment: Environment) -> Order:
 
 
 def _follow(environment: Environment, node: MasterNode, order: Order) -> None:
-    """Let the scenario decide who runs when; without one, the form or the command line does, for machines."""
+    """Follow the scenario in who runs when; without one, the form or the command line does, for machines."""
     options: Any = environment.parsed_options
     if order.scenario == NO_SCENARIO:
         if not options.user_classes and not options.class_picker:

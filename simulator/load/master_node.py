@@ -14,7 +14,7 @@ from locust.runners import LocalRunner
 
 from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX
 from simulator.load.host_clock import offset_bounds, read_boot_id, read_network_host
-from simulator.load.messages import Begin, Counted, Halt, Joined, Left, Part, Report, Started, pack, unpack
+from simulator.load.messages import Begin, Counted, Halt, Joined, Left, PartReport, Report, Started, pack, unpack
 from simulator.load.mix import campaigns_due
 from simulator.load.statistics import counts_of
 from simulator.load.worker_node import (
@@ -88,7 +88,7 @@ class MasterNode:
         environment.events.test_stopping.add_listener(self._test_stopping)
         gevent.spawn(self._watch_workers)
         if control is not None:
-            control.listen(self._told)
+            control.listen(self._receive)
 
     def elapsed_ns(self) -> int:
         """Return the test's time; 0 until it has begun."""
@@ -137,7 +137,7 @@ class MasterNode:
         self._send(client, BEGIN, pack(Begin(self._order, shard, first, start_ns, each)))
 
     def _test_stopping(self, **_: Any) -> None:
-        """Let every worker finish before Locust stops its users, so that the last answers count as well."""
+        """Have every worker finish before Locust stops its users, so that the last answers count as well."""
         if not self._running:
             return
         self._running = False
@@ -184,7 +184,7 @@ class MasterNode:
         report = unpack(msg.data["report"])
         if isinstance(report, Report):
             self._users_max = max(self._users_max, self._environment.runner.user_count)  # type: ignore[union-attr]
-            self._say(Part(_part(msg.data["shard"], msg.data["part"]), report))
+            self._say(PartReport(_part(msg.data["shard"], msg.data["part"]), report))
 
     def _finished(self, msg: Any, **_: Any) -> None:
         worker = self._workers.get(msg.node_id)
@@ -196,7 +196,7 @@ class MasterNode:
         self._gone(msg.node_id, msg.data["why"])
 
     def _campaign(self, msg: Any, **_: Any) -> None:
-        """Give a worker the campaign that is due next and that nobody plays yet."""
+        """Send a worker the campaign that is due next and that nobody plays yet."""
         late_ns = self.elapsed_ns() + LOOKAHEAD_NS
         for number in campaigns_due(self._scenario, late_ns):
             if number not in self._launched:
@@ -225,7 +225,7 @@ class MasterNode:
 
     # --- the conductor
 
-    def _told(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         if isinstance(message, Halt):
             gevent.spawn(self._environment.runner.stop)  # type: ignore[union-attr]
 

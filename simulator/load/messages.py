@@ -1,8 +1,8 @@
 """What processes of one run tell each other: length-prefixed MessagePack frames, the same over pipes and sockets.
 
 A worker commands its shard (`Begin`, `Wanted`, `Launch`, `Finish`), which reports (`Report`, `Failed`). The Locust
-master tells the conductor what it hears of its workers (`Started`, `Joined`, `Part`, `Left`, `Counted`), and is told
-what to run (`Order`) and when to end (`Halt`). No message holds a token: each process has it from its environment.
+master tells the conductor what it hears of its workers (`Started`, `Joined`, `PartReport`, `Left`, `Counted`), and is
+told what to run (`Order`) and when to end (`Halt`). No message holds a token: each process has it from its environment.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     offset_ns: tuple[int, int] = (0, 0)
 
 
-class Part(msgspec.Struct, frozen=True, tag=True):
+class PartReport(msgspec.Struct, frozen=True, tag=True):
     """From the master: a report of one of the parts, its delta still encoded."""
 
     part: int
@@ -151,7 +151,9 @@ class Halt(msgspec.Struct, frozen=True, tag=True):
     """To the master: end the test now, as if its time were over."""
 
 
-Message = Order | Begin | Wanted | Launch | Finish | Report | Failed | Started | Joined | Part | Left | Counted | Halt
+Message = (
+    Order | Begin | Wanted | Launch | Finish | Report | Failed | Started | Joined | PartReport | Left | Counted | Halt
+)
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -184,7 +186,7 @@ class Frames:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes; gives the messages that are whole now. Raises FrameError."""
+        """Take bytes; returns the messages that are whole now. Raises FrameError."""
         self._data += data
         messages = []
         start, size = 0, len(self._data)

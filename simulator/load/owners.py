@@ -1,14 +1,15 @@
-"""What owners do under Locust: calls over plain gevent sockets, each a row of the history and one of Locust's requests.
+"""Playing what owners do under Locust: over plain gevent sockets, each request a row and one of Locust's statistics.
 
-Calls, answers and what is learnt from them are the live world's own values; only the waiting is gevent's. So an owner's
-requests are judged like everybody's, and Locust's statistics count the same ones.
+What is asked and what an answer means are scripts of `fleet`, as everywhere; only the waiting is gevent's.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from http import HTTPStatus
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gevent
 import numpy as np
@@ -17,32 +18,32 @@ from gevent.event import Event
 from locust.exception import StopUser
 
 from simulator.client.answers import AnswerReader, GarbageError
-from simulator.client.connection import OddDataError, data_of
 from simulator.client.target import owner_user_source, source_number
 from simulator.client.witness import Witness
-from simulator.contract.answers import Answer, Operation
-from simulator.contract.refusals import in_words
-from simulator.fleet.grants import GrantError
-from simulator.fleet.requests import ANY_OWNER, EVENT_OF, ApiCall, call_of, learn, note, owner_headers
-from simulator.history.losses import Loss, loss_of_close, lost_status
-from simulator.history.records import Exchange
-from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
-from simulator.judging.tally import UNKNOWN, answer_said, said_of
+from simulator.contract.answers import Answer, Operation, operation_name
+from simulator.fleet.acts import Acts, Ask, CutOffError, Reply
+from simulator.fleet.requests import ANY_OWNER, ApiCall, owner_headers
+from simulator.history.losses import Loss, loss_of_close
+from simulator.history.rows import NEVER_NS, History
+from simulator.judging.tally import UNKNOWN, answer_name
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
-from simulator.worlds.live.onboarding import NO_NONCE, answer_kind
+from simulator.worlds.recording import keep_wrong_act, record_act
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from locust.env import Environment
 
     from simulator.client.answers import HttpAnswer
     from simulator.client.target import Target
-    from simulator.fleet.machine import Action, Machine
+    from simulator.fleet.acts import Act, Exchanged
     from simulator.load.messages import Begin
 
 READ_BYTES = 65_536
-BAD_REQUEST, UNAUTHORIZED, SERVER_ERROR = 400, 401, 500
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+_Result = TypeVar("_Result")
 
 
 class OwnersPart:
@@ -90,7 +91,7 @@ class OwnersPart:
             self._idle.set()
 
     def end(self) -> None:
-        """Let nobody ask any more, and wait for the answers that are due."""
+        """Refuse new requests, and wait for the answers that are due."""
         self.ended = True
         self._idle.wait(ANSWER_TIMEOUT_SECONDS + 1)
 
@@ -111,6 +112,7 @@ class OwnerSession:
         self._socket: Any = None
         self._asked = self._begun = False
         self._free_ns = NEVER_NS
+        self.acts = Acts(part.history, part.target.token, part.rotation_ns, self)
 
     def close(self) -> None:
         """Close the connection, if it is open."""
@@ -133,64 +135,46 @@ class OwnerSession:
             self.close()
         return answer.status == UNAUTHORIZED
 
-    def call(self, call: ApiCall, name: str = "", machine: Machine | None = None) -> HttpAnswer | None:
-        """Send a call; None when no whole answer came. `name` is its line in the statistics, if not the operation's."""
-        part, answer, loss = self.part, None, Loss.ENDED
-        part.enter()
-        sent_ns = part.now()
+    def play(self, act: Act[_Result], pace: Callable[[], None]) -> _Result:
+        """Play a script, and wait for `pace` before each request but its first. Raises what the script raises.
+
+        Whoever is stopped meanwhile has asked all the same.
+        """
+        reply: Reply | None = None
+        while True:
+            try:
+                ask = act.send(reply)
+            except StopIteration as end:
+                result: _Result = end.value
+                return result
+            if not isinstance(ask, Ask):
+                raise TypeError(f"{type(ask).__name__} is no step of an owner's")
+            if reply is not None:
+                pace()
+            self.part.enter()
+            sent_ns = self.part.now()
+            try:
+                reply = self._ask(ask.call, sent_ns)
+            except BaseException:
+                self.close()
+                with suppress(CutOffError):
+                    act.throw(CutOffError(Reply(sent_ns, self.part.now(), loss=Loss.ENDED)))
+                raise
+            finally:
+                self.part.leave()
+
+    def _ask(self, call: ApiCall, sent_ns: int) -> Reply:
+        """Send a call, and return what came of it."""
+        part = self.part
+        message = call.message(part.target.authority)
         try:
-            message = call.message(part.target.authority)
             answer = self._exchange(message)
-            part.witness.saw(message, answer, sent_ns)
         except (OSError, GarbageError) as error:
             loss = self._loss_of(error, part.now() - sent_ns)
-            part.history.trouble(sent_ns, said_of(call.operation), f"{type(error).__name__}: {error}")
-        finally:  # whoever is stopped meanwhile has asked all the same
-            if answer is None:
-                self.close()
-            self._record(call, name, machine, sent_ns, answer, loss)
-            part.leave()
-        return answer
-
-    def act(self, machine: Machine, action: Action, policy_id: str) -> bool:
-        """Do what a machine wants done, and let it learn from the answer; says whether it could."""
-        part, target = self.part, self.part.target
-        call = call_of(machine, action, target.token, policy_id)
-        sent_ns = part.now()
-        answer = self.call(call, machine=machine)
-        if answer is None or answer.status >= SERVER_ERROR:
-            self.possible(call, machine.owner_id, sent_ns, answered=answer is not None)
-            return False
-        if answer.status >= BAD_REQUEST:
-            return False
-        try:
-            learn(part.history, machine, action, data_of(answer), sent_ns, part.now(), part.rotation_ns)
-        except (OddDataError, GrantError) as error:
-            why = f"its answer is not what the contract says ({error})"
-            message = call.message(target.authority)
-            part.history.keep(Exchange(sent_ns, part.now(), HONEST, message, answer.raw, why))
-            self.possible(call, machine.owner_id, sent_ns, answered=True)
-            return False
-        return True
-
-    def changed(self, call: ApiCall, owner_id: str) -> HttpAnswer | None:
-        """Send an owner's change, and note the event it must, or may, have left; None unless it succeeded."""
-        part, sent_ns = self.part, self.part.now()
-        answer = self.call(call)
-        if answer is None or answer.status >= SERVER_ERROR:
-            self.possible(call, owner_id, sent_ns, answered=answer is not None)
-            return None
-        if answer.status >= BAD_REQUEST:
-            return None
-        note(part.history, sent_ns, part.now(), EVENT_OF[call.operation], owner_id)
-        return answer
-
-    def possible(self, call: ApiCall, owner_id: str, sent_ns: int, *, answered: bool) -> None:
-        """Note the event that a change of unknown outcome may have left."""
-        event = EVENT_OF.get(call.operation)
-        if event is not None:
-            until_ns = self.part.now() if answered else NEVER_NS
-            note(self.part.history, sent_ns, until_ns, event, owner_id, sure=False)
+            self.close()
+            return Reply(sent_ns, part.now(), loss=loss, why=f"{type(error).__name__}: {error}")
+        part.witness.saw(message, answer, sent_ns)
+        return Reply(sent_ns, part.now(), answer.status, answer.head, answer.body)
 
     def _exchange(self, message: bytes) -> HttpAnswer:
         self._asked, self._begun = False, False
@@ -245,36 +229,24 @@ class OwnerSession:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock if target.tls is None else target.tls.wrap_socket(sock, server_hostname=target.host)
 
-    def _record(
-        self, call: ApiCall, name: str, machine: Machine | None, sent_ns: int, answer: HttpAnswer | None, loss: Loss
-    ) -> None:
-        """Add the row, and let Locust count the request."""
-        part = self.part
-        got = Answer.LOST if answer is None else answer_kind(answer)
-        answered_ns = NEVER_NS if answer is None else part.now()
-        status = lost_status(loss, part.now() - sent_ns) if answer is None else answer.status
-        index, certificate, consent = NO_MACHINE, NONE, NONE
-        if machine is not None:
-            index, certificate, consent = machine.index, machine.certificate_number, machine.consent_number
-        part.history.append(
-            sent_ns, sent_ns, answered_ns, NO_NONCE, index, status, call.operation,
-            Answer.ACCEPTED, got, HONEST, source_number(self._source), certificate, consent,
-        )  # fmt: skip
-        if answer is not None and got in {Answer.UNEXPECTED, Answer.FAILED}:
-            why = f"an honest {said_of(call.operation)} is not answered {answer.status}"
-            message = call.message(part.target.authority)
-            wanted = in_words(Answer.ACCEPTED, call.operation)
-            part.history.keep(Exchange(sent_ns, answered_ns, HONEST, message, answer.raw, why, wanted))
+    def record(self, ask: Ask, exchanged: Exchanged) -> None:
+        """Add the row, keep what was wrong, and let Locust count the request."""
+        part, (reply, got, _) = self.part, exchanged
+        record_act(part.history, ask, exchanged, source_number(self._source))
+        if reply.why:
+            part.history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)
+        elif got in {Answer.UNEXPECTED, Answer.FAILED}:
+            keep_wrong_act(part.history, ask, exchanged, part.target.authority)
         problem = None
         if got is Answer.LOST:
             problem = UNKNOWN
         elif got is not Answer.ACCEPTED:
-            problem = f"refused: {answer_said(got)}"
+            problem = f"refused: {answer_name(got)}"
         self._environment.events.request.fire(
-            request_type=call.method,
-            name=name or said_of(call.operation),
-            response_time=None if answer is None else (answered_ns - sent_ns) / 1e6,
-            response_length=0 if answer is None else len(answer.body),
+            request_type=ask.call.method,
+            name=ask.name or operation_name(ask.call.operation),
+            response_time=(reply.ended_ns - reply.sent_ns) / 1e6 if reply.status else None,
+            response_length=len(reply.body),
             exception=problem,
             context={},
         )

@@ -25,8 +25,8 @@ from simulator.load.deltas import Cursor
 from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, Launch, Message, Report, Wanted, frame
 from simulator.load.ordered import scenario_of, sides_of, target_of
 from simulator.scenario.loading import ScenarioError
-from simulator.worlds.harness_failure import leaves
-from simulator.worlds.live.fleet_player import FleetPlayer, Place
+from simulator.worlds.harness_failure import leaf_errors
+from simulator.worlds.live.fleet_player import FleetPlayer, ShardRange
 from simulator.worlds.live.observing import watch_generator
 from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
 from simulator.worlds.progress import Progress
@@ -80,7 +80,7 @@ class ShardProcess:
             order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}",
             sides=sides_of(order, token, access),
             clock_offset_ns=order.clock_offset_ns,
-            place=Place(begin.shard, begin.first_machine, begin.machines),
+            share=ShardRange(begin.shard, begin.first_machine, begin.machines),
         )
 
     async def run(self, commands: AsyncIterator[Message]) -> None:
@@ -142,7 +142,7 @@ async def receive(stream: trio.abc.ReceiveStream) -> AsyncIterator[Message]:
 
 
 async def serve(environ: Mapping[str, str]) -> int:
-    """Serve one master on the standard streams, by what the environment says of the target; gives the exit code."""
+    """Serve one master on the standard streams, by what the environment says of the target; returns the exit code."""
     # What anything may print must not end up between frames.
     out = trio.lowlevel.FdStream(os.dup(1))
     os.dup2(2, 1)
@@ -156,17 +156,17 @@ async def serve(environ: Mapping[str, str]) -> int:
         token, access = environ.get(TOKEN_VARIABLE, ""), access_of(environ)
         await ShardProcess(first, token, out, access).run(commands)
     except BaseException as error:
-        faults = list(leaves(error))
+        faults = list(leaf_errors(error))
         if any(isinstance(one, OrphanedError | trio.BrokenResourceError) for one in faults):
             return ORPHANED
         if not isinstance(error, Exception):
             raise
-        await out.send_all(frame(Failed(_told(faults[0]))))
+        await out.send_all(frame(Failed(_describe(faults[0]))))
         return FAILED
     return 0
 
 
-def _told(fault: BaseException) -> str:
+def _describe(fault: BaseException) -> str:
     if isinstance(fault, TargetError | AccessError | ScenarioError | FrameError):
         return str(fault)
     return f"the shard failed by a fault of its own, please report it: {type(fault).__name__}: {fault}"

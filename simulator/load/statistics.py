@@ -23,9 +23,9 @@ def merge_tallies(statistics: RequestStats, tallies: Iterable[Tally], unix_secon
         entry = _entry(statistics, one, unix_seconds)
         statistics.entries[one.name, one.method].extend(entry)
         statistics.total.extend(entry)
-        for said, count in one.failures.items():
-            key = StatsError.create_key(one.method, one.name, said)
-            error = statistics.errors.setdefault(key, StatsError(one.method, one.name, said))
+        for reason, count in one.failures.items():
+            key = StatsError.create_key(one.method, one.name, reason)
+            error = statistics.errors.setdefault(key, StatsError(one.method, one.name, reason))
             error.occurrences += count
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from locust import User, constant, constant_throughput, task
 
-from simulator.client.connection import OddDataError, data_of
-from simulator.contract.answers import Operation
-from simulator.fleet.grants import GrantError, read_id
-from simulator.fleet.machine import Action, Machine
-from simulator.fleet.requests import ApiCall, activate_call, owner_headers, policy_call, revoke_call
-from simulator.history.records import Revocation
-from simulator.history.rows import NEVER_NS
+from simulator.contract.answers import Answer, Operation
+from simulator.contract.reading import MalformedDataError, read_data
+from simulator.fleet.acts import ActError, Ask
+from simulator.fleet.machine import Machine
+from simulator.fleet.onboarding import live_once, make_rules
+from simulator.fleet.requests import ApiCall, owner_headers
 from simulator.load.owners import OwnerSession
 from simulator.load.worker_node import node_of
-from simulator.worlds.live.onboarding import make_rules
 
 if TYPE_CHECKING:
     from locust.env import Environment
 
-    from simulator.client.answers import HttpAnswer
+    from simulator.fleet.acts import Reply
 
 FOREVER_SECONDS = 7 * 86_400.0
 PAGE = 100
@@ -34,11 +33,11 @@ class ProviderMachine(User):
     wait_time = constant(FOREVER_SECONDS)
 
     def on_start(self) -> None:
-        """Let one machine more take part."""
+        """Have one more machine take part."""
         node_of(self.environment).change_machines(1)
 
     def on_stop(self) -> None:
-        """Let it take part no more; it keeps its registration."""
+        """Have one machine fewer take part; it keeps its registration."""
         node_of(self.environment).change_machines(-1)
 
     @task
@@ -85,11 +84,12 @@ class _Owner(User):
         self.session.close()
 
     def read(self, name: str, path: str, *, whole_fleet: bool = False, rooted: bool = False) -> dict[str, Any] | None:
-        """Read one thing as this owner, or of the whole fleet; gives its data, None where there is none."""
+        """Read one thing as this owner, or of the whole fleet; returns its data, None where there is none."""
         headers = owner_headers(self.part.target.token, None if whole_fleet else self.owner_id)
         operation = Operation.METRICS if name == "metrics" else Operation.OTHER
-        answer = self.session.call(ApiCall(operation, "GET", path, headers, rooted=rooted), name)
-        return _data(answer)
+        ask = Ask(ApiCall(operation, "GET", path, headers, rooted=rooted), self.owner_id, name=name)
+        reply, got, _ = self.session.play(self.session.acts.exchange(ask), self.wait)
+        return _data(reply) if got is Answer.ACCEPTED else None
 
 
 class OwnerDashboard(_Owner):
@@ -144,40 +144,9 @@ class OwnerOnboarding(_Owner):
     @task
     def onboard(self) -> None:
         """Go the whole way with one machine; whatever fails ends it there, and the next task begins with another."""
-        policy_id = self._policy()
-        if not policy_id:
-            return
         machine = Machine(next(self.part.machine_numbers), self.owner_id, 0)
-        for action in (Action.REGISTER, Action.CONSENT, Action.FETCH_POLICY, Action.ROTATE):
-            self.wait()
-            if not self.session.act(machine, action, policy_id):
-                return
-        self.wait()
-        self._revoke(machine)
-
-    def _policy(self) -> str:
-        """Draft and activate a policy; gives its id, nothing where that failed."""
-        token = self.part.target.token
-        answer = self.session.changed(policy_call(token, self.owner_id, make_rules(0, self.rng)), self.owner_id)
-        data = _data(answer)
-        if data is None:
-            return ""
-        try:
-            policy_id = read_id(data)
-        except GrantError:
-            return ""
-        self.wait()
-        activated = self.session.changed(activate_call(token, self.owner_id, policy_id), self.owner_id)
-        return policy_id if activated is not None else ""
-
-    def _revoke(self, machine: Machine) -> None:
-        history = self.part.history
-        consent_id = history.consents[machine.consent_number - 1].consent_id
-        sent_ns = self.part.now()
-        call = revoke_call(self.part.target.token, self.owner_id, consent_id)
-        answer = self.session.changed(call, self.owner_id)
-        answered_ns = NEVER_NS if answer is None else self.part.now()
-        history.revocations.append(Revocation(machine.consent_number, sent_ns, answered_ns))
+        with suppress(ActError):
+            self.session.play(live_once(self.session.acts, machine, make_rules(0, self.rng)), self.wait)
 
 
 def _heard_from(shown: Any) -> list[str]:
@@ -186,10 +155,8 @@ def _heard_from(shown: Any) -> list[str]:
     return [str(one["worker_id"]) for one in machines if "worker_id" in one and one.get("age_seconds", -1) != -1]
 
 
-def _data(answer: HttpAnswer | None) -> dict[str, Any] | None:
-    if answer is None or answer.status >= 400:  # noqa: PLR2004 - HTTP's errors
-        return None
+def _data(reply: Reply) -> dict[str, Any] | None:
     try:
-        return data_of(answer)
-    except OddDataError:
+        return read_data(reply.status, reply.body)
+    except MalformedDataError:
         return None

@@ -71,7 +71,7 @@ class WorkerNode:
     # --- what users ask for
 
     def change_machines(self, machines: int) -> None:
-        """Let that many machines more take part, or fewer."""
+        """Have that many more machines take part, or fewer."""
         self._machines += machines
         if self._bridge is not None:
             self._bridge.change(machines)

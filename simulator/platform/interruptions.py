@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Held(msgspec.Struct):
+class HeldSignal(msgspec.Struct):
     """The first signal that came while nothing else took it; None when none did."""
 
     number: int | None = None
@@ -30,9 +30,9 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 @contextmanager
-def signals_held() -> Iterator[Held]:
+def signals_held() -> Iterator[HeldSignal]:
     """Note the signals that end a command, and go on: before its work takes them, and while results are written."""
-    held = Held()
+    held = HeldSignal()
 
     def note(number: int, _: object) -> None:
         held.number = held.number or number
@@ -46,6 +46,6 @@ def signals_held() -> Iterator[Held]:
 
 
 def ignore_stop_signals() -> None:
-    """Let nothing change the exit code any more: everything is done, and a process takes a while to end."""
+    """Ignore the signals that would change the exit code: everything is done, and a process takes a while to end."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)

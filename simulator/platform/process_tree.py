@@ -67,7 +67,7 @@ class ProcessTree:
         return await self._until(signal.SIGSTOP, lambda members: all(map(_stands, members)))
 
     def resume(self) -> None:
-        """Let all of them go on after a pause."""
+        """Continue all of them after a pause (SIGCONT)."""
         self.send(signal.SIGCONT)
 
     async def _until(self, number: signal.Signals, right: Callable[[list[int]], bool]) -> bool:
@@ -85,7 +85,7 @@ class ProcessTree:
             await trio.sleep(LOOK_SECONDS)
 
     def limit_files(self, *, full: bool) -> None:
-        """Let them write no byte to any file (RLIMIT_FSIZE), or again as many as they like. Raises OSError."""
+        """Allow them no byte in any file (RLIMIT_FSIZE), or again as many as they like. Raises OSError."""
         for pid in self.members():
             with suppress(ProcessLookupError):
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)

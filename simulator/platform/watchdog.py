@@ -1,4 +1,4 @@
-"""A guard of a process: sends it a signal should this process end first, however it ends."""
+"""A watchdog of a process: sends it a signal should this process end first, however it ends."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ done
 """
 """The same for all that came of a process: its group, and whoever has a mark in their environment.
 
-The guard is on duty before the process is there, and told its id later.
+The watchdog is on duty before the process is there, and told its id later.
 """
 
 
-class Guard:
-    """One guard on duty. `dismiss` ends its duty without a signal."""
+class Watchdog:
+    """One watchdog on duty. `dismiss` ends its duty without a signal."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
 
     async def watch(self, leader: int) -> None:
-        """Tell a guard of processes which one leads them."""
+        """Name the leader of the processes to a watchdog of a tree."""
         if self._process.stdin is not None:
             await self._process.stdin.send_all(b"%d\n" % leader)
 
     async def dismiss(self) -> None:
-        """End the guard; what it guarded is in this process's hands again."""
+        """End the watchdog; what it watched is in this process's hands again."""
         self._process.kill()
         await self._process.wait()
         if self._process.stdin is not None:
             await self._process.stdin.aclose()
 
 
-async def guarded(pid: int, number: signal.Signals) -> Guard:
-    """Have a process sent a signal should this one end before the guard is dismissed."""
-    command = ["/bin/sh", "-c", _SCRIPT, "guard", str(int(number)), str(pid)]
-    # A session of its own: what reaches this process's group must not end the guard as well.
-    return Guard(await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True))
+async def watchdog_of(pid: int, number: signal.Signals) -> Watchdog:
+    """Have a process sent a signal should this one end before the watchdog is dismissed."""
+    command = ["/bin/sh", "-c", _SCRIPT, "watchdog", str(int(number)), str(pid)]
+    # A session of its own: what reaches this process's group must not end the watchdog as well.
+    return Watchdog(await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, start_new_session=True))
 
 
-async def guarded_tree(mark: str) -> Guard:
+async def watchdog_of_tree(mark: str) -> Watchdog:
     """Have all that will have a mark in their environment, as NAME=VALUE, killed should this process end first."""
-    command = ["/bin/sh", "-c", _TREE_SCRIPT, "guard", mark]
+    command = ["/bin/sh", "-c", _TREE_SCRIPT, "watchdog", mark]
     process = await trio.lowlevel.open_process(
         command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    return Guard(process)
+    return Watchdog(process)

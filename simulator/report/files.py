@@ -9,7 +9,7 @@ VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY, METRICS})
 """What is made from the rest, and can be made again."""
 
 
-class Written(msgspec.Struct, frozen=True):
+class WriteResult(msgspec.Struct, frozen=True):
     """What became of the files: the bundle's digest, None without a manifest, and a line for each that is missing.
 
     `note` is what else there is to say.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from simulator.checkers.verdict import Status, Verdict
 from simulator.judging.campaigns import findings_of_campaigns
-from simulator.report import telling
+from simulator.report import wording
 from simulator.report.text import one_line, visible
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Finding
     from simulator.judging.verdict_file import AttackSummary
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
-Outcome = tuple[str, str, str, str] | None
+CaseResult = tuple[str, str, str, str] | None
 """Element, type, message and text of what is wrong with a case; None for a pass."""
 
 
-def junit_xml(material: Material) -> bytes:
+def junit_xml(report_input: ReportInput) -> bytes:
     """Write the file."""
-    verdict = material.verdict
+    verdict = report_input.verdict
     root = ET.Element("testsuites", {"name": f"hatchfarm {one_line(verdict.scenario)}"})
     accusing = findings_of_campaigns(verdict.checkers)
     suites = {
@@ -41,7 +41,7 @@ def junit_xml(material: Material) -> bytes:
     }
     for name, cases in suites.items():
         if cases:
-            _suite(root, material, name, cases)
+            _suite(root, report_input, name, cases)
     for count in ("tests", "failures", "errors", "skipped"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     root.set("time", f"{verdict.duration_s:.3f}")
@@ -50,8 +50,8 @@ def junit_xml(material: Material) -> bytes:
     return text + b"\n"
 
 
-def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[str, Outcome]]) -> None:
-    verdict = material.verdict
+def _suite(root: ET.Element, report_input: ReportInput, name: str, cases: list[tuple[str, CaseResult]]) -> None:
+    verdict = report_input.verdict
     kinds = [outcome[0] for _, outcome in cases if outcome is not None]
     suite = ET.SubElement(
         root,
@@ -85,12 +85,12 @@ def _suite(root: ET.Element, material: Material, name: str, cases: list[tuple[st
             ET.SubElement(element, kind, {"type": type_, "message": one_line(message)}).text = visible(text)
         advised = [one for one in verdict.advisories if name == "checks" and one.checker == case]
         if advised:
-            lines = [f"{telling.moment(one.at_ns)} {one.rule} ({one.basis}): {one.message}" for one in advised]
+            lines = [f"{wording.moment_text(one.at_ns)} {one.rule} ({one.basis}): {one.message}" for one in advised]
             text = "\n".join([f"beyond the {verdict.profile} profile, not failed:", *lines])
             ET.SubElement(element, "system-out").text = visible(text)
 
 
-def _of_verdict(one: Verdict, type_: str) -> Outcome:
+def _of_verdict(one: Verdict, type_: str) -> CaseResult:
     if one.status is Status.PASS:
         return None
     if one.status is Status.NOT_APPLICABLE:
@@ -103,10 +103,10 @@ def _of_verdict(one: Verdict, type_: str) -> Outcome:
 
 
 def _lines(findings: Sequence[Finding]) -> list[str]:
-    return [f"{telling.moment(each.at_ns)} {each.rule}: {telling.told(each)}" for each in findings]
+    return [f"{wording.moment_text(each.at_ns)} {each.rule}: {wording.message_with_cause(each)}" for each in findings]
 
 
-def _of_attack(one: AttackSummary, findings: list[Finding]) -> Outcome:
+def _of_attack(one: AttackSummary, findings: list[Finding]) -> CaseResult:
     text = (
         f"{one.sent:,} sent, {one.refused:,} refused, {one.accepted:,} accepted, {one.wrong:,} wrong, "
         f"{one.unjudged:,} unjudged"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.limits import SCRAPES_SHOWN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
-SECOND_NS = 1_000_000_000
 _NAME = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?")
 _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"')
 
@@ -27,9 +27,9 @@ _LABEL = re.compile(r'(?<![a-zA-Z0-9_])([a-zA-Z_][a-zA-Z0-9_]*)="([^"]*)"')
 class _Scrapes:
     """The samples of all scrapes by metric, as the exposition wants them: a metric's own, oldest first."""
 
-    def __init__(self, material: Material) -> None:
-        self._start_seconds = _unix_seconds(material.record.started_at)
-        scrapes = material.history.scrapes
+    def __init__(self, report_input: ReportInput) -> None:
+        self._start_seconds = _unix_seconds(report_input.record.started_at)
+        scrapes = report_input.history.scrapes
         step = -(-len(scrapes) // SCRAPES_SHOWN_MAX) or 1
         self._scrapes = scrapes[::step]
 
@@ -60,6 +60,6 @@ def _unix_seconds(started_at: str) -> float:
         return 0.0
 
 
-def openmetrics(material: Material) -> bytes:
+def openmetrics(report_input: ReportInput) -> bytes:
     """Write the scrapes, thinned out evenly where there are too many."""
-    return bytes(generate_latest(_Scrapes(material)))  # type: ignore[no-untyped-call]  # the library has no types there
+    return bytes(generate_latest(_Scrapes(report_input)))  # type: ignore[no-untyped-call]  # the library has no types there

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.possible import possible
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
-from simulator.report import plots, reconciliation, series, telling
+from simulator.report import plots, reconciliation, series, wording
 from simulator.report.text import shortened, visible
 
 if TYPE_CHECKING:
     from simulator.checkers.bounds import ScrapeBounds
     from simulator.checkers.verdict import Verdict
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
-SECOND_NS = 1_000_000_000
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -41,23 +41,23 @@ def _environment() -> Environment:
     environment.globals.update(
         FINDINGS_SHOWN_MAX=FINDINGS_SHOWN_MAX,
         UNBOUNDED=UNBOUNDED,
-        evidence=telling.evidence,
-        exchanged=telling.exchanged,
-        figures=telling.figures,
-        mark=telling.MARKS.__getitem__,
-        not_shown=telling.not_shown,
-        readable=telling.readable,
-        told=telling.told,
-        when=telling.when,
+        evidence_texts=wording.evidence_texts,
+        exchange_texts=wording.exchange_texts,
+        figure_texts=wording.figure_texts,
+        mark=wording.MARKS.__getitem__,
+        message_with_cause=wording.message_with_cause,
+        not_shown_text=wording.not_shown_text,
+        readable=wording.readable,
+        time_text=wording.time_text,
     )
     return environment
 
 
-def report_page(material: Material) -> bytes:
+def report_page(report_input: ReportInput) -> bytes:
     """Write the page."""
-    verdict, record = material.verdict, material.record
-    bounds = _bounds(material)
-    problems = [one for one in telling.worst_first([*verdict.checkers, *verdict.thresholds])
+    verdict, record = report_input.verdict, report_input.record
+    bounds = _bounds(report_input)
+    problems = [one for one in wording.worst_first([*verdict.checkers, *verdict.thresholds])
                 if one.status.is_problem]  # fmt: skip
     generator, audit_verdict = (
         next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
@@ -69,55 +69,55 @@ def report_page(material: Material) -> bytes:
             verdict=verdict,
             record=record,
             facts=record.facts,
-            headline=telling.headline(verdict),
+            headline=wording.headline(verdict),
             problems=problems,
-            checkers=telling.worst_first(verdict.checkers),
-            thresholds=telling.worst_first(verdict.thresholds),
-            plots=draw_plots(material, bounds),
-            attacks=sorted(verdict.attacks, key=lambda one: (telling.ORDER.index(one.status), one.campaign)),
+            checkers=wording.worst_first(verdict.checkers),
+            thresholds=wording.worst_first(verdict.thresholds),
+            plots=draw_plots(report_input, bounds),
+            attacks=sorted(verdict.attacks, key=lambda one: (wording.ORDER.index(one.status), one.campaign)),
             catalogue=CATALOGUE,
             metrics=reconciliation.metric_lines(bounds),
-            audit=_audit(material, audit_verdict),
+            audit=_audit(report_input, audit_verdict),
             audit_verdict=audit_verdict,
             generator=generator,
             latency=[(name, value) for name, value in verdict.latency_s.items() if value is not None],
-            scenario_text=shortened(material.scenario_text, SCENARIO_SHOWN_MAX_CHARACTERS),
+            scenario_text=shortened(report_input.scenario_text, SCENARIO_SHOWN_MAX_CHARACTERS),
         )
     )
     return text.encode()
 
 
-def _bounds(material: Material) -> list[ScrapeBounds]:
+def _bounds(report_input: ReportInput) -> list[ScrapeBounds]:
     """Work out the bounds; none where the history makes no sense to them, which the checker has said already."""
     try:
-        return list(possible(material.history, material.record.facts))
+        return list(possible(report_input.history, report_input.record.facts))
     except (ValueError, OverflowError):
         return []
 
 
-def _audit(material: Material, audit_verdict: Verdict | None) -> list[reconciliation.AuditLine]:
+def _audit(report_input: ReportInput, audit_verdict: Verdict | None) -> list[reconciliation.AuditLine]:
     """Reconcile the audit; nothing where lists make no sense to it, which the checker has said already."""
     findings = audit_verdict.findings if audit_verdict is not None else ()
     try:
         return reconciliation.audit_lines(
-            material.history,
-            material.record.facts.audit_events_per_stream,
+            report_input.history,
+            report_input.record.facts.audit_events_per_stream,
             {str(one.evidence.get("type")) for one in findings},
         )
     except (ValueError, OverflowError, LookupError):
         return []
 
 
-def draw_plots(material: Material, bounds: list[ScrapeBounds]) -> list[plots.Plot]:
+def draw_plots(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[plots.Plot]:
     """Draw what there is data for."""
-    history, elapsed_ns = material.history, material.record.elapsed_ns
+    history, elapsed_ns = report_input.history, report_input.record.elapsed_ns
     seconds = elapsed_ns / SECOND_NS
     drawn = []
     if len(history):
         drawn.append(plots.plot_rates(series.rates(history, elapsed_ns), seconds))
         drawn.append(plots.plot_latencies(series.latencies(history, elapsed_ns), seconds))
     if bounds:
-        threshold = material.record.facts.auth_threshold
+        threshold = report_input.record.facts.auth_threshold
         stale = series.alert(bounds, STALE_ALERT, 1, lambda one: one.stale)
         recent = series.alert(bounds, AUTH_ALERT, threshold, lambda one: one.recent)
         drawn.append(plots.plot_freshness(series.freshness(bounds), seconds))

@@ -117,7 +117,7 @@ def draw(
     panels: list[tuple[float, Callable[[Axes, Shape], None]]],
     seconds: float,
 ) -> Plot:
-    """Draw panels below each other, of these heights in CSS pixels, over the same time. Gives both shapes."""
+    """Draw panels below each other, of these heights in CSS pixels, over the same time. Return both shapes."""
     drawn = {}
     for shape in (WIDE, NARROW):
         with mpl.rc_context(_settings(shape, f"{title} {shape.name}")):

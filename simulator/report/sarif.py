@@ -14,14 +14,15 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Finding, Status
 from simulator.judging.rules import known_rules, rule_id, rule_of
-from simulator.report import telling
+from simulator.report import wording
 from simulator.report.text import visible
 
 if TYPE_CHECKING:
     from simulator.judging.verdict_file import Advisory
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 EXIT_CODES = {
@@ -31,12 +32,12 @@ EXIT_CODES = {
 }
 
 
-def sarif_log(material: Material) -> bytes:
+def sarif_log(report_input: ReportInput) -> bytes:
     """Write the log."""
-    verdict = material.verdict
+    verdict = report_input.verdict
     judged = [*verdict.checkers, *verdict.thresholds]
     found = [
-        (rule_id(finding, material.attack_names), one, finding)
+        (rule_id(finding, report_input.attack_names), one, finding)
         for one in judged
         if one.status is Status.FAIL
         for finding in one.findings or (Finding(f"{one.name}.failed", one.summary, 0),)
@@ -53,13 +54,13 @@ def sarif_log(material: Material) -> bytes:
             },
         },
         "automationDetails": {"id": f"hatchfarm/{verdict.scenario}/"},
-        "invocations": [_invocation(material)],
+        "invocations": [_invocation(report_input)],
         "results": [
             *(
-                _result(material, identifier, places[identifier], one.name, finding)
+                _result(report_input, identifier, places[identifier], one.name, finding)
                 for identifier, one, finding in found
             ),
-            *(_advisory(material, places[one.rule], one) for one in verdict.advisories),
+            *(_advisory(report_input, places[one.rule], one) for one in verdict.advisories),
         ],
         "columnKind": "unicodeCodePoints",
     }
@@ -83,30 +84,30 @@ def _rule(identifier: str) -> dict[str, Any]:
     }
 
 
-def _advisory(material: Material, place: int, one: Advisory) -> dict[str, Any]:
+def _advisory(report_input: ReportInput, place: int, one: Advisory) -> dict[str, Any]:
     """Write what goes beyond the run's profile: a note, whatever its rule's level is."""
     finding = Finding(one.finding, one.message, one.at_ns, one.evidence)
-    result = _result(material, one.rule, place, one.checker, finding)
-    properties = {**result["properties"], "advisory": True, "basis": one.basis, "profile": material.verdict.profile}
+    result = _result(report_input, one.rule, place, one.checker, finding)
+    properties = {**result["properties"], "advisory": True, "basis": one.basis, "profile": report_input.verdict.profile}
     return {**result, "level": "note", "properties": properties}
 
 
-def _result(material: Material, identifier: str, place: int, checker: str, finding: Finding) -> dict[str, Any]:
-    scenario = material.verdict.scenario
+def _result(report_input: ReportInput, identifier: str, place: int, checker: str, finding: Finding) -> dict[str, Any]:
+    scenario = report_input.verdict.scenario
     same = hashlib.sha256(f"{scenario}\n{identifier}\n{_what(finding)}".encode("utf-8", "replace")).hexdigest()
     return {
         "ruleId": identifier,
         "ruleIndex": place,
         "level": rule_of(identifier).level,
         "message": {"text": finding.message},
-        "locations": [_location(material, identifier)],
+        "locations": [_location(report_input, identifier)],
         "partialFingerprints": {"hatchfarmFinding/v1": same},
         "properties": {
             "checker": checker,
             "rule": finding.rule,
-            "atSeconds": finding.at_ns / telling.SECOND_NS,
+            "atSeconds": finding.at_ns / SECOND_NS,
             **({"followsFrom": finding.follows_from} if finding.follows_from else {}),
-            "evidence": dict([*telling.exchanged(finding), *telling.evidence(finding)]),
+            "evidence": dict([*wording.exchange_texts(finding), *wording.evidence_texts(finding)]),
         },
     }
 
@@ -116,15 +117,15 @@ def _what(finding: Finding) -> str:
     return str(finding.evidence.get("metric", finding.rule))
 
 
-def _location(material: Material, identifier: str) -> dict[str, Any]:
+def _location(report_input: ReportInput, identifier: str) -> dict[str, Any]:
     """Point to the line of the scenario that asked for it: viewers want a place in a file."""
     kind, _, name = identifier.partition("/")
     wanted = {"attack": f'name = "{name}"', "threshold": f'"{name}"'}.get(kind, "name =")
-    lines = material.scenario_text.split("\n")
+    lines = report_input.scenario_text.split("\n")
     line = next((number for number, text in enumerate(lines, 1) if text.strip().startswith(wanted)), 1)
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": _address(material.record.scenario_file), "uriBaseId": "%SRCROOT%"},
+            "artifactLocation": {"uri": _address(report_input.record.scenario_file), "uriBaseId": "%SRCROOT%"},
             "region": {"startLine": line},
         },
     }
@@ -138,8 +139,8 @@ def _address(path: str) -> str:
     return quote("/".join(parts), errors="replace")
 
 
-def _invocation(material: Material) -> dict[str, Any]:
-    verdict = material.verdict
+def _invocation(report_input: ReportInput) -> dict[str, Any]:
+    verdict = report_input.verdict
     judged = [*verdict.checkers, *verdict.thresholds]
     notes = [("warning", "inconclusive", one.name, one.summary) for one in judged if one.status is Status.INCONCLUSIVE]
     notes += [("note", "n/a", one.name, one.summary) for one in judged if one.status is Status.NOT_APPLICABLE]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.metrics import AUTH_ALERT, RECENT, STALE, STALE_ALERT, UNKNOWN, WORKERS
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SECOND_NS = 1_000_000_000
 LATENCY_PERCENTILES = (50, 90, 99)
 COUNTS_OF = {STALE_ALERT: STALE, AUTH_ALERT: RECENT}
 """The count each alert gauge goes by."""
@@ -185,7 +185,7 @@ def alert(
 def _strip(
     bounds: Sequence[ScrapeBounds], gauge: str, threshold: int, bound_of: Callable[[ScrapeBounds], Range]
 ) -> Strip:
-    """Let each scrape stand for the time until the next one."""
+    """Make spans in which each scrape stands for the time until the next one."""
     at = [one.scrape.sent_ns / SECOND_NS for one in bounds]
     ends = [*at[1:], bounds[-1].scrape.answered_ns / SECOND_NS] if bounds else []
 
@@ -217,7 +217,7 @@ def health(samples: Sequence[GeneratorSample]) -> Health:
 def thinned(at: Floats, values: Floats, *keep: NDArray[np.bool_]) -> NDArray[Any]:
     """Choose the points to draw: of each column of pixels the least and the greatest, and those that must be seen.
 
-    Gives their places, in order. `keep` marks the points that must be seen; of those too only one a column.
+    Return their places, in order. `keep` marks the points that must be seen; of those too only one a column.
     """
     if len(at) <= 2 * PLOT_COLUMNS_MAX:
         return np.arange(len(at))

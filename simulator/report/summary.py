@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
-from simulator.report import telling
+from simulator.report import wording
 from simulator.report.text import markdown, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 MARKS = {
     Status.PASS: "\N{WHITE HEAVY CHECK MARK}",
@@ -24,24 +24,24 @@ MARKS = {
 FINDINGS_SHOWN = 5
 
 
-def summary_markdown(material: Material) -> bytes:
+def summary_markdown(report_input: ReportInput) -> bytes:
     """Write the file."""
-    return ("\n".join(_lines(material)) + "\n").encode()
+    return ("\n".join(_lines(report_input)) + "\n").encode()
 
 
-def _lines(material: Material) -> Iterator[str]:
-    verdict = material.verdict
+def _lines(report_input: ReportInput) -> Iterator[str]:
+    verdict = report_input.verdict
     yield f"## {MARKS[verdict.status]} {verdict.status.value.upper()}: {markdown(verdict.scenario)}"
-    yield f"\n{markdown(telling.headline(verdict))}\n"
+    yield f"\n{markdown(wording.headline(verdict))}\n"
     p50, p99 = verdict.latency_s.get("p50"), verdict.latency_s.get("p99")
     latency = "" if p50 is None or p99 is None else f", response time p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms"
     yield (
-        f"{plural(material.record.machines, 'machine')} against {markdown(verdict.target)} "
+        f"{plural(report_input.record.machines, 'machine')} against {markdown(verdict.target)} "
         f"for {verdict.duration_s:.0f} s, seed {verdict.seed}{latency}.\n"
     )
     for warning in verdict.warnings:
         yield f"> Beware: {markdown(warning)}\n"
-    judged = telling.worst_first([*verdict.checkers, *verdict.thresholds])
+    judged = wording.worst_first([*verdict.checkers, *verdict.thresholds])
     for one in judged:
         if one.status.is_problem:
             yield from _why(one)
@@ -73,9 +73,9 @@ def _lines(material: Material) -> Iterator[str]:
 def _why(one: Verdict) -> Iterator[str]:
     yield f"**{one.status.value} {markdown(one.name)}**: {markdown(one.summary)}\n"
     for finding in one.findings[:FINDINGS_SHOWN]:
-        at = telling.when(finding)
-        yield f"- {markdown(telling.told(finding))}{f' (at {at})' if at else ''}"
-    if more := telling.not_shown(one, FINDINGS_SHOWN):
+        at = wording.time_text(finding)
+        yield f"- {markdown(wording.message_with_cause(finding))}{f' (at {at})' if at else ''}"
+    if more := wording.not_shown_text(one, FINDINGS_SHOWN):
         yield f"- {more}"
     if one.findings:
         yield ""

@@ -1,4 +1,4 @@
-"""The forms in which a run is reported, each made from the same material."""
+"""The forms in which a run is reported, each made from the same input."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from simulator.report.files import JUNIT, METRICS, PAGE, SARIF, SUMMARY
 from simulator.report.junit import junit_xml
-from simulator.report.material import Material
 from simulator.report.openmetrics import openmetrics
 from simulator.report.page import report_page
+from simulator.report.report_input import ReportInput
 from simulator.report.sarif import sarif_log
 from simulator.report.summary import summary_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-VIEWS: Mapping[str, Callable[[Material], bytes]] = {
+VIEWS: Mapping[str, Callable[[ReportInput], bytes]] = {
     SUMMARY: summary_markdown,
     JUNIT: junit_xml,
     METRICS: openmetrics,
@@ -24,4 +24,4 @@ VIEWS: Mapping[str, Callable[[Material], bytes]] = {
 }
 """By file name; the cheap ones first."""
 
-__all__ = ["VIEWS", "Material"]
+__all__ = ["VIEWS", "ReportInput"]

@@ -13,8 +13,9 @@ import numpy as np
 import trio
 
 from reference_server.open_files import raise_open_files
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import ScriptAttack, Stage
+from simulator.attacks.script import ScriptAttack, ScriptContext
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import UnreachableError, check_target, read_target_clock
@@ -24,11 +25,11 @@ from simulator.client.target import Target, TargetError, can_bind, peers_of
 from simulator.contract.features import LACKS, Feature
 from simulator.contract.profiles import Profile
 from simulator.deployment.redis_process import PROGRAM
-from simulator.deployment.staging import obstacle_to
+from simulator.deployment.sandbox import obstacle_to
 from simulator.history.rows import History
 from simulator.platform.wording import plural
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.scripts import NO_HTTP2, needs_own_server
+from simulator.worlds.performing import NO_HTTP2, needs_own_server
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,17 +39,16 @@ if TYPE_CHECKING:
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
-SECOND_NS = 1_000_000_000
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. `mend` says what to do when it is not right; `fatal` that a run cannot work without."""
+    """One thing looked at. `hint` says what to do when it is not right; `fatal` that a run cannot work without."""
 
     name: str
     right: bool
     found: str
-    mend: str = ""
+    hint: str = ""
     fatal: bool = False
 
 
@@ -59,9 +59,9 @@ def check_open_files(machines: int, held: int = 0) -> Check:
     """
     limit = raise_open_files()
     needed = machines + held + FILES_BESIDES_MACHINES
-    mend = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
+    hint = f"raise it with `ulimit -n {needed}` (or LimitNOFILE=), or run fewer machines"
     whom = plural(machines, "machine") + (f" and {plural(held, 'connection')} of attacks" if held else "")
-    return Check("open files", limit >= needed, f"{limit:,} allowed, {needed:,} needed for {whom}", mend, fatal=True)
+    return Check("open files", limit >= needed, f"{limit:,} allowed, {needed:,} needed for {whom}", hint, fatal=True)
 
 
 def check_programs_and_protocols() -> list[Check]:
@@ -129,7 +129,7 @@ def check_machine(machines: int, held: int = 0) -> list[Check]:
             probe.bind(("127.0.0.1", 0))
             checks.append(Check("free ports", right=True, found="a server can listen"))
         except OSError as error:
-            checks.append(Check("free ports", right=False, found=str(error), mend="free a port", fatal=True))
+            checks.append(Check("free ports", right=False, found=str(error), hint="free a port", fatal=True))
     return checks + check_programs_and_protocols()
 
 
@@ -142,10 +142,10 @@ async def check_the_target(
     try:
         metrics = await check_target(target)
     except UnreachableError as error:
-        return [Check("target", right=False, found=error.found, mend=error.mend, fatal=True)]
+        return [Check("target", right=False, found=error.found, hint=error.hint, fatal=True)]
     except TargetError as error:
-        mend = "see that --target and the token are its own"
-        return [Check("target", right=False, found=str(error), mend=mend, fatal=True)]
+        hint = "see that --target and the token are its own"
+        return [Check("target", right=False, found=str(error), hint=hint, fatal=True)]
     workers = int(metrics.get("hatchfarm_workers_total", 0))
     checks = [
         Check(
@@ -159,23 +159,23 @@ async def check_the_target(
     clock = await read_target_clock(target)
     if clock is None:
         found = "the target shows no time, neither on its health page nor as a Date"
-        checks.append(Check("clock", right=False, found=found, mend="check its clock by hand"))
+        checks.append(Check("clock", right=False, found=found, hint="check its clock by hand"))
     else:
         right = clock.surely_off_ns < CLOCK_TOLERANCE_SECONDS * SECOND_NS
-        mend = "set both clocks by NTP: heartbeats more than 90s off are refused"
-        checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", mend))
-    checks += [Check("certificate", right=False, found=one, mend="use --cacert") for one in aim.access.warnings]
+        hint = "set both clocks by NTP: heartbeats more than 90s off are refused"
+        checks.append(Check("clock", right, f"the target is {clock.middle_ns / SECOND_NS:+.0f}s off", hint))
+    checks += [Check("certificate", right=False, found=one, hint="use --cacert") for one in aim.access.warnings]
     return [*checks, _addresses(target, problem)]
 
 
 def _addresses(target: Target, problem: str) -> Check:
     """Return whether the target's server tells the addresses of machines apart, or sees one for all."""
     if problem:
-        return Check("addresses", right=False, found=problem, mend="a run that is refused for its rate is inconclusive")
+        return Check("addresses", right=False, found=problem, hint="a run that is refused for its rate is inconclusive")
     if target.own_addresses:
         return Check("addresses", right=True, found="the target tells the machines' addresses apart")
-    mend = "its per-IP limits count the whole fleet as one client: raise RATE_LIMIT_REFILL_PER_SECOND on the server"
-    return Check("addresses", right=False, found="the target sees one address for all machines", mend=mend)
+    hint = "its per-IP limits count the whole fleet as one client: raise RATE_LIMIT_REFILL_PER_SECOND on the server"
+    return Check("addresses", right=False, found="the target sees one address for all machines", hint=hint)
 
 
 def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
@@ -185,10 +185,10 @@ def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
     missing = [LACKS[one] for one in Feature if one in lacks]
     found = f"of {len(Feature)} things that the contract adds the target lacks {len(missing)}: "
     found += "; ".join(f"{one.does}, so not tried: {one.not_tried}" for one in missing)
-    mend = "nothing needs to be done: it is judged by the published API, and this is said as advisories"
+    hint = "nothing needs to be done: it is judged by the published API, and this is said as advisories"
     if profile is Profile.HARDENED:
-        mend = "by --profile hardened each of this fails; leave that away to judge it by the published API"
-    return [Check("contract", right=False, found=found, mend=mend)]
+        hint = "by --profile hardened each of this fails; leave that away to judge it by the published API"
+    return [Check("contract", right=False, found=found, hint=hint)]
 
 
 async def check_attacks(target: Target | None, scenario: Scenario | None = None) -> Check:
@@ -200,7 +200,7 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     server = ServerOptions() if scenario is None else scenario.server
     peers = () if target is None else peers_of(target)
     http2 = server.tls if target is None else await speaks_http2(target)
-    stage = Stage(
+    context = ScriptContext(
         campaign=0,
         host="",
         token="",
@@ -220,24 +220,24 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     for name in names:
         attack = CATALOGUE[name]
         if issubclass(attack, ScriptAttack):
-            why = _obstacle(attack(), stage, server, own=target is None, http2=http2)
+            why = _obstacle(attack(), context, server, own=target is None, http2=http2)
             if why:
                 untried.setdefault(why, []).append(name)
     if not untried:
         return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
     count = sum(map(len, untried.values()))
-    told = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
-    found = f"{count} of {plural(len(names), 'attack')} not tried ({told})"
-    return Check("attacks", right=False, found=found, mend="a run names them as not tried, and they prove nothing")
+    reasons = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    found = f"{count} of {plural(len(names), 'attack')} not tried ({reasons})"
+    return Check("attacks", right=False, found=found, hint="a run names them as not tried, and they prove nothing")
 
 
-def _obstacle(attack: ScriptAttack, stage: Stage, server: ServerOptions, *, own: bool, http2: bool) -> str:
+def _obstacle(attack: ScriptAttack, context: ScriptContext, server: ServerOptions, *, own: bool, http2: bool) -> str:
     # How a command is told to speak plain HTTP beside TLS is not known.
     if attack.needs_settings and (not own or (server.command and server.tls)):
         return needs_own_server(attack)
-    if attack.staging is not None and (why := obstacle_to(attack.staging, server, allowed=own)):
+    if attack.sandbox is not None and (why := obstacle_to(attack.sandbox, server, allowed=own)):
         return why
-    return attack.obstacle(stage) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
+    return attack.obstacle(context) or (NO_HTTP2 if attack.needs_http2 and not http2 else "")
 
 
 def look(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.judging.verdict_file import RunVerdict
-    from simulator.report.files import Written
+    from simulator.report.files import WriteResult
 
 NOT_WRITTEN = 2
 
@@ -23,10 +23,10 @@ def leave_and_show(
     out: Path,
     folder: Path,
     verdict: RunVerdict,
-    write: Callable[[], Written],
+    write: Callable[[], WriteResult],
     first: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write, then show what `first` shows, the verdict, and where it is; gives the exit code.
+    """Write, then show what `first` shows, the verdict, and where it is; return the exit code.
 
     A verdict that nobody finds later is told, and is not the same as one that was kept: its exit code is 2.
     """

@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 
     from simulator.contract.profiles import Profile
     from simulator.history.records import Death
-    from simulator.platform.interruptions import Held
-    from simulator.report.files import Written
+    from simulator.platform.interruptions import HeldSignal
+    from simulator.report.files import WriteResult
 
-TELL_SECONDS = 5.0
+PROGRESS_SECONDS = 5.0
 OWN_SERVER = "its own server"
 SUFFIX_DIGITS = 8
 USER_ERRORS = (TraceError, TargetError, ServerError, OutputError)
@@ -87,7 +87,7 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _Outcome(msgspec.Struct):
+class _ReplayState(msgspec.Struct):
     started_at: datetime
     target: str
     played: list[Played] = []
@@ -112,19 +112,19 @@ def execute(request: ReplayRequest, console: Console) -> int:
         trace = choose(trace, only(request.only)).trace
     files = check_open_files(len({exchange.source for exchange in trace.exchanges}))
     if not files.right:
-        raise TraceError(f"{files.name}: {files.found}; {files.mend}")
+        raise TraceError(f"{files.name}: {files.found}; {files.hint}")
     see_writable(request.out / replay_name(trace))
     with signals_held() as held:
         outcome = trio.run(_run, request, trace, console, held)
         return _report(request, trace, outcome, console)
 
 
-def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> int:
+def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> int:
     record = _record(request, trace, outcome)
     verdict = judge_replay(trace, record)
     folder = folder_of(request.out, verdict.scenario, outcome.started_at)
 
-    def write() -> Written:
+    def write() -> WriteResult:
         facts = run_record(trace, record)
         return write_bundle(folder, verdict, facts, History(), "", others=lambda _: write_replay(folder, trace, record))
 
@@ -138,9 +138,9 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Co
     )
 
 
-async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Held) -> _Outcome:
+async def _run(request: ReplayRequest, trace: Trace, console: Console, held: HeldSignal) -> _ReplayState:
     """Play the trace with everything around it, to its end, or until a signal."""
-    outcome = _Outcome(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
+    outcome = _ReplayState(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
     console.print(
@@ -160,13 +160,13 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
     return outcome
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, work: trio.CancelScope) -> None:
     async for number in signals:
         outcome.interrupted = outcome.interrupted or signal.Signals(number).name
         work.cancel()
 
 
-async def _work(request: ReplayRequest, trace: Trace, outcome: _Outcome, console: Console) -> None:
+async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> None:
     """Play the trace against the target, or a server started for it, which is watched all the while."""
     outcome.started_ns = time.monotonic_ns()
     watch = ServerWatch(outcome)
@@ -192,7 +192,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _Outcome, console
             outcome.interrupted = outcome.interrupted or watch.why_down or None
 
 
-async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _Outcome, console: Console) -> None:
+async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayState, console: Console) -> None:
     """Play the trace against a server that is there, with what its metrics said before and after."""
     header = trace.header
     target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
@@ -209,7 +209,7 @@ async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _Outcom
     started = trio.current_time()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell, player, console)
+            nursery.start_soon(_show_progress, player, console)
             await player.play()
             nursery.cancel_scope.cancel()
     finally:
@@ -218,9 +218,9 @@ async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _Outcom
         outcome.after = await read_metrics(connection, target)
 
 
-async def _tell(player: Player, console: Console) -> None:
+async def _show_progress(player: Player, console: Console) -> None:
     while True:
-        await trio.sleep(TELL_SECONDS)
+        await trio.sleep(PROGRESS_SECONDS)
         progress = player.progress
         console.print(
             f"{progress.done:,} of {plural(progress.total, 'exchange')}, {progress.as_recorded:,} as recorded, "
@@ -261,7 +261,7 @@ def _lasts(exchange: Exchange, token: str) -> bool:
     return owners and unescape(signature.value) == sign_text(token.encode(), text).decode()
 
 
-def _record(request: ReplayRequest, trace: Trace, outcome: _Outcome) -> ReplayRecord:
+def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> ReplayRecord:
     missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
     return ReplayRecord(
         trace_file=str(request.path),
@@ -288,7 +288,9 @@ def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: 
     for column in ("", "exchanges", "recorded", "replayed", "different"):
         table.add_column(column, overflow="fold", justify="right" if column in {"exchanges", "different"} else "left")
     for one in compare(exchanges, played):
-        told = [", ".join(f"{n} {got}" for got, n in sorted(counts.items())) for counts in (one.recorded, one.replayed)]
-        table.add_row(escape(one.name), str(one.exchanges), *told, str(one.different))
+        answers = [
+            ", ".join(f"{n} {got}" for got, n in sorted(counts.items())) for counts in (one.recorded, one.replayed)
+        ]
+        table.add_row(escape(one.name), str(one.exchanges), *answers, str(one.different))
     console.print()
     console.print(table)

@@ -13,6 +13,7 @@ import msgspec
 import trio
 from rich.markup import escape
 
+from reference_server.wire.units import SECOND_NS
 from simulator.bundle.writing import write_bundle
 from simulator.checkers.facts import APART
 from simulator.client.access import Access
@@ -21,6 +22,7 @@ from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, parse_target
+from simulator.contract.metrics import WORKERS
 from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
 from simulator.deployment.server_process import ServerError
@@ -38,19 +40,19 @@ from simulator.judging.facts import (
 )
 from simulator.judging.judging import judge_run
 from simulator.judging.record import RunRecord
-from simulator.load.conduct import Conduct, ConductorError, see_that_the_web_ui_can_be_served
-from simulator.load.conducting import Conductor
-from simulator.platform.interruptions import Held, signals_held, stop_signals
+from simulator.load.conductor import Conductor
+from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
+from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held
+from simulator.running.scenario_needs import connections_held, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
-from simulator.worlds.harness_failure import leaves, told, write_failure
+from simulator.worlds.harness_failure import describe_failure, leaf_errors, write_failure
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.onboarding import SetUpError
 from simulator.worlds.live.world import run_fleet
@@ -69,14 +71,13 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 OWN_SERVER = "its own server"
-SECOND_NS = 1_000_000_000
 
 
 class RunError(Exception):
     """The run cannot begin; the message says why and what to do."""
 
 
-class Request(msgspec.Struct, frozen=True):
+class RunRequest(msgspec.Struct, frozen=True):
     """What to run. `target` is a URL, or None for a server of the run's own."""
 
     scenario: Scenario
@@ -88,7 +89,7 @@ class Request(msgspec.Struct, frozen=True):
     server_settings: frozenset[str] = frozenset()
     """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
     record: Recording = Recording.NOTHING
-    conduct: Conduct | None = None
+    conducted_by: ConductorOptions | None = None
     """How Locust conducts it; None for a fleet that this process plays."""
     reports: bool = True
     """Whether reports are drawn now; `hatchfarm report` can draw them later."""
@@ -100,7 +101,7 @@ class Request(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _Outcome(msgspec.Struct):
+class _RunState(msgspec.Struct):
     history: History
     progress: Progress
     baseline: dict[str, float]
@@ -121,21 +122,21 @@ class _Outcome(msgspec.Struct):
     """What the harness itself failed by."""
 
 
-def execute(request: Request, console: Console) -> int:
+def execute(request: RunRequest, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     _see_that_faults_can_happen(request)
     see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
-    if request.conduct is not None and (web := see_that_the_web_ui_can_be_served(request.conduct)):
+    if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
     with signals_held() as held:
         outcome = trio.run(_run, request, console, held)
         return _report(request, outcome, console)
 
 
-def observe(request: Request, console: Console) -> tuple[RunRecord, History]:
+def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, Held())
+    outcome = trio.run(_run, request, console, HeldSignal())
     return _record(request, outcome), outcome.history
 
 
@@ -143,11 +144,11 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
     """Raise RunError where a fleet of this size, and what attacks hold, would run out of open files."""
     files = check_open_files(machines, held)
     if not files.right:
-        raise RunError(f"{files.name}: {files.found}; {files.mend} (`hatchfarm doctor` looks at the rest)")
+        raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: Request, outcome: _Outcome, console: Console) -> int:
-    """Judge, write and then show what happened; gives the exit code, which is another where no verdict was written."""
+def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
+    """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
@@ -160,8 +161,8 @@ def _report(request: Request, outcome: _Outcome, console: Console) -> int:
     )  # fmt: skip
 
 
-def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str]:
-    """Write what only some runs have; gives lines for people."""
+def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list[str]:
+    """Write what only some runs have; return lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
     if outcome.tape is None:
@@ -169,7 +170,7 @@ def _write_others(request: Request, outcome: _Outcome, folder: Path) -> list[str
     return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
 
 
-def _see_that_faults_can_happen(request: Request) -> None:
+def _see_that_faults_can_happen(request: RunRequest) -> None:
     """Raise RunError for faults of a target that the run did not start."""
     if request.target is not None and request.scenario.faults:
         kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
@@ -179,13 +180,13 @@ def _see_that_faults_can_happen(request: Request) -> None:
         )
 
 
-async def _run(request: Request, console: Console, held: Held) -> _Outcome:
+async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _Outcome(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = _RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -204,7 +205,7 @@ async def _run(request: Request, console: Console, held: Held) -> _Outcome:
     return outcome
 
 
-async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
+async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     async with AsyncExitStack() as stack:
@@ -231,21 +232,21 @@ async def _work(request: Request, console: Console, outcome: _Outcome) -> None:
 
 
 async def _set_up_and_play(
-    request: Request, console: Console, outcome: _Outcome, deployment: Deployment | None, sides: dict[str, Target]
+    request: RunRequest, console: Console, outcome: _RunState, deployment: Deployment | None, sides: dict[str, Target]
 ) -> None:
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
     faults = None
-    said = request.aim.addresses or scenario.target.addresses
+    stated = request.aim.addresses or scenario.target.addresses
     if deployment is None:
-        target = parse_target(request.target or "", request.token, request.aim.access, said)
+        target = parse_target(request.target or "", request.token, request.aim.access, stated)
     else:
         target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
     outcome.target = OWN_SERVER if deployment is not None else target.url
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)
     if deployment is None:
-        target, problem = await with_known_addresses(target, said, scenario.server.environ())
+        target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)
@@ -254,8 +255,9 @@ async def _set_up_and_play(
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
-    over_hosts = request.conduct is not None and bool(request.conduct.master)
-    _warn(outcome, target, given=deployment is None, over_hosts=over_hosts)
+    over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
+    workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))
+    outcome.warnings += target_warnings(target, workers, over_hosts=over_hosts)
     if deployment is None or scenario.server.command:
         outcome.stale_seconds = await stale_seconds_of(target)
     if deployment is not None:
@@ -264,7 +266,7 @@ async def _set_up_and_play(
         outcome.warnings += settings_warnings(
             scenario,
             outcome.stale_seconds,
-            stale_is_said=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
+            stale_is_stated=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
         )
         outcome.clock = clock_facts(await read_target_clock(target))
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
@@ -278,8 +280,8 @@ async def _set_up_and_play(
 
 
 async def _play(
-    request: Request,
-    outcome: _Outcome,
+    request: RunRequest,
+    outcome: _RunState,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -287,12 +289,12 @@ async def _play(
 ) -> None:
     """Play the scenario in this process, or let Locust conduct others that do."""
     scenario, seed = request.scenario, request.seed
-    if request.conduct is None:
+    if request.conducted_by is None:
         history, progress = outcome.history, outcome.progress
         await run_fleet(scenario, seed, target, history, progress, outcome.tape, sides, clock_offset_ns, faults)
         return
     conductor = Conductor(
-        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conduct,
+        scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
     try:
@@ -304,8 +306,8 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[None]:
-    """Let neither the death of a server nor a fault of the harness's own take away what a run has found out.
+async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[None]:
+    """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
     used until the run was set up, or its process was the run's own and has ended: it is judged by what it did then.
@@ -314,8 +316,8 @@ async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[No
         yield
         await watch.look()
     except Exception as error:
-        faults = [one for one in leaves(error) if not isinstance(one, USER_ERRORS)]
-        unserved = [one for one in leaves(error) if isinstance(one, SetUpError)]
+        faults = [one for one in leaf_errors(error) if not isinstance(one, USER_ERRORS)]
+        unserved = [one for one in leaf_errors(error) if isinstance(one, SetUpError)]
         if not faults and await watch.died():
             return
         if unserved and not faults:
@@ -324,42 +326,26 @@ async def _ends_noted(outcome: _Outcome, watch: ServerWatch) -> AsyncIterator[No
         if not faults:
             raise
         outcome.failure = error
-        outcome.interrupted = told(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
+        outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-def _warn(outcome: _Outcome, target: Target, *, given: bool, over_hosts: bool) -> None:
-    if not target.own_addresses and over_hosts:
-        outcome.warnings.append(
-            "the machines of one host share its address, so the server's per-IP limits count each host as one client",
-        )
-    elif not target.own_addresses:
-        outcome.warnings.append(
-            "all machines share one address, so the server's per-IP limits count the whole fleet as one client",
-        )
-    before = int(outcome.baseline.get("hatchfarm_workers_total", 0))
-    if given and before:
-        outcome.warnings.append(
-            f"the target already has {plural(before, 'worker')}: whatever they do widens what the checkers must allow",
-        )
-
-
-async def _watch_signals(signals: AsyncIterator[int], outcome: _Outcome, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _Outcome, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: _RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: Request, outcome: _Outcome) -> RunRecord:
+def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
-        lacks=outcome.lacks, addresses=outcome.addresses, said=request.aim.settings,
+        lacks=outcome.lacks, addresses=outcome.addresses, stated=request.aim.settings,
         strict_settings=request.aim.strict_settings,
     )  # fmt: skip
     return RunRecord(
@@ -379,12 +365,12 @@ def _record(request: Request, outcome: _Outcome) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
-        options=(*(() if request.conduct is None else request.conduct.options), *request.aim.options),
+        options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 
-def _origin(request: Request, outcome: _Outcome) -> Origin:
+def _origin(request: RunRequest, outcome: _RunState) -> Origin:
     scenario = request.scenario
     attacks = tuple(attack.name for attack in scenario.attacks)
     settings = scenario.server.environ()

@@ -1,4 +1,4 @@
-"""What one scenario needs of this machine and its target; its attacks are the doctor's."""
+"""What one scenario needs of this machine and its target, and what of that target widens what it can prove."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.deployment.command_server import missing_program
 from simulator.deployment.redis_process import PROGRAM
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.platform.wording import plural
 from simulator.running.doctor import Check
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
     from simulator.scenario.values import Scenario, ServerOptions
-
-SECOND_NS = 1_000_000_000
 
 
 def check_scenario(scenario: Scenario, target: Target | None) -> list[Check]:
@@ -30,15 +30,15 @@ def _checks_of_own_server(server: ServerOptions) -> list[Check]:
     checks = []
     if server.redis:
         where = shutil.which(PROGRAM)
-        mend = f"the scenario has `redis = true`: install {PROGRAM} (Debian's package is called so), or take it out"
+        hint = f"the scenario has `redis = true`: install {PROGRAM} (Debian's package is called so), or take it out"
         checks.append(
-            Check("its Redis", where is not None, where or f"no {PROGRAM} on the PATH", mend, fatal=where is None)
+            Check("its Redis", where is not None, where or f"no {PROGRAM} on the PATH", hint, fatal=where is None)
         )
     if server.command:
         problem = missing_program(server.command[0])
         found = problem or f"{server.command[0]} is there"
-        mend = "see [server] command of the scenario"
-        checks.append(Check("its command", not problem, found, mend, fatal=bool(problem)))
+        hint = "see [server] command of the scenario"
+        checks.append(Check("its command", not problem, found, hint, fatal=bool(problem)))
     return checks
 
 
@@ -46,12 +46,12 @@ def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
     checks = []
     if scenario.faults:
         kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
-        mend = "leave --target away, or take [[faults]] out of a copy of the scenario"
+        hint = "leave --target away, or take [[faults]] out of a copy of the scenario"
         found = f"{kinds} happen to what the run has started, not to {target.url}"
-        checks.append(Check("faults", right=False, found=found, mend=mend, fatal=True))
+        checks.append(Check("faults", right=False, found=found, hint=hint, fatal=True))
     if MEMORY in scenario.thresholds:
-        mend = "it is left out: only of a server that the run starts itself can it be seen"
-        checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", mend=mend))
+        hint = "it is left out: only of a server that the run starts itself can it be seen"
+        checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", hint=hint))
     return checks
 
 
@@ -64,3 +64,17 @@ def connections_held(scenario: Scenario) -> int:
             attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
             held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
     return held
+
+
+def target_warnings(target: Target, workers: int, *, over_hosts: bool) -> list[str]:
+    """Return what to say of a target before a run: `workers` are those of others that it already has."""
+    warnings = []
+    if not target.own_addresses:
+        who = "the machines of one host share its" if over_hosts else "all machines share one"
+        what = "each host" if over_hosts else "the whole fleet"
+        warnings.append(f"{who} address, so the server's per-IP limits count {what} as one client")
+    if workers:
+        warnings.append(
+            f"the target already has {plural(workers, 'worker')}: whatever they do widens what the checkers must allow"
+        )
+    return warnings

@@ -13,21 +13,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
-from simulator.report import telling
+from simulator.report import wording
 from simulator.report.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.judging.verdict_file import RunVerdict
-    from simulator.report.files import Written
+    from simulator.report.files import WriteResult
     from simulator.worlds.progress import Progress
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
-SECOND_NS = 1_000_000_000
 COLOURS = {
     Status.PASS: "green",
     Status.FAIL: "red",
@@ -122,7 +122,7 @@ def _rows(table: Table, verdicts: list[Verdict]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
-    for verdict in telling.worst_first(verdicts):
+    for verdict in wording.worst_first(verdicts):
         colour = COLOURS[verdict.status]
         table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
 
@@ -143,8 +143,8 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
         if one.status is Status.FAIL:
             console.print(f"[red bold]FAILED[/] {_shown(one.name)}: {_shown(one.summary)}")
             for finding in one.findings[:FINDINGS_SHOWN]:
-                console.print(f"  - {_shown(telling.told(finding))}")
-            if more := telling.not_shown(one, FINDINGS_SHOWN):
+                console.print(f"  - {_shown(wording.message_with_cause(finding))}")
+            if more := wording.not_shown_text(one, FINDINGS_SHOWN):
                 console.print(f"  - {more}")
     _show_advisories(console, verdict)
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
@@ -165,12 +165,12 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     if verdict.interrupted:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
-    untried, told = _shown(telling.untried(verdict)), telling.beyond(verdict)
-    more = f"{untried}{told and f'.{told}'}"
+    untried, profile_note = _shown(wording.untried_text(verdict)), wording.profile_text(verdict)
+    more = f"{untried}{profile_note and f'.{profile_note}'}"
     console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{more}")
 
 
-def show_written(console: Console, folder: Path, written: Written) -> None:
+def show_written(console: Console, folder: Path, written: WriteResult) -> None:
     """Print where the results are, and by which digest they can be told from others."""
     for warning in written.warnings:
         console.print(f"[yellow]warning:[/] {_shown(warning)}")

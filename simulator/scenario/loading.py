@@ -12,9 +12,9 @@ from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.platform.wording import nearest, plural
-from simulator.scenario.mending import comes_of, known_keys, mend
-from simulator.scenario.places import Problem, line_at, lines_of
 from simulator.scenario.server_problems import server_problems
+from simulator.scenario.source_lines import Problem, line_at, lines_of
+from simulator.scenario.substituting import comes_of, known_keys, substitute
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
 from simulator.scenario.values import (
     FAULTS,
@@ -67,7 +67,7 @@ def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
 
 
 def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[Scenario, bytes]:
-    """Read a scenario file once, since a pipe gives its bytes only once; gives them too. Raises ScenarioError."""
+    """Read a scenario file once, since a pipe gives its bytes only once; return them too. Raises ScenarioError."""
     try:
         with path.open("rb") as file:
             raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
@@ -100,13 +100,13 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
         what = "not TOML that can be read: a number is too long, or brackets are nested too deep"
         raise ScenarioError(Problem(0, what)) from None
     lines = lines_of(text)
-    scenario, problems, mended = _shaped(table, lines)
+    scenario, problems, substituted = _shaped(table, lines)
     if scenario is not None:
         found = [*_problems(scenario), *server_problems(scenario.server, known)]
         problems += [
             Problem(line_at(lines, place), f"{place}: {problem}")
             for place, problem in found
-            if not any(comes_of(place, other) for other in mended)
+            if not any(comes_of(place, other) for other in substituted)
         ]
     if scenario is None or problems:
         raise ScenarioError(*sorted(problems, key=lambda one: one.line))
@@ -120,16 +120,16 @@ def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | No
     again: what else is wrong is found, and what only comes of the mending is told apart by its place.
     """
     problems: list[Problem] = []
-    mended: list[str] = []
+    substituted: list[str] = []
     while True:
         try:
-            return msgspec.convert(table, Scenario, dec_hook=decode_value), problems, mended
+            return msgspec.convert(table, Scenario, dec_hook=decode_value), problems, substituted
         except msgspec.ValidationError as error:
             problem, place = _explain(str(error), table, lines)
             problems.append(problem)
-            mended.append(place)
-        if len(problems) >= limits.SCENARIO_PROBLEMS_MAX or not mend(table, place):
-            return None, problems, mended
+            substituted.append(place)
+        if len(problems) >= limits.SCENARIO_PROBLEMS_MAX or not substitute(table, place):
+            return None, problems, substituted
 
 
 def _named(place: str, table: dict[str, Any]) -> str:
@@ -169,8 +169,8 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
             value = value.get(part) if isinstance(value, dict) else None
     what = what[0].lower() + what[1:].replace("`", "").replace("object", "table")
     what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
-    said = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
-    shown = "" if said else f" (it is {value!r})"
+    is_shown = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
+    shown = "" if is_shown else f" (it is {value!r})"
     return Problem(line_at(lines, place), f"{place or 'the file'}: {what}{shown}"), place
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.scenario.places import Problem, line_at, lines_of
-from simulator.scenario.values import SECOND_NS
+from reference_server.wire.units import SECOND_NS
+from simulator.scenario.source_lines import Problem, line_at, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import REASONS
-from simulator.scenario.values import SECOND_NS, parse_duration
+from simulator.scenario.values import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

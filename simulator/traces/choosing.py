@@ -51,14 +51,14 @@ def only(names: tuple[str, ...]) -> Chosen:
     return Chosen(tuple(name for name in names if not _is_machine(name)), machines)
 
 
-class Part(msgspec.Struct, frozen=True):
+class TraceSelection(msgspec.Struct, frozen=True):
     """A part of a trace. `chosen` exchanges were chosen, the others in it are what those build on."""
 
     trace: Trace
     chosen: int
 
 
-def choose(trace: Trace, chosen: Chosen) -> Part:
+def choose(trace: Trace, chosen: Chosen) -> TraceSelection:
     """Take a part of a trace. Raises TraceError where nothing is like it, with the names there are."""
     header, exchanges = trace.header, trace.exchanges
     names = {HONEST, *header.attacks}
@@ -73,7 +73,7 @@ def choose(trace: Trace, chosen: Chosen) -> Part:
     _keep_what_they_build_on(trace, kept)
     left = [one for one, keep in zip(exchanges, kept, strict=True) if keep]
     numbered = tuple(msgspec.structs.replace(one, sequence=at) for at, one in enumerate(left, 1))
-    return Part(Trace(msgspec.structs.replace(header, exchanges=len(numbered)), numbered), number)
+    return TraceSelection(Trace(msgspec.structs.replace(header, exchanges=len(numbered)), numbered), number)
 
 
 def _is_machine(name: str) -> bool:

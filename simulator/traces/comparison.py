@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ LATE_MAX_SECONDS = 1.0
 """Later than this, timestamps are older than they were, and a refusal may be the replay's own fault."""
 UNJUDGED = frozenset({Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.LOST})
 _ONE_ACCEPTED = Answer.ONE_OF_COPIES
-_SUCCESS, _REFUSAL, _UNAUTHORIZED, _TOO_MANY, _SERVER_ERROR = range(200, 300), range(400, 500), 401, 429, 500
+_SUCCESS, _REFUSAL, _SERVER_ERROR = range(200, 300), range(400, 500), 500
+_UNAUTHORIZED, _TOO_MANY = HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -224,19 +226,19 @@ def _group_verdict(
         "recorded": comparison.recorded,
         "replayed": comparison.replayed,
     }
-    told = f"{same} of {comparison.exchanges} as recorded"
+    agreement = f"{same} of {comparison.exchanges} as recorded"
     if wrong:
         findings = kept(_finding(_wrong_rule(*pair), *pair) for pair in wrong)
-        summary = f"{told}; {len(wrong)} wrong: {findings[0].message}."
+        summary = f"{agreement}; {len(wrong)} wrong: {findings[0].message}."
         return Verdict(name, Status.FAIL, summary, findings, figures, len(wrong))
     if missing:
         findings = kept(_finding("replay.missing", *pair) for pair in missing)
-        summary = f"{told}; {len(missing)} say nothing: {findings[0].message}."
+        summary = f"{agreement}; {len(missing)} say nothing: {findings[0].message}."
         return Verdict(name, Status.INCONCLUSIVE, summary, findings, figures, len(missing))
     if open_ones == comparison.exchanges:
         return Verdict(name, Status.NOT_APPLICABLE, "No answer of the trace says what is right.", (), figures)
-    mended = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
-    return Verdict(name, Status.PASS, f"{told}{mended}.", (), figures)
+    corrected = f"; {comparison.different} right this time, or unknown then" if comparison.different else ""
+    return Verdict(name, Status.PASS, f"{agreement}{corrected}.", (), figures)
 
 
 def _wrong_rule(exchange: Exchange, one: Played) -> str:

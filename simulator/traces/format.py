@@ -31,11 +31,11 @@ Nanoseconds = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 """A moment within a century and a half of the start, which every reader's 64-bit integers hold."""
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _TraceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class Principal(_Part, frozen=True, kw_only=True):
+class Principal(_TraceRecord, frozen=True, kw_only=True):
     """A machine whose registration the trace holds, by the ids it had then."""
 
     name: Annotated[str, Meta(description="What references call it, like `machine.3`.")]
@@ -43,7 +43,7 @@ class Principal(_Part, frozen=True, kw_only=True):
     owner_id: str
 
 
-class Header(_Part, frozen=True, kw_only=True, tag_field="line", tag="header"):
+class Header(_TraceRecord, frozen=True, kw_only=True, tag_field="line", tag="header"):
     """The first line: what the exchanges came from."""
 
     format: Literal["hatchfarm-trace"] = "hatchfarm-trace"
@@ -63,14 +63,14 @@ class Header(_Part, frozen=True, kw_only=True, tag_field="line", tag="header"):
     secrets: Annotated[dict[str, str], Meta(description="What references stand for; empty when redacted.")] = {}
 
 
-class Cut(_Part, frozen=True, kw_only=True):
+class Cut(_TraceRecord, frozen=True, kw_only=True):
     """A pause while a request was written."""
 
     at_bytes: Annotated[int, Meta(ge=0, description="After so many bytes of the request as it was sent.")]
     pause_s: Annotated[float, Meta(ge=0)]
 
 
-class HttpRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="http"):
+class HttpRequest(_TraceRecord, frozen=True, kw_only=True, tag_field="kind", tag="http"):
     """A whole, well-formed HTTP/1.1 request with a body of UTF-8 text."""
 
     method: str
@@ -79,7 +79,7 @@ class HttpRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="http"
     body: str
 
 
-class RawRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
+class RawRequest(_TraceRecord, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     """The bytes of any other request, and how they were written."""
 
     base64: Annotated[str, Meta(description="The bytes, references and all.")]
@@ -95,7 +95,7 @@ class RawRequest(_Part, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     read_bytes_per_s: Annotated[int, Meta(ge=0)] = 0
 
 
-class Response(_Part, frozen=True, kw_only=True):
+class Response(_TraceRecord, frozen=True, kw_only=True):
     """What came back. The body is text, or base64 where it is not UTF-8."""
 
     status: Annotated[int, Meta(ge=0, le=999)]
@@ -104,7 +104,7 @@ class Response(_Part, frozen=True, kw_only=True):
     base64: bool = False
 
 
-class Signature(_Part, frozen=True, kw_only=True):
+class Signature(_TraceRecord, frozen=True, kw_only=True):
     """A signature the recorder understood, so that it can be made again: HMAC-SHA256 over `over` joined by `|`."""
 
     value: Annotated[str, Meta(description="The JSON text it is in the request's body.")]
@@ -116,7 +116,7 @@ class Signature(_Part, frozen=True, kw_only=True):
     ] = "{base64}"
 
 
-class Exchange(_Part, frozen=True, kw_only=True, tag_field="line", tag="exchange"):
+class Exchange(_TraceRecord, frozen=True, kw_only=True, tag_field="line", tag="exchange"):
     """One request and its answer. `_ns` are nanoseconds from the start of the run, negative before it."""
 
     sequence: Annotated[int, Meta(ge=1, description="Counts from 1 in the order of sending, without gaps.")]

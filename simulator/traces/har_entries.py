@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import base64
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import Operation
 from simulator.traces.messages import LENGTH, HttpText, join_request, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MILLISECOND_NS = 1_000_000
 TOOK_MAX_MS = 86_400_000
 """A day: what takes longer was not one exchange."""
 LOST = 0
@@ -110,7 +111,7 @@ def _read(entry: Mapping[str, Any]) -> Entry:
     if not method.isascii() or not method.isalpha():
         raise LeftOutError("no HTTP method", method[:20])
     headers = [pair for pair in _pairs(request.get("headers")) if not pair[0].startswith(":")]
-    if response.get("status") == 101 or any(  # noqa: PLR2004 - Switching Protocols
+    if response.get("status") == HTTPStatus.SWITCHING_PROTOCOLS or any(
         name.lower() == "upgrade" and value.lower() == "websocket" for name, value in headers
     ):
         raise LeftOutError("a websocket")

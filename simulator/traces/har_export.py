@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.platform.wording import plural
 from simulator.traces.format import Exchange, HttpRequest
 from simulator.traces.messages import LENGTH
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from simulator.traces.format import Trace
 
-MILLISECOND_NS = 1_000_000
 CREATOR = "HatchFarm Harness"
 PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 

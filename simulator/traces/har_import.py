@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _NOT_THERE = (KeyError, TypeError, ValueError, AttributeError, IndexError, msgspec.ValidationError)
 REASONS_SHOWN_MAX = 12
 """Kinds of entries that are named; a HAR of hostile reasons is told by the most frequent."""
-_TOO_MANY, _BAD_REQUEST, _SERVER_ERROR = 429, 400, 500
+_TOO_MANY, _BAD_REQUEST, _SERVER_ERROR = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_REQUEST, 500
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -145,7 +146,9 @@ def _foreign(entries: list[Any], name: str, choice: Choice, *, redact: bool) -> 
         else:
             taken.append(one)
     if not taken:
-        raise TraceError(f"nothing to import of {plural(len(entries), 'entry', 'entries')}: {told(left_out)}")
+        raise TraceError(
+            f"nothing to import of {plural(len(entries), 'entry', 'entries')}: {describe_counts(left_out)}"
+        )
     taken.sort(key=lambda one: one.started_ns)
     bent = Counter(note for one in taken for note in one.notes)
     authority = taken[0].authority
@@ -158,8 +161,8 @@ def _foreign(entries: list[Any], name: str, choice: Choice, *, redact: bool) -> 
     return Imported(lines, server, len(taken), left_out, bent)
 
 
-def told(counts: Mapping[str, int]) -> str:
-    """Say reasons with their numbers, the most frequent first; the many last ones together."""
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Return the reasons with their numbers as text, the most frequent first; the many last ones together."""
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     words = [f"{number:,} {reason}" for reason, number in ordered[:REASONS_SHOWN_MAX]]
     rest = sum(number for _, number in ordered[REASONS_SHOWN_MAX:])

@@ -24,7 +24,7 @@ def predecessors(
     gives: Callable[[Exchange], set[str]],
     needs: Callable[[Exchange], set[str]],
 ) -> list[list[int]]:
-    """Give, for each exchange in the order of sending, the indices of those it waits for, all of them smaller.
+    """Return for each exchange, in the order of sending, the indices of those it waits for, all of them smaller.
 
     `gives` names the ids and secrets an exchange's answer gave out, `needs` those its request holds.
     """

@@ -27,7 +27,7 @@ class Recording(Enum):
 
 
 def write_tape(folder: Path, tape: Tape, origin: Origin, token: str, recording: Recording) -> list[str]:
-    """Write a run's trace into its folder; gives lines that say so. What goes wrong is told, no more."""
+    """Write a run's trace into its folder; return lines that say so. What goes wrong is told, no more."""
     from simulator.traces.writing import write_trace  # noqa: PLC0415 - needed at the end of a recorded run only
 
     whole = msgspec.structs.replace(origin, started_unix_ns=tape.started_unix_ns, left_out=tape.left_out)
@@ -37,9 +37,9 @@ def write_tape(folder: Path, tape: Tape, origin: Origin, token: str, recording: 
         write_trace(path, tape.exchanges(), whole, token, redact=recording is Recording.REDACTED)
     except OSError as error:
         return [f"The trace could not be written ({error.strerror})"]
-    said = [f"Trace: {path}, {plural(len(tape), 'exchange')}"]
+    notes = [f"Trace: {path}, {plural(len(tape), 'exchange')}"]
     if tape.left_out:
-        said.append(f"The recorder was full, so the trace lacks {plural(tape.left_out, 'later exchange')}")
+        notes.append(f"The recorder was full, so the trace lacks {plural(tape.left_out, 'later exchange')}")
     if recording is Recording.SECRETS:
-        said.append("The trace holds tokens in clear: whoever reads it can act as the fleet's owners")
-    return said
+        notes.append("The trace holds tokens in clear: whoever reads it can act as the fleet's owners")
+    return notes

@@ -47,7 +47,7 @@ OWNER_MAX_CHARACTERS = 64
 _SUCCESS = range(200, 300)
 
 
-class UnlearnedError(Exception):
+class MissingPrerequisiteError(Exception):
     """A request needs what no answer has given yet; the message names it."""
 
 
@@ -64,7 +64,7 @@ def recorded_bytes(exchange: Exchange) -> bytes:
 
 
 class Resigner:
-    """Rebuilds requests for a target, and learns from its answers.
+    """Rebuilds requests for a target, and takes from its answers what later ones need.
 
     `suffix` makes the trace's owners new to the target, and `shift_seconds` moves every timestamp: a whole number, so
     that each keeps its form, and one for all, so that copies stay copies and wrong clocks as wrong.
@@ -84,9 +84,9 @@ class Resigner:
         self._ids: dict[str, str] = {}
         self._owners = {owner for exchange in exchanges for owner in self._owners_made_by(exchange)}
 
-    # --- what is learnt
+    # --- what answers say
 
-    def learn(self, exchange: Exchange, status: int, body: bytes) -> None:
+    def apply_answer(self, exchange: Exchange, status: int, body: bytes) -> None:
         """Take what the target gave out for a request that made something, when the trace was made and now."""
         if status not in _SUCCESS:
             return
@@ -188,7 +188,7 @@ class Resigner:
         if secret is None and _FALL_BACK.fullmatch(reference.name):
             secret = self._header.secrets.get(reference.name)
         if secret is None:
-            raise UnlearnedError(f"{reference} is not known: no answer has given it out")
+            raise MissingPrerequisiteError(f"{reference} is not known: no answer has given it out")
         if reference.near:
             return near_miss(secret, reference.near)
         return secret[reference.start : reference.end] if reference.end else secret

@@ -1,4 +1,4 @@
-"""Faults of the harness itself: told in a sentence, and left behind in full for whoever mends them."""
+"""Faults of the harness itself: described in a sentence, and left behind in full for whoever repairs them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ FAILURE_FILE = "harness-failure.txt"
 FAULT_SHOWN_MAX_CHARACTERS = 300
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
+def leaf_errors(error: BaseException) -> Iterator[BaseException]:
     """Yield the errors that a group holds, however deep; one that is no group is its own leaf."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
-            yield from leaves(one)
+            yield from leaf_errors(one)
     else:
         yield error
 
 
-def told(fault: BaseException, after_seconds: float) -> str:
+def describe_failure(fault: BaseException, after_seconds: float) -> str:
     """Return what failed, where, and what to do."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
-    said = f"{type(fault).__name__}: {fault}"[:FAULT_SHOWN_MAX_CHARACTERS]
+    shown = f"{type(fault).__name__}: {fault}"[:FAULT_SHOWN_MAX_CHARACTERS]
     return (
-        f"the harness itself failed after {after_seconds:.1f}s ({said}, in {where}): "
+        f"the harness itself failed after {after_seconds:.1f}s ({shown}, in {where}): "
         f"please report it, with the run's {FAILURE_FILE}"
     )
 

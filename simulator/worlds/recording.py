@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.script import Send
+from simulator.attacks.script import NO_NONCE, Send
 from simulator.client.answers import HttpAnswer, classify_heartbeat
-from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation, operation_name
 from simulator.contract.features import Feature
 from simulator.contract.refusals import failure_of, in_words
-from simulator.history.records import Effect, Exchange
-from simulator.history.rows import NEVER_NS, NO_MACHINE, History
+from simulator.history.losses import lost_status
+from simulator.history.records import Effect, FailedExchange
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
 from simulator.limits import OUTAGES_KEPT_MAX
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Expect, Leaves, Outcome, Wire, WireOutcome
+    from simulator.attacks.script import Expect, ExpectedEvent, Outcome, Wire, WireOutcome
     from simulator.client.link import Link
+    from simulator.fleet.acts import Ask, Exchanged, Reply
     from simulator.traces.tape import Tape
 
-OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = 200, 300, 404, 429, 500
+OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
+    HTTPStatus.OK,
+    300,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    500,
+)
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
@@ -60,7 +69,7 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
         expected, got, campaign, source, step.certificate, step.consent,
     )  # fmt: skip
     if got is not Answer.RATE_LIMITED or expected is Answer.RATE_LIMITED:
-        _note(history, outcome.sent_ns, outcome.answered_ns, step.leaves, sure=outcome.right)
+        _note(history, outcome.sent_ns, outcome.answered_ns, step.expected_events, sure=outcome.right)
     if (outcome.known or got is Answer.FAILED) and not outcome.right:
         answer = outcome.head + b"\r\n\r\n" + outcome.body
         reasoning, wanted, basis = (
@@ -69,7 +78,7 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
             step.expect.basis or "",
         )
         sent_ns, answered_ns = outcome.sent_ns, outcome.answered_ns
-        history.keep(Exchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, answered_ns, campaign, step.request, answer, reasoning, wanted, basis))
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
@@ -86,25 +95,25 @@ def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
 
 
 def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcome, source: int) -> Answer:
-    """Do the same for a raw exchange, which is one row by its first answer. Gives what it got."""
+    """Do the same for a raw exchange, which is one row by its first answer. Returns what it got."""
     expected = step.expect.answer
     got, status = classify_raw(step, outcome)
     answered_ns = NEVER_NS if got is Answer.LOST else outcome.closed_ns
     if outcome.answers:
         answered_ns = outcome.answers[0].at_ns
     history.append(
-        outcome.sent_ns, outcome.sent_ns, answered_ns, b"\0" * 12, NO_MACHINE, status, step.operation, expected, got,
+        outcome.sent_ns, outcome.sent_ns, answered_ns, NO_NONCE, NO_MACHINE, status, step.operation, expected, got,
         campaign, source,
     )  # fmt: skip
     right = got is expected or got in ALTERNATIVES.get(expected, ())
     if got is not Answer.RATE_LIMITED:
-        _note(history, outcome.sent_ns, answered_ns, step.leaves, sure=right)
+        _note(history, outcome.sent_ns, answered_ns, step.expected_events, sure=right)
     if not right and got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE}:
         shown = b"\r\n".join(one.head + b"\r\n\r\n" + one.body for one in outcome.answers) + outcome.rest
         request = b"".join(part for part, _ in step.parts)
         reasoning, wanted, basis = _reasoning(step.expect, status), _wanted(step.expect), step.expect.basis or ""
         sent_ns, closed_ns = outcome.sent_ns, outcome.closed_ns
-        history.keep(Exchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
+        history.keep(FailedExchange(sent_ns, closed_ns, campaign, request, shown, reasoning, wanted, basis))
     return got
 
 
@@ -121,10 +130,13 @@ def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
     return (expect.answer if silent else Answer.LOST), 0
 
 
-def _note(history: History, sent_ns: int, answered_ns: int, leaves: tuple[Leaves, ...], *, sure: bool) -> None:
+def _note(
+    history: History, sent_ns: int, answered_ns: int, expected_events: tuple[ExpectedEvent, ...], *, sure: bool
+) -> None:
     """Note events. What got another answer than a correct server's may have left the event of either."""
     history.effects += [
-        Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure) for one in leaves
+        Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure)
+        for one in expected_events
     ]
 
 
@@ -139,6 +151,33 @@ def _wanted(expect: Expect) -> str:
 def _reasoning(expect: Expect, status: int) -> str:
     because = f": {expect.because}" if expect.because else ""
     return f"a correct server answers {_wanted(expect)}{because}; this one answered {status}"
+
+
+def record_act(history: History, ask: Ask, exchanged: Exchanged, source: int) -> None:
+    """Add the row of a control-plane request by an honest machine or owner."""
+    reply, got, _ = exchanged
+    machine, certificate, consent = NO_MACHINE, NONE, NONE
+    if ask.machine is not None and ask.action is not None:
+        machine, certificate = ask.machine.index, ask.machine.certificate_number
+        consent = ask.machine.consent_number
+    history.append(
+        reply.sent_ns, reply.sent_ns, reply.answered_ns, NO_NONCE, machine, status_of(reply), ask.call.operation,
+        Answer.ACCEPTED, got, HONEST, source, certificate, consent,
+    )  # fmt: skip
+
+
+def status_of(reply: Reply) -> int:
+    """Return what a row has for a status: the answer's own, or what stands for how it was lost."""
+    return reply.status or lost_status(reply.loss, reply.ended_ns - reply.sent_ns)
+
+
+def keep_wrong_act(history: History, ask: Ask, exchanged: Exchanged, authority: str) -> None:
+    """Keep the bytes of a control-plane request that got a wrong answer."""
+    reply, _, problem = exchanged
+    operation = ask.call.operation
+    why = problem or f"an honest {operation_name(operation)} is not answered {reply.status}"
+    message, wanted = ask.call.message(authority), in_words(Answer.ACCEPTED, operation)
+    history.keep(FailedExchange(reply.sent_ns, reply.ended_ns, HONEST, message, reply.raw, why, wanted))
 
 
 WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED, Answer.UNAVAILABLE})
@@ -173,4 +212,6 @@ def record_heartbeat(
     if answer is not None and wrong and (got is not Answer.UNAVAILABLE or len(history.exchanges) < OUTAGES_KEPT_MAX):
         wanted = in_words(expected, Operation.HEARTBEAT)
         reasoning = f"a correct server answers {wanted}; this one answered {status}"
-        history.keep(Exchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted))
+        history.keep(
+            FailedExchange(link.sent_ns, answered_ns, link.campaign, link.request, answer.raw, reasoning, wanted)
+        )

@@ -11,7 +11,7 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import Defences, ScriptAttack, Stage
+from simulator.attacks.script import Defences, ScriptAttack, ScriptContext
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
@@ -20,7 +20,8 @@ from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
 from simulator.worlds.progress import Progress
 from tests.attacks.playing import read_request
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, WatchedApi, sockets_closed_after
+from tests.simulator.conftest import API_TOKEN, WatchedApi, sockets_closed_after
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -53,7 +54,7 @@ class Played(NamedTuple):
         return {rule for rule, held in self.claims.items() if False in held}
 
     @property
-    def said(self) -> str:
+    def stated(self) -> str:
         """Return all messages, for a failing test to show."""
         return "\n".join(f"{one.rule} {one.held}: {one.message}" for one in self.history.claims)
 
@@ -65,10 +66,10 @@ class Played(NamedTuple):
 
     def see_that_all_is_well(self, undecided: frozenset[str] = frozenset()) -> None:
         """See that the attempt was played to its end, and that every claim and answer was right."""
-        assert self.campaign.completed == 1, self.said
+        assert self.campaign.completed == 1, self.stated
         assert not self.wrong, self.history.exchanges[:1]
         assert self.claims
-        assert {rule for rule, held in self.claims.items() if held != [True] * len(held)} == undecided, self.said
+        assert {rule for rule, held in self.claims.items() if held != [True] * len(held)} == undecided, self.stated
 
 
 async def play_live(
@@ -93,9 +94,9 @@ async def play_live(
     def now() -> int:
         return time.monotonic_ns() - start_ns
 
-    def stage_of(campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
+    def context_of(campaign: Campaign, rng: np.random.Generator, attempt: int) -> ScriptContext:
         aimed_at = (sides or {}).get(name, target)
-        return Stage(
+        return ScriptContext(
             campaign=campaign.number,
             host=aimed_at.authority,
             token=API_TOKEN,
@@ -115,7 +116,7 @@ async def play_live(
         )
 
     rng = np.random.default_rng(7)
-    player = ScriptPlayer(target, history, Progress(), now, stage_of, lambda _: None, rng, None, sides or {})
+    player = ScriptPlayer(target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {})
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)
     return Played(history, campaign)
@@ -156,7 +157,7 @@ class Connection:
                 return b""
 
     def handle(self, message: bytes) -> bytes:
-        """Let the real API answer a well-formed message."""
+        """Have the real API answer a well-formed message."""
         reply = self.server.api.handle(read_request(message, self.client), SystemClock().now())
         return written(reply.status, reply.body, *(f"{name}: {value}" for name, value in reply.headers))
 

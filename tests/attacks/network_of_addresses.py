@@ -32,7 +32,7 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)  # noqa: S607 - found by PATH, as people run it
 
 
-def told(played: Played, peers: tuple[str, ...]) -> dict[str, Any]:
+def reported(played: Played, peers: tuple[str, ...]) -> dict[str, Any]:
     """Shape what came of an attempt."""
     rows = played.history.rows()
     return {
@@ -58,14 +58,16 @@ async def main() -> None:
     """Play it three times: against the reference server, against one that counts addresses, and without peers."""
     results = {}
     async with serving(host=SERVER) as (_, target):
-        results["few"] = told(await play_live("limit.ipv6-rotate", target, peers=peers_of(target)), peers_of(target))
+        results["few"] = reported(
+            await play_live("limit.ipv6-rotate", target, peers=peers_of(target)), peers_of(target)
+        )
         for address in PEERS:
             ip("address", "add", f"{address}/64", "dev", "lo", "nodad")
         peers = peers_of(target)
-        results["right"] = told(await play_live("limit.ipv6-rotate", target, peers=peers), peers)
+        results["right"] = reported(await play_live("limit.ipv6-rotate", target, peers=peers), peers)
     buckets = TokenBuckets(5.0, 20, 1000)
     async with wrong_server(lambda connection: per_address(connection, buckets), SERVER, **OPEN) as target:
-        results["wrong"] = told(await play_live("limit.ipv6-rotate", target, peers=peers), peers)
+        results["wrong"] = reported(await play_live("limit.ipv6-rotate", target, peers=peers), peers)
     json.dump(results, sys.stdout)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
@@ -15,15 +16,15 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import act, enrol, heartbeat
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack
 from simulator.attacks.script import (
-    Join,
+    Claim,
+    JoinFleet,
     Outcome,
     Pause,
-    Say,
+    PrerequisiteError,
     ScriptAttack,
+    ScriptContext,
     Send,
-    Stage,
     Together,
-    UnsettledError,
     heartbeat_gets,
 )
 from simulator.client.answers import HttpAnswer
@@ -31,7 +32,6 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 from simulator.worlds.recording import classify, record_send
-from tests.core.server_under_test import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ class Performance(NamedTuple):
     """What came of a script: every outcome in order, every claim, who joined the fleet, and why it stopped early."""
 
     outcomes: list[Outcome]
-    said: list[Say]
+    stated: list[Claim]
     joined: list[Machine]
     unsettled: str
 
@@ -62,13 +62,13 @@ class Performance(NamedTuple):
         return [one for one in self.outcomes if one.known and not one.right]
 
     @property
-    def broken(self) -> list[Say]:
+    def broken(self) -> list[Claim]:
         """The claims that did not hold."""
-        return [one for one in self.said if one.held is False]
+        return [one for one in self.stated if one.held is False]
 
 
 class World:
-    """One API, its clock, and a stage to play scripts on.
+    """One API, its clock, and a context to play scripts on.
 
     `answer` may stand in for the API's own answers: it gives None for the API's own, and LOST for none at all.
     `server_ahead_ns` is what the server's wall clock shows beyond the harness's.
@@ -94,7 +94,7 @@ class World:
         self.rng = np.random.default_rng(seed)
         self._numbers = 0
         self._clients: dict[int, str] = {}
-        self.stage = self._stage([])
+        self.context = self._context([])
 
     @property
     def instant(self) -> Instant:
@@ -106,8 +106,8 @@ class World:
         """When and where a shot is made now."""
         return Moment(self.now_ns, WALL_START_NS + self.now_ns, HOST)
 
-    def _stage(self, victims: list[Machine]) -> Stage:
-        return Stage(
+    def _context(self, victims: list[Machine]) -> ScriptContext:
+        return ScriptContext(
             campaign=1,
             host=HOST,
             token=TOKEN,
@@ -132,10 +132,10 @@ class World:
         victims: list[Machine] = []
 
         def script() -> Script[None]:
-            owner_id = self.stage.new_owner()
+            owner_id = self.context.new_owner()
             for _ in range(count):
-                machine = yield from enrol(self.stage, owner_id)
-                send = heartbeat(self.stage, machine, Answer.ACCEPTED, "it is honest")
+                machine = yield from enrol(self.context, owner_id)
+                send = heartbeat(self.context, machine, Answer.ACCEPTED, "it is honest")
                 outcome: Outcome = yield send
                 assert outcome.right, outcome
                 machine.last_accepted, machine.last_accepted_ns = send.request, outcome.answered_ns
@@ -144,20 +144,20 @@ class World:
         performance = self.play_script(script())
         assert not performance.unsettled, performance.unsettled
         assert not performance.wrong
-        self.stage = self._stage(victims)
+        self.context = self._context(victims)
 
     def play(self, name: str) -> Performance:
         """Play a script of the catalogue once."""
         attack = CATALOGUE[name]()
         assert isinstance(attack, ScriptAttack), f"{name} is no script"
-        assert not attack.obstacle(self.stage)
-        return self.play_script(attack.script(self.stage))
+        assert not attack.obstacle(self.context)
+        return self.play_script(attack.script(self.context))
 
     def shoot(self, name: str, times: int = 1) -> Performance:
         """Make shots of the catalogue at the victims, as a shard would; what they conclude together is claimed."""
         attack = CATALOGUE[name]()
         assert isinstance(attack, ShotAttack), f"{name} is a script"
-        for victim in self.stage.victims:
+        for victim in self.context.victims:
             attack.prepare(victim)
             if victim.rotate_due:
                 self.rotate(victim)
@@ -165,7 +165,7 @@ class World:
         outcomes = []
         for _ in range(times):
             moment = self.moment
-            ready = [victim for victim in self.stage.victims if attack.ready(victim, moment)]
+            ready = [victim for victim in self.context.victims if attack.ready(victim, moment)]
             assert ready, "no victim is ready"
             victim = ready[int(self.rng.integers(len(ready)))]
             outcomes.append(self.send(shot_step(attack.shot(victim, moment, self.rng), victim)))
@@ -175,7 +175,7 @@ class World:
         """Have a machine's certificate rotated."""
 
         def script() -> Script[None]:
-            yield from act(self.stage, victim, Action.ROTATE)
+            yield from act(self.context, victim, Action.ROTATE)
 
         assert not self.play_script(script()).unsettled
 
@@ -200,15 +200,15 @@ class World:
                         performance.outcomes.extend(sent)
                     case Pause():
                         self.now_ns = max(self.now_ns, step.until_ns)
-                    case Say():
-                        performance.said.append(step)
-                    case Join():
+                    case Claim():
+                        performance.stated.append(step)
+                    case JoinFleet():
                         performance.joined.append(step.machine)
                     case _:
                         raise AssertionError(f"{type(step).__name__} needs sockets")
         except StopIteration:
             return performance
-        except UnsettledError as error:
+        except PrerequisiteError as error:
             return performance._replace(unsettled=str(error))
 
     def send(self, step: Send, *, at_once: bool = False) -> Outcome:

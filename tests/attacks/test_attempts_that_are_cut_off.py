@@ -10,15 +10,15 @@ import trio
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.http_connection import Reset
-from simulator.attacks.script import Leaves, Together, Wire, granted
+from simulator.attacks.script import ExpectedEvent, Together, Wire, granted
 from simulator.contract.answers import Answer
 from simulator.fleet.requests import http_message
 from simulator.history.rows import NEVER_NS, History
 from tests.attacks.live import play_live, wrong_server
-from tests.simulator.conftest import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, Stage
+    from simulator.attacks.script import Script, ScriptContext
     from tests.attacks.live import Connection
 
 NAME = Reset.name
@@ -42,10 +42,10 @@ async def test_raw_exchanges_that_are_cut_off_are_told_with_the_events_they_may_
     class Unanswered(Reset):
         """Whole requests whose answers never come."""
 
-        def script(self, stage: Stage) -> Script[None]:
-            event = Leaves("policy_created", "owner:a", "", ("a",))
-            message = http_message("GET", "/health", stage.host, {})
-            one = Wire(((message, 0.0),), granted(200), leaves=(event,), patience_seconds=PATIENCE_SECONDS)
+        def script(self, context: ScriptContext) -> Script[None]:
+            event = ExpectedEvent("policy_created", "owner:a", "", ("a",))
+            message = http_message("GET", "/health", context.host, {})
+            one = Wire(((message, 0.0),), granted(200), expected_events=(event,), patience_seconds=PATIENCE_SECONDS)
             yield Together((one,) * connections) if connections > 1 else one
 
     monkeypatch.setitem(CATALOGUE, NAME, Unanswered)

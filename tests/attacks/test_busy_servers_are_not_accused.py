@@ -61,8 +61,8 @@ async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_
         monkeypatch.setattr(module, "BUSY_SECONDS", busy_seconds)
     async with wrong_server(late_for_all) as target:
         played = await play_live(name, target, defences=defences)
-    assert played.claims[rule] == [held], played.said
-    assert played.claims.get("honest-served", [True]) == [True], played.said
+    assert played.claims[rule] == [held], played.stated
+    assert played.claims.get("honest-served", [True]) == [True], played.stated
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
@@ -75,4 +75,4 @@ async def test_a_harness_that_was_late_itself_calls_no_server_late(
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(late_for_all) as target:
         played = await play_live("http.slowloris", target, defences=SOON, history=history)
-    assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.said
+    assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.stated

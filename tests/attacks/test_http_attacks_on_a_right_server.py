@@ -21,7 +21,7 @@ HURRIED = Defences(header_seconds=0.4, body_seconds=0.4)
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let slow attacks be as slow as short deadlines need."""
+    """Have slow attacks be as slow as short deadlines need."""
     for name in SLOW:
         attack = CATALOGUE[name]
         monkeypatch.setattr(attack, "connections", 5 if name == "http.slow-read" else 28)

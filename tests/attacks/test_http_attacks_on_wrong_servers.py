@@ -77,7 +77,7 @@ async def test_a_server_that_reads_everything_somehow_is_found(name: str, monkey
     async with wrong_server(lenient) as target:
         played = await play_live(name, target)
         assert played.wrong
-        assert {"one-answer", "no-effect", "closed"} <= played.broken, played.said
+        assert {"one-answer", "no-effect", "closed"} <= played.broken, played.stated
         assert played.history.exchanges
 
 
@@ -110,21 +110,21 @@ async def refusing(connection: Connection, *, goes_on: bool = False, acts: bool 
 async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, goes_on=True)) as target:
         played = await play_live(name, target)
-        assert played.broken == {"one-answer", "no-effect"}, played.said
+        assert played.broken == {"one-answer", "no-effect"}, played.stated
 
 
 @pytest.mark.parametrize("name", FRAMING)
 async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, acts=True)) as target:
         played = await play_live(name, target)
-        assert (played.broken, played.wrong) == ({"no-effect"}, 0), played.said
+        assert (played.broken, played.wrong) == ({"no-effect"}, 0), played.stated
 
 
 @pytest.mark.parametrize("name", ["http.cl-te", "http.nul"])
 async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, stays=True)) as target:
         played = await play_live(name, target)
-        assert played.broken == {"closed"}, played.said
+        assert played.broken == {"closed"}, played.stated
 
 
 async def test_a_server_that_says_nothing_proves_nothing() -> None:
@@ -153,7 +153,7 @@ async def test_bodies_without_a_bound_are_found() -> None:
     async with wrong_server(unbounded) as target:
         played = await play_live("json.huge", target)
     assert played.wrong == 2
-    assert played.broken == {"no-effect"}, played.said
+    assert played.broken == {"no-effect"}, played.stated
 
 
 # --- slow clients
@@ -163,13 +163,13 @@ async def test_bodies_without_a_bound_are_found() -> None:
 async def test_a_server_without_deadlines_is_found(name: str) -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live(name, target, defences=HURRIED)
-    assert played.broken == {"closed-in-time"}, played.said
+    assert played.broken == {"closed-in-time"}, played.stated
 
 
 async def test_a_server_that_waits_for_a_reader_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live("http.slow-read", target, defences=HURRIED)
-    assert played.broken == {"closed-in-time"}, played.said
+    assert played.broken == {"closed-in-time"}, played.stated
 
 
 async def test_a_server_whose_few_places_are_taken_starves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ async def test_a_server_whose_few_places_are_taken_starves_the_others(monkeypatc
 
     async with wrong_server(crowded) as target:
         played = await play_live("http.slowloris", target, defences=HURRIED)
-    assert "honest-served" in played.broken, played.said
+    assert "honest-served" in played.broken, played.stated
 
 
 # --- pipelines
@@ -221,26 +221,26 @@ async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules:
 
     async with wrong_server(at_once, rate_limit_burst=20, rate_limit_refill_per_second=5.0) as target:
         played = await play_live("http.pipeline", target)
-    assert played.broken == rules, played.said
+    assert played.broken == rules, played.stated
 
 
 async def test_a_pipeline_that_counts_as_one_request_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live("http.pipeline", target)
-    assert played.broken == {"each-limited"}, played.said
+    assert played.broken == {"each-limited"}, played.stated
 
 
 async def test_a_pipeline_under_a_limit_raised_past_it_says_so() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live("http.pipeline", target, defences=Defences(burst=5000))
     assert played.claims["each-limited"] == [None]
-    assert "never came over the limit" in played.said
+    assert "never came over the limit" in played.stated
 
 
 # --- clients that leave
 
 
-def mended(message: bytes) -> bytes:
+def corrected(message: bytes) -> bytes:
     """Complete a body that lacks its last byte."""
     return message + b"}" if message.count(b"{") == message.count(b"}") + 1 else message
 
@@ -250,13 +250,13 @@ async def test_a_request_cut_short_that_takes_effect_is_found(name: str) -> None
     async def eager(connection: Connection) -> None:
         while message := await connection.message():
             await connection.send(connection.handle(message))
-        rest = mended(connection.unread)
+        rest = corrected(connection.unread)
         if rest.startswith(_HIDDEN) and rest.endswith(b"}"):
             connection.handle(rest)
 
     async with wrong_server(eager) as target:
         played = await play_live(name, target)
-    assert played.broken == {"cut-short"}, played.said
+    assert played.broken == {"cut-short"}, played.stated
 
 
 @pytest.mark.parametrize("name", ["http.reset", "http.half-close"])
@@ -277,7 +277,7 @@ async def test_a_change_without_its_event_is_found(name: str, event: bytes) -> N
     async with wrong_server(forgetful) as target:
         played = await play_live(name, target)
     rule = "whole-policies" if event == b"policy_created" else "whole-machines"
-    assert played.broken == {rule}, played.said
+    assert played.broken == {rule}, played.stated
 
 
 async def test_half_closed_connections_that_are_kept_are_found() -> None:
@@ -289,4 +289,4 @@ async def test_half_closed_connections_that_are_kept_are_found() -> None:
 
     async with wrong_server(clinging) as target:
         played = await play_live("http.half-close", target, defences=Defences(body_seconds=-1.7))
-    assert "closed" in played.broken, played.said
+    assert "closed" in played.broken, played.stated

@@ -60,7 +60,7 @@ async def test_a_limit_that_is_never_reached_decides_nothing() -> None:
     async with serving(**OPEN) as (_, target):
         played = await play_live("limit.burst", target, defences=Defences(burst=10, refill_per_second=1e6))
     assert played.claims["never-more"] == [None]
-    assert "never came over the limit" in played.said
+    assert "never came over the limit" in played.stated
 
 
 async def test_a_shared_address_proves_only_that_not_too_much_passes() -> None:
@@ -68,7 +68,7 @@ async def test_a_shared_address_proves_only_that_not_too_much_passes() -> None:
     async with serving(**SETTINGS) as (_, target):
         played = await play_live("limit.burst", target, defences=QUICK, own_addresses=False)
     held = {"never-more": [True], "never-fewer": [None], "retry-after": [True], "retry-served": [None]}
-    assert played.claims == held, played.said
+    assert played.claims == held, played.stated
 
 
 async def test_every_request_of_these_is_a_row_that_counts() -> None:
@@ -94,8 +94,8 @@ def limited_by(
             if buckets.take(key(connection, message), time.monotonic_ns()) == 0:
                 await connection.send(connection.handle(message))
                 continue
-            told = () if retry_after is None else (f"retry-after: {retry_after}",)
-            await connection.send(written(429, b'{"success":false,"error":"rate limit exceeded"}', *told))
+            reported = () if retry_after is None else (f"retry-after: {retry_after}",)
+            await connection.send(written(429, b'{"success":false,"error":"rate limit exceeded"}', *reported))
 
     return talk
 
@@ -120,34 +120,34 @@ async def play_limited(name: str, talk: Talk, defences: Defences = QUICK) -> Pla
 async def test_a_server_without_limits_is_found(name: str) -> None:
     async with serving(**OPEN) as (_, target):
         played = await play_live(name, target, defences=QUICK)
-    assert played.broken, played.said
-    assert "allowed" in played.said
+    assert played.broken, played.stated
+    assert "allowed" in played.stated
 
 
 async def test_a_bucket_for_each_connection_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(lambda connection, _: str(connection.number)))
-    assert played.broken == {"never-more"}, played.said
+    assert played.broken == {"never-more"}, played.stated
 
 
 async def test_a_bucket_that_is_too_large_by_two_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, burst=60, refill=0.001))
-    assert "never-more" in played.broken, played.said
+    assert "never-more" in played.broken, played.stated
 
 
 async def test_a_bucket_that_is_too_small_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, burst=3))
-    assert played.broken == {"never-fewer"}, played.said
+    assert played.broken == {"never-fewer"}, played.stated
 
 
 @pytest.mark.parametrize("retry_after", [None, "0", "soon", "1.5", "-1"])
 async def test_a_refusal_that_does_not_say_how_long_to_wait_is_found(retry_after: str | None) -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, retry_after=retry_after))
-    assert played.broken == {"retry-after"}, played.said
+    assert played.broken == {"retry-after"}, played.stated
 
 
 async def test_a_wait_that_is_told_too_short_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, refill=0.1))
-    assert played.broken == {"retry-served"}, played.said
+    assert played.broken == {"retry-served"}, played.stated
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ async def test_a_server_that_believes_a_claimed_address_is_found(header: str) ->
         return header_of(message, header) or connection.client
 
     played = await play_limited("limit.spoofed-ip", limited_by(believed))
-    assert played.broken == {"one-bucket"}, played.said
+    assert played.broken == {"one-bucket"}, played.stated
 
 
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
@@ -181,7 +181,7 @@ async def test_a_limiter_that_counts_by_windows_is_found(
             await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 1"))
 
     played = await play_limited("limit.window-edge", by_windows, HASTY)
-    assert {"first-request-window" if from_first else "clock-window", "learned-window"} <= played.broken, played.said
+    assert {"first-request-window" if from_first else "clock-window", "learned-window"} <= played.broken, played.stated
 
 
 @pytest.mark.parametrize("phase", [0.25, 0.75])
@@ -206,7 +206,7 @@ async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
             await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 2"))
 
     played = await play_limited("limit.window-edge", by_windows, HASTY)
-    assert "learned-window" in played.broken, played.said
+    assert "learned-window" in played.broken, played.stated
 
 
 # --- what is worked out
@@ -214,13 +214,13 @@ async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
 
 def test_defences_are_the_contracts_unless_settings_say_otherwise() -> None:
     assert defences_of({}) == Defences(20, 5.0, 10.0, 30.0)
-    told = {
+    reported = {
         "RATE_LIMIT_BURST": "7",
         "RATE_LIMIT_REFILL_PER_SECOND": "0.5",
         "HTTP_HEADER_TIMEOUT_SECONDS": "1",
         "HTTP_BODY_TIMEOUT_SECONDS": "2.5",
     }
-    assert defences_of(told) == Defences(7, 0.5, 1.0, 2.5)
+    assert defences_of(reported) == Defences(7, 0.5, 1.0, 2.5)
 
 
 def test_a_bucket_allows_what_it_holds_and_gains_and_one_more() -> None:

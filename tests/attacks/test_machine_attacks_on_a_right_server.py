@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script
     from simulator.attacks.server_clock import ServerClock
 
+pytestmark = pytest.mark.long
 FAMILIES = {
     "replay", "nonce", "skew", "signature", "credential", "certificate", "policy-fetch", "revoke", "consent",
     "weakness",
@@ -40,7 +41,7 @@ FAMILIES = {
 MINE = [
     name
     for name, attack in CATALOGUE.items()
-    if name.partition(".")[0] in FAMILIES and getattr(attack, "staging", None) is None
+    if name.partition(".")[0] in FAMILIES and getattr(attack, "sandbox", None) is None
 ]
 SHOTS = [name for name in MINE if issubclass(CATALOGUE[name], ShotAttack)]
 SCRIPTS = [name for name in MINE if name not in SHOTS]
@@ -113,8 +114,8 @@ def test_every_script_plays_to_its_end_and_leaves_what_it_says(name: str, seed: 
     performance = world.play(name)
     assert performance.unsettled == ""
     assert not performance.wrong
-    assert [said.rule for said in performance.said] == CLAIMS.get(name, [])
-    assert all(said.held is True for said in performance.said), performance.said
+    assert [stated.rule for stated in performance.stated] == CLAIMS.get(name, [])
+    assert all(stated.held is True for stated in performance.stated), performance.stated
     assert reasons_counted(world) == REFUSALS[name]
     denials = sorted(one.reason for one in world.history.effects if one.type == "owner_access_denied")
     assert denials == DENIALS.get(name, [])
@@ -134,7 +135,7 @@ def test_every_machine_that_was_heard_from_goes_on_as_an_honest_one(name: str) -
     for machine in performance.joined:
         if world.now_ns >= machine.certificate_until_ns:
             world.rotate(machine)  # as any machine does before it beats
-        assert world.send(heartbeat(world.stage, machine, Answer.ACCEPTED, "it is honest", client=99)).right
+        assert world.send(heartbeat(world.context, machine, Answer.ACCEPTED, "it is honest", client=99)).right
 
 
 def test_every_script_stays_within_what_one_address_may_ask_for() -> None:
@@ -156,7 +157,7 @@ def test_every_form_of_a_moved_field_border_is_tried_and_signed_as_it_is_read() 
     """So that nothing but the forbidden character stands in the way of its acceptance."""
     world = World()
     world.with_victims(1)
-    (victim,) = world.stage.victims
+    (victim,) = world.context.victims
     forms = set()
     for _ in range(400):
         shot = Delimiter().shot(victim, world.moment, world.rng)
@@ -172,7 +173,7 @@ def test_every_other_writing_of_a_signature_is_tried_and_none_is_the_standard_on
     """The URL-safe one is the same for a quarter of all signatures: those are not used."""
     world = World()
     world.with_victims(1)
-    (victim,) = world.stage.victims
+    (victim,) = world.context.victims
     writings: set[str] = set()
     for _ in range(200):
         shot = SignatureEncoding().shot(victim, world.moment, world.rng)
@@ -197,18 +198,18 @@ def _writing(written: str, standard: str) -> str:
 
 def test_an_expiry_that_the_run_does_not_see_is_not_tried_and_sends_nothing() -> None:
     world = World()
-    world.stage.end_ns = 890 * SECOND_NS
+    world.context.end_ns = 890 * SECOND_NS
     performance = world.play("certificate.expired")
-    assert [(said.rule, said.held) for said in performance.said] == [("time", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("time", None)]
     assert not performance.outcomes
 
 
 def test_how_long_certificates_live_is_taken_from_the_fleets_own() -> None:
     world = World({"certificate_life_seconds": 20})
     world.with_victims(1)
-    world.stage.end_ns = 30 * SECOND_NS
+    world.context.end_ns = 30 * SECOND_NS
     performance = world.play("certificate.expired")
-    assert not performance.said
+    assert not performance.stated
     assert [outcome.status for outcome in performance.outcomes[-2:]] == [401, 401]
     assert world.now_ns < 21 * SECOND_NS
 
@@ -216,9 +217,9 @@ def test_how_long_certificates_live_is_taken_from_the_fleets_own() -> None:
 def test_a_replay_at_the_edge_that_the_run_does_not_see_is_not_tried_and_sends_nothing() -> None:
     world = World()
     world.now_ns = 100 * SECOND_NS
-    world.stage.end_ns = 279 * SECOND_NS
+    world.context.end_ns = 279 * SECOND_NS
     performance = world.play("replay.ttl-edge")
-    assert [(said.rule, said.held) for said in performance.said] == [("time", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("time", None)]
     assert not performance.outcomes
 
 
@@ -247,7 +248,7 @@ def test_how_far_the_servers_clock_is_off_is_bounded_by_the_round_trip_and_what_
         clocks: list[ServerClock] = []
 
         def script(world: World = world, clocks: list[ServerClock] = clocks) -> Script[None]:
-            clocks.append((yield from read_server_clock(world.stage)))
+            clocks.append((yield from read_server_clock(world.context)))
 
         assert not world.play_script(script()).unsettled
         (clock,) = clocks
@@ -290,14 +291,14 @@ def test_a_clock_that_is_shown_cut_off_accuses_nobody(cut_ns: int, past_ns: int)
 
 def test_a_flood_that_no_limit_stops_is_undecided() -> None:
     performance = World().play("nonce.flood")
-    assert [(said.rule, said.held) for said in performance.said] == [("limited", None)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("limited", None)]
     assert not performance.wrong
 
 
 def test_half_of_the_guesses_are_all_but_right_and_their_nonces_tell() -> None:
     world = World()
     world.with_victims(1)
-    (victim,) = world.stage.victims
+    (victim,) = world.context.victims
     true, near = victim.token.decode(), 0
     for _ in range(400):
         shot = Guess().shot(victim, world.moment, world.rng)
@@ -311,15 +312,15 @@ def test_half_of_the_guesses_are_all_but_right_and_their_nonces_tell() -> None:
 def test_a_few_guesses_say_nothing_about_timing() -> None:
     world = World()
     world.with_victims(1)
-    (said,) = world.shoot("credential.guess", 2 * SAMPLES_MIN - 200).said
-    assert (said.rule, said.held) == ("timing", None)
+    (stated,) = world.shoot("credential.guess", 2 * SAMPLES_MIN - 200).stated
+    assert (stated.rule, stated.held) == ("timing", None)
 
 
 def test_guesses_that_take_equally_long_are_not_told_apart() -> None:
     world = World()
     world.with_victims(1)
-    (said,) = world.shoot("credential.guess", 2 * SAMPLES_MIN + 200).said
-    assert (said.rule, said.held) == ("timing", True)
+    (stated,) = world.shoot("credential.guess", 2 * SAMPLES_MIN + 200).stated
+    assert (stated.rule, stated.held) == ("timing", True)
 
 
 def test_known_weaknesses_are_named_and_no_more_than_that() -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from reference_server.core import changes, heartbeats
+from reference_server.core import heartbeats, machines
 from reference_server.core.nonces import NonceMemory, nonce_key
-from reference_server.core.state import Consent
+from reference_server.core.records import Consent
 from reference_server.ports import Reservation
 from reference_server.wire.replies import failure, success
 from reference_server.wire.signing import matches
@@ -28,7 +28,8 @@ from tests.attacks.test_machine_attacks_on_a_right_server import MINE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.core.state import Certificate, State
+    from reference_server.core.records import Certificate
+    from reference_server.core.state import State
     from reference_server.operations.api import Api
     from tests.attacks.playing import Performance
 
@@ -68,16 +69,16 @@ def test_copies_that_pass_together_between_look_up_and_keeping_are_found(monkeyp
 
     monkeypatch.setattr(NonceMemory, "reserve", racy)
     performance = World().play("replay.concurrent")
-    (said,) = performance.broken
-    assert said.rule == "one-of-copies"
-    assert "8 were accepted" in said.message
+    (stated,) = performance.broken
+    assert stated.rule == "one-of-copies"
+    assert "8 were accepted" in stated.message
 
 
 def test_copies_of_which_none_is_accepted_are_found_unless_answers_were_lost() -> None:
     def refusing(_api: Api, request: Request, _now: Instant) -> Reply | None:
         return failure(401, "invalid heartbeat auth") if request.path.endswith("/heartbeat") else None
 
-    assert [said.held for said in World(answer=refusing).play("replay.concurrent").said] == [False]
+    assert [stated.held for stated in World(answer=refusing).play("replay.concurrent").stated] == [False]
     count = 0
 
     def losing(_api: Api, request: Request, _now: Instant) -> Reply | None:
@@ -87,7 +88,7 @@ def test_copies_of_which_none_is_accepted_are_found_unless_answers_were_lost() -
             return None
         return LOST if count == 1 else failure(401, "invalid heartbeat auth")
 
-    assert [said.held for said in World(answer=losing).play("replay.concurrent").said] == [None]
+    assert [stated.held for stated in World(answer=losing).play("replay.concurrent").stated] == [None]
 
 
 @pytest.mark.parametrize(("kept_seconds", "found"), [(90, True), (120, True), (170, True), (176, True), (180, False)])
@@ -161,7 +162,7 @@ def test_moved_field_borders_that_are_let_through_are_found(monkeypatch: pytest.
 )
 def test_another_window_is_found(skew_seconds: int, broken: list[str]) -> None:
     performance = World({"skew_seconds": skew_seconds}).play("skew.edge")
-    assert [said.rule for said in performance.broken] == broken
+    assert [stated.rule for stated in performance.broken] == broken
 
 
 def test_a_server_that_judges_by_another_clock_than_it_shows_is_found() -> None:
@@ -173,7 +174,7 @@ def test_a_server_that_judges_by_another_clock_than_it_shows_is_found() -> None:
         return Reply(200, f'{{"timestamp":"{format_timestamp(now.wall_ns + 7200 * SECOND_NS)}"}}'.encode(), JSON)
 
     performance = World(answer=odd).play("skew.edge")
-    assert [said.held for said in performance.said] == [None, False]
+    assert [stated.held for stated in performance.stated] == [None, False]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"healthy", b'{"timestamp":"today"}', b'{"timestamp":5}'])
@@ -226,11 +227,11 @@ def test_a_server_that_compares_only_a_signatures_beginning_is_found(monkeypatch
 
 @pytest.mark.parametrize("answer", [failure(404, "worker not found"), failure(401, "unknown worker")])
 def test_a_server_that_tells_unknown_workers_from_wrong_tokens_is_found(answer: Reply) -> None:
-    def telling(api: Api, request: Request, _now: Instant) -> Reply | None:
+    def answering(api: Api, request: Request, _now: Instant) -> Reply | None:
         parts = request.path.split("/")
         return answer if parts[-1] == "heartbeat" and parts[-2] not in api.state.workers else None
 
-    world = World(answer=telling)
+    world = World(answer=answering)
     world.with_victims(1)
     assert len(world.shoot("credential.unknown-worker", 10).wrong) == 10
 
@@ -239,7 +240,7 @@ def test_a_token_whose_near_misses_take_longer_is_found() -> None:
     """A comparison that ends at the first wrong digit, as slow as it would have to be to be seen."""
     world = World()
     world.with_victims(1)
-    (victim,) = world.stage.victims
+    (victim,) = world.context.victims
     beginning = victim.token.decode()[:-1]
 
     def early(_api: Api, request: Request, _now: Instant) -> Reply | None:
@@ -248,22 +249,22 @@ def test_a_token_whose_near_misses_take_longer_is_found() -> None:
         return None
 
     world.answer = early
-    (said,) = world.shoot("credential.guess", 2400).said
-    assert (said.rule, said.held) == ("timing", False)
+    (stated,) = world.shoot("credential.guess", 2400).stated
+    assert (stated.rule, stated.held) == ("timing", False)
 
 
 @pytest.mark.parametrize("beyond_ns", [SECOND_NS // 4, SECOND_NS, 60 * SECOND_NS])
 def test_a_certificate_that_lives_a_little_longer_than_it_says_is_found(
     beyond_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = changes.certificate_at
+    right = machines.certificate_at
 
     def lasting(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
         certificate = right(at, certificate_id, issued_ns, expires_ns, signature)
         until_ns = certificate.expires_monotonic_ns + beyond_ns
         return msgspec.structs.replace(certificate, expires_monotonic_ns=until_ns)
 
-    monkeypatch.setattr(changes, "certificate_at", lasting)
+    monkeypatch.setattr(machines, "certificate_at", lasting)
     performance = World({"certificate_life_seconds": 20}).play("certificate.expired")
     assert [outcome.expect.answer for outcome in performance.wrong] == [
         Answer.INVALID_CERTIFICATE,
@@ -308,7 +309,7 @@ def test_a_server_that_bogus_policy_fetches_bring_down_is_found(
             return None
         return Reply(status, b"", JSON) if status else LOST
 
-    assert [said.held for said in World(answer=dying).play("policy-fetch.bogus").said] == [held]
+    assert [stated.held for stated in World(answer=dying).play("policy-fetch.bogus").stated] == [held]
 
 
 def test_a_revoke_that_takes_effect_only_after_its_answer_is_found() -> None:
@@ -327,7 +328,7 @@ def test_a_revoke_that_takes_effect_only_after_its_answer_is_found() -> None:
         return None
 
     performance = World(answer=eventually).play("revoke.race")
-    assert [said.rule for said in performance.broken] == ["revoked-at-once"]
+    assert [stated.rule for stated in performance.broken] == ["revoked-at-once"]
     assert [outcome.got for outcome in performance.wrong] == [Answer.ACCEPTED] * 2
 
 
@@ -337,7 +338,7 @@ def test_a_revoke_that_moves_the_time_of_the_first_is_found() -> None:
             api.state.consents[request.path.split("/")[4]].revoked_ns = None
         return api.handle(request, now)
 
-    assert [said.rule for said in World(answer=moving).play("revoke.twice").broken] == ["first-time-kept"]
+    assert [stated.rule for stated in World(answer=moving).play("revoke.twice").broken] == ["first-time-kept"]
 
 
 def test_a_consent_that_comes_back_to_life_is_found() -> None:
@@ -364,7 +365,7 @@ def test_a_consent_for_another_owners_machine_that_takes_effect_is_found() -> No
 
     performance = World(answer=careless).play("consent.foreign")
     assert [outcome.got for outcome in performance.wrong] == [Answer.ACCEPTED]
-    assert [said.rule for said in performance.broken] == ["keeps-its-policy"]
+    assert [stated.rule for stated in performance.broken] == ["keeps-its-policy"]
 
 
 @pytest.mark.parametrize(("status", "wrong"), [(401, 0), (500, 0), (404, 1)])
@@ -375,4 +376,4 @@ def test_a_server_that_refuses_changed_metrics_is_right_as_well(status: int, wro
     performance = World(answer=careful).play("weakness.unsigned-metrics")
     assert len(performance.wrong) == wrong
     assert not performance.broken
-    assert [said.held for said in performance.said] == ([True] if status == 401 else [])
+    assert [stated.held for stated in performance.stated] == ([True] if status == 401 else [])

@@ -28,6 +28,7 @@ from tests.attacks.playing import World
 if TYPE_CHECKING:
     from simulator.attacks.script import Outcome, Send
 
+pytestmark = pytest.mark.long
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, OwnerAttack)]
 CLAIMS = {
     "rotate.no-token": ["keeps-its-certificate", "keeps-its-certificate"],
@@ -94,8 +95,8 @@ def test_every_attempt_plays_to_its_end_and_leaves_exactly_what_it_says(name: st
     performance = world.play(name)
     assert performance.unsettled == ""
     assert not performance.wrong
-    assert [said.rule for said in performance.said] == [*CLAIMS.get(name, []), "no-breakdown"]
-    assert all(said.held is True for said in performance.said), performance.said
+    assert [stated.rule for stated in performance.stated] == [*CLAIMS.get(name, []), "no-breakdown"]
+    assert all(stated.held is True for stated in performance.stated), performance.stated
     assert reasons_counted(world) == reasons_of_rows(world) == FAILURES.get(name, {})
     assert world.api.state.failures.unattributed == unattributed_rows(world)
     unexplained: Counter[str] = Counter()
@@ -108,8 +109,8 @@ def test_every_attempt_plays_to_its_end_and_leaves_exactly_what_it_says(name: st
 
 def test_a_stream_that_keeps_fewer_events_than_were_made_is_no_finding() -> None:
     """Its size is a setting; the audit checker knows whether an event was due to go."""
-    said = {one.rule: one.held for one in World({"audit_events_per_stream": 20}).play("audit.inject").said}
-    assert said == {"one-event-each": None, "as-sent": True, "chain": True, "no-breakdown": True}
+    stated = {one.rule: one.held for one in World({"audit_events_per_stream": 20}).play("audit.inject").stated}
+    assert stated == {"one-event-each": None, "as-sent": True, "chain": True, "no-breakdown": True}
 
 
 @pytest.mark.parametrize("name", MINE)
@@ -132,7 +133,7 @@ def test_machines_that_were_heard_from_go_on_as_honest_ones(name: str) -> None:
     assert heard == {machine.worker_id for machine in performance.joined}
     assert bool(heard) is (name == "json.strict")
     for machine in performance.joined:
-        assert world.send(heartbeat(world.stage, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
+        assert world.send(heartbeat(world.context, machine, Answer.ACCEPTED, "it is honest", client=9999)).right
 
 
 @pytest.mark.parametrize("name", MINE)
@@ -164,9 +165,8 @@ def test_rows_say_what_was_asked_and_of_whom(name: str, monkeypatch: pytest.Monk
 
 
 def test_the_table_of_routes_is_the_servers() -> None:
-    principals = {"ANYONE": "ANYONE", "OWNER": "OWNER", "MACHINE": "MACHINE", "SCRAPER": "ANYONE"}
-    assert {(one.method, one.path, one.rooted, principals[one.who.name]) for one in ROUTES} == {
-        (one.method, one.path, one.rooted, one.principal.name) for one in OPERATIONS
+    assert {(one.method, one.path, one.rooted, one.who.name) for one in ROUTES} == {
+        (one.method, one.path, one.rooted, one.principal.name.upper()) for one in OPERATIONS
     }
     assert [one.path for one in ROUTES if one.who is Who.SCRAPER] == ["/metrics", "/metrics"]
     assert len(ROUTES) == len(OPERATIONS)
@@ -223,5 +223,5 @@ def test_no_wrong_body_is_right_and_each_is_another() -> None:
 
 def test_public_metrics_leave_nothing_to_try() -> None:
     performance = World({"metrics_public": True}).play("metrics.read")
-    assert [(said.rule, said.held) for said in performance.said] == [("public", None), ("no-breakdown", True)]
+    assert [(stated.rule, stated.held) for stated in performance.stated] == [("public", None), ("no-breakdown", True)]
     assert not performance.wrong

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
 
+pytestmark = pytest.mark.long
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, OwnerAttack)]
 
 

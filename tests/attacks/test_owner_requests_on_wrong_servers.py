@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from reference_server.core import calls, views
-from reference_server.operations import api, table
-from reference_server.operations.callers import SINGLE_HEADERS, Principal
+from reference_server.operations import callers
+from reference_server.operations.callers import OWNER
 from reference_server.operations.routing import ROUTES
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.replies import failure, success
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant
 
-
+pytestmark = pytest.mark.long
 PATHS = [
     (operation.method, prefix + operation.path)
     for operation in OPERATIONS
@@ -55,8 +55,7 @@ def _bearer(test: Callable[[str], bool]) -> Callable[[Any, dict[str, str]], bool
     ],
 )
 def test_a_bearer_that_is_not_the_owners_is_found(test: Callable[[str], bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (api, table):
-        monkeypatch.setattr(module, "is_owner", _bearer(test))
+    monkeypatch.setattr(callers, "is_owner", _bearer(test))
     performance = World().play("owner.no-auth")
     assert performance.wrong
     assert accepted(performance)
@@ -76,7 +75,7 @@ def test_a_token_in_the_query_is_found() -> None:
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_one_route_without_a_guard_under_one_prefix_is_found(prefix: str) -> None:
     for operation in OPERATIONS:
-        if operation.principal is not Principal.OWNER:
+        if operation.principal is not OWNER:
             continue
 
         def open_door(_api: Api, request: Request, path: str = operation.path) -> Request:
@@ -88,7 +87,7 @@ def test_one_route_without_a_guard_under_one_prefix_is_found(prefix: str) -> Non
 
 
 @pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("name", sorted(SINGLE_HEADERS))
+@pytest.mark.parametrize("name", sorted(ROUTES.single_headers))
 def test_a_server_that_takes_one_of_two_headers_is_found(name: str, last: bool) -> None:  # noqa: FBT001 - a table
     def choosing(_api: Api, request: Request) -> Request:
         pairs = [pair for pair in request.headers if pair[0] == name]
@@ -290,13 +289,19 @@ def _zero_is_none(found: int | None, default: int) -> int | None:
 def test_numbers_that_are_taken_for_none_given_are_found(
     name: str, read: Callable[[int | None, int], int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    integer = calls._integer
+    asked = calls.query_of
 
-    def lenient(query: dict[str, list[str]], which: str, default: int) -> int | None:
-        found = integer(query, which, default)
-        return read(found, default) if which == name else found
+    def taken(parameter: calls.Parameter) -> calls.Parameter:
+        if parameter.name != name:
+            return parameter
+        return msgspec.structs.replace(
+            parameter, read=lambda text: parameter.read(str(read(calls._integer(text), parameter.default)))
+        )
 
-    monkeypatch.setattr(calls, "_integer", lenient)
+    def lenient(call: calls.Call[Any]) -> dict[str, Any] | Reply:
+        return asked(msgspec.structs.replace(call, parameters=tuple(map(taken, call.parameters))))
+
+    monkeypatch.setattr(calls, "query_of", lenient)
     assert World().play("page.extremes").wrong
 
 

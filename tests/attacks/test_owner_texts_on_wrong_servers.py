@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from reference_server.core import audit as audit_streams
-from reference_server.core import policies, state
+from reference_server.core import policies, records, state
 from reference_server.core.audit import EventStream, Room
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.replies import failure
@@ -119,13 +119,13 @@ def test_rules_that_are_refused_at_their_bounds_are_found(monkeypatch: pytest.Mo
 
 def test_a_stream_that_all_owners_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = EventStream("notable", 5000, Room(1 << 30, tuple))
-    made = state.Owner.__init__
+    made = records.Owner.__init__
 
     def sharing(self: Any, owner_id: str, events_max: int, rooms: Any) -> None:
         made(self, owner_id, events_max, rooms)
         self.notable = shared
 
-    monkeypatch.setattr(state.Owner, "__init__", sharing)
+    monkeypatch.setattr(records.Owner, "__init__", sharing)
     assert "nothing-lost" in broken(World().play("audit.evict"))
 
 
@@ -148,8 +148,8 @@ def test_noise_that_was_not_made_proves_nothing() -> None:
         return failure(429, "rate limit exceeded") if request.path.endswith("/heartbeat") and count % 9 == 0 else None
 
     world = World(answer=limiting)
-    (said,) = [one for one in world.play("audit.evict").said if one.rule == "nothing-lost"]
-    assert said.held is None
+    (stated,) = [one for one in world.play("audit.evict").stated if one.rule == "nothing-lost"]
+    assert stated.held is None
 
 
 def test_a_name_that_ends_an_event_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

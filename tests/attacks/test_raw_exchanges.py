@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
-from simulator.attacks.script import Expect, Leaves, Wire, WireAnswer, WireOutcome, granted
+from simulator.attacks.script import Expect, ExpectedEvent, Wire, WireAnswer, WireOutcome, granted
 from simulator.client import raw as wire
 from simulator.client.raw import Answers, exchange_raw
 from simulator.client.target import Target, parse_target
@@ -18,6 +17,7 @@ from simulator.history.rows import NEVER_NS, History
 from simulator.worlds.recording import record_wire
 from tests.attacks.live import written, wrong_server
 from tests.simulator.conftest import API_TOKEN, sockets_closed_after
+from tests.support.ports import closed_port
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -112,9 +112,8 @@ async def test_patience_ends_with_a_server_that_never_closes() -> None:
 
 async def test_nobody_there_is_neither_connected_nor_closed() -> None:
     async with sockets_closed_after():
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can take it meanwhile
-            outcome = await raw(parse_target(f"http://127.0.0.1:{taken.getsockname()[1]}", API_TOKEN), (b"x", 0.0))
+        with closed_port() as port:
+            outcome = await raw(parse_target(f"http://127.0.0.1:{port}", API_TOKEN), (b"x", 0.0))
     assert (outcome.connected, outcome.closed, outcome.answers) == (False, False, ())
 
 
@@ -202,7 +201,7 @@ def answered(*statuses: int) -> WireOutcome:
 UNANSWERED = WireOutcome(connected=True, closed=True, sent_ns=10, closed_ns=30)
 CUT_OFF = WireOutcome(connected=True, closed=False, sent_ns=10, closed_ns=30)
 NOT_MADE = WireOutcome(sent_ns=10, closed_ns=30)
-MAKES = (Leaves("policy_created", "owner:ada", "", ("ada",)),)
+MAKES = (ExpectedEvent("policy_created", "owner:ada", "", ("ada",)),)
 
 
 @pytest.mark.parametrize(
@@ -246,12 +245,12 @@ def test_what_a_raw_exchange_leaves_is_sure_only_when_it_was_answered_so(
     outcome: WireOutcome, sure: list[bool]
 ) -> None:
     history = History()
-    record_wire(history, 1, Wire(((b"a", 0.0),), granted(201), leaves=MAKES), outcome, 1)
+    record_wire(history, 1, Wire(((b"a", 0.0),), granted(201), expected_events=MAKES), outcome, 1)
     assert [one.sure for one in history.effects] == sure
 
 
 class LateStream:
-    """Gives one answer long after slow reading has ended."""
+    """Sends one answer long after slow reading has ended."""
 
     def __init__(self) -> None:
         self._parts = [GOOD, b""]
@@ -265,6 +264,6 @@ async def test_an_answer_that_comes_after_slow_reading_has_ended_is_read(autojum
     """It was a fault of the attempt's own once: a pause that had ended before it began."""
     del autojump_clock
     step = Wire(((b"", 0.0),), REFUSED, "read-slowly", read_bytes_per_second=1, slow_seconds=1)
-    exchange = wire._Exchange(parse_target("http://127.0.0.1:1", API_TOKEN), step, lambda: 0)
+    exchange = wire._RawExchange(parse_target("http://127.0.0.1:1", API_TOKEN), step, lambda: 0)
     await exchange._read(LateStream(), trio.CancelScope())  # type: ignore[arg-type]
     assert [answer.body for answer in exchange.answers.whole] == [b"hi"]

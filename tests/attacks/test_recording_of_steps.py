@@ -16,7 +16,7 @@ OWNER = "ada"
 def recorded(expected: Answer, got: Answer, status: int) -> History:
     """Record a step that had to get one thing and got another."""
     expect = Expect(expected, (200, 429), "", "it is tested")
-    step = Send(b"", expect, Operation.CONSENT_CREATE, leaves=changed(OWNER, Operation.CONSENT_CREATE))
+    step = Send(b"", expect, Operation.CONSENT_CREATE, expected_events=changed(OWNER, Operation.CONSENT_CREATE))
     answered_ns = NEVER_NS if got is Answer.LOST else 2
     history = History()
     record_send(history, 1, step, Outcome(expect, got, status, b"", b"", 1, answered_ns), 1)

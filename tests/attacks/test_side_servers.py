@@ -15,14 +15,14 @@ from simulator.deployment.own import Deployment
 from simulator.deployment.server_watch import ServerWatch
 from simulator.deployment.side_servers import side_servers
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
-from simulator.running.run import Request
+from simulator.running.run import RunRequest
 from simulator.running.scenario_needs import connections_held
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 
 
-def request_for(*names: str) -> Request:
+def request_for(*names: str) -> RunRequest:
     attacks = [{"name": name, "start": "0s", "duration": "1s", "rate": 1} for name in names]
     content: dict[str, Any] = {
         "version": 1,
@@ -33,7 +33,7 @@ def request_for(*names: str) -> Request:
         "server": {"settings": {"RATE_LIMIT_BURST": 50}},
     }
     scenario = msgspec.convert(content, Scenario, dec_hook=decode_value)
-    return Request(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
+    return RunRequest(scenario, Path("sides.toml"), 1, Path("results"), None, API_TOKEN)
 
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -25,8 +25,8 @@ from simulator.history.rows import History
 from simulator.limits import UNFINISHED_BLOCK_FRAMES
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.playing import World
-from tests.http.certificates import make_pair
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Reply, Request
     from simulator.client.target import Target
     from tests.attacks.live import Connection, Talk
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 WHOLE = ["strain.slashes", "strain.regex", "strain.flood", "strain.headers"]
 """Attacks with whole requests, each of which must be answered or closed."""
@@ -121,7 +121,7 @@ def taking_long() -> Talk:
 async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
     async with wrong_server(taking_long()) as target:
         played = await play_live(name, target)
-    assert "honest-served" in played.broken, played.said
+    assert "honest-served" in played.broken, played.stated
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -143,7 +143,7 @@ async def test_a_server_whose_places_are_all_taken_by_one_address_is_found(name:
 
     async with wrong_server(crowded) as target:
         played = await play_live(name, target)
-    assert "honest-served" in played.broken, played.said
+    assert "honest-served" in played.broken, played.stated
 
 
 async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
@@ -161,13 +161,13 @@ async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
 async def test_a_server_that_leaves_whole_requests_without_an_answer_is_found(name: str) -> None:
     async with wrong_server(deaf) as target:
         played = await play_live(name, target)
-    assert played.broken == {"all-answered"}, played.said
+    assert played.broken == {"all-answered"}, played.stated
 
 
 async def test_a_server_without_a_rate_limit_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live("strain.flood", target)
-    assert "limited" in played.broken, played.said
+    assert "limited" in played.broken, played.stated
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -192,7 +192,7 @@ async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_c
         played = await play_live(
             "strain.slashes", msgspec.structs.replace(target, own_addresses=False), own_addresses=False
         )
-    assert played.claims["honest-served"] == [None], played.said
+    assert played.claims["honest-served"] == [None], played.stated
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -202,7 +202,7 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(taking_long()) as target:
         played = await play_live("strain.regex", target, history=history)
-    assert played.claims["honest-served"] == [held], played.said
+    assert played.claims["honest-served"] == [held], played.stated
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -214,13 +214,13 @@ async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf
     monkeypatch.setattr(strain, "PROBE_MAX_SECONDS", 5.0)
     async with wrong_server(lambda connection: deaf(connection, late_seconds=0.05)) as target:
         played = await play_live("strain.regex", target)
-    assert played.claims == {"honest-served": [True], "all-answered": [held]}, played.said
+    assert played.claims == {"honest-served": [True], "all-answered": [held]}, played.stated
 
 
 async def test_under_a_limit_raised_out_of_reach_nothing_is_said_about_it() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_live("strain.flood", target, defences=Defences(burst=100_000))
-    assert played.claims["limited"] == [None], played.said
+    assert played.claims["limited"] == [None], played.stated
 
 
 # --- HTTP/2
@@ -290,7 +290,7 @@ async def busy_with_streams(context: ssl.SSLContext) -> AsyncIterator[Target]:
 async def test_a_server_that_is_busy_with_streams_that_were_reset_is_found(pair: Pair) -> None:
     async with busy_with_streams(speaking(pair, "h2", "http/1.1")) as target:
         played = await play_live("strain.rapid-reset", over_tls(target, pair))
-    assert played.broken == {"honest-served"}, played.said
+    assert played.broken == {"honest-served"}, played.stated
 
 
 async def test_a_target_with_tls_alone_does_not_speak_http_2(pair: Pair) -> None:
@@ -301,13 +301,13 @@ async def test_a_target_with_tls_alone_does_not_speak_http_2(pair: Pair) -> None
 def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
     """As h2 reads it, which knows the protocol better than these bytes do."""
     world = World()
-    wires = strain_http2.RapidReset().held(world.stage)
+    wires = strain_http2.RapidReset().held(world.context)
     assert len(wires) == 3 * strain_http2.CONNECTIONS
     server = H2Connection(H2Configuration(client_side=False))
     events = [event for part, _ in wires[0].parts for event in server.receive_data(part)]
     requests = [dict(one.headers) for one in events if isinstance(one, RequestReceived)]
     assert len(requests) == sum(isinstance(one, StreamReset) for one in events) == STREAMS
-    host = world.stage.host.encode()
+    host = world.context.host.encode()
     wanted = {b":method": b"GET", b":scheme": b"https", b":path": b"/health", b":authority": host}
     assert all(one == wanted for one in requests)
 
@@ -317,7 +317,7 @@ def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
 
 def test_what_an_owner_did_stays_beside_noise_that_its_streams_have_room_for() -> None:
     performance = World({"audit_events_per_stream": 10 * NOISE}).play("strain.audit-turn")
-    assert [said.held for said in performance.said] == [True, True]
+    assert [stated.held for stated in performance.stated] == [True, True]
     assert not performance.wrong
     noise = [one for one in performance.outcomes if one.expect.answer is Answer.MISSING_FIELDS]
     assert len(noise) == NOISE
@@ -338,7 +338,7 @@ def test_a_stream_that_strangers_can_turn_over_is_found() -> None:
         return reply
 
     performance = World(answer=answer).play("strain.audit-turn")
-    assert [said.rule for said in performance.broken] == ["nothing-lost"]
+    assert [stated.rule for stated in performance.broken] == ["nothing-lost"]
 
 
 def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
@@ -354,7 +354,7 @@ def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
 
 def test_blocks_never_end_or_repeat_a_long_field() -> None:
     """As h2 reads them: nothing of the first, and of the second more than it takes."""
-    wires = strain_http2.RapidReset().held(World().stage)
+    wires = strain_http2.RapidReset().held(World().context)
     unfinished, repeated = (wires[number * strain_http2.CONNECTIONS].parts for number in (1, 2))
     assert sum(len(part) for part, _ in unfinished) > 10 * UNFINISHED_BLOCK_FRAMES
     patient = H2Connection(H2Configuration(client_side=False))

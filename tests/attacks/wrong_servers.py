@@ -40,7 +40,7 @@ def without_header(request: Request, name: str) -> Request:
 
 
 def broken(performance: Performance) -> set[str]:
-    return {said.rule for said in performance.broken}
+    return {stated.rule for stated in performance.broken}
 
 
 def accepted(performance: Performance) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from simulator.judging.verdict_file import write_verdict
 from simulator.running import run
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.harness_failure import leaves
+from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.live import auditing, onboarding, shard
 from simulator.worlds.live import world as live
 from simulator.worlds.progress import Progress
@@ -121,7 +120,7 @@ class Ended(NamedTuple):
     """What came of a run: its exit code, all that it said, how often the fault hit, and how long it took."""
 
     code: int
-    said: str
+    output: str
     hit: int
     seconds: float
     failure: Exception | None
@@ -145,14 +144,14 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     await trio.Path(folder).mkdir()
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     path = folder / "scenario.toml"
-    request = run.Request(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
+    request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
-    outcome = run._Outcome(History(), Progress(), {}, url, started_at, [])
+    outcome = run._RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
         await run._work(request, console, outcome)
     except Exception as error:
-        unusable = [str(one) for one in leaves(error) if isinstance(one, run.USER_ERRORS)]
+        unusable = [str(one) for one in leaf_errors(error) if isinstance(one, run.USER_ERRORS)]
         if not unusable:
             raise
         return Ended(UNUSABLE, unusable[0], 0, time.monotonic() - started, None, None)
@@ -167,10 +166,6 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     assert isinstance(console.file, io.StringIO)
     written = msgspec.json.decode((folder / "run" / "verdict.json").read_bytes())
     return Ended(verdict.exit_code, console.file.getvalue(), 0, took, outcome.failure, written)
-
-
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to play every misbehaviour from every moment on, in place of a sample."""
 
 
 async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:
@@ -224,13 +219,13 @@ def assert_ended_well(case: Case, result: Ended | BaseException) -> None:
         raise result
     assert result.hit, "the fault never hit"
     assert result.failure is None
-    assert "fault of" not in result.said
-    assert "crashed" not in result.said
-    assert "Traceback" not in result.said
+    assert "fault of" not in result.output
+    assert "crashed" not in result.output
+    assert "Traceback" not in result.output
     assert result.seconds < BOUND_SECONDS
-    assert result.code in case.codes, result.said
+    assert result.code in case.codes, result.output
     for words in case.says:
-        assert words in result.said
+        assert words in result.output
     assert (result.verdict is None) == (result.code == UNUSABLE)
     if result.code == UNUSABLE:
-        assert "\n" not in result.said
+        assert "\n" not in result.output

@@ -13,7 +13,6 @@ from tests.broken_targets.runs import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    SOAK,
     Case,
     Ended,
     assert_ended_well,
@@ -21,6 +20,7 @@ from tests.broken_targets.runs import (
     scenario,
 )
 from tests.broken_targets.test_clocks_that_differ import right
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from tests.broken_targets.proxy import Asked, Fault, Talk
@@ -32,7 +32,7 @@ OUTAGE = b'{"success":false,"error":"nonce backend unavailable"}'
 
 
 def first_done(then: Fault) -> Fault:
-    """Let the real server do it, and answer otherwise."""
+    """Have the real server do it, and answer otherwise."""
 
     async def fault(talk: Talk) -> bool:
         await talk.real()
@@ -124,6 +124,6 @@ def test_one_wrong_answer_in_many_is_found_and_told_whole(ended: dict[str, Ended
     assert result.verdict is not None
     (answers,) = (one for one in result.verdict["checkers"] if one["name"] == "answers")
     assert answers["status"] == ("fail" if LIES[name].codes == (FAIL,) else "pass")
-    told = " ".join([answers["summary"], *(f"{one['message']} {one['rule']}" for one in answers["findings"])])
+    reported = " ".join([answers["summary"], *(f"{one['message']} {one['rule']}" for one in answers["findings"])])
     for words in LIES[name].says:
-        assert words in told
+        assert words in reported

@@ -16,13 +16,13 @@ from tests.broken_targets.runs import (
     FAIL,
     INCONCLUSIVE,
     PASS,
-    SOAK,
     UNUSABLE,
     Case,
     Ended,
     assert_ended_well,
     play_all,
 )
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from tests.broken_targets.proxy import Fault

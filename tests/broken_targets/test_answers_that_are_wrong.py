@@ -17,13 +17,13 @@ from tests.broken_targets.runs import (
     LIGHT,
     PASS,
     ROTATING,
-    SOAK,
     UNUSABLE,
     Case,
     Ended,
     assert_ended_well,
     play_all,
 )
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,7 +180,7 @@ def rules() -> list[Case]:
     ]
 
 
-def lives() -> list[Case]:
+def keeps() -> list[Case]:
     """Certificates of impossible lives."""
 
     def lived(issued_at: Any, expires_at: Any) -> Fault:
@@ -334,7 +334,7 @@ def others() -> list[Case]:
     ]
 
 
-ALL = [*missing(), *shapes(), *texts(), *rules(), *lives(), *pages(), *lists(), *others()]
+ALL = [*missing(), *shapes(), *texts(), *rules(), *keeps(), *pages(), *lists(), *others()]
 CASES = {case.name: case if case.scenario == ROTATING else case._replace(scenario=LIGHT) for case in ALL}
 
 

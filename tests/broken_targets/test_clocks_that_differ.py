@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.broken_targets.proxy import Talk
 
 MAY_PASS = (PASS, INCONCLUSIVE)
-MEND = "Set both clocks by NTP and run again."
+HINT = "Set both clocks by NTP and run again."
 
 
 async def right(talk: Talk) -> bool:
@@ -65,12 +65,12 @@ CASES = {
         off(20, MAY_PASS, "The target's clock is 20 s ahead of this machine's; machines went by the target's."),
         off(-80, MAY_PASS, "The target's clock is 80 s behind this machine's; machines went by the target's."),
         off(
-            600, (INCONCLUSIVE,), "The target's clock is 600 s ahead of this machine's", MEND, "so that the rest could"
+            600, (INCONCLUSIVE,), "The target's clock is 600 s ahead of this machine's", HINT, "so that the rest could"
         ),
-        off(-600, (INCONCLUSIVE,), "The target's clock is 600 s behind this machine's", MEND),
-        off(1e9, (INCONCLUSIVE,), "The target's clock is 1000000000 s ahead of this machine's", MEND),
-        leaping("set ahead", Moment.RUNNING, (INCONCLUSIVE,), "was set ahead by about 600 s during", MEND, wall=600),
-        leaping("set back", Moment.RUNNING, (INCONCLUSIVE,), "was set back by about 600 s during", MEND, wall=-600),
+        off(-600, (INCONCLUSIVE,), "The target's clock is 600 s behind this machine's", HINT),
+        off(1e9, (INCONCLUSIVE,), "The target's clock is 1000000000 s ahead of this machine's", HINT),
+        leaping("set ahead", Moment.RUNNING, (INCONCLUSIVE,), "was set ahead by about 600 s during", HINT, wall=600),
+        leaping("set back", Moment.RUNNING, (INCONCLUSIVE,), "was set back by about 600 s during", HINT, wall=-600),
         leaping("set in attacks", Moment.ATTACKS, (INCONCLUSIVE,), "was set ahead by about 600 s", wall=600),
         leaping("leaps", Moment.RUNNING, (FAIL,), "the server's monotonic clock leapt", monotonic=600),
     )

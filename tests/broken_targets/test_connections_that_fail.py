@@ -25,9 +25,9 @@ from tests.broken_targets.runs import (
     run_against,
 )
 from tests.cli.conftest import COMMAND, Hatchfarm
-from tests.http.certificates import make_pair
 from tests.simulator.conftest import API_TOKEN
 from tests.simulator.conftest import serving as serving_in_loop
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ async def test_a_target_that_takes_no_connection_is_given_up_in_time(tmp_path: P
     with deaf() as url, impatient():
         ended = await run_against(url.replace("http", scheme, 1), tmp_path / "run")
     assert ended.code == UNUSABLE
-    assert "cannot be reached (no whole answer within 1.5 s)" in ended.said
+    assert "cannot be reached (no whole answer within 1.5 s)" in ended.output
     assert ended.seconds < BOUND_SECONDS
 
 
@@ -71,8 +71,8 @@ async def test_a_plain_target_is_not_taken_for_one_with_tls(tmp_path: Path) -> N
     async with serving_in_loop() as (_, target):
         ended = await run_against(target.url.replace("http", "https", 1), tmp_path / "run")
     assert ended.code == UNUSABLE
-    assert "cannot be reached (no TLS (" in ended.said
-    assert f": is it {target.url}?)" in ended.said
+    assert "cannot be reached (no TLS (" in ended.output
+    assert f": is it {target.url}?)" in ended.output
 
 
 @contextmanager
@@ -94,9 +94,9 @@ async def test_a_target_with_tls_is_not_taken_for_a_plain_one(tmp_path: Path) ->
         plain = await run_against(url.replace("https", "http", 1), tmp_path / "plain")
         stranger = await run_against(url, tmp_path / "stranger")
     assert (plain.code, stranger.code) == (UNUSABLE, UNUSABLE)
-    assert "or https:// where it wants TLS" in plain.said
-    assert "its certificate is not trusted (" in stranger.said
-    assert "--cacert" in stranger.said
+    assert "or https:// where it wants TLS" in plain.output
+    assert "its certificate is not trusted (" in stranger.output
+    assert "--cacert" in stranger.output
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_command_tells_of_a_target_ten_minutes_off_and_judges_it_all_the_sam
     (tmp_path / "broken.toml").write_text(SCENARIO)
     with serving({"RATE_LIMIT_BURST": "1000000"}, sys.executable, "-c", OFF_SERVER) as url:
         flags = ("--target", url, "--token", API_TOKEN)
-        ended = hatchfarm.run("run", "broken.toml", *flags)
+        ended = hatchfarm.run("run", "broken.toml", "--no-reports", *flags)
         seen = hatchfarm.run("doctor", *flags)
     assert (ended.code, ended.err) == (INCONCLUSIVE, ""), ended
     assert "The target's clock is 600 s ahead of this machine's, and heartbeats more than 90 s off are" in ended.out

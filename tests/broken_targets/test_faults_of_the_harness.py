@@ -17,7 +17,7 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.history.rows import History
 from simulator.running import run
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.harness_failure import FAILURE_FILE, leaves, write_failure
+from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
 from simulator.worlds.live import world as live
 from simulator.worlds.live.fleet_player import FleetPlayer
 from simulator.worlds.live.world import LiveRun
@@ -47,9 +47,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._Outcome:
+def nothing_yet() -> run._RunState:
     """A run that has not begun."""
-    return run._Outcome(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
@@ -65,10 +65,10 @@ async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
     monkeypatch.setattr(ForgedSignature, "shot", broken)
     result = await played(tmp_path / "run")
     assert result.code == INCONCLUSIVE
-    assert "the harness itself failed after " in result.said
-    assert f"(LookupError: {BROKEN}, in test_faults_of_the_harness.py:" in result.said
-    assert "please report it, with the run's harness-failure.txt" in result.said
-    assert BROKEN in str(list(leaves(result.failure or ValueError())))
+    assert "the harness itself failed after " in result.output
+    assert f"(LookupError: {BROKEN}, in test_faults_of_the_harness.py:" in result.output
+    assert "please report it, with the run's harness-failure.txt" in result.output
+    assert BROKEN in str(list(leaf_errors(result.failure or ValueError())))
     assert result.verdict is not None
     assert result.verdict["requests"]["heartbeats_accepted"] > 0
     checkers = {one["name"]: one["status"] for one in result.verdict["checkers"]}
@@ -82,9 +82,9 @@ async def test_an_error_in_what_comes_after_the_run_is_told_too(
     monkeypatch.setattr("simulator.worlds.live.auditing.Auditor._order", broken)
     result = await played(tmp_path / "run")
     assert result.code == INCONCLUSIVE
-    assert "the harness itself failed" in result.said
+    assert "the harness itself failed" in result.output
     assert result.verdict is not None
-    assert "No attack was part of this run" not in result.said
+    assert "No attack was part of this run" not in result.output
 
 
 async def test_an_error_of_one_attempt_ends_that_attempt_and_no_other(
@@ -94,7 +94,7 @@ async def test_an_error_of_one_attempt_ends_that_attempt_and_no_other(
     result = await played(tmp_path / "run", WITH_TWICE)
     assert result.code == INCONCLUSIVE
     assert result.failure is None
-    assert f"revoke.twice failed by a fault of its own, please report it: LookupError: {BROKEN}" in result.said
+    assert f"revoke.twice failed by a fault of its own, please report it: LookupError: {BROKEN}" in result.output
 
 
 async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_itself(
@@ -146,13 +146,13 @@ def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.Monke
         SCENARIO.replace(f'duration = "{DURATION_SECONDS}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0]
     )
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
-    request = run.Request(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
+    request = run.RunRequest(parse_scenario(path.read_text()), path, 5, tmp_path, None, API_TOKEN)
     code = run.execute(request, console)
     assert isinstance(console.file, io.StringIO)
-    said = console.file.getvalue()
-    assert code == INCONCLUSIVE, said
-    assert "Traceback" not in said
-    assert "the harness itself failed" in said
+    output = console.file.getvalue()
+    assert code == INCONCLUSIVE, output
+    assert "Traceback" not in output
+    assert "the harness itself failed" in output
     (folder,) = [one for one in (tmp_path / "broken").iterdir() if one.is_dir() and not one.is_symlink()]
     assert "LookupError" in (folder / FAILURE_FILE).read_text()
     assert (folder / "verdict.json").exists()

@@ -62,7 +62,7 @@ async def test_the_attack_at_which_a_target_hung_fails_with_since_when_and_what_
     async with misbehaving(never, Moment.ATTACKS, but_health) as proxy:
         ended = await run_against(proxy.url, tmp_path / "run", text)
         (check,) = await check_the_target(parse_target(proxy.url, API_TOKEN))
-    assert ended.code == FAIL, ended.said
+    assert ended.code == FAIL, ended.output
     assert ended.verdict is not None
     found = next(one for one in ended.verdict["checkers"] if one["name"] == "outage")
     (finding,) = found["findings"]
@@ -75,19 +75,19 @@ async def test_the_attack_at_which_a_target_hung_fails_with_since_when_and_what_
     assert attack["status"] == "fail"
     assert attack["note"].startswith("the target stopped answering: after ")
     assert "answers /health and nothing else (GET /metrics: no whole answer within" in check.found
-    assert check.mend == "look at what it logs, and restart it"
+    assert check.hint == "look at what it logs, and restart it"
 
 
 async def test_a_target_that_hangs_at_the_first_policy_is_judged_and_not_called_unusable(tmp_path: Path) -> None:
     async with misbehaving(never, Moment.CHECK, from_the_first_policy()) as proxy:
         ended = await run_against(proxy.url, tmp_path / "run", scenario(()))
-    assert ended.code == FAIL, ended.said
+    assert ended.code == FAIL, ended.output
     assert ended.verdict is not None
     assert ended.verdict["interrupted"].startswith("the run could not be set up: cannot create a policy for owner-")
     found = next(one for one in ended.verdict["checkers"] if one["name"] == "outage")
     assert "the first without an answer was a policy create, sent at 0." in found["summary"]
     assert "/health still answered 200" in found["summary"]
-    assert "policy create: no whole answer within" in ended.said
+    assert "policy create: no whole answer within" in ended.output
 
 
 async def test_a_target_that_refuses_policies_is_unusable_all_the_same(tmp_path: Path) -> None:
@@ -100,4 +100,4 @@ async def test_a_target_that_refuses_policies_is_unusable_all_the_same(tmp_path:
     async with misbehaving(fault, Moment.CHECK, lambda asked: asked.path.endswith("/policies")) as proxy:
         ended = await run_against(proxy.url, tmp_path / "run")
     assert ended.code == UNUSABLE
-    assert "POST /policies answered 404" in ended.said
+    assert "POST /policies answered 404" in ended.output

@@ -14,11 +14,11 @@ from rich.console import Console
 from simulator.capacity import driver
 from simulator.capacity.driver import PACE_MACHINES_PER_SECOND, TRIES_MAX, Finder
 from simulator.capacity.result import Capacity, Conclusion, capacity_schema, write_capacity
-from simulator.capacity.search import Bounds, Outcome
+from simulator.capacity.search import Bounds, TrialOutcome
 from simulator.capacity.step import Measured, Plan, Step
 from simulator.client.target import TargetError
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS
-from simulator.running.run import Request
+from simulator.running.run import RunRequest
 from simulator.scenario.values import Duration, FleetOptions, Scenario
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ SCENARIO = Scenario(
 BOUNDS = Bounds(100, 10_000, 0.1)
 
 
-def step(plan: Plan, outcome: Outcome, limit: str = "") -> Step:
+def step(plan: Plan, outcome: TrialOutcome, limit: str = "") -> Step:
     return Step(
         rate=plan.rate, machines=plan.machines, interval_ms=1, window_s=1, planned=1, accepted=1, p50_ms=1.5,
         p99_ms=None, outcome=outcome, limit=limit, why="it broke" if limit else "",
     )  # fmt: skip
 
 
-def limited(edge: int, outcome: Outcome = Outcome.BROKE, limit: str = "heartbeat.accepted: rate==1") -> Any:
+def limited(edge: int, outcome: TrialOutcome = TrialOutcome.BROKE, limit: str = "heartbeat.accepted: rate==1") -> Any:
     """Return steps that hold up to an edge."""
-    return lambda plan: Measured(step(plan, Outcome.HELD) if plan.rate <= edge else step(plan, outcome, limit))
+    return lambda plan: Measured(step(plan, TrialOutcome.HELD) if plan.rate <= edge else step(plan, outcome, limit))
 
 
 class World:
@@ -57,7 +57,7 @@ class World:
         return None, None
 
     def find(self, bounds: Bounds = BOUNDS, seed: int = 5) -> Capacity:
-        request = Request(SCENARIO, Path("s.toml"), seed, Path("out"), None, "token")
+        request = RunRequest(SCENARIO, Path("s.toml"), seed, Path("out"), None, "token")
         console = Console(file=self.out, width=1000)
         return Finder(request, bounds, 5, self.make, lambda: self.seconds, console).find("2026-01-02T03:04:05")
 
@@ -80,7 +80,7 @@ def test_a_server_that_breaks_is_found_and_the_first_limit_is_named(monkeypatch:
 
 
 def test_a_harness_that_is_the_limit_is_said_to_be_and_blames_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = World(monkeypatch, limited(900, Outcome.HARNESS, "harness")).find()
+    found = World(monkeypatch, limited(900, TrialOutcome.HARNESS, "harness")).find()
     assert (found.conclusion, found.exit_code) == (Conclusion.HARNESS, 3)
     assert found.summary.startswith(f"The harness itself was the limit at {found.interval.failed}/s")
     assert found.summary.endswith(f"the server's capacity is at least {found.interval.held}/s")
@@ -104,7 +104,7 @@ def test_an_interval_wider_than_asked_says_so(monkeypatch: pytest.MonkeyPatch) -
     def measure(plan: Plan) -> Measured:
         if plan.rate in flakes:
             flakes.remove(plan.rate)
-            return Measured(step(plan, Outcome.BROKE, "audit"))
+            return Measured(step(plan, TrialOutcome.BROKE, "audit"))
         found: Measured = limited(3000)(plan)
         return found
 
@@ -115,7 +115,9 @@ def test_an_interval_wider_than_asked_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_interruption_ends_the_search_with_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(plan: Plan) -> Measured:
-        return Measured(step(plan, Outcome.HELD)) if plan.rate < 400 else Measured(None, problem="SIGINT after 2.0s")
+        return (
+            Measured(step(plan, TrialOutcome.HELD)) if plan.rate < 400 else Measured(None, problem="SIGINT after 2.0s")
+        )
 
     found = World(monkeypatch, measure).find()
     assert (found.conclusion, found.exit_code) == (Conclusion.UNFINISHED, 3)
@@ -130,7 +132,7 @@ def test_a_target_that_goes_away_ends_the_search_but_at_the_first_step_is_an_err
     def measure(plan: Plan) -> Measured:
         if plan.rate >= gone_from:
             raise ExceptionGroup("steps run in nurseries", [TargetError("nobody there")])
-        return Measured(step(plan, Outcome.HELD))
+        return Measured(step(plan, TrialOutcome.HELD))
 
     found = World(monkeypatch, measure).find()
     assert (found.conclusion, found.ended_early) == (Conclusion.UNFINISHED, "nobody there")
@@ -145,8 +147,8 @@ def test_machines_that_are_not_up_in_time_get_more_of_it_from_then_on(monkeypatc
     def measure(plan: Plan) -> Measured:
         ramps.append(plan.machines / (plan.scenario.fleet.stages[0].duration_ns / 1e9 - 1))
         if len(ramps) == 2:
-            return Measured(step(plan, Outcome.BROKE, "onboarding"), up_share=0.4)
-        return Measured(step(plan, Outcome.HELD))
+            return Measured(step(plan, TrialOutcome.BROKE, "onboarding"), up_share=0.4)
+        return Measured(step(plan, TrialOutcome.HELD))
 
     World(monkeypatch, measure).find(Bounds(100, 200, 0.1))
     fast, slow = PACE_MACHINES_PER_SECOND, PACE_MACHINES_PER_SECOND * 0.28
@@ -154,7 +156,7 @@ def test_machines_that_are_not_up_in_time_get_more_of_it_from_then_on(monkeypatc
 
 
 def test_a_fleet_that_never_comes_up_breaks_the_step_after_the_slowest_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, lambda plan: Measured(step(plan, Outcome.BROKE, "onboarding"), up_share=0.5))
+    world = World(monkeypatch, lambda plan: Measured(step(plan, TrialOutcome.BROKE, "onboarding"), up_share=0.5))
     found = world.find()
     assert (found.conclusion, found.limit) == (Conclusion.NOTHING_HELD, "onboarding")
     assert len(world.made) == 2 * TRIES_MAX

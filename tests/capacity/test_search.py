@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.capacity.search import Bounds, Outcome, Search
+from simulator.capacity.search import Bounds, Search, TrialOutcome
 from simulator.limits import CAPACITY_STEPS_MAX
 
 
@@ -16,7 +16,7 @@ def searched(bounds: Bounds, holds: dict[int, bool] | None = None, *, edge: int 
     search = Search(bounds)
     odd = dict(holds or {})
     while (rate := search.next_rate()) is not None:
-        search.tell(rate, Outcome.HELD if odd.pop(rate, rate <= edge) else Outcome.BROKE)
+        search.record(rate, TrialOutcome.HELD if odd.pop(rate, rate <= edge) else TrialOutcome.BROKE)
     return search
 
 
@@ -53,14 +53,14 @@ def test_a_noisy_edge_ends_in_time_and_its_interval_hides_no_contradiction(
     while (rate := search.next_rate()) is not None:
         assert 100 <= rate <= 50_000
         holds = rate < edge * (1 + softness * float(rng.standard_normal())) and rng.random() >= flake
-        search.tell(rate, Outcome.HELD if holds else Outcome.BROKE)
+        search.record(rate, TrialOutcome.HELD if holds else TrialOutcome.BROKE)
     assert len(search.trials) <= CAPACITY_STEPS_MAX
     interval = search.interval()
     for trial in search.trials:
         if interval.low is not None and trial.rate <= interval.low:
-            assert trial.outcome is Outcome.HELD
+            assert trial.outcome is TrialOutcome.HELD
         if interval.high is not None and trial.rate >= interval.high:
-            assert trial.outcome is Outcome.BROKE
+            assert trial.outcome is TrialOutcome.BROKE
     if interval.held is not None and interval.failed is not None:
         assert interval.held < interval.failed
         assert interval.low is None or interval.low <= interval.held
@@ -99,13 +99,13 @@ def test_a_lowest_rate_that_fails_twice_ends_the_search() -> None:
     assert [trial.rate for trial in searched(Bounds(100, 500, 0.1), edge=1).trials] == [100, 100]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.BROKE, Outcome.HARNESS])
-def test_who_was_the_limit_is_decided_at_the_lowest_rate_that_failed(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [TrialOutcome.BROKE, TrialOutcome.HARNESS])
+def test_who_was_the_limit_is_decided_at_the_lowest_rate_that_failed(outcome: TrialOutcome) -> None:
     search = Search(Bounds(100, 1000, 0.1))
     while (rate := search.next_rate()) is not None:
-        limit = outcome if rate < 700 else Outcome.HARNESS if outcome is Outcome.BROKE else Outcome.BROKE
-        search.tell(rate, Outcome.HELD if rate <= 600 else limit)
-    assert search.harness_was_the_limit() is (outcome is Outcome.HARNESS)
+        limit = outcome if rate < 700 else TrialOutcome.HARNESS if outcome is TrialOutcome.BROKE else TrialOutcome.BROKE
+        search.record(rate, TrialOutcome.HELD if rate <= 600 else limit)
+    assert search.harness_was_the_limit() is (outcome is TrialOutcome.HARNESS)
 
 
 @pytest.mark.parametrize("bounds", [Bounds(0, 10, 0.1), Bounds(11, 10, 0.1), Bounds(1, 10, 0.0), Bounds(1, 10, 1.0)])

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.capacity import step as steps
-from simulator.capacity.search import Outcome
+from simulator.capacity.search import TrialOutcome
 from simulator.capacity.step import Measured, Plan, machines_for, measure_step, plan_step, thresholds_of
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status, Verdict
@@ -15,10 +16,9 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.records import Death, GeneratorSample, Wait
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.judging.record import RunRecord
-from simulator.scenario.values import SECOND_NS, AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
+from simulator.scenario.values import AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
 
 FIVE_SECONDS = 5 * SECOND_NS
-MILLISECOND_NS = 1_000_000
 
 
 def scenario(**changes: Any) -> Scenario:
@@ -91,7 +91,7 @@ def _checkers_that_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "run_checkers", lambda *_: [Verdict("replay", Status.PASS, "")])
 
 
-def outcome_of(found: Measured) -> tuple[Outcome, str]:
+def outcome_of(found: Measured) -> tuple[TrialOutcome, str]:
     assert found.step is not None
     return found.step.outcome, found.step.limit
 
@@ -99,7 +99,7 @@ def outcome_of(found: Measured) -> tuple[Outcome, str]:
 def test_a_step_that_keeps_every_limit_holds_and_says_its_figures() -> None:
     plan = planned()
     found = measured(plan)
-    assert outcome_of(found) == (Outcome.HELD, "")
+    assert outcome_of(found) == (TrialOutcome.HELD, "")
     assert found.step is not None
     assert (found.step.rate, found.step.machines, found.step.planned) == (20, 100, 200)
     assert found.step.accepted == pytest.approx(200, abs=1)
@@ -108,25 +108,25 @@ def test_a_step_that_keeps_every_limit_holds_and_says_its_figures() -> None:
 
 def test_answers_that_come_too_late_break_the_step() -> None:
     assert outcome_of(measured(planned(), took_ms=400)) == (
-        Outcome.BROKE,
+        TrialOutcome.BROKE,
         "heartbeat.response_time: p(99)<250ms",
     )
 
 
 def test_what_happens_before_the_window_does_not_count() -> None:
     before = {"took_ms": 400.0, "lost": 5, "generator": (1.0, 50, 50)}
-    assert outcome_of(measured(planned(), window_only=False, **before)) == (Outcome.HELD, "")  # type: ignore[arg-type]
+    assert outcome_of(measured(planned(), window_only=False, **before)) == (TrialOutcome.HELD, "")  # type: ignore[arg-type]
 
 
 def test_heartbeats_that_leave_late_are_the_harness_s_fault_and_not_the_server_s() -> None:
     found = measured(planned(), late_ms=300)
-    assert outcome_of(found) == (Outcome.HARNESS, "harness")
+    assert outcome_of(found) == (TrialOutcome.HARNESS, "harness")
     assert found.step is not None
     assert "heartbeats left late" in found.step.why
 
 
 def test_slow_answers_are_the_server_s_fault_even_if_some_heartbeats_leave_late() -> None:
-    assert outcome_of(measured(planned(), took_ms=400, late_ms=300))[0] is Outcome.BROKE
+    assert outcome_of(measured(planned(), took_ms=400, late_ms=300))[0] is TrialOutcome.BROKE
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -136,7 +136,7 @@ def test_a_server_that_stands_still_breaks_the_step_at_whichever_edge_of_the_win
     plan = planned()
     at_ns = {"start": plan.start_ns, "middle": (plan.start_ns + plan.end_ns) // 2, "end": plan.end_ns}[edge]
     stall = at_ns - 6 * SECOND_NS, at_ns + SECOND_NS
-    assert outcome_of(measured(plan, stall=stall, waits=waits))[0] is Outcome.BROKE
+    assert outcome_of(measured(plan, stall=stall, waits=waits))[0] is TrialOutcome.BROKE
 
 
 def test_a_server_that_ends_by_itself_breaks_the_step() -> None:
@@ -146,45 +146,45 @@ def test_a_server_that_ends_by_itself_breaks_the_step() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "run_checkers", lambda *_: [proven])
         found = measured(planned(), interrupted="the server died", deaths=(dead,))
-    assert outcome_of(found) == (Outcome.BROKE, "outage")
+    assert outcome_of(found) == (TrialOutcome.BROKE, "outage")
 
 
 def test_starts_that_the_harness_dropped_and_a_core_it_used_up_are_its_own_limit() -> None:
-    assert outcome_of(measured(planned(), generator=(0.2, 5, 0))) == (Outcome.HARNESS, "harness")
-    assert outcome_of(measured(planned(), took_ms=400, generator=(0.97, 0, 0))) == (Outcome.HARNESS, "harness")
-    assert outcome_of(measured(planned(), generator=(0.97, 0, 0))) == (Outcome.HELD, "")
+    assert outcome_of(measured(planned(), generator=(0.2, 5, 0))) == (TrialOutcome.HARNESS, "harness")
+    assert outcome_of(measured(planned(), took_ms=400, generator=(0.97, 0, 0))) == (TrialOutcome.HARNESS, "harness")
+    assert outcome_of(measured(planned(), generator=(0.97, 0, 0))) == (TrialOutcome.HELD, "")
 
 
 def test_starts_that_the_target_held_up_break_the_step_though_they_have_no_latency() -> None:
-    assert outcome_of(measured(planned(), generator=(0.2, 0, 1))) == (Outcome.BROKE, "held up")
+    assert outcome_of(measured(planned(), generator=(0.2, 0, 1))) == (TrialOutcome.BROKE, "held up")
 
 
 def test_a_step_with_fewer_heartbeats_than_planned_does_not_hold() -> None:
-    assert outcome_of(measured(planned(), share=0.8)) == (Outcome.BROKE, "rate")
-    assert outcome_of(measured(planned(), share=0.97)) == (Outcome.HELD, "")
+    assert outcome_of(measured(planned(), share=0.8)) == (TrialOutcome.BROKE, "rate")
+    assert outcome_of(measured(planned(), share=0.97)) == (TrialOutcome.HELD, "")
 
 
 def test_a_lost_answer_is_an_endless_one() -> None:
     found = measured(planned(), lost=150)
     assert found.step is not None
-    assert (found.step.outcome, found.step.p50_ms) == (Outcome.BROKE, None)
+    assert (found.step.outcome, found.step.p50_ms) == (TrialOutcome.BROKE, None)
 
 
 def test_what_a_checker_proves_breaks_the_step_whoever_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     proven = Verdict("replay", Status.FAIL, "a nonce was accepted twice")
     monkeypatch.setattr(steps, "run_checkers", lambda *_: [proven])
-    assert outcome_of(measured(planned(), took_ms=400, generator=(0.97, 9, 0))) == (Outcome.BROKE, "replay")
+    assert outcome_of(measured(planned(), took_ms=400, generator=(0.97, 9, 0))) == (TrialOutcome.BROKE, "replay")
 
 
 def test_a_checker_that_cannot_know_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "run_checkers", lambda *_: [Verdict("audit", Status.INCONCLUSIVE, "unread")])
-    assert outcome_of(measured(planned())) == (Outcome.BROKE, "audit")
+    assert outcome_of(measured(planned())) == (TrialOutcome.BROKE, "audit")
 
 
 def test_machines_that_were_not_up_in_time_make_a_step_that_asks_for_more_time() -> None:
     found = measured(planned(), up=99)
     assert found.up_share == 0.99
-    assert outcome_of(found) == (Outcome.BROKE, "onboarding")
+    assert outcome_of(found) == (TrialOutcome.BROKE, "onboarding")
     assert measured(planned()).up_share == 1
 
 

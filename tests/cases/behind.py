@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cli.conftest import serve_until_stopped
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ ATTEMPTS_MAX = 1200
 def behind(program: str, *arguments: str, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """Run a server, and before it `program LISTEN UPSTREAM arguments…`; gives the URL of what is in front."""
     with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, **(settings or {})}) as (_, url):
-        port = _free_port()
+        port = free_port()
         upstream = url.rpartition(":")[2]
         command = [sys.executable, str(INPUTS / program), str(port), upstream, *arguments]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as front:
@@ -34,12 +35,6 @@ def behind(program: str, *arguments: str, settings: Mapping[str, str] | None = N
                 yield f"http://127.0.0.1:{port}"
             finally:
                 front.kill()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait_for(front: subprocess.Popen[bytes], port: int) -> None:

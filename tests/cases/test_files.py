@@ -80,9 +80,9 @@ def test_a_scenario_is_called_right_or_wrong_with_the_line(hatchfarm: Hatchfarm,
     code, lines = VALIDATED[name]
     path = str(INPUTS / name)
     done = hatchfarm.invoke("validate", path)
-    said = [f"{path}:{line}" for line in lines]
+    output = [f"{path}:{line}" for line in lines]
     assert (done.code, done.lines, done.err.splitlines()) == (
-        (0, [*said, f"{path}: right"], []) if code == 0 else (2, [], said)
+        (0, [*output, f"{path}: right"], []) if code == 0 else (2, [], output)
     )
 
 

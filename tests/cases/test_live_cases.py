@@ -9,8 +9,7 @@ that lack what the contract adds, `tests/published`; base paths and shared addre
 
 from __future__ import annotations
 
-import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
@@ -20,9 +19,12 @@ from simulator.checkers.verdict import Status
 from simulator.contract.profiles import Profile
 from simulator.judging.judging import judge_run
 from tests.cases.behind import INPUTS, TOKEN, behind
-from tests.cli.conftest import Finished, Hatchfarm, until_conclusive
+from tests.cli.conftest import Hatchfarm, until_conclusive
+from tests.support.tiers import SOAK
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
+if TYPE_CHECKING:
+    from tests.support.forked import Finished
+
 PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
 APART = "transparent=1"
 """What makes `proxy.py` speak to the server from the address that it was spoken to from."""

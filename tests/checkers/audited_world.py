@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from reference_server.wire.values import Request
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
@@ -19,8 +20,8 @@ from simulator.fleet.requests import (
     OPERATION_OF,
     ApiCall,
     activate_call,
+    apply_grant,
     call_of,
-    learn,
     note,
     owner_headers,
     policy_call,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Verdict
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 PAGE = 500
 OK, CREATED, SERVER_ERROR = 200, 201, 500
 ACCEPTED_STATUSES = (OK, CREATED)
@@ -83,14 +82,14 @@ class AuditedWorld:
         return self.server.now.monotonic_ns - STARTED.monotonic_ns
 
     def wait(self, nanoseconds: int) -> None:
-        """Let time pass."""
+        """Have time pass."""
         self.server.pass_time(nanoseconds)
 
     def _until(self, moment_ns: int) -> None:
         self.wait(max(0, moment_ns - self.now_ns))
 
     def _happen(self, span: Span, do: Callable[[], Reply], known_ns: int = 0) -> tuple[Reply | None, int, int]:
-        """Let a request take effect, or not; gives what was answered, and the two ends. Nobody acts before he knows."""
+        """Have a request take effect, or not; return the answer, and the two ends. Nobody acts before he knows."""
         self._until(known_ns)
         sent_ns = max(known_ns, self.now_ns - span.before_ns, 0)
         reply = None
@@ -104,7 +103,7 @@ class AuditedWorld:
         return (reply if span.fate == "answered" else None), sent_ns, answered_ns
 
     def settle(self) -> None:
-        """Let everything that is under way arrive, and every answer come."""
+        """Have everything that is under way arrive, and every answer come."""
         for do in self._late:
             do()
         self._late.clear()
@@ -117,7 +116,7 @@ class AuditedWorld:
     # --- what owners do
 
     def owner(self, owner_id: str) -> str:
-        """Let an owner come, with an active policy."""
+        """Have an owner come, with an active policy."""
         self.history.owners.append(owner_id)
         create = policy_call(TOKEN, owner_id, {"max_cpu_percent": 50})
         reply = self.change(owner_id, create)
@@ -147,14 +146,14 @@ class AuditedWorld:
         self.history.revocations.append(Revocation(machine.consent_number, done.sent_ns, answered_ns))
 
     def denied(self, actor: str, machine: Machine, span: Span = SOON) -> None:
-        """Let one owner try to revoke another's consent."""
+        """Have one owner try to revoke another's consent."""
         consent = self.history.consents[machine.consent_number - 1]
         call = revoke_call(TOKEN, actor, consent.consent_id)
         owners = tuple(dict.fromkeys((machine.owner_id, actor)))
         self._refused(call, span, "owner_access_denied", actor, "", owners, "")
 
     def rotation_denied(self, actor: str, machine: Machine, span: Span = SOON) -> None:
-        """Let an owner ask for another's certificate."""
+        """Have an owner ask for another's certificate."""
         headers = {**owner_headers(TOKEN, actor), "X-Machine-Token": machine.token.decode()}
         call = ApiCall(Operation.CERTIFICATE, "POST", f"/machines/{machine.worker_id}/certificate", headers)
         owners = tuple(dict.fromkeys((machine.owner_id, actor)))
@@ -194,7 +193,7 @@ class AuditedWorld:
         certificate = machine.certificate_number
         got = Answer.LOST if reply is None else Answer.UNAVAILABLE
         if reply is not None and reply.status in ACCEPTED_STATUSES:
-            learn(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
+            apply_grant(self.history, machine, action, reply.data, sent_ns, answered_ns, 3600 * SECOND_NS)
             machine.due_ns = answered_ns
             got = Answer.ACCEPTED
         elif reply is not None and reply.status < SERVER_ERROR:
@@ -310,7 +309,7 @@ class AuditedWorld:
             self.read(owner_id)
 
     def audit(self) -> Verdict:
-        """Let the audit checker judge."""
+        """Have the audit checker judge."""
         return check_audit(self.history, self.facts)
 
     def rules(self) -> set[str]:
@@ -319,7 +318,7 @@ class AuditedWorld:
 
 
 def eventful(world: AuditedWorld) -> list[Machine]:
-    """Let two owners with two machines each do some of everything."""
+    """Have two owners with two machines each do some of everything."""
     ada, ben = world.owner("ada"), world.owner("ben")
     machines = [world.machine(owner_id, index) for index, owner_id in enumerate((ada, ada, ben, ben))]
     for turn in range(4):

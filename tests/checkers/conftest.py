@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.alerts import check_alerts
 from simulator.checkers.facts import Facts
 from simulator.contract.answers import REASONS, Answer, Operation
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.verdict import Verdict
 
-SECOND_NS = 1_000_000_000
 MILLION = 1_000_000
 SCRAPE_OFFSET_SECONDS = 100.0
 NO_FAILURES: Mapping[Answer, int] = {}
@@ -158,7 +158,7 @@ class Story:
         self.history.generator.append(GeneratorSample(nanoseconds(at), nanoseconds(lag), cpu, dropped))
 
     def alerts(self) -> Verdict:
-        """Let the alerts checker judge."""
+        """Have the alerts checker judge."""
         return check_alerts(self.history, self.facts)
 
     def rules(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from tests.checkers.conftest import Story
 
 FORGED, REPLAYED, TOKEN = Answer.INVALID_SIGNATURE, Answer.NONCE_REPLAYED, Answer.INVALID_TOKEN
-SECOND_NS = 1_000_000_000
 
 
 def one_falls_silent(story: Story) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.answers import check_answers
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.refusals import in_words
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import CampaignRecord, Exchange, Fault, MachineRecord
+from simulator.history.records import CampaignRecord, FailedExchange, Fault, MachineRecord
 from simulator.history.rows import HONEST, NO_MACHINE
 from simulator.judging.thresholds import measure
 
@@ -132,7 +133,6 @@ def test_one_of_each_kind_is_shown_before_a_second_of_any(story: Story) -> None:
     assert verdict.findings[0].at_ns == 0
 
 
-SECOND_NS = 1_000_000_000
 WORKER = MachineRecord("wrk_0123456789abcdef", "ada")
 
 
@@ -141,7 +141,7 @@ def kept(story: Story, body: bytes, *, campaign: int = HONEST, expected: str = "
     row = story.history.rows()[-1]
     answer = b"HTTP/1.1 %d Status\r\n\r\n%b" % (status, body)
     sent_ns, answered_ns = int(row["sent_ns"]), int(row["answered_ns"])
-    story.history.keep(Exchange(sent_ns, answered_ns, campaign, b"POST / HTTP/1.1", answer, "why", expected))
+    story.history.keep(FailedExchange(sent_ns, answered_ns, campaign, b"POST / HTTP/1.1", answer, "why", expected))
 
 
 def failure(error: str) -> bytes:
@@ -156,9 +156,9 @@ def test_a_5xx_to_an_honest_request_fails_with_the_request_and_the_servers_words
     verdict = judged(story)
     (finding,) = verdict.findings
     assert (verdict.status, finding.rule, finding.at_ns) == (Status.FAIL, "answers.failed", 2 * SECOND_NS)
-    said = "an honest heartbeat of worker wrk_0123456789abcdef: expected 200 accepted, got 500 internal error"
-    assert finding.message == said
-    assert verdict.summary == f"Of 2 answers 1 failed with 5xx; {said}."
+    stated = "an honest heartbeat of worker wrk_0123456789abcdef: expected 200 accepted, got 500 internal error"
+    assert finding.message == stated
+    assert verdict.summary == f"Of 2 answers 1 failed with 5xx; {stated}."
     assert (verdict.figures["failed"], verdict.figures["wrong"], verdict.figures["lost"]) == (1, 1, 0)
     assert finding.evidence["request"].startswith("POST /")
     assert (finding.evidence["error"], finding.evidence["expected"]) == ("internal error", "200 accepted")

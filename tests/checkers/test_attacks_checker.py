@@ -9,7 +9,7 @@ import pytest
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import CampaignRecord, Claim
+from simulator.history.records import CampaignRecord, ClaimRecord
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ SHOTS = CampaignRecord(1, "replay.exact", scripted=False, attempts=5, completed=
 HELD = {"held": True, "broken": False, "unknown": None}
 
 
-def claim(state: str, rule: str = "stopped", **more: Any) -> Claim:
+def claim(state: str, rule: str = "stopped", **more: Any) -> ClaimRecord:
     fields = {"at_ns": 5, "campaign": 1, "rule": rule, "held": HELD[state], "message": f"{rule} {state}", **more}
-    return Claim(**fields)
+    return ClaimRecord(**fields)
 
 
 def test_without_attacks_there_is_nothing_to_check(story: Story) -> None:
@@ -105,7 +105,7 @@ def test_an_attack_that_only_finds_that_it_cannot_know_counts_as_not_tried(story
     ],
 )
 def test_a_campaign_that_proves_nothing_is_inconclusive_and_says_why(
-    story: Story, campaign: CampaignRecord, claims: list[Claim], why: str
+    story: Story, campaign: CampaignRecord, claims: list[ClaimRecord], why: str
 ) -> None:
     story.history.campaigns = [campaign]
     story.history.claims = claims

@@ -37,14 +37,14 @@ def shown_by(world: AuditedWorld, keeps: Callable[[dict[str, Any]], bool]) -> Au
     pages: dict[str, list[AuditReading]] = {}
     for one in world.history.audit_readings:
         pages.setdefault(one.owner_id, []).append(one)
-    told = AuditedWorld()
-    told.history = world.history.with_rows(world.history.rows())
-    told.history.audit_readings = []
+    reported = AuditedWorld()
+    reported.history = world.history.with_rows(world.history.rows())
+    reported.history.audit_readings = []
     for mine in pages.values():
         events = [event for page in mine for event in page.events if keeps(event)]
         whole = msgspec.structs.replace(mine[0], events=events, total=len(events), answered_ns=mine[-1].answered_ns)
-        told.history.audit_readings.append(without_chain(whole))
-    return told
+        reported.history.audit_readings.append(without_chain(whole))
+    return reported
 
 
 def newest(world: AuditedWorld, count: int) -> set[str]:

@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from reference_server.wire.canonical_json import canonical_json
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from tests.checkers.audited_world import SECOND_NS, AuditedWorld, Span, eventful
+from tests.checkers.audited_world import AuditedWorld, Span, eventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable

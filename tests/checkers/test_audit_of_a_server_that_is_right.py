@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.rate_limit import TokenBuckets
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.facts import Facts
 from simulator.checkers.limits import check_limits
@@ -16,7 +17,8 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action
 from simulator.history.rows import NEVER_NS, History
-from tests.checkers.audited_world import FATES, SECOND_NS, AuditedWorld, Span
+from tests.checkers.audited_world import FATES, AuditedWorld, Span
+from tests.support.tiers import examples
 
 KINDS = (
     "beat", "beat", "beat", "replay", "forged", "skewed", "foreign", "rotated out", "unknown", "fetch", "rotate",
@@ -58,7 +60,7 @@ steps = st.lists(
 
 
 def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one line for each thing that can happen
-    """Let one step happen."""
+    """Have one step happen."""
     world.wait(step.gap_ns)
     machine, other = world.machines[step.machine], world.machines[(step.machine + 1) % MACHINES]
     stranger = next(owner_id for owner_id in world.history.owners if owner_id not in {machine.owner_id, NEWCOMER})
@@ -107,7 +109,7 @@ def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one 
             world.look(machine.owner_id, span)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(played=steps, kept=st.sampled_from([1, 4, 12, 5000]), whole=st.booleans(), whole_again=st.booleans())
 def test_no_checker_calls_it_wrong(played: list[Step], kept: int, whole: bool, whole_again: bool) -> None:  # noqa: FBT001 - drawn
     """Answers are lost, requests come late, streams are evicted, and lists are read whole or only their heads."""
@@ -134,7 +136,7 @@ def test_no_checker_calls_it_wrong(played: list[Step], kept: int, whole: bool, w
     event(f"kept {kept}, whole {whole}")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     rate_ppm=st.integers(-500, 500),
     refill=st.sampled_from([0.5, 5.0, 7.3, 1000.0]),

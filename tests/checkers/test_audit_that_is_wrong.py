@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def rewriting(changes: Callable[[str, list[Any]], list[list[Any]]]) -> Errs:
-    """Let a server write other notable events than those that happen: for each, a list of what it writes."""
+    """Have a server write other notable events than those that happen: for each, a list of what it writes."""
 
     def err(world: AuditedWorld) -> None:
         state = world.server.api.state
@@ -64,7 +64,7 @@ def also(kind: str, other: str) -> Errs:
 
 
 def routine(changes: Callable[[AuditedWorld, str, str], list[tuple[str, str]]]) -> Errs:
-    """Let a server write other accepted heartbeats than those there are: (worker, policy) for each."""
+    """Have a server write other accepted heartbeats than those there are: (worker, policy) for each."""
 
     def err(world: AuditedWorld) -> None:
         for owner in world.server.api.state.owners.values():

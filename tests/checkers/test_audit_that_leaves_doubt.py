@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from reference_server.core.audit import EventStream, Room, RoutineStream
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_chain import event_hash
 from simulator.checkers.audit_lists import OwnerAudit, gather
 from simulator.checkers.verdict import Status
@@ -16,7 +17,7 @@ from simulator.fleet.machine import Action
 from simulator.fleet.requests import note
 from simulator.history.records import AuditReading, Scrape
 from simulator.history.rows import NEVER_NS, NO_MACHINE
-from tests.checkers.audited_world import SECOND_NS, AuditedWorld, Fate, Span, eventful
+from tests.checkers.audited_world import AuditedWorld, Fate, Span, eventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +47,14 @@ def test_a_run_without_owners_has_nothing_to_audit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "stated"),
     [(404, "has no audit list"), (405, "has no audit list"), (401, "HTTP 401"), (500, "HTTP 500")],
 )
-def test_a_target_that_shows_no_list_is_not_judged(world: AuditedWorld, status: int, said: str) -> None:
+def test_a_target_that_shows_no_list_is_not_judged(world: AuditedWorld, status: int, stated: str) -> None:
     read(world, lambda one: AuditReading(one.owner_id, one.sent_ns, one.answered_ns, status, 0, -1))
     verdict = world.audit()
     assert (verdict.status, verdict.figures) == (Status.INCONCLUSIVE, {})
-    assert said in verdict.summary
+    assert stated in verdict.summary
 
 
 def test_what_is_no_list_in_an_answer_of_success_is_proven_wrong(world: AuditedWorld) -> None:
@@ -179,7 +180,7 @@ def test_pages_that_do_not_follow_each_other_are_no_list(world: AuditedWorld) ->
 
 
 def unsettled(world: AuditedWorld, event: str, owner_id: str = "ada") -> set[str]:
-    """Let an event be there that no note explains."""
+    """Have an event be there that no note explains."""
     state = world.server.api.state
     state.audit(world.server.now, event, f"owner:{owner_id}", "an-id", {"reason": "odd"}, (owner_id,))
     world.read_all()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.bounds import Range, ScrapeBounds, _Advancing, scrape_bounds
 from simulator.contract.answers import REASONS, Answer, Operation
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ def requests_of(losing: st.SearchStrategy[bool], size: int) -> st.SearchStrategy
     return st.lists(sent, max_size=size)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(requests_of(answered, 4), st.integers(0, 8))
 def test_bounds_are_exactly_what_some_order_allows(new_story: type[Story], requests: list[Sent], at: int) -> None:
     """With every answer in and an instant scrape, no bound is narrower than an order allows, and none is wider."""
@@ -136,7 +137,7 @@ def test_bounds_are_exactly_what_some_order_allows(new_story: type[Story], reque
         assert (name, bounds[name]) == (name, Range(int(low), int(high)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(requests_of(answered, 3), requests_of(lost, 1), st.integers(0, 8), st.integers(0, 2))
 def test_bounds_hold_every_order_that_lost_answers_allow(
     new_story: type[Story], heard: list[Sent], unheard: list[Sent], at: int, took: int
@@ -149,7 +150,7 @@ def test_bounds_hold_every_order_that_lost_answers_allow(
         assert (name, int(low) in bounds[name], int(high) in bounds[name]) == (name, True, True)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(requests_of(st.booleans(), 6), st.lists(st.integers(0, 9), min_size=2, max_size=4).map(sorted))
 def test_a_scrape_is_bounded_the_same_whatever_was_scraped_before(
     new_story: type[Story], requests: list[Sent], moments: list[int]
@@ -165,7 +166,7 @@ def test_a_scrape_is_bounded_the_same_whatever_was_scraped_before(
     assert [by_name(one) for one in together] == [computed(new_story, requests, at, 0) for at in moments]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(st.integers(0, 9), max_size=20), st.lists(st.integers(-1, 10), max_size=8).map(sorted))
 def test_rows_are_handed_out_once_in_order_of_time(moments: list[int], looked: list[int]) -> None:
     """So that many scrapes together cost the rows once."""

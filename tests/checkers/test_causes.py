@@ -12,6 +12,7 @@ from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.causes import causes_first, reference
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -104,17 +105,17 @@ verdicts = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(verdicts)
 def test_linking_loses_nothing_and_every_cause_stands_by_itself(judged: tuple[Verdict, ...]) -> None:
     """A cause is one that is listed, explains as many as say so, and has none of its own."""
-    told = causes_first(judged)
-    everything = [one for verdict in told for one in verdict.findings]
+    reported = causes_first(judged)
+    everything = [one for verdict in reported for one in verdict.findings]
     roots = [one for one in everything if not one.follows_from]
     assert {one.follows_from for one in everything} - {""} <= {reference(one) for one in roots if one.explains}
     assert sum(one.explains for one in roots) == len(everything) - len(roots)
     assert all(one.explains == 0 for one in everything if one.follows_from)
-    for before, after in zip(judged, told, strict=True):
+    for before, after in zip(judged, reported, strict=True):
         bare = [msgspec.structs.replace(one, follows_from="", explains=0) for one in after.findings]
         assert sorted(map(repr, bare)) == sorted(map(repr, before.findings))
         assert [bool(one.follows_from) for one in after.findings] == sorted(

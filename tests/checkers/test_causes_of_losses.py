@@ -6,20 +6,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.losses import (
     CLOSE_LATE_NS,
     CROSSING_MAX_NS,
     RESTED_MIN_NS,
     Loss,
+    describe_loss,
     loss_of_close,
     losses_of,
     lost_status,
-    told,
 )
 from simulator.history.rows import ROW
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 
-SECOND_NS = 1_000_000_000
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 rests = st.integers(RESTED_MIN_NS, 1000 * SECOND_NS)
 
@@ -67,7 +67,7 @@ def test_any_other_close_cuts_an_answer_off(rested_ns: int, waited_ns: int) -> N
 
 
 def test_every_cause_has_its_words() -> None:
-    assert {told(loss, SECOND_NS) for loss in (Loss.TIMED_OUT, Loss.CUT, Loss.GARBAGE, Loss.UNKNOWN)} == {
+    assert {describe_loss(loss, SECOND_NS) for loss in (Loss.TIMED_OUT, Loss.CUT, Loss.GARBAGE, Loss.UNKNOWN)} == {
         "no whole answer within 1.0 s",
         "no whole answer: its connection was cut off within 1.0 s",
         "what is no HTTP answer, or more than one",

@@ -12,6 +12,7 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.records import Scrape
 from simulator.history.rows import NEVER_NS
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story
@@ -100,7 +101,7 @@ class World:
         self.workers = 0
 
     def play(self, step: Step) -> None:
-        """Let one step happen."""
+        """Have one step happen."""
         self.now_ns += step.gap_ns
         if step.kind == "scrape":
             self.scrape(step)
@@ -163,7 +164,7 @@ class World:
         )
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(400), suppress_health_check=[HealthCheck.too_slow])
 @given(
     played=steps,
     rate_ppm=st.sampled_from([-RATE_MAX_PPM, 0, RATE_MAX_PPM]) | st.integers(-RATE_MAX_PPM, RATE_MAX_PPM),

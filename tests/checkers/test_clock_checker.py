@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import run_checkers
-from simulator.checkers.clock import check_clock, in_doubt
+from simulator.checkers.clock import check_clock, excuse_unknown_clock
 from simulator.checkers.facts import ClockFacts
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import Claim
-from tests.checkers.conftest import SECOND_NS, Story
+from simulator.history.records import ClaimRecord
+
+if TYPE_CHECKING:
+    from tests.checkers.conftest import Story
 
 KNOWN = ClockFacts(before=(0, 0), after=(0, 0))
 UNKNOWN = ClockFacts()
@@ -65,7 +70,7 @@ def accusing(story: Story) -> Story:
     story.heartbeat(0, 1)
     story.heartbeat(0, 2, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=401)
     story.heartbeat(0, 3, Answer.ACCEPTED, expected=Answer.TIMESTAMP_OUT_OF_WINDOW, campaign=1, status=200)
-    story.history.claims += [Claim(0, 1, "edge", held, "") for held in (True, False, None)]
+    story.history.claims += [ClaimRecord(0, 1, "edge", held, "") for held in (True, False, None)]
     return story
 
 
@@ -84,7 +89,7 @@ def test_where_the_clock_is_not_known_nothing_is_proven_by_it(story: Story, cloc
     found = statuses(with_clock(accusing(story), clock))
     assert Status.FAIL not in found.values()
     assert found["clock"] is Status.INCONCLUSIVE
-    doubtful = in_doubt(story.history, story.facts)
+    doubtful = excuse_unknown_clock(story.history, story.facts)
     assert [one.held for one in doubtful.claims] == [True, None, None]
     assert [one.held for one in story.history.claims] == [True, False, None]
     assert len(doubtful) == len(story.history) == 3
@@ -100,4 +105,4 @@ def test_what_no_clock_excuses_is_proven_all_the_same(story: Story, clock: Clock
 def test_a_known_clock_leaves_the_history_as_it_is(story: Story) -> None:
     accusing(story)
     for clock in (None, KNOWN, ClockFacts(seconds(600, 601), None, 600 * SECOND_NS)):
-        assert in_doubt(story.history, with_clock(story, clock).facts) is story.history
+        assert excuse_unknown_clock(story.history, with_clock(story, clock).facts) is story.history

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import CHECKERS
 from simulator.contract.answers import Answer, Operation
 from simulator.history.records import AuditReading, MachineRecord
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
 MACHINES, OWNERS, SECONDS, CAMPAIGNS = 50, 5, 60, 100
 SMALL, LARGE = 5_000, 80_000
 

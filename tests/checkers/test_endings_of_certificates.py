@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.answers import check_answers
 from simulator.checkers.audit_expected import FAILURE_EVENT, expect
 from simulator.checkers.bounds import scrape_bounds
-from simulator.checkers.endings import may_end_from_ns, told_of_endings
+from simulator.checkers.endings import excuse_endings, may_end_from_ns
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.records import MachineRecord
 from simulator.history.rows import NEVER_NS
 from tests.checkers.conftest import Story, nanoseconds
 
-SECOND_NS = 1_000_000_000
 UNDER_WAY: dict[str, Any] = {"certificate": 1, "took": 3.0, "status": 401}
 """Sent at 13 s and answered at 16 s, between which the certificate ends."""
 
@@ -63,7 +63,7 @@ def test_a_server_that_stood_still_refuses_what_has_ended_meanwhile(
 @pytest.mark.parametrize("took", [0.5, 1.9], ids=["long before", "just before"])
 def test_while_it_surely_lives_a_refusal_is_wrong(certified: Story, took: float) -> None:
     certified.heartbeat(3, 13, Answer.UNEXPECTED, **{**UNDER_WAY, "took": took})
-    assert told_of_endings(certified.history) is certified.history
+    assert excuse_endings(certified.history) is certified.history
     assert answers(certified) is Status.FAIL
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.history.evidence import REDACTED, as_evidence, as_figures, redacted, shown
-from simulator.history.records import Exchange
+from simulator.history.records import FailedExchange
 from simulator.history.rows import History
 from simulator.limits import EVIDENCE_MAX_BYTES, EXCHANGES_MAX
 
@@ -77,6 +77,6 @@ def test_any_bytes_can_be_shown(message: bytes) -> None:
 def test_a_history_keeps_no_secret_and_no_more_than_its_bound() -> None:
     history = History()
     for number in range(EXCHANGES_MAX + 5):
-        history.keep(Exchange(number, number, 1, b"GET / HTTP/1.1\r\nX-Machine-Token: abc\r\n\r\n", b"", "why"))
+        history.keep(FailedExchange(number, number, 1, b"GET / HTTP/1.1\r\nX-Machine-Token: abc\r\n\r\n", b"", "why"))
     assert len(history.exchanges) == EXCHANGES_MAX
     assert all(b"abc" not in exchange.request for exchange in history.exchanges)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import SHARED, UNKNOWN
 from simulator.checkers.fitting import FIELDS, WORDS, Fit, interval
@@ -17,7 +18,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.client.aim import JUDGED_SETTINGS
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Profile
-from simulator.history.records import CampaignRecord, Claim
+from simulator.history.records import CampaignRecord, ClaimRecord
 from simulator.judging.advisories import judge_by
 from tests.checkers.audited_world import AuditedWorld
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story
 
 ALL = tuple(JUDGED_SETTINGS)
-SECOND_NS = 1_000_000_000
 
 
 def verdict_of(name: str, history: History, facts: Facts, *unsure: str) -> Verdict:
@@ -151,7 +151,7 @@ def asked(story: Story, burst: int, *, at: float, source: int, count: int = 60, 
 
 def claimed(story: Story, rule: str, evidence: dict[str, int]) -> None:
     story.history.campaigns.append(CampaignRecord(1, "limit.burst", scripted=True, attempts=1, completed=1))
-    story.history.claims.append(Claim(1, 1, rule, held=False, message="they were", evidence=evidence))
+    story.history.claims.append(ClaimRecord(1, 1, rule, held=False, message="they were", evidence=evidence))
 
 
 @pytest.mark.parametrize("burst", [5, 40])
@@ -226,8 +226,8 @@ def test_where_addresses_may_be_a_proxys_no_excess_is_proven(limited: Story) -> 
     assert "--shared-address" in verdicts["limits"].summary
     assert verdicts["attacks"].status is not Status.FAIL
     shared = msgspec.structs.replace(limited.facts, addresses=SHARED)
-    said = {one.name: one.status for one in run_checkers(limited.history, shared)}
-    assert (said["limits"], said["attacks"]) == (Status.FAIL, Status.FAIL)
+    stated = {one.name: one.status for one in run_checkers(limited.history, shared)}
+    assert (stated["limits"], stated["attacks"]) == (Status.FAIL, Status.FAIL)
 
 
 # --- audit

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -102,7 +103,7 @@ def test_without_any_record_nothing_is_known(story: Story) -> None:
     assert judged(story).status is Status.INCONCLUSIVE
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=20),
     st.lists(st.tuples(st.floats(0, 100), st.floats(0, 64), st.integers(0, 10**9)), max_size=20),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, ROW, History
+from tests.support.tiers import examples
 
 BLOCK = 4096
 FIELDS = (
@@ -32,7 +33,7 @@ def read_back(history: History) -> list[tuple[Any, ...]]:
     return [tuple(bytes(row[name]) if name == "nonce" else int(row[name]) for name in FIELDS) for row in history.rows()]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(st.lists(rows, max_size=5), max_size=5))
 def test_rows_are_read_back_as_they_were_added(added: list[list[tuple[Any, ...]]]) -> None:
     """In order, to the last bit, however often the rows were looked at in between."""

@@ -16,6 +16,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
 from simulator.judging.thresholds import Series, judge_thresholds, measure
 from simulator.scenario.thresholds import METRICS
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -58,7 +59,7 @@ def test_times_of_a_known_series(aggregate: str, milliseconds: float) -> None:
     assert judged(f"{aggregate}<1s", series).figures["value"] == pytest.approx(milliseconds / 1000)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(st.floats(0, 1000) | st.just(math.inf), min_size=1, max_size=40), st.integers(0, 1000))
 def test_a_percentile_is_the_least_measured_value_that_so_many_did_not_exceed(values: list[float], tenths: int) -> None:
     """Lost answers are endless waits among the others, and spoil no percentile but those that reach them."""
@@ -298,7 +299,7 @@ def test_a_threshold_knows_no_more_than_the_checker_that_counts_for_it(
     metric: str, checkers: dict[str, Status], count: int, status: Status
 ) -> None:
     """What is proven stands, and what nobody counted is neither held nor missed."""
-    said = [Verdict(name, one, "because of this") for name, one in checkers.items()]
-    (verdict,) = judge_thresholds({metric: ("count==0",)}, {metric: Series(count=count, total=count)}, said)
+    stated = [Verdict(name, one, "because of this") for name, one in checkers.items()]
+    (verdict,) = judge_thresholds({metric: ("count==0",)}, {metric: Series(count=count, total=count)}, stated)
     assert verdict.status is status
     assert ("because of this" in verdict.summary) == (status in {SILENT, IDLE})

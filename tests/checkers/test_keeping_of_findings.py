@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.keeping import EXCHANGED, LINK_BYTES, kept, one_of_each_first
 from simulator.checkers.verdict import Finding
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def size(finding: Finding) -> int:
     return len(msgspec.json.encode(finding)) + LINK_BYTES
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(findings, st.integers(0, 4000))
 def test_what_is_kept_fits_and_is_the_beginning(found: list[Finding], most_bytes: int) -> None:
     """But for the bytes that were exchanged nothing of it is left out."""

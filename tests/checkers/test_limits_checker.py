@@ -14,6 +14,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Profile
 from simulator.judging.advisories import judge_by
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -258,7 +259,7 @@ def test_a_run_within_its_limits_says_what_was_refused(limited: Story) -> None:
     assert "1 requests were refused as too many" in verdict.summary
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @example(requests=[(0, 0), (0, 0), (0, 4), (4, 0)], bucket_size=2)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=1, max_size=14), st.integers(1, 3))
 def test_it_finds_what_looking_at_every_span_finds(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.checkers.matching import unmatched
+from tests.support.tiers import examples
 
 places = st.lists(st.integers(0, 6), min_size=1, max_size=5)
 
@@ -25,7 +26,7 @@ def best(counts: list[int], room: list[int], fits: list[tuple[int, ...]]) -> int
     )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(st.data(), places, st.lists(st.integers(0, 6), max_size=6))
 def test_as_many_are_placed_as_can_be(data: st.DataObject, room: list[int], counts: list[int]) -> None:
     numbers = st.lists(st.integers(0, len(room) - 1), unique=True).map(tuple)

@@ -8,33 +8,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.outage import check_outage, outages
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
-from simulator.history.records import CampaignRecord, Claim, Death, Fault, GeneratorSample, HealthReading
+from simulator.history.records import CampaignRecord, ClaimRecord, Death, Fault, GeneratorSample, HealthReading
 from simulator.history.rows import NEVER_NS, NO_MACHINE
 from simulator.judging.campaigns import summarise_campaigns
 from tests.checkers.conftest import nanoseconds
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from simulator.checkers.verdict import Finding
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
 BOGUS = "policy-fetch.bogus"
 assert BOGUS in CATALOGUE
 OUTSIDE = "which came from outside, perhaps from a system that ran out of memory"
 
 
 def timed_out(story: Story) -> None:
-    """Let all that was lost have been waited for in vain."""
+    """Have all that was lost have been waited for in vain."""
     rows = story.history.rows()
     rows["status"][rows["got"] == Answer.LOST] = lost_status(Loss.TIMED_OUT, 10 * SECOND_NS)
 
 
-def told(story: Story) -> Finding | None:
+def reported(story: Story) -> Finding | None:
     timed_out(story)
     verdict = check_outage(story.history, story.facts)
     assert (verdict.status is Status.FAIL) == bool(verdict.findings)
@@ -43,7 +44,7 @@ def told(story: Story) -> Finding | None:
 
 
 def beating(story: Story, start: int, end: int, got: Answer = Answer.ACCEPTED, machines: int = 4) -> None:
-    """Let machines beat once a second, and scrape while they are answered."""
+    """Have machines beat once a second, and scrape while they are answered."""
     for second in range(start, end):
         for machine in range(machines):
             story.heartbeat(machine, second + machine / 10, got, status=200 if got is Answer.ACCEPTED else 0)
@@ -53,7 +54,7 @@ def beating(story: Story, start: int, end: int, got: Answer = Answer.ACCEPTED, m
 
 
 def bogus(story: Story, at: float, count: int = 50, campaign: int = 1) -> None:
-    """Let an attack be under way whose policy fetches get no answer, though the health page does."""
+    """Have an attack be under way whose policy fetches get no answer, though the health page does."""
     if all(one.number != campaign for one in story.history.campaigns):
         story.history.campaigns.append(CampaignRecord(campaign, BOGUS, scripted=True, attempts=1, completed=1))
     for number in range(count):
@@ -63,7 +64,7 @@ def bogus(story: Story, at: float, count: int = 50, campaign: int = 1) -> None:
         )
     story.request(Operation.OTHER, NO_MACHINE, at + 10, campaign=campaign)
     story.history.claims.append(
-        Claim(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
+        ClaimRecord(nanoseconds(at + 20), campaign, "stays-live", None, "it answered its health page")
     )
 
 
@@ -76,7 +77,7 @@ def healthy(story: Story, *at: float, status: int = 200) -> None:
 
 def test_a_target_that_answers_has_no_outage(story: Story) -> None:
     beating(story, 0, 30)
-    assert told(story) is None
+    assert reported(story) is None
     assert check_outage(story.history, story.facts).status is Status.PASS
 
 
@@ -87,7 +88,7 @@ def test_an_attack_after_which_only_health_answers_is_to_blame(story: Story) -> 
     beating(story, 5, 30, Answer.LOST)
     healthy(story, 9.0, 13.0, 17.0, 21.0)
     story.history.trouble(6 * SECOND_NS, "scrape", "no whole answer within 10 s")
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert finding.rule == "outage.stopped-answering"
     assert finding.at_ns == 5 * SECOND_NS
@@ -109,7 +110,7 @@ def test_an_attack_that_came_later_is_not_to_blame(story: Story) -> None:
     beating(story, 0, 5)
     beating(story, 5, 30, Answer.LOST)
     bogus(story, 7.0)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert "the first without an answer was a heartbeat of machine 0, sent at 5.000s" in finding.message
     assert "nobody asked for /health meanwhile" in finding.message
@@ -123,7 +124,7 @@ def test_of_two_attacks_that_were_under_way_neither_is_blamed_alone(story: Story
     bogus(story, 5.0)
     bogus(story, 5.05, campaign=2)
     beating(story, 5, 30, Answer.LOST)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert finding.evidence["under_way"] == [BOGUS, BOGUS]
 
@@ -133,7 +134,7 @@ def test_what_hung_before_the_last_answer_came_is_found(story: Story) -> None:
     beating(story, 0, 5)
     bogus(story, 4.895)
     beating(story, 5, 30, Answer.LOST)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert (finding.evidence["attack"], finding.at_ns) == (BOGUS, nanoseconds(4.895))
 
@@ -145,7 +146,7 @@ def test_what_hung_while_the_harness_read_late_is_found(story: Story) -> None:
     for machine in range(4):
         story.heartbeat(machine, 5.4, took=2.0)
     beating(story, 8, 30, Answer.LOST)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert (finding.evidence["attack"], finding.at_ns) == (BOGUS, 5 * SECOND_NS)
 
@@ -157,7 +158,7 @@ def test_a_target_that_takes_no_connection_any_more_is_out(story: Story) -> None
         story.history.trouble(second * SECOND_NS, "connecting", "Connection refused")
         story.healthy_second(second + 1)
     healthy(story, 8.0, status=0)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert "the first without an answer was a connection, sent at 5.000s" in finding.message
     assert (
@@ -171,7 +172,7 @@ def test_an_answer_that_comes_again_ends_it(story: Story, back_at: int, out: boo
     beating(story, 0, 5)
     beating(story, 5, back_at, Answer.LOST)
     beating(story, back_at, 30)
-    finding = told(story)
+    finding = reported(story)
     assert (finding is not None) == out
     if finding is not None:
         assert f"nothing was answered until {back_at}.010s" in finding.message
@@ -181,23 +182,23 @@ def test_an_answer_that_comes_again_ends_it(story: Story, back_at: int, out: boo
 def test_a_run_that_ends_in_a_short_silence_proves_nothing(story: Story) -> None:
     beating(story, 0, 27)
     beating(story, 27, 30, Answer.LOST)
-    assert told(story) is None
+    assert reported(story) is None
 
 
 def test_single_answers_that_are_lost_are_no_outage(story: Story) -> None:
     for second in range(60):
         story.heartbeat(0, second, Answer.LOST if second % 3 == 1 else Answer.ACCEPTED)
         story.healthy_second(second)
-    assert told(story) is None
+    assert reported(story) is None
 
 
 def test_a_fault_of_the_runs_own_is_no_outage(story: Story) -> None:
     beating(story, 0, 5)
     beating(story, 5, 18, Answer.LOST)
     beating(story, 18, 30)
-    assert told(story) is not None
+    assert reported(story) is not None
     story.history.faults.append(Fault("server.pause", 5 * SECOND_NS, 5 * SECOND_NS, 15 * SECOND_NS, 15 * SECOND_NS))
-    assert told(story) is None
+    assert reported(story) is None
 
 
 def test_a_harness_that_stood_still_proves_no_outage(story: Story) -> None:
@@ -205,16 +206,16 @@ def test_a_harness_that_stood_still_proves_no_outage(story: Story) -> None:
     for machine in range(4):
         story.heartbeat(machine, 5.0, Answer.LOST)
     beating(story, 20, 30)
-    assert told(story) is not None
+    assert reported(story) is not None
     story.history.generator.insert(5, GeneratorSample(19 * SECOND_NS, 13 * SECOND_NS, 0.9, 0))
-    assert told(story) is None
+    assert reported(story) is None
 
 
 def test_a_set_up_that_was_never_answered_is_an_outage_at_once(story: Story) -> None:
     """Without owners' policies there is no run: nothing else was ever asked."""
     story.request(Operation.POLICY_CREATE, NO_MACHINE, 0.1, Answer.LOST, expected=Answer.ACCEPTED, status=0)
     healthy(story, 0.5)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert finding.message.startswith("from the start nothing was answered to the end (0.500s)")
     assert (
@@ -247,7 +248,7 @@ def test_a_server_that_ends_by_itself_is_out_however_it_ended(
 ) -> None:
     beating(story, 0, 5)
     dead(story, 4.8, 5.0, exit_code, memory_bytes)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert (finding.rule, finding.at_ns) == ("outage.server-died", nanoseconds(4.8))
     assert finding.message == f"the server ended by itself between 4.800s and 5.000s {how}; its last words: b\\x1b[2J"
@@ -262,7 +263,7 @@ def test_an_attack_that_was_under_way_as_a_server_ended_is_to_blame(story: Story
     story.attack(0, 3.0, Answer.INVALID_SIGNATURE, campaign=2)
     bogus(story, 4.9, count=3)
     dead(story, 4.8, 5.0, -11)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert (finding.evidence["campaign"], finding.evidence["attack"]) == (1, BOGUS)
     assert finding.message.endswith(f"; under way was {BOGUS}")
@@ -274,7 +275,7 @@ def test_an_attack_that_was_under_way_as_a_server_ended_is_to_blame(story: Story
 
 def test_a_server_that_ended_before_anything_was_asked_is_out(story: Story) -> None:
     dead(story, -0.5, -0.3, 7)
-    finding = told(story)
+    finding = reported(story)
     assert finding is not None
     assert "ended by itself before the run began (exit code 7)" in finding.message
 
@@ -289,7 +290,7 @@ def test_nothing_that_was_asked_says_nothing(story: Story) -> None:
     assert check_outage(story.history, story.facts).status is Status.INCONCLUSIVE
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.integers(0, 60_000), st.integers(1, 4_900), st.integers(0, 3)), min_size=1, max_size=60),
     st.integers(0, 5),
@@ -309,7 +310,7 @@ def test_a_target_that_answers_at_least_every_five_seconds_is_never_out(
 
 
 def ended(story: Story, waited: float) -> None:
-    """Let the run have given up on all that was lost, after so many seconds."""
+    """Have the run have given up on all that was lost, after so many seconds."""
     rows = story.history.rows()
     rows["status"][rows["got"] == Answer.LOST] = lost_status(Loss.ENDED, nanoseconds(waited))
 

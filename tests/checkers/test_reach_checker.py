@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.reach import check_reach
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.records import METRICS_PAGE, AuditReading, GeneratorSample
 from simulator.limits import TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
-from tests.checkers.conftest import SECOND_NS, Story
 
 if TYPE_CHECKING:
     from simulator.history.records import Trouble
+    from tests.checkers.conftest import Story
 
 
 def judged(story: Story) -> Verdict:

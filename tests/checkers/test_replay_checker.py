@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from simulator.checkers.replay import check_replay
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -86,7 +87,7 @@ def test_many_replays_are_counted_and_all_are_listed(story: Story) -> None:
     assert all("accepted 3 times" in finding.message for finding in verdict.findings)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     st.lists(
         st.tuples(

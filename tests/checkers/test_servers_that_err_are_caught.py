@@ -219,7 +219,7 @@ def counters_reset(planted: Planted) -> None:
 
 
 def page_ten_seconds_old(planted: Planted) -> None:
-    """Gives a cached page, whose uptime alone is new."""
+    """Sends a cached page, whose uptime alone is new."""
     planted.put(
         "page",
         lambda at_ns: {

@@ -10,26 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Machine
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import GeneratorSample, Wait
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.history.schedule import held_up_starts, own_lateness_ns, response_times
 from simulator.judging.thresholds import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.report.series import latencies
-from simulator.worlds.live.waiting import Waits
 from simulator.worlds.progress import Progress
+from simulator.worlds.waiting import Waits
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tests.checkers.conftest import Story
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 PERCENTILES = (50, 90, 95, 97, 99, 99.9, 100)
 RESPONSE = "heartbeat.response_time"
 
@@ -51,7 +51,7 @@ class Stalling:
 
 
 def played(server: Stalling, interval_ns: int, end_ns: int, machines: int = 1) -> tuple[History, Progress]:
-    """Let machines beat in virtual time, as a shard lets them."""
+    """Have machines beat in virtual time, as a shard lets them."""
     history, progress = History(), Progress()
     waits = Waits(history, progress, end_ns)
     for index in range(machines):
@@ -92,7 +92,7 @@ def corrected(service_ns: list[int], interval_ns: int) -> NDArray[np.float64]:
     return np.array(taken) / SECOND_NS
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     interval_ms=st.integers(100, 2000),
     service_ms=st.integers(1, 5),
@@ -114,7 +114,7 @@ def test_the_same_stall_gives_the_percentiles_of_wrk2(
         assert percentile_of(ours, percentile) == pytest.approx(percentile_of(theirs, percentile), 0.05, backlog_s)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     interval_ms=st.integers(100, 2000),
     service_ms=st.integers(1, 5),
@@ -241,7 +241,7 @@ def test_held_up_starts_are_in_every_figure_of_a_run() -> None:
 def test_a_shift_of_clocks_changes_no_held_up_starts_time() -> None:
     part = History()
     part.waits += [Wait(3, 5 * SECOND_NS, SECOND_NS, 2, 8 * SECOND_NS), Wait(4, 9 * SECOND_NS, SECOND_NS, 1, NEVER_NS)]
-    merged = merge_histories([Part(part, range(3, 6), shift_ns=50, clock_ns=(-1000, 7000), host=1)])
+    merged = merge_histories([HistoryPart(part, range(3, 6), shift_ns=50, clock_ns=(-1000, 7000), host=1)])
     assert response_times(merged)[1].tolist() == [3.0, 2.0, math.inf]
 
 
@@ -253,5 +253,5 @@ def test_a_late_answer_excuses_the_next_start_by_any_clock() -> None:
             HONEST,
         )  # fmt: skip
     width_ns = 400 * MILLISECOND_NS
-    merged = merge_histories([Part(part, range(3, 6), clock_ns=(-width_ns, width_ns), host=1)])
+    merged = merge_histories([HistoryPart(part, range(3, 6), clock_ns=(-width_ns, width_ns), host=1)])
     assert own_lateness_ns(merged).tolist() == [0, 0]

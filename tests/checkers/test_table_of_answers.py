@@ -8,13 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import HEALED_AFTER_NS
 from simulator.checkers.judging import KINDS, TABLE, Circumstance, Kind, Ruling, judge, judge_answers, rule
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import OUTAGES, failure_of, in_words
 from simulator.history.losses import Loss, lost_status
 from simulator.history.records import Fault, GeneratorSample
-from tests.checkers.conftest import SECOND_NS, Story, nanoseconds
+from tests.checkers.conftest import Story, nanoseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.judging.verdict_file import RunVerdict, point_latest, verdict_schema, write_verdict
+from tests.support.tiers import examples
 
 ROOT = Path(__file__).parent.parent.parent
 PUBLISHED = json.loads((ROOT / "simulator" / "judging" / "verdict.schema.json").read_text(encoding="utf-8"))
@@ -83,7 +84,7 @@ def test_the_published_schema_is_the_programs_own() -> None:
     Draft202012Validator.check_schema(PUBLISHED)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(runs)
 def test_every_verdict_is_valid_and_stable(tmp_path_factory: pytest.TempPathFactory, run: RunVerdict) -> None:
     """Strict JSON whatever the texts and numbers are; writing it again gives the same bytes."""

@@ -20,7 +20,7 @@ from simulator.judging.facts import facts_of
 from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.running import run
-from simulator.running.run import Request
+from simulator.running.run import RunRequest
 from simulator.scenario.values import Duration, FleetOptions, Scenario
 from simulator.worlds.progress import Progress
 
@@ -35,7 +35,7 @@ TOKEN = "0123456789abcdef-owner-token"
 PASS, FAIL, INCONCLUSIVE = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
 
 
-def request(thresholds: dict[str, tuple[str, ...]] | None = None, target: str | None = None) -> Request:
+def request(thresholds: dict[str, tuple[str, ...]] | None = None, target: str | None = None) -> RunRequest:
     scenario = Scenario(
         version=1,
         name="a-scenario",
@@ -43,10 +43,10 @@ def request(thresholds: dict[str, tuple[str, ...]] | None = None, target: str | 
         fleet=FleetOptions(machines=2),
         thresholds=thresholds or {},
     )
-    return Request(scenario, Path("scenarios/a scenario.toml"), 5, Path("results"), target, TOKEN)
+    return RunRequest(scenario, Path("scenarios/a scenario.toml"), 5, Path("results"), target, TOKEN)
 
 
-def judged(story: Story, asked: Request, interrupted: str | None = None, **more: Any) -> RunVerdict:
+def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **more: Any) -> RunVerdict:
     fields: dict[str, Any] = {
         "history": story.history,
         "progress": Progress(),
@@ -56,7 +56,7 @@ def judged(story: Story, asked: Request, interrupted: str | None = None, **more:
         "warnings": ["beware"],
         "interrupted": interrupted,
     }
-    outcome = run._Outcome(**{**fields, **more})
+    outcome = run._RunState(**{**fields, **more})
     return judge_run(run._record(asked, outcome), outcome.history)
 
 

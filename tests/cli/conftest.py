@@ -18,7 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from reference_server.app import setting_names
-from simulator.commands.cli import app
+from simulator.commands.cli import app, main
+from tests.support.forked import Finished, finish_forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -66,20 +67,6 @@ rate = 8
 """
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A process that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        """Its output, line by line."""
-        return [line.rstrip() for line in self.out.splitlines()]
-
-
 class Hatchfarm:
     """Runs the command as users do, in a folder of its own, with nothing of this process's settings around it."""
 
@@ -108,18 +95,9 @@ class Hatchfarm:
         return path.relative_to(self.folder)
 
     def run(self, *arguments: str | Path, env: Mapping[str, str] | None = None) -> Finished:
-        """Run to the end, off a terminal."""
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environ(env),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        """Run to the end, off a terminal, in a process that is forked."""
+        words = [*map(str, arguments)]
+        return finish_forked(main, words, self.environ(env), self.folder, seconds_max=TIMEOUT_SECONDS)
 
     def invoke(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         """Run within this process, where that makes no difference."""
@@ -229,7 +207,7 @@ def serving() -> Callable[[Mapping[str, str]], Any]:
 
 @pytest.fixture(scope="session")
 def deployment() -> Iterator[Deployment]:
-    """Give a server started by `hatchfarm serve`, which must end well when told to."""
+    """Return a server started by `hatchfarm serve`, which must end well when told to."""
     token = "deployment-token-of-the-tests"
     with serve_until_stopped({"HATCHFARM_API_TOKEN": token}) as (process, url):
         yield Deployment(url, token)

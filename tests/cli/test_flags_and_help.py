@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 
+from benchmarks.measuring import Benchmark
 from reference_server.settings import SETTINGS, Settings
 from simulator.commands.cli import app
 
@@ -102,8 +104,8 @@ def test_the_help_of_serve_lists_every_setting_with_its_default_and_purpose(hatc
     defaults = Settings()
     for setting in SETTINGS:
         default = getattr(defaults, setting.field)
-        said = str(default).lower() if isinstance(default, bool) else str(default)
-        shown = {"": "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, said)
+        output = str(default).lower() if isinstance(default, bool) else str(default)
+        shown = {"": "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, output)
         assert f"  {setting.variable} ({shown}): {setting.purpose}" in lines
     listed = [line for line in lines if re.match(r"  [A-Z_]+ \(", line)]
     assert len(listed) == len(SETTINGS)
@@ -139,22 +141,20 @@ def test_serve_takes_its_flags_from_the_environment_too(
     assert calls == [expected]
 
 
+BENCH = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"}
+
+
 @pytest.mark.parametrize(
     ("command", "env", "expected"),
     [
-        ("heartbeat", {}, (5, 2.0, "results")),
-        (
-            "heartbeat",
-            {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"},
-            (2, 0.5, "x"),
-        ),
-        (
-            "redis",
-            {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"},
-            (2, 0.5, "x"),
-        ),
-        ("memory", {}, (5000, "results")),
-        ("memory", {"HATCHFARM_MACHINES": "300", "HATCHFARM_OUT": "x"}, (300, "x")),
+        ("heartbeat", {}, (2.0, 5, "results/bench-heartbeat.json")),
+        ("heartbeat", BENCH, (0.5, 2, "x/bench-heartbeat.json")),
+        ("redis", BENCH, (0.5, 2, "x/bench-redis.json")),
+        ("redis", {**BENCH, "HATCHFARM_BENCH_JSON": "y/z.json"}, (0.5, 2, "y/z.json")),
+        ("durable", {}, (2.0, 5, "results/bench-durable.json")),
+        ("conduct", {}, (8.0, 5, "results/bench-conduct.json")),
+        ("memory", {}, (5000, 1, "results/bench-memory.json")),
+        ("memory", {"HATCHFARM_MACHINES": "300", "HATCHFARM_OUT": "x"}, (300, 1, "x/bench-memory.json")),
     ],
 )
 def test_benchmarks_take_their_flags_from_the_environment(
@@ -165,12 +165,20 @@ def test_benchmarks_take_their_flags_from_the_environment(
     expected: tuple[object, ...],
 ) -> None:
     calls: list[tuple[object, ...]] = []
+    sizes: list[float] = []
 
-    def measure(*arguments: object) -> int:
-        calls.append((*arguments[:-1], str(arguments[-1])))
+    def benchmark(size: float) -> Benchmark:
+        sizes.append(size)
+        return Benchmark(command, lambda: nullcontext(()))
+
+    def run(one: Benchmark, rounds: int, path: Path, *_: object) -> int:
+        assert one.name == command
+        calls.append((*sizes, rounds, str(path)))
         return 4
 
-    monkeypatch.setattr(f"benchmarks.{command}.main", measure)
+    module = {"conduct": "conducted"}.get(command, command)
+    monkeypatch.setattr(f"benchmarks.{module}.benchmark", benchmark)
+    monkeypatch.setattr("benchmarks.measuring.run", run)
     assert hatchfarm.invoke("bench", command, env=env).code == 4
     assert calls == [expected]
 

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -14,7 +15,10 @@ from simulator.commands.reports import find_bundle
 from simulator.errors import BundleError
 from simulator.judging.verdict_file import point_latest
 from simulator.platform.output_files import write_whole
-from tests.cli.conftest import Finished, Hatchfarm, until_conclusive
+from tests.cli.conftest import Hatchfarm, until_conclusive
+
+if TYPE_CHECKING:
+    from tests.support.forked import Finished
 
 HALVES = (b"one ", b"two")
 

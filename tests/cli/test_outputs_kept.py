@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.capacity.driver import Finder
-from simulator.capacity.result import Asked, conclude
+from simulator.capacity.result import SearchRequest, conclude
 from simulator.capacity.search import Bounds, Search
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.standard_streams import SteadyStream
@@ -31,7 +31,7 @@ FAILED = 1
 
 @contextmanager
 def printing_to(kind: str) -> Iterator[dict[str, Any]]:
-    """Give what standard output and error are to be, as `subprocess` takes it."""
+    """Return what standard output and error are to be, as `subprocess` takes it."""
     if kind == "a pipe that nobody reads any more":
         reading, writing = os.pipe()
         os.close(reading)
@@ -173,7 +173,7 @@ def test_a_capacity_that_cannot_be_written_is_an_error_without_stray_files(
 ) -> None:
     def find(finder: Finder, started_at: str) -> object:
         del finder
-        asked = Asked("tiny", 9, "its own server", started_at, 0.1, 200, [], {})
+        asked = SearchRequest("tiny", 9, "its own server", started_at, 0.1, 200, [], {})
         return conclude(asked, Search(Bounds(100, 200, 0.1)), [], "it was told to")
 
     def write(capacity: object, folder: Path) -> None:

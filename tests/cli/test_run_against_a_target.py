@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,19 +11,18 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.client.target import Target
-from simulator.history.rows import History
 from simulator.judging.facts import settings_warnings
 from simulator.judging.judging import judge_run
-from simulator.running.run import _Outcome, _warn
+from simulator.running.scenario_needs import target_warnings
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.progress import Progress
 from tests.report.runs import uneventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
-    from tests.cli.conftest import Deployment, Finished, Hatchfarm
+    from tests.cli.conftest import Deployment, Hatchfarm
+    from tests.support.forked import Finished
 
 THRESHOLDS = '"heartbeat.accepted" = ["rate==1"]\n"machines.connected" = ["max==20"]\n'
 
@@ -41,7 +39,7 @@ def test_a_deployment_passes_and_its_token_is_told_to_nobody(
 ) -> None:
     path = hatchfarm.write("tiny.toml", duration="2500ms", thresholds=THRESHOLDS)
     env = {"HATCHFARM_TARGET": deployment.url, "HATCHFARM_API_TOKEN": deployment.token}
-    passed = conclusively(lambda: hatchfarm.run("run", path, env=env))
+    passed = conclusively(lambda: hatchfarm.run("run", path, "--no-reports", env=env))
     assert (passed.code, passed.err) == (0, ""), passed
     verdict = hatchfarm.verdict()
     assert (verdict["status"], verdict["target"]) == ("pass", deployment.url)
@@ -109,10 +107,6 @@ def test_something_that_only_shows_metrics_is_refused_when_it_takes_no_policy(
     assert refused.err.startswith("hatchfarm run: POST /policies answered 404: ")
 
 
-def outcome(baseline: dict[str, float]) -> _Outcome:
-    return _Outcome(History(), Progress(), baseline, "", datetime(2024, 1, 1, tzinfo=UTC), [])
-
-
 def target(*, own_addresses: bool) -> Target:
     return Target("https", "farm.example", 443, "192.0.2.7", "token", own_addresses, ssl.create_default_context())
 
@@ -130,9 +124,7 @@ def target(*, own_addresses: bool) -> Target:
     ],
 )
 def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table
-    before = outcome({"hatchfarm_workers_total": float(workers)})
-    _warn(before, target(own_addresses=own_addresses), given=True, over_hosts=False)
-    assert before.warnings == warnings
+    assert target_warnings(target(own_addresses=own_addresses), workers, over_hosts=False) == warnings
 
 
 SCENARIO = """

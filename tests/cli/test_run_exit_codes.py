@@ -13,14 +13,15 @@ import pytest
 import trio
 
 from simulator.history.rows import History
-from simulator.running.run import _Outcome
+from simulator.running.run import _RunState
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.cli.conftest import Finished, Hatchfarm
+    from tests.cli.conftest import Hatchfarm
+    from tests.support.forked import Finished
 
 
 def test_a_missed_threshold_exits_with_1_and_is_named_first_and_everything_may_come_from_the_environment(
@@ -56,10 +57,10 @@ def test_a_run_in_which_nothing_happened_exits_with_3_and_no_color_makes_a_termi
     path = hatchfarm.write(
         "empty.toml", duration="500ms", ramp="10h", thresholds='"heartbeat.response_time" = ["p(99)<1s"]'
     )
-    empty = hatchfarm.run_on_terminal("run", path, "--seed", "4", env={"NO_COLOR": "1"})
+    empty = hatchfarm.run_on_terminal("run", path, "--seed", "4", "--no-reports", env={"NO_COLOR": "1"})
     assert empty.code == 3, empty
     assert "\x1b" not in empty.out
-    assert empty.lines[-5] == "INCONCLUSIVE tiny"
+    assert empty.lines[-4] == "INCONCLUSIVE tiny"
     assert empty.lines[-1] == "Reproduce with: hatchfarm run empty.toml --seed 4"
     verdict = hatchfarm.verdict()
     assert (verdict["status"], verdict["exit_code"], verdict["interrupted"]) == ("inconclusive", 3, None)
@@ -84,10 +85,10 @@ def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
 ) -> None:
     """A full disk at the end of a long run."""
 
-    async def run(request: object, console: object, held: object) -> _Outcome:
+    async def run(request: object, console: object, held: object) -> _RunState:
         del request, console, held
         await trio.lowlevel.checkpoint()
-        return _Outcome(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
+        return _RunState(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
 
     def write(verdict: object, folder: Path) -> Path:
         del verdict

@@ -49,8 +49,8 @@ def test_another_window_of_a_target_is_told_and_verified(
     setting = "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS=2"
     name, _, value = setting.partition("=")
     with serving({"HATCHFARM_API_TOKEN": TOKEN, name: value, "RATE_LIMIT_BURST": "500"}) as (_, url):
-        said = ("--target", url, "--own-addresses", "--target-setting", "RATE_LIMIT_BURST=500")
-        verdict = played(hatchfarm, SCENARIO.format(duration="5s") + attack, *said)
+        output = ("--target", url, "--own-addresses", "--target-setting", "RATE_LIMIT_BURST=500")
+        verdict = played(hatchfarm, SCENARIO.format(duration="5s") + attack, *output)
     alerts = next(one for one in verdict["checkers"] if one["name"] == "alerts")
     assert alerts["status"] == "inconclusive", alerts
     assert f"is the target started with {setting}?" in alerts["summary"]
@@ -108,10 +108,17 @@ def test_a_target_behind_a_gateway_is_run_against_through_it(
     ):
         thread = threading.Thread(target=gate.serve_forever, args=(0.02,))
         thread.start()
-        said = [text for name, value in settings.items() for text in ("--target-setting", f"{name}={value}")]
+        output = [text for name, value in settings.items() for text in ("--target-setting", f"{name}={value}")]
         base = f"http://127.0.0.1:{gate.server_address[1]}/farm"
         verdict = played(
-            hatchfarm, SCENARIO.format(duration="2s"), "--target", base, "--header", "X-Gate: sesame", "--record", *said
+            hatchfarm,
+            SCENARIO.format(duration="2s"),
+            "--target",
+            base,
+            "--header",
+            "X-Gate: sesame",
+            "--record",
+            *output,
         )
         gate.shutdown()
         thread.join()

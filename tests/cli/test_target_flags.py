@@ -15,13 +15,14 @@ from simulator.commands.cli import app
 from simulator.commands.target_flags import FlagError, read_headers, read_settings, read_token
 from simulator.limits import HEADERS_MAX, TOKEN_FILE_MAX_BYTES
 from simulator.running import run as run_module
-from tests.http.certificates import make_pair
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tests.cli.conftest import Finished, Hatchfarm
+    from tests.cli.conftest import Hatchfarm
+    from tests.support.forked import Finished
 
 URL = "http://127.0.0.1:9"
 REACHING = {"--token", "--token-file", "--header", "--cacert", "--insecure", "--cert", "--key"}
@@ -243,12 +244,12 @@ def test_another_process_has_the_way_from_its_environment_or_refuses_it() -> Non
 
 def test_addresses_and_settings_reach_the_run_and_its_scenario(asked: Asked) -> None:
     env = {"HATCHFARM_API_TOKEN": "t"}
-    said = ("--shared-address", "--target-setting", "RATE_LIMIT_BURST=40", "--strict-settings")
-    asked.run("--target", URL, *said, env=env)
+    output = ("--shared-address", "--target-setting", "RATE_LIMIT_BURST=40", "--strict-settings")
+    asked.run("--target", URL, *output, env=env)
     asked.run("--target", URL, "--own-addresses", env=env)
     asked.run("--target", URL, env={**env, "HATCHFARM_TARGET_SETTING": "RATE_LIMIT_BURST=40 AUDIT_EVENTS_PER_STREAM=9"})
     first, second, third = asked.requests
-    assert first.aim.options == said
+    assert first.aim.options == output
     assert (first.aim.addresses, second.aim.addresses, third.aim.addresses) == ("shared", "own", "")
     assert (first.aim.strict_settings, second.aim.strict_settings) == (True, False)
     assert first.scenario.server.environ()["RATE_LIMIT_BURST"] == "40"

@@ -15,7 +15,7 @@ from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.judging.verdict_file import AttackSummary, RunVerdict
 from simulator.platform.console import make_console
-from simulator.report.telling import headline
+from simulator.report.wording import headline
 from simulator.running.terminal import show_progress, show_verdict
 from simulator.worlds.progress import Progress
 

@@ -17,10 +17,10 @@ DEATHS = {
     "at-set-up": (
         Edit(
             "reference_server.core.policies",
-            "create_policy",
-            "    try:\n        body = decode_strict(call.body",
+            "read_policy_request",
+            "    try:\n        body = decode_strict(raw",
             f'    os = __import__("os"); os.write(2, b"{LAST_WORDS}\\n"); os._exit(7)\n'
-            "    try:\n        body = decode_strict(call.body",
+            "    try:\n        body = decode_strict(raw",
         ),
     ),
     "at-forgery": (

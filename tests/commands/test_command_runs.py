@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +12,15 @@ import pytest
 import trio
 
 from reference_server.app import setting_names
-from simulator.attacks.script import Staging
+from simulator.attacks.script import SandboxOptions
 from simulator.client.checking import check_target
 from simulator.client.target import TargetError
 from simulator.commands.cli import main as hatchfarm
-from simulator.deployment.staging import OF_SERVERS, obstacle_to, staged
+from simulator.deployment.sandbox import OF_SERVERS, obstacle_to, open_sandbox
 from simulator.scenario.values import ServerOptions
-from tests.planted_bugs.trials import ROOT, Result
 from tests.simulator.conftest import API_TOKEN
-from tests.support.forked import run_forked
-from tests.support.trying import try_all
+from tests.support.environment import ROOT, without_settings
+from tests.support.trials import Result, make_trials, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,27 +78,15 @@ def text_of(name: str) -> str:
     return text + "".join(FAULT.format(*fault) for fault in faults) + "".join(ATTACK.format(*one) for one in attacks)
 
 
+async def make_one(name: str, out: Path) -> Result:
+    path = out.with_suffix(".toml")
+    await trio.Path(path).write_text(text_of(name), encoding="utf-8")
+    return await run_trial(hatchfarm, [], path, [], out, without_settings(PYTHONPATH=str(ROOT)), name)
+
+
 async def make_all(folder: Path) -> dict[str, Result]:
-    """Make all runs at once, and those again that said nothing because this machine was too busy."""
-
-    async def make(name: str, attempt: int) -> Result:
-        return await make_one(name, folder / f"{name}-{attempt}")
-
-    return await try_all(RUNS, make, Result.says_something, at_once=len(RUNS))
-
-
-async def make_one(name: str, folder: Path) -> Result:
-    await trio.Path(folder).mkdir()
-    path = trio.Path(folder / f"{name}.toml")
-    await path.write_text(text_of(name), encoding="utf-8")
-    known = set(setting_names())
-    environ = {key: value for key, value in os.environ.items() if key not in known}
-    printed = folder / "printed.txt"
-    command = ["run", str(path), "--no-reports", "--out", str(folder)]
-    code = await run_forked(hatchfarm, command, {**environ, "PYTHONPATH": str(ROOT)}, printed)
-    written = trio.Path(folder / name / "latest" / "verdict.json")
-    verdict = msgspec.json.decode(await written.read_bytes()) if await written.exists() else {}
-    return Result(code, verdict, await trio.Path(printed).read_text("utf-8", "replace"))
+    """Make all runs at once."""
+    return await make_trials(list(RUNS), folder, make_one, at_once=len(RUNS))
 
 
 @pytest.fixture(scope="module")
@@ -157,38 +143,38 @@ async def test_what_an_attack_stages_is_the_command_with_all_that_its_words_stan
 ) -> None:
     """Its state, its Redis and its settings too, beside those of the attack; and nobody else's."""
     monkeypatch.setenv("RATE_LIMIT_REFILL_PER_SECOND", "nonsense")
-    staging = Staging(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
-    async with staged(staging, OPTIONS, API_TOKEN) as backstage:
-        await check_target(backstage.target(0))
-        server = psutil.Process(backstage._servers[0].pid).environ()
+    wanted = SandboxOptions(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
+    async with open_sandbox(wanted, OPTIONS, API_TOKEN) as sandbox:
+        await check_target(sandbox.target(0))
+        server = psutil.Process(sandbox._servers[0].pid).environ()
         assert (server["RATE_LIMIT_BURST"], server["REDIS_NONCE_FALLBACK"]) == ("50", "true")
         assert server["REDIS_ADDR"].startswith("127.0.0.1:")
-        assert server["HATCHFARM_STATE_FILE"].startswith(str(backstage._folder))
-        await backstage.disturb("server.kill", 0)
+        assert server["HATCHFARM_STATE_FILE"].startswith(str(sandbox._folder))
+        await sandbox.begin_fault("server.kill", 0)
         with pytest.raises(TargetError):
-            await check_target(backstage.target(0))
-        await backstage.mend("server.kill", 0)
-        await check_target(backstage.target(0))
+            await check_target(sandbox.target(0))
+        await sandbox.end_fault("server.kill", 0)
+        await check_target(sandbox.target(0))
 
 
 @pytest.mark.parametrize(
-    ("staging", "says"),
+    ("wanted", "says"),
     [
-        (Staging(), ""),
-        (Staging(redis=True), ""),
-        (Staging(clock=True), "it sets the clock of the servers that it starts"),
+        (SandboxOptions(), ""),
+        (SandboxOptions(redis=True), ""),
+        (SandboxOptions(clock=True), "it sets the clock of the servers that it starts"),
     ],
 )
-def test_what_a_command_can_be_made_to_do_is_what_its_scenario_says(staging: Staging, says: str) -> None:
-    assert obstacle_to(staging, OPTIONS, allowed=True).startswith(says)
-    assert bool(obstacle_to(staging, OPTIONS, allowed=True)) == bool(says)
+def test_what_a_command_can_be_made_to_do_is_what_its_scenario_says(wanted: SandboxOptions, says: str) -> None:
+    assert obstacle_to(wanted, OPTIONS, allowed=True).startswith(says)
+    assert bool(obstacle_to(wanted, OPTIONS, allowed=True)) == bool(says)
 
 
 @pytest.mark.parametrize(("without", "says"), [("redis", "keeps its nonces in Redis"), ("durable", "keeps its state")])
 def test_an_attack_that_needs_more_than_a_command_is_said_to_do_is_not_tried(without: str, says: str) -> None:
     options = msgspec.structs.replace(OPTIONS, **{without: False})
-    assert says in obstacle_to(Staging(redis=True), options, allowed=True)
-    assert "over plain HTTP" in obstacle_to(Staging(), msgspec.structs.replace(OPTIONS, tls=True), allowed=True)
+    assert says in obstacle_to(SandboxOptions(redis=True), options, allowed=True)
+    assert "over plain HTTP" in obstacle_to(SandboxOptions(), msgspec.structs.replace(OPTIONS, tls=True), allowed=True)
 
 
 def test_no_setting_of_this_environment_reaches_what_is_staged() -> None:

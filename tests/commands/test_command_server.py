@@ -18,7 +18,8 @@ from simulator.deployment import command_server
 from simulator.deployment.command_server import own_command
 from simulator.deployment.server_process import ServerError, ServerProcess
 from simulator.scenario.values import ServerOptions
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -97,7 +98,7 @@ async def answers(server: ServerProcess, seconds: float = PATIENCE_SECONDS) -> b
 
 @contextlib.contextmanager
 def ends_of(*pids: int) -> Iterator[list[int]]:
-    """Give a file of each process that becomes readable when that ends, whoever's child it is."""
+    """Return a file of each process that becomes readable when that ends, whoever's child it is."""
     with contextlib.ExitStack() as stack:
         descriptors = [os.pidfd_open(pid) for pid in pids]
         for descriptor in descriptors:
@@ -111,10 +112,10 @@ async def all_end(descriptors: list[int]) -> None:
             await trio.lowlevel.wait_readable(descriptor)
 
 
-async def family_of(told: Path) -> list[int]:
+async def family_of(reported: Path) -> list[int]:
     """Wait until it has told its children; gives their ids."""
-    await until(lambda: told.exists() and len(told.read_text().split()) == CHILDREN)
-    return [int(pid) for pid in (await trio.Path(told).read_text()).split()]
+    await until(lambda: reported.exists() and len(reported.read_text().split()) == CHILDREN)
+    return [int(pid) for pid in (await trio.Path(reported).read_text()).split()]
 
 
 async def test_it_is_ready_once_its_health_path_answers_and_has_what_its_words_stand_for(
@@ -210,19 +211,19 @@ async def test_a_program_that_is_not_there_is_told(words: tuple[str, ...], says:
 
 
 async def test_all_that_came_of_it_is_killed_and_it_starts_again_on_its_port(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    async with running_command(command(tmp_path, FAMILY, str(told))) as server:
+    reported = tmp_path / "told"
+    async with running_command(command(tmp_path, FAMILY, str(reported))) as server:
         url, first = server.url, server.pid
-        with ends_of(first, *await family_of(told)) as descriptors:
+        with ends_of(first, *await family_of(reported)) as descriptors:
             await server.kill()
             assert server.exit_code is None, "it is down because it was told to be"
             await all_end(descriptors)
-        told.unlink()
+        reported.unlink()
         await server.start()
         assert server.url == url
         assert server.pid != first
         assert await answers(server)
-        with ends_of(*await family_of(told)) as descriptors:
+        with ends_of(*await family_of(reported)) as descriptors:
             await server.stop()
             await all_end(descriptors)
 
@@ -254,9 +255,9 @@ async def test_one_that_does_not_end_in_order_is_killed(tmp_path: Path, monkeypa
 
 
 async def test_all_of_it_stands_still_while_it_is_paused(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    async with running_command(command(tmp_path, FAMILY, str(told))) as server:
-        family = [server.pid, *await family_of(told)]
+    reported = tmp_path / "told"
+    async with running_command(command(tmp_path, FAMILY, str(reported))) as server:
+        family = [server.pid, *await family_of(reported)]
         await server.pause()
         assert not await answers(server, HURRY_SECONDS)
         assert {psutil.Process(pid).status() for pid in family} == {psutil.STATUS_STOPPED}
@@ -266,9 +267,9 @@ async def test_all_of_it_stands_still_while_it_is_paused(tmp_path: Path) -> None
 
 
 async def test_a_full_disk_is_full_for_all_of_it(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    async with running_command(command(tmp_path, FAMILY, str(told))) as server:
-        family = [server.pid, *await family_of(told)]
+    reported = tmp_path / "told"
+    async with running_command(command(tmp_path, FAMILY, str(reported))) as server:
+        family = [server.pid, *await family_of(reported)]
         before = [psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE) for pid in family]
         server.fill_disk(full=True)
         assert [psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE)[0] for pid in family] == [0] * len(family)
@@ -313,14 +314,14 @@ trio.run(main)
 
 async def test_nothing_of_it_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     """Not even while it stands still, when no process can end by itself."""
-    told = tmp_path / "told"
-    words = command(tmp_path, FAMILY, str(told)).command
+    reported = tmp_path / "told"
+    words = command(tmp_path, FAMILY, str(reported)).command
     parent = await trio.lowlevel.open_process([sys.executable, "-c", PARENT, *words], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     async with parent.stdout:
         with trio.fail_after(PATIENCE_SECONDS):
             pid = int(await parent.stdout.receive_some(100))
-        with ends_of(pid, *await family_of(told)) as descriptors:
+        with ends_of(pid, *await family_of(reported)) as descriptors:
             parent.kill()
             with trio.fail_after(PATIENCE_SECONDS):
                 await parent.wait()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import trio
 
-from reference_server.app import setting_names
+from simulator.commands.cli import main as hatchfarm
 from tests.commands.mortal_server import DEATHS
 from tests.planted_bugs.faulty_server import edited
-from tests.planted_bugs.trials import ROOT, Result
+from tests.support.environment import ROOT, without_settings
+from tests.support.trials import Result, make_trials, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,33 +42,21 @@ share = 1
 """
 
 
+async def make_one(when: str, out: Path) -> Result:
+    path = out.with_suffix(".toml")
+    await trio.Path(path).write_text(SCENARIO.format(when=when, python=sys.executable, program=PROGRAM), "utf-8")
+    return await run_trial(hatchfarm, [], path, [], out, without_settings(PYTHONPATH=str(ROOT)), when)
+
+
+async def make_all(folder: Path) -> dict[str, Result]:
+    """Make a run for each death, all at once."""
+    return await make_trials(list(DEATHS), folder, make_one, at_once=len(DEATHS))
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Result]:
     """A run for each death."""
-    folder = tmp_path_factory.mktemp("deaths")
-    ended: dict[str, Result] = {}
-
-    async def make(when: str) -> None:
-        path = folder / f"{when}.toml"
-        path.write_text(SCENARIO.format(when=when, python=sys.executable, program=PROGRAM), encoding="utf-8")
-        known = set(setting_names())
-        done = await trio.run_process(
-            [sys.executable, "-m", "simulator.commands.cli", "run", str(path), "--no-reports", "--out", str(folder)],
-            env={**{key: value for key, value in os.environ.items() if key not in known}, "PYTHONPATH": str(ROOT)},
-            capture_stdout=True,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        verdict = msgspec.json.decode((folder / when / "latest" / "verdict.json").read_bytes())
-        ended[when] = Result(done.returncode, verdict, done.stdout.decode("utf-8", "replace"))
-
-    async def make_all() -> None:
-        async with trio.open_nursery() as nursery:
-            for when in DEATHS:
-                nursery.start_soon(make, when)
-
-    trio.run(make_all)
-    return ended
+    return trio.run(make_all, tmp_path_factory.mktemp("deaths"))
 
 
 @pytest.mark.parametrize("when", DEATHS)

@@ -7,12 +7,22 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.core.tables import TABLES
 from reference_server.operations.api import Api
+from reference_server.operations.routing import ROUTES
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.values import Headers, Instant, Reply, Request
+from tests.core.declared import assert_declared
+
+if TYPE_CHECKING:
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND
@@ -30,16 +40,12 @@ UNKNOWN_WORKER = "wrk_ffffffffffffffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SeededEntropy:
-    """Digits that are the same in every run, and never given twice."""
-
-    def __init__(self, seed: str = "seed") -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        self._drawn += 1
-        return hashlib.sha512(f"{self._seed}:{self._drawn}".encode()).hexdigest()[:digits]
+def with_room(tables: Tables, **bounds: int) -> Tables:
+    """Return the same tables with other bounds, each by its table's name."""
+    for name, most in bounds.items():
+        row = tables[name]
+        tables = tables.with_row(msgspec.structs.replace(row, section=msgspec.structs.replace(row.section, most=most)))
+    return tables
 
 
 def hmac_base64(key: str, text: str) -> str:
@@ -108,10 +114,11 @@ def owner_headers(owner_id: str = "", token: str = TOKEN) -> dict[str, str]:
 class Server:
     """One API and its clocks. Its rate limit is out of the way unless a test sets it."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, tables: Tables = TABLES, routes: Routes = ROUTES, /, **settings: Any) -> None:
         unlimited = {"rate_limit_burst": 1_000_000_000, "rate_limit_refill_per_second": 1e9}
         self.settings = Settings(**{"api_token": TOKEN, **unlimited, **settings})
-        self.api = Api(self.settings, SeededEntropy(), CertificateSigner.from_seed(b"k" * 32), STARTED)
+        self.api = Api(self.settings, SeededEntropy(), CertificateSigner.from_seed(b"k" * 32), STARTED, tables, routes)
+        self.routes = routes
         self.now = STARTED
 
     def pass_time(self, nanoseconds: int) -> None:
@@ -121,7 +128,10 @@ class Server:
         self.now = Instant(self.now.wall_ns + nanoseconds, self.now.monotonic_ns)
 
     def request(self, request: Request) -> Answer:
-        return as_answer(self.api.handle(request, self.now))
+        """Ask; whatever is answered must be what the operation's row declares."""
+        reply = self.api.handle(request, self.now)
+        assert_declared(self.routes, request, reply)
+        return as_answer(reply)
 
     def send(
         self,

@@ -14,10 +14,12 @@ from reference_server import limits
 from reference_server.core.audit import ROUTINE_EVENT_BYTES, SEGMENT_BYTES, Event, EventStream, Room, RoutineStream
 from tests.core.server_under_test import STARTED, Server, owner_headers
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
 EVENT = Event("aud_0123456789abcdef", "owner_access_denied", "owner:o", "pol_1", "{}", STARTED.wall_ns)
 Stream = RoutineStream | EventStream
 
@@ -51,7 +53,7 @@ def shown(stream: Stream) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("make", [heartbeats, others])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     events_max=st.integers(1, 40),
     room_events=st.integers(1, 60),

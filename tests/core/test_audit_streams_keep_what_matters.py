@@ -22,6 +22,7 @@ from reference_server.core.audit import (
 )
 from reference_server.wire.canonical_json import canonical_json
 from tests.core.server_under_test import RULES, STARTED, UNKNOWN_WORKER, Machine, Server, canonical, owner_headers
+from tests.support.tiers import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 MOMENT = st.integers(STARTED.wall_ns, STARTED.wall_ns + 10**12)
@@ -58,7 +59,7 @@ def streams_of(server: Server, owner_id: str) -> dict[str, list[dict[str, Any]]]
     return streams
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     events=st.lists(st.tuples(TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=3), MOMENT), max_size=20),
     events_max=st.integers(1, 6),
@@ -86,7 +87,7 @@ def test_events_of_any_text_are_hashed_as_they_are_shown(
         assert [moment for moment, _ in stream.moments()] == [event[3] for event in events[: number + 1]][-events_max:]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     beats=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), MOMENT), max_size=20),
     events_max=st.integers(1, 6),

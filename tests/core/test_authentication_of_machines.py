@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from reference_server.core.authentication import authenticate_machine
+from reference_server.operations.callers import MACHINE
 from reference_server.operations.table import OPERATIONS
 from tests.core.server_under_test import CERTIFICATE_LIFE, UNKNOWN_WORKER, Answer, Machine, Server, hmac_base64
 
@@ -129,5 +130,5 @@ def test_any_text_may_be_given_for_a_secret(server: Server, token: str) -> None:
 
 
 def test_every_route_of_machines_is_known_here() -> None:
-    paths = {operation.path for operation in OPERATIONS if operation.principal.name == "MACHINE"}
+    paths = {operation.path for operation in OPERATIONS if operation.principal is MACHINE}
     assert paths == {f"/workers/{{id}}/{name}" for name in ROUTES}

@@ -13,20 +13,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.pipeline.answering import internal_error
 from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.timestamps import parse_timestamp
-from tests.core.server_under_test import (
-    CERTIFICATE_LIFE,
-    SECOND,
-    TOKEN,
-    UNKNOWN_WORKER,
-    Answer,
-    SeededEntropy,
-    Server,
-    owner_headers,
-)
+from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, TOKEN, UNKNOWN_WORKER, Answer, Server, owner_headers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +87,7 @@ def test_a_certificate_with_anything_changed_does_not_verify(server: Server, fie
 
 def test_a_certificate_of_another_server_does_not_verify(server: Server) -> None:
     stranger = Server()
-    stranger.api = make_api({"HATCHFARM_API_TOKEN": TOKEN}, SeededEntropy())
+    stranger.api = make_api({"HATCHFARM_API_TOKEN": TOKEN}, SeededEntropy(), SystemClock())
     assert not genuine(published_key(stranger), server.register().certificate)
 
 
@@ -192,7 +185,7 @@ def test_an_ephemeral_token_is_told_once_and_never_logged(
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    api = make_api({}, SeededEntropy())
+    api = make_api({}, SeededEntropy(), SystemClock())
     token = api.settings.api_token
     assert re.fullmatch("[0-9a-f]{48}", token)
     printed = capsys.readouterr()
@@ -207,14 +200,14 @@ def test_an_ephemeral_token_is_told_once_and_never_logged(
     assert record.levelname == "WARNING"
     assert "HATCHFARM_API_TOKEN" in record.message
     assert token not in caplog.text
-    assert make_api({}, SeededEntropy("another")).settings.api_token != token
+    assert make_api({}, SeededEntropy("another"), SystemClock()).settings.api_token != token
 
 
 def test_a_given_token_is_neither_printed_nor_logged(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    assert make_api({"HATCHFARM_API_TOKEN": TOKEN}, SeededEntropy()).settings.api_token == TOKEN
+    assert make_api({"HATCHFARM_API_TOKEN": TOKEN}, SeededEntropy(), SystemClock()).settings.api_token == TOKEN
     assert capsys.readouterr() == ("", "")
     assert caplog.text == ""
 
@@ -227,5 +220,5 @@ def test_a_signing_key_file_is_used(tmp_path: Path) -> None:
     file.touch(0o600)
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     environ = {"HATCHFARM_API_TOKEN": TOKEN, "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}
-    signer = make_api(environ, SeededEntropy()).state.signer
+    signer = make_api(environ, SeededEntropy(), SystemClock()).state.signer
     assert signer.jwk_set == CertificateSigner.from_seed(seed).jwk_set

@@ -30,6 +30,7 @@ from tests.core.server_under_test import (
     hmac_base64,
     owner_headers,
 )
+from tests.support.tiers import examples
 
 OWNERS = ("ada", "bob <&> é\u2028x")
 WHICH = st.integers(0, 5)
@@ -315,7 +316,7 @@ class ControlPlane(RuleBasedStateMachine):
 
 TestControlPlane = ControlPlane.TestCase
 TestControlPlane.settings = settings(
-    max_examples=200,
+    max_examples=examples(120),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from reference_server.core.fleet import FleetIndex, FleetSummary
 from tests.core.server_under_test import SECOND, Server
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Worker
+    from reference_server.core.records import Worker
 
 STALE = 100
 OWNERS = ("ada", "bob", "cyd")
@@ -27,7 +28,7 @@ def plain_summary(heard: list[int | None], now: int) -> FleetSummary:
     return FleetSummary(len(heard), len(heard) - stale - unknown, stale, unknown)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     owner_ids=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=6),
     happenings=st.lists(

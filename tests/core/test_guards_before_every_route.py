@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.limits import BODY_MAX_BYTES
-from reference_server.operations.callers import Principal, as_utf8
+from reference_server.operations.callers import OWNER, as_utf8
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Headers, Request
 from tests.core.server_under_test import NO_OWNERS, TOKEN, Answer, Server, owner_headers
+from tests.support.tiers import examples
 
 ORIGIN = "http://localhost:3000"
 ROUTES = [
@@ -146,7 +147,7 @@ def test_an_owner_is_known_by_the_utf8_of_its_header(server: Server) -> None:
 OF_OWNERS = [
     (operation.method, prefix + operation.path.replace("{id}", "some_id"))
     for operation in OPERATIONS
-    if operation.principal is Principal.OWNER
+    if operation.principal is OWNER
     for prefix in PREFIXES
 ]
 NOT_UTF_8 = (b"\xe9", b"ada\xa0", b"\xa0ada", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xff", b"a\x85")
@@ -166,7 +167,7 @@ def test_an_owner_id_that_nobody_can_be_registered_as_is_refused(server: Server,
 NAMES = st.text(st.one_of(st.characters(), st.sampled_from(" \t|\x85\xa0\u2003\ufeff")), min_size=1, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(name=NAMES)
 def test_whoever_is_registered_can_be_named_in_a_header(name: str) -> None:
     """HTTP strips spaces and tabs around a value (RFC 9110 §5.5); what is left names the owner that was registered."""
@@ -178,7 +179,7 @@ def test_whoever_is_registered_can_be_named_in_a_header(name: str) -> None:
         assert server.send("GET", "/workers/summary", None, headers).data["total"] == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(values=st.lists(st.binary(min_size=1, max_size=3), min_size=2, max_size=2, unique=True))
 def test_two_header_values_never_name_one_owner(values: list[bytes]) -> None:
     """`values` are as they arrive, with nothing to strip."""
@@ -310,7 +311,7 @@ ANY_HEADERS = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS", "HEAD"]),
     path=ANY_PATH,

@@ -15,6 +15,7 @@ from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONC
 from reference_server.ports import Reservation
 from reference_server.wire.values import Instant
 from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, Machine, Server, owner_headers
+from tests.support.tiers import examples
 
 TTL, SKEW = 300 * SECOND, 90 * SECOND
 START = Instant(1_790_000_000 * SECOND, 5_000 * SECOND)
@@ -45,7 +46,7 @@ class World:
         self.accepted: list[tuple[int, int, int]] = []
 
     def wait(self, seconds: int, step: int = 0) -> None:
-        """Let time pass, and then set the wall clock."""
+        """Have time pass, and then set the wall clock."""
         passed = seconds * SECOND
         self.now = Instant(self.now.wall_ns + passed + step * SECOND, self.now.monotonic_ns + passed)
 
@@ -72,7 +73,7 @@ class World:
         self.accepted = [(key, stamp_ns, 0) for key, stamp_ns, _ in self.accepted]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @example(uses=[Use(0, 0, 1, 0), Use(75, 0, 2, 0), Use(301, -376, 1, 0)], aside_max=3, restart_at=30)
 @example(uses=[Use(0, DAY_SECONDS, 1, 0), Use(10, -DAY_SECONDS, 2, 0), Use(1500, 0, 3, 0)], aside_max=3, restart_at=30)
 @given(uses=USES, aside_max=st.integers(0, 3), restart_at=st.integers(0, 30))
@@ -98,7 +99,7 @@ def test_no_heartbeat_is_accepted_twice_whatever_the_wall_clock_is_set_to(
                     assert world.send(key, stamp_ns) is Reservation.REPLAYED or restart_at <= at
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     ahead=st.sampled_from([200, 3600, DAY_SECONDS, 30 * DAY_SECONDS]),
     before=st.integers(0, 1000),
@@ -186,7 +187,7 @@ def test_stretches_of_time_that_are_refused_are_bounded(monkeypatch: pytest.Monk
         assert world.send(key, stamp_ns) is not Reservation.RESERVED
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(uses=USES, nonces_max=st.integers(1, 5))
 def test_a_full_store_says_so_rather_than_forget(uses: list[Use], nonces_max: int) -> None:
     world = World(nonces_max)
@@ -216,7 +217,7 @@ def test_a_full_store_heals_when_its_nonces_have_lived() -> None:
     assert (len(world.memory), world.memory.horizon_ns) == (1, START.wall_ns)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(waits=st.lists(st.integers(1, 75), min_size=1, max_size=60))
 def test_under_traffic_a_nonce_is_forgotten_within_twice_its_life(waits: list[int]) -> None:
     world = World(10_000)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.server_under_test import Answer, Server, owner_headers
+from tests.support.tiers import examples
 
 LISTS = ("/workers/statuses", "/audit/events")
 
@@ -78,7 +79,7 @@ def test_a_page_past_the_end_of_a_list_that_has_entries_is_empty(server: Server,
     assert (data["total"], data.get("workers", data.get("events"))) == (1, [])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(machines=st.integers(0, 7), limit=st.integers(1, 8), offset=st.integers(0, 8))
 def test_pages_are_slices_of_the_whole(machines: int, limit: int, offset: int) -> None:
     server = Server()

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from reference_server.core.rate_limit import TokenBuckets, client_key
 from reference_server.wire.values import Request
 from tests.core.server_under_test import SECOND, Server
+from tests.support.tiers import examples
 
 REFILLS = st.sampled_from([0.001, 0.3, 1.0, 3.0, 5.0, 7.0, 1000.0, 999_999.0])
 BURSTS = st.integers(1, 30)
 WAITS = st.lists(st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 2 * SECOND)), min_size=1, max_size=80)
-FAST = settings(max_examples=150, deadline=None)
+FAST = settings(max_examples=examples(150), deadline=None)
 
 
 class PlainBucket:

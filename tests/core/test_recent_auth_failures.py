@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reference_server.core.auth_failures import HEARTBEAT_REASONS, POLICY_FETCH_REASONS, AuthFailures
 from tests.core.control_plane_records import REASONS
 from tests.core.server_under_test import SECOND, UNKNOWN_WORKER, Server
+from tests.support.tiers import examples
 
 STEPS = 65_536
 STEP = 10
@@ -22,7 +23,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
     assert HEARTBEAT_REASONS + POLICY_FETCH_REASONS == REASONS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     happenings=st.lists(
         st.tuples(WAITS, st.sampled_from([None, *REASONS]), st.booleans()),

@@ -19,6 +19,7 @@ from tests.core.server_under_test import (
     hmac_base64,
     owner_headers,
 )
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,7 +152,7 @@ def test_a_rule_that_no_double_can_hold_is_refused(number: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(data=st.data())
 def test_a_body_with_any_one_byte_changed_is_never_a_fault(route: str, data: st.DataObject) -> None:
     """Whatever comes of it, it is an answer of the contract."""

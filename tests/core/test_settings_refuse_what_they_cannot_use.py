@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api, settings_help
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
-from tests.core.server_under_test import SeededEntropy
+from tests.support.tiers import examples
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
@@ -208,7 +210,7 @@ def test_a_value_out_of_bounds_is_told_the_bounds(variable: str, text: str) -> N
     assert re.search(r"is not a (whole )?number from [0-9.e-]+ to [0-9.e+]+$", refusal({variable: text}))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(variable=st.sampled_from(sorted(TABLE)), text=st.text(max_size=12))
 def test_any_text_at_all_is_read_or_refused(variable: str, text: str) -> None:
     message = ""
@@ -273,7 +275,11 @@ def test_a_signing_key_that_cannot_be_used_is_refused_with_the_way_out(tmp_path:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
-        make_api({"HATCHFARM_API_TOKEN": "the-token", "MACHINE_CERT_SIGNING_KEY_FILE": str(file)}, SeededEntropy())
+        make_api(
+            {"HATCHFARM_API_TOKEN": "the-token", "MACHINE_CERT_SIGNING_KEY_FILE": str(file)},
+            SeededEntropy(),
+            SystemClock(),
+        )
     message = str(caught.value)
     assert message.startswith(f"MACHINE_CERT_SIGNING_KEY_FILE: cannot use {file}")
     assert "openssl genpkey -algorithm ed25519" in message
@@ -296,13 +302,13 @@ def test_a_file_with_a_secret_that_others_can_get_at_is_refused_with_the_way_out
     if variable == "TLS_KEY_FILE":
         environ["TLS_CERT_FILE"] = "certificate.pem"
     with pytest.raises(SettingsError) as caught:
-        make_api(environ, SeededEntropy())
+        make_api(environ, SeededEntropy(), SystemClock())
     message = str(caught.value)
     assert message.startswith(f"{variable}: ")
     assert f"(mode {mode:04o}): `chmod 600 {file}`" in message
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (before, mode)
     file.chmod(0o600)
-    make_api(environ, SeededEntropy())
+    make_api(environ, SeededEntropy(), SystemClock())
 
 
 def test_unknown_variables_are_nobodys_business() -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import resource
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.open_files import raise_open_files
+from reference_server.wire.values import Instant
 from tests.support.open_files import OpenFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_steady_clock_is_the_one_that_counts_suspended_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +29,16 @@ def test_the_steady_clock_is_the_one_that_counts_suspended_time_too(monkeypatch:
     monkeypatch.setattr(time, "clock_gettime_ns", read)
     assert SystemClock().now().monotonic_ns == 7
     assert asked == [time.CLOCK_BOOTTIME]
+
+
+def test_a_stepped_clock_steps_its_wall_time_alone(tmp_path: Path) -> None:
+    """As whoever sets a system's clock does: what counts time that has passed goes on."""
+    system = SetClock(Instant(1_000, 500))
+    file = tmp_path / "ahead"
+    clock = SteppedClock(system, file)
+    for ahead in (0, 7_000, -900):
+        file.write_text(str(ahead), "ascii")
+        assert clock.now() == Instant(1_000 + ahead, 500)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from reference_server import limits
+from reference_server.core.tables import TABLES
 from tests.core.server_under_test import (
     RULES,
     TOKEN,
@@ -13,10 +11,8 @@ from tests.core.server_under_test import (
     canonical,
     hmac_base64,
     owner_headers,
+    with_room,
 )
-
-if TYPE_CHECKING:
-    import pytest
 
 FULL = (503, "capacity reached")
 
@@ -32,20 +28,20 @@ def create_policy(server: Server, owner_id: str) -> tuple[int, str]:
     return server.send("POST", "/policies", body, owner_headers()).error
 
 
-def test_machines_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.machines.MACHINES_MAX", 2)
+def test_machines_are_bounded() -> None:
+    server = Server(with_room(TABLES, machines=2))
     assert [register(server, "ada") for _ in range(3)] == [(201, ""), (201, ""), FULL]
     assert server.metrics()["hatchfarm_workers_total"] == 2
     assert server.audit("ada")["total"] == 2
 
 
-def test_policies_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.policies.POLICIES_MAX", 2)
+def test_policies_are_bounded() -> None:
+    server = Server(with_room(TABLES, policies=2))
     assert [create_policy(server, "ada") for _ in range(3)] == [(201, ""), (201, ""), FULL]
 
 
-def test_consents_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.consents.CONSENTS_MAX", 1)
+def test_consents_are_bounded() -> None:
+    server = Server(with_room(TABLES, consents=1))
     machine = server.register()
     first, second = server.policy(), server.policy()
     consent_id = server.consent(machine, first)
@@ -56,8 +52,8 @@ def test_consents_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert server.beat(machine, first, "nonce").status == 200
 
 
-def test_owners_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "OWNERS_MAX", 1)
+def test_owners_are_bounded() -> None:
+    server = Server(with_room(TABLES, owners=1))
     assert register(server, "ada") == (201, "")
     assert register(server, "bob") == FULL
     assert create_policy(server, "bob") == FULL

@@ -61,15 +61,15 @@ class FaultyCalls:
         return {LISTENER: str(self._path), "PYTHONPATH": str(Path(__file__).parent / "faulty")}
 
     def arm(self, *which: int) -> None:
-        """Let the calls of these numbers fail with EIO, 1 being the next one."""
+        """Have the calls of these numbers fail with EIO, 1 being the next one."""
         self._arm(which)
 
     def arm_from(self, first: int) -> None:
-        """Let every call from this number on fail with EIO."""
+        """Have every call from this number on fail with EIO."""
         self._arm(range(first, sys.maxsize))
 
     def disarm(self) -> None:
-        """Let no call fail any more."""
+        """Have no call fail any more."""
         self._arm(())
 
     def _arm(self, which: Container[int]) -> None:

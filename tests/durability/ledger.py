@@ -271,7 +271,7 @@ class Ledger:
             self.undone.append(step)
 
     def doubt_what_failed(self) -> None:
-        """Let failed changes be there after all: the server died before it had a disk on which to undo them."""
+        """Have failed changes be there after all: the server died before it had a disk on which to undo them."""
         self.doubts += self.undone
 
     # What the server shows after a restart.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from simulator.client.connection import ControlConnection, data_of
+from simulator.client.connection import ControlConnection
 from simulator.client.target import Target, parse_target
 from simulator.contract.answers import Operation
+from simulator.contract.reading import read_data
 from simulator.deployment.server_process import ServerError, own_server
 from simulator.fleet.requests import ApiCall, owner_headers
 from tests.durability.ledger_records import HOST
@@ -48,12 +49,13 @@ async def heads_of(target: Target, world: World) -> Heads:
         for ledger in world.everyone:
             headers = owner_headers(TOKEN, ledger.owner_id)
             call = ApiCall(Operation.OTHER, "GET", "/audit/events?limit=1", headers)
-            heads[ledger.owner_id] = data_of(await connection.exchange(call.message(HOST)))["heads"]
+            answer = await connection.exchange(call.message(HOST))
+            heads[ledger.owner_id] = read_data(answer.status, answer.body)["heads"]
     return heads
 
 
 async def record(folder: Path, world: World, steps: int) -> list[Moment]:
-    """Let one client after the other do steps, heartbeats among them, then kill the server. Gives every moment.
+    """Have one client after the other do steps, heartbeats among them, then kill the server. Gives every moment.
 
     The fleet is in the snapshot, the steps in the journal.
     """
@@ -87,7 +89,7 @@ async def start_from(folder: Path, moments: list[Moment]) -> Moment | str:
     Raises AssertionError when it shows anything else.
     """
     found: list[Moment] = []
-    said = ""
+    stated = ""
     try:
         async with own_server(settings_of(folder), TOKEN) as server:
             heads = await heads_of(parse_target(server.url, TOKEN), moments[0].world)
@@ -96,5 +98,5 @@ async def start_from(folder: Path, moments: list[Moment]) -> Moment | str:
             (moment,) = found
             assert await read_back(server.url, copy.deepcopy(moment.world), everything=True) == []
     except* ServerError as group:
-        said = str(group.exceptions[0])
-    return said or found[0]
+        stated = str(group.exceptions[0])
+    return stated or found[0]

@@ -9,9 +9,10 @@ import msgspec
 import trio
 
 from reference_server.adapters.clock import SystemClock
-from simulator.client.connection import ControlConnection, data_of
+from simulator.client.connection import ControlConnection
 from simulator.client.target import Target, machine_source, owner_source, parse_target
 from simulator.contract.answers import Operation
+from simulator.contract.reading import read_data
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, revoke_call
 from tests.durability.ledger_records import BAD_REQUEST, CONFLICT, CREATED, FORBIDDEN, HOST, OK, UNAUTHORIZED, Event
 from tests.durability.writing import TOKEN, WRITERS, Beater, Pipeline, World, heartbeat_message
@@ -46,7 +47,9 @@ class Reader:
 
     async def _get(self, path: str) -> dict[str, Any]:
         headers = owner_headers(TOKEN, self._ledger.owner_id)
-        return data_of(await self._connection.exchange(ApiCall(Operation.OTHER, "GET", path, headers).message(HOST)))
+        message = ApiCall(Operation.OTHER, "GET", path, headers).message(HOST)
+        answer = await self._connection.exchange(message)
+        return read_data(answer.status, answer.body)
 
     async def read(self, ids: Collection[Any]) -> None:
         """Read the audit and the statuses as a whole, and the named machines, policies and consents by trying."""
@@ -100,11 +103,13 @@ class Reader:
         """Ask what has a known answer, and changes nothing; give its data."""
         self._ledger.refused += status >= BAD_REQUEST
         answer = await self._connection.exchange(message)
-        told = msgspec.json.decode(answer.body)
-        if answer.status != status or told.get("error", error) != error:
-            self._say(f"{what} is answered {answer.status} {told.get('error', '')!r} in place of {status} {error!r}")
+        reported = msgspec.json.decode(answer.body)
+        if answer.status != status or reported.get("error", error) != error:
+            self._say(
+                f"{what} is answered {answer.status} {reported.get('error', '')!r} in place of {status} {error!r}"
+            )
             return {}
-        data: dict[str, Any] = told.get("data", {})
+        data: dict[str, Any] = reported.get("data", {})
         return data
 
     def _compare(self, what: str, shown: Event | None, now: Event) -> Event | None:

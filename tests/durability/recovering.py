@@ -9,6 +9,7 @@ from reference_server.adapters.files.state_files import StateFiles
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.core.state import State
+from reference_server.core.tables import TABLES
 from reference_server.ports import JournalError
 from reference_server.settings import load_settings
 from reference_server.wire.signing import CertificateSigner
@@ -46,7 +47,7 @@ def place(folder: Path, files: dict[str, bytes]) -> None:
 def recovered(folder: Path, files: dict[str, bytes], now: Instant) -> bytes | Refusal:
     """Recover from files, and give all of the state as a snapshot of one moment, or a refusal."""
     place(folder, files)
-    state = State(_SETTINGS, _ENTROPY, _SIGNER, now)
+    state = State(_SETTINGS, _ENTROPY, _SIGNER, now, TABLES)
     try:
         journal = StateFiles(str(folder / STATE_FILE), _ENTROPY, NEVER_BYTES)
         try:

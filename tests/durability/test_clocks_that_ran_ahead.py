@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
+from reference_server.core.changes import Kind
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from reference_server.core.state import Kind
 from reference_server.wire.values import Instant
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.durability.test_recovery_is_exact import SECOND_NS, Story, later
+from tests.support.tiers import examples
 
 YEAR_SECONDS = 365 * 86_400
 FIRST = "00000001"
@@ -32,7 +33,7 @@ class Life:
         self.compact()
 
     def set_clock(self, ahead_seconds: int) -> None:
-        """Let the wall clock be so far ahead of the right time."""
+        """Have the wall clock be so far ahead of the right time."""
         now, step_ns = self.story.now, (ahead_seconds - self.ahead_seconds) * SECOND_NS
         self.story.now = Instant(now.wall_ns + step_ns, now.monotonic_ns)
         self.ahead_seconds = ahead_seconds
@@ -47,7 +48,7 @@ class Life:
         return statuses
 
     def compact(self) -> None:
-        """Let a snapshot take the journal's place."""
+        """Have a snapshot take the journal's place."""
         self.story.commit()
         self.kept = b"".join(snapshot(self.story.state, self.story.now, FIRST))
         self.story.groups.clear()
@@ -77,7 +78,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(steps=[("clock", YEAR_SECONDS), ("beat", 60), ("kill", YEAR_SECONDS), ("beat", 600)])
 @example(steps=[("clock", YEAR_SECONDS), ("beat", 60), ("kill", 0), ("beat", 600)])
 @example(steps=[("kill", YEAR_SECONDS), ("beat", 60), ("compact", 0), ("kill", YEAR_SECONDS), ("beat", 600)])
@@ -127,8 +128,8 @@ def test_a_journal_without_such_notes_is_read_as_ever(ahead_seconds: int) -> Non
     life.beats(300)
     life.set_clock(ahead_seconds)
     life.beats(300)
-    told = [msgspec.msgpack.decode(group) for group in life.story.groups]
-    life.story.groups = [msgspec.msgpack.encode([one for one in group if one[0] != Kind.LAG]) for group in told]
+    reported = [msgspec.msgpack.decode(group) for group in life.story.groups]
+    life.story.groups = [msgspec.msgpack.encode([one for one in group if one[0] != Kind.LAG]) for group in reported]
     life.kill()
     assert 200 not in life.replays()
     assert life.beats(600) == [200] * 10

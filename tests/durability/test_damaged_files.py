@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,17 +12,17 @@ from reference_server.adapters.clock import SystemClock
 from tests.durability.moments import STATE_FILE, record, start_from
 from tests.durability.recovering import Refusal, place, recovered
 from tests.durability.writing import World
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 STEPS = 16
 STARTS = 30 if SOAK else 2
 """Servers that are really started from torn files; to recover in this process is the same, a hundred times faster."""
-BITS_APART = 1 if SOAK else 11
+BITS_APART = 1 if SOAK else 37
 """No multiple of two, so that each bit of a byte has its turn."""
-CUTS_APART = 1 if SOAK else 13
+CUTS_APART = 1 if SOAK else 23
 TORN_MAX_BYTES = 1 << 20 if SOAK else 600
 """How far behind the last answer a journal is torn: within the next two groups."""
 GARBAGE_BYTES = 40
@@ -143,7 +142,7 @@ def test_servers_refuse_damaged_files_and_leave_them_as_they_are(recorded: Recor
     for number, files in enumerate(damaged):
         folder = tmp_path / str(number)
         place(folder, files)
-        said = trio.run(start_from, folder, recorded.moments)
-        assert isinstance(said, str)
-        assert str(folder / STATE_FILE) in said
+        stated = trio.run(start_from, folder, recorded.moments)
+        assert isinstance(stated, str)
+        assert str(folder / STATE_FILE) in stated
         assert {name: (folder / name).read_bytes() for name in files} == files

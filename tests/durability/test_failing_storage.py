@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections import Counter
@@ -23,12 +22,12 @@ from tests.durability.faulty_calls import POSSIBLE, FaultyCalls, faulty_calls
 from tests.durability.ledger_records import HOST
 from tests.durability.reading import read_back
 from tests.durability.writing import FREELY, TOKEN, World
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 COMMIT_CALLS = 3
 """The calls of a commit: a write, a sync, and another write."""
 CALLS_FAILED = 90 if SOAK else 18
@@ -46,9 +45,9 @@ async def health(url: str) -> str:
     async with ControlConnection(parse_target(url, TOKEN), None) as connection:
         answer = await connection.exchange(ApiCall(Operation.OTHER, "GET", "/health", {}, rooted=True).message(HOST))
         assert answer.status == 200
-        told = msgspec.json.decode(answer.body)
+        reported = msgspec.json.decode(answer.body)
         # Changes are durable then; the journal goes on, and a later change tries a snapshot anew.
-        return "healthy" if told.get("reason") == "snapshot failed" else str(told["status"])
+        return "healthy" if reported.get("reason") == "snapshot failed" else str(reported["status"])
 
 
 async def becomes_healthy(url: str) -> None:

@@ -57,16 +57,16 @@ async def test_the_call_that_was_meant_fails_and_no_other(tmp_path: Path) -> Non
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        said = []
+        stated = []
         for first in (1, 2, 3, 4, 0):
             calls.arm(first)
             await process.stdin.send_all(b"\n")
-            said.append((bytes(await process.stdout.receive_some()).decode().strip(), list(calls.failed), calls.made))
+            stated.append((bytes(await process.stdout.receive_some()).decode().strip(), list(calls.failed), calls.made))
         calls.arm(1)
         await process.stdin.send_all(b"\n")
         last = bytes(await process.stdout.receive_some()).decode().strip()
         await process.wait()
-    assert said == [
+    assert stated == [
         ("error 5", ["write plain"], 2),
         ("error 5", ["fsync plain"], 2),
         ("error 5", ["rename"], 3),

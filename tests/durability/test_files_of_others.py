@@ -38,9 +38,9 @@ class Asking:
     async def ask(self, call: ApiCall, status: int) -> Any:
         """Ask, and give the data of the answer, which must have this status."""
         answer = await self._connection.exchange(call.message(HOST))
-        told = msgspec.json.decode(answer.body)
-        assert answer.status == status, told
-        return told.get("data")
+        reported = msgspec.json.decode(answer.body)
+        assert answer.status == status, reported
+        return reported.get("data")
 
     async def get(self, path: str, owner_id: str, status: int = OK) -> Any:
         """Read a list, or a record."""

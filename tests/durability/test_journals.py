@@ -11,8 +11,8 @@ import pytest
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.segment import SegmentReader
 from reference_server.adapters.files.state_files import StateFiles
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.ports import JournalError
-from tests.durability.journal_twin import MemoryJournal, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["files", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """Give what opens the journal anew, as after a crash: what was open before writes nothing more."""
+    """Return what opens the journal anew, as after a crash: what was open before writes nothing more."""
     storage = Storage()
     opened: list[Journal] = []
 
@@ -90,7 +90,7 @@ def test_a_snapshot_that_a_crash_cuts_off_costs_nothing(reopen: Reopen, steps: i
     written = journal.begin_snapshot([b"second"])
     journal.append(b"b")
     if steps > 1:
-        journal.turn()
+        journal.rotate()
         journal.append(b"c")
     if steps > 2:
         written()
@@ -108,7 +108,7 @@ def test_a_published_snapshot_needs_only_what_came_after_it(reopen: Reopen) -> N
     named = journal.next_segment
     written = journal.begin_snapshot([b"sec", b"ond"])
     journal.append(b"b")
-    journal.turn()
+    journal.rotate()
     journal.append(b"c")
     written()
     journal.publish()
@@ -125,7 +125,7 @@ def test_several_segments_are_read_through(reopen: Reopen) -> None:
     for number in range(4):
         journal.append(str(number).encode())
         expected.append(str(number).encode())
-        journal.turn()
+        journal.rotate()
     assert groups(reopen(), named) == expected
 
 
@@ -210,7 +210,7 @@ def test_whatever_call_fails_a_turn_that_raises_changes_nothing(disk: Disk) -> N
         disk.fails = lambda call, at=at: call == at  # type: ignore[misc]
         failed = False
         try:
-            journal.turn()
+            journal.rotate()
         except JournalError:
             failed = True
         disk.fails = lambda _call: False

@@ -11,11 +11,12 @@ import trio
 from simulator.deployment.server_process import ServerProcess, own_server
 from tests.durability.reading import read_back, shown
 from tests.durability.writing import FREELY, TOKEN, World
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 300 if os.environ.get("HATCHFARM_TESTS_SOAK") else 30
+KILLS = 300 if SOAK else 20
 ANSWERS_MAX = 120
 """After how many answers a server is killed at the latest."""
 JOURNAL_BYTES = 1 << 14

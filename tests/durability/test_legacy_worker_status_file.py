@@ -10,14 +10,16 @@ import msgspec
 import pytest
 import trio
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.app import make_api
 from reference_server.settings import SettingsError
 from reference_server.wire.state_file import StateFileError, WorkerStatusFile, read_state
 from reference_server.wire.values import Request
 from tests.http.serving import serving
-from tests.http.twins import API_TOKEN, OWNER, START, SetClock, enrol
+from tests.http.twins import API_TOKEN, OWNER, START, enrol
 from tests.http.twins import make_api as make_twin
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ ANYONE = OWNER[:1]
 def start(folder: Path, **environ: str) -> Api:
     """Build an API as a server's start does."""
     given = {"HATCHFARM_API_TOKEN": API_TOKEN, "WORKER_STATUS_STATE_FILE": str(folder / "status.json"), **environ}
-    return make_api(given, SystemEntropy())
+    return make_api(given, SystemEntropy(), SystemClock())
 
 
 def status_of(api: Api, worker_id: str, headers: Any = ANYONE) -> tuple[int, Any]:
@@ -45,8 +47,8 @@ def test_the_published_example_loads_with_nothing_lost(tmp_path: Path) -> None:
     shutil.copy(VECTOR, tmp_path / "status.json")
     status, data = status_of(start(tmp_path), WORKER)
     assert status == 200
-    told = msgspec.json.decode(VECTOR.read_bytes())[WORKER]
-    assert {name: data[name] for name in told} == told
+    reported = msgspec.json.decode(VECTOR.read_bytes())[WORKER]
+    assert {name: data[name] for name in reported} == reported
 
 
 def test_what_it_tells_is_no_owners(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_state_file_that_is_there_is_the_truth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "stated"),
     [
         (b"{", "not JSON"),
         (b"[]", "no JSON object"),
@@ -91,10 +93,10 @@ def test_a_state_file_that_is_there_is_the_truth(tmp_path: Path) -> None:
     ],
     ids=["torn", "a list", "of another version", "no time"],
 )
-def test_one_that_cannot_be_read_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+def test_one_that_cannot_be_read_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes, stated: str) -> None:
     path = tmp_path / "status.json"
     path.write_bytes(content)
-    with pytest.raises(SettingsError, match=said) as caught:
+    with pytest.raises(SettingsError, match=stated) as caught:
         start(tmp_path)
     assert str(caught.value).startswith(f"WORKER_STATUS_STATE_FILE: {path}: ")
     assert path.read_bytes() == content
@@ -127,18 +129,18 @@ async def test_it_is_written_within_a_second_and_when_the_server_stops(
         await trio.sleep(1.5)
         while not path.exists():
             await trio.lowlevel.checkpoint()
-        assert told(path) == {WORKER, machine.worker_id}
+        assert reported(path) == {WORKER, machine.worker_id}
         written = path.stat().st_mtime_ns
         await trio.sleep(5)
         assert path.stat().st_mtime_ns == written, "once for what was accepted"
         path.unlink()
         assert api.handle(machine.heartbeat("b"), START).status == 200
         nursery.cancel_scope.cancel()
-    assert told(path) == {WORKER, machine.worker_id}
+    assert reported(path) == {WORKER, machine.worker_id}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def told(path: Path) -> set[str]:
+def reported(path: Path) -> set[str]:
     """Name the workers that a file tells of, read as any other implementation would."""
     file = read_state(path.read_bytes())
     assert isinstance(file, WorkerStatusFile)
@@ -149,11 +151,11 @@ def told(path: Path) -> set[str]:
 async def test_a_folder_that_cannot_be_written_to_costs_no_answer(tmp_path: Path) -> None:
     api = make_twin()
     machine = enrol(api)
-    api.beside = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
+    api.background_tasks = (WorkerStatusWriter(str(tmp_path / "missing" / "status.json"), api).run,)
     async with serving(api, SetClock(), express_lane=True) as server, server.client() as client:
         assert (await client.ask(machine.heartbeat("a"))).status == 200
 
 
 def test_an_empty_name_turns_it_off(tmp_path: Path) -> None:
     api = start(tmp_path, WORKER_STATUS_STATE_FILE="")
-    assert api.beside == ()
+    assert api.background_tasks == ()

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.segment import Header, encode_group, encode_header
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.app import make_api as make_served_api
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.wire.own_sections import load_state_file
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
-from tests.durability.journal_twin import MemoryJournal, Storage
 from tests.durability.test_recovery_is_exact import later
 from tests.http.twins import API_TOKEN, START, make_api
 
@@ -150,7 +151,7 @@ def test_a_server_that_starts_from_it_has_split_it_for_good(tmp_path: Path, capl
     expected = lists_of(recovered(GROUPS, audit_events_per_stream=8))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            api = make_served_api(environ, SystemEntropy())
+            api = make_served_api(environ, SystemEntropy(), SystemClock())
             assert shown_by(api) == expected
             assert "owners" not in json.loads(path.read_bytes())["reference_server"]
             assert api.journal is not None

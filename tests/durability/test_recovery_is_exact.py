@@ -11,15 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reference_server.core.recovery import begin, encode_changes, name_nonces, recover, replay, restore
+from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.adapters.memory.journal import MemoryJournal, Storage
+from reference_server.core.changes import encode_changes
+from reference_server.core.recovery import begin, name_nonces, recover, replay, restore
 from reference_server.core.snapshots import snapshot
 from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.signing import sign_text
 from reference_server.wire.state_file import StateFile, StateFileError, read_state
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant, Reply, Request
-from tests.durability.journal_twin import MemoryJournal, Storage
-from tests.http.twins import API_TOKEN, START, SeededEntropy, make_api
+from tests.http.twins import API_TOKEN, START, make_api
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from reference_server.core.state import State
@@ -57,7 +60,7 @@ class Story:
         return self.api.state
 
     def commit(self) -> None:
-        """Let everything up to now be one group."""
+        """Have everything up to now be one group."""
         changes = self.state.changes or []
         self.state.changes = []
         if changes:
@@ -127,7 +130,7 @@ def decided(reply: Reply) -> Reply:
 
 
 def steps_of(story: Story, data: st.DataObject) -> None:
-    """Let one thing happen, right or wrong."""
+    """Have one thing happen, right or wrong."""
     owner_id = data.draw(st.sampled_from(OWNERS))
     machine = data.draw(st.integers(0, max(0, len(story.machines) - 1)))
     policy = data.draw(st.integers(0, max(0, len(story.policies) - 1)))
@@ -181,7 +184,9 @@ def empty_like(story: Story) -> State:
     return state
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.data())
 def test_the_journal_makes_every_state_again_at_every_prefix(data: st.DataObject) -> None:
     story = Story()
@@ -201,7 +206,9 @@ def test_the_journal_makes_every_state_again_at_every_prefix(data: st.DataObject
         assert len(again.nonces) == nonces
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(st.data())
 def test_a_snapshot_and_what_came_after_it_are_the_state(data: st.DataObject) -> None:
     story = Story()

@@ -12,13 +12,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
+from reference_server.core.tables import TABLES
 from reference_server.settings import SettingsError
 from reference_server.wire.own_sections import check_state_file, load_state_file
 from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
 from reference_server.wire.values import Request
-from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy
+from tests.core.server_under_test import STARTED, TOKEN, with_room
+from tests.support.tiers import examples
 
 WHOLE = json.loads((Path(__file__).parent.parent / "vectors" / "state_schema1.json").read_bytes())
 SECTIONS = ("machines", "machine_certs", "worker_status", "policies", "consents", "audit_events")
@@ -106,7 +110,9 @@ def starts(content: bytes) -> str:
         path.touch(0o600)
         path.write_bytes(content)
         try:
-            api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy())
+            api = make_api(
+                {"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy(), SystemClock()
+            )
         except SettingsError as error:
             assert path.read_bytes() == content
             return str(error)
@@ -124,7 +130,7 @@ def starts(content: bytes) -> str:
         assert checked(written) == []
         assert checked(path.read_bytes()) == []
         for section in SECTIONS:
-            assert len(getattr(again, section)) == len(getattr(api_records(content), section))
+            assert len(again.contents[section]) == len(api_records(content).contents[section])
     return ""
 
 
@@ -132,7 +138,7 @@ def api_records(content: bytes) -> StateFile:
     return load_state_file(content).records
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(changes=[(("machines", "wrk_45ecad2a5e1039df", "created_at"), TIMES[1])])
 @example(changes=[(("audit_events", 0, "created_at"), TIMES[3])])
 @example(changes=[(("audit_events", 0, "metadata"), {"n": BIG})])
@@ -172,15 +178,17 @@ def test_what_is_out_of_range_is_named(path: tuple[str, str], value: Any, says: 
     assert any(says in problem for problem in checked(json.dumps(document).encode()))
 
 
-@pytest.mark.parametrize("table", ["MACHINES_MAX", "POLICIES_MAX", "CONSENTS_MAX", "OWNERS_MAX"])
-def test_more_records_than_there_is_room_for_are_wrong(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"reference_server.wire.state_file.{table}", 0)
-    (problem,) = checked(json.dumps(WHOLE).encode())
+@pytest.mark.parametrize("table", ["machines", "machine_certs", "worker_status", "policies", "consents", "owners"])
+def test_more_records_than_there_is_room_for_are_wrong(table: str) -> None:
+    sections = with_room(TABLES, **{table: 0}).sections
+    state = check_state_file(json.dumps(WHOLE).encode(), sections)
+    (problem,) = state.problems
+    assert problem.startswith(f"{table}: there are ")
     assert problem.endswith("and this server has room for 0")
 
 
 def test_a_file_written_here_is_held_against_its_checksum_and_nothing_else() -> None:
-    api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "WORKER_STATUS_STATE_FILE": ""}, SeededEntropy())
+    api = make_api({"HATCHFARM_API_TOKEN": TOKEN, "WORKER_STATUS_STATE_FILE": ""}, SeededEntropy(), SystemClock())
     written = b"".join(snapshot(api.state, STARTED, "segment"))
     assert checked(written) == []
     assert starts(written) == ""

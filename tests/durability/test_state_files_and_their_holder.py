@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.forking import fork
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.core.snapshots import snapshot
 from reference_server.ports import JournalError
 from reference_server.settings import SettingsError
-from tests.core.server_under_test import STARTED, TOKEN, SeededEntropy
+from tests.core.server_under_test import STARTED, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +33,9 @@ GROUP = b"\x90"
 
 def start(path: Path, seed: str = "seed") -> Api:
     """Start a server's state on a state file, as `hatchfarm serve` does."""
-    return make_api({"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy(seed))
+    return make_api(
+        {"HATCHFARM_API_TOKEN": TOKEN, "HATCHFARM_STATE_FILE": str(path)}, SeededEntropy(seed), SystemClock()
+    )
 
 
 def stop(api: Api) -> None:
@@ -59,7 +63,7 @@ def snapshot_anew(api: Api) -> None:
     journal = api.journal
     assert journal is not None
     journal.begin_snapshot(snapshot(api.state, STARTED, journal.next_segment))()
-    journal.turn()
+    journal.rotate()
     journal.publish()
 
 

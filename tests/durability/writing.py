@@ -14,10 +14,11 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import Answers
 from simulator.client.target import Target, bound_socket, machine_source, owner_source, parse_target
-from simulator.fleet.machine import MILLISECOND_NS, SECOND_NS, heartbeat_request, signed_heartbeat
+from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 from tests.durability.ledger import Ledger
 from tests.durability.ledger_records import (
     HEARTBEAT,
@@ -257,14 +258,14 @@ class World:
                 self.beaters.append(Beater(fleet, machine, policy_id, self.rng))
 
     async def write_until_killed(self, server: ServerProcess, answers: int) -> None:
-        """Let everyone write at once, and kill the server after so many answers to the writers."""
+        """Have everyone write at once, and kill the server after so many answers to the writers."""
         fuse = Fuse(server, answers, float(self.rng.uniform(0, LATE_MAX_SECONDS)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fuse.burn)
             await self._write(server.url, sys.maxsize, fuse.count)
 
     async def write_some(self, url: str, steps: int) -> None:
-        """Let everyone write at once, each so many steps or batches."""
+        """Have everyone write at once, each so many steps or batches."""
         await self._write(url, steps, lambda: None)
 
     async def _write(self, url: str, steps: int, count: Callable[[], None]) -> None:
@@ -290,6 +291,6 @@ class World:
         return sum(len(ledger.undone) for ledger in self.everyone)
 
     def doubt_what_failed(self) -> None:
-        """Let what failed be there after all (see the ledger's)."""
+        """Have what failed be there after all (see the ledger's)."""
         for ledger in self.everyone:
             ledger.doubt_what_failed()

@@ -164,12 +164,12 @@ def _pauses(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
 
 
 def _attacks() -> list[str]:
-    """Return the attacks on a run's own target; those that stage servers of their own are run by other tests."""
+    """Return the attacks on a run's own target; those that start servers of their own are run by other tests."""
     return [
         name
         for name, attack in CATALOGUE.items()
         if not name.startswith(LEFT_OUT)
-        and not (issubclass(attack, ScriptAttack) and (attack.staging or attack.needs_settings))
+        and not (issubclass(attack, ScriptAttack) and (attack.sandbox or attack.needs_settings))
     ]
 
 

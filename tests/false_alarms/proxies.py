@@ -21,7 +21,7 @@ RESTED_MAX_SECONDS = 30.0
 
 
 class Gate:
-    """Lets everything through at once, or holds it back for a while, again and again."""
+    """Passes everything on at once, or holds it back for a while, again and again."""
 
     def __init__(self, pauses: Sequence[tuple[float, float]]) -> None:
         self._pauses = pauses
@@ -144,8 +144,8 @@ async def _requests(client: trio.SocketStream) -> AsyncIterator[tuple[bytes, byt
         lengths = [line.split(b":", 1)[1] for line in lines if line.lower().startswith(b"content-length:")]
         length = int(lengths[0]) if lengths else 0
         if end and len(rest) >= length:
-            told = b"\r\nVia: 1.1 edge\r\nX-Forwarded-For: " + address
-            yield lines[0].split(b" ", 1)[0], head + told + end + rest[:length]
+            reported = b"\r\nVia: 1.1 edge\r\nX-Forwarded-For: " + address
+            yield lines[0].split(b" ", 1)[0], head + reported + end + rest[:length]
             data = rest[length:]
             continue
         part = await client.receive_some(READ_BYTES)

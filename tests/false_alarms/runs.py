@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import trio
 
-from reference_server.app import setting_names
 from simulator.commands.cli import main as hatchfarm
 from tests.false_alarms.drawing import Circumstance, Proxy, Run, drawn_run
 from tests.false_alarms.proxies import Gate, serve_proxy
+from tests.support.environment import without_settings
 from tests.support.forked import ForkedServer, run_forked
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-"""Whether to make every run, in place of a sample."""
 RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
 CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
 BUSY_LOOPS_A_CORE = 1
-"""Beside those, so that each process of a run gets a fraction of a core when it wants one."""
+"""BackgroundTask those, so that each process of a run gets a fraction of a core when it wants one."""
 LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Ends with whoever started it, however that ends."""
 RUN_TIMEOUT_SECONDS = 180.0
@@ -53,7 +52,7 @@ class Ended(NamedTuple):
 
     def doubts(self) -> dict[str, str]:
         """Return what it could not know, by name, and why."""
-        return {name: why for kind in KINDS for name, why in _said(self.verdict, kind, "inconclusive").items()}
+        return {name: why for kind in KINDS for name, why in _output(self.verdict, kind, "inconclusive").items()}
 
 
 def wanted_batches() -> list[range]:
@@ -65,10 +64,10 @@ def accusations(ended: Ended) -> list[str]:
     """Return what a run says against a server that is right, or leaves unexplained."""
     verdict = ended.verdict
     if ended.exit_code not in {PASS, INCONCLUSIVE} or not verdict:
-        said = [f"{name}: {why}" for kind in KINDS for name, why in _said(verdict, kind, "fail").items()]
-        return [f"exit code {ended.exit_code}", *said]
+        output = [f"{name}: {why}" for kind in KINDS for name, why in _output(verdict, kind, "fail").items()]
+        return [f"exit code {ended.exit_code}", *output]
     # A threshold may be missed where the harness was overloaded, and the run is inconclusive; a checker's word stands.
-    found = [f"accused by {name}: {why}" for name, why in _said(verdict, "checkers", "fail").items()]
+    found = [f"accused by {name}: {why}" for name, why in _output(verdict, "checkers", "fail").items()]
     if verdict["interrupted"]:
         found.append(f"interrupted: {verdict['interrupted']}")
     if ended.exit_code == PASS and not verdict["requests"]["heartbeats_accepted"]:
@@ -84,7 +83,7 @@ def accusations(ended: Ended) -> list[str]:
     return found
 
 
-def _said(verdict: dict[str, Any], kind: str, status: str) -> dict[str, str]:
+def _output(verdict: dict[str, Any], kind: str, status: str) -> dict[str, str]:
     return {one["name"]: one["summary"] for one in verdict.get(kind, ()) if one["status"] == status}
 
 
@@ -121,8 +120,7 @@ async def _make(run: Run, folder: Path) -> None:
     """Make one run, with its server and what stands before it, and note how it ended."""
     await trio.Path(folder).mkdir(parents=True)
     await trio.Path(folder / SCENARIO).write_text(run.scenario, encoding="utf-8")
-    known = set(setting_names())
-    environ = {name: value for name, value in os.environ.items() if name not in known} | {"COLUMNS": WIDE_COLUMNS}
+    environ = without_settings(COLUMNS=WIDE_COLUMNS)
     words = ["run", str(folder / SCENARIO), "--seed", str(run.number), "--no-reports", "--out", str(folder / RESULTS)]
     async with _circumstances(run, environ) as target:
         if target:
@@ -136,7 +134,7 @@ async def _make(run: Run, folder: Path) -> None:
 
 @asynccontextmanager
 async def _circumstances(run: Run, environ: dict[str, str]) -> AsyncIterator[str]:
-    """Give the URL of what stands before a run's server, while it does what it does; none where the run starts it."""
+    """Return the URL of what stands before a run's server, while it does what it does; none where the run starts it."""
     if run.own:
         yield ""
         return
@@ -185,10 +183,10 @@ def main(words: Sequence[str]) -> int:
     for run, ended in make_runs([drawn_run(number) for number in numbers], folder):
         found = accusations(ended)
         wrong += bool(found)
-        told = "\n".join(
+        reported = "\n".join(
             [*(f"    ACCUSED {one}" for one in found), *(f"    {name}: {why}" for name, why in ended.doubts().items())]
         )
-        sys.stdout.write(f"{run.name}: exit code {ended.exit_code}, {folder / str(run.number)}\n{told}\n")
+        sys.stdout.write(f"{run.name}: exit code {ended.exit_code}, {folder / str(run.number)}\n{reported}\n")
     return wrong
 
 

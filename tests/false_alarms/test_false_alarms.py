@@ -92,14 +92,14 @@ def test_what_is_drawn_is_a_scenario(number: int) -> None:
 WHY = "The harness could not keep its schedule."
 
 
-def ended_with(code: int, status: str = "pass", why: str = "", *, told: bool = True, **changed: Any) -> Ended:
+def ended_with(code: int, status: str = "pass", why: str = "", *, reported: bool = True, **changed: Any) -> Ended:
     verdict = {
         "checkers": [{"name": "alerts", "status": status, "summary": why}],
         "thresholds": [{"name": "audit.errors: count==0", "status": "pass", "summary": "0"}],
         "interrupted": None,
         "requests": {"heartbeats_accepted": 5},
     }
-    return Ended(code, verdict | changed, f"a table: {why}." if told else "")
+    return Ended(code, verdict | changed, f"a table: {why}." if reported else "")
 
 
 @pytest.mark.parametrize("right", [ended_with(PASS), ended_with(INCONCLUSIVE, "inconclusive", WHY)])
@@ -114,7 +114,7 @@ def test_knowing_nothing_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "output"),
     [
         (ended_with(1, "fail", "3 proven errors"), "exit code 1"),
         (ended_with(2), "exit code 2"),
@@ -123,10 +123,10 @@ def test_knowing_nothing_is_noticed() -> None:
         (ended_with(INCONCLUSIVE), "nothing says why"),
         (ended_with(INCONCLUSIVE, "inconclusive", ""), "no reason"),
         (ended_with(INCONCLUSIVE, "inconclusive", "The checker crashed: KeyError"), "no reason"),
-        (ended_with(INCONCLUSIVE, "inconclusive", WHY, told=False), "not told"),
+        (ended_with(INCONCLUSIVE, "inconclusive", WHY, reported=False), "not told"),
         (ended_with(INCONCLUSIVE, "inconclusive", WHY, interrupted="SIGINT after 2s"), "interrupted"),
         (ended_with(PASS, requests={"heartbeats_accepted": 0}), "no heartbeat"),
     ],
 )
-def test_an_accusation_or_a_doubt_without_its_reason_is_noticed(wrong: Ended, said: str) -> None:
-    assert said in " ".join(accusations(wrong))
+def test_an_accusation_or_a_doubt_without_its_reason_is_noticed(wrong: Ended, output: str) -> None:
+    assert output in " ".join(accusations(wrong))

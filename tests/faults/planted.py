@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.planted_bugs.faults import fault
 
-CHANGES, FILES, COMMITTING = "core.changes", "adapters.files.state_files", "pipeline.committing"
+CHANGES, STATUSES = "core.changes", "core.statuses"
+FILES, COMMITTING = "adapters.files.state_files", "pipeline.committing"
 NONCES = "adapters.redis.nonces"
 LATE = """self.__dict__.setdefault("late", []).append(group)
         for one in self.late if len(self.late) > 30 else ():
@@ -16,9 +17,9 @@ PLANTED = (
     fault("answers before it has written", "durable", "durability answers alerts audit", "wrk_|machine",
           (FILES, "StateFiles.append", "segment.append(group)", LATE)),
     fault("forgets nonces over a restart", "durable", "durability replay answers", "replay|nonce",
-          (CHANGES, "_recover_heartbeat", "if not state.nonces_outside:", "if state.nonces_outside:")),
+          (STATUSES, "recover_heartbeat", "if not state.nonces_outside:", "if state.nonces_outside:")),
     fault("forgets revocations over a restart", "staged", "answers attacks revocation", "after-restart",
-          (CHANGES, "recover_change", "_RECOVER[kind](", "kind == Kind.REVOCATION or _RECOVER[kind](")),
+          (CHANGES, "recover_change", "_recoveries[kind](", "kind == Kind.REVOCATION or _recoveries[kind](")),
     fault("keeps what it refused for a full disk", "durable", "durability alerts audit", "refused|possible|audit",
           (COMMITTING, "Committer.commit", "state.frozen = self._api.unusable = self._failed = True", "pass"),
           (COMMITTING, "Committer.commit", "        self._want()\n        return False",

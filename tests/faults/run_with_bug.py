@@ -29,8 +29,7 @@ def run(name: str) -> None:
     """Run hatchfarm, which starts servers with the bug."""
     from simulator.commands.cli import app  # noqa: PLC0415
     from simulator.deployment import own as deployment  # noqa: PLC0415 - nothing of the simulator is loaded for a server
-    from simulator.deployment import server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
-    from simulator.deployment import staging as backstage  # noqa: PLC0415
+    from simulator.deployment import sandbox, server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
 
     def own_server(
         settings: Mapping[str, str], token: str, hidden: Collection[str], command: tuple[str, ...] = ()
@@ -39,7 +38,7 @@ def run(name: str) -> None:
         return server_process.own_server(settings, token, hidden, (__file__, SERVE, name))
 
     if name:
-        for module in (deployment, backstage):
+        for module in (deployment, sandbox):
             vars(module)["own_server"] = own_server
     app()
 

@@ -24,22 +24,22 @@ class Tale(Story):
             self.history.machines[machine] = MachineRecord(f"wrk_{machine}", "ada")
 
     def fault(self, kind: str, at: float, until: float, *, took: float = 0.01, problem: str = "") -> None:
-        """Let a fault begin at a moment and be over by another."""
+        """Have a fault begin at a moment and be over by another."""
         began, ended = nanoseconds(at), nanoseconds(until)
         spent = nanoseconds(took)
         self.history.faults.append(Fault(kind, began, began + spent, max(began + spent, ended - spent), ended, problem))
 
     def shown(self, at: float, **ages: float) -> None:
-        """Let the owner be shown its machines."""
+        """Have the owner be shown its machines."""
         self.history.status_readings.append(StatusReading("ada", nanoseconds(at), nanoseconds(at + 0.01), dict(ages)))
 
     def lost(self, what: str, at: float, count: int = 1) -> None:
-        """Let something go wrong on the way to the target."""
+        """Have something go wrong on the way to the target."""
         for _ in range(count):
             self.history.trouble(nanoseconds(at), what, "refused")
 
     def judge(self) -> dict[str, Verdict]:
-        """Let every checker judge."""
+        """Have every checker judge."""
         return {verdict.name: verdict for verdict in run_checkers(self.history, self.facts)}
 
     def rules(self, checker: str = "durability") -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import CampaignRecord, Claim
+from simulator.history.records import CampaignRecord, ClaimRecord
 from tests.checkers.conftest import nanoseconds
 from tests.faults.stories import FULL, KILL, PAUSE, Tale
 
@@ -195,5 +195,7 @@ def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_i
     for rule, at, broken in (("all-answered", 10.5, 0), ("all-answered", 2, 1), ("one-of-copies", 10.5, 1)):
         tale = killed()
         tale.history.campaigns.append(CampaignRecord(1, "http.pipeline", scripted=True, attempts=1, completed=1))
-        tale.history.claims.append(Claim(nanoseconds(at), 1, rule, held=False, message="709 of 1000 were answered"))
+        tale.history.claims.append(
+            ClaimRecord(nanoseconds(at), 1, rule, held=False, message="709 of 1000 were answered")
+        )
         assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)

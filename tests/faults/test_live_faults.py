@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import pytest
 import trio
 
-from reference_server.app import setting_names
 from simulator.checkers import CHECKERS
 from tests.faults import run_with_bug
 from tests.faults.planted import PLANTED
-from tests.planted_bugs.trials import ROOT, TOKEN, Result
-from tests.support.forked import run_forked
-from tests.support.trying import try_all
+from tests.planted_bugs.trials import TOKEN
+from tests.support.environment import ROOT, without_settings
+from tests.support.trials import Result, make_trials, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,33 +36,20 @@ class Trial(NamedTuple):
 TRIALS = [*(Trial(name, "") for name in SCENARIOS), *(Trial(bug.scenario, bug.name) for bug in PLANTED)]
 
 
-async def make_trials(folder: Path) -> dict[Trial, Result]:
-    """Make them all, several at a time, and those again that said nothing because this machine was too busy."""
-    numbers = {trial: number for number, trial in enumerate(TRIALS)}
-
-    async def make(trial: Trial, attempt: int) -> Result:
-        return await make_one(trial, folder / f"{numbers[trial]}-{attempt}")
-
-    return await try_all(TRIALS, make, Result.says_something, at_once=AT_ONCE)
-
-
 async def make_one(trial: Trial, out: Path) -> Result:
-    path = SCENARIOS[trial.scenario]
-    known = set(setting_names())
-    environ = {name: value for name, value in os.environ.items() if name not in known}
-    environ |= {"PYTHONPATH": str(ROOT), "HATCHFARM_API_TOKEN": TOKEN}
-    printed = out.with_suffix(".txt")
-    command = [trial.bug, "run", str(path), "--no-reports", "--out", str(out)]
-    code = await run_forked(run_with_bug.main, command, environ, printed)
-    written = out / path.stem / "latest" / "verdict.json"
-    verdict = msgspec.json.decode(written.read_bytes()) if written.exists() else {}
-    return Result(code, verdict, printed.read_text("utf-8", "replace"))
+    environ = without_settings(PYTHONPATH=str(ROOT), HATCHFARM_API_TOKEN=TOKEN)
+    return await run_trial(run_with_bug.main, [trial.bug], SCENARIOS[trial.scenario], [], out, environ)
+
+
+async def make_all(folder: Path) -> dict[Trial, Result]:
+    """Make them all, several at a time."""
+    return await make_trials(TRIALS, folder, make_one, at_once=AT_ONCE)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Trial, Result]:
     """Every trial, made once."""
-    return trio.run(make_trials, tmp_path_factory.mktemp("faults"))
+    return trio.run(make_all, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -79,10 +62,7 @@ def test_a_right_server_passes(scenario: str, results: Mapping[Trial, Result]) -
 def test_a_bug_that_shows_only_in_a_fault_is_found(bug: Fault, results: Mapping[Trial, Result]) -> None:
     """The run fails, by a checker that is meant to find this bug, with a finding that names it."""
     result = results[Trial(bug.scenario, bug.name)]
-    assert result.exit_code == 1, result.printed
-    findings = {name: said for name, said in result.failed().items() if name in bug.caught_by}
-    assert findings, f"failed: {[*result.failed()]}, not {sorted(bug.caught_by)}\n{result.printed}"
-    assert any(re.search(bug.evidence, said) for said in findings.values()), findings
+    result.assert_caught(bug.caught_by, bug.evidence)
 
 
 def test_what_was_killed_and_kept_is_counted(results: Mapping[Trial, Result]) -> None:

@@ -8,12 +8,12 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
-from simulator.attacks.script import Staging
+from simulator.attacks.script import SandboxOptions
 from simulator.client.target import Target
 from simulator.commands.cli import app
 from simulator.deployment.own import Deployment
+from simulator.deployment.sandbox import obstacle_to
 from simulator.deployment.server_process import ServerError
-from simulator.deployment.staging import obstacle_to
 from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.values import ServerOptions
@@ -152,6 +152,6 @@ def test_an_attack_that_needs_servers_of_its_own_says_what_is_in_the_way(
     says: str,
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin" if on_path else "/nowhere")
-    obstacle = obstacle_to(Staging(redis=redis), ServerOptions(), allowed=allowed)
+    obstacle = obstacle_to(SandboxOptions(redis=redis), ServerOptions(), allowed=allowed)
     assert obstacle.startswith(says)
     assert bool(obstacle) == bool(says)

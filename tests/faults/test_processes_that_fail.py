@@ -18,7 +18,8 @@ from simulator.client.target import parse_target
 from simulator.deployment import redis_process
 from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
 from simulator.deployment.server_process import ServerError, ServerProcess, own_server
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS
 
 HURRY_SECONDS = 0.3
 """How long a process that stands still is given to answer; it would take as long whatever it is given."""
@@ -113,14 +114,14 @@ async def test_nothing_outlives_a_parent_that_is_killed_not_even_what_stands_sti
     parent = await trio.lowlevel.open_process([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     async with parent.stdout:
-        said = b""
+        output = b""
         with trio.fail_after(PATIENCE_SECONDS):
-            while not said.endswith(b"\n"):
+            while not output.endswith(b"\n"):
                 part = await parent.stdout.receive_some(1)
                 assert part, "it ended before it had both"
-                said += part
+                output += part
         with contextlib.ExitStack() as stack:
-            descriptors = [os.pidfd_open(int(pid)) for pid in said.split()]
+            descriptors = [os.pidfd_open(int(pid)) for pid in output.split()]
             for descriptor in descriptors:
                 stack.callback(os.close, descriptor)
             parent.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,9 +14,10 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, machine_source, port_of
 from simulator.contract.answers import Answer
 from simulator.fleet.requests import owner_headers
-from simulator.worlds.live.shard import MOVE_AFTER_ANSWERS
+from simulator.worlds.playing import MOVE_AFTER_ANSWERS
 from tests.faults.stories import Tale
 from tests.simulator.conftest import API_TOKEN, ScriptedServer, ShardUnderTest
+from tests.support.ports import closed_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,12 +37,10 @@ async def two() -> AsyncIterator[tuple[ScriptedServer, ScriptedServer]]:
         nursery.cancel_scope.cancel()
 
 
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that nobody listens on, and nobody else can take meanwhile."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+@pytest.fixture(name="closed_port")
+def _closed_port() -> Iterator[int]:
+    with closed_port() as port:
+        yield port
 
 
 def both(first: ScriptedServer, second: ScriptedServer) -> Target:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpack import Encoder
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.conversation import Conversation
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.http2_fields import read_head
@@ -25,10 +26,9 @@ from reference_server.http.http2_frames import (
 )
 from reference_server.http.lane_clients import plain_head
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from tests.core.server_under_test import Server
 from tests.growth.entries_server import MESSAGES, TEXTS, quietly
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def answerer() -> tuple[Answerer, Server]:
     """Return what answers for a server that refuses nobody for coming often."""
     server = Server(rate_limit_burst=1_000_000)
     clock = SetClock()
-    return Answerer(server.api, clock, Settler(server.api, clock)), server
+    return Answerer(server.api, clock, Resolver(server.api, clock)), server
 
 
 def _pieces(data: bytes, piece_bytes: int) -> list[bytes]:
@@ -182,7 +182,7 @@ FRAMES: dict[str, Callable[[int], bytes]] = {
 def _frames() -> dict[str, Entry]:
     def connect(n: int, sent: Callable[[int], bytes], piece_bytes: int, *, reads: bool) -> Work:
         answers, server = answerer()
-        connection = Http2Connection(answers, lambda _held, _settled: None, CLIENT, server.api.settings, 0.0)
+        connection = Http2Connection(answers, lambda _deferred, _resolved: None, CLIENT, server.api.settings, 0.0)
         connection.output(0.0)
         pieces = [PREFACE + frame(SETTINGS, 0, 0), *_pieces(sent(n), piece_bytes)]
 

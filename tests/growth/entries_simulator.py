@@ -7,9 +7,10 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.client.checking import parse_metrics
 from simulator.client.raw import Answers
+from simulator.contract.reading import retry_after_ns
 from simulator.errors import TraceError
 from simulator.fleet.grants import GrantError, Registration, read_grant
 from simulator.history import evidence
@@ -231,62 +232,69 @@ CHOICES = {
 }
 
 
+def _har(n: int, entries: Callable[[int], list[Any]]) -> Work:
+    data = json.dumps({"log": {"entries": entries(n)}}).encode()
+    return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
+
+
+def _bare(n: int, text: Callable[[int], str]) -> Work:
+    data = text(n).encode()
+    return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
+
+
+def _lines(n: int, entries: Callable[[int], list[Any]]) -> list[bytes]:
+    data = json.dumps({"log": {"entries": entries(n)}}).encode()
+    return [trace_format.encode_line(line) for line in from_har(data, "h", redact=False).lines]
+
+
+def _trace(n: int, entries: Callable[[int], list[Any]]) -> Work:
+    """Read a trace, take its secrets out, and build its requests anew."""
+    written = _lines(n, entries)
+
+    def work() -> None:
+        read = trace_format._read_lines(iter(written))
+        list(redacted_lines(read))
+        resigner = Resigner(read.header, read.exchanges, "owner", "h:1", "new")
+        for exchange in read.exchanges:
+            resigner.gives(exchange)
+            resigner.needs(exchange)
+            resigner.rebuild(exchange)
+
+    return partial(quietly, work, TraceError)
+
+
+def _part(n: int, entries: Callable[[int], list[Any]], chosen: Chosen) -> Work:
+    read = trace_format._read_lines(iter(_lines(n, entries)))
+    return partial(quietly, lambda: choose(read, chosen), TraceError)
+
+
+def _line(n: int, text: Callable[[int], str]) -> Work:
+    written = text(n).encode()
+    return partial(quietly, lambda: trace_format._read_lines(iter([written])), TraceError)
+
+
+def _hide(text: str) -> Work:
+    secrets = Secrets()
+    secrets.add("machine.1.token", TOKEN)
+    secrets.add("machine.2.token", "a" * 48)
+    secrets.add("short", "secret.word")
+    return lambda: [secrets.hide(text), secrets.hide_credential(text), resolve(text, lambda _: None)]
+
+
 def _traces() -> dict[str, Entry]:
-    def har(n: int, entries: Callable[[int], list[Any]]) -> Work:
-        data = json.dumps({"log": {"entries": entries(n)}}).encode()
-        return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
-
-    def bare(n: int, text: Callable[[int], str]) -> Work:
-        data = text(n).encode()
-        return partial(quietly, lambda: list(from_har(data, "h", redact=True).lines), TraceError)
-
-    def lines(n: int, entries: Callable[[int], list[Any]]) -> list[bytes]:
-        data = json.dumps({"log": {"entries": entries(n)}}).encode()
-        return [trace_format.encode_line(line) for line in from_har(data, "h", redact=False).lines]
-
-    def trace(n: int, entries: Callable[[int], list[Any]]) -> Work:
-        """Read a trace, take its secrets out, and build its requests anew."""
-        written = lines(n, entries)
-
-        def work() -> None:
-            read = trace_format._read_lines(iter(written))
-            list(redacted_lines(read))
-            resigner = Resigner(read.header, read.exchanges, "owner", "h:1", "new")
-            for exchange in read.exchanges:
-                resigner.gives(exchange)
-                resigner.needs(exchange)
-                resigner.rebuild(exchange)
-
-        return partial(quietly, work, TraceError)
-
-    def part(n: int, entries: Callable[[int], list[Any]], chosen: Chosen) -> Work:
-        read = trace_format._read_lines(iter(lines(n, entries)))
-        return partial(quietly, lambda: choose(read, chosen), TraceError)
-
-    def line(n: int, text: Callable[[int], str]) -> Work:
-        written = text(n).encode()
-        return partial(quietly, lambda: trace_format._read_lines(iter([written])), TraceError)
-
-    def hide(text: str) -> Work:
-        secrets = Secrets()
-        secrets.add("machine.1.token", TOKEN)
-        secrets.add("machine.2.token", "a" * 48)
-        secrets.add("short", "secret.word")
-        return lambda: [secrets.hide(text), secrets.hide_credential(text), resolve(text, lambda _: None)]
-
     traced = ("entries", "registrations", "headers", "secrets in a run", "a signature", "a url of letters")
     return {
-        **{f"a HAR with {name}": partial(har, entries=entries) for name, entries in HARS.items()},
-        **{f"a HAR of {name}": partial(bare, text=text) for name, text in JSONS.items()},
-        **{f"a trace with {name}": partial(trace, entries=HARS[name]) for name in traced},
+        **{f"a HAR with {name}": partial(_har, entries=entries) for name, entries in HARS.items()},
+        **{f"a HAR of {name}": partial(_bare, text=text) for name, text in JSONS.items()},
+        **{f"a trace with {name}": partial(_trace, entries=HARS[name]) for name in traced},
         **{
-            f"{part_of} of a trace with {name}": partial(part, entries=HARS[name], chosen=chosen)
+            f"{part_of} of a trace with {name}": partial(_part, entries=HARS[name], chosen=chosen)
             for name in ("registrations", "nonces", "a url of letters")
             for part_of, chosen in CHOICES.items()
         },
-        **{f"a trace of {name}": partial(line, text=text) for name, text in JSONS.items()},
+        **{f"a trace of {name}": partial(_line, text=text) for name, text in JSONS.items()},
         **{
-            f"hiding secrets in {name}": lambda n, text=text: hide(text(n))  # type: ignore[misc]
+            f"hiding secrets in {name}": lambda n, text=text: _hide(text(n))  # type: ignore[misc]
             for name, text in {
                 "secrets": lambda n: TOKEN * (n // 48),
                 "halves": lambda n: (TOKEN[:24] + "zz") * (n // 26),

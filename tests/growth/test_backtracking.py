@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.growth.automata import trouble
 from tests.growth.backtracking import findings
 from tests.growth.stepping import Matcher, count_steps
+from tests.support.tiers import examples
 
 STRUCTURE = r'"(?:[^"\\]|\\.)*"|[\[{\]}]'
 
@@ -75,7 +76,7 @@ PIECES = st.sampled_from(["a", "b", "[ab]", "[^a]", ".", "(?:ab)", "(?:a|b)", "(
 TIMES = st.sampled_from(["", "", "*", "+", "?", "*?", "{1,3}", "*+"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     pattern=st.lists(st.tuples(PIECES, TIMES).map("".join), min_size=1, max_size=4).map("".join),
     method=st.sampled_from(["search", "match", "fullmatch"]),

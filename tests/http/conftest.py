@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.http.certificates import make_pair
+from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 
 @pytest.fixture(scope="session")

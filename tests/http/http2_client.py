@@ -11,8 +11,8 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
 
-from tests.http.certificates import AUTHORITY
 from tests.http.serving import PATIENCE_SECONDS, Answer
+from tests.support.certificates import AUTHORITY
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Headers, Request

@@ -9,12 +9,12 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamReset
 from hpack import Encoder
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.http2_connection import Http2Connection
 from reference_server.limits import HTTP2_FRAME_MAX_BYTES
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from tests.http.serving import Answer
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from h2.settings import SettingCodes
 
     from reference_server.operations.api import Api
-    from reference_server.operations.outcomes import Held
+    from reference_server.operations.outcomes import Deferred
     from reference_server.wire.values import Headers, Reply, Request
 
 CLIENT = "127.0.0.1"
@@ -67,9 +67,9 @@ class InMemory:
     def __init__(self, api: Api, now: float = 0.0, settings: dict[SettingCodes | int, int] | None = None) -> None:
         clock = SetClock()
         self.now = now
-        self.held: list[Callable[[Reply, float], None]] = []
-        answerer = Answerer(api, clock, Settler(api, clock))
-        self.server = Http2Connection(answerer, self._hold, CLIENT, api.settings, now)
+        self.deferred: list[Callable[[Reply, float], None]] = []
+        answerer = Answerer(api, clock, Resolver(api, clock))
+        self.server = Http2Connection(answerer, self._defer, CLIENT, api.settings, now)
         self.client = H2Connection(
             H2Configuration(header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False)
         )
@@ -84,8 +84,8 @@ class InMemory:
         self._encoder = Encoder()
         self.flush()
 
-    def _hold(self, _held: Held, settled: Callable[[Reply, float], None]) -> None:
-        self.held.append(settled)
+    def _defer(self, _deferred: Deferred, resolved: Callable[[Reply, float], None]) -> None:
+        self.deferred.append(resolved)
 
     def begin(self, fields: Iterable[tuple[bytes, bytes]], *, ended: bool = True) -> int:
         """Open a stream with its head, and return its number."""
@@ -133,7 +133,7 @@ class InMemory:
         self.read()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Have time pass."""
         self.now += seconds
         if self.now >= self.server.late_at:
             self.server.expire(self.now)

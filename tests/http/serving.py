@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.serve import serve_until
 from reference_server.limits import CONNECTIONS_MAX
-from tests.http.certificates import AUTHORITY
-from tests.http.twins import LoopClock, SeededEntropy, SetClock, written
+from tests.http.twins import written
+from tests.support.certificates import AUTHORITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from reference_server.adapters.memory.clocks import LoopClock, SetClock
     from reference_server.operations.api import Api
     from reference_server.wire.values import Headers, Reply, Request
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.adapters.bounded_log import BoundedLog, escaped, install
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.limits import LOG_LINE_MAX_CHARACTERS, LOG_LINES_PER_SECOND, LOG_TRACE_MAX_CHARACTERS
-from tests.http.twins import SetClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,14 +70,14 @@ def test_what_was_left_out_is_counted_and_said() -> None:
 
 
 @given(st.text() | st.text(alphabet="\r\n\x00\x1b\x85\u2028\u202e\ud800\x7fa"))
-def test_whatever_a_client_says_stays_on_its_line(said: str) -> None:
+def test_whatever_a_client_says_stays_on_its_line(stated: str) -> None:
     logged = Logged()
-    logged.logger.warning("A client said %s", said)
+    logged.logger.warning("A client said %s", stated)
     (line,) = logged.written
     assert line.endswith("\n")
     assert line[:-1].isprintable()
     line.encode()
-    assert escaped(escaped(said)) == escaped(said)
+    assert escaped(escaped(stated)) == escaped(stated)
 
 
 def test_a_line_and_a_traceback_have_a_longest_length() -> None:

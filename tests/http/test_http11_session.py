@@ -9,15 +9,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.guests import Guests
 from reference_server.http.hypercorn_front import HypercornFront
 from reference_server.limits import HTTP11_ANSWERS_AT_ONCE
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, serving
-from tests.http.twins import LoopClock, enrol, make_api, written
+from tests.http.twins import enrol, make_api, written
 
 if TYPE_CHECKING:
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 HEALTH = get("/health")
 NEVER = 3600.0

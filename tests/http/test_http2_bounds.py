@@ -12,7 +12,7 @@ from hpack import Encoder
 from reference_server import limits
 from reference_server.http.framing import head_cost
 from reference_server.http.http2_frames import CONTINUATION, DATA, HEADERS, PADDED, RST_STREAM, SETTINGS
-from reference_server.operations.outcomes import Held
+from reference_server.operations.outcomes import Deferred
 from reference_server.wire.replies import success
 from tests.http.corpus import get
 from tests.http.http2_memory import GET, InMemory, fields_of, frame
@@ -298,13 +298,13 @@ def test_frames_that_bring_nothing_are_bounded_and_answers_allow_more(say: Calla
     for _ in range(10):
         connection.begin(GET)
     connection.reads = False
-    told = 0
+    reported = 0
     while alive(connection):
         say(connection)
-        told += 1
+        reported += 1
         assert connection.server.waiting_bytes < limits.HTTP2_OUTPUT_MAX_BYTES
     allowed = limits.HTTP2_IDLE_FRAMES_MAX + 10 * limits.HTTP2_IDLE_FRAMES_AN_ANSWER
-    assert allowed - 10 <= told <= allowed + 1
+    assert allowed - 10 <= reported <= allowed + 1
 
 
 CRUMB = b" " * (limits.HTTP2_CRUMB_BYTES - 1)
@@ -382,12 +382,12 @@ def test_an_answer_that_is_held_is_sent_when_it_comes_and_dropped_where_nobody_w
     connection.wait(10 * IDLE)
     assert alive(connection)
     reply = success({})
-    assert not isinstance(reply, Held)
-    for settled in connection.held:
-        settled(api.fail(reply), connection.now)
+    assert not isinstance(reply, Deferred)
+    for resolved in connection.deferred:
+        resolved(api.fail(reply), connection.now)
     connection.read()
     assert sorted(connection.responses) == [streams[0], streams[2]]
     connection.server.abandon()
-    for settled in connection.held:
-        settled(api.fail(reply), connection.now)
+    for resolved in connection.deferred:
+        resolved(api.fail(reply), connection.now)
     assert connection.server.waiting_bytes == 0

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http import express_lane, serve
 from reference_server.http.admission import Admission
 from reference_server.http.lane_clients import Connection
@@ -18,14 +19,14 @@ from reference_server.wire.values import Request
 from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.test_http_tls import http2
-from tests.http.twins import OWNER, LoopClock, enrol, make_api, written
+from tests.http.twins import OWNER, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from tests.http.certificates import Pair
     from tests.http.http2_client import Http2Client
+    from tests.support.certificates import Pair
 
 TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])
@@ -58,11 +59,11 @@ def admissions(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
     """Tell of the admission of each server that is started."""
     made: list[Admission] = []
 
-    def telling(*given: int) -> Admission:
+    def noting(*given: int) -> Admission:
         made.append(Admission(*given))
         return made[-1]
 
-    monkeypatch.setattr(serve, "Admission", telling)
+    monkeypatch.setattr(serve, "Admission", noting)
     return made
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reference_server.http.admission import Admission
 from reference_server.http.guests import Guest
+from tests.support.tiers import examples
 
 ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
 
@@ -49,7 +50,7 @@ class Model:
             self.holding.remove(visitor)
 
     def enter(self, visitor: Visitor) -> None:
-        """Let somebody in."""
+        """Have somebody in."""
         mates = self.strangers(visitor.address)
         if len(mates) >= PER_ADDRESS_MAX:
             self.drop(mates[0])
@@ -57,8 +58,8 @@ class Model:
             self.drop(self.strangers()[0])
         self.here.append(visitor)
 
-    def hold(self, visitor: Visitor, size: int) -> None:
-        """Let bytes wait."""
+    def note_waiting(self, visitor: Visitor, size: int) -> None:
+        """Have bytes wait."""
         before = self.bytes_of.pop(id(visitor), 0)
         if size:
             self.bytes_of[id(visitor)] = size
@@ -73,7 +74,7 @@ class Model:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "enter", "leave", "prove", "progress", "hold", "hold"]),
+        st.sampled_from(["enter", "enter", "leave", "prove", "progress", "note_waiting", "note_waiting"]),
         st.integers(0, 30),
         st.integers(0, 60),
     ),
@@ -81,7 +82,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(ACTIONS)
 def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, int]]) -> None:
     admission, model = Admission(CONNECTIONS_MAX, PER_ADDRESS_MAX, BYTES_MAX), Model()
@@ -112,8 +113,8 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
                     model.here.remove(visitor)
                     model.here.append(visitor)
             else:
-                model.hold(visitor, size)
-                admission.hold(visitor, size)
+                model.note_waiting(visitor, size)
+                admission.note_waiting(visitor, size)
         assert [one for one in came if not one.gone] == [one for one in came if one in model.here]
         assert admission.connections == len(model.here) <= CONNECTIONS_MAX
         assert admission.waiting_bytes == sum(model.bytes_of.values()) <= BYTES_MAX

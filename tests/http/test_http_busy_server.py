@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.quart_app import create_app
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
-from tests.http.twins import LoopClock, enrol, make_api
+from reference_server.pipeline.resolving import Resolver
+from tests.http.twins import enrol, make_api
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,12 +23,12 @@ DEADLINE_SECONDS = 1.0
 
 
 async def status_of_late_body(mark: str, http_version: str) -> int:
-    """Let a heartbeat's body come when its deadline has passed, as it does when other requests kept the server busy."""
+    """Have a heartbeat's body come when its deadline has passed, as when other requests kept the server busy."""
     api = make_api(body_timeout_seconds=DEADLINE_SECONDS)
     machine = enrol(api)
     beat = machine.heartbeat("n")
     clock = LoopClock()
-    app = create_app(Answerer(api, clock, Settler(api, clock)), api.settings, mark)
+    app = create_app(Answerer(api, clock, Resolver(api, clock)), api.settings, mark)
     started: list[Mapping[str, Any]] = []
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": http_version,

@@ -1,25 +1,24 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Request
 from tests.http.corpus import WORLD, Case, get, make_world, plain
 from tests.http.corpus_framing import FRAMING_CASES
 from tests.http.corpus_routes import ROUTE_CASES
 from tests.http.serving import Answer, Server, direct_answer, serving
-from tests.http.twins import SetClock
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 CASES = [*ROUTE_CASES, *FRAMING_CASES]
 WAYS = {"lane": CASES, "hypercorn": CASES, "tls": CASES if SOAK else CASES[::5]}
 BEFORE = plain("before", 200, WORLD.machine.heartbeat("before"))

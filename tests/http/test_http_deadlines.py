@@ -7,16 +7,17 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock, SetClock
 from reference_server.limits import LANE_HEAD_MAX_BYTES
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import LoopClock, SetClock, enrol, make_api, written
+from tests.http.twins import enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.http.certificates import Pair
     from tests.http.twins import Machine
+    from tests.support.certificates import Pair
 
 SOON, NEVER = 0.1, 3600.0
 HEALTH = get("/health")

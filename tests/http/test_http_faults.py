@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.core import heartbeats, machines
 from tests.http.corpus import framed, get, make_world, post
 from tests.http.corpus_framing import MALFORMED
 from tests.http.serving import serving
-from tests.http.twins import API_TOKEN, SetClock, written
+from tests.http.twins import API_TOKEN, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-    from tests.http.certificates import Pair
     from tests.http.corpus import World
     from tests.http.serving import Answer
+    from tests.support.certificates import Pair
 
 WAYS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 REGISTRATION = {"owner_id": "ada", "name": "secret-name"}
@@ -29,7 +30,7 @@ class BrokenInsideError(Exception):
 
 
 def break_once(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> None:
-    """Let a function of the core raise when it is next called, and work again afterwards."""
+    """Have a function of the core raise when it is next called, and work again afterwards."""
     working: Callable[..., Any] = getattr(module, name)
 
     def broken(*_: Any) -> Any:
@@ -84,7 +85,7 @@ async def test_a_fault_in_another_route_is_a_500_and_the_next_is_served(
     api, world = make_world(**pair.settings_of(way))
     register = msgspec.structs.replace(post("/api/v1/machines/register", REGISTRATION), query="key=secret-query")
     async with serving(api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
-        break_once(monkeypatch, machines, "decode_body")
+        break_once(monkeypatch, machines, "valid_owner_id")
         assert_fault(await client.ask(register), caplog, secrets_of(world))
         assert (await client.ask(register)).status == 201
         assert (await client.ask(world.machine.heartbeat("n"))).status == 200

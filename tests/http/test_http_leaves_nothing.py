@@ -18,6 +18,7 @@ from quart.wrappers import Request as QuartRequest
 from quart.wrappers import Response as QuartResponse
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.conversation import Conversation
 from reference_server.http.framing import FramingGuard
 from reference_server.http.guarded_stream import GuardedStream
@@ -30,13 +31,13 @@ from tests.http.http2_client import Http2Client
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.test_http_slow_readers import hang_up
 from tests.http.test_http_tls import GET, POST, connected
-from tests.http.twins import API_TOKEN, LoopClock, as_owner, make_api, written
+from tests.http.twins import API_TOKEN, as_owner, make_api, written
 from tests.support.circles import circles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 NEVER = 3600.0
 WAYS = ("lane", "hypercorn", "tls")

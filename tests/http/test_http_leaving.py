@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from contextlib import suppress
 from itertools import cycle, islice
@@ -13,17 +12,18 @@ import pytest
 import trio
 import trio.testing
 
+from reference_server.adapters.memory.clocks import LoopClock
 from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
-from tests.http.twins import LoopClock, enrol, make_api, written
+from tests.http.twins import enrol, make_api, written
 from tests.support.circles import circles
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.http.twins import Machine
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 VISITS = {"lane": 100_000 if SOAK else 10_000, "hypercorn": 10_000 if SOAK else 2_000}
 AT_ONCE = 20
 
@@ -58,7 +58,7 @@ async def keep_visiting(server: Server, sent: Iterator[bytes]) -> None:
 
 
 async def visits(server: Server, machine: Machine, number: int) -> None:
-    """Let so many clients come and leave, and the server see that all have."""
+    """Have so many clients come and leave, and the server see that all have."""
     sent = islice(cycle(parts(machine)), number)
     async with trio.open_nursery() as nursery:
         for _ in range(AT_ONCE):

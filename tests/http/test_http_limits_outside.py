@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.wire.values import Request
 from tests.http.serving import serving
-from tests.http.twins import Machine, SetClock, enrol, make_api, written
+from tests.http.twins import Machine, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

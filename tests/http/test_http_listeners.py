@@ -18,7 +18,7 @@ NAME = "several.test"
 
 @pytest.fixture
 def two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a name have two addresses of this machine, one of them twice, and one of a family that is turned off."""
+    """Have a name have two addresses of this machine, one of them twice, and one of a family that is turned off."""
 
     def found(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         assert host == NAME

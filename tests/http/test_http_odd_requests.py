@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hypercorn.trio.tcp_server import TCPServer
 
+from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.quart_app import create_app
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.pipeline.answering import Answerer
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from tests.http.corpus import get
 from tests.http.serving import serving
-from tests.http.twins import OWNER, SetClock, make_api
+from tests.http.twins import OWNER, make_api
 
 if TYPE_CHECKING:
     from reference_server.operations.api import Api
@@ -42,12 +41,12 @@ async def test_a_name_that_is_no_host_costs_no_more_than_another(
     assert caplog.text == ""
 
 
-async def called(api: Api, kind: str = "http", body: bytes = b"", **said: Any) -> tuple[int, bytes]:
+async def called(api: Api, kind: str = "http", body: bytes = b"", **stated: Any) -> tuple[int, bytes]:
     """Call the application as any ASGI server may, and return the status and the body of its answer."""
     clock = SetClock()
     scope = {"type": kind, "http_version": "2", "method": "GET", "scheme": "https", "path": "/health",
              "raw_path": b"/health", "query_string": b"", "headers": [], "client": ("192.0.2.1", 1), "server": None,
-             "root_path": "", "extensions": {"websocket.http.response": {}}, **said}  # fmt: skip
+             "root_path": "", "extensions": {"websocket.http.response": {}}, **stated}  # fmt: skip
     parts = [body[at : at + 65_536] for at in range(0, len(body), 65_536)]
     events: list[dict[str, Any]] = [{"type": "websocket.connect"}] if kind == "websocket" else []
     events += [{"type": "http.request", "body": part, "more_body": True} for part in parts]
@@ -64,7 +63,7 @@ async def called(api: Api, kind: str = "http", body: bytes = b"", **said: Any) -
     async def send(event: dict[str, Any]) -> None:
         sent.append(event)
 
-    await create_app(Answerer(api, clock, Settler(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
+    await create_app(Answerer(api, clock, Resolver(api, clock)), api.settings)(scope, receive, send)  # type: ignore[arg-type]
     assert dict(sent[0]["headers"])[b"content-type"] == b"application/json"
     assert len(dict(sent[0]["headers"])[b"x-request-id"]) == 16
     return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
@@ -89,10 +88,10 @@ ODD: dict[str, tuple[dict[str, Any], int]] = {
 async def test_the_application_answers_whatever_a_server_lets_through(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said, status = ODD[name]
+    stated, status = ODD[name]
     api = make_api(rate_limit_burst=1)
-    assert (await called(api, **said))[0] == status
-    assert (await called(api, **said))[0] == 429
+    assert (await called(api, **stated))[0] == status
+    assert (await called(api, **stated))[0] == 429
     assert caplog.text == ""
 
 
@@ -126,20 +125,3 @@ async def test_a_fault_of_quart_is_answered_and_logged_once(
     monkeypatch.setattr("reference_server.http.quart_app._read_head", broken)
     assert await called(api) == (500, b'{"success":false,"error":"internal error"}')
     assert len(caplog.records) == 1
-
-
-def test_hypercorn_still_has_the_parts_that_the_front_relies_on() -> None:
-    """Its private ones; when this fails, read `hypercorn_front` anew before the bound on its version is moved."""
-    assert inspect.iscoroutinefunction(TCPServer._idle_timeout)
-    assert inspect.iscoroutinefunction(TCPServer._read_data)
-    source = inspect.getsource(TCPServer)
-    for relied_on in (
-        "await self.idle_task.restart(self._task_group, self._idle_timeout)",
-        "await self._read_data()",
-        "data = await self.stream.receive_some(MAX_RECV)",
-        "await self.stream.send_all(event.data)",
-        "alpn_protocol = self.stream.selected_alpn_protocol()",
-        "await self.stream.send_eof()",
-        "except AttributeError:  # Not SSL",
-    ):
-        assert relied_on in source

@@ -13,21 +13,22 @@ import trio
 from typer.testing import CliRunner
 
 from reference_server import app
+from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.settings import SETTINGS as EVERY_SETTING
 from simulator.commands.cli import app as cli
-from tests.http.certificates import make_pair
 from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
 from tests.http.twins import API_TOKEN
+from tests.support.certificates import make_pair
 from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.http.certificates import Pair
     from tests.http.serving import Server
+    from tests.support.certificates import Pair
 
 SUMMARY_PATH = "/api/v1/workers/summary"
 
@@ -179,7 +180,7 @@ def test_an_ephemeral_token_is_made_anew_each_time(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    apis = [app.make_api({}, SystemEntropy()) for _ in range(3)]
+    apis = [app.make_api({}, SystemEntropy(), SystemClock()) for _ in range(3)]
     tokens = [api.settings.api_token for api in apis]
     assert len(set(tokens)) == 3
     assert capsys.readouterr().err.splitlines() == [f"Owner token of this run: {token}" for token in tokens]

@@ -11,16 +11,17 @@ import trio
 from hypercorn.config import Config
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.express_lane import ExpressLane
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import OWNER, LoopClock, Machine, enrol, make_api, written
+from tests.http.twins import OWNER, Machine, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from reference_server.wire.values import Request
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 NEVER = 3600.0
 LONG = 40.0

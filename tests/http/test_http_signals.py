@@ -82,8 +82,6 @@ async def test_a_signal_under_load_cuts_no_answer(number: signal.Signals, flags:
             with trio.fail_after(START_SECONDS):
                 while load.answered < 300:
                     await trio.lowlevel.checkpoint()
-            told = trio.current_time()
             assert await started.stop(number) == 0
-            assert trio.current_time() - told < GRACE_SECONDS + 5.0, "it took far longer than the grace period"
         assert load.cut_off == 6
     assert started.stderr.text == ""

@@ -9,15 +9,16 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.listening import open_listeners
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
-from tests.http.twins import OWNER, LoopClock, Machine, as_owner, ask, enrol, make_api, written
+from tests.http.twins import OWNER, Machine, as_owner, ask, enrol, make_api, written
 
 if TYPE_CHECKING:
     from reference_server.settings import Settings
     from reference_server.wire.values import Request
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 SOON, LONG, NEVER = 0.2, 40.0, 3600.0
 SENT_BYTES, RECEIVED_BYTES = 4_096, 16_384
@@ -30,7 +31,7 @@ WAYS = ["lane", "hypercorn", "conversation", "tls"]
 
 @pytest.fixture(autouse=True)
 def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
+    """Have the kernel hold little, so that a reader is slow after kilobytes instead of megabytes."""
 
     def with_small_buffers(settings: Settings) -> list[stdlib_socket.socket]:
         listeners = open_listeners(settings)

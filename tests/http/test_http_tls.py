@@ -10,17 +10,18 @@ import trio
 from h2.settings import SettingCodes
 from trio.testing import wait_all_tasks_blocked
 
+from reference_server.adapters.memory.clocks import LoopClock, SetClock
 from reference_server.limits import BODY_MAX_BYTES
-from tests.http.certificates import AUTHORITY
 from tests.http.corpus import get, make_world, post
 from tests.http.http2_client import Http2Client
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, direct_answer, serving
-from tests.http.twins import API_TOKEN, OWNER, START, LoopClock, SetClock, make_api, written
+from tests.http.twins import API_TOKEN, OWNER, START, make_api, written
+from tests.support.certificates import AUTHORITY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 HEALTH = get("/health")
 NEVER, SOON = 3600.0, 0.2

@@ -1,66 +1,25 @@
-"""Seeded twins of what the server needs from outside, and a machine enrolled without any transport."""
+"""An API on seeded twins, and a machine enrolled without any transport."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import trio
 
+from reference_server.adapters.memory.clocks import BEGINNING
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner, sign_text
 from reference_server.wire.timestamps import format_timestamp
-from reference_server.wire.values import Headers, Instant, Request
+from reference_server.wire.values import Headers, Request
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 API_TOKEN = "owner-token-for-tests"
-START = Instant(1_790_000_000_123_456_789, 5_000_000_000_000)
+START = BEGINNING
 OWNER: Headers = (("authorization", f"Bearer {API_TOKEN}"), ("x-owner-id", "ada"))
-
-
-class SetClock:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self, now: Instant = START) -> None:
-        self._now = now
-
-    def now(self) -> Instant:
-        """Return the moment it was set to."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Move both clocks on."""
-        step_ns = int(seconds * 1e9)
-        self._now = Instant(self._now.wall_ns + step_ns, self._now.monotonic_ns + step_ns)
-
-
-class LoopClock:
-    """A clock that starts when it is made and runs with the test's own loop: heartbeats stamped START stay in time."""
-
-    def __init__(self) -> None:
-        self._began = trio.current_time()
-
-    def now(self) -> Instant:
-        """Return START plus the time that has passed."""
-        passed_ns = int((trio.current_time() - self._began) * 1e9)
-        return Instant(START.wall_ns + passed_ns, START.monotonic_ns + passed_ns)
-
-
-class SeededEntropy:
-    """Digits that look random and repeat exactly for the same seed."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        """Return the next digits."""
-        self._drawn += 1
-        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
 
 
 def make_api(**settings: Any) -> Api:
@@ -93,8 +52,8 @@ class Machine(NamedTuple):
         """Sign a heartbeat; `fields` replace what it says after it was signed."""
         timestamp = format_timestamp(wall_ns)
         signature = sign_text(self.token.encode(), f"{self.worker_id}|{timestamp}|{nonce}|{self.policy_id}").decode()
-        said = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
-        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **said, **fields})
+        stated = {"timestamp": timestamp, "nonce": nonce, "policy_id": self.policy_id, "signature": signature}
+        return msgspec.json.encode({"metrics": {"cpu_percent": 12.5}, **stated, **fields})
 
     def heartbeat(self, nonce: str, wall_ns: int = START.wall_ns) -> Request:
         """Return a right heartbeat."""

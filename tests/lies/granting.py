@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.lies.telling import (
+from tests.lies.changing import (
     ACTIVATE,
     CONSENT,
     FETCH,
@@ -15,7 +15,7 @@ from tests.lies.telling import (
     RANDOM_SIGNATURE,
     REGISTER,
     ROTATE,
-    Told,
+    FoundLie,
     body,
     data,
     drop,
@@ -27,27 +27,27 @@ from tests.lies.telling import (
     with_body,
 )
 
-GRANTED: dict[str, Told] = {
+GRANTED: dict[str, FoundLie] = {
     # what is granted
-    "a certificate signed at random": Told(
+    "a certificate signed at random": FoundLie(
         to(REGISTER, put(RANDOM_SIGNATURE, "machine_certificate", "signature")),
         ("contents.signature",),
         RANDOM_SIGNATURE[:40],
     ),
-    "a renewed certificate signed at random": Told(
+    "a renewed certificate signed at random": FoundLie(
         to(ROTATE, put(RANDOM_SIGNATURE, "signature")), ("contents.signature",)
     ),
-    "no signature": Told(to(ROTATE, drop("signature")), ("contents.fields",)),
-    "another machine's certificate": Told(
+    "no signature": FoundLie(to(ROTATE, drop("signature")), ("contents.fields",)),
+    "another machine's certificate": FoundLie(
         to(ROTATE, put(OTHER, "machine_id")), ("contents.other", "contents.signature")
     ),
-    "keys of another server": Told(
+    "keys of another server": FoundLie(
         to(KEYS, body(lambda page: re.sub(rb'"x":"[^"]+"', OTHER_KEY, page))), ("contents.signature",)
     ),
-    "keys that change": Told(
+    "keys that change": FoundLie(
         to(KEYS, body(lambda page: re.sub(rb'"x":"[^"]+"', OTHER_KEY, page)), after=1), ("contents.keys-changed",)
     ),
-    "no keys": Told(
+    "no keys": FoundLie(
         to(
             KEYS,
             lambda answer: with_body(
@@ -56,38 +56,42 @@ GRANTED: dict[str, Told] = {
         ),
         ("contents.keys",),
     ),
-    "a certificate for a day": Told(
+    "a certificate for a day": FoundLie(
         to(ROTATE, data(lambda shown: shown.update(expires_at="2099-01-01T00:00:00Z"))), ("contents.lifetime",)
     ),
-    "a certificate issued in an hour": Told(to(ROTATE, hours_on("issued_at", "expires_at")), ("contents.times",)),
-    "a machine of another owner": Told(to(REGISTER, put("eve", "machine", "owner_id")), ("contents.other",), "eve"),
-    "a machine of another name": Told(to(REGISTER, put("toaster", "machine", "name")), ("contents.echo",), "toaster"),
-    "registrations swapped": Told(swapped(REGISTER), ("contents.id-again", "contents.echo")),
-    "a token that can be guessed": Told(to(REGISTER, put("1", "machine_token"), after=3), ("contents.token-form",)),
-    "a machine made an hour ago": Told(
+    "a certificate issued in an hour": FoundLie(to(ROTATE, hours_on("issued_at", "expires_at")), ("contents.times",)),
+    "a machine of another owner": FoundLie(to(REGISTER, put("eve", "machine", "owner_id")), ("contents.other",), "eve"),
+    "a machine of another name": FoundLie(
+        to(REGISTER, put("toaster", "machine", "name")), ("contents.echo",), "toaster"
+    ),
+    "registrations swapped": FoundLie(swapped(REGISTER), ("contents.id-again", "contents.echo")),
+    "a token that can be guessed": FoundLie(to(REGISTER, put("1", "machine_token"), after=3), ("contents.token-form",)),
+    "a machine made an hour ago": FoundLie(
         to(REGISTER, body(lambda content: re.sub(rb'("created_at":"[0-9-]+)T[0-9]{2}', rb"\1T00", content))),
         ("contents.times",),
     ),
-    "a local time": Told(
+    "a local time": FoundLie(
         to(REGISTER, put("2026-09-21T14:13:20+00:00", "machine", "created_at")), ("contents.time-form",)
     ),
-    "ids in capitals": Told(to(CONSENT, put("CON_1", "id")), ("contents.id-form",), "CON_1"),
-    "a policy with other rules": Told(to(POLICY, put({"max_cpu_percent": 100}, "rules")), ("contents.echo",)),
-    "a policy of a version before": Told(to(POLICY, put(0, "version")), ("contents.fields",)),
-    "the same version again": Told(to(POLICY, put(1, "version")), ("contents.version",)),
-    "a policy with another signature": Told(to(POLICY, put("AAAA", "signature")), ("contents.echo",)),
-    "a draft that is active": Told(to(POLICY, put("active", "state")), ("contents.state",)),
-    "an activation of another policy": Told(to(ACTIVATE, put("pol_00000000000000aa", "id")), ("contents.echo",)),
-    "rules that were never signed": Told(
+    "ids in capitals": FoundLie(to(CONSENT, put("CON_1", "id")), ("contents.id-form",), "CON_1"),
+    "a policy with other rules": FoundLie(to(POLICY, put({"max_cpu_percent": 100}, "rules")), ("contents.echo",)),
+    "a policy of a version before": FoundLie(to(POLICY, put(0, "version")), ("contents.fields",)),
+    "the same version again": FoundLie(to(POLICY, put(1, "version")), ("contents.version",)),
+    "a policy with another signature": FoundLie(to(POLICY, put("AAAA", "signature")), ("contents.echo",)),
+    "a draft that is active": FoundLie(to(POLICY, put("active", "state")), ("contents.state",)),
+    "an activation of another policy": FoundLie(to(ACTIVATE, put("pol_00000000000000aa", "id")), ("contents.echo",)),
+    "rules that were never signed": FoundLie(
         to(FETCH, put({"max_cpu_percent": 100}, "policy", "rules")), ("contents.policy-changed",)
     ),
-    "a policy that nobody consented to": Told(
+    "a policy that nobody consented to": FoundLie(
         to(FETCH, put("pol_00000000000000aa", "policy", "id"), after=3), ("contents.policy-other",)
     ),
-    "a policy for another machine": Told(to(FETCH, put(OTHER, "worker_id")), ("contents.other",)),
-    "a consent for another machine": Told(to(CONSENT, put(OTHER, "worker_id")), ("contents.other",)),
-    "a consent that is revoked already": Told(
+    "a policy for another machine": FoundLie(to(FETCH, put(OTHER, "worker_id")), ("contents.other",)),
+    "a consent for another machine": FoundLie(to(CONSENT, put(OTHER, "worker_id")), ("contents.other",)),
+    "a consent that is revoked already": FoundLie(
         to(CONSENT, put("2026-09-21T14:13:20Z", "revoked_at")), ("contents.state",)
     ),
-    "a consent from tomorrow on": Told(to(CONSENT, put("2026-09-22T14:13:20Z", "effective_at")), ("contents.times",)),
+    "a consent from tomorrow on": FoundLie(
+        to(CONSENT, put("2026-09-22T14:13:20Z", "effective_at")), ("contents.times",)
+    ),
 }

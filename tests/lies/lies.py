@@ -11,6 +11,6 @@ from tests.lies.showing import SHOWN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.lies.telling import Told
+    from tests.lies.changing import FoundLie
 
-LIES: Mapping[str, Told] = {**HEARD, **GRANTED, **SHOWN}
+LIES: Mapping[str, FoundLie] = {**HEARD, **GRANTED, **SHOWN}

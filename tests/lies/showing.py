@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from tests.lies.telling import (
+from tests.lies.changing import (
     AUDIT,
     HEALTH,
     STATUSES,
     SUMMARY,
-    Told,
+    FoundLie,
     body,
     data,
     filtered,
@@ -22,13 +22,13 @@ from tests.lies.telling import (
     wrong_hour,
 )
 
-SHOWN: dict[str, Told] = {
+SHOWN: dict[str, FoundLie] = {
     # what is shown
-    "events stamped an hour ahead": Told(to(AUDIT, rechained(shift_events)), ("contents.event-times",)),
-    "events stamped an hour ahead, with the old hashes": Told(
+    "events stamped an hour ahead": FoundLie(to(AUDIT, rechained(shift_events)), ("contents.event-times",)),
+    "events stamped an hour ahead, with the old hashes": FoundLie(
         to(AUDIT, data(lambda shown: shift_events(shown["events"]))), ("contents.event-times", "audit.hash")
     ),
-    "one heartbeat's event left out": Told(
+    "one heartbeat's event left out": FoundLie(
         to(
             AUDIT,
             rechained(
@@ -39,50 +39,50 @@ SHOWN: dict[str, Told] = {
         ),
         ("audit.missing",),
     ),
-    "an event told twice": Told(
+    "an event told twice": FoundLie(
         to(AUDIT, rechained(lambda events: events.append(dict(events[-1])))), ("audit.duplicate",)
     ),
-    "an audit page that says another total": Told(
+    "an audit page that says another total": FoundLie(
         to(AUDIT, data(lambda shown: shown.update(total=shown["total"] + 1))), ("contents.page-total",)
     ),
-    "an audit page of another offset": Told(to(AUDIT, put(7, "offset")), ("contents.page-echo",)),
-    "statuses from an hour ago": Told(to(STATUSES, data(wrong_hour)), ("contents.status-age",)),
-    "a machine that is not shown": Told(
+    "an audit page of another offset": FoundLie(to(AUDIT, put(7, "offset")), ("contents.page-echo",)),
+    "statuses from an hour ago": FoundLie(to(STATUSES, data(wrong_hour)), ("contents.status-age",)),
+    "a machine that is not shown": FoundLie(
         to(STATUSES, data(lambda shown: (shown["workers"].pop(), shown.update(total=1)))), ("contents.status-missing",)
     ),
-    "fresh machines shown as stale": Told(
+    "fresh machines shown as stale": FoundLie(
         to(STATUSES, data(lambda shown: [one.update(stale=True) for one in shown["workers"]])),
         ("contents.status-stale",),
     ),
-    "another owner's machine": Told(foreign_machine, ("contents.status-foreign",)),
-    "a machine under another policy": Told(
+    "another owner's machine": FoundLie(foreign_machine, ("contents.status-foreign",)),
+    "a machine under another policy": FoundLie(
         to(STATUSES, data(lambda shown: [one.update(policy_id="pol_00000000000000aa") for one in shown["workers"]])),
         ("contents.status-policy",),
     ),
-    "statuses in another order": Told(
+    "statuses in another order": FoundLie(
         to(STATUSES, data(lambda shown: shown["workers"].reverse())), ("contents.page-order",)
     ),
-    "more machines than there are": Told(
+    "more machines than there are": FoundLie(
         to(SUMMARY, data(lambda shown: shown.update(total=3, fresh=shown["fresh"] + 1))), ("contents.summary",)
     ),
-    "a summary that does not add up": Told(to(SUMMARY, put(9, "stale")), ("contents.summary",)),
-    "events that the filter leaves out": Told(
+    "a summary that does not add up": FoundLie(to(SUMMARY, put(9, "stale")), ("contents.summary",)),
+    "events that the filter leaves out": FoundLie(
         filtered(lambda shown: shown.update(events=[{"type": "x"}], total=1)), ("contents.page-filter",)
     ),
-    "a longer page than asked for": Told(
+    "a longer page than asked for": FoundLie(
         filtered(lambda shown: shown.update(events=[{"type": "owner_access_denied"}] * 2, total=2)),
         ("contents.page-size",),
     ),
-    "a health page without a version": Told(
+    "a health page without a version": FoundLie(
         to(HEALTH, body(lambda page: page.replace(b'"version"', b'"build"'))), ("contents.health",)
     ),
-    "a health page that is a list": Told(to(HEALTH, body(lambda page: b"[" + page + b"]")), ("contents.bare",)),
-    "metrics that are partly old": Told(old_metrics("hatchfarm_workers_unknown_total"), ("alerts.unknown",)),
-    "failures that were never counted": Told(
+    "a health page that is a list": FoundLie(to(HEALTH, body(lambda page: b"[" + page + b"]")), ("contents.bare",)),
+    "metrics that are partly old": FoundLie(old_metrics("hatchfarm_workers_unknown_total"), ("alerts.unknown",)),
+    "failures that were never counted": FoundLie(
         old_metrics("hatchfarm_worker_auth_failures_total", "hatchfarm_worker_auth_failures_recent"),
         ("alerts.failures", "alerts.recent", "alerts.sum"),
     ),
-    "a bare success": Told(
+    "a bare success": FoundLie(
         to(SUMMARY, body(lambda content: msgspec.json.encode(msgspec.json.decode(content)["data"]))),
         ("contents.envelope",),
     ),

@@ -44,16 +44,16 @@ def test_there_are_lies_enough() -> None:
 
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_is_proven_with_what_shows_it(name: str) -> None:
-    told = LIES[name]
-    world = LyingWorld(told.lie).play()
+    reported = LIES[name]
+    world = LyingWorld(reported.lie).play()
     assert world.lied, "nothing was changed"
     found: dict[str, list[object]] = {}
     for finding in world.findings():
         found.setdefault(finding.rule, []).append(finding)
         assert f"checker/{finding.rule}" in known_rules()
-    assert set(told.rules) <= found.keys(), f"found were {sorted(found)}"
-    for rule in told.rules:
+    assert set(reported.rules) <= found.keys(), f"found were {sorted(found)}"
+    for rule in reported.rules:
         evidence = [finding.evidence for finding in world.findings() if finding.rule == rule]
         assert any(EVIDENCE & one.keys() for one in evidence), evidence
     shown = json.dumps([finding.evidence for finding in world.findings()], default=str)
-    assert told.shows in shown
+    assert reported.shows in shown

@@ -14,7 +14,7 @@ from tests.attacks.playing import read_request, served
 from tests.broken_targets import faults
 from tests.broken_targets.proxy import Moment
 from tests.broken_targets.runs import FAIL, LIGHT, Case, Ended, assert_ended_well, play_all, scenario
-from tests.lies.telling import RANDOM_SIGNATURE, shift_events
+from tests.lies.changing import RANDOM_SIGNATURE, shift_events
 from tests.simulator.conftest import WatchedApi
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def believing() -> Fault:
 
 
 def second_server() -> Fault:
-    """Let another server, which knows nobody, answer one request in four."""
+    """Have another server, which knows nobody, answer one request in four."""
     clock = SystemClock()
     api = WatchedApi(clock.now())
     turn = [0]

@@ -54,13 +54,13 @@ def test_a_statement_has_a_rule_and_a_lie_that_breaks_it(statement: Statement) -
 
 
 def test_every_lie_is_about_a_statement() -> None:
-    told = {lie for statement in STATEMENTS for lie in statement.lies}
-    assert LIES.keys() <= told
+    reported = {lie for statement in STATEMENTS for lie in statement.lies}
+    assert LIES.keys() <= reported
 
 
 def test_every_rule_of_contents_has_a_lie() -> None:
     rules = {rule.removeprefix("checker/") for rule in known_rules() if rule.startswith("checker/contents.")}
-    assert rules == {rule for told in LIES.values() for rule in told.rules if rule.startswith("contents.")}
+    assert rules == {rule for reported in LIES.values() for rule in reported.rules if rule.startswith("contents.")}
 
 
 class GrantingWorld(World):
@@ -90,7 +90,7 @@ class GrantingWorld(World):
         """Play a script whose steps may be raw; returns whether it noticed."""
         attack: Any = CATALOGUE[name]()
         sent: Any = None
-        script = attack.script(self.stage)
+        script = attack.script(self.context)
         broken = False
         try:
             for _ in range(10_000):

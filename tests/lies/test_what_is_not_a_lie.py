@@ -16,11 +16,11 @@ from simulator.checkers.shown_times import server_clock
 from simulator.checkers.verdict import Status
 from simulator.client.answers import AnswerReader, HttpAnswer
 from simulator.client.witness import Witness, waiting_bytes
-from simulator.contract.asking import read_request
 from simulator.contract.heads import HeadMemory, check_head
+from simulator.contract.parsed_request import parse_request
 from simulator.history.records import CertificateShown, Fault, KeyReading, Shown, WallReading
 from simulator.history.rows import History
-from tests.lies.telling import everywhere, head
+from tests.lies.changing import everywhere, head
 from tests.lies.world import FACTS, LyingWorld
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_an_honest_proxy_is_no_liar(name: str) -> None:
 
 
 def test_a_head_that_differs_in_its_id_alone_is_not_read_again() -> None:
-    memory, asked = HeadMemory(), read_request(GET)
+    memory, asked = HeadMemory(), parse_request(GET)
     assert memory.judge(asked, 200, RIGHT % b"0123456789abcdef") == []
     assert memory.recall(RIGHT % b"0123456789abcdee") == []
     for other in (b"0123456789abcdee", b"0123456789ABCDEF", b"0123456789abcde"):
@@ -80,7 +80,7 @@ def test_a_head_that_differs_in_its_id_alone_is_not_read_again() -> None:
 
 
 def test_what_was_wrong_with_a_head_is_wrong_with_the_next() -> None:
-    memory, asked = HeadMemory(), read_request(GET)
+    memory, asked = HeadMemory(), parse_request(GET)
     bare = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nvary: Origin\r\ncontent-length: 2"
     first = memory.judge(asked, 200, bare)
     assert [one.rule for one in first] == ["request-id"]
@@ -89,21 +89,21 @@ def test_what_was_wrong_with_a_head_is_wrong_with_the_next() -> None:
 
 
 def test_a_clients_own_request_id_is_never_echoed() -> None:
-    asked = read_request(GET.replace(b"\r\n\r\n", b"\r\nX-Request-ID: 0123456789abcdef\r\n\r\n"))
+    asked = parse_request(GET.replace(b"\r\n\r\n", b"\r\nX-Request-ID: 0123456789abcdef\r\n\r\n"))
     assert [one.rule for one in check_head(asked, 200, RIGHT % b"0123456789abcdef")] == ["request-id"]
     assert list(check_head(asked, 200, RIGHT % b"0123456789abcdee")) == []
 
 
 @pytest.mark.parametrize("prefix", ["/api/v1", "/v1", "/hatch/farm/v1", "/hatch/api/v1"])
 def test_a_path_is_read_whatever_it_is_mounted_under(prefix: str) -> None:
-    asked = read_request(f"GET {prefix}/audit/events?limit=5&type=x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    asked = parse_request(f"GET {prefix}/audit/events?limit=5&type=x HTTP/1.1\r\nHost: h\r\n\r\n".encode())
     assert asked is not None
     assert (asked.path, asked.rooted, asked.parameters()) == ("/audit/events", False, {"limit": "5", "type": "x"})
 
 
 @pytest.mark.parametrize("message", [b"", b"GET / HTTP/1.1", b"G\0T / HTTP/1.1\r\n\r\n", b"GET  / HTTP/1.1\r\n\r\n"])
 def test_a_request_of_another_form_is_not_judged_by(message: bytes) -> None:
-    assert read_request(message) is None
+    assert parse_request(message) is None
 
 
 def test_an_answer_and_what_comes_behind_it_are_told_apart() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trio
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.rendering import Renderer
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
@@ -25,7 +26,7 @@ from simulator.client.link import Link
 from simulator.client.target import parse_target
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation
-from simulator.contract.asking import Asked, read_request
+from simulator.contract.parsed_request import ParsedRequest, parse_request
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.fleet.requests import ApiCall
@@ -38,14 +39,13 @@ from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.progress import Progress
 from simulator.worlds.recording import record_heartbeat
 from tests.attacks.playing import read_request as read_for_server
-from tests.core.server_under_test import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.checkers.verdict import Finding, Verdict
 
-    Lie = Callable[["LyingWorld", Asked, bytes], bytes]
+    Lie = Callable[["LyingWorld", ParsedRequest, bytes], bytes]
 
 TOKEN = "owners-bearer-token"
 SECOND_NS = 1_000_000_000
@@ -67,7 +67,7 @@ FACTS = Facts(
 )
 
 
-def honest(_world: LyingWorld, _asked: Asked, answer: bytes) -> bytes:
+def honest(_world: LyingWorld, _asked: ParsedRequest, answer: bytes) -> bytes:
     """Pass an answer on as it is."""
     return answer
 
@@ -104,18 +104,18 @@ class LyingWorld:
     # --- one exchange
 
     def answer(self, message: bytes, client: str = "127.0.0.9") -> bytes:
-        """Let the server answer a request; what comes back is what the liar makes of it."""
+        """Have the server answer a request; what comes back is what the liar makes of it."""
         self.now_ns += STEP_NS
         request = read_for_server(message, client)
         reply = self.api.handle(request, self.instant)
         raw = self._renderer.full(reply, self.instant, bodiless=request.method == "HEAD", closes=False)
-        asked = read_request(message)
+        asked = parse_request(message)
         assert asked is not None
-        told = self.lie(self, asked, raw)
-        self.lied += told != raw
+        reported = self.lie(self, asked, raw)
+        self.lied += reported != raw
         self.before[asked.name] = raw
         self.now_ns += STEP_NS
-        return told
+        return reported
 
     # --- the run
 
@@ -187,7 +187,7 @@ class LyingWorld:
         return _Connection(self, source, witness)
 
     def judge(self) -> list[Verdict]:
-        """Let every checker judge."""
+        """Have every checker judge."""
         return run_checkers(self.history, FACTS)
 
     def findings(self) -> list[Finding]:
@@ -222,8 +222,8 @@ class _Connection:
         """Send one call and read what comes."""
         message = call.message(self._world.target.authority)
         sent_ns = self._world.now_ns
-        told = self._world.answer(message, self._source or "127.0.0.9")
-        answer = AnswerReader(to_head=call.method == "HEAD").feed(told)
+        reported = self._world.answer(message, self._source or "127.0.0.9")
+        answer = AnswerReader(to_head=call.method == "HEAD").feed(reported)
         if answer is None:
             raise LostError("closed before the answer was whole")
         self._witness.saw(message, answer, sent_ns)

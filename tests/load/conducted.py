@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import psutil
 import trio
 
+from tests.support.waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from tests.cli.conftest import Hatchfarm
 
 WAIT_SECONDS = 120.0
 """How long anything may take before a test gives up: far longer than it does take on a busy machine."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
+"""Each look goes over all processes there are."""
 MACHINES = 20
 ACCEPTED = 'hatchfarm_heartbeats_total{status="200"}'
 _PLAIN = """\
@@ -175,7 +178,7 @@ class Run:
 
     async def nothing_is_left(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until every process that was seen is gone."""
-        await until(lambda: not alive(self.seen), seconds)
+        await until(lambda: not alive(self.seen), seconds_max=seconds)
 
 
 def arguments(process: psutil.Process) -> list[str]:
@@ -194,13 +197,6 @@ def alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-async def until(held: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-    """Wait until something holds, at most so long."""
-    with trio.fail_after(seconds):
-        while not held():  # noqa: ASYNC110 - other processes set no event
-            await trio.sleep(POLL_SECONDS)
 
 
 @asynccontextmanager

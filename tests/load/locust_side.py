@@ -79,7 +79,7 @@ def dispatch(classes: list[str], steps: list[dict[str, Any]]) -> list[dict[str, 
         worker_nodes=[nodes[name] for name in here],
         user_classes=[type(name, (User,), {"abstract": True}) for name in classes],
     )
-    told = []
+    reported = []
     for step in steps:
         wanted = step["wanted"]
         for name in set(here) - set(step["workers"]):
@@ -93,8 +93,8 @@ def dispatch(classes: list[str], steps: list[dict[str, Any]]) -> list[dict[str, 
         assert len(whole) == 1
         assert not dispatcher.dispatch_in_progress
         assert dispatcher.get_current_user_count() == sum(sum(users.values()) for users in whole[0].values())
-        told.append(whole[0])
-    return told
+        reported.append(whole[0])
+    return reported
 
 
 def ticks(scenario: str, moments: list[tuple[int, int]]) -> list[Any]:
@@ -107,11 +107,11 @@ def ticks(scenario: str, moments: list[tuple[int, int]]) -> list[Any]:
 
     now = [0, 0]
     shape = Shape(parse_scenario(scenario), lambda: now[0], lambda: now[1])
-    told: list[Any] = []
+    reported: list[Any] = []
     for moment in moments:
         now[:] = moment
-        told.append([shape.tick(), shape.wanted])
-    return told
+        reported.append([shape.tick(), shape.wanted])
+    return reported
 
 
 def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
@@ -131,9 +131,9 @@ def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
         merge_tallies(merged, list(_tallies(piece, UNKNOWN)), next(seconds) + 0.5)
         for one in piece:
             logged.log_request(one["method"], one["name"], one["milliseconds"], 0)
-            said = UNKNOWN if one["milliseconds"] is None else one["failure"]
-            if said:
-                logged.log_error(one["method"], one["name"], said)
+            output = UNKNOWN if one["milliseconds"] is None else one["failure"]
+            if output:
+                logged.log_error(one["method"], one["name"], output)
     return {
         "merged": _shown(merged),
         "logged": _shown(logged),
@@ -163,36 +163,40 @@ def early_user() -> list[str]:
 
     environment = Environment()
     environment.create_local_runner()
-    told: list[str] = []
-    vars(worker_node)["ShardBridge"] = lambda *_: SimpleNamespace(change=lambda _: told.append("begun"))
+    reported: list[str] = []
+    vars(worker_node)["ShardBridge"] = lambda *_: SimpleNamespace(change=lambda _: reported.append("begun"))
     vars(environment.runner)["send_message"] = lambda *_: None  # there is no master
     node = worker_node.WorkerNode(environment, "token-of-nobody", token_given=True)
-    user = gevent.spawn(lambda: told.append(node.owners().prefix))
+    user = gevent.spawn(lambda: reported.append(node.owners().prefix))
     gevent.sleep(0)  # the user runs until it has to wait
     scenario = 'version = 1\nname = "early"\nduration = "5s"\n[fleet]\nmachines = 1\nowners = 1\n'
     order = Order(scenario, 1, "http://127.0.0.1:9", "owner", {}, keep_history=False)
     node._begin(SimpleNamespace(data=pack(Begin(order, 3, 0, 0, 1))))
     user.join(10)
-    return told
+    return reported
 
 
 def _tallies(requests: list[dict[str, Any]], unknown: str) -> Iterator[Any]:
-    from simulator.history.histogram import Histogram  # noqa: PLC0415 - numpy is slow to import beside Locust
+    import numpy as np  # noqa: PLC0415 - slow to import beside Locust
+
+    from simulator.history.histogram import Histogram  # noqa: PLC0415 - as above
     from simulator.judging.tally import Tally  # noqa: PLC0415 - as above
 
     for method, name in sorted({(one["method"], one["name"]) for one in requests}):
-        answered, lost, failures = Histogram(), 0, dict[str, int]()
+        answered, lost, failures = list[int](), 0, dict[str, int]()
         for one in requests:
             if (one["method"], one["name"]) != (method, name):
                 continue
-            said = one["failure"]
+            output = one["failure"]
             if one["milliseconds"] is None:
-                lost, said = lost + 1, unknown
+                lost, output = lost + 1, unknown
             else:
-                answered.record(round(one["milliseconds"] * 1e6))
-            if said:
-                failures[said] = failures.get(said, 0) + 1
-        yield Tally(method, name, answered.to_wire(), lost, failures)
+                answered.append(round(one["milliseconds"] * 1e6))
+            if output:
+                failures[output] = failures.get(output, 0) + 1
+        histogram = Histogram()
+        histogram.record(np.array(answered, dtype=np.int64))
+        yield Tally(method, name, histogram.to_wire(), lost, failures)
 
 
 def _shown(statistics: RequestStats) -> dict[str, Any]:

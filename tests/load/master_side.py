@@ -67,14 +67,14 @@ class Control:
     """Keeps what the master tells its conductor."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.reported: list[Any] = []
 
-    def listen(self, told: Any) -> None:
+    def listen(self, reported: Any) -> None:
         """Have nothing to tell."""
 
     def send(self, message: Any) -> None:
         """Keep it."""
-        self.told.append(message)
+        self.reported.append(message)
 
 
 def master() -> tuple[Environment, Runner, Control]:
@@ -109,8 +109,8 @@ def other_clock(ahead_ns: int, drift_ns: int) -> dict[str, Any]:
         runner.send_message(CLOCK, {"left_ns": runner.now_ns})
         runner.ahead_ns += drift_ns
         environment.events.test_stopping.fire(environment=environment)
-    (counted,) = [one for one in control.told if isinstance(one, Counted)]
-    joined = [one for one in control.told if hasattr(one, "offset_ns")]
+    (counted,) = [one for one in control.reported if isinstance(one, Counted)]
+    joined = [one for one in control.reported if hasattr(one, "offset_ns")]
     return {
         "begun": [before, len(runner.begun)],
         "start": runner.begun[-1].start_ns - began_ns,

@@ -44,7 +44,7 @@ class Played(msgspec.Struct):
     """What came of it: the run's exit code and output, each worker's exit code, and what the server counted."""
 
     code: int
-    said: str
+    output: str
     workers: list[int]
     metrics: dict[str, float]
 
@@ -96,7 +96,14 @@ def play(plan: Plan) -> Played:
     make_network()
     with ExitStack() as stack:
         url = stack.enter_context(serving({"HOST": HUB, **plan.settings}))
-        command = [sys.executable, "-m", "tests.load.telling_run", str(folder / "joined.jsonl"), "run", "scenario.toml"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.load.reporting_run",
+            str(folder / "joined.jsonl"),
+            "run",
+            "scenario.toml",
+        ]
         command += [
             "--profile",
             "hardened",
@@ -115,9 +122,9 @@ def play(plan: Plan) -> Played:
         if plan.kill_at:
             until(lambda: metrics(url)[ACCEPTED] >= plan.kill_at or run.poll() is not None, JOIN_SECONDS)
             workers[-1].kill()
-        said, _ = run.communicate(timeout=JOIN_SECONDS + END_SECONDS)
+        output, _ = run.communicate(timeout=JOIN_SECONDS + END_SECONDS)
         codes = [worker.wait(END_SECONDS) for worker in workers]
-        return Played(run.returncode, said, codes, metrics(url))
+        return Played(run.returncode, output, codes, metrics(url))
 
 
 def main(plan: bytes) -> Any:

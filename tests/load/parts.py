@@ -9,15 +9,15 @@ import numpy as np
 
 from simulator.checkers import run_checkers
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import UNTOLD, Part
+from simulator.history.merging import UNKNOWN_NUMBER, HistoryPart
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
     CertificateRecord,
-    Claim,
+    ClaimRecord,
     ConsentRecord,
     Effect,
-    Exchange,
+    FailedExchange,
     Fault,
     GeneratorSample,
     LocustCount,
@@ -119,12 +119,12 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.generator.append(GeneratorSample(at_ns, int(rng.integers(0, SECOND_NS)), 0.5, second % 2))
     for row in rows[:: len(rows) // 20]:
         sent_ns, answered_ns, campaign = int(row["sent_ns"]), int(row["answered_ns"]), int(row["campaign"])
-        history.exchanges.append(Exchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
+        history.exchanges.append(FailedExchange(sent_ns, answered_ns, campaign, b"asked", b"told", f"at {sent_ns}"))
         effect = ("machine_registered", "owner:ada", "", ("ada",), "")
         history.effects.append(Effect(sent_ns, answered_ns, *effect, sure=answered_ns != NEVER_NS))
     for number, attack in enumerate(("replay", "skew", "flood"), 1):
         history.campaigns.append(CampaignRecord(number, attack, number == 1, 10 * number, 5 * number))
-        history.claims.append(Claim(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
+        history.claims.append(ClaimRecord(number * SECOND_NS, number, "held", number != 2, f"claim {number}"))
     history.faults.append(Fault("pause", SECOND_NS, SECOND_NS + 1, 2 * SECOND_NS, 2 * SECOND_NS + 1))
     history.status_readings.append(StatusReading("ada", 5 * SECOND_NS, 5 * SECOND_NS + 1, {"wrk_0": 1.0}))
     history.locust_counts.append(LocustCount("POST", "heartbeat", 100, 3))
@@ -133,15 +133,15 @@ def _see(history: History, rng: np.random.Generator, rows: np.ndarray[Any, Any])
         history.add_trouble(Trouble("heartbeat", why, 3, SECOND_NS, 2 * SECOND_NS))
 
 
-def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[Part]:
+def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) -> list[HistoryPart]:
     """Return what a conductor, and one process for each range of machines, would have recorded by clocks of their own.
 
     The conductor comes first, by its own clock; it has what belongs to no machine of the others. They number machines,
     certificates and consents from their own first one.
     """
     rows = history.rows()
-    told: set[int] = set()
-    others = [_of_machines(history, own, clock, told) for own, clock in zip(machines, clocks, strict=True)]
+    reported: set[int] = set()
+    others = [_of_machines(history, own, clock, reported) for own, clock in zip(machines, clocks, strict=True)]
     rest = ~np.isin(rows["machine"], [number for own in machines for number in own])
     first = History()
     first.extend(rows[rest].copy())
@@ -158,15 +158,15 @@ def split(history: History, machines: Sequence[range], clocks: Sequence[Clock]) 
     ):
         setattr(first, table, list(getattr(history, table)))
     for table in ("effects", "exchanges"):
-        setattr(first, table, [one for one in getattr(history, table) if id(one) not in told])
+        setattr(first, table, [one for one in getattr(history, table) if id(one) not in reported])
     taken = {number for own in machines for number in own}
     first.machines = {number: one for number, one in history.machines.items() if number not in taken}
     first.owners = history.owners[:1]
     _keep_numbers(history, first, [number for number in range(-1, 10_000) if number not in taken], RIGHT, 0)
-    return [Part(first), *others]
+    return [HistoryPart(first), *others]
 
 
-def _of_machines(history: History, machines: range, clock: Clock, told: set[int]) -> Part:
+def _of_machines(history: History, machines: range, clock: Clock, reported: set[int]) -> HistoryPart:
     part, every = History(), history.rows()
     rows = every[np.isin(every["machine"], list(machines))].copy()
     sent = set(rows["sent_ns"].tolist())
@@ -178,8 +178,8 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
     part.extend(rows)
     for table in ("effects", "exchanges"):
         for one in getattr(history, table):
-            if one.sent_ns in sent and id(one) not in told:
-                told.add(id(one))
+            if one.sent_ns in sent and id(one) not in reported:
+                reported.add(id(one))
                 ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}
                 getattr(part, table).append(msgspec.structs.replace(one, **ends))
     part.machines = {
@@ -188,11 +188,11 @@ def _of_machines(history: History, machines: range, clock: Clock, told: set[int]
     part.owners = list(reversed(history.owners))
     _keep_numbers(history, part, list(machines), clock, machines.start)
     bounds = clock.low_ns, clock.high_ns
-    return Part(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
+    return HistoryPart(part, machines, machine_base=machines.start, shift_ns=clock.shift_ns, clock_ns=bounds)
 
 
 def _keep_numbers(history: History, part: History, machines: Sequence[int], clock: Clock, first: int) -> None:
-    """Give a part the certificates, consents and revokes of its machines, numbered from 1."""
+    """Return a part the certificates, consents and revokes of its machines, numbered from 1."""
     rows, mine = part.rows(), set(machines)
     renumbered: dict[str, dict[int, int]] = {}
     for field, table in (("certificate", "certificates"), ("consent", "consents")):
@@ -202,7 +202,7 @@ def _keep_numbers(history: History, part: History, machines: Sequence[int], cloc
                 ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}
                 getattr(part, table).append(msgspec.structs.replace(one, machine=one.machine - first, **ends))
                 numbers[number] = len(getattr(part, table))
-        rows[field] = [numbers.get(number, UNTOLD) for number in rows[field].tolist()]
+        rows[field] = [numbers.get(number, UNKNOWN_NUMBER) for number in rows[field].tolist()]
     for one in history.revocations:
         if one.consent in renumbered["consent"]:
             ends = {"sent_ns": clock.own(one.sent_ns), "answered_ns": clock.own(one.answered_ns)}

@@ -26,11 +26,12 @@ INCONCLUSIVE = 3
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
-def until(told: Callable[[], bool], seconds: float) -> None:
-    """Wait until it is told that something is so. Fails when it is not within the time."""
+def until(happened: Callable[[], bool], seconds: float) -> None:
+    """Wait until it is told that something is so. Raises TimeoutError when it is not within the time."""
     end = time.monotonic() + seconds
-    while not told():
-        assert time.monotonic() < end, f"not within {seconds:g} s"
+    while not happened():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s")
         Event().wait(POLL_SECONDS)
 
 

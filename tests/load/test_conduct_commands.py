@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.commands.worker import host_and_port
-from simulator.load import conducting, locust_processes
-from simulator.load.conduct import Conduct, conduct_of, see_that_the_web_ui_can_be_served
-from simulator.load.places import MASTER_PORT
+from simulator.load import conductor, locust_processes
+from simulator.load.options import MASTER_PORT, ConductorOptions, conductor_options, see_that_the_web_ui_can_be_served
 from simulator.scenario.loading import parse_scenario
 from tests.cli.conftest import Hatchfarm, serve_until_stopped
 
@@ -38,26 +37,26 @@ def scenario(more: str = "") -> Scenario:
 
 
 def test_a_plain_scenario_needs_no_conductor() -> None:
-    assert conduct_of(scenario(), None, None, None) is None
-    assert conduct_of(scenario(), 1, None, None) is None
+    assert conductor_options(scenario(), None, None, None) is None
+    assert conductor_options(scenario(), 1, None, None) is None
 
 
 @pytest.mark.parametrize(
     ("more", "workers", "master", "web", "expected"),
     [
-        (LOAD, None, None, None, Conduct(1)),
-        (SPREAD, None, None, None, Conduct(3)),
-        (SPREAD, 2, None, None, Conduct(2, options=("--workers", "2"))),
-        ("", 2, None, None, Conduct(2, options=("--workers", "2"))),
-        (LOAD, 1, None, None, Conduct(1, options=("--workers", "1"))),
-        ("", None, None, 8089, Conduct(1, web_port=8089)),
+        (LOAD, None, None, None, ConductorOptions(1)),
+        (SPREAD, None, None, None, ConductorOptions(3)),
+        (SPREAD, 2, None, None, ConductorOptions(2, options=("--workers", "2"))),
+        ("", 2, None, None, ConductorOptions(2, options=("--workers", "2"))),
+        (LOAD, 1, None, None, ConductorOptions(1, options=("--workers", "1"))),
+        ("", None, None, 8089, ConductorOptions(1, web_port=8089)),
         (
             "", None, ("192.0.2.7", 6000), None,
-            Conduct(1, "192.0.2.7", 6000, options=("--master", "192.0.2.7:6000")),
+            ConductorOptions(1, "192.0.2.7", 6000, options=("--master", "192.0.2.7:6000")),
         ),
         (
             SPREAD + LOAD, 4, ("192.0.2.7", MASTER_PORT), 9000,
-            Conduct(
+            ConductorOptions(
                 4, "192.0.2.7", MASTER_PORT, 9000, ("--workers", "4", "--master", f"192.0.2.7:{MASTER_PORT}"),
             ),
         ),
@@ -65,10 +64,10 @@ def test_a_plain_scenario_needs_no_conductor() -> None:
     ids=["load", "processes", "fewer workers than processes", "workers", "one worker", "web", "master", "everything"],
 )  # fmt: skip
 def test_locust_conducts_what_has_users_processes_a_master_or_a_web_page(
-    more: str, workers: int | None, master: tuple[str, int] | None, web: int | None, expected: Conduct
+    more: str, workers: int | None, master: tuple[str, int] | None, web: int | None, expected: ConductorOptions
 ) -> None:
     """With the flags that asked for it, so that the line which reproduces a run has them too."""
-    assert conduct_of(scenario(more), workers, master, web) == expected
+    assert conductor_options(scenario(more), workers, master, web) == expected
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits for so long, ends what it has started, and exits as for a usage error."""
-    monkeypatch.setattr(conducting, "START_SECONDS", 1.0)
+    monkeypatch.setattr(conductor, "START_SECONDS", 1.0)
     monkeypatch.setattr(locust_processes, "WORKERS_SECONDS", 1.0)
     (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
     with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
@@ -178,8 +177,8 @@ def test_a_busy_port_of_the_web_ui_is_said_before_anything_begins(hatchfarm: Hat
     assert refused.err == (
         f"hatchfarm run: the web UI cannot be served on port {port} (Address already in use): give another --web-port\n"
     )
-    assert see_that_the_web_ui_can_be_served(Conduct(web_port=port)) == f"http://127.0.0.1:{port}"
-    assert see_that_the_web_ui_can_be_served(Conduct()) == ""
+    assert see_that_the_web_ui_can_be_served(ConductorOptions(web_port=port)) == f"http://127.0.0.1:{port}"
+    assert see_that_the_web_ui_can_be_served(ConductorOptions()) == ""
 
 
 def test_a_worker_says_what_it_waits_for_and_gives_up(hatchfarm: Hatchfarm) -> None:

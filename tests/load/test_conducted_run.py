@@ -18,7 +18,8 @@ from simulator.history.rows import HONEST
 from simulator.history.tables import read_history
 from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
 from tests.cli.conftest import Hatchfarm, until_conclusive
-from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain, until
+from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,7 @@ class Whole(msgspec.Struct, frozen=True):
     """What is left of a run: how it ended, its verdict, and its history."""
 
     code: int
-    said: str
+    output: str
     verdict: dict[str, Any]
     history: History
 
@@ -78,9 +79,9 @@ class Whole(msgspec.Struct, frozen=True):
         return line.requests, line.failures
 
 
-def left_of(hatchfarm: Hatchfarm, code: int, said: str) -> Whole:
+def left_of(hatchfarm: Hatchfarm, code: int, output: str) -> Whole:
     folder = hatchfarm.folder / "results" / "conducted" / "latest"
-    return Whole(code, said, hatchfarm.verdict(scenario="conducted"), read_history(folder))
+    return Whole(code, output, hatchfarm.verdict(scenario="conducted"), read_history(folder))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_every_checker_passes_that_of_the_statistics_among_them(whole: Whole) ->
     assert {one["status"] for one in whole.verdict["checkers"]} == {"pass", "n/a"}
     assert "statistics" in {one["name"] for one in whole.verdict["checkers"]}
     assert (whole.code, whole.verdict["interrupted"]) == (0, None)
-    assert whole.said.splitlines()[-1] == "Reproduce with: hatchfarm run conducted.toml --seed 9 --workers 2"
+    assert whole.output.splitlines()[-1] == "Reproduce with: hatchfarm run conducted.toml --seed 9 --workers 2"
 
 
 def test_heartbeats_are_as_many_in_locusts_statistics_in_the_history_and_in_the_servers_metrics(whole: Whole) -> None:

@@ -17,6 +17,7 @@ from simulator.history.tables import TABLES
 from simulator.load.deltas import WHOLE, Cursor, apply_delta
 from simulator.load.messages import FrameError
 from tests.load.parts import anything
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def record_of(table: str) -> type:
 
 
 def add(history: History, table: str) -> None:
-    """Let one thing more happen, of the kind that a table is of, or change where it is one whose records change."""
+    """Have one thing more happen, of the kind that a table is of, or change where it is one whose records change."""
     made = made_up(record_of(table))
     kept = getattr(history, table)
     if isinstance(kept, dict):
@@ -79,7 +80,7 @@ def add(history: History, table: str) -> None:
 
 
 def add_rows(history: History, rng: np.random.Generator) -> None:
-    """Let some requests be answered."""
+    """Have some requests be answered."""
     rows = np.frombuffer(rng.bytes(ROW.itemsize * int(rng.integers(1, 9))), dtype=ROW)
     for row in rows.tolist():
         history.append(*row)
@@ -106,7 +107,7 @@ def steps() -> st.SearchStrategy[list[str]]:
 
 
 def play(history: History, step: str, rng: np.random.Generator) -> None:
-    """Let one step happen."""
+    """Have one step happen."""
     match step:
         case "rows":
             add_rows(history, rng)
@@ -123,7 +124,7 @@ def play(history: History, step: str, rng: np.random.Generator) -> None:
             add(history, name)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(steps=steps(), seed=st.integers(0, 1 << 32))
 def test_any_history_taken_at_any_moments_arrives_as_it_is(steps: list[str], seed: int) -> None:
     history, other, rng = History(), History(), np.random.default_rng(seed)
@@ -182,7 +183,7 @@ def test_a_machine_that_registers_again_arrives_again() -> None:
         assert other.machines == history.machines
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(seed=st.integers(0, 1 << 32), cuts=st.integers(1, 6))
 def test_two_parts_told_in_turns_do_not_mix(seed: int, cuts: int) -> None:
     """Each part's pieces build up that part's history, and no other's."""

@@ -107,21 +107,21 @@ def test_the_users_of_a_worker_that_is_gone_go_to_those_that_stay_and_back_to_on
 
 def ticks(locust: LocustSide, *moments: tuple[float, int]) -> list[Any]:
     """Ask the shape at moments of seconds, with so many workers there."""
-    told: list[Any] = locust.ask(
+    reported: list[Any] = locust.ask(
         "ticks", scenario=SCENARIO, moments=[(int(seconds * SECOND_NS), workers) for seconds, workers in moments]
     )
-    return told
+    return reported
 
 
 def test_the_shape_tells_locust_something_new_whenever_the_mix_or_the_workers_change_and_only_then(
     locust: LocustSide,
 ) -> None:
     """Locust dispatches anew only where what it is told differs; and dispatching what is there would only cost."""
-    told = ticks(
+    reported = ticks(
         locust, (0, 2), (1, 2), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2), (10, 2), (11, 2), (12, 3), (13, 3)
     )  # fmt: skip
-    totals = [tick[0] for tick, _ in told]
-    rates = [tick[1] for tick, _ in told]
+    totals = [tick[0] for tick, _ in reported]
+    rates = [tick[1] for tick, _ in reported]
     assert totals == [30, 30, 30, 30, 30, 36, 36, 38, 38, 38, 38]
     changes = [rate != before for rate, before in zip(rates[1:], rates, strict=False)]
     assert changes == [False, True, False, True, True, False, True, False, True, False]
@@ -147,6 +147,6 @@ def test_users_are_wanted_half_a_second_ahead_as_locust_looks_once_a_second(locu
 
 
 def test_the_test_ends_when_the_scenario_does(locust: LocustSide) -> None:
-    told = [tick for tick, _ in ticks(locust, (19.999, 2), (20, 2), (21, 2))]
-    assert told[0] is not None
-    assert told[1:] == [None, None]
+    reported = [tick for tick, _ in ticks(locust, (19.999, 2), (20, 2), (21, 2))]
+    assert reported[0] is not None
+    assert reported[1:] == [None, None]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.judging.tally import UNKNOWN
 from tests.load.locust_side import LocustSide, locust_side
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +44,8 @@ def test_everything_that_locust_shows_is_as_if_it_had_logged_each_request(
     locust: LocustSide, pieces: list[list[dict[str, Any]]]
 ) -> None:
     """Counts, failures and their texts, shortest, longest, mean, median and percentiles, by line and in total."""
-    told = locust.ask("merge", pieces=pieces)
-    assert told["merged"] == told["logged"]
+    reported = locust.ask("merge", pieces=pieces)
+    assert reported["merged"] == reported["logged"]
 
 
 @settings(deadline=None)
@@ -53,10 +54,13 @@ def test_times_between_those_that_locust_shows_are_rounded_as_it_does_or_up_by_o
     locust: LocustSide, pieces: list[list[dict[str, Any]]]
 ) -> None:
     """A histogram's durations are up to 1/1024 too high, which at the edge of a rounding is the next number."""
-    told = locust.ask("merge", pieces=pieces)
+    reported = locust.ask("merge", pieces=pieces)
     for ours, theirs in [
-        (told["merged"]["total"], told["logged"]["total"]),
-        *((told["merged"]["lines"][line], told["logged"]["lines"][line]) for line in told["logged"]["lines"]),
+        (reported["merged"]["total"], reported["logged"]["total"]),
+        *(
+            (reported["merged"]["lines"][line], reported["logged"]["lines"][line])
+            for line in reported["logged"]["lines"]
+        ),
     ]:
         for name in ("requests", "lost", "failures", "least", "most"):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
@@ -65,14 +69,14 @@ def test_times_between_those_that_locust_shows_are_rounded_as_it_does_or_up_by_o
             assert exact <= shown <= next((one for one in SHOWN_BY_LOCUST if one > exact), exact + 1000)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(pieces=requests_of(st.sampled_from(SHOWN_BY_LOCUST).map(float)))
 def test_counts_by_line_are_those_that_go_to_the_history(
     locust: LocustSide, pieces: list[list[dict[str, Any]]]
 ) -> None:
-    told = locust.ask("merge", pieces=pieces)
+    reported = locust.ask("merge", pieces=pieces)
     every = [one for piece in pieces for one in piece]
-    assert sorted(map(tuple, told["counts"])) == sorted(
+    assert sorted(map(tuple, reported["counts"])) == sorted(
         (
             method,
             name,
@@ -91,9 +95,9 @@ def test_each_report_counts_in_its_second() -> None:
     request = {"method": "POST", "name": "heartbeat", "milliseconds": 3.0, "failure": ""}
     lost = {**request, "milliseconds": None}
     with locust_side() as side:
-        told = side.ask("merge", pieces=[[request, request], [request, lost, lost]])
+        reported = side.ask("merge", pieces=[[request, request], [request, lost, lost]])
     first, second = 1_700_000_000, 1_700_000_001
-    assert told["by_second"] == [[first, 2], [second, 3]]
-    assert told["failed_by_second"] == [[second, 2]]
-    assert told["last"] == second + 0.5
-    assert told["merged"]["errors"] == [["POST", "heartbeat", UNKNOWN, 2]]
+    assert reported["by_second"] == [[first, 2], [second, 3]]
+    assert reported["failed_by_second"] == [[second, 2]]
+    assert reported["last"] == second + 0.5
+    assert reported["merged"]["errors"] == [["POST", "heartbeat", UNKNOWN, 2]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from simulator.load.places import LOCUSTFILE
+from simulator.load.options import LOCUSTFILE
 from tests.cli.conftest import Deployment, Hatchfarm, serve_until_stopped
 from tests.load.locust_side import locust_side
 

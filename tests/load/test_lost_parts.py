@@ -17,7 +17,7 @@ from simulator.checkers.audit import check_audit
 from simulator.checkers.limits import check_limits
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import Fault, MachineRecord, PartRecord, StatusReading
 from simulator.history.rows import NEVER_NS, History
 from simulator.history.tables import read_history, write_history
@@ -35,6 +35,7 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
 )
 from tests.load.parts import MACHINES, SECOND_NS, anything, judged
 from tests.load.test_merging import FACTS
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +63,7 @@ def statuses(verdicts: Iterable[Verdict]) -> dict[str, Status]:
     return {one.name: one.status for one in verdicts}
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(played=steps, machines=st.sampled_from([range(1), range(1, 3)]), at_ns=st.integers(0, 20 * SECOND_NS))
 def test_a_right_server_is_never_called_wrong(played: list[Step], machines: range, at_ns: int) -> None:
     """Whenever the process is lost, and whatever its machines did after."""
@@ -81,7 +82,7 @@ def test_a_right_server_is_never_called_wrong(played: list[Step], machines: rang
     assert Status.PASS not in {status for name, status in verdicts.items() if name != "clock"}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(machines=st.sampled_from([range(1), range(1, 3), range(3, 4)]), share=st.floats(0, 1))
 def test_the_audit_of_a_right_server_is_never_called_wrong(machines: range, share: float) -> None:
     """Its machines' events are shown, and no row tells of them."""
@@ -97,7 +98,7 @@ def test_the_audit_of_a_right_server_is_never_called_wrong(machines: range, shar
         assert check_audit(rest, world.facts).status is Status.FAIL, "the rows that are gone would be missed"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=st.integers(0, MACHINES), at_ns=st.integers(0, 60 * SECOND_NS))
 def test_a_loss_makes_no_failure_and_no_pass(seed: int, first: int, at_ns: int) -> None:
     """Of any history: what fails without these rows' help failed with all of them."""
@@ -312,10 +313,10 @@ def test_a_server_may_have_healed_for_those_that_nobody_knows_of() -> None:
 
 def test_a_loss_is_told_in_the_time_of_the_run_at_its_earliest() -> None:
     """Through two merges, each with a clock of its own; what was under way may have been sent a minute before."""
-    part = Part(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000 + 60 * SECOND_NS)
+    part = HistoryPart(History(), range(3, 5), shift_ns=100, clock_ns=(-7, 9), known_until_ns=1000 + 60 * SECOND_NS)
     host = merge_histories([part])
     assert [one.known_until_ns for one in host.parts] == [1093]
-    run = merge_histories([Part(History()), Part(host, machine_base=10, shift_ns=50, clock_ns=(-1, 1))])
+    run = merge_histories([HistoryPart(History()), HistoryPart(host, machine_base=10, shift_ns=50, clock_ns=(-1, 1))])
     assert [one.known_until_ns for one in run.parts] == [NEVER_NS, 1142, NEVER_NS]
     assert run.parts[1] == PartRecord(13, 2, 0, 16, 1142)
 

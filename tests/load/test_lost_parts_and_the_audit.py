@@ -77,8 +77,8 @@ def test_a_rotation_that_nobody_knows_of_leaves_open_what_was_audited() -> None:
     del world.history.effects[effects:], world.history.certificates[number:]
     after = len(world.history)
     world.beat(machine, nonce=nonce, certificate=replaced, expected=Answer.NONCE_REPLAYED, campaign=1)
-    told = world.history.rows()
-    cut = world.history.with_rows(np.concatenate([told[:rows], told[after:]]))
+    reported = world.history.rows()
+    cut = world.history.with_rows(np.concatenate([reported[:rows], reported[after:]]))
     world.read_all()
     cut.audit_readings = world.history.audit_readings
     assert check_audit(cut, world.facts).status is Status.PASS

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import Hatchfarm
-from tests.load.conducted import MACHINES, alive, conducted, plain, until
+from tests.load.conducted import MACHINES, alive, conducted, plain
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +40,12 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
         shards = {worker: run.shard_of(worker) for worker in (killed, bereft, stays)}
 
         killed.kill()
-        await until(lambda: not alive([shards[killed]]), SOON_SECONDS)
+        await until(lambda: not alive([shards[killed]]), seconds_max=SOON_SECONDS)
         known = await run.machines_once_at_work_on({shards[bereft], shards[stays]})
         assert known in {MACHINES + 6, MACHINES + 7}  # it had a third
 
         shards[bereft].kill()
-        await until(lambda: not alive([bereft]), SOON_SECONDS)
+        await until(lambda: not alive([bereft]), seconds_max=SOON_SECONDS)
         assert await run.machines_once_at_work_on({shards[stays]}) == known + MACHINES // 2
         assert alive([stays, shards[stays], run.master, run.server])
 

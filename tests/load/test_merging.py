@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
-from simulator.history.merging import ADDED_UP, OBSERVED, UNTOLD, Part, merge_histories
+from simulator.history.merging import ADDED_UP, OBSERVED, UNKNOWN_NUMBER, HistoryPart, merge_histories
 from simulator.history.records import (
     AuditReading,
     CampaignRecord,
-    Exchange,
+    FailedExchange,
     GeneratorSample,
     MachineRecord,
     Revocation,
@@ -29,6 +29,7 @@ from simulator.history.tables import TABLES
 from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
+from tests.support.tiers import examples
 
 FACTS = Facts(
     stale_seconds=5,
@@ -51,7 +52,7 @@ def cut_at(cuts: list[int]) -> list[range]:
     return [range(start, end) for start, end in pairwise(ends)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     seed=st.integers(0, 1 << 30),
     cuts=st.lists(st.integers(0, MACHINES - 1), min_size=1, max_size=4),
@@ -89,14 +90,14 @@ def test_the_audit_of_a_right_server_holds_when_each_machine_was_played_by_anoth
 
 def seen(*exchanges: tuple[int, int]) -> History:
     history = History()
-    history.exchanges += [Exchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
+    history.exchanges += [FailedExchange(at_ns, at_ns + 1, campaign, b"", b"", "") for at_ns, campaign in exchanges]
     return history
 
 
 def test_evidence_of_every_part_is_kept_while_there_is_room() -> None:
     """One part's many errors do not hide another's few."""
     many, few = seen(*((at_ns, 1) for at_ns in range(EXCHANGES_MAX))), seen((9000, 2), (9001, 2))
-    kept = merge_histories([Part(many), Part(few)]).exchanges
+    kept = merge_histories([HistoryPart(many), HistoryPart(few)]).exchanges
     assert len(kept) == EXCHANGES_MAX
     assert [one.campaign for one in kept].count(2) == 2
     assert [one.sent_ns for one in kept] == sorted(one.sent_ns for one in kept)
@@ -109,7 +110,7 @@ def test_attempts_of_a_campaign_are_added_up_and_it_was_tried_where_any_part_tri
         history.campaigns.append(CampaignRecord(1, "peers", scripted=True, attempts=attempts, completed=attempts - 0))
         history.campaigns[0] = msgspec.structs.replace(history.campaigns[0], not_tried=not_tried)
         history.campaigns.append(CampaignRecord(2, "skew", scripted=False, attempts=0, completed=0, not_tried="why"))
-        parts.append(Part(history))
+        parts.append(HistoryPart(history))
     assert merge_histories(parts).campaigns == [
         CampaignRecord(1, "peers", scripted=True, attempts=5, completed=5),
         CampaignRecord(2, "skew", scripted=False, attempts=0, completed=0, not_tried="why"),
@@ -120,7 +121,7 @@ def test_a_second_of_the_harness_is_as_bad_as_its_worst_process() -> None:
     first, second = History(), History()
     first.generator += [GeneratorSample(1_500_000_000, 10, 0.9, 1, 2), GeneratorSample(2_500_000_000, 10, 0.1, 0, 0)]
     second.generator += [GeneratorSample(900_000_000, 30, 0.2, 4, 8)]
-    merged = merge_histories([Part(first), Part(second, shift_ns=SECOND_NS)])
+    merged = merge_histories([HistoryPart(first), HistoryPart(second, shift_ns=SECOND_NS)])
     assert merged.generator == [
         GeneratorSample(1_900_000_000, 30, 0.9, 5, 10),
         GeneratorSample(2_500_000_000, 10, 0.1, 0, 0),
@@ -131,7 +132,7 @@ def test_samples_of_one_process_are_as_it_took_them() -> None:
     """Two that fall into one second of the clock stay two."""
     history = History()
     history.generator += [GeneratorSample(1_000_000_001, 10, 0.9, 1), GeneratorSample(1_999_999_999, 20, 0.1, 0)]
-    assert merge_histories([Part(History()), Part(history)]).generator == history.generator
+    assert merge_histories([HistoryPart(History()), HistoryPart(history)]).generator == history.generator
 
 
 def test_troubles_are_added_up_and_their_bound_holds() -> None:
@@ -141,7 +142,7 @@ def test_troubles_are_added_up_and_their_bound_holds() -> None:
         for cause in range(TROUBLES_MAX - 10):
             history.trouble(cause, "heartbeat", f"cause {cause * (process + 1)}")
             history.trouble(cause + 100, "heartbeat", f"cause {cause * (process + 1)}")
-        parts.append(Part(history, shift_ns=process))
+        parts.append(HistoryPart(history, shift_ns=process))
     troubles = merge_histories(parts).troubles
     assert sum(one.count for one in troubles) == 3 * 2 * (TROUBLES_MAX - 10)
     assert len(troubles) == TROUBLES_MAX + 1
@@ -153,7 +154,7 @@ def test_troubles_are_told_in_the_seconds_of_the_run() -> None:
     history = History()
     for at_ns in (0, 1, 3 * SECOND_NS):
         history.trouble(at_ns, "heartbeat", "refused")
-    merged = merge_histories([Part(history, shift_ns=2 * SECOND_NS), Part(history, shift_ns=-SECOND_NS)])
+    merged = merge_histories([HistoryPart(history, shift_ns=2 * SECOND_NS), HistoryPart(history, shift_ns=-SECOND_NS)])
     assert [one.seconds for one in merged.troubles] == [{2: 3, 5: 1, -1: 2}]
 
 
@@ -162,7 +163,9 @@ def test_other_causes_of_a_part_are_other_causes_of_the_run() -> None:
     for cause in range(TROUBLES_MAX):
         full.trouble(cause, "heartbeat", f"cause {cause}")
     more.add_trouble(Trouble("scrape", OTHER_CAUSES, 5, 1, 2))
-    assert merge_histories([Part(full), Part(more)]).troubles[-1] == Trouble("scrape", OTHER_CAUSES, 5, 1, 2)
+    assert merge_histories([HistoryPart(full), HistoryPart(more)]).troubles[-1] == Trouble(
+        "scrape", OTHER_CAUSES, 5, 1, 2
+    )
 
 
 def sent_from(source: int) -> History:
@@ -174,7 +177,7 @@ def sent_from(source: int) -> History:
 @pytest.mark.parametrize("source", [NO_SOURCE, PEERS_SOURCE, 0, 16 << 16 | 1, 13 << 16 | 65_535])
 def test_an_address_is_one_client_on_one_host_and_others_on_others(source: int) -> None:
     """Two processes of one host share what it uses; no server can confuse two hosts."""
-    parts = [Part(sent_from(source), host=host) for host in (0, 0, 1, 127)]
+    parts = [HistoryPart(sent_from(source), host=host) for host in (0, 0, 1, 127)]
     sources = merge_histories(parts).rows()["source"].tolist()
     assert sources[0] == sources[1] == source
     assert len(set(sources)) == 3
@@ -187,9 +190,9 @@ def test_what_the_records_of_a_part_do_not_tell_of_is_nobody_elses() -> None:
     cut = History()
     cut.append(1, 1, 2, bytes(12), 0, 200, 0, 0, 0, 0, certificate=1, consent=7)
     cut.revocations.append(Revocation(1, 3, 4))
-    merged = merge_histories([Part(cut), Part(whole, machine_base=100)])
+    merged = merge_histories([HistoryPart(cut), HistoryPart(whole, machine_base=100)])
     row = merged.rows()[np.flatnonzero(merged.rows()["machine"] == 0)[0]]
-    assert (row["certificate"], row["consent"]) == (UNTOLD, UNTOLD)
+    assert (row["certificate"], row["consent"]) == (UNKNOWN_NUMBER, UNKNOWN_NUMBER)
     assert merged.revocations[0].consent == 0
     assert judged(merged, FACTS)["revocation"][0] is not Status.INCONCLUSIVE
 
@@ -221,17 +224,17 @@ def with_scrape() -> History:
 @pytest.mark.parametrize(
     ("parts", "why"),
     [
-        ([Part(with_machine("wrk_a")), Part(with_machine("wrk_b"))], "machine 0 is two"),
-        ([Part(with_campaign("skew")), Part(with_campaign("replay"))], "campaign 1 is two attacks"),
-        ([Part(History(), clock_ns=(2, 1))], "at least 2 ns and at most 1 ns"),
-        ([Part(History(), host=128)], "host 128"),
-        ([Part(merge_histories([Part(History(), host=1)]), host=2)], "several hosts"),
-        ([Part(with_reading(), clock_ns=(0, 1))], "not the conductor's"),
-        ([Part(with_scrape(), clock_ns=(-1, -1))], "not the conductor's"),
+        ([HistoryPart(with_machine("wrk_a")), HistoryPart(with_machine("wrk_b"))], "machine 0 is two"),
+        ([HistoryPart(with_campaign("skew")), HistoryPart(with_campaign("replay"))], "campaign 1 is two attacks"),
+        ([HistoryPart(History(), clock_ns=(2, 1))], "at least 2 ns and at most 1 ns"),
+        ([HistoryPart(History(), host=128)], "host 128"),
+        ([HistoryPart(merge_histories([HistoryPart(History(), host=1)]), host=2)], "several hosts"),
+        ([HistoryPart(with_reading(), clock_ns=(0, 1))], "not the conductor's"),
+        ([HistoryPart(with_scrape(), clock_ns=(-1, -1))], "not the conductor's"),
     ],
     ids=["machine", "campaign", "bounds", "host", "hosts", "reading", "scrape"],
 )
-def test_parts_that_contradict_each_other_are_refused(parts: list[Part], why: str) -> None:
+def test_parts_that_contradict_each_other_are_refused(parts: list[HistoryPart], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         merge_histories(parts)
 
@@ -265,7 +268,7 @@ def made_up(kind: Any) -> Any:
     return kind(**{one.name: plain[type(one.type)] for one in record.fields if one.required})
 
 
-DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns"}
+DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns", "shortest_rest_ns", "longest_rest_ns"}
 UNIX_TIMES = {"unix_ns"}
 """What this machine's wall clock showed: no time of the run, and so never moved."""
 
@@ -277,7 +280,7 @@ def test_every_time_of_every_side_table_becomes_one_of_the_run(name: str) -> Non
     history, one = History(), made_up(kind)
     getattr(history, name).append(one)
     bounds = (0, 0) if name in OBSERVED else (-7, 20)
-    merged = merge_histories([Part(history, machine_base=5, shift_ns=100, clock_ns=bounds)])
+    merged = merge_histories([HistoryPart(history, machine_base=5, shift_ns=100, clock_ns=bounds)])
     (moved,) = getattr(merged, name)
     for field in kind.__struct_fields__:
         before, after = getattr(one, field), getattr(moved, field)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import CertificateRecord, Effect, Fault, Revocation, Trouble
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.thresholds import measure
@@ -30,6 +30,7 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
 )
 from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
 from tests.load.test_merging import FACTS, exact
+from tests.support.tiers import examples
 
 UNDER, OVER = st.integers(-3 * SECOND_NS, 0), st.integers(0, 3 * SECOND_NS)
 
@@ -42,7 +43,7 @@ def clocks(draw: st.DrawFn) -> Clock:
     return Clock(shift_ns, offset_ns, offset_ns + draw(UNDER), offset_ns + draw(OVER))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 @given(played=steps, first=clocks(), second=clocks())
 def test_a_right_server_is_never_called_wrong(played: list[Step], first: Clock, second: Clock) -> None:
     """It is watched by the conductor's clock, and played to by two processes with others."""
@@ -60,7 +61,7 @@ def test_a_right_server_is_never_called_wrong(played: list[Step], first: Clock, 
     assert [one for one in run_checkers(merged, story.facts) if one.status is Status.FAIL] == []
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(first=clocks(), second=clocks())
 def test_the_audit_of_a_right_server_is_never_called_wrong(first: Clock, second: Clock) -> None:
     world = AuditedWorld()
@@ -71,7 +72,7 @@ def test_the_audit_of_a_right_server_is_never_called_wrong(first: Clock, second:
     assert judged(merged, world.facts)["audit"][0] is Status.PASS, "what was read long after is as sure as before"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=clocks(), second=clocks())
 def test_what_fails_fails_by_one_clock_too(seed: int, first: Clock, second: Clock) -> None:
     """Nothing is found that was not there; what needs no order in time is found just as well.
@@ -99,7 +100,7 @@ def test_each_end_moves_to_where_the_truth_is_between_them() -> None:
     part.effects.append(Effect(100, 200, "policy_created", "owner:a", "", ("a",), "", sure=True))
     part.add_trouble(Trouble("heartbeat", "refused", 2, 100, 200))
     part.faults.append(Fault("pause", 100, 110, 200, 210))
-    merged = merge_histories([Part(part, range(1), shift_ns=1000, clock_ns=(-7, 20))])
+    merged = merge_histories([HistoryPart(part, range(1), shift_ns=1000, clock_ns=(-7, 20))])
     rows = merged.rows()
     assert rows["planned_ns"].tolist() == [1088, 1083]
     assert rows["sent_ns"].tolist() == [1103, 1093]
@@ -128,7 +129,7 @@ def merged_without_scrapes(history: History) -> History:
     return other
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=clocks(), second=clocks())
 def test_response_times_are_those_that_each_process_measured(seed: int, first: Clock, second: Clock) -> None:
     """A part's own clock measures a duration exactly: not knowing when it was makes it no longer."""
@@ -136,7 +137,10 @@ def test_response_times_are_those_that_each_process_measured(seed: int, first: C
     merged = merge_histories(split(whole, [range(5), range(5, MACHINES)], [first, second]))
     assert measured(merged) == measured(whole)
     again = merge_histories(
-        [Part(History()), Part(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70))]
+        [
+            HistoryPart(History()),
+            HistoryPart(merged_without_scrapes(merged), range(-1, MACHINES), clock_ns=(-5, 70)),
+        ]
     )
     assert measured(again) == measured(whole), "nor does a second clock between"
 
@@ -146,6 +150,6 @@ def test_a_part_of_parts_is_judged_like_its_parts() -> None:
     whole = anything(11)
     parts = split(whole, [range(4), range(4, 9)], [exact(5), exact(7)])
     at_once = merge_histories(parts)
-    by_steps = merge_histories([parts[0], Part(merge_histories(parts[1:]))])
+    by_steps = merge_histories([parts[0], HistoryPart(merge_histories(parts[1:]))])
     assert judged(by_steps, FACTS) == judged(at_once, FACTS)
     assert [one for one in by_steps.parts if one.machines] == [one for one in at_once.parts if one.machines]

@@ -27,7 +27,7 @@ from simulator.load.messages import (
     Left,
     Message,
     Order,
-    Part,
+    PartReport,
     Report,
     Started,
     Wanted,
@@ -57,7 +57,7 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
     Failed: st.builds(Failed, words),
     Started: st.builds(Started, numbers),
     Joined: st.builds(Joined, counts, words, counts, counts, numbers, counts, offsets),
-    Part: st.builds(Part, counts, reports),
+    PartReport: st.builds(PartReport, counts, reports),
     Left: st.builds(Left, words, words),
     Counted: st.builds(
         Counted,
@@ -86,14 +86,14 @@ def test_every_message_is_tried_here() -> None:
 
 
 @settings(deadline=None)
-@given(said=conversations, sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5))
+@given(output=conversations, sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_a_conversation_is_heard_as_it_was_said_in_whatever_pieces_it_comes(
-    said: list[Message], sizes: list[int]
+    output: list[Message], sizes: list[int]
 ) -> None:
     """Whole, byte by byte, and with the beginning of the next message behind one."""
     frames = Frames()
-    heard = [message for piece in cut(b"".join(map(frame, said)), sizes) for message in frames.feed(piece)]
-    assert heard == said
+    heard = [message for piece in cut(b"".join(map(frame, output)), sizes) for message in frames.feed(piece)]
+    assert heard == output
 
 
 @settings(deadline=None)

@@ -134,7 +134,7 @@ def play(fresh: tuple[str, ...], folder: Path, duration: str, settings: dict[str
         )
         assert done.returncode == 0, done.stderr
         played = msgspec.json.decode(done.stdout, type=Played)
-        assert (own / "joined.jsonl").exists(), played.said
+        assert (own / "joined.jsonl").exists(), played.output
         runs.append(Run(own, played))
         return played.code
 
@@ -162,7 +162,7 @@ def see_that_nothing_collides(run: Run) -> None:
 def test_machines_are_split_over_hosts_of_which_each_is_a_client(fresh: tuple[str, ...], tmp_path: Path) -> None:
     """Two hosts play half of the fleet each; what both sent is one history, in which the server is right."""
     run = play(fresh, tmp_path, "5s", TIGHT)
-    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.said
+    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.output
     assert set(run.judged().values()) == {"pass", "n/a"}
     assert [len(run.machines_at(host)) for host in (0, 1, 2)] == [0, 20, 20]
     see_that_nothing_collides(run)
@@ -177,7 +177,7 @@ def test_machines_are_split_over_hosts_of_which_each_is_a_client(fresh: tuple[st
 def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, ...], tmp_path: Path) -> None:
     """The verdict is open, and says of how many machines it does not know from when on what they sent."""
     run = play(fresh, tmp_path, "14s", AMPLE, kill_at=200)
-    assert (run.played.code, run.played.workers) == (INCONCLUSIVE, [0, -9]), run.played.said
+    assert (run.played.code, run.played.workers) == (INCONCLUSIVE, [0, -9]), run.played.output
     lost = [one for one in run.history.parts if one.known_until_ns != NEVER_NS]
     (lost_host,) = {one.host for one in lost}
     (other,) = {1, 2} - {lost_host}
@@ -191,9 +191,9 @@ def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, 
     assert run.played.metrics[REGISTERED] >= len(run.history.machines)
     known = {name: status for name, status in run.judged().items() if status != "inconclusive"}
     assert known == {"features": "pass", "clock": "pass"}, "neither is known by what a host sent"
-    told = sum(lost_host == run.part_of(number).host for number in run.history.machines)
-    assert f"What {told} machines, and whoever else was played by the processes that were lost, sent from " in (
-        run.played.said
+    reported = sum(lost_host == run.part_of(number).host for number in run.history.machines)
+    assert f"What {reported} machines, and whoever else was played by the processes that were lost, sent from " in (
+        run.played.output
     )
 
 
@@ -202,7 +202,7 @@ def test_hosts_with_clocks_of_their_own_play_by_bounds_that_hold_the_truth(
 ) -> None:
     """Of two hosts that were started at another time one has the same monotonic clock, and one is far ahead of it."""
     run = play(fresh, tmp_path, "5s", TIGHT, boots={"host-0": 0, "host-1": AHEAD_SECONDS})
-    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.said
+    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.output
     assert set(run.judged().values()) == {"pass", "n/a"}
     ahead = {round(sum(one.offset_ns) / 2 / SECOND_NS): one.offset_ns for one in run.joined}
     assert sorted(ahead) == [0, AHEAD_SECONDS]

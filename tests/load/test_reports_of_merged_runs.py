@@ -11,7 +11,7 @@ from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.limits import check_limits
 from simulator.checkers.possible import possible
 from simulator.contract.metrics import WORKERS
-from simulator.history.merging import Part, merge_histories
+from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import PartRecord
 from simulator.history.rows import NO_SOURCE, History
 from simulator.report import series
@@ -19,7 +19,7 @@ from simulator.report.page import report_page
 from tests.checkers.conftest import Story
 from tests.load.parts import SECOND_NS, anything
 from tests.report.pages import Page
-from tests.report.runs import material, uneventful
+from tests.report.runs import report_input, uneventful
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,7 +31,7 @@ def test_a_report_says_that_there_may_have_been_any_number_more() -> None:
     """And not how many a program can count to."""
     record, history = uneventful()
     history.parts.append(PartRecord(0, 1, 0, 0, LOST_NS))
-    page = report_page(material((record, history))).decode()
+    page = report_page(report_input((record, history))).decode()
     assert "or more" in page
     assert str(UNBOUNDED) not in page
     assert f"{UNBOUNDED:,}" not in page
@@ -57,9 +57,11 @@ def test_a_finding_names_the_host_that_a_shared_address_is_of() -> None:
     for at in range(3):
         story.heartbeat(0, 1 + at / 100, source=NO_SOURCE)
     one = story.history
-    merged = merge_histories([Part(one), Part(one, machine_base=1, host=1), Part(one, machine_base=2, host=2)])
+    merged = merge_histories(
+        [HistoryPart(one), HistoryPart(one, machine_base=1, host=1), HistoryPart(one, machine_base=2, host=2)]
+    )
     assert check_limits(merged, story.facts).findings == ()
-    merged = merge_histories([Part(one), Part(one, host=2), Part(one, host=2)])
+    merged = merge_histories([HistoryPart(one), HistoryPart(one, host=2), HistoryPart(one, host=2)])
     messages = [finding.message for finding in check_limits(merged, story.facts).findings]
     assert len(messages) == 1
     assert messages[0].startswith("the address that all share of host 2 got 6 requests through")
@@ -67,7 +69,7 @@ def test_a_finding_names_the_host_that_a_shared_address_is_of() -> None:
 
 def calls(count: int) -> int:
     """Count the calls, of Python and of C functions, that merging makes."""
-    parts = [Part(anything(seed, count), machine_base=100 * seed) for seed in range(3)]
+    parts = [HistoryPart(anything(seed, count), machine_base=100 * seed) for seed in range(3)]
     for part in parts:
         part.history.exchanges.clear()
         part.history.effects.clear()
@@ -87,5 +89,5 @@ def calls(count: int) -> int:
 
 
 def test_sixteen_times_the_rows_cost_no_more_calls() -> None:
-    merge_histories([Part(History())])  # whatever is made once and kept
+    merge_histories([HistoryPart(History())])  # whatever is made once and kept
     assert calls(16_000) < 1.2 * calls(1000) + 100

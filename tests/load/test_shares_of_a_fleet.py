@@ -10,8 +10,9 @@ from simulator.client.target import parse_target
 from simulator.fleet.clocks import PERFECT
 from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.live.fleet_player import WHOLE, FleetPlayer, Place
+from simulator.worlds.live.fleet_player import WHOLE_FLEET, FleetPlayer, ShardRange
 from simulator.worlds.progress import Progress
+from tests.support.tiers import examples
 
 SCENARIO = parse_scenario("""\
 version = 1
@@ -42,17 +43,17 @@ rate = 1
 """)
 
 
-def player(seed: int, place: Place) -> FleetPlayer:
+def player(seed: int, share: ShardRange) -> FleetPlayer:
     target = parse_target("http://127.0.0.1:9", "token-of-nobody")
-    return FleetPlayer(SCENARIO, seed, target, History(), Progress(), "owner", place=place)
+    return FleetPlayer(SCENARIO, seed, target, History(), Progress(), "owner", share=share)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(seed=st.integers(0, 1 << 32), workers=st.integers(2, 10), shard=st.integers(1, 10))
 def test_victims_are_machines_that_the_shard_will_have(seed: int, workers: int, shard: int) -> None:
     """A shard has the first of the fleet's machines, as many as its share: the others never come up."""
     each, first = 40 // workers, shard * 1000
-    fleet = player(seed, Place(shard, first, each))
+    fleet = player(seed, ShardRange(shard, first, each))
     assert len(fleet.fleet) == 40  # should the others be lost, it has theirs as well
     for campaign in fleet.campaigns:
         assert campaign.victims
@@ -64,6 +65,6 @@ def test_victims_are_machines_that_the_shard_will_have(seed: int, workers: int, 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_fleet_of_one_process_is_attacked_anywhere(seed: int) -> None:
-    victims = {victim.index for campaign in player(seed, WHOLE).campaigns for victim in campaign.victims}
+    victims = {victim.index for campaign in player(seed, WHOLE_FLEET).campaigns for victim in campaign.victims}
     assert max(victims) >= 20
     assert victims <= set(range(40))

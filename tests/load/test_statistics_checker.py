@@ -17,6 +17,7 @@ from simulator.history.rows import NEVER_NS, History
 from simulator.judging.statistics import check_statistics
 from simulator.judging.tally import ATTACK, tally
 from tests.load.parts import anything
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ def line_of(history: History, method: str, name: str) -> LocustCount:
 
 
 def changed(history: History, method: str, name: str, **figures: int) -> History:
-    """Let Locust show other figures on one line."""
+    """Have Locust show other figures on one line."""
     history.locust_counts = [
         msgspec.structs.replace(one, **figures) if (one.method, one.name) == (method, name) else one
         for one in history.locust_counts
@@ -50,7 +51,7 @@ def changed(history: History, method: str, name: str, **figures: int) -> History
     return history
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(seed=st.integers(0, 1 << 32))
 def test_statistics_of_the_very_rows_pass(seed: int) -> None:
     verdict = check_statistics(conducted(seed))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chromium import chromium
 from tests.load.processes import HATCHFARM, INCONCLUSIVE, LOCUST, conclusively, metrics, running, serving, until
+from tests.support.chromium import chromium
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 MACHINES, AGAIN = 200, 30
 START_SECONDS, SHOWN_SECONDS, END_SECONDS = 40.0, 40.0, 60.0
@@ -67,9 +68,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def port() -> int:
     """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def listens(port: int) -> bool:
@@ -126,15 +125,15 @@ def test_who_stops_a_run_in_its_page_gets_a_verdict_of_what_was(browser: Browser
             grown = browser.wait(shows(f"shown.requests > {first[REQUESTS]}"), SHOWN_SECONDS)
             assert (grown["status"].lower(), grown[USERS], grown[FAILURES]) == ("running", 60, 0)
             browser.press(button("stop"))
-            said, _ = process.communicate(timeout=END_SECONDS)
-    assert process.returncode == INCONCLUSIVE, said
-    assert re.search(r"Locust ended the test after [0-9.]+s: it was stopped there", said)
+            output, _ = process.communicate(timeout=END_SECONDS)
+    assert process.returncode == INCONCLUSIVE, output
+    assert re.search(r"Locust ended the test after [0-9.]+s: it was stopped there", output)
 
 
 def test_a_run_shows_itself_while_it_lasts_and_ends_by_itself(browser: Browser, port: int, tmp_path: Path) -> None:
     """The page shows the fleet as users and heartbeats as requests; nobody presses anything, and a verdict comes."""
     (tmp_path / "watched.toml").write_text(SCENARIO.format(duration="12s"), encoding="utf-8")
-    said: list[str] = []
+    output: list[str] = []
 
     def run() -> int:
         command = [*HATCHFARM, "run", "watched.toml", "--web", "--web-port", str(port), "--no-reports"]
@@ -142,9 +141,9 @@ def test_a_run_shows_itself_while_it_lasts_and_ends_by_itself(browser: Browser, 
             until(lambda: listens(port) or process.poll() is not None, START_SECONDS)
             with browser.tab(f"http://127.0.0.1:{port}/", 1280):
                 browser.wait(shows("shown.users === 60 && shown.requests > 0"), SHOWN_SECONDS)
-            said.append(process.communicate(timeout=END_SECONDS)[0])
+            output.append(process.communicate(timeout=END_SECONDS)[0])
         return process.returncode
 
-    assert conclusively(run) == 0, said[-1]
-    assert "PASS watched" in said[-1]
+    assert conclusively(run) == 0, output[-1]
+    assert "PASS watched" in output[-1]
     assert not listens(port)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 from tests.load.processes import HATCHFARM, INCONCLUSIVE, TOKEN, running, serving
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,18 +27,16 @@ stages = [{ duration = "0s", target = 2 }]
 
 def test_a_worker_with_a_wrong_token_plays_nothing_and_accuses_nobody(tmp_path: Path) -> None:
     (tmp_path / "mistaken.toml").write_text(SCENARIO, encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        master = f"127.0.0.1:{probe.getsockname()[1]}"
+    master = f"127.0.0.1:{free_port()}"
     with serving({}) as url:
         run_command = [*HATCHFARM, "run", "mistaken.toml", "--target", url, "--token", TOKEN, "--no-reports"]
         with (
             running([*run_command, "--master", master, "--workers", "1"], cwd=tmp_path) as run,
             running([*HATCHFARM, "worker", "--master", master, "--token", "another"]) as worker,
         ):
-            said, _ = run.communicate(timeout=END_SECONDS)
-            told, _ = worker.communicate(timeout=END_SECONDS)
-    assert (run.returncode, worker.returncode) == (INCONCLUSIVE, LOST_EXIT_CODE), said + told
-    assert "the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN" in told
-    assert "FAILED" not in said
-    assert "the target refuses this worker's owner token" in " ".join(said.split())
+            output, _ = run.communicate(timeout=END_SECONDS)
+            reported, _ = worker.communicate(timeout=END_SECONDS)
+    assert (run.returncode, worker.returncode) == (INCONCLUSIVE, LOST_EXIT_CODE), output + reported
+    assert "the target refuses this worker's owner token: look at HATCHFARM_API_TOKEN" in reported
+    assert "FAILED" not in output
+    assert "the target refuses this worker's owner token" in " ".join(output.split())

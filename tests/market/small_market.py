@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from reference_server.core.changes import recover_change
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.ledger import FUNDING
 from reference_server.core.market.market import Market
-from reference_server.core.market.noting import CHANGES
 from reference_server.core.market.wallet import ensure_account, withdraw
 from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import hear, look_again
@@ -152,11 +152,11 @@ def recovered(market: Market, now: Instant, heartbeats: list[tuple[Any, ...]]) -
     again = Market(market.conditions, KeptAnswers(), Withdrawals())
     beats = iter(heartbeats)
     beat_ = next(beats, None)
-    for number, (kind, wall_ns, *values) in enumerate([*(market.changes or []), ("", 0)]):
+    for number, noted in enumerate([*(market.changes or []), None]):
         while beat_ is not None and beat_[0] == number:
             beat_[1](again, *beat_[2:])
             beat_ = next(beats, None)
-        if kind:
-            CHANGES[kind](again, Instant(wall_ns, wall_ns - MORNING_NS), *values)
+        if noted is not None:
+            recover_change(again, now, noted)
     look_again(again, now)
     return again

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.core.changes import recover_change
 from reference_server.core.community.agents import (
     CLOSED,
     MOLTBOOK,
@@ -25,7 +26,6 @@ from reference_server.core.community.agents import (
 )
 from reference_server.core.community.forum import Forum, create_comment, create_post, list_posts, read_post
 from reference_server.core.market.conditions import Conditions
-from reference_server.core.market.noting import CHANGES
 from tests.market.small_market import BITCOIN, TRON, at, data_of, error_of, make_market, take_out
 
 if TYPE_CHECKING:
@@ -203,9 +203,8 @@ def test_agents_are_made_again_from_their_changes(place: Place) -> None:
     ada = place.agent("Ada", identity=ADA)
     place.update(ada, name="Bea", description="x", rotate_api_key=True, key="hfk_new")
     again = Agents()
-    for kind, wall_ns, *values in place.agents.changes or []:
-        moment = at(0)
-        CHANGES[kind](again, type(moment)(wall_ns, wall_ns - moment.wall_ns), *values)
+    for noted in place.agents.changes or []:
+        recover_change(again, at(1), noted)
     assert again.by_id == place.agents.by_id
     assert again.with_key("hfk_new") == again.with_identity(ADA) == again.named("bea") == ada
     assert again.with_key("hfk_1") is again.named("Ada") is None

@@ -34,11 +34,11 @@ def fault(name: str, scenario: str, caught_by: str, evidence: str, *edits: tuple
     return Fault(name, scenario, frozenset(caught_by.split()), evidence, written)
 
 
-HEARTBEATS, MACHINES, CONSENTS, CHANGES = "core.heartbeats", "core.machines", "core.consents", "core.changes"
+HEARTBEATS, MACHINES, CONSENTS, STATUSES = "core.heartbeats", "core.machines", "core.consents", "core.statuses"
 NONCES, FLEET, FAILURES, STATE = "core.nonces", "core.fleet", "core.auth_failures", "core.state"
 AUDIT, VIEWS, POLICIES, CALLS = "core.audit", "core.views", "core.policies", "core.calls"
 AUTHENTICATION = "core.authentication"
-API, CALLERS, TABLE, REPLIES = "operations.api", "operations.callers", "operations.table", "wire.replies"
+API, CALLERS, METRICS, REPLIES = "operations.api", "operations.callers", "core.metrics", "wire.replies"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= worker.certificate.expires_monotonic_ns:"
 BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
@@ -48,7 +48,7 @@ FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     if window:
         return 0 if seen <= 20 else 1_000_000_000
     full_at = self._full_at.get(key)"""
-REVOKED = "changes.revoke_consent(state, call.now, consent_id)"
+REVOKED = "end_consent(state, call.now, consent_id)"
 
 HEARTBEAT_FAULTS = (
     fault("skew window ten times too wide", "heartbeats", "answers", "skew.behind",
@@ -112,18 +112,18 @@ FLEET_FAULTS = (
     fault("the window of recent failures is half as long", "alerts", "alerts", "recent",
           (FAILURES, "AuthFailures._slide", "monotonic_ns - self._window_ns", "monotonic_ns - self._window_ns // 2")),
     fault("accepted heartbeats counted as recent failures", "alerts", "alerts", "recent",
-          (CHANGES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
+          (STATUSES, "accept_heartbeat", "worker.heard_ns = at.wall_ns",
            "worker.heard_ns = at.wall_ns\n    state.failures._recent += 1")),
     fault("alert above its threshold instead of at it", "alerts", "alerts", "alert begins at",
-          (TABLE, "metrics", "recent >= state.settings.auth_failure_threshold",
+          (METRICS, "metrics", "recent >= state.settings.auth_failure_threshold",
            "recent > state.settings.auth_failure_threshold")),
     fault("stale alert needs two", "alerts", "alerts", "alert begins at",
-          (TABLE, "metrics", "summary.stale > 0", "summary.stale > 3")),
+          (METRICS, "metrics", "summary.stale > 0", "summary.stale > 3")),
 )  # fmt: skip
 
 AUDIT_FAULTS = (
     fault("one worker in seven is not audited", "owners", "audit", "missing",
-          (CHANGES, "accept_heartbeat", "    worker.owner.routine.append(",
+          (STATUSES, "accept_heartbeat", "    worker.owner.routine.append(",
            "    worker.serial % 7 == 3 or worker.owner.routine.append(")),
     fault("consents audited twice", "owners", "audit", "consent_created",
           (STATE, "State.add_event", "stream.append(event)",
@@ -184,7 +184,7 @@ OWNER_FAULTS = (
     fault("405 without Allow", "owners", "attacks answers", "owner.verbs",
           (API, "Api._route", '(("allow", allowed_methods(by_method)),)', "()")),
     fault("list limit not clamped", "owners", "attacks answers", "page.extremes",
-          (CALLS, "page_of", "min(limit, LIST_LIMIT_MAX)", "limit")),
+          (CALLS, "read_limit", "min(limit, LIST_LIMIT_MAX)", "limit")),
     fault("what follows a body is ignored", "owners", "answers", "json.strict",
           (CALLS, "decode_body", "msgspec.json.decode(body, type=kind)",
            'msgspec.json.decode(body.partition(b"}")[0] + b"}", type=kind)')),
@@ -201,7 +201,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "features contents", "[Rr]etry-[Aa]fter",
-          (REPLIES, "rate_limited", '(("retry-after", str(-(-wait_ns // SECOND_NS))),)', "()")),
+          (REPLIES, "rate_limited", '(("retry-after", retry_after),)', "()")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

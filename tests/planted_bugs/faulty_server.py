@@ -43,10 +43,11 @@ def edited(edits: tuple[Edit, ...]) -> dict[tuple[str, str], str]:
 
 
 def _function(module: str, name: str) -> FunctionType:
+    """Find a function; of one that a decorator has wrapped, the function itself."""
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    return found  # type: ignore[no-any-return]
+    return inspect.unwrap(found)  # type: ignore[no-any-return]
 
 
 def _compiled(source: str, like: FunctionType) -> CodeType:

@@ -180,7 +180,7 @@ CASES: dict[str, tuple[list[dict[str, str]], Expected]] = {
 
 
 def promtool(folder: Path, rules: Path, case: str) -> subprocess.CompletedProcess[str]:
-    """Let promtool test a rule file against one case, evaluating it every second."""
+    """Have promtool test a rule file against one case, evaluating it every second."""
     inputs, expected = CASES[case]
     test = {
         "rule_files": [str(rules)],

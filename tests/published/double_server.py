@@ -41,8 +41,8 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
         Edit(
             REPLIES,
             "rate_limited",
-            'return failure(429, "rate limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))',
-            'return failure(429, "rate limit exceeded")',
+            'return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded", (("retry-after", retry_after),))',
+            'return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")',
         ),
     ),
     Feature.CHAIN: (

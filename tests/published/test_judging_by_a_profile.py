@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.profiles import Basis, Profile
-from simulator.history.records import Exchange
+from simulator.history.records import FailedExchange
 from simulator.judging import rules
 from simulator.judging.advisories import finding_basis, judge_by, summaries_by
 from simulator.judging.verdict_file import AttackSummary
@@ -60,7 +60,7 @@ def test_by_the_contract_nothing_is_an_advisory(given_verdicts: list[Verdict]) -
 def test_no_finding_is_lost_and_what_counts_fails(given_verdicts: list[Verdict]) -> None:
     judged = judge_by(PUBLISHED, given_verdicts, ATTACKS, ())
     assert [one.name for one in judged.checkers] == [one.name for one in given_verdicts]
-    told = [(one.checker, one.finding, one.message, one.at_ns, one.evidence) for one in judged.advisories]
+    reported = [(one.checker, one.finding, one.message, one.at_ns, one.evidence) for one in judged.advisories]
     for before, after in zip(given_verdicts, judged.checkers, strict=True):
         if before.status is not Status.FAIL:
             assert after is before
@@ -69,12 +69,12 @@ def test_no_finding_is_lost_and_what_counts_fails(given_verdicts: list[Verdict])
             counts = PUBLISHED.asks_for(finding_basis(finding, ATTACKS, {}))
             one = (before.name, finding.rule, finding.message, finding.at_ns, finding.evidence)
             assert counts == (finding in after.findings)
-            assert counts != (one in told) or finding in after.findings
+            assert counts != (one in reported) or finding in after.findings
         if after.findings or not before.findings:
             assert after.status is Status.FAIL
         else:
             assert after.status is (Status.INCONCLUSIVE if before.doubt else Status.PASS)
-    assert len(told) + sum(
+    assert len(reported) + sum(
         len(after.findings)
         for before, after in zip(given_verdicts, judged.checkers, strict=True)
         if before.status is Status.FAIL
@@ -109,7 +109,7 @@ def test_a_finding_rests_on_its_rule_and_on_what_its_attack_does(finding: Findin
 )
 def test_a_step_of_a_mixed_attack_rests_on_what_it_expects(kept: str | None, basis: Basis) -> None:
     """Where its bytes were not kept nobody knows which step it was, and nothing is proven by a guess."""
-    exchanges = {} if kept is None else {(7, 3): Exchange(7, 8, 3, b"", b"", "", basis=kept)}
+    exchanges = {} if kept is None else {(7, 3): FailedExchange(7, 8, 3, b"", b"", "", basis=kept)}
     assert finding_basis(found(ACCEPTED, 3, at_ns=7), ATTACKS, exchanges) is basis
 
 

@@ -104,14 +104,14 @@ def test_attacks_that_ask_for_the_health_page_need_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "said"), [(Profile.PUBLISHED, "said as advisories"), (Profile.HARDENED, "each of this fails")]
+    ("profile", "stated"), [(Profile.PUBLISHED, "said as advisories"), (Profile.HARDENED, "each of this fails")]
 )
-def test_the_doctor_says_what_is_lacking(profile: Profile, said: str) -> None:
+def test_the_doctor_says_what_is_lacking(profile: Profile, stated: str) -> None:
     """Neither profile keeps a run from beginning for it."""
     (contract,) = doctor._features({Feature.V1}, profile)
     assert not contract.right
     assert not contract.fatal
     assert LACKS[Feature.V1].does in contract.found
     assert LACKS[Feature.V1].not_tried in contract.found
-    assert said in contract.mend
+    assert stated in contract.hint
     assert doctor._features((), profile)[0].right

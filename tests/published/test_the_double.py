@@ -5,7 +5,6 @@ Of the scenarios that the project ships it is shown in short for a few, and with
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from tests.planted_bugs.faulty_server import edited
 from tests.published.conftest import ROOT, run_on_double
 from tests.published.double_server import EDITS, TAKEN_AWAY
 from tests.published.shortened import shortened
+from tests.support.tiers import SOAK
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 SHORT = sorted((Path(__file__).parent / "scenarios").glob("*.toml"))
 SHIPPED = sorted((ROOT / "scenarios").glob("*.toml"))
 IN_SHORT = ("kill-loop", "quickstart")

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import trio
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import CANARY, SCRIPTS, RedisNonces
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
-from tests.http.twins import SeededEntropy, SetClock
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from tests.redis.redis_servers import RedisServer
-
-PATIENCE_SECONDS = 60.0
-"""How long what must happen is waited for. A link is given as much where a test is not about how long it waits."""
-POLL_SECONDS = 0.01
+    from tests.support.redis_servers import RedisServer
 
 
 class Instance(NamedTuple):
@@ -72,13 +70,6 @@ async def fails_closed(one: Instance, name: str) -> float:
     began = trio.current_time()
     assert await one.reserve_one(name) is Reservation.UNAVAILABLE
     return trio.current_time() - began
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for what must happen soon."""
-    with trio.fail_after(PATIENCE_SECONDS):
-        while not happened():  # noqa: ASYNC110 - Redis gives no event
-            await trio.sleep(POLL_SECONDS)
 
 
 async def make_older(server: RedisServer, seconds: int) -> None:

@@ -11,10 +11,10 @@ from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_CLOCK_OFF_SECONDS_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, make_older
-from tests.redis.redis_servers import redis_server
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from tests.redis.redis_servers import RedisServer
+    from tests.support.redis_servers import RedisServer
 
 DAY_SECONDS = 86_400
 SECOND_NS = 1_000_000_000
@@ -50,8 +50,8 @@ async def test_a_clock_ahead_within_what_is_allowed_has_its_nonces_kept_until_ev
     async with redis_server() as redis, instance(redis.port, "a") as a, instance(redis.port, "b") as b:
         a.clock.advance(REDIS_CLOCK_OFF_SECONDS_MAX - 5)
         assert await a.reserve_one("ahead") is RESERVED
-        lives = int(await redis.says("TTL", nonce_name("wrk_1", "ahead")))
-        assert lives > 375 + REDIS_CLOCK_OFF_SECONDS_MAX - 180 - 10
+        lasts = int(await redis.says("TTL", nonce_name("wrk_1", "ahead")))
+        assert lasts > 375 + REDIS_CLOCK_OFF_SECONDS_MAX - 180 - 10
         now = await span_of(redis)
         fields = (await redis.says("HKEYS", CANARY)).split()
         spans = [int(field[1:]) for field in fields if field.startswith("@")]

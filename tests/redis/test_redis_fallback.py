@@ -8,8 +8,9 @@ from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
-from tests.redis.instances import instance, until
-from tests.redis.redis_servers import EVERY_WRITE, proxy_to, redis_server
+from tests.redis.instances import instance
+from tests.support.redis_servers import EVERY_WRITE, proxy_to, redis_server
+from tests.support.waiting import until
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
 
@@ -20,7 +21,7 @@ async def test_alone_an_instance_accepts_a_nonce_once_and_counts_what_it_decided
         assert await a.reserve("n", "m", "n") == [RESERVED, RESERVED, REPLAYED]
         assert await a.reserve_one("m") is REPLAYED
         assert a.nonces.fallbacks == 4
-        assert a.nonces.owed == 2
+        assert a.nonces.unwritten == 2
         assert not a.nonces.sharing
 
 
@@ -54,7 +55,7 @@ async def test_what_it_accepted_alone_is_written_back_before_it_shares_again(fau
         else:
             redis.resume()
         await until(lambda: a.nonces.sharing and b.nonces.sharing)
-        assert a.nonces.owed == 0
+        assert a.nonces.unwritten == 0
         assert set(await b.reserve(*names, "before")) == {REPLAYED}
         assert set(await a.reserve(*names, "before")) == {REPLAYED}
         assert await a.reserve_one("after") is RESERVED
@@ -132,13 +133,13 @@ async def test_an_instance_with_machines_accepts_nothing_alone_that_may_have_bee
 
 
 async def test_what_may_be_accepted_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_nonces, "REDIS_OWED_MAX", 2)
+    monkeypatch.setattr(redis_nonces, "REDIS_UNWRITTEN_MAX", 2)
     async with redis_server() as redis, instance(redis.port, redis_nonce_fallback=True) as a:
         await redis.kill()
         assert await a.reserve("n", "m", "o", "p") == [RESERVED, RESERVED, UNAVAILABLE, UNAVAILABLE]
         a.clock.advance(301)
         assert await a.reserve_one("q") is RESERVED
-        assert a.nonces.owed == 1
+        assert a.nonces.unwritten == 1
 
 
 async def test_one_that_was_left_alone_just_as_redis_came_back_shares_again() -> None:

@@ -8,8 +8,10 @@ import trio
 from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
-from tests.redis.instances import PATIENCE_SECONDS, fails_closed, instance, make_older, until
-from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, RedisServer, redis_server
+from tests.redis.instances import fails_closed, instance, make_older
+from tests.support.ports import free_port
+from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
 TWICE_SKEW_SECONDS = 181
@@ -193,7 +195,7 @@ async def test_a_redis_that_evicts_nonces_is_not_used() -> None:
 
 async def test_a_node_of_a_redis_cluster_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
     """A batch may span its slots, and what one node lost would not show on another."""
-    bus = ("--cluster-enabled", "yes", "--cluster-port", str(RedisServer.free_port()))
+    bus = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     async with redis_server(*MEMORY_ONLY, *bus) as redis, instance(redis.port, connects=False) as a:
         assert await a.reserve_one("n") is UNAVAILABLE
     assert "node of a Redis Cluster" in caplog.text

@@ -11,8 +11,9 @@ import trio
 from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
-from tests.redis.instances import fails_closed, instance, until
-from tests.redis.redis_servers import EVERY_WRITE, Proxy, proxy_to, redis_server
+from tests.redis.instances import fails_closed, instance
+from tests.support.redis_servers import EVERY_WRITE, Proxy, proxy_to, redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.redis.instances import Instance
@@ -83,7 +84,7 @@ async def test_an_answer_that_this_process_was_too_busy_to_read_is_not_lost() ->
         connection = a.link._connection
 
         async def be_busy() -> None:
-            """Let the question go out, then let nobody run for longer than it may wait."""
+            """Have the question go out, then let nobody run for longer than it may wait."""
             for _ in range(20):
                 end = trio.current_time() + REDIS_WAIT_SECONDS + 0.05
                 while trio.current_time() < end:

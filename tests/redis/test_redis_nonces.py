@@ -8,10 +8,9 @@ import pytest
 import trio
 
 from reference_server.adapters.redis.nonces import CANARY, nonce_name
-from reference_server.limits import REDIS_BATCH_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance, make_older
-from tests.redis.redis_servers import redis_server
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from tests.redis.instances import Instance
@@ -20,36 +19,6 @@ RESERVED, REPLAYED = Reservation.RESERVED, Reservation.REPLAYED
 UNAVAILABLE, FORGOTTEN = Reservation.UNAVAILABLE, Reservation.FORGOTTEN
 TWICE_SKEW_SECONDS = 181
 """And the second in which it began: Redis is asked for whole ones."""
-
-
-async def test_a_nonce_is_reserved_once_whichever_instance_is_asked() -> None:
-    async with redis_server() as redis, instance(redis.port, "a") as a, instance(redis.port, "b") as b:
-        assert await a.reserve_one("n") is RESERVED
-        assert await a.reserve_one("n") is REPLAYED
-        assert await b.reserve_one("n") is REPLAYED
-        assert await b.reserve_one("m") is RESERVED
-
-
-async def test_a_nonce_twice_in_one_batch_is_reserved_for_the_first() -> None:
-    async with redis_server() as redis, instance(redis.port) as a:
-        assert await a.reserve("n", "m", "n", "n") == [RESERVED, RESERVED, REPLAYED, REPLAYED]
-
-
-async def test_the_same_nonce_of_another_worker_is_another_nonce() -> None:
-    """Even where worker and nonce, run together, would read the same."""
-    async with redis_server() as redis, instance(redis.port) as a:
-        assert await a.reserve_one("b:n", worker="a") is RESERVED
-        assert await a.reserve_one("n", worker="a}:b") is RESERVED
-        assert await a.reserve_one("n", worker="a") is RESERVED
-
-
-async def test_a_batch_larger_than_one_script_is_answered_whole_and_in_order() -> None:
-    names = [f"n{number}" for number in range(2 * REDIS_BATCH_MAX + 3)]
-    async with redis_server() as redis, instance(redis.port) as a:
-        assert await a.reserve(names[0], names[REDIS_BATCH_MAX + 1]) == [RESERVED, RESERVED]
-        expected = [RESERVED] * len(names)
-        expected[0] = expected[REDIS_BATCH_MAX + 1] = REPLAYED
-        assert await a.reserve(*names) == expected
 
 
 async def test_keys_are_named_as_the_contract_says_and_expire_after_the_time_to_live() -> None:

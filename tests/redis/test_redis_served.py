@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,9 +14,10 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.wire.values import Request
 from tests.http.processes import environment, running
 from tests.http.twins import API_TOKEN, written
-from tests.redis.instances import PATIENCE_SECONDS
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
 from tests.redis.twin_server import twin
+from tests.support.redis_servers import EVERY_WRITE, redis_server
+from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from tests.http.twins import Machine
 
 TWIN = (sys.executable, "-m", "tests.redis.twin_server")
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-NONCES = 100_000 if SOAK else 3_000
+NONCES = 100_000 if SOAK else 1_000
 COPIES = 8
 AT_ONCE = 50
 SIGNED_AT_ONCE = 2_000

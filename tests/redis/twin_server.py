@@ -14,11 +14,12 @@ import trio
 from reference_server import app
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.serve import serve_until_signal
 from reference_server.operations.api import Api
 from reference_server.settings import load_settings
 from reference_server.wire.signing import CertificateSigner
-from tests.http.twins import Machine, SeededEntropy, data_of, enrolment
+from tests.http.twins import Machine, data_of, enrolment
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Instant
@@ -54,7 +55,7 @@ def main() -> None:
     api, _ = twin(dict(os.environ))
     entropy = SystemEntropy()
     api.state.entropy = entropy
-    app.share(api, entropy, fresh=True)
+    app.share(api, entropy, SystemClock(), fresh=True)
     trio.run(serve_until_signal, api, SystemClock(), entropy)
 
 

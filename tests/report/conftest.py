@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -7,17 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.checkers import CHECKERS, run_checkers
-from tests.chromium import chromium
+from simulator.report.page import draw_plots
 from tests.report import runs
+from tests.support.chromium import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from simulator.checkers.bounds import ScrapeBounds
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
     from simulator.history.rows import History
-    from tests.chromium import Browser
+    from simulator.report.plots import Plot
+    from simulator.report.report_input import ReportInput
+    from tests.support.chromium import Browser
 
 
 FIVE = ("alerts", "replay", "answers", "attacks", "generator")
@@ -25,7 +30,7 @@ FIVE = ("alerts", "replay", "answers", "attacks", "generator")
 
 @contextmanager
 def five_checkers() -> Iterator[None]:
-    """Let five checkers judge, whichever there are: hand-made histories tell what those need to know."""
+    """Have five checkers judge, whichever there are: hand-made histories tell what those need to know."""
 
     def judge(history: History, facts: Facts) -> list[Verdict]:
         return run_checkers(history, facts, {name: CHECKERS[name] for name in FIVE})
@@ -38,6 +43,25 @@ def five_checkers() -> Iterator[None]:
 @pytest.fixture(scope="module", autouse=True)
 def _five_checkers() -> Iterator[None]:
     with five_checkers():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _equal_runs_are_drawn_once() -> Iterator[None]:
+    """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
+    kept: dict[bytes, list[Plot]] = {}
+
+    def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
+        record, history = report_input.record, report_input.history
+        key = pickle.dumps(
+            (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
+        )  # all that is drawn
+        if key not in kept:
+            kept[key] = draw_plots(report_input, bounds)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.report.page.draw_plots", drawn)
         yield
 
 

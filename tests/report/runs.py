@@ -7,25 +7,32 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.bundle.writing import write_bundle
 from simulator.checkers.bounds import scrape_bounds
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import CampaignRecord, Claim, Exchange, GeneratorSample, MachineRecord, Scrape
+from simulator.history.records import (
+    CampaignRecord,
+    ClaimRecord,
+    FailedExchange,
+    GeneratorSample,
+    MachineRecord,
+    Scrape,
+)
 from simulator.history.rows import ROW, History
 from simulator.judging.judging import judge_run
 from simulator.judging.record import RunRecord
-from simulator.report.material import Material
+from simulator.report.report_input import ReportInput
 from tests.checkers.conftest import Story, metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.judging.verdict_file import RunVerdict
-    from simulator.report.files import Written
+    from simulator.report.files import WriteResult
 
-SECOND_NS = 1_000_000_000
 SCENARIO = """\
 version = 1
 name = "by-hand"
@@ -111,10 +118,14 @@ def broken(**changes: Any) -> tuple[RunRecord, History]:
         sent_ns, sent_ns, sent_ns + 1, b"replayed    ", 0, 200, Operation.HEARTBEAT, Answer.NONCE_REPLAYED,
         Answer.ACCEPTED, 1,
     )  # fmt: skip
-    history.exchanges.append(Exchange(sent_ns, sent_ns + 1, 1, b"POST /x", b"HTTP/1.1 200", "it was accepted before"))
+    history.exchanges.append(
+        FailedExchange(sent_ns, sent_ns + 1, 1, b"POST /x", b"HTTP/1.1 200", "it was accepted before")
+    )
     shown = metrics(120.5, workers=2, stale=1, recent=5, reasons={Answer.NONCE_REPLAYED: 5}, threshold=3)
     history.scrapes[20] = Scrape(history.scrapes[20].sent_ns, history.scrapes[20].answered_ns, shown)
-    history.claims.append(Claim(12 * SECOND_NS, 1, "claimed", held=False, message="what it claims", evidence={"n": 1}))
+    history.claims.append(
+        ClaimRecord(12 * SECOND_NS, 1, "claimed", held=False, message="what it claims", evidence={"n": 1})
+    )
     return run, history
 
 
@@ -127,7 +138,7 @@ def hostile() -> tuple[RunRecord, History]:
     history.campaigns[0] = campaign(1, HOSTILE, not_tried=HOSTILE)
     history.machines[0] = MachineRecord(HOSTILE, HOSTILE)
     evidence = {"request": HOSTILE, "answer": HOSTILE, HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}
-    history.claims.append(Claim(0, 1, HOSTILE, held=False, message=HOSTILE, evidence=evidence))
+    history.claims.append(ClaimRecord(0, 1, HOSTILE, held=False, message=HOSTILE, evidence=evidence))
     for index, scrape in enumerate(history.scrapes):
         history.scrapes[index] = msgspec.structs.replace(scrape, samples={**scrape.samples, HOSTILE: 1.0})
     return run, history
@@ -143,12 +154,12 @@ def unknown(**changes: Any) -> tuple[RunRecord, History]:
     return run, history
 
 
-def material(run: tuple[RunRecord, History], scenario_text: str = SCENARIO) -> Material:
+def report_input(run: tuple[RunRecord, History], scenario_text: str = SCENARIO) -> ReportInput:
     """Judge a run."""
-    return Material(judge_run(*run), *run, scenario_text)
+    return ReportInput(judge_run(*run), *run, scenario_text)
 
 
-def with_verdicts(made: Material, *checkers: Verdict) -> Material:
+def with_verdicts(made: ReportInput, *checkers: Verdict) -> ReportInput:
     """Put other checkers' verdicts in place of those there are."""
     return msgspec.structs.replace(made, verdict=msgspec.structs.replace(made.verdict, checkers=list(checkers)))
 
@@ -161,7 +172,7 @@ def failing(name: str, findings: int, **evidence: Any) -> Verdict:
     return Verdict(name, Status.FAIL, f"{name} failed.", listed)
 
 
-def written(folder: Path, run: tuple[RunRecord, History]) -> tuple[RunVerdict, Written]:
+def written(folder: Path, run: tuple[RunRecord, History]) -> tuple[RunVerdict, WriteResult]:
     """Write a run's bundle."""
     verdict = judge_run(*run)
     return verdict, write_bundle(folder, verdict, *run, SCENARIO)

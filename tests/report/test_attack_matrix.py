@@ -8,7 +8,7 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import Claim
+from simulator.history.records import ClaimRecord
 from simulator.judging.campaigns import WEAKNESS, summarise_campaigns
 from simulator.judging.verdict_file import AttackSummary
 from tests.checkers.conftest import Story
@@ -22,8 +22,8 @@ def summary(status: Status, note: str = "", **counts: int) -> AttackSummary:
     return AttackSummary(campaign=1, attack="replay.exact", status=status, note=note, **{**zero, **counts})
 
 
-def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed") -> Claim:
-    return Claim(0, 1, rule, held, message)
+def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed") -> ClaimRecord:
+    return ClaimRecord(0, 1, rule, held, message)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed"
     ],
 )
 def test_a_campaign_is_as_good_as_its_answers_and_its_claims(
-    answers: list[tuple[Answer, Answer]], claims: list[Claim], more: dict[str, Any], expected: AttackSummary
+    answers: list[tuple[Answer, Answer]], claims: list[ClaimRecord], more: dict[str, Any], expected: AttackSummary
 ) -> None:
     story = Story()
     story.heartbeat(0, 1)

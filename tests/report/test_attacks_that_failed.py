@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import Claim, Exchange
+from simulator.history.records import ClaimRecord, FailedExchange
 from simulator.judging.judging import judge_run
 from simulator.report.junit import junit_xml
-from simulator.report.material import Material
+from simulator.report.report_input import ReportInput
 from simulator.report.sarif import sarif_log
 from tests.report.runs import SCENARIO, campaign, uneventful
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.judging.record import RunRecord
 
-SECOND_NS = 1_000_000_000
 ATTACKS = list(enumerate(CATALOGUE, 2))
 """Each attack with its campaign's number; 1 is that of the run by hand."""
 
@@ -34,20 +34,20 @@ def wrong_answer(history: History, number: int, at_ns: int, *, exchange: bytes =
         at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 200, Operation.OTHER, Answer.REFUSED, Answer.ACCEPTED, number
     )
     if exchange:
-        history.exchanges.append(Exchange(at_ns, at_ns + 1, number, exchange, exchange, "it is refused"))
+        history.exchanges.append(FailedExchange(at_ns, at_ns + 1, number, exchange, exchange, "it is refused"))
 
 
 def broken_claim(history: History, number: int, at_ns: int) -> None:
     """Add a claim that did not hold, beside an answer that was right."""
     history.append(at_ns, at_ns, at_ns + 1, b"\1" * 12, 0, 401, Operation.OTHER, Answer.REFUSED, Answer.REFUSED, number)
-    history.claims.append(Claim(at_ns, number, "claimed", held=False, message="it was let through"))
+    history.claims.append(ClaimRecord(at_ns, number, "claimed", held=False, message="it was let through"))
 
 
-def judged(run: tuple[RunRecord, History]) -> Material:
-    return Material(judge_run(*run), *run, SCENARIO)
+def judged(run: tuple[RunRecord, History]) -> ReportInput:
+    return ReportInput(judge_run(*run), *run, SCENARIO)
 
 
-def named_in(made: Material) -> dict[str, set[str]]:
+def named_in(made: ReportInput) -> dict[str, set[str]]:
     """Return the attacks that each form says failed, with a finding and a note."""
     log: dict[str, Any] = json.loads(sarif_log(made))
     suites = {suite.get("name"): suite for suite in ET.fromstring(junit_xml(made))}  # noqa: S314 - just written

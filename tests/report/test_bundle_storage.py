@@ -23,6 +23,7 @@ from simulator.history.tables import TABLES, read_history, write_history
 from simulator.judging.record import FILE, read_record, write_record
 from simulator.limits import MACHINES_MAX
 from tests.report.runs import broken, record
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ def test_every_public_attribute_of_a_history_is_a_table_that_is_stored() -> None
     assert {name for name in vars(History()) if not name.startswith("_")} == set(TABLES)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None)
 @given(st.fixed_dictionaries({name: values_of(kind) for name, kind in TABLES.items()}), st.binary(max_size=600))
 def test_a_history_comes_back_as_it_was(tmp_path: Path, stored: dict[str, Any], data: bytes) -> None:
     """NaN, lone surrogates, bytes and numbers of any size included."""

@@ -17,6 +17,7 @@ from simulator.bundle.verify import compare, read_verdict, verify_bundle
 from simulator.checkers.verdict import Status
 from simulator.errors import BundleError
 from tests.report.runs import broken, hostile, uneventful, unknown, written
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ def test_the_manifest_lists_every_file_with_its_digest_and_size(bundle: Path) ->
         assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150), deadline=None)
 @given(st.data())
 def test_a_flipped_bit_in_any_file_is_found(bundle: Path, data: st.DataObject) -> None:
     """The manifest's own bits included, even where nobody knows its digest."""
@@ -83,7 +84,7 @@ def test_a_flipped_bit_in_any_file_is_found(bundle: Path, data: st.DataObject) -
         path.write_bytes(before)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_a_file_that_is_cut_longer_missing_or_replaced_by_a_link_is_found(bundle: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(files_of(bundle))))
@@ -93,15 +94,15 @@ def test_a_file_that_is_cut_longer_missing_or_replaced_by_a_link_is_found(bundle
     if how in ("cut", "longer"):
         path.write_bytes(before[:-1] if how == "cut" else before + b"\n")
         size = len(before) + (1 if how == "longer" else -1)
-        said = f"{name} was altered, {size:,} bytes instead of {len(before):,}"
+        output = f"{name} was altered, {size:,} bytes instead of {len(before):,}"
     else:
         path.rename(aside)
-        said = f"{name} is missing"
+        output = f"{name} is missing"
         if how == "link":
             path.symlink_to(aside)
-            said = f"{name} was replaced by something that is no file"
+            output = f"{name} was replaced by something that is no file"
     try:
-        assert verify_bundle(bundle).altered == [said]
+        assert verify_bundle(bundle).altered == [output]
     finally:
         path.unlink(missing_ok=True)
         aside.unlink(missing_ok=True)

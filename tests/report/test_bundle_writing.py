@@ -14,12 +14,12 @@ from simulator.bundle.verify import verify_bundle
 from simulator.bundle.writing import read_scenario
 from simulator.platform.console import make_console
 from simulator.report import views
-from simulator.report.files import Written
+from simulator.report.files import WriteResult
 from simulator.running.terminal import show_written
 from tests.report.runs import HOSTILE, broken, hostile, uneventful, written
 
 if TYPE_CHECKING:
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om")
 
@@ -46,8 +46,8 @@ def test_the_verdict_is_written_first_and_the_manifest_last(tmp_path: Path) -> N
 def test_a_report_that_cannot_be_made_is_a_warning_and_the_rest_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot(material: Material) -> NoReturn:
-        del material
+    def cannot(report_input: ReportInput) -> NoReturn:
+        del report_input
         raise ValueError("no ink")
 
     monkeypatch.setattr(views, "VIEWS", {**views.VIEWS, "report.html": cannot})
@@ -97,7 +97,7 @@ def test_the_terminal_says_where_the_report_is_and_by_which_digest_to_know_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.html").touch()
-    show_written(make_console(), tmp_path, Written("sha256:abc", [f"a warning {HOSTILE}"]))
+    show_written(make_console(), tmp_path, WriteResult("sha256:abc", [f"a warning {HOSTILE}"]))
     warning, *lines = capsys.readouterr().out.splitlines()
     assert warning.startswith("warning: a warning </pre>")
     assert "\x1b" not in warning

@@ -11,7 +11,7 @@ import pytest
 
 from simulator.report.junit import junit_xml
 from simulator.report.text import one_line
-from tests.report.runs import HOSTILE, broken, hostile, material, uneventful, unknown
+from tests.report.runs import HOSTILE, broken, hostile, report_input, uneventful, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def read(run: tuple[RunRecord, History]) -> Any:
-    parsed = junitparser.JUnitXml.fromstring(junit_xml(material(run)))
+    parsed = junitparser.JUnitXml.fromstring(junit_xml(report_input(run)))
     assert isinstance(parsed, junitparser.JUnitXml)
     return parsed
 
@@ -38,7 +38,7 @@ def cases(parsed: Any) -> Iterator[tuple[str, str, list[Any]]]:
 def test_there_is_a_case_for_every_check_threshold_and_campaign(
     make: Callable[[], tuple[RunRecord, History]],
 ) -> None:
-    made = material(make())
+    made = report_input(make())
     names = [name for _, name, _ in cases(read(make()))]
     assert names == [
         *(one_line(one.name) for one in [*made.verdict.checkers, *made.verdict.thresholds]),
@@ -97,7 +97,7 @@ def test_suites_say_what_was_run() -> None:
 
 
 def test_hostile_text_is_legal_xml_and_stays_text() -> None:
-    text = junit_xml(material(hostile()))
+    text = junit_xml(report_input(hostile()))
     assert not CONTROLS.search(text)
     root = ET.fromstring(text)  # noqa: S314 - what was just written
     assert {element.tag for element in root.iter()} == {

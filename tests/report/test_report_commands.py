@@ -34,8 +34,8 @@ def files_of(folder: Path) -> int:
 
 
 def test_verify_says_that_a_run_is_genuine(bundle: Path) -> None:
-    code, lines, said = hatchfarm("verify", bundle, "--digest", digest_of(bundle))
-    assert (code, said) == (0, "")
+    code, lines, output = hatchfarm("verify", bundle, "--digest", digest_of(bundle))
+    assert (code, output) == (0, "")
     assert lines == [f"{bundle}: {files_of(bundle)} files, {digest_of(bundle)}", "GENUINE judged anew it is fail again"]
 
 
@@ -49,8 +49,8 @@ def test_verify_names_what_was_altered_and_exits_with_1(bundle: Path) -> None:
     (bundle / "verdict.json").write_bytes((bundle / "verdict.json").read_bytes().replace(b'"seed": 7', b'"seed": 8'))
     (bundle / "junit.xml").unlink()
     (bundle / "a\x1b[31m[red]b").touch()
-    code, lines, said = hatchfarm("verify", bundle)
-    assert (code, said) == (1, "")
+    code, lines, output = hatchfarm("verify", bundle)
+    assert (code, output) == (1, "")
     assert lines[:4] == [
         r"ALTERED a\x1b[31m[red]b was added",
         "ALTERED junit.xml is missing",
@@ -94,11 +94,11 @@ def test_what_is_no_run_exits_with_2_and_one_line(tmp_path: Path, command: str) 
         ([str(tmp_path / "empty")], ".json cannot be read (No such file or directory)"),
         (["latest", "--out", str(tmp_path)], f"there are no results in {tmp_path}"),
     ):
-        code, lines, said = hatchfarm(command, *arguments)
+        code, lines, output = hatchfarm(command, *arguments)
         assert (code, lines) == (2, [])
-        assert said.startswith(f"hatchfarm {command}: ")
-        assert why in said
-        assert said.count("\n") == 1
+        assert output.startswith(f"hatchfarm {command}: ")
+        assert why in output
+        assert output.count("\n") == 1
 
 
 def test_report_makes_the_same_reports_again_and_the_digest_stays(bundle: Path) -> None:
@@ -129,9 +129,9 @@ def test_altered_evidence_gets_no_new_manifest(bundle: Path, name: str) -> None:
     """But may be drawn elsewhere, for whoever wants to look at it."""
     before = digest_of(bundle)
     (bundle / name).write_bytes((bundle / name).read_bytes() + b"\n")
-    code, lines, said = hatchfarm("report", bundle)
+    code, lines, output = hatchfarm("report", bundle)
     assert (code, lines) == (2, [])
-    assert f"{name} was altered" in said
+    assert f"{name} was altered" in output
     assert digest_of(bundle) == before
     elsewhere = bundle.parent.parent / "elsewhere"
     code, lines, _ = hatchfarm("report", bundle, "--to", elsewhere)
@@ -140,7 +140,7 @@ def test_altered_evidence_gets_no_new_manifest(bundle: Path, name: str) -> None:
 
 
 def test_a_report_that_cannot_be_made_exits_with_1(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cannot(_material: object) -> bytes:
+    def cannot(_report_input: object) -> bytes:
         raise ValueError("no ink")
 
     monkeypatch.setattr("simulator.report.views.VIEWS", {"report.html": cannot})

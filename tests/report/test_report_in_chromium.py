@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from simulator.report.page import report_page
-from tests.report.runs import broken, failing, hostile, long_run, material, unknown, with_verdicts
+from tests.report.runs import broken, failing, hostile, long_run, report_input, unknown, with_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chromium import Browser
+    from tests.support.chromium import Browser
 
 PHONE, DESK = 360, 1280
 WIDTH = "document.documentElement.scrollWidth"
@@ -48,12 +48,12 @@ CONTRAST = """(() => {
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     made = {
-        "broken": material(broken()),
-        "unknown": material(unknown()),
-        "hostile": material(hostile()),
-        "long": material(long_run()),
+        "broken": report_input(broken()),
+        "unknown": report_input(unknown()),
+        "hostile": report_input(hostile()),
+        "long": report_input(long_run()),
         "many": with_verdicts(
-            material(broken()), *(failing(f"a-checker-{number}", 20, request="x" * 3000) for number in range(9))
+            report_input(broken()), *(failing(f"a-checker-{number}", 20, request="x" * 3000) for number in range(9))
         ),
     }
     paths = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history.records import AuditReading, Effect
@@ -17,12 +18,11 @@ from simulator.report.text import visible
 from tests.report.pages import Page
 from tests.report.runs import (
     HOSTILE,
-    SECOND_NS,
     broken,
     failing,
     hostile,
     long_run,
-    material,
+    report_input,
     uneventful,
     unknown,
     with_verdicts,
@@ -44,12 +44,12 @@ ALLOWED = {
 
 
 def page_of(run: tuple[RunRecord, History]) -> Page:
-    return Page(report_page(material(run)).decode())
+    return Page(report_page(report_input(run)).decode())
 
 
 @cache
 def page_made_by(make: Callable[[], tuple[RunRecord, History]]) -> Page:
-    """Return the page of a run that is always the same: to draw one takes a second, to look at it none."""
+    """Return the page of a run that is always the same."""
     return page_of(make())
 
 
@@ -131,7 +131,9 @@ def test_hostile_text_stays_text() -> None:
 
 
 def test_long_lists_are_folded() -> None:
-    page = Page(report_page(with_verdicts(material(broken()), failing("alerts", 20, request="GET /", n=1))).decode())
+    page = Page(
+        report_page(with_verdicts(report_input(broken()), failing("alerts", 20, request="GET /", n=1))).decode()
+    )
     assert "17 more" in page.texts("summary")
     folded = [one for one in page.all("li") if "details" in one.path]
     assert len(folded) == 17
@@ -140,13 +142,13 @@ def test_long_lists_are_folded() -> None:
 def test_long_evidence_is_cut_and_the_page_stays_small() -> None:
     """Twenty findings of every checker, each with a megabyte of request and answer."""
     verdicts = [failing(f"checker-{number}", 20, request="<" * MIB, answer="&" * MIB) for number in range(12)]
-    source = report_page(with_verdicts(material(broken()), *verdicts))
+    source = report_page(with_verdicts(report_input(broken()), *verdicts))
     assert len(source) < 8 * MIB
     assert f"({MIB - EVIDENCE_SHOWN_MAX_CHARACTERS:,} more characters)" in source.decode()
 
 
 def test_ten_minutes_of_a_thousand_machines_are_less_than_three_megabytes() -> None:
-    assert len(report_page(material(long_run()))) < 3 * MIB
+    assert len(report_page(report_input(long_run()))) < 3 * MIB
 
 
 def test_the_attack_matrix_explains_each_attack() -> None:
@@ -210,7 +212,7 @@ def test_figures_of_every_kind_are_shown() -> None:
     odd = Verdict(
         "odd", Status.PASS, "", (), {"a": {"b": [1, None], "c": {}}, "d": 1.23456789, "e": "text", "f_s": 0.5}
     )
-    page = Page(report_page(with_verdicts(material(uneventful()), odd)).decode())
+    page = Page(report_page(with_verdicts(report_input(uneventful()), odd)).decode())
     terms = dict(zip(page.texts("dt"), page.texts("dd"), strict=True))
     assert terms["a.b"] == "[1, null]"
     assert (terms["a.c"], terms["d"], terms["e"]) == ("{}", "1.23457", "text")
@@ -227,5 +229,5 @@ def test_a_run_whose_bounds_make_no_sense_is_still_reported() -> None:
 
 def test_a_finding_without_evidence_is_shown_without_a_fold() -> None:
     bare = Verdict("alerts", Status.FAIL, "It failed.", (Finding("alerts.x", "at 1.000s it failed", 10**9),))
-    page = Page(report_page(with_verdicts(material(uneventful()), bare)).decode())
+    page = Page(report_page(with_verdicts(report_input(uneventful()), bare)).decode())
     assert page.texts("li") == ["at 1.000s it failed"]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.rows import History
 from simulator.report.page import draw_plots
 from simulator.report.plots import COLOURS, Plot
-from tests.report.runs import SECOND_NS, broken, long_run, material, record, uneventful
+from tests.report.runs import broken, long_run, record, report_input, uneventful
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.judging.record import RunRecord
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 TITLES = [
     "Rate",
@@ -29,16 +31,21 @@ TITLES = [
 ]
 
 
-def plots_of(made: Material) -> list[Plot]:
+def plots_of(made: ReportInput) -> list[Plot]:
     from simulator.checkers.possible import possible  # noqa: PLC0415 - only here
 
     return draw_plots(made, list(possible(made.history, made.record.facts)))
 
 
+@cache
+def plots_made_by(make: Callable[[], tuple[RunRecord, History]]) -> list[Plot]:
+    """Return the plots of a run that is always the same: to draw them takes seconds, to look at them none."""
+    return plots_of(report_input(make()))
+
+
 @pytest.fixture(scope="module", params=[uneventful, broken], ids=["uneventful", "broken"])
 def plots(request: pytest.FixtureRequest) -> list[Plot]:
-    make: Callable[[], tuple[RunRecord, History]] = request.param
-    return plots_of(material(make()))
+    return plots_made_by(request.param)
 
 
 def test_there_is_one_for_each_question(plots: list[Plot]) -> None:
@@ -84,34 +91,34 @@ def test_text_stays_text_and_names_its_lines(plots: list[Plot]) -> None:
 
 
 def test_the_same_run_is_drawn_the_same() -> None:
-    assert plots_of(material(broken())) == plots_of(material(broken()))
+    assert plots_of(report_input(broken())) == plots_made_by(broken)
 
 
 def test_each_says_in_words_what_it_shows() -> None:
-    said = {one.title: one.alternative for one in plots_of(material(broken()))}
-    assert said["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
-    assert said["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
-    assert "None was refused" in next(one.caption for one in plots_of(material(broken())) if one.title == "Rate")
+    output = {one.title: one.alternative for one in plots_made_by(broken)}
+    assert output["Fleet freshness"] == "Fresh, stale and unknown workers over time; 2 values were impossible."
+    assert output["Alert: stale workers"].startswith("Stale workers over time; 1 values were impossible.")
+    assert "None was refused" in next(one.caption for one in plots_made_by(broken) if one.title == "Rate")
 
 
 def test_what_was_not_recorded_is_not_drawn() -> None:
     run, history = uneventful()
     history.generator.clear()
     history.scrapes.clear()
-    assert [one.title for one in plots_of(material((run, history)))] == TITLES[:2]
-    assert plots_of(material((record(run.facts, elapsed_ns=0), History()))) == []
+    assert [one.title for one in plots_of(report_input((run, history)))] == TITLES[:2]
+    assert plots_of(report_input((record(run.facts, elapsed_ns=0), History()))) == []
 
 
 def test_a_run_without_a_single_answer_can_be_drawn() -> None:
     run, history = uneventful()
     history.rows()["answered_ns"] = 2**63 - 1
     history.rows()["got"] = 17
-    (latency,) = [one for one in plots_of(material((run, history))) if one.title == "Response time"]
+    (latency,) = [one for one in plots_of(report_input((run, history))) if one.title == "Response time"]
     assert latency.alternative == "Response times of honest heartbeats over time: nothing was answered."
 
 
 @pytest.mark.parametrize("elapsed_ns", [1, 10 * SECOND_NS, 7 * 86_400 * SECOND_NS])
 def test_a_plot_is_small_however_long_the_run(elapsed_ns: int) -> None:
     run, history = long_run(200, 600)
-    drawn = plots_of(material((record(run.facts, elapsed_ns=elapsed_ns), history)))
+    drawn = plots_of(report_input((record(run.facts, elapsed_ns=elapsed_ns), history)))
     assert max(len(one.wide) for one in drawn) < 100_000

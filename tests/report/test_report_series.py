@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.possible import possible
 from simulator.contract.answers import Answer
 from simulator.contract.metrics import AUTH_ALERT, STALE
 from simulator.limits import PLOT_COLUMNS_MAX
 from simulator.report import series
 from tests.checkers.conftest import Story
-from tests.report.runs import SECOND_NS, broken, long_run
+from tests.report.runs import broken, long_run
 
 SECONDS = 40
 

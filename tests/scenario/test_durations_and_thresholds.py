@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simulator.scenario.thresholds import MEMORY, METRICS, Threshold, ThresholdError, parse_threshold
 from simulator.scenario.values import parse_duration, parse_offset
+from tests.support.tiers import examples
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 WEEK_NS = 7 * 24 * 3600 * 10**9
@@ -25,7 +26,7 @@ OPERATORS = {
 DIGITS = frozenset("0123456789")
 ASKED = ("heartbeat.response_time", "heartbeat.service_time", "machines.connected", MEMORY)
 
-quick = settings(deadline=None, max_examples=200)
+quick = settings(deadline=None, max_examples=examples(200))
 numbers = st.builds(
     lambda whole, part: f"{whole}.{part}" if part else str(whole),
     st.integers(0, 700_000),

@@ -28,6 +28,7 @@ from simulator.scenario.values import (
     TargetOptions,
     json_schema,
 )
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from simulator.scenario.server_problems import ServerSettings
@@ -40,80 +41,84 @@ NASTY_VALUES = (
     "2024-01-01", "12:00:00", "1979-05-27T07:32:00Z",
 )  # fmt: skip
 
-quick = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(deadline=None, max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+WHOLE = Scenario(
+    version=1,
+    name="whole",
+    description="Every key of the format.",
+    seed=3,
+    duration_ns=Duration(60 * SECOND_NS),
+    metrics_interval_ns=Duration(SECOND_NS // 2),
+    server=ServerOptions(
+        instances=1,
+        redis=False,
+        durable=True,
+        tls=True,
+        command=("./farm", "--port", "{port}", "--state={hatchfarm_state_file}"),
+        env={"FARM_KEY": "{hatchfarm_api_token}", "FARM_DEBUG": True},
+        health="/ready",
+        settings={
+            "WORKER_STATUS_STALE_SECONDS": 8,
+            "METRICS_PUBLIC": True,
+            "RATE_LIMIT_REFILL_PER_SECOND": 7.5,
+        },
+    ),
+    target=TargetOptions(addresses="shared"),
+    fleet=FleetOptions(
+        machines=40,
+        owners=4,
+        heartbeat_interval_ns=Duration(2 * SECOND_NS),
+        jitter=0.25,
+        certificate_rotation_ns=Duration(90 * SECOND_NS),
+        hardware="laptop",
+        processes=2,
+        stages=(
+            Stage(duration_ns=Duration(5 * SECOND_NS), target=40),
+            Stage(duration_ns=Duration(0), target=10),
+        ),
+        clocks=(
+            ClockOptions(share=0.1, offset_ns=Offset(-45 * SECOND_NS), drift_ppm=-20.5),
+            ClockOptions(
+                share=0.2, step=ClockStep(at_ns=Duration(20 * SECOND_NS), by_ns=Offset(120 * SECOND_NS))
+            ),
+        ),
+        silence=(
+            SilenceOptions(
+                share=0.5, at_ns=Duration(12 * SECOND_NS), duration_ns=Duration(3 * SECOND_NS)
+            ),
+        ),
+    ),
+    attacks=(
+        AttackOptions(
+            name="replay.exact",
+            start_ns=Duration(SECOND_NS),
+            duration_ns=Duration(9 * SECOND_NS),
+            rate=2.5,
+            share=1,
+        ),
+    ),
+    faults=(
+        FaultOptions(
+            kind="server.pause", at_ns=Duration(3 * SECOND_NS), duration_ns=Duration(SECOND_NS // 2)
+        ),
+    ),
+    load=(
+        LoadOptions(
+            user="owner-dashboard", rate=0.5, stages=(Stage(duration_ns=Duration(2 * SECOND_NS), target=7),)
+        ),
+    ),
+    thresholds={
+        "heartbeat.response_time": ("p(99)<250ms", "max<1s"),
+        "attacks.accepted": ("count==0",),
+    },
+)  # fmt: skip
+"""What the file with every key of the format says."""
 
 
 def test_every_key_of_a_right_file_arrives_with_its_unit(whole: str, known: ServerSettings) -> None:
-    assert parse_scenario(whole, known) == Scenario(
-        version=1,
-        name="whole",
-        description="Every key of the format.",
-        seed=3,
-        duration_ns=Duration(60 * SECOND_NS),
-        metrics_interval_ns=Duration(SECOND_NS // 2),
-        server=ServerOptions(
-            instances=1,
-            redis=False,
-            durable=True,
-            tls=True,
-            command=("./farm", "--port", "{port}", "--state={hatchfarm_state_file}"),
-            env={"FARM_KEY": "{hatchfarm_api_token}", "FARM_DEBUG": True},
-            health="/ready",
-            settings={
-                "WORKER_STATUS_STALE_SECONDS": 8,
-                "METRICS_PUBLIC": True,
-                "RATE_LIMIT_REFILL_PER_SECOND": 7.5,
-            },
-        ),
-        target=TargetOptions(addresses="shared"),
-        fleet=FleetOptions(
-            machines=40,
-            owners=4,
-            heartbeat_interval_ns=Duration(2 * SECOND_NS),
-            jitter=0.25,
-            certificate_rotation_ns=Duration(90 * SECOND_NS),
-            hardware="laptop",
-            processes=2,
-            stages=(
-                Stage(duration_ns=Duration(5 * SECOND_NS), target=40),
-                Stage(duration_ns=Duration(0), target=10),
-            ),
-            clocks=(
-                ClockOptions(share=0.1, offset_ns=Offset(-45 * SECOND_NS), drift_ppm=-20.5),
-                ClockOptions(
-                    share=0.2, step=ClockStep(at_ns=Duration(20 * SECOND_NS), by_ns=Offset(120 * SECOND_NS))
-                ),
-            ),
-            silence=(
-                SilenceOptions(
-                    share=0.5, at_ns=Duration(12 * SECOND_NS), duration_ns=Duration(3 * SECOND_NS)
-                ),
-            ),
-        ),
-        attacks=(
-            AttackOptions(
-                name="replay.exact",
-                start_ns=Duration(SECOND_NS),
-                duration_ns=Duration(9 * SECOND_NS),
-                rate=2.5,
-                share=1,
-            ),
-        ),
-        faults=(
-            FaultOptions(
-                kind="server.pause", at_ns=Duration(3 * SECOND_NS), duration_ns=Duration(SECOND_NS // 2)
-            ),
-        ),
-        load=(
-            LoadOptions(
-                user="owner-dashboard", rate=0.5, stages=(Stage(duration_ns=Duration(2 * SECOND_NS), target=7),)
-            ),
-        ),
-        thresholds={
-            "heartbeat.response_time": ("p(99)<250ms", "max<1s"),
-            "attacks.accepted": ("count==0",),
-        },
-    )  # fmt: skip
+    assert parse_scenario(whole, known) == WHOLE
 
 
 def test_what_a_file_leaves_out_has_the_documented_default(small: str) -> None:

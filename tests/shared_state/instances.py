@@ -9,7 +9,8 @@ import trio
 
 from tests.http.processes import Running, running
 from tests.http.twins import data_of, enrolment
-from tests.shared_state.members import AUDIT, PATIENCE_SECONDS, POLL_SECONDS, make_key
+from tests.shared_state.members import AUDIT, make_key
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,19 +13,22 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from reference_server import app
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.pipeline.settling import Settler
+from reference_server.core.tables import TABLES
+from reference_server.operations.routing import ROUTES
+from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
+    from reference_server.core.table import Tables
+    from reference_server.operations.routing import Routes
     from reference_server.wire.values import Reply
     from tests.http.twins import Machine
 
-PATIENCE_SECONDS = 60.0
-POLL_SECONDS = 0.01
 HEALTH = Request("GET", "/health")
 AUDIT = Request("GET", "/api/v1/audit/events", "limit=500", headers=OWNER)
 
@@ -42,7 +45,7 @@ def make_key(folder: Path) -> Path:
 class Member:
     """One instance. `leave` ends it as a crash does: nothing of what it had under way is finished."""
 
-    def __init__(self, port: int, key: Path, **settings: str) -> None:
+    def __init__(self, port: int, key: Path, tables: Tables, routes: Routes, /, **settings: str) -> None:
         environ = {
             "REDIS_ADDR": f"127.0.0.1:{port}",
             "HATCHFARM_SHARED_STATE": "redis",
@@ -52,8 +55,8 @@ class Member:
             **settings,
         }
         self.clock = SystemClock()
-        self.api = app.make_api(environ, SystemEntropy())
-        self.settler = Settler(self.api, self.clock)
+        self.api = app.make_api(environ, SystemEntropy(), self.clock, tables, routes)
+        self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
 
@@ -61,20 +64,20 @@ class Member:
         """Run until it leaves."""
         try:
             with self._scope:
-                await self.settler.run(task_status=task_status)
+                await self.resolver.run(task_status=task_status)
         finally:
             self._left.set()
 
     async def leave(self) -> None:
         """End it."""
         self._scope.cancel()
-        self.settler._stopping = True
-        self.settler._wanted.set()
+        self.resolver._stopping = True
+        self.resolver._wanted.set()
         await self._left.wait()
 
     async def ask(self, request: Request) -> Reply:
         """Ask it, as a transport does."""
-        return await self.settler.settled(self.api.handle(request, self.clock.now()))
+        return await self.resolver.resolved(self.api.handle(request, self.clock.now()))
 
     async def served(self, request: Request) -> Reply:
         """Ask until it is not refused for want of the shared state."""
@@ -98,6 +101,8 @@ class Members:
     """Instances that share a Redis; more may join, and any may leave."""
 
     def __init__(self, nursery: trio.Nursery, port: int, key: Path) -> None:
+        self.tables, self.routes = TABLES, ROUTES
+        """What those that join from now on are made of."""
         self._nursery = nursery
         self._port = port
         self._key = key
@@ -105,7 +110,7 @@ class Members:
 
     async def join(self, port: int | None = None, /, **settings: str) -> Member:
         """Start one more, which reaches Redis at its port, or at another."""
-        member = Member(self._port if port is None else port, self._key, **settings)
+        member = Member(self._port if port is None else port, self._key, self.tables, self.routes, **settings)
         await self._nursery.start(member.run)
         self.all.append(member)
         return member
@@ -113,7 +118,7 @@ class Members:
 
 @asynccontextmanager
 async def members(port: int, folder: Path) -> AsyncIterator[Members]:
-    """Let instances share the Redis at a port."""
+    """Have instances share the Redis at a port."""
     async with trio.open_nursery() as nursery:
         group = Members(nursery, port, make_key(folder))
         try:

@@ -13,22 +13,22 @@ from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.operations.api import Api
-from reference_server.pipeline.settling import Settler
+from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD
 from tests.core.server_under_test import STARTED, Answer, Server, as_answer
-from tests.redis.redis_servers import EVERY_WRITE, redis_server
+from tests.support.redis_servers import EVERY_WRITE, redis_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant, Reply, Request
-    from tests.redis.redis_servers import RedisServer
+    from tests.support.redis_servers import RedisServer
 
 INSTANCES = 3
-PATIENCE_SECONDS = 60.0
 ENDED = "the loop has ended"
 
 
@@ -86,7 +86,7 @@ class SharedInstance:
         link = RedisLink("127.0.0.1", port, "", scripts, wait_seconds=PATIENCE_SECONDS)
         self.journal = redis_journal.RedisJournal(link, settings, entropy, clock, "alike")
         self.api.share_state(self.journal, None, (link.run, self.journal.nonces.run))
-        self.settler = Settler(self.api, clock)
+        self.resolver = Resolver(self.api, clock)
 
 
 class SharedServer(Server):
@@ -115,12 +115,12 @@ class SharedServer(Server):
 
     def _join(self) -> SharedInstance:
         one = SharedInstance(self.settings, self.clock, self._loop.redis.port)
-        self._loop.run(self._loop.nursery.start, one.settler.run)
+        self._loop.run(self._loop.nursery.start, one.resolver.run)
         return one
 
     def _leave(self, which: int) -> None:
         self._accepted_by_lost += self.instances[which].api.state.heartbeat_answers[200]
-        self._loop.run(self.instances[which].settler.stop)
+        self._loop.run(self.instances[which].resolver.stop)
 
     def replace(self, which: int) -> None:
         """Lose an instance, and start another in its place, which knows nothing but what is shared."""
@@ -144,7 +144,7 @@ class SharedServer(Server):
 
         async def served() -> Reply:
             while True:  # while an instance finds its connection, or the state, again
-                reply = await one.settler.settled(ask(one.api))
+                reply = await one.resolver.resolved(ask(one.api))
                 if reply.status != 503:
                     return reply
                 await trio.sleep(0.01)

@@ -9,14 +9,14 @@ import trio
 
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
-from tests.redis.redis_servers import redis_server
 from tests.shared_state.members import enrol_at, members, revocation, rotation
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from reference_server.ports import NonceRequest, Place, Reservation
+    from reference_server.ports import JournalPosition, NonceRequest, Reservation
     from tests.http.twins import Machine
     from tests.shared_state.members import Member
 
@@ -83,7 +83,7 @@ async def test_what_ends_a_heartbeats_right_while_it_is_on_its_way_to_the_journa
         assert journal is not None
         accept, times = journal.accept, 0
 
-        async def late(place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        async def late(place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
             nonlocal times
             times += 1
             if times == 1:

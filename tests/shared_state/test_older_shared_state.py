@@ -10,8 +10,9 @@ import trio
 from reference_server.wire.values import Request
 from tests.durability.test_older_state_files import FILE, GROUPS, lists_of, recovered
 from tests.http.twins import OWNER
-from tests.redis.redis_servers import RedisServer, redis_server
-from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, Member, enrol_at, make_key, members
+from tests.shared_state.members import Member, enrol_at, make_key, members
+from tests.support.redis_servers import RedisServer, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +29,16 @@ APPEND = "return redis.call('XADD', KEYS[1], ARGV[1], 'group', ARGV[2], 'by', 'x
 
 async def join_older(group: Members, port: int, folder: Path) -> Member:
     """Start an instance that founds what it shares as the earlier version does, and wants to find it so."""
-    member = Member(port, make_key(folder))
+    member = Member(port, make_key(folder), group.tables, group.routes)
     journal: Any = member.api.shared
-    journal._digest = journal._digest_before
+    (journal._digest,) = journal._digests_before
     await group._nursery.start(member.run)
     group.all.append(member)
     return member
 
 
 async def put(redis: RedisServer, content: bytes, *command: str) -> None:
-    """Give Redis a command whose last word is bytes."""
+    """Return Redis a command whose last word is bytes."""
     await trio.run_process(
         ["redis-cli", "-p", str(redis.port), "-x", *command], stdin=content, stdout=subprocess.DEVNULL
     )

@@ -13,7 +13,9 @@ from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.pipeline import sharing
 from tests.core.test_control_plane_against_its_model import ControlPlane
-from tests.shared_state.shared_comparison import PATIENCE_SECONDS, Loop, SharedComparison
+from tests.shared_state.shared_comparison import Loop, SharedComparison
+from tests.support.tiers import examples
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +58,7 @@ def test_three_instances_answer_as_one_server_does(loop: Loop) -> None:
     run_state_machine_as_test(
         Shared,
         settings=settings(
-            max_examples=6,
+            max_examples=examples(6),
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

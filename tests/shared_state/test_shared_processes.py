@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,11 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.wire.values import Request
 from tests.http.processes import running
 from tests.http.twins import OWNER, as_owner, written
-from tests.redis.redis_servers import redis_server
 from tests.shared_state.instances import enrol_over, instances, shared_settings
-from tests.shared_state.members import PATIENCE_SECONDS, revocation, rotation
+from tests.shared_state.members import revocation, rotation
+from tests.support.redis_servers import redis_server
+from tests.support.tiers import SOAK
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from tests.http.twins import Machine
     from tests.shared_state.instances import Instance
 
-SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
-NONCES = 100_000 if SOAK else 1_500
+NONCES = 100_000 if SOAK else 500
 COPIES = 8
 AT_ONCE = 50
 SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)

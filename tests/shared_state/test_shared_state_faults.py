@@ -10,19 +10,20 @@ import pytest
 import trio
 
 from reference_server.adapters.redis import journal as redis_journal
-from reference_server.adapters.redis.journal import GROUPS, META, TURN, WAITING
-from reference_server.limits import SHARED_TURN_SECONDS
+from reference_server.adapters.redis.journal import GROUPS, LEASE, META, WAITING
+from reference_server.limits import SHARED_LEASE_SECONDS
 from reference_server.pipeline import sharing
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
-from tests.redis.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
-from tests.shared_state.members import HEALTH, PATIENCE_SECONDS, POLL_SECONDS, enrol_at, members, revocation
+from tests.shared_state.members import HEALTH, enrol_at, members, revocation
+from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from reference_server.ports import News, NonceRequest, Place, Reservation
+    from reference_server.ports import JournalPosition, NonceRequest, ReadResult, Reservation
     from reference_server.wire.values import Reply
     from tests.shared_state.members import Member
 
@@ -52,23 +53,23 @@ async def names_at(one: Member) -> list[str]:
 
 
 def stop_before_giving(one: Member) -> tuple[trio.Event, trio.Event]:
-    """Have an instance stop in its next turn, once all is decided; gives what says so, and what lets it go on."""
+    """Have an instance stop under its next lease, once all is decided; gives what says so, and what lets it go on."""
     journal = one.api.shared
     assert journal is not None
-    give, stopped, go_on = journal.give, trio.Event(), trio.Event()
+    release, stopped, go_on = journal.release, trio.Event(), trio.Event()
 
-    async def late(place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
-        journal.give = give  # type: ignore[method-assign]
+    async def late(place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
+        journal.release = release  # type: ignore[method-assign]
         stopped.set()
         await go_on.wait()
-        return await give(place, turn, changes, strict=strict)
+        return await release(place, lease, changes, fencing=fencing)
 
-    journal.give = late  # type: ignore[method-assign]
+    journal.release = late  # type: ignore[method-assign]
     return stopped, go_on
 
 
 async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowhere(tmp_path: Path) -> None:
-    """One instance is stopped in its turn; the other has to wait for a turn's time at most, and then goes on."""
+    """One instance is stopped while it has the lease; the other waits for a lease's time at most, and then goes on."""
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
         here, there = [await group.join() for _ in range(2)]
         await here.served(registration("first"))
@@ -83,7 +84,7 @@ async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowh
             await stopped.wait()
             began = trio.current_time()
             await there.served(registration("second"))
-            assert trio.current_time() - began < SHARED_TURN_SECONDS + PATIENCE_SECONDS / 10
+            assert trio.current_time() - began < SHARED_LEASE_SECONDS + PATIENCE_SECONDS / 10
             go_on.set()
         assert [reply.status for reply in late] == [503]
         await here.served(registration("third"))
@@ -94,7 +95,7 @@ async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowh
 async def test_while_another_instance_has_the_turn_changes_are_refused_in_time_and_all_else_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis_journal, "SHARED_TURN_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(redis_journal, "SHARED_LEASE_SECONDS", PATIENCE_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
         here, there = [await group.join() for _ in range(2)]
         machine = await enrol_at([here, there], "rack 1")
@@ -118,7 +119,7 @@ async def test_an_instance_that_dies_in_its_turn_leaves_nothing_of_it(tmp_path: 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.ask, registration("lost"))
             await stopped.wait()
-            assert await redis.says("EXISTS", TURN) == "1"
+            assert await redis.says("EXISTS", LEASE) == "1"
             await there.served(registration("second"))
             go_on.set()
         assert await names_at(there) == ["second"]
@@ -241,16 +242,16 @@ async def test_the_journal_is_compacted_and_whoever_was_away_meanwhile_loads_the
 
 
 def before_giving(one: Member, happens: Callable[[], None]) -> None:
-    """Have something happen each time an instance gives the turn back."""
+    """Have something happen each time an instance releases the lease."""
     journal = one.api.shared
     assert journal is not None
-    give = journal.give
+    release = journal.release
 
-    async def after(place: Place, turn: str, changes: bytes, *, strict: bool) -> News:
+    async def after(place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
         happens()
-        return await give(place, turn, changes, strict=strict)
+        return await release(place, lease, changes, fencing=fencing)
 
-    journal.give = after  # type: ignore[method-assign]
+    journal.release = after  # type: ignore[method-assign]
 
 
 async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def hold_back(one: Member) -> trio.Event:
     assert journal is not None
     read, back = journal.read, trio.Event()
 
-    async def late(place: Place, within: float) -> News:
+    async def late(place: JournalPosition, within: float) -> ReadResult:
         await back.wait()
         return await read(place, within)
 
@@ -329,7 +330,7 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
         assert journal is not None
         accept = journal.accept
 
-        async def unheard(place: Place, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        async def unheard(place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
             proxy.swallow = 1_000
             return await accept(place, asked)
 
@@ -349,9 +350,9 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
 async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_journal, "SHARED_TURN_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(redis_journal, "SHARED_LEASE_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(sharing, "SHARED_WAIT_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(redis_journal, "SHARED_TURN_PLACE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(redis_journal, "SHARED_LEASE_PLACE_SECONDS", PATIENCE_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
         first, second, third = [await group.join() for _ in range(3)]
         stopped, go_on = stop_before_giving(first)

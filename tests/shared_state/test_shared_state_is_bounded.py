@@ -9,8 +9,9 @@ import trio
 from reference_server.adapters.redis import journal as redis_journal
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
-from tests.redis.redis_servers import redis_server
-from tests.shared_state.members import PATIENCE_SECONDS, POLL_SECONDS, enrol_at, members
+from tests.shared_state.members import enrol_at, members
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path

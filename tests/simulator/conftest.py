@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import socket
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -18,6 +16,7 @@ import trio.testing
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.http.serve import serve_until
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
@@ -29,6 +28,8 @@ from simulator.fleet.machine import Machine
 from simulator.history.rows import History
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.progress import Progress
+from tests.support.ports import closed_port
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,21 +43,6 @@ MILLISECOND_NS = 1_000_000
 WORKER_TOKEN = "5a" * 24
 POLICY_ID = "pol_0123456789abcdef"
 METRICS = '{"cpu_percent":12.5}'
-PATIENCE_SECONDS = 60.0
-"""How long a test waits for what must happen before it calls it lost; nothing waits this long when all is well."""
-
-
-class SeededEntropy:
-    """Digits that are the same in every run, and never given twice."""
-
-    def __init__(self, seed: str = "") -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def hex(self, digits: int) -> str:
-        """Return the next digits."""
-        self._drawn += 1
-        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
 
 
 class Heard(NamedTuple):
@@ -143,13 +129,6 @@ class WatchedHistory(History):
         with trio.fail_after(PATIENCE_SECONDS):
             while len(self) < rows:
                 await self._grown.wait()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until plain counters of another task say what they must."""
-    with trio.fail_after(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - plain counters set no event
-            await trio.sleep(0.002)
 
 
 def open_sockets() -> int:
@@ -319,7 +298,7 @@ class ShardUnderTest:
         )  # fmt: skip
 
     def stop_clock(self) -> None:
-        """Let time pass only as the test says, however long the machine takes."""
+        """Have time pass only as the test says, however long the machine takes."""
         self._stopped_ns = time.monotonic_ns() - self._start_ns
 
     def now(self) -> int:
@@ -373,9 +352,8 @@ def decoded(reply: Reply) -> Any:
     return msgspec.json.decode(reply.body)["data"]
 
 
-@pytest.fixture
-def closed_port() -> Iterator[int]:
+@pytest.fixture(name="closed_port")
+def _closed_port() -> Iterator[int]:
     """A port of 127.0.0.1 that nobody listens on, and nobody else can take meanwhile."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
+    with closed_port() as port:
+        yield port

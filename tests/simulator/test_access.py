@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from simulator.client.access import Access
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import parse_target
-from tests.http.certificates import make_pair
-from tests.simulator.conftest import ShardUnderTest, answer, until
+from tests.simulator.conftest import ShardUnderTest, answer
+from tests.support.certificates import make_pair
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.http.certificates import Pair
+    from tests.support.certificates import Pair
 
 ACCEPTING = answer(200, b'{"success":true,"data":{"worker_id":"wrk_1","accepted":true}}')
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.client import resolving
-from simulator.client.addresses import Probe, find_out, told_apart, with_known_addresses
+from simulator.client.addresses import Probe, compare_addresses, find_out, with_known_addresses
 from simulator.client.connecting import connected_socket
 from simulator.client.connection import ControlConnection
 from simulator.client.resolving import in_order, resolve
@@ -26,8 +26,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 QUICK = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 0.5}
 SETTINGS = {"RATE_LIMIT_BURST": "10", "RATE_LIMIT_REFILL_PER_SECOND": "0.5"}
@@ -55,7 +55,7 @@ def got(*statuses: int, every_seconds: float = 0.01, start_seconds: float = 0.0)
 def test_two_addresses_have_one_bucket_two_or_it_is_not_known(
     first: list[Probe], second: list[Probe], *, apart: bool | None
 ) -> None:
-    found = told_apart(first, second, 5.0)
+    found = compare_addresses(first, second, 5.0)
     assert found.apart is apart
     assert bool(found.why) is (apart is None)
 
@@ -70,7 +70,7 @@ def test_what_one_bucket_may_have_gained_never_proves_two(served: list[bool], ev
         ok = wanted and tokens >= 1
         tokens -= ok
         second += got(200 if ok else 429, every_seconds=every, start_seconds=(number + 1) * every)
-    assert told_apart(got(200, 429, every_seconds=0.001), second, refill).apart is not True
+    assert compare_addresses(got(200, 429, every_seconds=0.001), second, refill).apart is not True
 
 
 async def test_a_server_that_sees_addresses_tells_them_apart() -> None:
@@ -120,8 +120,8 @@ async def test_a_burst_that_is_too_large_is_not_used_up(scripted: ScriptedServer
 
 
 async def test_what_is_said_is_not_looked_for(scripted: ScriptedServer) -> None:
-    for said in ("own", "shared"):
-        assert await with_known_addresses(scripted.target, said, {}) == (scripted.target, "")
+    for stated in ("own", "shared"):
+        assert await with_known_addresses(scripted.target, stated, {}) == (scripted.target, "")
     assert not scripted.arrivals
     assert not parse_target(scripted.url, "t", addresses="shared").own_addresses
 
@@ -144,7 +144,7 @@ def test_addresses_take_turns_by_kind_and_this_machines_own_come_first() -> None
 
 
 def named(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Let every name have these addresses."""
+    """Have every name have these addresses."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
 

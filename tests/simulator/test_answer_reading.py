@@ -8,10 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks.script import refused
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, retry_after_ns
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
 from simulator.contract.answers import REASONS, Answer
+from simulator.contract.reading import retry_after_ns
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
 from simulator.worlds.recording import classify
+from tests.support.tiers import examples
 
 NAMES = st.sampled_from([b"date", b"X-Request-ID", b"vary", b"server", b"retry-after"])
 VALUES = st.text("abcdefghijklmnop 0123456789,-", min_size=1, max_size=20).map(str.strip).filter(bool).map(str.encode)
@@ -113,7 +115,7 @@ def test_garbage_is_called_garbage_and_nothing_else(data: bytes) -> None:
     read_or_garbage(data)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(written=answers(), at=st.integers(0, 400), change=st.binary(min_size=1, max_size=3))
 def test_a_spoilt_answer_is_read_or_refused_and_nothing_else(written: Written, at: int, change: bytes) -> None:
     read_or_garbage(written.wire[:at] + change + written.wire[at + len(change) :])
@@ -267,7 +269,7 @@ def test_retry_after_is_read_in_seconds_and_ignored_when_it_makes_no_sense(line:
     assert retry_after_ns(b"HTTP/1.1 429 \r\n" + line + b"\r\nvary: Origin") == seconds * 1_000_000_000
 
 
-def said(status: int, body: bytes) -> HttpAnswer:
+def stated(status: int, body: bytes) -> HttpAnswer:
     return HttpAnswer(status, b"", body, keep=True)
 
 
@@ -286,7 +288,7 @@ def failure(message: str) -> bytes:
 )
 def test_acceptance_is_acceptance_whatever_was_expected(expected: Answer, body: bytes) -> None:
     """And however its JSON is spaced: other deployments are judged by the same measure."""
-    assert classify_heartbeat(said(200, body), expected) is Answer.ACCEPTED
+    assert classify_heartbeat(stated(200, body), expected) is Answer.ACCEPTED
 
 
 MESSAGES: dict[Answer, tuple[int, str]] = {
@@ -322,7 +324,7 @@ def test_a_refusal_is_the_expected_one_only_when_status_and_message_fit(
     }
     reason = reasons.get(expected, expected)
     fits = MESSAGES.get(reason) == (status, message)
-    assert classify_heartbeat(said(status, failure(message)), expected) is (reason if fits else Answer.UNEXPECTED)
+    assert classify_heartbeat(stated(status, failure(message)), expected) is (reason if fits else Answer.UNEXPECTED)
 
 
 @pytest.mark.parametrize("expected", list(Answer))
@@ -331,12 +333,12 @@ def test_a_refusal_is_the_expected_one_only_when_status_and_message_fit(
     [(429, Answer.RATE_LIMITED), (500, Answer.FAILED), (502, Answer.FAILED), (503, Answer.FAILED)],
 )
 def test_what_was_never_judged_is_neither_accepted_nor_refused(expected: Answer, status: int, got: Answer) -> None:
-    assert classify_heartbeat(said(status, failure("invalid heartbeat auth")), expected) is got
+    assert classify_heartbeat(stated(status, failure("invalid heartbeat auth")), expected) is got
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"success":true,"data":{"accepted":false}}', b'{"accepted":"true"}'])
 def test_a_200_that_does_not_say_accepted_is_unexpected(body: bytes) -> None:
-    assert classify_heartbeat(said(200, body), Answer.ACCEPTED) is Answer.UNEXPECTED
+    assert classify_heartbeat(stated(200, body), Answer.ACCEPTED) is Answer.UNEXPECTED
 
 
 def test_every_counted_reason_has_its_message() -> None:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.machines import issue_certificate
-from reference_server.core.state import Consent, Policy, Worker
+from reference_server.core.records import Consent, Policy, Worker
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack
@@ -24,8 +25,9 @@ from simulator.contract.answers import REASONS
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.worlds.live.shard import SWEEP_NS
-from tests.simulator.conftest import METRICS, SECOND_NS, SeededEntropy, WatchedApi
+from simulator.worlds.playing import SWEEP_NS
+from tests.simulator.conftest import METRICS, SECOND_NS, WatchedApi
+from tests.support.tiers import examples
 
 NAMES = sorted(name for name, attack in CATALOGUE.items() if issubclass(attack, ShotAttack))
 """Attacks of single heartbeats; what scripts do is tested where they are played."""
@@ -126,7 +128,7 @@ def shot_of(attack: ShotAttack, stage: Stage, seed: int) -> Shot:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=examples(12))
 @given(seed=st.integers(0, 2**32), passed_ns=st.integers(0, 50).map(lambda seconds: seconds * SECOND_NS))
 def test_an_attack_is_refused_for_its_reason_and_changes_nothing(name: str, seed: int, passed_ns: int) -> None:
     attack, stage = shot_attack(name), Stage()
@@ -237,7 +239,7 @@ class Drawing(np.random.Generator):
 
 
 @pytest.mark.parametrize("name", ["skew.ahead", "skew.behind"])
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     drawn=st.sampled_from([0.0, 1 - 2**-53]) | st.floats(0, 1, exclude_max=True),
     late_ns=st.sampled_from([0, LATEST_NS // 2, LATEST_NS]),

@@ -29,8 +29,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
@@ -46,7 +46,7 @@ def patient_clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockCl
 
 
 def fill(api: WatchedApi, owner_id: str, heartbeats: int) -> None:
-    """Let an owner have had a machine registered, and so many heartbeats accepted."""
+    """Have an owner have had a machine registered, and so many heartbeats accepted."""
     now = Instant(1_790_000_000_000_000_000, 1)
     owner = api.state.owner(owner_id)
     assert owner is not None

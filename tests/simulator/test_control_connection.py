@@ -4,9 +4,9 @@ import pytest
 import trio
 
 from simulator.client import connection as control
-from simulator.client.answers import HttpAnswer
-from simulator.client.connection import ControlConnection, LostError, data_of
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import parse_target
+from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.requests import owner_headers
 from tests.simulator.conftest import (
     ACCEPT,
@@ -18,8 +18,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 
 async def test_requests_of_one_connection_share_it_and_come_from_its_address(scripted: ScriptedServer) -> None:
@@ -27,7 +27,7 @@ async def test_requests_of_one_connection_share_it_and_come_from_its_address(scr
     async with sockets_closed_after(), ControlConnection(scripted.target, "127.8.1.2") as connection:
         first = await connection.request("POST", "/policies", {"X-Owner-ID": "ada"}, {"owner_id": "ada"})
         second = await connection.request("GET", "/metrics", {}, rooted=True)
-        assert (first.status, data_of(first), second.status) == (201, {"id": "pol_1"}, 200)
+        assert (first.status, read_data(first.status, first.body), second.status) == (201, {"id": "pol_1"}, 200)
     assert scripted.connections == 1
     assert {arrival.client for arrival in scripted.arrivals} == {"127.8.1.2"}
     post, get = scripted.arrivals
@@ -135,7 +135,7 @@ async def test_the_real_server_answers_over_it() -> None:
         summary = await connection.request("GET", "/workers/summary", owner_headers(target.token, "ada"))
     assert (health.status, refused.status, nameless.status, summary.status) == (200, 401, 401, 200)
     assert (head.status, head.body) == (200, b"")
-    assert data_of(summary)["total"] == 0
+    assert read_data(summary.status, summary.body)["total"] == 0
 
 
 def test_owner_headers_carry_the_token_and_the_owner() -> None:
@@ -145,6 +145,6 @@ def test_owner_headers_carry_the_token_and_the_owner() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{}", b'{"data":[]}', b'{"data":1}', b'{"data":', b"\xff"])
-def test_an_answer_without_data_is_as_good_as_lost(body: bytes) -> None:
-    with pytest.raises(LostError):
-        data_of(HttpAnswer(200, b"", body, keep=True))
+def test_an_answer_without_data_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedDataError, match="HTTP 200"):
+        read_data(200, body)

@@ -46,8 +46,8 @@ def test_too_few_open_files_are_fatal_and_the_number_needed_is_said(
     assert check.right == (spare >= 0)
     assert check.fatal
     assert check.found == f"{1256 + spare:,} allowed, 1,256 needed for 1,000 machines"
-    assert "`ulimit -n 1256`" in check.mend
-    assert "fewer machines" in check.mend
+    assert "`ulimit -n 1256`" in check.hint
+    assert "fewer machines" in check.hint
 
 
 def test_connections_that_attacks_hold_need_files_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,14 +71,14 @@ def test_one_loopback_address_is_a_warning_about_rate_limits(monkeypatch: pytest
     monkeypatch.setattr(doctor, "can_bind", lambda _address: False)
     check = found(check_machine(10), "loopback addresses")
     assert (check.right, check.fatal) == (False, False)
-    assert "RATE_LIMIT_REFILL_PER_SECOND" in check.mend
+    assert "RATE_LIMIT_REFILL_PER_SECOND" in check.hint
 
 
 def test_a_single_core_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {5}, raising=False)
     check = found(check_machine(10), "cores")
     assert (check.right, check.fatal, check.found) == (False, False, "1")
-    assert "late heartbeats" in check.mend
+    assert "late heartbeats" in check.hint
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_too_few_ports_matter_where_all_machines_share_one_address(
     monkeypatch.setattr(doctor, "can_bind", lambda _address: not one_address)
     check = found(check_machine(machines), "ephemeral ports")
     assert check.right is right
-    assert "net.ipv4.ip_local_port_range" in check.mend
+    assert "net.ipv4.ip_local_port_range" in check.hint
 
 
 @pytest.mark.parametrize("text", [None, "", "many\n"])
@@ -125,7 +125,7 @@ def test_no_free_port_is_fatal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "can_bind", lambda _address: True)
     monkeypatch.setattr(socket, "socket", Full)
     check = found(check_machine(10), "free ports")
-    assert (check.right, check.fatal, check.mend) == (False, True, "free a port")
+    assert (check.right, check.fatal, check.hint) == (False, True, "free a port")
 
 
 # --- the target
@@ -143,7 +143,7 @@ async def test_an_unreachable_target_is_fatal(closed_port: int) -> None:
     (check,) = await check_the_target(parse_target(f"http://127.0.0.1:{closed_port}", API_TOKEN))
     assert (check.name, check.right, check.fatal) == ("target", False, True)
     assert "cannot be reached" in check.found
-    assert "--target" in check.mend
+    assert "--target" in check.hint
 
 
 async def test_a_wrong_token_is_fatal_and_the_flag_is_named() -> None:
@@ -184,7 +184,7 @@ async def test_a_target_whose_clock_is_off_is_told_to_set_it(
     check = found(await check_the_target(scripted.target), "clock")
     assert (check.right, check.fatal) == (right, False)
     assert shown in check.found
-    assert "NTP" in check.mend
+    assert "NTP" in check.hint
 
 
 @pytest.mark.parametrize("date", [None, "yesterday"])
@@ -195,7 +195,7 @@ async def test_a_target_that_does_not_say_the_time_is_to_be_checked_by_hand(
     scripted.script = [healthy(None), NO_METRICS, healthy(date)]
     check = found(await check_the_target(scripted.target), "clock")
     assert (check.right, check.found) == (False, "the target shows no time, neither on its health page nor as a Date")
-    assert "by hand" in check.mend
+    assert "by hand" in check.hint
 
 
 async def test_attacks_that_a_run_would_not_try_are_counted_and_named() -> None:
@@ -224,4 +224,4 @@ def test_all_is_looked_at(closed_port: int) -> None:
     assert [check.name for check in alone][-1] == "attacks"
     assert [check.name for check in both] == [*(check.name for check in alone[:-1]), "target"]
     for check in both:
-        assert check.right or check.mend
+        assert check.right or check.hint

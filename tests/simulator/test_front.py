@@ -15,7 +15,8 @@ from simulator.client.front import Front
 from simulator.client.raw import exchange_raw
 from simulator.client.target import Target, parse_target
 from simulator.contract.answers import Answer
-from tests.simulator.conftest import ScriptedServer, ShardUnderTest, until
+from tests.simulator.conftest import ScriptedServer, ShardUnderTest
+from tests.support.waiting import until
 
 FRONT = Front(b"/farm", b"X-Gate: open\r\n")
 GET = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"

@@ -21,7 +21,7 @@ from simulator.fleet.grants import (
     read_id,
 )
 from simulator.fleet.machine import Action, Machine, heartbeat_request
-from simulator.fleet.requests import call_of, learn
+from simulator.fleet.requests import apply_grant, call_of
 from simulator.history.rows import History
 
 JSON = st.recursive(
@@ -45,7 +45,7 @@ ACTIONS: dict[Action, dict[str, Any]] = {
 
 def learned(machine: Machine, action: Action, data: Any) -> History:
     history = History()
-    learn(history, machine, action, data, 1, 2, 1 << 40)
+    apply_grant(history, machine, action, data, 1, 2, 1 << 40)
     return history
 
 
@@ -95,7 +95,7 @@ def test_data_of_any_shape_is_taken_or_refused_and_changes_nothing_when_it_is_re
     before = [getattr(machine, name) for name in Machine.__slots__]
     history = History()
     try:
-        learn(history, machine, action, data, 1, 2, 1 << 40)
+        apply_grant(history, machine, action, data, 1, 2, 1 << 40)
     except GrantError:
         assert [getattr(machine, name) for name in Machine.__slots__] == before
         assert not any((history.certificates, history.consents, history.machines, history.effects))

@@ -18,6 +18,7 @@ from simulator.fleet.hardware import (
     Profile,
     capped,
 )
+from tests.support.tiers import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replace
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     hardware=kinds,
     seed=seeds,

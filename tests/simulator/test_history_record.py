@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import NEVER_NS, NO_MACHINE, NO_SOURCE, ROW, History
+from tests.support.tiers import examples
 
 BYTES_A_REQUEST = 64
 """What a week's history is planned with."""
@@ -72,7 +73,7 @@ class HistoryAgainstAList(RuleBasedStateMachine):
 
 
 TestHistoryAgainstAList = HistoryAgainstAList.TestCase
-HistoryAgainstAList.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=12)
+HistoryAgainstAList.TestCase.settings = settings(deadline=None, max_examples=examples(40), stateful_step_count=12)
 
 
 @given(written=st.lists(rows, max_size=30))

@@ -37,8 +37,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,6 +16,7 @@ from simulator.fleet.machine import (
     Machine,
     back_off_ns,
 )
+from tests.support.tiers import examples
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -55,7 +56,7 @@ class MachineLife(RuleBasedStateMachine):
         self.failures = 0
         self.certificate_until_ns = 0
         self.must_rotate = False
-        self.mended_ns: dict[int, int] = {}
+        self.healed_ns: dict[int, int] = {}
         self.certificates = 0
 
     def expected(self) -> Action:
@@ -79,9 +80,9 @@ class MachineLife(RuleBasedStateMachine):
         assert action is expected
         return action
 
-    def may_mend(self, status: int) -> bool:
+    def may_heal(self, status: int) -> bool:
         """Return whether a hold is over: nothing was mended for this reason within the last minute."""
-        return self.now_ns - self.mended_ns.get(status, -HOLD_NS) >= HOLD_NS
+        return self.now_ns - self.healed_ns.get(status, -HOLD_NS) >= HOLD_NS
 
     @rule(step_ns=lengths(90 * SECOND_NS))
     def time_passes(self, step_ns: int) -> None:
@@ -112,13 +113,13 @@ class MachineLife(RuleBasedStateMachine):
                 self.step = Action.FETCH_POLICY
             case Action.FETCH_POLICY:
                 machine.fetched_policy("pol_1", {"max_cpu_percent": 50}, now_ns)
-                self.mended_ns[403] = now_ns
+                self.healed_ns[403] = now_ns
                 self.step = Action.HEARTBEAT
             case Action.ROTATE:
                 self.certificates += 1
                 self.certificate_until_ns = now_ns + life_ns
                 machine.rotated(f"mcert_{self.certificates}", now_ns, self.certificate_until_ns)
-                self.mended_ns[401] = now_ns
+                self.healed_ns[401] = now_ns
                 self.must_rotate = False
             case Action.HEARTBEAT:
                 machine.accepted(planned_ns, self.interval_ns)
@@ -140,8 +141,8 @@ class MachineLife(RuleBasedStateMachine):
             self.due_ns = self.quiet_until(now_ns) or 0
             return
         machine.refused(status, now_ns, jitter, retry_after_ns)
-        if status in MENDABLE and self.may_mend(status):
-            self.mended_ns[status] = now_ns
+        if status in MENDABLE and self.may_heal(status):
+            self.healed_ns[status] = now_ns
             if status == 401:
                 self.must_rotate = True
             elif self.step is Action.HEARTBEAT:
@@ -169,7 +170,7 @@ class MachineLife(RuleBasedStateMachine):
 
 
 TestMachineLife = MachineLife.TestCase
-MachineLife.TestCase.settings = settings(deadline=None, max_examples=80, stateful_step_count=60)
+MachineLife.TestCase.settings = settings(deadline=None, max_examples=examples(80), stateful_step_count=60)
 
 
 def enrolled(interval_ns: int = SECOND_NS, silence: tuple[tuple[int, int], ...] = ()) -> Machine:
@@ -211,19 +212,19 @@ def test_however_often_it_is_forbidden_it_refetches_its_policy_at_most_once_a_mi
     assert fetches[0] == moments[0]
 
 
-@pytest.mark.parametrize(("after_ns", "mends"), [(0, False), (HOLD_NS - 1, False), (HOLD_NS, True)])
+@pytest.mark.parametrize(("after_ns", "heals"), [(0, False), (HOLD_NS - 1, False), (HOLD_NS, True)])
 def test_what_was_renewed_for_any_reason_is_not_renewed_again_within_the_hold(
     after_ns: int,
-    mends: bool,  # noqa: FBT001 - a column of the table
+    heals: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     """A certificate that was rotated because its time had come is as fresh as one that was rotated after a 401."""
     machine = enrolled()
     machine.rotated("mcert_2", 7 * MINUTE_NS, 10**18)
     machine.refused(401, 7 * MINUTE_NS + after_ns, 0.5)
-    assert machine.rotate_due is mends
+    assert machine.rotate_due is heals
     machine.fetched_policy("pol_2", {}, 7 * MINUTE_NS)
     machine.refused(403, 7 * MINUTE_NS + after_ns, 0.5)
-    assert (machine.policy_id == "") is mends
+    assert (machine.policy_id == "") is heals
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.heartbeats import decode_heartbeat, malformed
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.signing import matches, sign_text
@@ -22,7 +23,8 @@ from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import HOLD_NS, Action, Machine, heartbeat_request, signed_heartbeat
-from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, SeededEntropy, WatchedApi, decoded
+from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, WatchedApi, decoded
+from tests.support.tiers import examples
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "signatures.json").read_text(encoding="utf-8"))
 HEARTBEATS = [vector for vector in VECTORS if vector["kind"] == "heartbeat"]
@@ -132,7 +134,7 @@ class Life:
         return Request("POST", f"/api/v1{path}", headers=headers, body=payload, client=client)
 
     def run(self, until_ns: int) -> None:
-        """Let every machine do what it wants, in the order of its moments."""
+        """Have every machine do what it wants, in the order of its moments."""
         heapq.heapify(self._heap)
         while self._heap and self._heap[0][0] < until_ns:
             now_ns, index = heapq.heappop(self._heap)
@@ -233,7 +235,7 @@ def test_a_fleet_lives_for_an_hour_and_every_heartbeat_is_accepted() -> None:
     assert (summary.fresh, summary.stale, summary.unknown) == (24, 0, 0)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=examples(15))
 @given(
     offset_ns=st.integers(-89, 89).map(lambda seconds: seconds * SECOND_NS),
     drift_ppm=st.floats(-200, 200),

@@ -18,10 +18,11 @@ from reference_server.wire.signing import matches, sign_text
 from simulator.client.target import TargetError, machine_source, owner_source
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action, Machine
+from simulator.fleet.onboarding import POLICY_TRIES, make_rules
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import NEVER_NS
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
-from simulator.worlds.live.onboarding import POLICY_TRIES, Onboarding, SetUpError, make_rules
+from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from tests.simulator.conftest import (
     API_TOKEN,
     HANG_UP,
@@ -33,8 +34,8 @@ from tests.simulator.conftest import (
     answer,
     serving,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 REGISTERED = answer(
     201,

@@ -24,7 +24,7 @@ from simulator.deployment.server_process import own_server
 from simulator.judging.judging import judge_run
 from simulator.load.messages import Begin, Order
 from simulator.load.shard_process import ShardProcess
-from simulator.running.run import Request, observe
+from simulator.running.run import RunRequest, observe
 from simulator.scenario.values import Scenario, ServerOptions, decode_value
 from tests.simulator.conftest import API_TOKEN
 
@@ -96,8 +96,8 @@ def test_a_shard_is_told_what_to_trust(tmp_path: Path) -> None:
     order = Order(TEXT, 1, "https://127.0.0.1:9", "o", sides={"http.nul": "https://127.0.0.1:10"})
     nowhere: Any = None
     shard: Any = ShardProcess(Begin(order, 0, 0, 0, 1), API_TOKEN, nowhere, Access(trusted=pem))
-    told = [shard._player._target, *shard._player._sides.values()]
-    assert [(one.port, one.access.trusted) for one in told] == [(9, pem), (10, pem)]
+    reported = [shard._player._target, *shard._player._sides.values()]
+    assert [(one.port, one.access.trusted) for one in reported] == [(9, pem), (10, pem)]
 
 
 def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(
@@ -113,7 +113,7 @@ def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(
         "thresholds": {"heartbeat.accepted": ("rate==1",), "attacks.accepted": ("count==0",)},
     }  # fmt: skip
     scenario = msgspec.convert(content, Scenario, dec_hook=decode_value)
-    request = Request(scenario, tmp_path / "secure.toml", 1, tmp_path, None, API_TOKEN)
+    request = RunRequest(scenario, tmp_path / "secure.toml", 1, tmp_path, None, API_TOKEN)
     record, history = observe(request, Console(file=io.StringIO()))
     verdict = judge_run(record, history)
     assert record.interrupted is None

@@ -21,7 +21,8 @@ from simulator.client.target import parse_target
 from simulator.deployment import server_process
 from simulator.deployment.server_process import ERROR_BYTES_KEPT, ServerError, own_server
 from simulator.fleet.requests import owner_headers
-from tests.simulator.conftest import API_TOKEN, PATIENCE_SECONDS, until
+from tests.simulator.conftest import API_TOKEN
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ trio.run(main)
 
 @contextlib.contextmanager
 def end_of(pid: int) -> Iterator[int]:
-    """Give a file that becomes readable when a process ends, whoever's child it is."""
+    """Return a file that becomes readable when a process ends, whoever's child it is."""
     descriptor = os.pidfd_open(pid)
     try:
         yield descriptor
@@ -126,8 +127,8 @@ async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path, mo
 async def test_its_address_is_on_its_first_line_however_many_come_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "Listening on http://x\\nUp to 7 connections at once\\n"
-    stand_in(tmp_path, monkeypatch, f'sys.stdout.write("{said}")\nsys.stdout.flush()\nsys.stdin.read()')
+    stated = "Listening on http://x\\nUp to 7 connections at once\\n"
+    stand_in(tmp_path, monkeypatch, f'sys.stdout.write("{stated}")\nsys.stdout.flush()\nsys.stdin.read()')
     async with own_server({}, API_TOKEN) as server:
         assert server.url == "http://x"
 
@@ -172,12 +173,12 @@ async def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
     parent = await trio.lowlevel.open_process([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     async with parent.stdout:
-        said = b""
-        while not said.endswith(b"\n"):
+        stated = b""
+        while not stated.endswith(b"\n"):
             part = await parent.stdout.receive_some(1)
             assert part, "it ended before it had a server"
-            said += part
-        pid, url = said.decode().split()
+            stated += part
+        pid, url = stated.decode().split()
         with end_of(int(pid)) as ended:
             target = parse_target(url, "token-of-the-run")
             async with ControlConnection(target, None) as connection:

@@ -13,14 +13,13 @@ from simulator.client.target import machine_source, parse_target
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import Action
-from simulator.history.rows import HONEST, NEVER_NS
+from simulator.history.rows import HONEST
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
     HANG_UP,
     MILLISECOND_NS,
-    PATIENCE_SECONDS,
     POLICY_ID,
     REFUSED,
     SECOND_NS,
@@ -32,8 +31,8 @@ from tests.simulator.conftest import (
     answer,
     open_sockets,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
@@ -274,7 +273,7 @@ async def test_late_answers_are_waited_for_at_the_end(scripted: ScriptedServer) 
         del connection, client
         await stream.receive_some(65_536)
         gate.set()
-        await until(lambda: shard.shard._waits.ends_ns < NEVER_NS)
+        await until(lambda: shard.shard.playing.ended)
         await stream.send_all(ACCEPTED)
 
     scripted._talk = answer_late  # type: ignore[method-assign]

@@ -15,7 +15,6 @@ from simulator.worlds.plan import Campaign
 from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
-    PATIENCE_SECONDS,
     REFUSED,
     SECOND_NS,
     SILENT,
@@ -23,8 +22,8 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from simulator.fleet.machine import Machine
@@ -54,7 +53,7 @@ async def test_a_campaign_fires_at_its_rate_from_addresses_of_its_own(scripted: 
         shard.shard.launch(campaign("skew.behind", victims, 40, SECOND_NS // 2, start_ns, attackers=20))
         launched_ns = shard.now()
         await shard.history.until(20)
-        await until(lambda: not shard.shard._due)
+        await until(lambda: not shard.shard.playing.due)
     rows = [shard.row(at) for at in range(len(shard.history))]
     planned = sorted(row["planned_ns"] - start_ns for row in rows)
     assert 0 <= planned[0] <= launched_ns - start_ns
@@ -106,7 +105,7 @@ async def test_nothing_is_fired_at_victims_that_are_not_ready(scripted: Scripted
     victim.policy_id = ""
     async with shard.running():
         shard.shard.launch(campaign("signature.forged", [victim], 50, SECOND_NS // 5, shard.now()))
-        await until(lambda: not shard.shard._due)
+        await until(lambda: not shard.shard.playing.due)
     assert not scripted.arrivals
     assert len(shard.history) == 0
 
@@ -118,7 +117,7 @@ async def test_a_shot_that_finds_its_attacker_waiting_is_held_up(scripted: Scrip
         shard.shard.launch(campaign("signature.forged", [shard.machine()], 4, 2 * SECOND_NS, shard.now()))
         await until(lambda: scripted.arrivals)
         shard.shift_ns += 2 * SECOND_NS
-        await until(lambda: not shard.shard._due)
+        await until(lambda: not shard.shard.playing.due)
     assert len(scripted.arrivals) == len(shard.history) == 1
     assert shard.progress.held_up == 7
     assert shard.progress.dropped_starts == 0

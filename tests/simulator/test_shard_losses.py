@@ -21,9 +21,9 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
 from tests.simulator.test_shard_answers import BACK_OFF, TOO_LATE_NS, started
+from tests.support.waiting import until
 
 LOSSES = {
     "garbage": (Reaction((b"SSH-2.0-OpenSSH_9.9\r\n",)), Loss.GARBAGE),
@@ -75,7 +75,7 @@ async def test_a_server_that_never_answers_costs_one_lost_request_after_the_dead
         started(shard)
         await until(lambda: scripted.arrivals)
         shard.shift_ns += TOO_LATE_NS - 2 * SECOND_NS
-        await until(lambda: shard.shard._next_sweep_ns > TOO_LATE_NS - 2 * SECOND_NS)
+        await until(lambda: shard.shard.playing.next_sweep_ns > TOO_LATE_NS - 2 * SECOND_NS)
         assert len(shard.history) == 0
         shard.shift_ns += 2 * SECOND_NS
         await shard.history.until(1)

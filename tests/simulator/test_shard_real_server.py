@@ -24,7 +24,8 @@ from simulator.history.rows import HONEST
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.plan import Campaign
-from tests.simulator.conftest import MILLISECOND_NS, SECOND_NS, ShardUnderTest, WatchedApi, serving, until
+from tests.simulator.conftest import MILLISECOND_NS, SECOND_NS, ShardUnderTest, WatchedApi, serving
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     sockets_closed_after,
-    until,
 )
+from tests.support.waiting import until
 
 
 async def test_starts_that_were_missed_are_counted_and_not_made_up_for(scripted: ScriptedServer) -> None:
@@ -126,7 +126,7 @@ async def test_the_answer_that_is_owed_to_a_machine_that_leaves_still_counts(
             machine.stopped = False
             machine.due_ns = shard.now()
             shard.shard.resume(machine)
-            await until(lambda: len(shard.shard._due) == 0)
+            await until(lambda: len(shard.shard.playing.due) == 0)
         assert len(scripted.arrivals) == 1
         scripted.may_answer.set()
         await shard.history.until(1)
@@ -147,7 +147,7 @@ async def test_a_machine_that_leaves_at_rest_leaves_nothing_behind(scripted: Scr
         await shard.history.until(1)
         shard.shard.stop_machine(machine)
         shard.shift_ns += 5 * SECOND_NS
-        await until(lambda: not shard.shard._due)
+        await until(lambda: not shard.shard.playing.due)
     assert len(shard.history) == len(scripted.arrivals) == 1
     assert shard.progress.lost == 0
 
@@ -188,7 +188,7 @@ async def test_a_machine_never_has_two_requests_under_way(scripted: ScriptedServ
         shard.shard.resume(machine)
         await until(lambda: len(scripted.arrivals) == 2)
         shard.shift_ns += 3 * SECOND_NS
-        await until(lambda: not shard.shard._due)
+        await until(lambda: not shard.shard.playing.due)
         assert shard.progress.sent == len(scripted.arrivals) == 2
 
 
@@ -255,7 +255,7 @@ async def test_starts_past_the_end_of_the_run_wait_for_nothing(scripted: Scripte
         nursery.cancel_scope.cancel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(shard.shard.finish, 5)
-        await until(lambda: shard.shard._waits.ends_ns < NEVER_NS)
+        await until(lambda: shard.shard.playing.ended)
         shard.shift_ns += 3 * SECOND_NS
         scripted.may_answer.set()
     answered_ns = first_ns + 11 * SECOND_NS // 2
@@ -291,9 +291,9 @@ async def test_a_connection_that_is_slow_to_come_up_is_noted(scripted: ScriptedS
     async with shard.running(patience_seconds=5):
         machine = shard.machine(interval_ns=10 * SECOND_NS)
         planned_ns = machine.due_ns
-        machine_turn, shard.shard._turn = shard.shard._turn, lambda *_: None  # type: ignore[method-assign]
-        shard.shard.resume(machine)
-        machine_turn(machine, planned_ns, shard.now())
+        link = shard.shard.playing.next_heartbeat(machine, planned_ns, shard.now(), shard.wall())
+        assert link is not None
+        shard.shard._send(link)
         shard.shift_ns += SECOND_NS
         await shard.history.until(1)
     assert shard.history.waits == [Wait(0, planned_ns, 10 * SECOND_NS, 0, planned_ns + SECOND_NS)]

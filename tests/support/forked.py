@@ -8,7 +8,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
-    from pathlib import Path
 
 _LOADED = (
     "reference_server.app",
@@ -35,13 +36,48 @@ async def run_forked(main: Callable[[], object], arguments: list[str], environ: 
 
     What it prints to both its streams goes into the file `out`.
     """
-    process = _CONTEXT.Process(target=_become, args=(main, arguments, dict(environ), str(out)))
+    process = _CONTEXT.Process(target=_become, args=(main, arguments, dict(environ), "", str(out), str(out)))
     process.start()
     try:
         return await _end_of(process)
     finally:
         if process.exitcode is None:
             process.kill()
+
+
+class Finished(NamedTuple):
+    """A process that has ended: its exit code, and what it printed to each stream."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its output, line by line."""
+        return [line.rstrip() for line in self.out.splitlines()]
+
+
+def finish_forked(
+    main: Callable[[], object],
+    arguments: list[str],
+    environ: Mapping[str, str],
+    folder: Path,
+    *,
+    seconds_max: float,
+) -> Finished:
+    """Run a program's `main` in a folder, in a process of its own, to its end. Raises TimeoutError after so long."""
+    with TemporaryDirectory() as printed:
+        out, err = Path(printed, "out"), Path(printed, "err")
+        streams = (str(folder), str(out), str(err))
+        process = _CONTEXT.Process(target=_become, args=(main, arguments, dict(environ), *streams))
+        process.start()
+        process.join(seconds_max)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(arguments)
+        return Finished(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
 class ForkedServer:
@@ -87,9 +123,13 @@ async def _end_of(process: ForkServerProcess) -> int:
     return process.exitcode
 
 
-def _become(main: Callable[[], object], arguments: list[str], environ: dict[str, str], out: str) -> None:
-    file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    _live(main, arguments, environ, 1, file, 2, file)
+def _become(
+    main: Callable[[], object], arguments: list[str], environ: dict[str, str], folder: str, out: str, err: str
+) -> None:
+    files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for path in (out, err)]
+    if folder:
+        os.chdir(folder)
+    _live(main, arguments, environ, 1, files[0], 2, files[1])
 
 
 def _become_server(

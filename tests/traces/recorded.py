@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import ApiCall, activate_call, consent_call, owner_headers, policy_call
@@ -20,7 +21,6 @@ from simulator.traces.writing import Origin, TraceWriter
 OWNER_TOKEN = "0wner-T0ken_of.the+tests/with=odd"
 STARTED_UNIX_NS = 1_790_000_000_123_456_789
 AUTHORITY = "127.0.0.1:8080"
-SECOND_NS = 1_000_000_000
 RULES = {"max_cpu_percent": 50, "timezone": "Europe/Berlin"}
 ATTACKS = ("replay.exact", "credential.wrong-token", "signature.forged")
 

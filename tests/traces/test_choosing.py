@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from simulator.errors import TraceError
-from simulator.traces.choosing import Chosen, Part, choose, only
+from simulator.traces.choosing import Chosen, TraceSelection, choose, only
 from simulator.traces.resign import Resigner
 from tests.traces.recorded import OWNER_TOKEN, small_recording
 
 
-def part(chosen: Chosen, *, redact: bool = True) -> Part:
+def part(chosen: Chosen, *, redact: bool = True) -> TraceSelection:
     return choose(small_recording().trace(redact=redact), chosen)
 
 

@@ -49,12 +49,12 @@ def test_an_imported_har_is_re_signed_for_another_server() -> None:
     assert b"Host: 10.0.0.1:9\r\n" in message
     assert b'"owner_id": "eve.77"' in message
     answer = json.dumps(REGISTERED).replace(TOKEN, "9" * 48).replace("wrk_0123456789abcdef", "wrk_9999999999999999")
-    resigner.learn(register, 201, answer.encode())
+    resigner.apply_answer(register, 201, answer.encode())
     assert isinstance(fetch.request, HttpRequest)
     # Its cookie is a secret that nobody gives out again, so only a trace with secrets can say it.
     with_secrets = imported(browser_har(), redact=False)
     resigner = Resigner(with_secrets.header, with_secrets.exchanges, "new-owner-token", "10.0.0.1:9", "77")
-    resigner.learn(with_secrets.exchanges[0], 201, answer.encode())
+    resigner.apply_answer(with_secrets.exchanges[0], 201, answer.encode())
     message = resigner.rebuild(with_secrets.exchanges[1])
     assert message.startswith(b"GET /api/v1/workers/wrk_9999999999999999/policy HTTP/1.1\r\n")
     assert b"X-Machine-Token: " + b"9" * 48 in message

@@ -12,11 +12,13 @@ from haralyzer import HarParser
 from simulator.traces.format import Trace, read_trace
 from simulator.traces.recording import TRACE
 from simulator.traces.resign import recorded_bytes
-from tests.cli.conftest import Finished, Hatchfarm, serve_until_stopped, until_conclusive
+from tests.cli.conftest import Hatchfarm, serve_until_stopped, until_conclusive
 from tests.traces.recorded import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.forked import Finished
 
 ATTACKS = (
     "replay.exact",
@@ -87,8 +89,8 @@ def checkers(verdict: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_run_says_where_its_trace_is_and_warns_of_the_secrets_in_it(recorded: Finished, open_trace: Trace) -> None:
-    said = next(line for line in recorded.lines if line.startswith("Trace: results/taped/"))
-    assert said.endswith(f"{TRACE}, {open_trace.header.exchanges} exchanges")
+    output = next(line for line in recorded.lines if line.startswith("Trace: results/taped/"))
+    assert output.endswith(f"{TRACE}, {open_trace.header.exchanges} exchanges")
     assert "The trace holds tokens in clear: whoever reads it can act as the fleet's owners" in recorded.lines
 
 
@@ -138,8 +140,9 @@ def test_verbatim_on_the_very_server_nothing_counts_twice_and_lasting_signatures
 ) -> None:
     """Here the tokens are right and the timestamps still good: only its memory of nonces refuses the heartbeats."""
     with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
+        record = ("--record", "--with-secrets", "--no-reports")
         flags = ("--target", url, "--token", TOKEN, "--profile", "hardened")
-        run = until_conclusive(lambda: hatchfarm.run("run", "honest.toml", "--record", "--with-secrets", *flags))
+        run = until_conclusive(lambda: hatchfarm.run("run", "honest.toml", *record, *flags))
         assert run.code == 0, run
         trace = latest("honest")
         verbatim = until_conclusive(lambda: hatchfarm.run("replay", trace, "--verbatim", *flags))

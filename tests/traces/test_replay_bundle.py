@@ -23,7 +23,7 @@ from tests.traces.recorded import OWNER_TOKEN, small_recording
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.conftest import Finished
+    from tests.support.forked import Finished
 
 FILES = {
     "verdict.json", "run.json", "replay.json", "trace.ndjson", "scenario.toml", "history", "manifest.json",
@@ -43,7 +43,7 @@ def replayed(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str,
 
     def run(function: object, request: session.ReplayRequest, trace: Trace, console: object, held: object) -> object:
         del function, request, console, held
-        outcome = session._Outcome(datetime(2026, 1, 2, tzinfo=UTC), "its own server", took_s=2.0)
+        outcome = session._ReplayState(datetime(2026, 1, 2, tzinfo=UTC), "its own server", took_s=2.0)
         outcome.before, outcome.after = {"odd": float("nan")}, {"odd": float("inf"), "even": 2.0}
         outcome.lasting = [False for _ in trace.exchanges]
         outcome.played = [

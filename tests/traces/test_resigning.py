@@ -14,7 +14,7 @@ from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
 from simulator.contract.answers import Answer
 from simulator.traces.messages import split_answer, split_request
-from simulator.traces.resign import Resigner, UnlearnedError, fresh_owner, recorded_bytes, shifted
+from simulator.traces.resign import MissingPrerequisiteError, Resigner, fresh_owner, recorded_bytes, shifted
 from tests.traces.recorded import AUTHORITY, OWNER_TOKEN, RULES, Recording, distance, missed, small_recording
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def resigner(trace: Trace, recording: Recording, *, learnt: bool = True) -> Resi
         answers = small_recording("new").taken
         for exchange, taken, _ in zip(trace.exchanges, answers, recording.taken, strict=False):
             status, _, body = split_answer(taken.answer or b"")
-            made.learn(exchange, status, body)
+            made.apply_answer(exchange, status, body)
     return made
 
 
@@ -128,7 +128,7 @@ def test_a_request_that_needs_what_was_not_given_out_cannot_be_made() -> None:
     recording = small_recording()
     trace = recording.trace()
     made = resigner(trace, recording, learnt=False)
-    with pytest.raises(UnlearnedError, match=r"machine\.0\.token"):
+    with pytest.raises(MissingPrerequisiteError, match=r"machine\.0\.token"):
         made.rebuild(trace.exchanges[6])
     made.rebuild(trace.exchanges[2])
 
@@ -138,10 +138,10 @@ def test_nothing_is_learnt_from_a_refusal_nor_twice() -> None:
     trace = recording.trace()
     made = resigner(trace, recording, learnt=False)
     other = b'{"data":{"machine_token":"x","machine":{"id":"wrk_00000000"}}}'
-    made.learn(trace.exchanges[2], 429, other)
+    made.apply_answer(trace.exchanges[2], 429, other)
     for index, exchange in enumerate(trace.exchanges):
-        made.learn(exchange, 201, split_answer(small_recording("new").taken[index].answer or b"")[2])
-    made.learn(trace.exchanges[2], 201, other)
+        made.apply_answer(exchange, 201, split_answer(small_recording("new").taken[index].answer or b"")[2])
+    made.apply_answer(trace.exchanges[2], 201, other)
     assert parsed(made.rebuild(trace.exchanges[6]))["headers"]["X-Machine-Token"] == NEW.token(0)
 
 

@@ -25,15 +25,15 @@ values = st.recursive(
 )
 
 
-def mended(value: Any) -> Any:
+def repaired(value: Any) -> Any:
     """A value as it is read back: lone surrogates become U+FFFD."""
     match value:
         case str():
             return re.sub("[\ud800-\udfff]", "\ufffd", value)
         case list():
-            return [mended(item) for item in value]
+            return [repaired(item) for item in value]
         case dict():
-            return {mended(key): mended(item) for key, item in value.items()}
+            return {repaired(key): repaired(item) for key, item in value.items()}
     return value
 
 
@@ -60,7 +60,7 @@ def test_canonical_text_says_the_same_value(value: Any) -> None:
     text = canonical_json(value)
     text.encode()
     if not _merges(value):
-        assert json.loads(text, parse_int=float) == mended(value)
+        assert json.loads(text, parse_int=float) == repaired(value)
 
 
 def _merges(value: Any) -> bool:
@@ -69,7 +69,7 @@ def _merges(value: Any) -> bool:
         case list():
             return any(map(_merges, value))
         case dict():
-            return len(mended(value)) != len(value) or any(map(_merges, value.values()))
+            return len(repaired(value)) != len(value) or any(map(_merges, value.values()))
     return False
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from reference_server.adapters.files.private_files import MODE, exposure, sync_folder, write_new
 from reference_server.adapters.files.segment import Header, Segment, SegmentReader, encode_header, write_all
 from reference_server.adapters.forking import fork
+from reference_server.adapters.threads import Result, offload
 from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
 
@@ -106,6 +107,10 @@ class StateFiles:
     def _segments(self) -> list[Path]:
         return sorted(self._path.parent.glob(f"{_glob_escaped(self._path.name)}.journal-*-????????????????"))
 
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Return what a call returns, from a thread."""
+        return await offload(call, abandon_on_cancel=abandon_on_cancel)
+
     @property
     def segment(self) -> str:
         """Name the segment that groups go to."""
@@ -113,7 +118,7 @@ class StateFiles:
 
     @property
     def next_segment(self) -> str:
-        """Name the segment that `turn` will begin."""
+        """Name the segment that `rotate` will begin."""
         return self._next
 
     @property
@@ -230,7 +235,7 @@ class StateFiles:
         file.
         """
         if self._first:
-            self.turn()
+            self.rotate()
 
     def _sync_folder(self) -> None:
         sync_folder(self._path.parent)
@@ -247,7 +252,7 @@ class StateFiles:
                 segment.trim()  # where not even that can be done, only a new snapshot makes what was written void
             raise self._failed(error) from None
 
-    def turn(self) -> None:
+    def rotate(self) -> None:
         """Begin the next segment."""
         segment = self._open_segment()
         end = segment.mark.end

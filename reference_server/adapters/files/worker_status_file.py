@@ -6,6 +6,7 @@ It tells when each worker was last heard from, and nothing more: who registered 
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,15 @@ import msgspec
 import trio
 
 from reference_server.adapters.files.state_files import replace_file
+from reference_server.core.statuses import show_status
 from reference_server.limits import STATUSES_AT_ONCE
-from reference_server.wire.state_file import StateFile, StateFileError, StatusRecord, read_state
-from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.state_file import StateFile, StateFileError, read_state
 
 if TYPE_CHECKING:
-    from reference_server.core.state import Worker
     from reference_server.operations.api import Api
+    from reference_server.wire.schema1 import StatusRecord
 
-ACCEPTED = 200
+ACCEPTED = HTTPStatus.OK
 WRITE_SECONDS = 1.0
 SHARE_OF_TIME = 0.05
 """How much of the time writing may take: a large fleet's file is written less often than once a second."""
@@ -41,7 +42,7 @@ def read_worker_status(path: str) -> dict[str, StatusRecord]:
         raise StateFileError("it is a state file: name it in HATCHFARM_STATE_FILE, and another here")
     if file.problems:
         raise StateFileError(
-            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; mend it, or move it away"
+            f"{file.problems[0]}: `hatchfarm state check` names all that is wrong; correct it, or move it away"
         )
     return file.worker_status
 
@@ -79,7 +80,7 @@ class WorkerStatusWriter:
         for at, worker in enumerate(list(state.workers.values())):
             if worker.heard_monotonic_ns is not None:
                 names.append(worker.id)
-                records.append(msgspec.json.encode(_status(worker)))
+                records.append(msgspec.json.encode(show_status(worker)))
             if at % STATUSES_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
         content = b",".join(b'"%b":%b' % (name.encode(), record) for name, record in zip(names, records, strict=True))
@@ -91,8 +92,3 @@ class WorkerStatusWriter:
             self._failed = True
         else:
             self._accepted, self._failed = accepted, False
-
-
-def _status(worker: Worker) -> StatusRecord:
-    heard_at = format_timestamp(worker.heard_ns)
-    return StatusRecord(worker.id, heard_at, worker.policy_id, heard_at)

@@ -1,13 +1,13 @@
 -- Reserves the nonces of heartbeats and appends those that are accepted, unless a certificate was replaced or a consent
--- revoked since they were verified. `reserve` is `redis_nonces.lua`. Asked again, it appends nothing again.
+-- revoked since they were verified. `reserve` is `nonces.lua`. Asked again, it appends nothing again.
 -- KEYS: 3 the last that this instance had appended, 4 the canary, then one key a nonce.
--- ARGV: 5 the last strict group that they were verified by, 6 the number of this call, 7 bytes past which the journal
+-- ARGV: 5 the fencing token that they were verified by, 6 the number of this call, 7 bytes past which the journal
 -- takes no more, 8 how long 3 is of use (s), 9 how many heartbeats, then what `reserve` takes, then each one's change.
 -- Gives: `ok` and what `reserve` gives; or why not.
 local number, count = tonumber(ARGV[6]), tonumber(ARGV[9])
 local last = redis.call('GET', KEYS[3])
 local again = last and tonumber(last) >= number
-local status = standing()
+local status = journal_status()
 if status ~= 'ok' and status ~= 'trimmed' then
   return {status}
 end

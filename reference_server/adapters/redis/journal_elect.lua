@@ -1,11 +1,12 @@
--- Finds who founds a lost journal anew: of the instances that ask within a while, the one whose state knows most.
+-- Elects who begins the next term of a lost journal: of the instances that ask within a while, the one whose state
+-- knows most.
 -- KEYS: 3 what each candidate knows. ARGV: 5 the instance, 6 what its state knows (greater words know more), 7 how long
--- candidates are waited for (ms), 8 how long the one that was found has (s).
--- Gives: `whole` when the journal is not lost, `wait`, or `found` to the one that is to found it.
-if whole() and held[1] == ARGV[1] and tonumber(held[4]) < tonumber(ARGV[2]) then
+-- candidates are waited for (ms), 8 how long the one that was elected has (s).
+-- Gives: `intact` when the journal is not lost, `wait`, or `elected` to the one that is to begin the term.
+if intact() and held[1] == ARGV[1] and tonumber(held[4]) < tonumber(ARGV[2]) then
   redis.call('DEL', META)
-elseif whole() then
-  return {'whole'}
+elseif intact() then
+  return {'intact'}
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -27,6 +28,6 @@ if not redis.call('HGET', KEYS[3], ' chosen') then
   redis.call('HSET', KEYS[3], ' chosen', chosen)
 end
 if redis.call('HGET', KEYS[3], ' chosen') == ARGV[5] then
-  return {'found'}
+  return {'elected'}
 end
 return {'wait'}

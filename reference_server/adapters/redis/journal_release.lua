@@ -1,9 +1,23 @@
--- Settles heartbeats whose acceptance had no answer, so that they were refused and may come again. One whose nonce was
--- reserved was appended in the same step: it is marked, so that it is accepted when it comes, and not appended again.
--- KEYS: one key a nonce. ARGV: the id of the request that may have reserved it, in the same order.
-for at = 1, #KEYS do
-  if redis.call('GET', KEYS[at]) == ARGV[at] then
-    redis.call('SET', KEYS[at], '*', 'KEEPTTL')
+-- Releases the lease, and appends what was changed under it, if anything was. Asked again, it does nothing again.
+-- KEYS: 3 the lease, 4 the last that this instance had appended. ARGV: 5 the name of the lease, 6 the group, 7 whether it
+-- raises the fencing token (1 or 0), 8 how long 4 is of use (s).
+if redis.call('GET', KEYS[4]) == ARGV[5] then
+  return read_result('')
+end
+local status = journal_status()
+if status ~= 'ok' then
+  return {status}
+end
+if redis.call('GET', KEYS[3]) ~= ARGV[5] then
+  return {'late'}
+end
+local own = ''
+if ARGV[6] ~= '' then
+  own = append(ARGV[6], ARGV[5])
+  if ARGV[7] == '1' then
+    redis.call('HSET', META, 'strict', own)
   end
 end
-return #KEYS
+redis.call('SET', KEYS[4], ARGV[5], 'EX', ARGV[8])
+redis.call('DEL', KEYS[3])
+return read_result(own)

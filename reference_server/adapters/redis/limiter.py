@@ -34,7 +34,7 @@ class RedisLimiter:
         self.failures = 0
 
     async def take(self, clients: Sequence[str]) -> Sequence[int | None]:
-        """Admit one request of each client in turn. Gives 0, or how many ns to wait, or None where Redis is down."""
+        """Admit one request of each client in turn. Returns 0, or how many ns to wait, or None where Redis is down."""
         commands = [
             _ADMIT.call(
                 [f"hf:limit:{client}" for client in clients[start : start + REDIS_BATCH_MAX]],

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     Exchange = Callable[[Sequence["Command"]], Awaitable[list[Any]]]
-    """Sends commands as one pipeline and gives their answers in order. Raises RedisDown when any failed."""
+    """Sends commands as one pipeline and returns their answers in order. Raises RedisDown when any failed."""
 
 Command = tuple[bytes, tuple[str | bytes | int, ...]]
 """A command's name and its arguments."""
@@ -84,7 +84,7 @@ class _Connection(TCPConnection):
 
 
 class RedisLink:
-    """Keeps one connection to the Redis at `host`:`port`. `run` has to run beside whatever asks.
+    """Keeps one connection to the Redis at `host`:`port`. `run` is its background task.
 
     `scripts` are loaded, and each of `greetings` has its exchange, before a new connection is used for anything else;
     one that raises RedisDown refuses the connection. `wait_seconds` bounds whatever is asked, with its second attempt.
@@ -141,7 +141,7 @@ class RedisLink:
                     await trio.sleep(REDIS_RECONNECT_PAUSE_SECONDS)
 
     async def ask(self, commands: Sequence[Command], within: float = math.inf) -> list[Any]:
-        """Send commands as one pipeline, and give their answers in order, within `wait_seconds`, or `within`, in all.
+        """Send commands as one pipeline, and return their answers in order, within `wait_seconds`, or `within`, in all.
 
         Raises:
             RedisDown: when there is no connection, no answer in time, or an error among the answers.
@@ -174,7 +174,7 @@ class RedisLink:
         return self._connection
 
     def renew(self) -> None:
-        """Give the connection up, if there is one, and greet another."""
+        """Close the connection, if there is one, and open another."""
         if self._connection is not None:
             self._give_up(self._connection)
 
@@ -205,7 +205,7 @@ class RedisLink:
         connection.invalidate()
 
     async def _connect(self, nursery: trio.Nursery) -> tuple[TCPConnection, trio.Event]:
-        """Connect and greet. Gives the connection, and the event of its end."""
+        """Connect and greet. Returns the connection, and the event of its end."""
         connection = _Connection(self._location, password=self._password)
         ended = trio.Event()
 
@@ -221,7 +221,7 @@ class RedisLink:
             with trio.fail_after(REDIS_CONNECT_SECONDS):
                 await nursery.start(live)
         except Exception as error:  # noqa: BLE001 - whatever listens there may answer anything
-            raise RedisDown(_told(error)) from None
+            raise RedisDown(_describe(error)) from None
         try:
             await self._greet(connection)
         except RedisDown:
@@ -264,12 +264,12 @@ class RedisLink:
                 raise RedisDown("answers to something else")
             return [await request for request in requests]
         except ResponseError as error:
-            raise RedisRefused(_told(error)) from None
+            raise RedisRefused(_describe(error)) from None
         except (RedisError, OSError) as error:
-            raise RedisDown(_told(error)) from None
+            raise RedisDown(_describe(error)) from None
 
 
-def _told(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """Name an error, with the words of Redis or of the system: those hold nothing that was sent."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

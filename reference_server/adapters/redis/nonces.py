@@ -23,8 +23,8 @@ from reference_server.limits import (
     NONCES_MAX,
     REDIS_BATCH_MAX,
     REDIS_CLOCK_OFF_SECONDS_MAX,
-    REDIS_OWED_MAX,
     REDIS_TICK_SECONDS,
+    REDIS_UNWRITTEN_MAX,
 )
 from reference_server.ports import Reservation
 from reference_server.wire.exposition import Figure
@@ -74,7 +74,7 @@ class RedisNonces:
     """The store of one instance.
 
     `fresh` says that it starts without any machine: nothing that it may be asked to accept was accepted before, so it
-    need not wait out a Redis that has forgotten. `run` has to run beside it, and the link's `run` too.
+    need not wait out a Redis that has forgotten. `run` is its background task, and the link's `run` another.
     """
 
     _release = _RELEASE
@@ -94,7 +94,7 @@ class RedisNonces:
         self._may_read_settings = True
         self._wait_seconds = 0
         self._uncertain: list[AskedNonce] = []
-        self._owed: deque[_Owed] = deque()
+        self._unwritten: deque[_Owed] = deque()
         self._alone = False
         self._memory = NonceMemory(self._life_seconds * SECOND_NS, self._skew_seconds * SECOND_NS, NONCES_MAX)
         if not fresh:
@@ -125,9 +125,9 @@ class RedisNonces:
         self._trusted = epoch
 
     @property
-    def owed(self) -> int:
+    def unwritten(self) -> int:
         """Count the nonces accepted alone that are not in Redis yet."""
-        return len(self._owed)
+        return len(self._unwritten)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look at Redis now and then: a flush, or settings that would lose nonces, show even while nobody asks."""
@@ -146,7 +146,9 @@ class RedisNonces:
         """Return what the metrics show of it."""
         return (
             Figure("hatchfarm_nonce_store_up", "1 while nonces are reserved in the shared store.", self.sharing),
-            Figure("hatchfarm_nonces_owed", "Nonces accepted without the shared store, to be told to it.", self.owed),
+            Figure(
+                "hatchfarm_nonces_owed", "Nonces accepted without the shared store, to be told to it.", self.unwritten
+            ),
             Figure(
                 "hatchfarm_nonce_fallbacks",
                 "Nonces decided by this instance's memory while the shared store was down.",
@@ -189,8 +191,8 @@ class RedisNonces:
         self._memory.expire(request.now)
         return self._memory.reserve(key, request.timestamp_ns, request.now)
 
-    async def _ask(self, exchange: Exchange, asked: Sequence[AskedNonce], *, owed: bool = False) -> list[Reservation]:
-        """Run the script, and note what it says of Redis. `owed` nonces are written even where none may be reserved."""
+    async def _ask(self, exchange: Exchange, asked: Sequence[AskedNonce], *, late: bool = False) -> list[Reservation]:
+        """Run the script, and note what it says of Redis. `late` nonces are written even where none may be reserved."""
         origin_us = self._clock.now().wall_ns // 1000 + self._skew_seconds * 1_000_000
         commands = []
         for start in range(0, max(1, len(asked)), REDIS_BATCH_MAX):
@@ -204,7 +206,7 @@ class RedisNonces:
                 origin_us,
                 2 * self._skew_seconds,
                 self._life_seconds,
-                int(owed),
+                int(late),
                 REDIS_CLOCK_OFF_SECONDS_MAX,
             ]
             for one in chunk:
@@ -241,7 +243,7 @@ class RedisNonces:
             self.clock_off = off
             if off:
                 _log.warning(
-                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is mended",
+                    "The wall clock is %d s off the one of Redis: heartbeats are refused until that is corrected",
                     off_seconds,
                 )
             else:
@@ -270,36 +272,38 @@ class RedisNonces:
         reservations = []
         for request, one in zip(asked, named, strict=True):
             now_ns = request.now.monotonic_ns
-            while self._owed and now_ns - self._owed[0].accepted_monotonic_ns > self._life_seconds * SECOND_NS:
-                self._owed.popleft()
+            while (
+                self._unwritten and now_ns - self._unwritten[0].accepted_monotonic_ns > self._life_seconds * SECOND_NS
+            ):
+                self._unwritten.popleft()
             reservation = Reservation.UNAVAILABLE
-            if len(self._owed) < REDIS_OWED_MAX:
+            if len(self._unwritten) < REDIS_UNWRITTEN_MAX:
                 reservation = self._remember(request)
             if reservation is Reservation.RESERVED:
-                self._owed.append(_Owed(one, now_ns))
+                self._unwritten.append(_Owed(one, now_ns))
             self.fallbacks += 1
             reservations.append(reservation)
         return reservations
 
     async def _greet(self, exchange: Exchange) -> None:
-        """Settle what an earlier connection left open, before this one is used."""
+        """Finish what an earlier connection left open, before this one is used."""
         uncertain = list(self._uncertain)
         for start in range(0, len(uncertain), REDIS_BATCH_MAX):
             chunk = uncertain[start : start + REDIS_BATCH_MAX]
             await exchange([self._release.call([one.key for one in chunk], [one.request_id for one in chunk])])
         del self._uncertain[: len(uncertain)]
         await self._look(exchange)
-        while self._owed:
+        while self._unwritten:
             await self._write_back(exchange)
         self._alone = False
 
     async def _write_back(self, exchange: Exchange) -> None:
         """Tell Redis of nonces that were accepted alone; while it is told, more may be."""
-        chunk = [self._owed.popleft() for _ in range(min(len(self._owed), REDIS_BATCH_MAX))]
+        chunk = [self._unwritten.popleft() for _ in range(min(len(self._unwritten), REDIS_BATCH_MAX))]
         try:
-            written = await self._ask(exchange, [owed.asked for owed in chunk], owed=True)
+            written = await self._ask(exchange, [one.asked for one in chunk], late=True)
         except RedisDown:
-            self._owed.extendleft(reversed(chunk))
+            self._unwritten.extendleft(reversed(chunk))
             raise
         conflicts = written.count(Reservation.REPLAYED)
         if conflicts:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.changes import change
 from reference_server.core.market.addresses import asset_of, normal_address
 from reference_server.core.market.market import Happening
-from reference_server.core.market.noting import change
 from reference_server.core.market.wallet import INVALID_ADDRESS, begin_cooldown
 from reference_server.limits import (
     AGENT_DESCRIPTION_MAX_CHARACTERS,
@@ -81,6 +81,7 @@ class Agents:
 
     def __init__(self) -> None:
         self.changes: list[tuple[Any, ...]] | None = None
+        self.frozen = False
         self.happened: list[Happening] = []
         self.by_id: dict[str, Agent] = {}
         self._by_name: dict[str, Agent] = {}

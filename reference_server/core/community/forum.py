@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from reference_server.core.changes import change
 from reference_server.core.market.conditions import HOUR_NS
-from reference_server.core.market.noting import change
 from reference_server.limits import (
     COMMENTS_A_POST_MAX,
     FORUM_BYTES_MAX,
@@ -78,6 +78,7 @@ class Forum:
 
     def __init__(self) -> None:
         self.changes: list[tuple[Any, ...]] | None = None
+        self.frozen = False
         self.posts: dict[str, Post] = {}
         self._by_tag: dict[str, dict[str, Post]] = {}
         self._lately: dict[str, deque[Instant]] = {}

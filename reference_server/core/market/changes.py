@@ -9,12 +9,12 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from reference_server.core.changes import change
 from reference_server.core.market.capacity import maxima_of, read_capacity
 from reference_server.core.market.jobs import ASSIGNED, CANCELLED, FAILED, QUEUED, RUNNING, Job
 from reference_server.core.market.ledger import AVAILABLE, FEES, HELD, Leg
 from reference_server.core.market.metering import duration_ns, meter
 from reference_server.core.market.money import USDT
-from reference_server.core.market.noting import change
 from reference_server.core.market.prices import Need
 from reference_server.wire.values import Instant
 

@@ -34,11 +34,15 @@ class Happening(NamedTuple):
 
 
 class Market:
-    """Jobs, offers, money. Changes are noted in `changes` where a journal wants them (a list, else None)."""
+    """Jobs, offers, money. Changes are noted in `changes` where a journal wants them (a list, else None).
+
+    What decisions did stands in `happened`, until it is taken for the audit and the metrics.
+    """
 
     def __init__(self, conditions: Conditions, answers: KeptAnswers, withdrawals: Withdrawals) -> None:
         self.conditions = conditions
         self.changes: list[tuple[Any, ...]] | None = None
+        self.frozen = False
         self.happened: list[Happening] = []
         self.jobs: dict[str, Job] = {}
         self.jobs_of: dict[str, dict[str, Job]] = {}

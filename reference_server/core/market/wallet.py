@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.core.changes import change
 from reference_server.core.market.addresses import normal_address
 from reference_server.core.market.idempotency import KEY_REQUIRED, KeptAnswer, digest_of, valid_key
 from reference_server.core.market.ledger import (
@@ -24,7 +25,6 @@ from reference_server.core.market.ledger import (
 )
 from reference_server.core.market.market import Happening
 from reference_server.core.market.money import ASSETS, parse_amount
-from reference_server.core.market.noting import change
 from reference_server.core.market.withdrawals import (
     PENDING,
     RETURNED,

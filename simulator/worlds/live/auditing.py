@@ -8,15 +8,17 @@ whole lists are read when the fleet is quiet, within bounds of time and of event
 from __future__ import annotations
 
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from simulator.client.answers import retry_after_ns
+from reference_server.wire.units import SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
+from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
 from simulator.history.records import AuditReading
 from simulator.limits import (
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.history.rows import History
 
-OK, TOO_MANY = 200, 429
+OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 PAGE_EVENTS = 500
 """The largest page of a list (contract §1)."""
 RARE_TYPE = "owner_access_denied"
@@ -52,7 +54,6 @@ PASSES = 3
 """How often a list is read again that changed meanwhile."""
 LOST_MAX = 3
 """Answers missing in a row after which a target is not asked any more: each may cost seconds."""
-SECOND_NS = 1_000_000_000
 
 
 class _Page(msgspec.Struct):
@@ -149,7 +150,7 @@ class Auditor:
             del waiting[0]
 
     def _order(self) -> list[str]:
-        """Say whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
+        """Return whose lists to read first: in turn an owner of a script, where most happens, and one of the fleet."""
         owners = list(dict.fromkeys(self.history.owners))
         shuffled = [owners[at] for at in self._rng.permutation(len(owners))]
         scripts = [owner_id for owner_id in shuffled if owner_id not in self._fleet_owners]
@@ -164,7 +165,7 @@ class Auditor:
         self.history.audit_readings.append(reading)
 
     async def _read_list(self, owner_id: str, budget: int) -> int:
-        """Read a whole list, if it has no more events than that, else its heads; gives how many it had.
+        """Read a whole list, if it has no more events than that, else its heads; returns how many it had.
 
         Raises LostError. What was read in part is not kept, as nobody could say what is missing.
         """

@@ -23,7 +23,7 @@ METRICS = '{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0}'
 
 
 async def drive(target: Target, machines: int, seconds: float) -> float:
-    """Send signed heartbeats with fresh nonces from `machines` made-up machines; give accepted answers a second.
+    """Send signed heartbeats with fresh nonces from `machines` made-up machines; return accepted answers a second.
 
     The target must accept anything. The first half second, in which the machines connect, is not counted.
     """

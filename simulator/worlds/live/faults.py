@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.deployment.own import begin, mend
+from reference_server.wire.units import SECOND_NS
+from simulator.deployment.own import begin, undo
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
-from simulator.scenario.values import DOWN_FAULTS, SECOND_NS
+from simulator.scenario.values import DOWN_FAULTS
 from simulator.worlds.live.statuses import StatusReader
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class FaultPlayer:
         self._history = history
 
     async def play(self, now: Callable[[], int]) -> None:
-        """Play to the last fault's end; `now` gives nanoseconds of the run. What is cancelled is mended all the same.
+        """Play to the last fault's end; `now` gives nanoseconds of the run. A cancelled fault is undone all the same.
 
         Never raises for a process that does not come up again: the fault says so.
         """
@@ -68,7 +69,7 @@ class FaultPlayer:
             with trio.CancelScope(shield=True):
                 ended_from_ns = now()
                 try:
-                    await mend(fault.kind, self._deployment, fault.instance)
+                    await undo(fault.kind, self._deployment, fault.instance)
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(

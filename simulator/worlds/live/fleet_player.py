@@ -14,7 +14,7 @@ import numpy as np
 import trio
 
 from simulator.attacks.catalogue import ShotAttack
-from simulator.attacks.script import Stage, defences_of
+from simulator.attacks.script import ScriptContext, defences_of
 from simulator.client.target import Target, peers_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history.rows import NEVER_NS, History
@@ -40,7 +40,7 @@ TICK_SECONDS = 0.05
 HARDWARE_TICK_SECONDS = 1.0
 
 
-class Place(msgspec.Struct, frozen=True):
+class ShardRange(msgspec.Struct, frozen=True):
     """Where a shard stands among others: its number, that of its first machine, and how many machines it will have.
 
     Each has the whole fleet to draw from, beginning with the first; the others' shares are never there to be attacked.
@@ -51,7 +51,7 @@ class Place(msgspec.Struct, frozen=True):
     machines: int = MACHINES_MAX
 
 
-WHOLE = Place()
+WHOLE_FLEET = ShardRange()
 """A fleet that one process plays."""
 
 
@@ -74,7 +74,7 @@ class FleetPlayer:
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
         clock_offset_ns: int = 0,
-        place: Place = WHOLE,
+        share: ShardRange = WHOLE_FLEET,
     ) -> None:
         self._scenario = scenario
         self._sides = sides
@@ -84,8 +84,8 @@ class FleetPlayer:
         self._history = history
         self._progress = progress
         self._prefix = prefix
-        self._first = first = place.first_machine
-        entropy = (seed, place.shard) if place.shard else seed
+        self._first = first = share.first_machine
+        entropy = (seed, share.shard) if share.shard else seed
         fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _ = (
             np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(6)
         )
@@ -95,19 +95,12 @@ class FleetPlayer:
 
         self._wall = wall
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
-        self.campaigns = make_campaigns(scenario, self.fleet[: place.machines], fleet_rng)
+        self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
         self._start_ns = progress.started_ns = time.monotonic_ns()
-        self._onboarding = Onboarding(
-            target,
-            history,
-            progress,
-            self.now,
-            call_rng,
-            scenario.fleet.certificate_rotation_ns,
-            tape,
-        )
+        rotation_ns = scenario.fleet.certificate_rotation_ns
+        self._onboarding = Onboarding(target, history, progress, self.now, call_rng, rotation_ns, tape)
         self.owner_ids = sorted({machine.owner_id for machine in self.fleet})
         self._nursery: trio.Nursery | None = None
         self._calling: set[int] = set()
@@ -118,7 +111,7 @@ class FleetPlayer:
         )  # fmt: skip
         self._numbers = count(first + len(self.fleet))
         self._player = ScriptPlayer(
-            target, history, progress, self.now, self._stage, self._join, script_rng, tape, sides, place.shard,
+            target, history, progress, self.now, self._context, self._join, script_rng, tape, sides, share.shard,
             server=scenario.server,
         )  # fmt: skip
         self.spread = shard_rng.random(len(self.fleet))
@@ -143,7 +136,7 @@ class FleetPlayer:
         self._onboarding.policies.update(policies)
 
     def begin(self, start_ns: int) -> None:
-        """Let the run's time count from a moment of the system's monotonic clock."""
+        """Count the run's time from a moment of the system's monotonic clock."""
         self._history.shift_effects(self._start_ns - start_ns)
         self._start_ns = self._progress.started_ns = start_ns
 
@@ -158,24 +151,24 @@ class FleetPlayer:
             nursery.start_soon(self._tick_hardware)
             for number in self._early:
                 self.launch(number)
-            await self._conduct(wanted, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
+            await self._follow(wanted, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait a moment for the last answers, once `play` has ended."""
         await self._shard.finish(patience_seconds)
 
     def conclude(self, rows: NDArray[Any]) -> None:
-        """Note what came of each campaign, and let attacks of single heartbeats claim what all of theirs show.
+        """Note what came of each campaign, and claim what all heartbeats of an attack show together.
 
         `rows` are the history's, or at least those of such campaigns.
         """
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
-                for said in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
-                    self._player.say(campaign, said)
+                for claim in campaign.attack.conclude(rows[rows["campaign"] == campaign.number]):
+                    self._player.performing.claim(campaign.number, claim, self.now())
         self._history.campaigns = [campaign.record() for campaign in self.campaigns]
 
-    async def _conduct(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:
+    async def _follow(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:
         progress = self._progress
         while True:
             now_ns = self.now()
@@ -225,11 +218,11 @@ class FleetPlayer:
         elif self._nursery is not None:
             self._nursery.start_soon(self._player.run, campaign)
 
-    def _stage(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> Stage:
+    def _context(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> ScriptContext:
         scenario = self._scenario
         side = self._sides.get(campaign.attack.name)
         target = side or self._target
-        return Stage(
+        return ScriptContext(
             campaign=campaign.number,
             host=target.authority,
             token=target.token,
@@ -251,7 +244,7 @@ class FleetPlayer:
         )
 
     def _join(self, machine: Machine) -> None:
-        """Let a script's machine go on as an honest one."""
+        """Take a script's machine into the fleet as an honest one."""
         machine.stopped = False
         machine.due_ns = self.now()
         self._shard.resume(machine)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.checking import MalformedError, read_metrics
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.keys import read_published_keys
@@ -22,7 +23,6 @@ from simulator.limits import (
     STATUS_PATIENCE_SECONDS,
     TROUBLE_MAX_CHARACTERS,
 )
-from simulator.scenario.values import SECOND_NS
 from simulator.worlds.live.auditing import Auditor
 from simulator.worlds.live.statuses import AT_THE_END, StatusReader
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.answers import HttpAnswer, classify_heartbeat
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import exchange_raw
@@ -16,14 +17,13 @@ from simulator.limits import REPLAY_MAX_CONCURRENT, REPLAY_REST_SECONDS, REPLAY_
 from simulator.traces.comparison import Played, differs, is_heartbeat_like, replayed_answer
 from simulator.traces.format import ANSWERS, Exchange, RawRequest, Trace
 from simulator.traces.order import predecessors
-from simulator.traces.resign import Resigner, UnlearnedError, recorded_bytes
+from simulator.traces.resign import MissingPrerequisiteError, Resigner, recorded_bytes
 from simulator.traces.rewriting import as_wire
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Wire
     from simulator.client.target import Target
 
-SECOND_NS = 1_000_000_000
 LEAD_NS = SECOND_NS // 20
 """From the beginning to the first exchange at least: what it takes to come to the first sending."""
 
@@ -106,7 +106,7 @@ class Player:
         resigner = self._resigner
         try:
             message = recorded_bytes(exchange) if resigner is None else resigner.rebuild(exchange)
-        except UnlearnedError as error:
+        except MissingPrerequisiteError as error:
             return Played(0, b"", Answer.LOST, problem=f"could not be made: {error}")
         source = exchange.source if exchange.source and self._target.own_addresses else None
         late_ns = max(0, self.now() - exchange.sent_ns)
@@ -121,7 +121,7 @@ class Player:
             expected = ANSWERS[exchange.expected]
             heartbeat = classify_heartbeat(answer, expected) if answer and is_heartbeat_like(exchange) else None
         if resigner is not None:
-            resigner.learn(exchange, status, body)
+            resigner.apply_answer(exchange, status, body)
         got = replayed_answer(exchange, status, body, heartbeat, verbatim=resigner is None)
         return Played(status, body, got, late_ns)
 
@@ -148,7 +148,7 @@ class Player:
         return answer
 
     async def _write(self, wire: Wire, source: str | None) -> tuple[int, bytes]:
-        """Write a request as it was written, and give the first answer to it."""
+        """Write a request as it was written, and return the first answer to it."""
         outcome = await exchange_raw(self._target, source, wire, self.now)
         if not outcome.answers:
             return 0, b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-OK = 200
+OK = HTTPStatus.OK
 PAGE_WORKERS = 500
 """The largest page of a list (contract §1)."""
 FIRST_ADDRESS = 1 << 15
@@ -102,7 +103,7 @@ class StatusReader:
                     return
 
     async def _read_list(self, owner_id: str) -> int:
-        """Read one list; gives how many machines it had. Raises LostError, and ValueError for what is no list."""
+        """Read one list; returns how many machines it had. Raises LostError, and ValueError for what is no list."""
         sent_ns = self._now()
         ages: dict[str, float] = {}
         statuses: dict[str, StatusShown] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.scenario.values import SECOND_NS
+from reference_server.wire.units import SECOND_NS
 from simulator.worlds.live.fleet_player import FleetPlayer
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import SetUpError

@@ -1,0 +1,82 @@
+"""The processes that benchmarks measure, each on a core of its own where the machine has two."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from benchmarks.measuring import BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+SETTLE_SECONDS = 0.2
+SETTLE_MAX_SECONDS = 30.0
+ROOT = Path(__file__).parent.parent
+TOKEN = "benchmark"  # noqa: S105 - for servers on loopback that live for seconds
+ENVIRONMENT = {
+    "WORKER_STATUS_STATE_FILE": "",
+    "HATCHFARM_API_TOKEN": TOKEN,
+    "PORT": "0",
+    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
+    "RATE_LIMIT_BURST": "1000000000",
+}
+"""What the servers are started with."""
+
+
+class Server:
+    """A server on its own core, which says where it listens in its first line, or after one with credentials."""
+
+    def __init__(self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own command
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **settings}
+        )
+        pin(self._process.pid, SERVER_CORE)
+        if self._process.stdout is None:
+            raise BenchmarkError("no pipe")
+        self.machines: list[dict[str, str]] = []
+        if shows_machines:
+            self.machines = json.loads(self._process.stdout.readline() or "[]")
+        self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
+        if not self.url:
+            raise BenchmarkError(f"{' '.join(command[1:])} did not start")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def settle(self) -> None:
+        """Wait until the server has dealt with the connections that the last measurement left: it shares its core."""
+        process = psutil.Process(self._process.pid)
+        deadline = time.monotonic() + SETTLE_MAX_SECONDS
+        before, used = -1.0, sum(process.cpu_times()[:2])
+        while used > before and time.monotonic() < deadline:
+            time.sleep(SETTLE_SECONDS)  # noqa: TID251 - what is waited for is that nothing happens
+            before, used = used, sum(process.cpu_times()[:2])
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def benchmark_server(kind: str, machines: int = 0, settings: Mapping[str, str] | None = None) -> Server:
+    """Start one of `benchmarks.servers`, which knows so many machines."""
+    command = [sys.executable, "-m", "benchmarks.servers", kind, str(machines)]
+    return Server(command, settings or {}, shows_machines=True)
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process on one core, where the platform and the machine can."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0 if pid == 0 else pid))
+        available = sorted({*cores, *range(os.cpu_count() or 1)})
+        os.sched_setaffinity(pid, {available[core % len(available)]})

@@ -1,0 +1,274 @@
+"""The journal through which instances have one state, in memory: the twin of the one in Redis.
+
+Each call is one step of what is outside, between the pauses in which its request and its answer are under way. Where
+those take too long it is not known whether the step was done, as over a network.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import trio
+
+from reference_server.adapters.memory.nonces import SharedNonces
+from reference_server.adapters.memory.pauses import Pause, at_once, offloaded
+from reference_server.limits import (
+    SHARED_COMPACTION_SECONDS,
+    SHARED_ELECTION_SECONDS,
+    SHARED_GROUPS_AT_ONCE,
+    SHARED_LEASE_POLL_SECONDS,
+    SHARED_LEASE_SECONDS,
+    SHARED_TERM_START_SECONDS,
+)
+from reference_server.ports import (
+    Election,
+    Group,
+    JournalPosition,
+    JournalStatus,
+    NonceRequest,
+    ReadResult,
+    Reservation,
+    SharedBusy,
+    SharedDown,
+    SharedLost,
+    SharedSnapshot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reference_server.settings import Settings
+
+Result = TypeVar("Result")
+WAIT_SECONDS = 1.0
+"""How long a call may take that nobody has set a time for."""
+
+
+class SharedStorage:
+    """What is outside: the journal, its lease, its election, and the nonces. While it is `down` no call reaches it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.down = False
+        self.nonces = SharedNonces(settings)
+        self.term = ""
+        self.position = self.fencing_token = self.trimmed = 0
+        self.groups: list[Group] = []
+        self.snapshot = b""
+        self.journal_bytes = 0
+        self.lease, self.lease_until = "", -math.inf
+        self.waiting: list[str] = []
+        self.compaction_claimed_until = -math.inf
+        self._candidates: dict[str, tuple[int, int, bool]] = {}
+        self._election_began = self._election_ends = -math.inf
+        self._elected = ""
+
+    def lose(self) -> None:
+        """Forget the journal, as a Redis does that was emptied. The nonces are still known."""
+        self.term, self.lease, self.groups = "", "", []
+
+    def check(self, place: JournalPosition) -> None:
+        """Raise SharedLost unless what comes after a place is here."""
+        if not self.term or self.term != place.term or self.position < place.position:
+            raise SharedLost("its journal was lost")
+        if self.trimmed > place.position:
+            raise SharedLost("a snapshot took the place of what this instance had not read yet")
+
+    def append(self, lease: str, changes: bytes) -> int:
+        """Append a group, and return its position."""
+        self.position += 1
+        self.groups.append(Group(self.position, lease, changes))
+        self.journal_bytes += len(changes)
+        return self.position
+
+    def read(self, place: JournalPosition, own: int = 0) -> ReadResult:
+        """Return the next groups after a place."""
+        groups = [group for group in self.groups if group.position > place.position][:SHARED_GROUPS_AT_ONCE]
+        return ReadResult(groups, self.position, self.fencing_token, self.journal_bytes, len(self.snapshot), own)
+
+    def elect(self, instance: str, place: JournalPosition, *, clean: bool) -> Election:
+        """Have an instance take part in the election of who begins the next term."""
+        now = trio.current_time()
+        if self.term and not (self.term == place.term and self.position < place.position):
+            return Election.INTACT
+        self.term = ""
+        if now >= self._election_ends:
+            self._candidates, self._elected, self._election_began = {}, "", now
+            self._election_ends = now + SHARED_TERM_START_SECONDS
+        if not self._elected:
+            self._candidates[instance] = (place.term_number, place.position, clean)
+            if now - self._election_began < SHARED_ELECTION_SECONDS:
+                return Election.WAIT
+            self._elected = max(self._candidates, key=lambda name: (self._candidates[name], name))
+        return Election.ELECTED if self._elected == instance else Election.WAIT
+
+    def begin_term(self, instance: str, term: str, place: JournalPosition, snapshot: bytes) -> JournalPosition:
+        """Begin a term from a snapshot. Raises SharedLost unless the instance was elected."""
+        if self._elected != instance:
+            raise SharedLost("another instance was first, for this one took too long")
+        self.term, self.position, self.fencing_token, self.trimmed = term, *3 * (place.position,)
+        self.groups, self.snapshot, self.journal_bytes, self.lease = [], snapshot, 0, ""
+        self._election_ends, self._elected = -math.inf, ""
+        return JournalPosition(term, place.position, place.position)
+
+
+class MemorySharedJournal:
+    """`ports.SharedJournal` of one instance, which `name` tells from all others."""
+
+    def __init__(self, storage: SharedStorage, name: str, pause: Pause = at_once) -> None:
+        self._storage = storage
+        self._name = name
+        self._pause = pause
+        self._named = 0
+
+    @property
+    def up(self) -> bool:
+        """Return whether it can be asked now."""
+        return not self._storage.down
+
+    async def _step(self, step: Callable[[], Result], within: float = WAIT_SECONDS) -> Result:
+        with trio.move_on_after(max(0.0, within)):
+            await self._pause()
+            if self._storage.down:
+                raise SharedDown("it does not answer")
+            result = step()
+            await self._pause()
+            return result
+        raise SharedDown("it did not answer in time")
+
+    def _next_name(self) -> str:
+        self._named += 1
+        return f"{self._name}.{self._named}"
+
+    async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
+        """Make the call here: nothing blocks."""
+        return await offloaded(self._pause, call, abandon_on_cancel=abandon_on_cancel)
+
+    async def read(self, place: JournalPosition, within: float) -> ReadResult:
+        """Return the next groups."""
+        return await self._step(lambda: self._read(place), within)
+
+    def _read(self, place: JournalPosition) -> ReadResult:
+        self._storage.check(place)
+        return self._storage.read(place)
+
+    async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
+        """Acquire the lease, asking for it until then in the order in which instances began to ask."""
+        lease, until = self._next_name(), trio.current_time() + within
+        try:
+            while (left := until - trio.current_time()) > 0:
+                if await self._step(lambda: self._may_lease(place, lease), left):
+                    return lease, await self.read(place, until - trio.current_time())
+                await trio.sleep(SHARED_LEASE_POLL_SECONDS)
+        finally:
+            if self._name in self._storage.waiting:
+                self._storage.waiting.remove(self._name)
+        raise SharedBusy("another instance has the lease")
+
+    def _may_lease(self, place: JournalPosition, lease: str) -> bool:
+        storage, now = self._storage, trio.current_time()
+        storage.check(place)
+        if self._name not in storage.waiting:
+            storage.waiting.append(self._name)
+        if (storage.lease and storage.lease_until > now) or storage.waiting[0] != self._name:
+            return False
+        storage.lease, storage.lease_until = lease, now + SHARED_LEASE_SECONDS
+        return True
+
+    async def release(self, place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
+        """Append a group, if there are changes, and release the lease. SharedLost when it was lost before that."""
+        return await self._step(lambda: self._release(place, lease, changes, fencing=fencing))
+
+    def _release(self, place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
+        storage = self._storage
+        storage.check(place)
+        if storage.lease != lease or storage.lease_until <= trio.current_time():
+            raise SharedLost("another instance was first, for this one took too long")
+        own = 0
+        if changes:
+            own = storage.append(lease, changes)
+            if fencing:
+                storage.fencing_token = own
+        storage.lease = ""
+        return storage.read(place, own)
+
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
+        try:
+            return await self._step(lambda: self._accept(place, asked))
+        except SharedDown:
+            return [Reservation.UNAVAILABLE] * len(asked)
+
+    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        storage = self._storage
+        if storage.term != place.term or storage.fencing_token != place.fencing_token:
+            return [Reservation.BEHIND] * len(asked)
+        reservations = [storage.nonces.reserve(request) for request in asked]
+        accepted = [
+            msgspec.Raw(request.change)
+            for request, reservation in zip(asked, reservations, strict=True)
+            if reservation is Reservation.RESERVED
+        ]
+        if accepted:
+            storage.append("", msgspec.msgpack.encode(accepted))
+        return reservations
+
+    async def status(self) -> JournalStatus | None:
+        """Return what the journal is now; None where there is nothing."""
+        return await self._step(self._status)
+
+    def _status(self) -> JournalStatus | None:
+        storage = self._storage
+        if not storage.term:
+            return None
+        return JournalStatus(JournalPosition(storage.term, storage.position, storage.fencing_token), intact=True)
+
+    async def load(self) -> SharedSnapshot:
+        """Return the last snapshot, and all groups after it."""
+        storage = self._storage
+        return await self._step(
+            lambda: SharedSnapshot(
+                JournalPosition(storage.term, storage.trimmed), storage.snapshot, list(storage.groups)
+            )
+        )
+
+    async def elect(self, place: JournalPosition, *, clean: bool) -> Election:
+        """Offer to begin a lost journal's next term from a state at this place, `clean` unless more is in it."""
+        return await self._step(lambda: self._storage.elect(self._name, place, clean=clean))
+
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
+        """Take the state as it is now, which `pieces` reads; returns what returns it."""
+        content = b"".join(pieces)
+        return lambda: content
+
+    def end_snapshot(self) -> None:
+        """Do nothing: it is written when it is begun."""
+
+    async def begin_term(self, place: JournalPosition, snapshot: bytes, *, empty: bool) -> JournalPosition:
+        """Begin a new term, from a snapshot."""
+        del empty  # nonces are never forgotten here
+        term = f"{place.term_number + 1}-{self._next_name()}"
+        return await self._step(lambda: self._storage.begin_term(self._name, term, place, snapshot))
+
+    async def may_compact(self) -> bool:
+        """Return whether this instance is the one to compact the journal; for a while no other will be told so."""
+        return await self._step(self._may_compact)
+
+    def _may_compact(self) -> bool:
+        storage, now = self._storage, trio.current_time()
+        if storage.compaction_claimed_until > now:
+            return False
+        storage.compaction_claimed_until = now + SHARED_COMPACTION_SECONDS
+        return True
+
+    async def compact(self, place: JournalPosition, snapshot: bytes, journal_bytes: int) -> None:
+        """Put a snapshot in the place of the groups that are in it, which have so many bytes."""
+        await self._step(lambda: self._compact(place, snapshot, journal_bytes))
+
+    def _compact(self, place: JournalPosition, snapshot: bytes, journal_bytes: int) -> None:
+        storage = self._storage
+        storage.check(place)
+        storage.groups = [group for group in storage.groups if group.position > place.position]
+        storage.snapshot, storage.trimmed = snapshot, place.position
+        storage.journal_bytes -= journal_bytes

@@ -1,0 +1,121 @@
+"""The control plane's records: what is known of owners, machines, policies, consents and certificates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from reference_server.core.audit import NOTABLE, REFUSED, EventStream, Room, RoutineStream
+
+
+class Certificate(msgspec.Struct, frozen=True, gc=False):
+    """A machine certificate as issued; times in Unix nanoseconds, `expires_monotonic_ns` for deciding."""
+
+    certificate_id: str
+    issued_ns: int
+    expires_ns: int
+    expires_monotonic_ns: int
+    signature: str
+
+
+class Policy(msgspec.Struct, gc=False):
+    """One version of an owner's policy; `rules` is canonical JSON."""
+
+    id: str
+    owner_id: str
+    version: int
+    rules: str
+    signature: str
+    active: bool
+    created_ns: int
+    updated_ns: int
+
+
+class Consent(msgspec.Struct, gc=False):
+    """An owner's consent that a worker runs under a policy; revoked for good once `revoked_ns` is set."""
+
+    id: str
+    owner_id: str
+    worker_id: str
+    policy_id: str
+    signature: str
+    effective_ns: int
+    revoked_ns: int | None = None
+
+
+class Owner:
+    """An owner's machines, policies and audit streams. `workers` is sorted by id."""
+
+    __slots__ = ("fresh", "id", "notable", "policy_version", "refused", "routine", "stale", "total", "workers")
+
+    def __init__(self, owner_id: str, events_max: int, rooms: Rooms) -> None:
+        self.id = owner_id
+        self.workers: list[str] = []
+        self.policy_version = 0
+        self.routine = RoutineStream(events_max, rooms.routine)
+        self.notable = EventStream(NOTABLE, events_max, rooms.notable)
+        self.refused = EventStream(REFUSED, events_max, rooms.refused)
+        self.total = self.fresh = self.stale = 0
+
+    @property
+    def streams(self) -> tuple[RoutineStream | EventStream, ...]:
+        """Return its audit streams, in the order in which events of one moment are listed."""
+        return self.routine, self.notable, self.refused
+
+
+class Rooms(NamedTuple):
+    """The memory that the streams of all owners have together, by kind."""
+
+    routine: Room
+    notable: Room
+    refused: Room
+
+
+class Worker:
+    """A registered machine. `consents` maps policy id to consent, oldest first.
+
+    `nonces` counts those accepted since `nonces_since_ns` (monotonic), which is one span of the nonce memory at most.
+    """
+
+    __slots__ = (
+        "certificate",
+        "consents",
+        "created_ns",
+        "fresh",
+        "heard_monotonic_ns",
+        "heard_ns",
+        "id",
+        "name",
+        "nonces",
+        "nonces_since_ns",
+        "owner",
+        "policy_id",
+        "serial",
+        "token",
+    )
+
+    def __init__(
+        self,
+        worker_id: str,
+        owner: Owner,
+        name: str,
+        token: bytes,
+        created_ns: int,
+        serial: int,
+        certificate: Certificate,
+    ) -> None:
+        self.id = worker_id
+        self.owner = owner
+        self.name = name
+        self.token = token
+        self.created_ns = created_ns
+        self.serial = serial
+        self.certificate = certificate
+        self.consents: dict[str, Consent] = {}
+        self.policy_id = ""
+        self.heard_ns = 0
+        self.heard_monotonic_ns: int | None = None
+        self.nonces = 0
+        self.nonces_since_ns = -(1 << 63)
+        self.fresh = False

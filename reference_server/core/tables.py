@@ -1,0 +1,17 @@
+"""The tables of the state: a new entity is one row more, at the end (contract §7; what a row says: `table.Table`)."""
+
+from __future__ import annotations
+
+from reference_server.core import consents, machines, owners, policies, statuses
+from reference_server.core.table import Tables
+
+TABLES = Tables(
+    (
+        owners.TABLE,
+        policies.TABLE,
+        machines.TABLE,
+        machines.CERTIFICATE_TABLE,
+        consents.TABLE,
+        statuses.TABLE,
+    )
+)

@@ -1,0 +1,92 @@
+"""Who is served next in the express lane: nobody gets more than a few answers before everybody else was served."""
+
+from __future__ import annotations
+
+import selectors
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.limits import LANE_BATCH_ANSWERS, LANE_LIMITED_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.http.lane_clients import Connection
+    from reference_server.pipeline.resolving import Resolver
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class ReadyQueue:
+    """The connections that are ready, and those that have more to be answered than one round allows.
+
+    In each round the proven go first, strangers next, then whoever was postponed; those over their rate limit come
+    last, only some of them, in the order in which they came.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._selector = selectors.DefaultSelector()
+        self._postponed: deque[Connection] = deque()
+        self._limited: deque[Connection] = deque()
+
+    def watch(self, connection: Connection, events: int) -> None:
+        """Wait for these events on a connection's socket, and no others."""
+        before, connection.events = connection.events, events
+        if before == events:
+            return
+        if not before:
+            self._selector.register(connection.socket.fileno(), events, connection)
+        elif events:
+            self._selector.modify(connection.socket.fileno(), events, connection)
+        else:
+            self._selector.unregister(connection.socket.fileno())
+
+    def postpone(self, connection: Connection) -> None:
+        """Go on with a connection in another round: what it sends meanwhile stays in its socket."""
+        self.watch(connection, 0)
+        connection.postponed = True
+        (self._limited if connection.limited else self._postponed).append(connection)
+
+    async def wait_ready(self, seconds: float = float("inf")) -> None:
+        """Wait until somebody may be served, or for so long."""
+        if self._postponed or self._limited:
+            await trio.lowlevel.checkpoint()
+        else:
+            with trio.move_on_after(seconds):
+                await trio.lowlevel.wait_readable(self._selector.fileno())
+
+    async def serve_round(self, go_on: Callable[[Connection, int], int], resume: Callable[[Connection], int]) -> None:
+        """Serve a round. `go_on` serves a connection that is ready for these events, `resume` one that was postponed.
+
+        Both return how many answers they gave, at least one for a look.
+        """
+        served = 0
+        postponed = len(self._postponed)  # who is postponed in this round goes on in the next
+        strangers: list[tuple[Connection, int]] = []
+        for key, events in self._selector.select(0):
+            if key.data.proven:
+                served = await self._pause(served + go_on(key.data, events))
+            else:
+                strangers.append((key.data, events))
+        for connection, events in strangers:
+            served = await self._pause(served + go_on(connection, events))
+        for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
+            for _ in range(min(most, len(waiting))):
+                connection = waiting.popleft()
+                connection.postponed = False
+                served = await self._pause(served + resume(connection))
+
+    async def _pause(self, served: int) -> int:
+        """Yield to Trio's other tasks once so much has been served. Return what was served since."""
+        if served < LANE_BATCH_ANSWERS:
+            return served
+        await trio.lowlevel.checkpoint()
+        await self._resolver.room()
+        return 0
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self._selector.close()

@@ -1,0 +1,58 @@
+"""All that one answer can be held against by itself: its head, its envelope and its fields."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+from simulator.contract.envelopes import check_bare, check_refusal, check_success
+from simulator.contract.heads import HeadMemory, check_head
+from simulator.contract.lists import check_page
+from simulator.contract.objects import Certified, Reader, Showing
+from simulator.contract.parsed_request import ParsedRequest, Violation, parse_request
+
+OK, REDIRECT, BAD_REQUEST = HTTPStatus.OK, 300, HTTPStatus.BAD_REQUEST
+
+
+class AnswerCheck(NamedTuple):
+    """What an answer should not have said, and what it showed that is judged together with others.
+
+    `heads` of the first in `odd` are about its head.
+    """
+
+    asked: ParsedRequest | None
+    odd: list[Violation]
+    heads: int
+    showings: list[Showing]
+    certificates: list[Certified]
+
+
+def check_unattributed(status: int, head: bytes, body: bytes) -> list[Violation]:
+    """Return what is wrong with an answer to whatever request: what every head, and every refusal, must be."""
+    odd = list(check_head(None, status, head))
+    return odd + list(check_refusal(None, status, body)) if status >= BAD_REQUEST else odd
+
+
+def check_answer(request: bytes, status: int, head: bytes, body: bytes, memory: HeadMemory) -> AnswerCheck:
+    """Hold an answer against its request and the contract. `memory` is that of whoever got the answers before."""
+    asked = parse_request(request)
+    odd = list(memory.judge(asked, status, head))
+    heads = len(odd)
+    if asked is not None and asked.method == "HEAD":
+        if body:
+            odd.append(Violation("unasked", "an answer to HEAD with a body"))
+        return AnswerCheck(asked, odd, heads, [], [])
+    if status >= BAD_REQUEST:
+        return AnswerCheck(asked, [*odd, *check_refusal(asked, status, body)], heads, [], [])
+    if asked is None or asked.method == "OPTIONS" or not OK <= status < REDIRECT:
+        return AnswerCheck(asked, odd, heads, [], [])
+    if asked.rooted or asked.path == "/metrics":
+        return AnswerCheck(asked, [*odd, *check_bare(asked, body)], heads, [], [])
+    data, wrong = check_success(body)
+    odd += wrong
+    if wrong:
+        return AnswerCheck(asked, odd, heads, [], [])
+    reader = Reader(asked)
+    reader.read(status, data)
+    odd += [*reader.odd, *check_page(asked, data)]
+    return AnswerCheck(asked, odd, heads, reader.showings, reader.certificates)

@@ -1,0 +1,53 @@
+"""Reading what an answer to the control plane says: what an honest request got, its data, and how long to wait."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from simulator.contract.answers import Answer
+from simulator.contract.refusals import failure_of
+
+OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
+    HTTPStatus.OK,
+    HTTPStatus.CREATED,
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    500,
+)
+RETRY_AFTER_MAX_DIGITS = 5
+"""A day or so: what asks to wait for longer has not said how long."""
+
+
+class MalformedDataError(ValueError):
+    """A whole answer came, of success perhaps, whose data is not what the contract says."""
+
+
+def read_data(status: int, body: bytes) -> dict[str, Any]:
+    """Return an enveloped answer's data (contract §1). Raises MalformedDataError when it has none."""
+    try:
+        data = msgspec.json.decode(body)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MalformedDataError(f"HTTP {status} without data") from error
+    if not isinstance(data, dict):
+        raise MalformedDataError(f"HTTP {status} with odd data")
+    return data
+
+
+def honest_answer(status: int, body: bytes) -> Answer:
+    """Return what an honest request, which must succeed, got."""
+    if status in {OK, CREATED}:
+        return Answer.ACCEPTED
+    if status == TOO_MANY:
+        return Answer.RATE_LIMITED
+    return failure_of(status, body) if status >= SERVER_ERROR else Answer.UNEXPECTED
+
+
+def retry_after_ns(head: bytes) -> int:
+    """Return how long the head of an answer asks to wait, in nanoseconds; 0 when it does not say."""
+    _, found, rest = head.lower().partition(b"\r\nretry-after:")
+    digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
+    return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) <= RETRY_AFTER_MAX_DIGITS else 0

@@ -1,0 +1,157 @@
+"""How owners and machines come into the pool: an owner's policy, tried again with patience, and a machine's way up.
+
+Scripts of acts (`simulator.fleet.acts`): no I/O, no clock. What has to wait is yielded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_server.wire.units import SECOND_NS
+from simulator.contract.answers import Answer, operation_name
+from simulator.contract.reading import (
+    BAD_REQUEST,
+    CREATED,
+    NOT_FOUND,
+    OK,
+    SERVER_ERROR,
+    TOO_MANY,
+    MalformedDataError,
+    read_data,
+    retry_after_ns,
+)
+from simulator.fleet.acts import Act, Acts, Reconnect, RenewPolicy, Reply, Sleep
+from simulator.fleet.grants import GrantError, read_id
+from simulator.fleet.machine import Action, Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
+POLICY_TRIES = 5
+POLICY_SILENT_TRIES = 2
+"""Of these, how many may wait as long as any client does: a third would only be waiting."""
+RESTING = frozenset({Action.HEARTBEAT, Action.WAIT})
+"""What a machine wants that is not the control plane's."""
+
+
+def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Make an owner's policy: maxima, and for some owners allowed hours in their time zone."""
+    rules: dict[str, Any] = {
+        "max_cpu_percent": int(rng.integers(40, 96)),
+        "max_memory_percent": int(rng.integers(60, 96)),
+        "max_gpu_percent": int(rng.integers(50, 101)),
+    }
+    if index % 3 == 0:
+        first = int(rng.integers(24))
+        rules["timezone"] = ZONES[index % len(ZONES)]
+        rules["allowed_hours"] = sorted((first + hour) % 24 for hour in range(16))
+    return rules
+
+
+class PolicyError(Exception):
+    """An owner's policy could not be created; `unserved` says that the target failed at it, and did not refuse it."""
+
+    def __init__(self, why: str, *, unserved: bool = False) -> None:
+        super().__init__(why)
+        self.unserved = unserved
+
+
+class PolicyTries:
+    """An owner's policy, created and activated with patience. `problem` is the last one, for who ends the waiting.
+
+    `unserved` says that some request of it got no answer.
+    """
+
+    def __init__(self, acts: Acts, owner_id: str, rules: dict[str, Any]) -> None:
+        self._acts = acts
+        self._owner_id = owner_id
+        self._rules = rules
+        self.problem = ""
+        self.unserved = False
+
+    def script(self) -> Act[str]:
+        """Try until it is done, and return its id. Raises PolicyError."""
+        silent = 0
+        draft = self._acts.draft_ask(self._owner_id, self._rules)
+        for _ in range(POLICY_TRIES):
+            reply, *_ = yield from self._acts.exchange(draft)
+            if reply.status == TOO_MANY:
+                wait_seconds = retry_after_ns(reply.head) / SECOND_NS or 1
+                self.problem = f"POST /policies answered 429, to wait {wait_seconds:g} s"
+                yield Sleep(wait_seconds)
+            elif reply.status:
+                policy_id = _created_id(reply)
+                reply, *_ = yield from self._acts.exchange(self._acts.activation_ask(self._owner_id, policy_id))
+                if reply.status == OK:
+                    return policy_id
+                if reply.status:
+                    self.problem = f"activation answered {reply.status}"
+            if not reply.status:
+                self.problem, self.unserved = reply.why, True
+                silent += reply.silent
+                if silent == POLICY_SILENT_TRIES:
+                    break
+            yield Reconnect()
+        raise self.given_up("")
+
+    def given_up(self, waited: str) -> PolicyError:
+        """Return why there is no policy; `waited` says for how long it was tried."""
+        return PolicyError(
+            f"cannot create a policy for {self._owner_id}: {self.problem or waited}", unserved=self.unserved
+        )
+
+
+def _created_id(reply: Reply) -> str:
+    """Return the id of the policy that was created. Raises PolicyError when none was."""
+    if reply.status != CREATED:
+        why = f"POST /policies answered {reply.status}: {reply.body[:200]!r}"
+        raise PolicyError(why, unserved=reply.status >= SERVER_ERROR)
+    try:
+        return read_id(read_data(reply.status, reply.body))
+    except MalformedDataError as error:
+        raise PolicyError(f"POST /policies: {error}: is this a HatchFarm server?") from None
+    except GrantError as error:
+        raise PolicyError(f"POST /policies answered what the contract does not allow: {error}") from None
+
+
+def bring_up(
+    acts: Acts,
+    machine: Machine,
+    policies: Mapping[str, str],
+    now_ns: int,
+    jitter: Callable[[], float],
+    failed: Callable[[str], None],
+) -> Act[None]:
+    """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait.
+
+    `policies` are the owners', `jitter` returns numbers from 0 to 1, and `failed` is told of each step that failed.
+    """
+    while (action := machine.action(now_ns)) not in RESTING:
+        policy_id = policies.get(machine.owner_id, "")
+        ask = acts.machine_ask(machine, action, policy_id)
+        reply, got, _ = yield from acts.exchange(ask)
+        now_ns = reply.ended_ns
+        if action is Action.ROTATE and _says(reply, NOT_FOUND, b"machine not found"):
+            machine.forgotten()  # so it registers anew, at once
+            continue
+        if action is Action.CONSENT and _says(reply, BAD_REQUEST, b"active policy not found for owner"):
+            now_ns = yield RenewPolicy(machine.owner_id, policy_id)
+        if got is not Answer.ACCEPTED:
+            name = operation_name(ask.call.operation)
+            failed(f"{name} answered {reply.status}" if reply.status else f"{name}: {reply.why}")
+            machine.refused(reply.status, now_ns, jitter(), retry_after_ns(reply.head))
+
+
+def _says(reply: Reply, status: int, error: bytes) -> bool:
+    return reply.status == status and error in reply.body
+
+
+def live_once(acts: Acts, machine: Machine, rules: dict[str, Any]) -> Act[None]:
+    """Bring one machine into the pool and out of it again, each step at most once. Raises ActError where one fails."""
+    policy_id = yield from acts.make_policy(machine.owner_id, rules)
+    for action in (Action.REGISTER, Action.CONSENT, Action.FETCH_POLICY, Action.ROTATE):
+        yield from acts.act(machine, action, policy_id)
+    yield from acts.revoke(machine)

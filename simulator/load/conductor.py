@@ -1,0 +1,319 @@
+"""A run that Locust conducts: its processes, what they report, and the history that comes of it. Runs under Trio."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import trio
+
+from reference_server.wire.units import SECOND_NS
+from simulator.contract.answers import Answer, Operation
+from simulator.history.merging import HistoryPart, merge_histories
+from simulator.history.records import LocustCount
+from simulator.history.rows import NEVER_NS, History
+from simulator.load.deltas import apply_delta
+from simulator.load.locust_processes import START_SECONDS, LocustProcesses
+from simulator.load.messages import (
+    Counted,
+    FrameError,
+    Frames,
+    Halt,
+    Joined,
+    Left,
+    Order,
+    PartReport,
+    Started,
+    frame,
+)
+from simulator.load.options import ConductorError
+from simulator.worlds.live.observing import Observer, watch_generator
+from simulator.worlds.live.onboarding import Onboarding, SetUpError
+from simulator.worlds.live.world import owner_prefix
+from simulator.worlds.plan import machines_wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from simulator.client.target import Target
+    from simulator.load.options import ConductorOptions
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.live.faults import FaultPlayer
+    from simulator.worlds.progress import Progress
+
+END_SECONDS = 60.0
+"""How long after the scenario's end everything must have been told."""
+READ_BYTES = 1 << 20
+TICK_SECONDS = 0.1
+ADDED_UP = ("connected", "machines_running", "in_flight", "sent", "accepted", "refused", "lost", "connect_failures",
+    "onboarding_failures", "dropped_starts", "held_up", "attacks_refused", "attacks_accepted", "attacks_other",
+    "attempts_skipped")  # fmt: skip
+
+
+class _PlayedPart(msgspec.Struct):
+    """What has come of one part so far."""
+
+    joined: Joined
+    history: History
+    reported_until_ns: int = 0
+    progress: dict[str, int] = {}
+    complete: bool = False
+    lost: str = ""
+
+
+class Conductor:
+    """Conducts one run: owners' policies before it, observing during it, one history after it.
+
+    `history` is this process's own part; `merged` gives the whole.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        text: str,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        wanted: ConductorOptions,
+        sides: Mapping[str, Target],
+        clock_offset_ns: int = 0,
+        faults: FaultPlayer | None = None,
+    ) -> None:
+        self._scenario = scenario
+        self._faults = faults
+        self._text = text
+        self._seed = seed
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._sides = sides
+        self._clock_offset_ns = clock_offset_ns
+        self._start_ns = progress.started_ns = time.monotonic_ns()
+        prefix = self._prefix = owner_prefix(clock_offset_ns)
+        self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
+        self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
+        self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._processes = LocustProcesses(wanted, target)
+        self._parts: dict[int, _PlayedPart] = {}
+        self._started = trio.Event()
+        self._playing = False
+        self._counted: Counted | None = None
+        self._over = trio.Event()
+        self._services: list[trio.CancelScope] = []
+        self._created_ns = self._start_ns
+        self.problem = ""
+        """What ended the run early, or left it incomplete; empty when nothing did."""
+        self.losses: list[str] = []
+        """Which workers were lost when and why."""
+
+    def now(self) -> int:
+        """Return nanoseconds since the start of the run."""
+        return time.monotonic_ns() - self._start_ns
+
+    async def run(self) -> None:
+        """Run to the scenario's end; cancel it to end it early. Raises ConductorError and TargetError."""
+        progress = self._progress
+        progress.phase = "policies"
+        try:
+            await self._onboarding.create_policies(self._owner_ids)
+        except* SetUpError:
+            await self._observer.ask_for_health()
+            raise
+        progress.phase = "starting"
+        ours, theirs = socket.socketpair()
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as control, trio.open_nursery() as nursery:
+            try:
+                await self._processes.start(theirs)
+                nursery.start_soon(self._to_the_end, self._processes.keep_words)
+                nursery.start_soon(self._to_the_end, self._listen, control)
+                await control.send_all(frame(self._order()))
+                await self._play()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._end(control)
+                    await self._processes.stop()
+                for service in self._services:
+                    service.cancel()
+            nursery.cancel_scope.cancel()
+
+    async def _to_the_end(self, work: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Go on while the run is ended in order, however it was ended: what is told then is wanted most."""
+        with trio.CancelScope(shield=True) as service:
+            self._services.append(service)
+            await work(*arguments)
+
+    def merged(self) -> History:
+        """Return one history of everything that is known."""
+        own = HistoryPart(self._history)
+        return merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
+
+    # --- the course of a run
+
+    async def _play(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_starting)
+            with trio.move_on_after(START_SECONDS) as waiting:
+                await self._started.wait()
+            nursery.cancel_scope.cancel()
+        if waiting.cancelled_caught or self.problem:
+            raise ConductorError(self._processes.why_not_started(self.problem, self.now() / SECOND_NS))
+        self._playing = True
+        self._history.shift_effects(self._created_ns - self._start_ns)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_generator, self._history, self._progress, self.now)
+            nursery.start_soon(self._observer.watch)
+            nursery.start_soon(self._show)
+            if self._faults is not None:
+                nursery.start_soon(self._faults.play, self.now)
+            with trio.move_on_after((self._scenario.duration_ns / SECOND_NS) + END_SECONDS) as playing:
+                await self._over.wait()
+            nursery.cancel_scope.cancel()
+        self._see_why_it_ended(timed_out=playing.cancelled_caught)
+
+    def _see_why_it_ended(self, *, timed_out: bool) -> None:
+        """Note what ended the test before the scenario did, or kept it from ending."""
+        elapsed_ns = self._progress.elapsed_ns
+        if self.problem:
+            return
+        if timed_out:
+            self.problem = f"Locust had not ended {END_SECONDS:g} s after the scenario's end"
+        elif elapsed_ns < self._scenario.duration_ns - SECOND_NS:
+            stopped = any(part.complete for part in self._parts.values())
+            why = "it was stopped there" if stopped else "no worker was left"
+            self.problem = f"Locust ended the test after {elapsed_ns / SECOND_NS:.1f}s: {why}"
+
+    async def _watch_starting(self) -> None:
+        """End the wait for a worker that has died."""
+        while not self._started.is_set():
+            await trio.sleep(TICK_SECONDS)
+            if self._processes.any_died:
+                await trio.sleep(TICK_SECONDS)  # for its last words
+                self.problem = "a worker died"
+                self._started.set()
+
+    async def _end(self, control: trio.SocketStream) -> None:
+        """Have everything told that can be, and look at the target once more."""
+        progress = self._progress
+        progress.phase = "last answers"
+        if self._playing and self._counted is None and not self._over.is_set():
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
+                await control.send_all(frame(Halt()))
+                await self._over.wait()
+        for part in self._parts.values():
+            if not part.complete and not part.lost:
+                part.lost = "it had not said everything when the run ended"
+            self._history.owners += part.history.owners
+        if self._counted is not None:
+            self._history.locust_counts = [
+                LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
+            ]
+        if self._playing:
+            await self._observer.finish()
+        progress.phase = "done"
+
+    async def _show(self) -> None:
+        """Keep up what people look at."""
+        progress = self._progress
+        while True:
+            await trio.sleep(TICK_SECONDS)
+            progress.elapsed_ns = self.now()
+            wanted = machines_wanted(self._scenario.fleet, progress.elapsed_ns)
+            progress.machines_wanted = wanted
+            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+
+    # --- what the master tells
+
+    async def _listen(self, control: trio.SocketStream) -> None:
+        frames = Frames()
+        try:
+            while data := await control.receive_some(READ_BYTES):
+                for message in frames.feed(bytes(data)):
+                    self._receive(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        except FrameError as error:
+            self.problem = f"Locust's master said what cannot be read: {error}"
+        if self._counted is None and not self.problem:
+            self.problem = await self._processes.master_end()
+        self._over.set()
+        self._started.set()
+
+    def _receive(self, message: Any) -> None:
+        match message:
+            case Started():
+                self._created_ns, self._start_ns = self._start_ns, message.start_ns
+                self._progress.started_ns = message.start_ns
+                self._started.set()
+            case Joined():
+                self._parts[message.part] = _PlayedPart(message, History())
+            case PartReport():
+                self._take(message)
+            case Left():
+                self.losses.append(f"a worker was lost after {self.now() / SECOND_NS:.1f}s: {message.why}")
+                for part in self._parts.values():
+                    if part.joined.worker == message.worker and not part.complete:
+                        part.lost = message.why
+                        part.progress = {}
+                        self._progress.last_problem = f"a worker is lost: {message.why}"
+            case Counted():
+                self._counted = message
+                self._over.set()
+
+    def _take(self, message: PartReport) -> None:
+        part, report = self._parts[message.part], message.report
+        rows = apply_delta(part.history, report.delta)
+        part.reported_until_ns = report.at_ns - part.joined.start_ns
+        part.complete = report.last
+        part.progress = report.progress
+        progress = self._progress
+        for name in ADDED_UP:
+            setattr(progress, name, sum(one.progress.get(name, 0) for one in self._parts.values()))
+        progress.connected_max = max(progress.connected_max, progress.connected)
+        progress.took(_response_times(rows))
+
+    def _history_part(self, part: _PlayedPart) -> HistoryPart:
+        joined = part.joined
+        low_ns, high_ns = joined.offset_ns
+        if self._counted is not None and joined.worker in self._counted.offsets_ns and joined.offset_ns != (0, 0):
+            later_low_ns, later_high_ns = self._counted.offsets_ns[joined.worker]
+            low_ns, high_ns = min(low_ns, later_low_ns), max(high_ns, later_high_ns)
+        return HistoryPart(
+            history=part.history,
+            machines=range(joined.first_machine, joined.first_machine + joined.machines),
+            shift_ns=joined.start_ns - self._start_ns,
+            clock_ns=(-high_ns, -low_ns),
+            host=joined.host,
+            known_until_ns=part.reported_until_ns if part.lost else NEVER_NS,
+        )
+
+    # --- what the master is told
+
+    def _order(self) -> Order:
+        return Order(
+            self._text,
+            self._seed,
+            self._target.url,
+            self._prefix,
+            self._onboarding.policies,
+            self._clock_offset_ns,
+            sides={name: side.url for name, side in self._sides.items()},
+            others=self._target.others,
+            lacks=self._target.lacks,
+            settings=self._scenario.server.environ(),
+            addresses="" if self._target.own_addresses else "shared",
+            addresses_known=self._target.addresses_known,
+        )
+
+
+def _response_times(rows: NDArray[Any]) -> list[int]:
+    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] != Answer.LOST)]
+    taken: list[int] = (heartbeats["answered_ns"] - heartbeats["planned_ns"]).tolist()
+    return taken

@@ -1,0 +1,181 @@
+"""Performing attack scripts: which attempts are begun when, what came of each step, and what goes into the history.
+
+No socket, no runtime and no clock: moments are arguments, in nanoseconds of the run. A player does the steps and says
+what came back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.script import Claim, Outcome, PrerequisiteError, ScriptAttack, ScriptContext, Send, Wire
+from simulator.checkers.attacks import FAULT
+from simulator.client.answers import HttpAnswer
+from simulator.client.target import SCRIPT_ADDRESSES, Target, script_source, source_number
+from simulator.client.witness import Witness
+from simulator.contract.answers import Answer
+from simulator.contract.features import LACKS
+from simulator.deployment.sandbox import obstacle_to
+from simulator.history.evidence import as_figures
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import ClaimRecord
+from simulator.history.rows import NEVER_NS, NO_MACHINE, History
+from simulator.worlds.recording import classify, elsewhere, record_send, record_wire, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from simulator.attacks.script import WireOutcome
+    from simulator.scenario.values import ServerOptions
+    from simulator.traces.tape import Tape
+    from simulator.worlds.plan import Campaign
+    from simulator.worlds.progress import Progress
+
+SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
+"""Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
+NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
+
+
+def needs_own_server(attack: ScriptAttack) -> str:
+    """Return why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
+    return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
+
+
+def why_not_tried(
+    attack: ScriptAttack, target: Target, sides: Mapping[str, Target], server: ServerOptions, context: ScriptContext
+) -> str:
+    """Return why an attack cannot be tried; nothing when it can, as far as that can be told without asking the target.
+
+    `sides` are the servers started for attacks that need one, by the attack's name; `server` says how a sandbox's is.
+    """
+    own = attack.name in sides
+    if attack.needs_settings and not own:
+        return needs_own_server(attack)
+    if attack.sandbox is not None and (obstacle := obstacle_to(attack.sandbox, server, allowed=own)):
+        return obstacle
+    if missing := attack.needs & target.lacks:
+        return f"of this target {'; '.join(LACKS[one].does for one in sorted(missing))}"
+    return attack.obstacle(context)
+
+
+def next_attempt_ns(campaign: Campaign) -> int | None:
+    """Return when a campaign's next attempt is due, None when it has had its last. It has one at least."""
+    options = campaign.options
+    due_ns = options.start_ns + round(campaign.fired * SECOND_NS / options.rate)
+    if campaign.fired and due_ns >= options.start_ns + options.duration_ns:
+        return None
+    return due_ns
+
+
+def claim_of_end(attack: ScriptAttack, error: BaseException | None) -> Claim | None:
+    """Return what an attempt that ended by an error claims of itself; None for one that went to its end."""
+    match error:
+        case None:
+            return None
+        case PrerequisiteError():
+            return Claim("unsettled", None, f"{attack.name} could not go on: {error}")
+        case Exception():
+            what = f"{type(error).__name__}: {error}"
+            return Claim(FAULT, None, f"{attack.name} failed by a fault of its own, please report it: {what}")
+        case _:  # cancelled, alone or in a group of steps that were done together
+            return Claim("cut-off", None, f"{attack.name} was cut off by the end of the run")
+
+
+class Performing:
+    """What all attempts of a shard share: where their steps are recorded, and their addresses."""
+
+    def __init__(
+        self,
+        target: Target,
+        history: History,
+        progress: Progress,
+        now: Callable[[], int],
+        tape: Tape | None,
+        shard: int,
+    ) -> None:
+        self.target = target
+        self.history = history
+        self.progress = progress
+        self.now = now
+        self.tape = tape
+        self._clients = shard * SHARD_CLIENTS
+
+    def claim(self, campaign: int, claim: Claim, now_ns: int) -> None:
+        """Record what an attempt claims."""
+        evidence = as_figures(claim.evidence)
+        self.history.claims.append(ClaimRecord(now_ns, campaign, claim.rule, claim.held, claim.message, evidence))
+
+    def new_client(self) -> int:
+        """Number an address that no attempt has used, or none has for long."""
+        self._clients += 1
+        return self._clients
+
+
+class Attempt:
+    """One attempt on its way: the addresses of its clients, and the record of its steps.
+
+    What is done to a side server (`aside`) says nothing about the main one, so its rows name no operation, machine or
+    event, and no tape takes it.
+    """
+
+    def __init__(self, performing: Performing, campaign: int, target: Target, *, aside: bool) -> None:
+        self._performing = performing
+        self._campaign = campaign
+        self._sources: dict[int, str | None] = {}
+        self.target = target
+        self.aside = aside
+        self.witness = None if aside else Witness(performing.history, performing.now, campaign)
+
+    def source(self, step: Send | Wire) -> str | None:
+        """Return the address that a step speaks from."""
+        if isinstance(step, Send) and step.source:
+            return step.source
+        if step.client not in self._sources:
+            self._sources[step.client] = script_source(self.target, self._performing.new_client())
+        return self._sources[step.client]
+
+    def answered(self, step: Send, answer: HttpAnswer, sent_ns: int, now_ns: int) -> Outcome:
+        """Record the answer to a whole request, and return what it is."""
+        got = classify(answer, within(step.expect, self._performing.target.lacks))
+        outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now_ns)
+        self._record(step, outcome, 0)
+        return outcome
+
+    def lost(self, step: Send, loss: Loss, sent_ns: int, now_ns: int) -> Outcome:
+        """Record that no whole answer came to a request, and return that."""
+        outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
+        self._record(step, outcome, lost_status(loss, now_ns - sent_ns))
+        return outcome
+
+    def _record(self, step: Send, outcome: Outcome, lost: int) -> None:
+        performing, source = self._performing, self.source(step)
+        if performing.tape is not None and not self.aside:
+            answer = HttpAnswer(outcome.status, outcome.head, outcome.body, keep=False).raw if outcome.status else None
+            performing.tape.take(
+                outcome.sent_ns, outcome.sent_ns, outcome.answered_ns, source, self._campaign,
+                step.machine, step.operation, step.request, answer, step.expect.answer, outcome.got,
+            )  # fmt: skip
+        if self.aside:
+            step, outcome = elsewhere(step, outcome)
+        record_send(performing.history, self._campaign, step, outcome, source_number(source), lost)
+        performing.progress.attacked(outcome.got, step.expect.answer)
+
+    def exchanged(self, step: Wire, outcome: WireOutcome) -> None:
+        """Record what raw bytes got. What the end of the run has cut off may still take effect."""
+        performing = self._performing
+        if self.witness is not None and not step.http2:
+            self.witness.saw_raw(step, outcome)
+        source = self.source(step)
+        noted = Wire(step.parts, step.expect) if self.aside else step
+        got = record_wire(performing.history, self._campaign, noted, outcome, source_number(source))
+        performing.progress.attacked(got, step.expect.answer)
+        if performing.tape is not None and not self.aside:
+            first = outcome.answers[0] if outcome.answers else None
+            answer = None if first is None else first.head + b"\r\n\r\n" + first.body
+            performing.tape.take(
+                outcome.sent_ns, outcome.sent_ns, NEVER_NS if first is None else first.at_ns, source,
+                self._campaign, NO_MACHINE, step.operation, b"".join(part for part, _ in step.parts),
+                answer, step.expect.answer, got, step,
+            )  # fmt: skip

@@ -1,0 +1,279 @@
+"""What the machines and attackers of a shard send, and what came of it: choosing, judging and recording.
+
+No socket, no runtime and no clock: moments are arguments, in nanoseconds of the run, or Unix nanoseconds where they are
+called `wall`. A shard asks what is due, carries it, and says what came back; so the live world's sockets and the
+virtual world's network play the same. Once a heartbeat it is here, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from simulator.attacks.catalogue import Moment
+from simulator.client.answers import HttpAnswer, classify_heartbeat
+from simulator.client.link import BUSY, Link, LinkState
+from simulator.client.target import Target, attacker_source, machine_source
+from simulator.contract.answers import Answer
+from simulator.contract.reading import retry_after_ns
+from simulator.fleet.machine import Action, Machine, heartbeat_request
+from simulator.history.losses import Loss, loss_of_close, lost_status
+from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
+from simulator.worlds.draws import Draws
+from simulator.worlds.recording import record_heartbeat
+from simulator.worlds.waiting import Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from simulator.client.witness import Witness
+    from simulator.traces.tape import Tape
+    from simulator.worlds.plan import Campaign
+    from simulator.worlds.progress import Progress
+
+OK = HTTPStatus.OK
+SWEEP_NS = 500_000_000
+VICTIM_TRIES = 8
+MOVE_AFTER_ANSWERS = 5
+"""Answers after which a machine moves on to another of several instances."""
+
+Turn = Machine | tuple["Campaign", deque[Link]]
+"""Whose turn it is: a machine's, or a campaign's with the connections of its attackers."""
+
+
+class Playing:
+    """The machines and attackers of one shard against one target, each with the link that carries its requests.
+
+    `metrics_of` returns a machine's hardware report as JSON; `call` does a control-plane action of a machine elsewhere,
+    after which `resume` takes it back. A `tape` takes every exchange.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        history: History,
+        progress: Progress,
+        rng: np.random.Generator,
+        witness: Witness,
+        metrics_of: Callable[[int], str],
+        call: Callable[[Machine], None],
+        jitter: float,
+        tape: Tape | None = None,
+    ) -> None:
+        self._target = target
+        self._authority = target.authority
+        self._history = history
+        self._progress = progress
+        self._rng = rng
+        self._draws = Draws(rng)
+        self._metrics_of = metrics_of
+        self._call = call
+        self._jitter = jitter
+        self._tape = tape
+        self._witness = witness
+        self._order = 0
+        self._links: dict[int, Link] = {}
+        self._attackers: list[Link] = []
+        self._longest_rest_ns = 0
+        self._waits = Waits(history, progress, NEVER_NS)
+        self.due: list[tuple[int, int, Turn]] = []
+        """A heap of turns: when each is planned, in which order they were, and whose it is."""
+        self.next_sweep_ns = 0
+        self.ended = False
+
+    # --- what is to be done, and when
+
+    def resume(self, machine: Machine, now_ns: int, given_up_ns: int = NEVER_NS) -> None:
+        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
+        machine.free_ns = now_ns
+        if given_up_ns < machine.due_ns:
+            self._waits.over(machine, given_up_ns + machine.interval_ns, now_ns, leaves=False)
+        self._at(machine.due_ns, machine)
+
+    def stop_machine(self, machine: Machine) -> Link | None:
+        """Take a machine off the fleet; returns its link to be given up, None where it is still owed an answer.
+
+        It keeps its registration, and the answer that it is owed still counts.
+        """
+        machine.stopped = True
+        link = self._links.get(machine.index)
+        if link is None or link.state is LinkState.WAITING:
+            return None
+        del self._links[machine.index]
+        return link
+
+    def launch(self, campaign: Campaign, now_ns: int) -> None:
+        """Begin a campaign's schedule."""
+        links = deque(
+            Link(attacker_source(self._target, campaign.number * 1000 + index), None, campaign.number)
+            for index in range(campaign.attackers)
+        )
+        self._attackers.extend(links)
+        for victim in campaign.victims:
+            campaign.shots.prepare(victim)
+        self._at(now_ns, (campaign, links))
+
+    def end(self, now_ns: int) -> None:
+        """Begin nothing more."""
+        self._waits.ends_ns = now_ns
+        self.ended = True
+
+    def links(self) -> list[Link]:
+        """Return every link there is."""
+        return [*self._links.values(), *self._attackers]
+
+    def overdue(self, now_ns: int, patience_ns: int) -> list[Link]:
+        """Return the links that wait for longer than so long; to be asked from `next_sweep_ns` on."""
+        self.next_sweep_ns = now_ns + SWEEP_NS
+        return [one for one in self.links() if one.state in BUSY and one.sent_ns < now_ns - patience_ns]
+
+    def _at(self, due_ns: int, turn: Turn) -> None:
+        self._order += 1
+        heapq.heappush(self.due, (due_ns, self._order, turn))
+
+    # --- what to send
+
+    def next_heartbeat(self, machine: Machine, planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
+        """Do what a machine wants to do now; returns its link with a heartbeat to send, None where there is none."""
+        if machine.stopped or machine.due_ns != planned_ns:
+            return None  # off the fleet, or it has another place in the schedule since
+        action = machine.action(now_ns)
+        if action is Action.WAIT:
+            self._at(machine.due_ns, machine)
+            return None
+        if action is not Action.HEARTBEAT:
+            self._call(machine)
+            return None
+        link = self._links.get(machine.index)
+        if link is None:
+            link = self._links[machine.index] = Link(machine_source(self._target, machine.index), machine, HONEST)
+        elif link.state is LinkState.WAITING:
+            return None  # stopped and started again before its last answer, which will go on from there
+        late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
+        if late > 0:
+            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
+            self._progress.dropped_starts += late - held_up
+            planned_ns += late * machine.interval_ns
+        link.nonce = nonce = self._draws.nonce()
+        link.planned_ns = planned_ns
+        link.made_ns = now_ns
+        link.certificate, link.consent = machine.certificate_number, machine.consent_number
+        body = machine.heartbeat(wall_ns, now_ns, nonce.hex(), self._metrics_of(machine.index))
+        token = machine.token.decode()
+        link.request = heartbeat_request(self._authority, machine.worker_id, token, machine.certificate_id, body)
+        self._progress.in_flight += 1
+        return link
+
+    def next_shot(self, turn: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
+        """Make one shot of a campaign, and plan its next; returns the link with what to send, None for no shot now."""
+        campaign, links = turn
+        options = campaign.options
+        campaign.fired += 1
+        due_ns = options.start_ns + round(campaign.fired * 1e9 / options.rate)
+        if due_ns < options.start_ns + options.duration_ns:
+            self._at(due_ns, turn)
+        moment = Moment(now_ns, wall_ns, self._authority)
+        link = links[0]
+        links.rotate(-1)
+        if link.state not in {LinkState.READY, LinkState.CLOSED}:
+            self._progress.held_up += 1
+            return None
+        attack = campaign.shots
+        for _ in range(VICTIM_TRIES):
+            victim = campaign.victims[int(self._rng.integers(len(campaign.victims)))]
+            if attack.ready(victim, moment):
+                break
+        else:
+            return None
+        shot = attack.shot(victim, moment, self._rng)
+        link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
+        link.certificate, link.consent = shot.certificate, victim.consent_number
+        campaign.completed += 1
+        link.planned_ns = planned_ns
+        link.subject = victim.index if shot.known else NO_MACHINE
+        self._progress.in_flight += 1
+        return link
+
+    # --- what came of it
+
+    def connected(self, link: Link, now_ns: int) -> None:
+        """Take that a new connection is up; what it is to carry is still to be sent."""
+        link.refusals = 0
+        link.free_ns = NEVER_NS
+        self._waits.connected(link, now_ns)
+
+    def answered(self, link: Link, answer: HttpAnswer, now_ns: int) -> bool:
+        """Record an answer, and plan the machine's next start; returns whether the connection may be kept."""
+        link.free_ns = now_ns
+        link.state = LinkState.READY
+        if link.rested_ns > self._longest_rest_ns:  # noqa: PLR1730 - once a heartbeat: calling `max` costs far more
+            self._longest_rest_ns = link.rested_ns
+        progress = self._progress
+        progress.in_flight -= 1
+        machine = link.machine
+        expected = link.expects(now_ns)
+        right = (
+            answer.body == link.right_body and answer.status == OK
+        )  # looked at before, so there is no need to read it
+        got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
+        record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
+        self._witness.heard(link, answer, now_ns)
+        link.answers += 1
+        keep = answer.keep and not (self._target.others and link.answers % MOVE_AFTER_ANSWERS == 0)
+        if machine is None:
+            progress.attacked(got, expected)
+            return keep
+        progress.answered(got, now_ns - link.planned_ns)
+        if machine.stopped:
+            del self._links[machine.index]
+            return False
+        if got is Answer.ACCEPTED:
+            machine.last_accepted = link.request
+            machine.last_accepted_ns = now_ns
+            machine.accepted(
+                link.planned_ns, round(machine.interval_ns * (1 + self._jitter * (2 * self._draws.fraction() - 1)))
+            )
+            if machine.due_ns <= now_ns:
+                machine.due_ns += self._waits.over(machine, machine.due_ns, now_ns) * machine.interval_ns
+        else:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, leaves=False)
+            machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
+        self._at(machine.due_ns, machine)
+        return keep
+
+    def unasked(self, link: Link, now_ns: int, data: bytes) -> None:
+        """Take what came on a connection at rest: bytes that nobody asked for, none where it was closed."""
+        self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
+        if not data and (rested_ns := now_ns - link.free_ns) > 0:
+            self._history.closed_at_rest(rested_ns)
+
+    def lost(
+        self, link: Link, now_ns: int, why: str, loss: Loss | None, *, sent: bool, nothing_came: bool = True
+    ) -> None:
+        """Record that no whole answer came, and why (closed or reset unless said), and plan what follows.
+
+        `sent` says whether the request had left.
+        """
+        waited_ns = now_ns - link.sent_ns
+        progress = self._progress
+        progress.in_flight -= 1
+        machine = link.machine
+        if sent:
+            loss = loss or loss_of_close(link.rested_ns, self._longest_rest_ns, waited_ns, nothing_came=nothing_came)
+            lost = lost_status(loss, waited_ns)
+            record_heartbeat(self._history, self._tape, link, NEVER_NS, None, link.expects(now_ns), Answer.LOST, lost)
+            progress.lost += 1
+        else:
+            progress.connect_failures += 1
+            link.address += 1
+        if why:
+            what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
+            self._history.trouble(link.sent_ns, what, why)
+        if machine is not None and not machine.stopped:
+            self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, NEVER_NS, leaves=False)
+            machine.refused(0, now_ns, self._draws.fraction())
+            self._at(machine.due_ns, machine)

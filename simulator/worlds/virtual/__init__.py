@@ -1,0 +1,1 @@
+"""A world without sockets, threads and clocks of its own: one seed decides all that happens in it."""

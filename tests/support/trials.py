@@ -1,0 +1,76 @@
+"""Trials: runs that must say something of a server, made several at once and each in a process of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
+
+from tests.support.forked import run_forked
+from tests.support.trying import try_all
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+K = TypeVar("K")
+INCONCLUSIVE = 3
+
+
+class Result(NamedTuple):
+    """How a trial ended: the run's exit code, its verdict file, and what it printed."""
+
+    exit_code: int
+    verdict: dict[str, Any]
+    printed: str
+
+    def says_something(self) -> bool:
+        """Return whether this machine was not too busy for a verdict."""
+        return self.exit_code != INCONCLUSIVE
+
+    def failed(self) -> dict[str, str]:
+        """Return each failed checker's findings, as JSON."""
+        return {
+            one["name"]: msgspec.json.encode([one["summary"], one["findings"]]).decode()
+            for one in self.verdict.get("checkers", [])
+            if one["status"] == "fail"
+        }
+
+    def assert_caught(self, caught_by: Collection[str], evidence: str) -> None:
+        """Assert that the run failed, by one of these checkers, with a finding that says what is looked for."""
+        assert self.exit_code == 1, self.printed
+        findings = {name: output for name, output in self.failed().items() if name in caught_by}
+        assert findings, f"failed: {[*self.failed()]}, not {sorted(caught_by)}\n{self.printed}"
+        assert any(re.search(evidence, output) for output in findings.values()), findings
+
+
+async def make_trials(
+    keys: Sequence[K], folder: Path, make: Callable[[K, Path], Awaitable[Result]], *, at_once: int
+) -> dict[K, Result]:
+    """Return each key's result. `make` is given a key and a path that is its trial's alone.
+
+    What said nothing because this machine was too busy is made again.
+    """
+    numbers = {key: number for number, key in enumerate(keys)}
+
+    async def one(key: K, attempt: int) -> Result:
+        return await make(key, folder / f"{numbers[key]}-{attempt}")
+
+    return await try_all(keys, one, Result.says_something, at_once=at_once)
+
+
+async def run_trial(
+    main: Callable[[], object], before: Sequence[str], scenario: Path, flags: Sequence[str], out: Path,
+    environ: Mapping[str, str], name: str = "",
+) -> Result:  # fmt: skip
+    """Run a scenario file by a program's `main`, without reports, with results in a folder; give what came of it.
+
+    `before` is what stands before the command's own words; `name` is the scenario's, where its file has another.
+    """
+    printed = out.with_suffix(".txt")
+    words = [*before, "run", str(scenario), *flags, "--no-reports", "--out", str(out)]
+    code = await run_forked(main, words, environ, printed)
+    written = out / (name or scenario.stem) / "latest" / "verdict.json"
+    verdict = msgspec.json.decode(written.read_bytes()) if written.exists() else {}
+    return Result(code, verdict, printed.read_text("utf-8", "replace"))
