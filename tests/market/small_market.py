@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from reference_server.core.changes import recover_change
+import msgspec
+
+from reference_server.core.changes import encode_changes, recover_change
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
@@ -152,7 +154,8 @@ def recovered(market: Market, now: Instant, heartbeats: list[tuple[Any, ...]]) -
     again = Market(market.conditions, KeptAnswers(), Withdrawals())
     beats = iter(heartbeats)
     beat_ = next(beats, None)
-    for number, noted in enumerate([*(market.changes or []), None]):
+    kept = msgspec.msgpack.decode(encode_changes(market.changes or []))
+    for number, noted in enumerate([*kept, None]):
         while beat_ is not None and beat_[0] == number:
             beat_[1](again, *beat_[2:])
             beat_ = next(beats, None)

@@ -6,11 +6,12 @@ import json
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_server.core.changes import recover_change
+from reference_server.core.changes import encode_changes, recover_change
 from reference_server.core.community.agents import (
     CLOSED,
     MOLTBOOK,
@@ -203,7 +204,7 @@ def test_agents_are_made_again_from_their_changes(place: Place) -> None:
     ada = place.agent("Ada", identity=ADA)
     place.update(ada, name="Bea", description="x", rotate_api_key=True, key="hfk_new")
     again = Agents()
-    for noted in place.agents.changes or []:
+    for noted in msgspec.msgpack.decode(encode_changes(place.agents.changes or [])):
         recover_change(again, at(1), noted)
     assert again.by_id == place.agents.by_id
     assert again.with_key("hfk_new") == again.with_identity(ADA) == again.named("bea") == ada

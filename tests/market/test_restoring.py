@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
+import pytest
 
+from reference_server.core.changes import Frozen, encode_changes, recover_change
+from reference_server.core.community.agents import OPEN, Agents, register
+from reference_server.core.community.forum import Forum, create_comment, create_post
 from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
-from reference_server.core.market.job_routes import cancel_job
+from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.market import Market
+from reference_server.core.market.notes import Notes
 from reference_server.core.market.wallet import PayoutOutcome, payout_said
 from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import look_again, next_due, tick
@@ -23,6 +28,7 @@ from tests.market.small_market import (
     beat,
     cancel,
     error_of,
+    job_body,
     make_market,
     post,
     take_out,
@@ -121,3 +127,72 @@ def test_keys_addresses_and_limits_are_known_again() -> None:
     assert take_out(again, "1", now=54, key="k3").status == 202
     assert error_of(take_out(again, "1", now=54, key="k4", asset="BTC", address=BITCOIN))[0] == 403
     assert error_of(take_out(again, "9998", now=54, key="k5"))[0] == 429
+
+
+class Holder(Notes):
+    """A state that has a market, a forum and agents as parts of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.market = Market(Conditions(dev_credit=10**9), KeptAnswers(), Withdrawals(), self)
+        self.agents = Agents(self)
+        self.forum = Forum(self)
+
+
+def busy(holder: Holder, *, now: float = 0) -> None:
+    """Let each part change."""
+    registered = register(holder.agents, holder.market, at(now), OPEN, None, b'{"name":"Ada"}', "agt_1", "hfk_1")
+    assert registered.status == 201
+    beat(holder.market, "w1", now=now, capacity={"cpu_cores": 2, "memory_gb": 4})
+    post(holder.market, "job_1", now=now, account="agent:agt_1", payload={"a": 1})
+    text = b'{"title":"t","body":"b","tags":["x","y"]}'
+    assert create_post(holder.forum, holder.agents.by_id, at(now), "agent:agt_1", text, "post_1", 30).status == 201
+    assert create_comment(holder.forum, {}, at(now), "owner:o", "post_1", b'{"body":"c"}', "cmt_1", 30).status == 201
+
+
+def test_a_state_has_the_changes_of_its_parts_and_recovers_them() -> None:
+    """In the order in which they were made, as a journal keeps them."""
+    holder, again = Holder(), Holder()
+    holder.changes = []
+    busy(holder)
+    kinds = [noted[0] for noted in holder.changes]
+    assert kinds == [
+        "agent_added",
+        "capacity_reported",
+        "account_opened",
+        "job_added",
+        "job_assigned",
+        "post_added",
+        "comment_added",
+    ]
+    for noted in msgspec.msgpack.decode(encode_changes(holder.changes)):
+        recover_change(again, at(1), noted)
+    assert again.market.jobs == holder.market.jobs
+    assert again.agents.by_id == holder.agents.by_id
+    assert again.forum.posts == holder.forum.posts
+    assert again.forum.tagged("y") == holder.forum.tagged("y")
+    assert balances(again.market) == balances(holder.market)
+
+
+def test_nothing_changes_while_the_state_is_frozen() -> None:
+    """What is due meanwhile is done afterwards."""
+    holder = Holder()
+    holder.changes = []
+    busy(holder)
+    cancel(holder.market, "job_1", account="agent:agt_1")
+    post(holder.market, "job_2", account="agent:agt_1", resources={"cpu_cores": 9, "memory_gb": 1})
+    before = balances(holder.market), len(holder.changes), list(holder.market.jobs)
+    holder.frozen = True
+    with pytest.raises(Frozen):
+        post_job(holder.market, at(1), "agent:agt_1", None, job_body(), "job_3")
+    with pytest.raises(Frozen):
+        cancel_job(holder.market, at(1), "agent:agt_1", "job_2")
+    with pytest.raises(Frozen):
+        create_post(holder.forum, {}, at(1), "owner:o", b'{"title":"t","body":"b"}', "post_2", 30)
+    tick(holder.market, at(9_000))
+    assert (balances(holder.market), len(holder.changes), list(holder.market.jobs)) == before
+    assert list(holder.forum.posts) == ["post_1"]
+    holder.frozen = False
+    tick(holder.market, at(9_000))
+    assert holder.market.jobs["job_2"].state == "expired"
+    assert_sound(holder.market)

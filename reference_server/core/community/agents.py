@@ -6,13 +6,14 @@ import unicodedata
 from enum import Enum
 from hashlib import sha256
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from reference_server.core.changes import change
+from reference_server.core.changes import Changing, change
 from reference_server.core.market.addresses import asset_of, normal_address
 from reference_server.core.market.market import Happening
+from reference_server.core.market.notes import Part
 from reference_server.core.market.wallet import INVALID_ADDRESS, begin_cooldown
 from reference_server.limits import (
     AGENT_DESCRIPTION_MAX_CHARACTERS,
@@ -76,17 +77,30 @@ class Agent(msgspec.Struct, gc=False):
         return f"agent:{self.id}"
 
 
-class Agents:
+class HasAgents(Changing, Protocol):
+    """What a change is made to, by decisions and by recovery: agents, or a state that has such."""
+
+    @property
+    def agents(self) -> Agents:
+        """Return them."""
+        ...
+
+
+class Agents(Part):
     """All agents, and who has which name, key and Moltbook identity. Changes are noted where a journal wants them."""
 
-    def __init__(self) -> None:
-        self.changes: list[tuple[Any, ...]] | None = None
-        self.frozen = False
+    def __init__(self, notes: Changing | None = None) -> None:
+        super().__init__(notes)
         self.happened: list[Happening] = []
         self.by_id: dict[str, Agent] = {}
         self._by_name: dict[str, Agent] = {}
         self._by_key: dict[bytes, Agent] = {}
         self._by_moltbook: dict[str, Agent] = {}
+
+    @property
+    def agents(self) -> Agents:
+        """Return itself: a change is made to this, or to a state that has it."""
+        return self
 
     def add(self, agent: Agent) -> None:
         """Add an agent as it is."""
@@ -179,7 +193,7 @@ def show_agent(agent: Agent) -> dict[str, Any]:
 
 @change("agent_added")
 def add_agent(
-    agents: Agents,
+    state: HasAgents,
     at: Instant,
     agent_id: str,
     name: str,
@@ -190,15 +204,17 @@ def add_agent(
     digest: bytes,
 ) -> None:
     """Add an agent."""
+    agents = state.agents
     identity = None if moltbook is None else MoltbookIdentity(*moltbook)
     agents.add(Agent(agent_id, name, description, moltbook_id, identity, wallet_address, bytes(digest), at, at))
 
 
 @change("agent_changed")
 def change_agent(
-    agents: Agents, at: Instant, agent_id: str, name: str, description: str, moltbook_id: str, wallet_address: str
+    state: HasAgents, at: Instant, agent_id: str, name: str, description: str, moltbook_id: str, wallet_address: str
 ) -> None:
     """Change what an agent says of itself."""
+    agents = state.agents
     agent = agents.by_id[agent_id]
     agents.rename(agent, name)
     agent.description, agent.moltbook_id, agent.wallet_address = description, moltbook_id, wallet_address
@@ -206,8 +222,9 @@ def change_agent(
 
 
 @change("agent_key_replaced")
-def replace_key(agents: Agents, at: Instant, agent_id: str, digest: bytes) -> None:
+def replace_key(state: HasAgents, at: Instant, agent_id: str, digest: bytes) -> None:
     """Replace an agent's key by the one with a digest."""
+    agents = state.agents
     agent = agents.by_id[agent_id]
     agents.replace_key(agent, bytes(digest))
     agent.updated = at

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from reference_server.core.changes import change
+from reference_server.core.changes import Changing, change
 from reference_server.core.market.conditions import HOUR_NS
+from reference_server.core.market.notes import Part
 from reference_server.limits import (
     COMMENTS_A_POST_MAX,
     FORUM_BYTES_MAX,
@@ -73,16 +74,29 @@ _decode_post = msgspec.json.Decoder(_PostBody).decode
 _decode_comment = msgspec.json.Decoder(_CommentBody).decode
 
 
-class Forum:
+class HasForum(Changing, Protocol):
+    """What a change is made to, by decisions and by recovery: a forum, or a state that has such."""
+
+    @property
+    def forum(self) -> Forum:
+        """Return them."""
+        ...
+
+
+class Forum(Part):
     """All posts, oldest first, by tag too, and when each account has posted within the last hour."""
 
-    def __init__(self) -> None:
-        self.changes: list[tuple[Any, ...]] | None = None
-        self.frozen = False
+    def __init__(self, notes: Changing | None = None) -> None:
+        super().__init__(notes)
         self.posts: dict[str, Post] = {}
         self._by_tag: dict[str, dict[str, Post]] = {}
         self._lately: dict[str, deque[Instant]] = {}
         self._bytes = 0
+
+    @property
+    def forum(self) -> Forum:
+        """Return itself: a change is made to this, or to a state that has it."""
+        return self
 
     def add(self, post: Post) -> None:
         """Add a post without its comments."""
@@ -128,15 +142,17 @@ def _size(*texts: str) -> int:
 
 @change("post_added")
 def add_post(
-    forum: Forum, at: Instant, post_id: str, account: str, title: str, body: str, tags: tuple[str, ...]
+    state: HasForum, at: Instant, post_id: str, account: str, title: str, body: str, tags: tuple[str, ...]
 ) -> None:
     """Add a post."""
+    forum = state.forum
     forum.add(Post(post_id, account, title, body, tuple(tags), at, []))
 
 
 @change("comment_added")
-def add_comment(forum: Forum, at: Instant, comment_id: str, post_id: str, account: str, body: str) -> None:
+def add_comment(state: HasForum, at: Instant, comment_id: str, post_id: str, account: str, body: str) -> None:
     """Add a comment."""
+    forum = state.forum
     forum.add_comment(Comment(comment_id, post_id, account, body, at))
 
 

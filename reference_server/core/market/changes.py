@@ -19,12 +19,12 @@ from reference_server.core.market.prices import Need
 from reference_server.wire.values import Instant
 
 if TYPE_CHECKING:
-    from reference_server.core.market.market import Market
+    from reference_server.core.market.market import HasMarket, Market
 
 
 @change("job_added")
 def add_job(
-    market: Market,
+    state: HasMarket,
     at: Instant,
     job_id: str,
     account: str,
@@ -36,6 +36,7 @@ def add_job(
     timeout_ns: int,
 ) -> None:
     """Queue a job, and hold its maximum in escrow. It is given up after `timeout_ns`."""
+    market = state.market
     market.job_number += 1
     expires = _later(at, timeout_ns)
     job = Job(
@@ -51,8 +52,9 @@ def add_job(
 
 
 @change("job_assigned")
-def assign_job(market: Market, at: Instant, job_id: str, worker_id: str, model: str, rate: int) -> None:
+def assign_job(state: HasMarket, at: Instant, job_id: str, worker_id: str, model: str, rate: int) -> None:
     """Give a queued job to a machine, on GPUs of a model, at an hourly rate. Its account had its turn."""
+    market = state.market
     job = market.jobs[job_id]
     offer = market.pool.offers[worker_id]
     market.waiting.remove(job)
@@ -65,8 +67,9 @@ def assign_job(market: Market, at: Instant, job_id: str, worker_id: str, model: 
 
 
 @change("job_started")
-def start_job(market: Market, at: Instant, job_id: str) -> None:
+def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
     """Note that a machine runs a job."""
+    market = state.market
     job = market.jobs[job_id]
     market.move(job, RUNNING)
     job.started = at
@@ -74,16 +77,18 @@ def start_job(market: Market, at: Instant, job_id: str) -> None:
 
 
 @change("job_reported")
-def note_result(market: Market, _at: Instant, job_id: str, result: bytes) -> None:
+def note_result(state: HasMarket, _at: Instant, job_id: str, result: bytes) -> None:
     """Keep what a running job has come to so far, JSON as it was sent."""
+    market = state.market
     market.jobs[job_id].result = bytes(result)
 
 
 @change("job_ended")
 def end_job(
-    market: Market, at: Instant, job_id: str, state: str, charge: int, fee: int, result: bytes, error: str | None
+    state: HasMarket, at: Instant, job_id: str, outcome: str, charge: int, fee: int, result: bytes, error: str | None
 ) -> None:
     """End a job: charge for what ran, `fee` of it to the platform, and return the rest of the escrow."""
+    market = state.market
     job = market.jobs[job_id]
     if job.state == QUEUED:
         market.waiting.remove(job)
@@ -96,8 +101,8 @@ def end_job(
     )
     market.ledger.post(at.wall_ns, job_id, legs)
     if on_worker:
-        _leave_worker(market, job, told=state == CANCELLED)
-    market.move(job, state)
+        _leave_worker(market, job, told=outcome == CANCELLED)
+    market.move(job, outcome)
     job.billed += charge
     job.escrow = job.metered_ns = 0
     job.finished, job.error = at, error
@@ -106,8 +111,9 @@ def end_job(
 
 
 @change("job_given_back")
-def give_back_job(market: Market, at: Instant, job_id: str, charge: int, fee: int, timeout_ns: int) -> None:
+def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: int, timeout_ns: int) -> None:
     """Take a job from its machine, charge for what ran, and queue it again for so long; for nothing: it has failed."""
+    market = state.market
     job = market.jobs[job_id]
     rest = 0 if timeout_ns else job.escrow - charge
     legs = (
@@ -134,8 +140,9 @@ def give_back_job(market: Market, at: Instant, job_id: str, charge: int, fee: in
 
 
 @change("capacity_reported")
-def note_capacity(market: Market, _at: Instant, worker_id: str, owner_id: str, said: bytes) -> None:
+def note_capacity(state: HasMarket, _at: Instant, worker_id: str, owner_id: str, said: bytes) -> None:
     """Keep what a machine says it has, JSON as it was sent and found good."""
+    market = state.market
     offer = market.offer(worker_id, owner_id)
     offer.said_raw = bytes(said)
     offer.said = read_capacity(offer.said_raw)

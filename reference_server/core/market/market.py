@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from reference_server.core.changes import Changing
 from reference_server.core.market.jobs import QUEUED, STATES, TRANSITIONS
 from reference_server.core.market.ledger import Ledger
+from reference_server.core.market.notes import Part
 from reference_server.core.market.pool import Offer, Pool
 from reference_server.core.market.waiting import WaitingJobs
 from reference_server.limits import JOBS_FINISHED_MAX
@@ -33,16 +35,26 @@ class Happening(NamedTuple):
     worker_owner_id: str = ""
 
 
-class Market:
-    """Jobs, offers, money. Changes are noted in `changes` where a journal wants them (a list, else None).
+class HasMarket(Changing, Protocol):
+    """A market, or a state that has one: what a change is made to, by decisions and by recovery."""
+
+    @property
+    def market(self) -> Market:
+        """Return the market."""
+        ...
+
+
+class Market(Part):
+    """Jobs, offers, money.
 
     What decisions did stands in `happened`, until it is taken for the audit and the metrics.
     """
 
-    def __init__(self, conditions: Conditions, answers: KeptAnswers, withdrawals: Withdrawals) -> None:
+    def __init__(
+        self, conditions: Conditions, answers: KeptAnswers, withdrawals: Withdrawals, notes: Changing | None = None
+    ) -> None:
+        super().__init__(notes)
         self.conditions = conditions
-        self.changes: list[tuple[Any, ...]] | None = None
-        self.frozen = False
         self.happened: list[Happening] = []
         self.jobs: dict[str, Job] = {}
         self.jobs_of: dict[str, dict[str, Job]] = {}
@@ -65,6 +77,11 @@ class Market:
         self.grown: set[str] = set()
         """Machines that have more room since matching last looked."""
         self.deadlines = Deadlines()
+
+    @property
+    def market(self) -> Market:
+        """Return itself: a change is made to a market, or to a state that has one."""
+        return self
 
     @property
     def unfinished(self) -> int:

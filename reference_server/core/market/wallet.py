@@ -39,7 +39,7 @@ from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, succes
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
-    from reference_server.core.market.market import Market
+    from reference_server.core.market.market import HasMarket, Market
     from reference_server.wire.values import Instant, Reply
 
 WITHDRAW_ROUTE = "POST /wallet/withdraw"
@@ -70,23 +70,26 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 @change("answer_kept")
 def keep_answer(
-    market: Market, at: Instant, account: str, route: str, key: str, digest: bytes, status: int, body: bytes
+    state: HasMarket, at: Instant, account: str, route: str, key: str, digest: bytes, status: int, body: bytes
 ) -> None:
     """Keep the first answer to an idempotency key."""
+    market = state.market
     market.answers.keep(KeptAnswer(account, route, key, bytes(digest), status, bytes(body), at))
 
 
 @change("address_used")
-def use_address(market: Market, at: Instant, account: str, asset: str, address: str) -> None:
+def use_address(state: HasMarket, at: Instant, account: str, asset: str, address: str) -> None:
     """Begin the cooldown of an address, in its normal spelling."""
+    market = state.market
     market.withdrawals.use_address(AddressUse(account, asset, address, at))
 
 
 @change("withdrawal_requested")
 def add_withdrawal(
-    market: Market, at: Instant, withdrawal_id: str, account: str, asset: str, amount: int, address: str
+    state: HasMarket, at: Instant, withdrawal_id: str, account: str, asset: str, amount: int, address: str
 ) -> None:
     """Put money on its way out."""
+    market = state.market
     legs = (
         Leg("withdrawal", account, AVAILABLE, asset, -amount),
         Leg("withdrawal", account, ON_ITS_WAY, asset, amount),
@@ -96,20 +99,22 @@ def add_withdrawal(
 
 
 @change("withdrawal_finished")
-def finish_withdrawal(market: Market, at: Instant, withdrawal_id: str, state: str) -> None:
+def finish_withdrawal(state: HasMarket, at: Instant, withdrawal_id: str, outcome: str) -> None:
     """Settle a pending withdrawal, or return its money."""
+    market = state.market
     withdrawal = market.withdrawals.pending[withdrawal_id]
     account, asset, amount = withdrawal.account, withdrawal.asset, withdrawal.amount
-    kind = "withdrawal_settled" if state == SETTLED else "withdrawal_returned"
-    to = PAYOUTS if state == SETTLED else account
+    kind = "withdrawal_settled" if outcome == SETTLED else "withdrawal_returned"
+    to = PAYOUTS if outcome == SETTLED else account
     legs = (Leg(kind, account, ON_ITS_WAY, asset, -amount), Leg(kind, to, AVAILABLE, asset, amount))
     market.ledger.post(at.wall_ns, withdrawal_id, legs)
-    market.withdrawals.finish(withdrawal, state, at)
+    market.withdrawals.finish(withdrawal, outcome, at)
 
 
 @change("account_opened")
-def open_account(market: Market, at: Instant, account: str, credit: int) -> None:
+def open_account(state: HasMarket, at: Instant, account: str, credit: int) -> None:
     """Begin an account, with a credit of so many micro-USDT. Once for each."""
+    market = state.market
     market.ledger.begin(at.wall_ns, account, credit)
 
 

@@ -122,8 +122,11 @@ def _take_report(market: Market, now: Instant, offer: Offer, raw: msgspec.Raw) -
 def tick(market: Market, now: Instant) -> None:
     """Do what has become due: silent machines, hours that end or begin, jobs that ran long enough or waited too long.
 
-    Matches afterwards. To be called with every decision, and when `next_due` says so.
+    Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen
+    nothing is done, and all of it stays due.
     """
+    if market.frozen:
+        return
     deadlines = market.deadlines
     for job_id in deadlines.due(deadlines.ends, now.monotonic_ns):
         _end_by_duration(market, now, job_id)
