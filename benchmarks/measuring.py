@@ -16,6 +16,8 @@ from rich.console import Console  # noqa: TC002 - as above
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from simulator.platform.output_files import write_whole
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -176,15 +178,15 @@ def run(benchmark: Benchmark, rounds: int, path: Path, console: Console, measure
         TimeElapsedColumn(),
     )
     try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("starting")
-            with benchmark.open_subjects() as subjects:
-                progress.update(task, total=sum(1 if one.once else rounds for one in subjects))
-                for subject in alternate(subjects, rounds):
-                    for figure, value in zip(subject.figures, subject.measure(), strict=True):
-                        values[figure.name].append(value)
-                        progress.update(task, description=f"{figure.name}: {value:,.5g}{figure.unit}")
-                    progress.advance(task)
+        console.print("starting", style="dim")
+        # Opened first: what pins this thread to a core has the thread that draws stay with it.
+        with benchmark.open_subjects() as subjects, Progress(*columns, console=console) as progress:
+            task = progress.add_task("measuring", total=sum(1 if one.once else rounds for one in subjects))
+            for subject in alternate(subjects, rounds):
+                for figure, value in zip(subject.figures, subject.measure(), strict=True):
+                    values[figure.name].append(value)
+                    progress.update(task, description=f"{figure.name}: {value:,.5g}{figure.unit}")
+                progress.advance(task)
         figures = [figure for subject in subjects for figure in subject.figures]
         result = conclude(benchmark, figures, values, measured_at)
     except BenchmarkError as error:
@@ -192,7 +194,7 @@ def run(benchmark: Benchmark, rounds: int, path: Path, console: Console, measure
         return NOT_MEASURED
     show(result, console)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    write_whole(path, [msgspec.json.format(msgspec.json.encode(result), indent=2), b"\n"])
     console.print(f"Figures: {path}", markup=False)
     return result.exit_code
 

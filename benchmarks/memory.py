@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import psutil
 import trio
 
-from benchmarks.measuring import Benchmark, Figure, Subject
+from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject
 from benchmarks.processes import TOKEN
 from simulator.client.checking import check_target
 from simulator.client.target import parse_target
@@ -66,6 +66,8 @@ async def _measure(machines: int) -> tuple[float, ...]:
             nursery.start_soon(watch)
             await run_fleet(scenario, 1, target, history, progress)
             nursery.cancel_scope.cancel()
+    if progress.connected_max < machines:
+        raise BenchmarkError(f"only {progress.connected_max:,} of {machines:,} machines were connected")
     history_bytes = history.rows().nbytes
     return (
         (peak["server"] - base["server"]) / machines,

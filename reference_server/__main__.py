@@ -20,7 +20,9 @@ def main() -> int:
     )
     flags.add_argument("--no-express-lane", action="store_true", help="let Hypercorn and Quart answer plain HTTP/1.1")
     flags.add_argument("--until-stdin-closes", action="store_true", help="stop when standard input closes, too")
-    flags.add_argument("--clock-ahead", type=Path, metavar="FILE", help="be so many nanoseconds ahead, read each time")
+    flags.add_argument(
+        "--clock-ahead", type=Path, metavar="FILE", help="for tests: be so many nanoseconds ahead, read each time"
+    )
     given = flags.parse_args()
     return serve(
         os.environ,

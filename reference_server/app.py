@@ -295,6 +295,10 @@ def serve(
     clock: Clock = SystemClock()
     if clock_ahead is not None:
         clock = SteppedClock(clock, clock_ahead)
+        try:
+            clock.now()
+        except (OSError, ValueError) as error:
+            return _fail(f"--clock-ahead: {clock_ahead} holds no number of nanoseconds ({error})")
     bounded_log.install(sys.stderr.write, clock)
     entropy = SystemEntropy()
     open_files = raise_open_files()

@@ -138,6 +138,8 @@ SHARED_WAIT_SECONDS = 0.2
 """How long a batch of requests may wait in all for state that instances share: refusing takes 250 ms at most."""
 SHARED_BATCH_MAX = 512
 """Requests decided together; so many take 50 ms at most, a twentieth of a lease."""
+SHARED_ANSWER_SECONDS = 1.0
+"""How long an instance waits for Redis to run a script of the journal: as long as a lease, which it may hold."""
 SHARED_LEASE_SECONDS = 1.0
 """How long an instance may decide alone before its lease is lost; one that died in it is waited for so long."""
 SHARED_LEASE_POLL_SECONDS = 0.002

@@ -1,4 +1,4 @@
-"""What the core needs from outside, as protocols; `adapters` holds the real ones, tests bring seeded twins."""
+"""What the core needs from outside, as protocols; `adapters` holds the real ones, `adapters.memory` a twin of each."""
 
 from __future__ import annotations
 
@@ -296,7 +296,7 @@ class SharedJournal(Offloading, Protocol):
         ...
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], bytes]:
-        """Take the state as it is now, which `pieces` reads; Returns what waits until it is written, and gives it.
+        """Take the state as it is now, which `pieces` reads. Return what waits until it is written, and returns it.
 
         That may block. Both raise SharedDown.
         """

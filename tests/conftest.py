@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,6 +76,10 @@ settings.register_profile(
 )
 settings.load_profile("hatchfarm")
 """No test goes by how fast the machine is, and a commit always gives the same result; a soak draws new examples."""
+
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # by nohup or a shell's `&`; what tests start would inherit it
+        signal.signal(number, handler)
 
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
 

@@ -88,9 +88,11 @@ def change(
     def mark(function: ChangeFunction[Changed, Values]) -> ChangeFunction[Changed, Values]:
         @wraps(function)
         def noted(state: Changed, at: Instant, /, *values: Values.args, **named: Values.kwargs) -> None:
+            if named:
+                raise TypeError(f"{kind!r} is given {', '.join(named)} by name, which no journal keeps")
             if state.changes is not None:
                 note(state, kind, at, *values)
-            function(state, at, *values, **named)
+            function(state, at, *values, **named)  # none, but the types ask for them
 
         recovery(kind)(noted)
         if fencing:

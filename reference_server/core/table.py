@@ -61,7 +61,8 @@ class Table(msgspec.Struct, Generic[Container, Record], frozen=True, kw_only=Tru
 
     def has_room(self, state: HasTables) -> bool:
         """Return whether one more record is within the table's bound."""
-        return len(self.of(state)) < state.tables[self.name].section.most
+        most = state.tables[self.name].section.most
+        return most is None or len(self.of(state)) < most
 
     def kept(self, state: HasTables) -> Iterable[tuple[str, Any]]:
         """Return what is to be written, as (key, record)."""

@@ -371,7 +371,10 @@ class ExpressLane:
             self.close_connection(connection)
 
     async def finish(self, deadline: float) -> None:
-        """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped."""
+        """Answer what has arrived, let half-sent requests end, and close the rest. Call once accepting has stopped.
+
+        What is left at the deadline ends with the process, so that answers deferred until then can still go out.
+        """
         with trio.move_on_at(deadline):
             await self._drain()
         self.close()

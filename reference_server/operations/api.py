@@ -246,7 +246,7 @@ class Api:
         return self._finish(reply, admitted.headers)
 
     def fail(self, reply: Reply) -> Reply:
-        """Dress an answer to a request that was counted already, and then met a fault of ours."""
+        """Add the common headers to an answer to a request that was counted already, and then met a fault of ours."""
         return self._finish(reply, {})
 
     def _route(self, head: Request, headers: dict[str, str]) -> Reply | Admitted:

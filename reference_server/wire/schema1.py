@@ -167,8 +167,8 @@ CERTIFICATES = Section(
     check=_check_certificate, required=True, hidden=_SIGNATURE,
 )  # fmt: skip
 STATUSES = Section(
-    name="worker_status", record=StatusRecord, most=MACHINES_MAX, form=WORKER_ID, key=attrgetter("worker_id"),
-    check=_check_status, required=True,
+    name="worker_status", record=StatusRecord, most=None, form=WORKER_ID, key=attrgetter("worker_id"),
+    check=_check_status, required=True, hidden=frozenset(),
 )  # fmt: skip
 POLICIES = Section(
     name="policies", record=PolicyRecord, most=POLICIES_MAX, form=POLICY_ID, check=_check_policy,
@@ -178,6 +178,6 @@ CONSENTS = Section(
     name="consents", record=ConsentRecord, most=CONSENTS_MAX, form=CONSENT_ID, check=_check_consent,
     required=True, hidden=_SIGNATURE,
 )  # fmt: skip
-OWNERS_NAMED: Section[Any] = Section(name=OWNERS, record=None, most=OWNERS_MAX)
+OWNERS_NAMED: Section[Any] = Section(name=OWNERS, record=None, most=OWNERS_MAX, hidden=frozenset())
 SCHEMA_1: tuple[Section[Any], ...] = (MACHINES, CERTIFICATES, STATUSES, POLICIES, CONSENTS, OWNERS_NAMED)
 """In the order in which they stand in a file."""

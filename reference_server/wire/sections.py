@@ -35,14 +35,14 @@ class Section(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
 
     name: str
     record: type[Record] | None
-    most: int
-    """How many records this server has room for."""
+    most: int | None
+    """How many records this server has room for; None where another section's bound holds it."""
     form: IdForm | None = None
     """The form of its keys; None where any text is one."""
     key: Callable[[Any], str] = attrgetter("id")
     check: Callable[[Reading, str, str, Any], None] | None = None
     required: bool = False
-    hidden: frozenset[str] = frozenset()
+    hidden: frozenset[str]
 
     def __post_init__(self) -> None:
         """Raise ValueError for a type that would read what it does not know, and lose it."""
@@ -108,7 +108,7 @@ class Reading:
         self.require(
             section.name,
             f"there are {count}, and this server has room for {section.most}",
-            right=count <= section.most,
+            right=section.most is None or count <= section.most,
         )
 
     def require(self, place: str, problem: str, *, right: bool) -> None:

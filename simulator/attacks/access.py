@@ -144,7 +144,7 @@ class Verbs(OwnerAttack):
                 methods_of.setdefault(path, set()).update(("GET", "HEAD") if route.method == "GET" else (route.method,))
         expect = Expect(Answer.REFUSED, (HTTPStatus.METHOD_NOT_ALLOWED,), "", "the path does not have that method")
         wrong: list[dict[str, Any]] = []
-        refused = 0
+        refusals = 0
         for route in routes_of(context):
             for path in route.paths(context):
                 for method in METHODS:
@@ -152,16 +152,16 @@ class Verbs(OwnerAttack):
                         continue
                     outcome: Outcome = yield self._try(context, route, party, expect, path, method, addresses)
                     if outcome.status == HTTPStatus.METHOD_NOT_ALLOWED:
-                        refused += 1
+                        refusals += 1
                         found = _ALLOW.search(outcome.head)
                         allow = (
                             {one.strip().upper() for one in found[1].decode("latin-1").split(",")} if found else set()
                         )
                         if method in allow or not methods_of[path] <= allow:
                             wrong.append({"method": method, "path": path, "allow": sorted(allow)})
-        if refused:
+        if refusals:
             message = (
-                f"of {refused} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
+                f"of {refusals} answers 405 {len(wrong)} have an Allow that does not list the path's own methods alone"
             )
             yield Claim("allow", not wrong, message, {"wrong": wrong[:10]})
         yield from self._heads(context, party, addresses)

@@ -85,7 +85,7 @@ def answered(outcome: Outcome) -> str:
 
 
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[ExpectedEvent, ...]:
-    """Return which event an owner's change expected_events."""
+    """Return which event an owner's change leaves."""
     return (ExpectedEvent(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
 
 

@@ -183,18 +183,23 @@ def crossed_closes(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which rows have no answer because the close of a resting connection crossed them (RFC 9112 §9.6).
 
     A server that closes what rests is seen at it where no request is under way, too. Where it hardly is, what it cut
-    off were the requests; only of heartbeats, whose connections are watched at all times.
+    off were the requests.
     """
     crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
-    if not crossed.any():
+    if not crossed.any() or not history.rests_watched:
         return crossed
     whole = history.rows()
-    heartbeat = whole["operation"] == Operation.HEARTBEAT
-    closing = (whole["got"] == Answer.LOST) & (losses_of(whole["status"])[0] == Loss.CLOSING) & heartbeat
+    closing = (whole["got"] == Answer.LOST) & (losses_of(whole["status"])[0] == Loss.CLOSING) & _of_the_fleet(whole)
     seen = sum(one.count for one in history.closes_at_rest)
     if int(closing.sum()) > max(1, CROSSINGS_EACH * seen):
-        crossed &= rows["operation"] != Operation.HEARTBEAT
+        crossed &= ~_of_the_fleet(rows)
     return crossed
+
+
+def _of_the_fleet(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows are the honest fleet's heartbeats, whose connections are watched at all times."""
+    fleet: NDArray[np.bool_] = (rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)
+    return fleet
 
 
 def _may_lack(rows: NDArray[Any], facts: Facts) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
 """The reach checker: whether the target could be asked at all. Where it could not, the other verdicts say less.
 
 It never fails: each answer that is missing, or is a failure, is the answers checker's matter, and here is only how much
-of the run can say nothing. While the run itself keeps the target from answering, nothing is held against anybody.
+of the run can say nothing. While the run itself keeps the target from answering, nothing is held against anybody; but a
+fleet of which no heartbeat was ever accepted proves nothing, whoever kept it from that.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         )
         if failed > budget * total
     ]
+    due = rows[(rows["campaign"] == HONEST) & (rows["operation"] == Operation.HEARTBEAT)]
+    due = due[due["expected"] == Answer.ACCEPTED]
+    if len(due) and not (due["got"] == Answer.ACCEPTED).any():
+        over.append(f"none of {plural(len(due), 'heartbeat')} of the honest fleet was accepted")
     causes = _causes(history, honest)
     if not asked and not scrapes and not lists:
         return Verdict("reach", Status.NOT_APPLICABLE, "The target was asked for nothing.", (), figures)

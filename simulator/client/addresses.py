@@ -102,7 +102,7 @@ async def _ask(connection: ControlConnection, now: Callable[[], int]) -> Probe:
 async def with_known_addresses(target: Target, stated: str, settings: Mapping[str, str]) -> tuple[Target, str]:
     """Return a target with what is known of how it tells addresses apart, and a warning where it shows too little.
 
-    `said` is what its user says of them, `settings` are the server's, as far as they are known. What a proxy far away
+    `stated` is what its user says of them, `settings` are the server's, as far as they are known. What a proxy far away
     makes of this machine's one address nothing shows. Where all share a bucket it is left to fill up again, for at
     most as long as looking takes.
     """

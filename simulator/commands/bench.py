@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
+from simulator.platform.output_files import OutputError, see_writable
 
 if TYPE_CHECKING:
     from benchmarks.measuring import Benchmark
@@ -30,8 +32,15 @@ def _run(benchmark: Benchmark, rounds: int, out: Path, json: Path | None) -> Non
     """Run a benchmark, and exit with its code: 1 where a bar was missed, 3 where it could not be measured."""
     from benchmarks.measuring import run  # noqa: PLC0415 - slow to load, and needed by these commands only
 
+    path = json or out / f"bench-{benchmark.name}.json"
+    try:  # before minutes of measuring, not after them
+        see_writable(path.parent)
+    except OutputError as error:
+        fail("bench", str(error))
+    if path.is_dir():
+        fail("bench", f"{path} is a folder: name a file to write the figures to")
     at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when these figures are from
-    raise typer.Exit(run(benchmark, rounds, json or out / f"bench-{benchmark.name}.json", make_console(), at))
+    raise typer.Exit(run(benchmark, rounds, path, make_console(), at))
 
 
 @bench_app.command("heartbeat")
@@ -57,14 +66,14 @@ def bench_durable(
 @bench_app.command("memory")
 def bench_memory(
     machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
-    rounds: Rounds = 1,
     out: Figures = RESULTS,
     json: JsonFile = None,
 ) -> None:
     """Measure memory a connected machine costs the server and the simulator."""
     from benchmarks.memory import benchmark  # noqa: PLC0415 - as above
 
-    _run(benchmark(machines), rounds, out, json)
+    # Once: the simulator is this very process, and what a round left in it the next would find there.
+    _run(benchmark(machines), 1, out, json)
 
 
 @bench_app.command("redis")

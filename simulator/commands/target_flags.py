@@ -178,7 +178,7 @@ def _source(ctx: typer.Context, name: str) -> str:
 
 
 def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
-    """Put the flags of a target together. `told` names those of the command line. Raises FlagError."""
+    """Put the flags of a target together. `given_names` are those of the command line. Raises FlagError."""
     if not aimed_elsewhere and given["target"] is None:
         useless = sorted(given_names - {"token"})
         if useless:

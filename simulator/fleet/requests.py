@@ -178,13 +178,6 @@ def note(
     history.effects.append(effect)
 
 
-OPERATION_OF = {
-    Action.REGISTER: Operation.REGISTER,
-    Action.CONSENT: Operation.CONSENT_CREATE,
-    Action.FETCH_POLICY: Operation.POLICY_FETCH,
-    Action.ROTATE: Operation.CERTIFICATE,
-    Action.HEARTBEAT: Operation.HEARTBEAT,
-}
 EVENT_OF = {
     Operation.REGISTER: "machine_registered",
     Operation.CERTIFICATE: "machine_certificate_issued",

@@ -170,6 +170,7 @@ class History:
         self.deaths = []
         self.unserved = []
         self.closes_at_rest = []
+        self._rests_watched = True
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row
         self,
@@ -256,6 +257,15 @@ class History:
                 for one in getattr(self, table)
             ]
             setattr(self, table, shifted)
+
+    @property
+    def rests_watched(self) -> bool:
+        """Return whether closes at rest were counted: bundles of earlier versions know nothing of them."""
+        return self._rests_watched
+
+    def leave_rests_unknown(self) -> None:
+        """Take it that nobody counted closes at rest."""
+        self._rests_watched = False
 
     def closed_at_rest(self, rested_ns: int) -> None:
         """Count a connection that its server closed while it rested, `rested_ns` after its last answer."""

@@ -54,7 +54,7 @@ def bounds_of(shown: ClockBounds | None) -> tuple[int, int] | None:
 def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_is_stated: bool = False) -> list[str]:
     """Return by which settings a target is judged, where its own may be others.
 
-    `stale_is_said` where the scenario's staleness is not only assumed of a target that shows none.
+    `stale_is_stated` where the scenario's staleness is not only assumed of a target that shows none.
     """
     wanted = {**JUDGED_SETTINGS, **scenario.server.settings}
     warnings = []
@@ -106,7 +106,7 @@ def facts_of(
     """Return the facts: `stale_seconds` is what the target shows, None where it shows nothing.
 
     `lacks` is what it was found not to have, None where nobody looked. A target's settings are only assumed, apart from
-    what it shows, unless they are strict; how stale is, is not even that, unless it is `said` of the target.
+    what it shows, unless they are strict; how stale is, is not even that, unless it is `stated` of the target.
     """
     sure = only_client or strict_settings
     unsure = () if sure else tuple(JUDGED_SETTINGS if stale_seconds is None else sorted(UNSEEN_SETTINGS))

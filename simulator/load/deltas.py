@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from simulator.history.rows import History
 
-WHOLE = frozenset({"troubles", "campaigns", "deviations"})
+WHOLE = frozenset({"troubles", "campaigns", "deviations", "closes_at_rest"})
 """Tables whose records change after they were made: they are sent whole, each replacing what was known."""
 
 _Delta: Any = msgspec.defstruct(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
+from gevent.fileobject import FileObject
 from locust.runners import WorkerRunner
 
 from simulator.client.target import NO_ACCESS
@@ -199,7 +200,7 @@ def end_with(lifeline: int) -> None:
     """End this process when the other end of a pipe is closed: whoever started it is gone, however it went."""
 
     def watch() -> None:
-        with gevent.fileobject.FileObject(lifeline, "rb", buffering=0) as pipe:
+        with FileObject(lifeline, "rb", buffering=0) as pipe:
             while pipe.read(1):
                 pass
         os._exit(LOST_EXIT_CODE)

@@ -17,7 +17,7 @@ from reference_server.wire.signing import sign_text
 from simulator.bundle.writing import write_bundle
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_metrics
-from simulator.client.connection import ControlConnection
+from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError, parse_target
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import profile_of
@@ -184,7 +184,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, con
                 await _play(request, trace, url, outcome, console)
                 await watch.look()
                 nursery.cancel_scope.cancel()
-        except* USER_ERRORS:
+        except* (*USER_ERRORS, LostError):
             if not await watch.died():
                 raise
         finally:

@@ -94,13 +94,14 @@ async def test_an_error_of_one_attempt_ends_that_attempt_and_no_other(
     result = await played(tmp_path / "run", WITH_TWICE)
     assert result.code == INCONCLUSIVE
     assert result.failure is None
-    assert f"revoke.twice failed by a fault of its own, please report it: LookupError: {BROKEN}" in result.output
+    # A busy machine may leave the other attacks without an attempt, and say so first.
+    assert f"revoke.twice failed by a fault of its own, please report it: LookupError: {BROKEN}" in str(result.verdict)
 
 
 async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(FleetPlayer, "_conduct", broken)
+    monkeypatch.setattr(FleetPlayer, "_follow", broken)
     with impatient():
         async with misbehaving(right, Moment.CHECK, everything) as proxy:
             outcome = nothing_yet()

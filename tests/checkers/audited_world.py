@@ -17,7 +17,6 @@ from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action, Machine, heartbeat_request, signed_heartbeat
 from simulator.fleet.requests import (
     EVENT_OF,
-    OPERATION_OF,
     ApiCall,
     activate_call,
     apply_grant,
@@ -42,6 +41,13 @@ OK, CREATED, SERVER_ERROR = 200, 201, 500
 ACCEPTED_STATUSES = (OK, CREATED)
 Fate = Literal["answered", "lost after", "lost before", "lost late", "failed after", "failed before"]
 FATES: tuple[Fate, ...] = ("answered", "lost after", "lost before", "lost late", "failed after", "failed before")
+OPERATION_OF = {
+    Action.REGISTER: Operation.REGISTER,
+    Action.CONSENT: Operation.CONSENT_CREATE,
+    Action.FETCH_POLICY: Operation.POLICY_FETCH,
+    Action.ROTATE: Operation.CERTIFICATE,
+    Action.HEARTBEAT: Operation.HEARTBEAT,
+}
 
 
 class Span(NamedTuple):

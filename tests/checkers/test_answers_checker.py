@@ -248,6 +248,14 @@ def test_a_server_that_gives_up_resting_connections_is_seen_at_it_where_no_reque
     assert sum(one.count for one in story.history.closes_at_rest) == seen
 
 
+def test_a_bundle_that_knows_nothing_of_closes_at_rest_accuses_nobody_of_cutting_off(story: Story) -> None:
+    story.history.leave_rests_unknown()
+    for second in range(9):
+        got, status = (Answer.LOST, lost_status(Loss.CLOSING, 0)) if second else (Answer.ACCEPTED, 200)
+        story.heartbeat(0, second, got, status=status)
+    assert judged(story).status is Status.PASS
+
+
 def test_an_outage_that_the_contract_lets_be_told_is_kept_apart(story: Story) -> None:
     story.heartbeat(0, 1)
     story.heartbeat(0, 2, Answer.UNAVAILABLE, status=503)

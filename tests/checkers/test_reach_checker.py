@@ -10,7 +10,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.reach import check_reach
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
-from simulator.history.records import METRICS_PAGE, AuditReading, GeneratorSample
+from simulator.history.records import METRICS_PAGE, AuditReading, Fault, GeneratorSample
 from simulator.limits import TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
 
 if TYPE_CHECKING:
@@ -136,3 +136,19 @@ def test_a_target_that_makes_up_ever_new_causes_fills_no_memory(story: Story) ->
     story.history.trouble(0, "heartbeat", "x" * 10_000)
     (trouble,) = story.history.troubles
     assert len(trouble.why) == TROUBLE_MAX_CHARACTERS + 4
+
+
+@pytest.mark.parametrize("accepted", [0, 1])
+def test_a_fleet_of_which_nothing_was_ever_accepted_proves_nothing_whatever_a_fault_excuses(
+    story: Story, accepted: int
+) -> None:
+    story.history.faults.append(Fault("server.kill", 0, 0, 10 * SECOND_NS, 10 * SECOND_NS))
+    for second in range(4):
+        story.heartbeat(0, second, Answer.LOST)
+    for second in range(4, 4 + accepted):
+        story.heartbeat(0, second)
+    for second in range(20, 30):
+        story.scrape(second)
+    verdict = judged(story)
+    assert verdict.status is (Status.PASS if accepted else Status.INCONCLUSIVE)
+    assert ("none of 4 heartbeats of the honest fleet was accepted" in verdict.summary) is not bool(accepted)

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
@@ -15,6 +19,17 @@ from tests.durability.test_recovery_is_exact import SEGMENT, Story, apart, later
 from tests.durability.written_before import STEPS, written
 
 BEFORE = json.loads((Path(__file__).parent.parent / "vectors" / "state_before_tables.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True)
+def _digits_of_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the ids and tokens that the tests of that version drew."""
+
+    def draw(self: SeededEntropy, digits: int) -> str:
+        self._drawn += 1
+        return hashlib.sha256(f"{self._seed}/{self._drawn}".encode()).hexdigest()[:digits]
+
+    monkeypatch.setattr(SeededEntropy, "hex", draw)
 
 
 def test_what_is_written_is_what_that_version_writes() -> None:

@@ -106,7 +106,7 @@ class Run:
 
     @property
     def server(self) -> psutil.Process:
-        (server,) = self.started_with("serve")
+        (server,) = self.started_with("reference_server")
         return server
 
     @property
@@ -127,7 +127,7 @@ class Run:
         """Read the metrics of the run's own server; nothing before it listens."""
         ports = [
             at.laddr.port
-            for server in self.started_with("serve")
+            for server in self.started_with("reference_server")
             for at in server.net_connections("tcp4")
             if at.status == psutil.CONN_LISTEN
         ]
@@ -163,7 +163,7 @@ class Run:
 
     def owners(self) -> int:
         """Count the owners who have a connection to the server: each has one, in a worker."""
-        (server,) = self.started_with("serve")
+        (server,) = self.started_with("reference_server")
         ports = {at.laddr.port for at in server.net_connections("tcp4") if at.status == psutil.CONN_LISTEN}
         return sum(
             at.status == psutil.CONN_ESTABLISHED and at.raddr.port in ports

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import trio
 
 from simulator.contract.answers import REASONS, Answer, Operation
-from simulator.history.losses import Loss, losses_of
+from simulator.history.losses import TENTH_NS, Loss, losses_of
 from simulator.history.rows import HONEST
 from simulator.history.tables import read_history
 from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
@@ -169,7 +171,9 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
     hatchfarm = Hatchfarm(tmp_path)
     async with conducted(hatchfarm, plain("10m", OWNERS_WHO_STOP) + EVERYTHING + PAUSE, "--workers", "2") as run:
         await run.until_at_work()
-        await until(lambda: run.owners() <= 2)  # those who onboard go on
+        # Those who onboard go on. On a busy machine others may have come too late to be stopped: it ends all the same.
+        with suppress(trio.TooSlowError):
+            await until(lambda: run.owners() <= 2, seconds_max=15)
         run.process.send_signal(signal.SIGINT)
         assert await run.end(60.0) == 3
         await run.nothing_is_left(30.0)
@@ -182,10 +186,13 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
     heartbeats = left.rows[left.rows["operation"] == Operation.HEARTBEAT]
     accepted = int((heartbeats["got"] == Answer.ACCEPTED).sum())
     assert accepted == left.shown['hatchfarm_heartbeats_total{status="200"}'] >= 5 * MACHINES
-    # Nor is anything else lost, but what a busy machine did not answer within the last answers' time.
-    cause, waited_ns = losses_of(left.rows["status"][left.rows["got"] == Answer.LOST])
+    # Nor is anything else lost, but what a busy machine did not answer within the last answers' time, and what an owner
+    # was about to ask: Locust kills at once whom it sees waiting, also where that wait has ended meanwhile.
+    lost = left.rows[left.rows["got"] == Answer.LOST]
+    cause, waited_ns = losses_of(lost["status"])
     assert (cause == Loss.ENDED).all()
-    assert (waited_ns >= LAST_ANSWERS_SECONDS * 1e9).all()
+    about_to_ask = (lost["operation"] != Operation.HEARTBEAT) & (waited_ns <= 10 * TENTH_NS)
+    assert ((waited_ns >= LAST_ANSWERS_SECONDS * 1e9) | about_to_ask).all()
 
 
 async def test_ctrl_c_while_locust_starts_ends_the_run_with_what_is_known_which_is_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.history.records import CampaignRecord, StatusShown, Trouble
+from simulator.history.records import CampaignRecord, Deviation, FailedExchange, StatusShown, Trouble
 from simulator.history.rows import ROW, History
 from simulator.history.tables import TABLES
 from simulator.load.deltas import WHOLE, Cursor, apply_delta
@@ -234,3 +234,22 @@ def test_any_bytes_are_a_piece_or_refused(data: bytes) -> None:
     except FrameError:
         return
     assert rows.dtype == ROW
+
+
+COUNTING: dict[str, Callable[[History], None]] = {
+    "troubles": lambda history: history.trouble(1, "heartbeat", "refused"),
+    "closes_at_rest": lambda history: history.closed_at_rest(5),
+    "deviations": lambda history: history.deviate(
+        Deviation("contents.odd", "GET /", "odd", 1, 2, 0), FailedExchange(1, 2, 0, b"", b"", "odd")
+    ),
+}
+
+
+@pytest.mark.parametrize("table", sorted(COUNTING))
+def test_a_record_that_goes_on_counting_arrives_as_it_is_now(table: str) -> None:
+    history, merged = History(), History()
+    cursor = Cursor(history)
+    for number in range(1, 4):
+        COUNTING[table](history)
+        apply_delta(merged, cursor.delta(cursor.rows()))
+        assert [one.count for one in getattr(merged, table)] == [number]

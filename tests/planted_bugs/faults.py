@@ -181,7 +181,7 @@ OWNER_FAULTS = (
           (API, "Api._route", "if len(headers) != len(head.headers):", "if False:")),
     fault("any bearer token accepted", "owners", "answers attacks", "owner.no-auth|metrics.read",
           (CALLERS, "is_owner", "matches(state.api_token, token)", "bool(token)")),
-    fault("405 without Allow", "owners", "attacks answers", "owner.verbs",
+    fault("405 without Allow", "owners", "attacks answers contents", "owner.verbs|Allow names no method",
           (API, "Api._route", '(("allow", allowed_methods(by_method)),)', "()")),
     fault("list limit not clamped", "owners", "attacks answers", "page.extremes",
           (CALLS, "read_limit", "min(limit, LIST_LIMIT_MAX)", "limit")),

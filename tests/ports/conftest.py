@@ -103,7 +103,7 @@ async def journals(
     async with links() as connected:
         clock = SystemClock()
         made = [
-            RedisJournal(link, SETTINGS, SeededEntropy(name), clock, "alike")
+            RedisJournal(link, SETTINGS, SeededEntropy(name), clock, "alike", answer_seconds=PATIENCE_SECONDS)
             for name, link in zip(INSTANCES, connected, strict=True)
         ]
         for journal, link in zip(made, connected, strict=True):

@@ -6,6 +6,7 @@ It tells when each worker was last heard from, and nothing more: who registered 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import msgspec
 import trio
 
 from reference_server.adapters.files.state_files import replace_file
+from reference_server.adapters.threads import offload
 from reference_server.core.statuses import show_status
 from reference_server.limits import STATUSES_AT_ONCE
 from reference_server.wire.state_file import StateFile, StateFileError, read_state
@@ -85,7 +87,7 @@ class WorkerStatusWriter:
                 await trio.lowlevel.checkpoint()
         content = b",".join(b'"%b":%b' % (name.encode(), record) for name, record in zip(names, records, strict=True))
         try:
-            await trio.to_thread.run_sync(replace_file, self._path, b"{" + content + b"}\n")
+            await offload(partial(replace_file, self._path, b"{" + content + b"}\n"))
         except OSError as error:
             if not self._failed:
                 _log.warning("WORKER_STATUS_STATE_FILE: cannot write %s (%s)", self._path, error.strerror)

@@ -33,6 +33,7 @@ from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.adapters.threads import Result, offload
 from reference_server.limits import (
     REDIS_BATCH_MAX,
+    SHARED_ANSWER_SECONDS,
     SHARED_COMPACTION_SECONDS,
     SHARED_ELECTION_SECONDS,
     SHARED_GROUPS_AT_ONCE,
@@ -150,8 +151,10 @@ class RedisJournal:
         clock: Clock,
         digest: str,
         later: Sequence[str] = (),
+        answer_seconds: float = SHARED_ANSWER_SECONDS,
     ) -> None:
         self._link = link
+        self._answer_seconds = answer_seconds
         forms = ["+".join((FORM, *later[:count])) for count in range(len(later) + 1)]
         *before, self._digest = (digest, *(f"{form}:{digest}" for form in forms))
         self._digests_before = frozenset(before)
@@ -180,13 +183,18 @@ class RedisJournal:
         place: JournalPosition,
         keys: Sequence[str] = (),
         arguments: Sequence[str | bytes | int] = (),
-        within: float = 1.0,
+        within: float | None = None,
     ) -> list[Any]:
-        """Run a script; Returns its answer, whose first word is its status. Raises SharedDown and SharedLost."""
+        """Run a script, for `answer_seconds` unless said. Return its answer, whose first word is its status.
+
+        Raises:
+            SharedDown: when there was no answer in time, or the journal is full.
+            SharedLost: when what this instance knows is no longer the journal's.
+        """
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
         command = script.call([META, GROUPS, *keys], [*common, *arguments])
         try:
-            (answer,) = await self._link.ask([command], within)
+            (answer,) = await self._link.ask([command], self._answer_seconds if within is None else within)
         except RedisDown as error:
             if error.sent:
                 self._link.renew()

@@ -152,7 +152,7 @@ class ScriptPlayer:
                 try:
                     await performance.play(attack)
                 except PrerequisiteError as error:
-                    unmet = error  # not raised here, where it would end what is open_sandbox as a group of errors
+                    unmet = error  # not raised here, where it would leave the sandbox as a group of errors
         except ExceptionGroup as group:
             problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
             if not problems:
@@ -177,7 +177,7 @@ class _Performance:
         self._sandbox: Sandbox | None = None
 
     def move_to(self, sandbox: Sandbox) -> None:
-        """Play against what was open_sandbox, its first instance where a step names none."""
+        """Play against the sandbox, its first instance where a step names none."""
         self._sandbox = sandbox
         self._attempt.target = sandbox.target(0)
 
