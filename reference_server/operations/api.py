@@ -112,6 +112,7 @@ class Api:
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
+        state.auth_failures = old.auth_failures
         return state
 
     @property

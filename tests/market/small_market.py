@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server.core.changes import encode_changes, recover_change
+from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
@@ -15,7 +16,7 @@ from reference_server.core.market.ledger import FUNDING
 from reference_server.core.market.market import Market
 from reference_server.core.market.wallet import ensure_account, withdraw
 from reference_server.core.market.withdrawals import Withdrawals
-from reference_server.core.market.working import hear, look_again
+from reference_server.core.market.working import attend, look_again, tick
 from reference_server.wire.values import Instant, Reply
 
 if TYPE_CHECKING:
@@ -87,8 +88,18 @@ def beat(
     metrics: dict[str, Any] = {} if capacity is None else {"capacity": capacity}
     if jobs:
         metrics["jobs"] = list(jobs)
-    told = hear(market, at(now), worker_id, owner_id, policy_id, rules, json.dumps(metrics).encode())
-    return told or {"assignments": [], "cancelled": []}
+    tick(market, at(now))
+    changes.hear_worker(market, at(now), worker_id, policy_id, rules)
+    told = attend(market, at(now), worker_id, owner_id, policy_id, rules, json.dumps(metrics).encode())
+    assert all(told.values())
+    return {"assignments": told.get("assignments", []), "cancelled": list(told.get("cancelled", ()))}
+
+
+def revoke(market: Market, now: Instant, worker_id: str, policy_id: str) -> None:
+    """Revoke a machine's consent to a policy."""
+    tick(market, now)
+    changes.end_consent(market, worker_id, policy_id)
+    tick(market, now)
 
 
 def cancel(market: Market, job_id: str, *, now: float = 0, account: str = "agent:a") -> Any:
@@ -162,4 +173,5 @@ def recovered(market: Market, now: Instant, heartbeats: list[tuple[Any, ...]]) -
         if noted is not None:
             recover_change(again, now, noted)
     look_again(again, now)
+    tick(again, now)
     return again

@@ -12,7 +12,6 @@ from reference_server.core.market.job_routes import cancel_job, list_jobs, post_
 from reference_server.core.market.jobs import read_job
 from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import ensure_account
-from reference_server.core.market.working import revoke
 from tests.market.small_market import (
     assert_sound,
     at,
@@ -24,6 +23,7 @@ from tests.market.small_market import (
     job_body,
     make_market,
     post,
+    revoke,
 )
 
 SMALL = {"cpu_cores": 2, "memory_gb": 4}

@@ -16,7 +16,7 @@ from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.prices import BasePrices
 from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import PayoutOutcome, ensure_account, payout_said
-from reference_server.core.market.working import revoke, tick
+from reference_server.core.market.working import tick
 from tests.market.plain_market import PlainJob, PlainMarket, PlainPolicy
 from tests.market.small_market import (
     RULES,
@@ -29,6 +29,7 @@ from tests.market.small_market import (
     job_body,
     make_market,
     recovered,
+    revoke,
     take_out,
 )
 
@@ -83,6 +84,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         self.withdrawn: dict[str, list[float]] = {}
         self.pending: dict[str, tuple[str, int]] = {}
         self.done: list[str] = []
+        self.heard_under: dict[str, str] = {}
         for worker in WORKERS[1:]:
             self.beat(worker, "all", ("4", "8", {"A": 2} if worker == "w2" else {"A": 1, "B": 2}), [])
 
@@ -163,7 +165,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
             state = "succeeded" if ends and number == rounds - 1 else "running"
             for worker in list(self.plain.workers.values()):
                 reports = [(job.id, state) for job in self.plain.jobs_on(worker)]
-                self.beat(worker.id, self.market.pool.offers[worker.id].policy_id, None, reports)
+                self.beat(worker.id, self.heard_under[worker.id], None, reports)
             self.wait(pause)
 
     def beat(
@@ -175,12 +177,11 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
     ) -> None:
         """Send a heartbeat to both."""
         plain_policy, rules = POLICIES[policy]
+        self.heard_under[worker] = policy
         owner = f"o{worker[1:]}"
         said = None if capacity is None else (Fraction(capacity[0]), Fraction(capacity[1]), capacity[2])
         assigned, cancelled = self.plain.hear(worker, owner, plain_policy, said, reports, *self.moment)
-        self.heartbeats.append(
-            (self.changes_before_hearing(), changes.hear_worker, self.now, worker, owner, policy, rules)
-        )
+        self.heartbeats.append((self.changes_before_hearing(), changes.hear_worker, self.now, worker, policy, rules))
         shown = None
         if capacity is not None:
             gpus = [{"model": model, "count": count} for model, count in capacity[2].items()]
@@ -230,7 +231,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
     @rule(data=st.data())
     def revoke(self, data: st.DataObject) -> None:
         worker_id = data.draw(st.sampled_from(sorted(self.plain.workers)))
-        policy_id = self.market.pool.offers[worker_id].policy_id
+        policy_id = self.heard_under[worker_id]
         self.heartbeats.append(
             (
                 self.changes_before_hearing(),

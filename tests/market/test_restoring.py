@@ -54,9 +54,9 @@ def restored(market: Market, now: Instant) -> Market:
         again.ledger.restore(msgspec.structs.replace(entries, entries=account.entries.copy()))
     for offer in market.pool.offers.values():
         if offer.said_raw:
-            changes.note_capacity(again, now, offer.worker_id, offer.owner_id, offer.said_raw)
-        if offer.heard is not None:
-            changes.hear_worker(again, offer.heard, offer.worker_id, offer.owner_id, offer.policy_id, RULES)
+            changes.note_capacity(
+                again, offer.heard or now, offer.worker_id, offer.owner_id, offer.policy_id, RULES, offer.said_raw
+            )
         if not offer.consented:
             changes.end_consent(again, offer.worker_id, offer.policy_id)
         for job_id in offer.cancelled:
@@ -64,8 +64,11 @@ def restored(market: Market, now: Instant) -> Market:
     waiting = market.waiting.queued()
     placed = [job for offer in market.pool.offers.values() for job in offer.jobs.values()]
     finished = [market.jobs[job_id] for job_id in market.finished]
-    for job in (*waiting, *placed, *finished):
-        again.restore(copied(job))
+    jobs = [copied(job) for job in (*waiting, *placed, *finished)]
+    for job in sorted(jobs, key=lambda job: job.number):
+        again.add(job)
+    for job in jobs:
+        again.place(job)
     for withdrawal in market.withdrawals.all.values():
         again.withdrawals.add(copied(withdrawal))
     for use in market.withdrawals.addresses.values():
@@ -73,6 +76,7 @@ def restored(market: Market, now: Instant) -> Market:
     for answer in market.answers:
         again.answers.keep(copied(answer))
     look_again(again, now)
+    tick(again, now)
     return again
 
 

@@ -42,7 +42,7 @@ _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Control and format characters, halves of pairs, and what ends lines: two names that look alike must not differ."""
 
 
-class MoltbookIdentity(msgspec.Struct, frozen=True):
+class MoltbookIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who Moltbook says that an agent is."""
 
     id: str

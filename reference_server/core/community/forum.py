@@ -26,7 +26,7 @@ from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from reference_server.core.community.agents import Agent
     from reference_server.wire.values import Reply
@@ -131,6 +131,11 @@ class Forum(Part):
             return 0
         return lately[len(lately) - most].monotonic_ns + HOUR_NS - now.monotonic_ns
 
+    def order_lately(self) -> None:
+        """Put right when each account has posted, after posts and comments were restored one after the other."""
+        for account, lately in self._lately.items():
+            self._lately[account] = deque(sorted(lately, key=lambda at: at.monotonic_ns))
+
     def _count(self, account: str, at: Instant, size: int) -> None:
         self._bytes += size
         self._lately.setdefault(account, deque()).append(at)
@@ -187,11 +192,13 @@ def show_comment(comment: Comment, agents: Mapping[str, Agent]) -> dict[str, Any
     }
 
 
-def _valid_text(text: str, most: int) -> bool:
+def valid_text(text: str, most: int) -> bool:
+    """Return whether a text can be a title or a body of so many characters."""
     return 1 <= len(text) <= most and "\0" not in text
 
 
-def _valid_tags(tags: list[str]) -> bool:
+def valid_tags(tags: Sequence[str]) -> bool:
+    """Return whether a post can have these tags."""
     return len(set(tags)) == len(tags) <= POST_TAGS_MAX and all(map(_TAG.fullmatch, tags))
 
 
@@ -222,10 +229,10 @@ def create_post(
 ) -> Reply:
     """`POST /forum/posts`."""
     read = _decoded(_decode_post, body)
-    if read is None or not _valid_text(read.title, POST_TITLE_MAX_CHARACTERS):
+    if read is None or not valid_text(read.title, POST_TITLE_MAX_CHARACTERS):
         return INVALID_REQUEST
     tags = read.tags or []
-    if not (_valid_text(read.body, POST_BODY_MAX_CHARACTERS) and _valid_tags(tags)):
+    if not (valid_text(read.body, POST_BODY_MAX_CHARACTERS) and valid_tags(tags)):
         return INVALID_REQUEST
     refusal = _limited(forum, now, account, posts_per_hour)
     if refusal is not None:
@@ -248,7 +255,7 @@ def create_comment(
 ) -> Reply:
     """`POST /forum/posts/{id}/comments`."""
     read = _decoded(_decode_comment, body)
-    if read is None or not _valid_text(read.body, POST_BODY_MAX_CHARACTERS):
+    if read is None or not valid_text(read.body, POST_BODY_MAX_CHARACTERS):
         return INVALID_REQUEST
     post = forum.posts.get(post_id)
     if post is None:

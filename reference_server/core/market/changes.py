@@ -140,30 +140,49 @@ def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: 
 
 
 @change("capacity_reported")
-def note_capacity(state: HasMarket, _at: Instant, worker_id: str, owner_id: str, said: bytes) -> None:
-    """Keep what a machine says it has, JSON as it was sent and found good."""
+def note_capacity(
+    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, said: bytes
+) -> None:
+    """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
+
+    `rules` are those of the policy that it was heard under, canonical JSON.
+    """
     market = state.market
-    offer = market.offer(worker_id, owner_id)
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        offer = market.offer(worker_id, owner_id)
+        hear_worker(market, at, worker_id, policy_id, rules)
     offer.said_raw = bytes(said)
     offer.said = read_capacity(offer.said_raw)
+    market.unsettled[worker_id] = None
 
 
-def hear_worker(market: Market, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str) -> None:
+@change("cancellations_told")
+def note_told(state: HasMarket, _at: Instant, worker_id: str) -> None:
+    """Note that a machine was told of the jobs that were taken from it."""
+    state.market.pool.offers[worker_id].cancelled.clear()
+
+
+def hear_worker(
+    market: Market, at: Instant, worker_id: str, policy_id: str, rules: str, *, consented: bool = True
+) -> None:
     """Note an accepted heartbeat, and meter what its machine runs. Part of the heartbeat's own change.
 
-    `rules` are those of the policy, canonical JSON.
+    `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
+    that behind the heartbeat. A machine that never said what it has is none of the market's.
     """
-    offer = market.offer(worker_id, owner_id)
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        return
     if offer.heard is not None:
         for job in offer.jobs.values():
             meter(job, offer.heard.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
     offer.heard = at
-    offer.consented = True
-    if offer.policy_id != policy_id:
+    if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
+        offer.consented = consented
         offer.policy_id = policy_id
         offer.maxima = maxima_of(rules)
-    if offer.cancelled:
-        offer.cancelled.clear()
+        market.unsettled[worker_id] = None
     market.fresh[worker_id] = None
     market.fresh.move_to_end(worker_id)
 
@@ -173,6 +192,7 @@ def end_consent(market: Market, worker_id: str, policy_id: str) -> None:
     offer = market.pool.offers.get(worker_id)
     if offer is not None and offer.policy_id == policy_id:
         offer.consented = False
+        market.unsettled[worker_id] = None
 
 
 def _later(at: Instant, wait_ns: int) -> Instant:

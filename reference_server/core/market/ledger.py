@@ -50,7 +50,7 @@ class Leg(NamedTuple):
     amount: int
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One leg as it is kept for its account; all entries of a transaction have its `reference`."""
 
     id: str

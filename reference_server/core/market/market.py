@@ -12,7 +12,7 @@ from reference_server.core.market.ledger import Ledger
 from reference_server.core.market.notes import Part
 from reference_server.core.market.pool import Offer, Pool
 from reference_server.core.market.waiting import WaitingJobs
-from reference_server.limits import JOBS_FINISHED_MAX
+from reference_server.limits import JOBS_FINISHED_MAX, OFFERS_MAX
 
 if TYPE_CHECKING:
     from reference_server.core.market.conditions import Conditions
@@ -76,6 +76,8 @@ class Market(Part):
         """Machines heard of lately, the one heard longest ago first."""
         self.grown: set[str] = set()
         """Machines that have more room since matching last looked."""
+        self.unsettled: dict[str, None] = {}
+        """Machines of which it has to be worked out what they offer now."""
         self.deadlines = Deadlines()
 
     @property
@@ -95,6 +97,10 @@ class Market(Part):
             offer = self.pool.offers[worker_id] = Offer(worker_id, owner_id)
         return offer
 
+    def has_room_for(self, offer: Offer | None) -> bool:
+        """Return whether a machine has an offer, or there is room for one."""
+        return offer is not None or len(self.pool.offers) < OFFERS_MAX
+
     def add(self, job: Job) -> None:
         """Add a job to the tables, as it is."""
         self.jobs[job.id] = job
@@ -103,9 +109,11 @@ class Market(Part):
         if job.unfinished:
             self.unfinished_of[job.account] = self.unfinished_of.get(job.account, 0) + 1
 
-    def restore(self, job: Job) -> None:
-        """Add a job from a snapshot, with what it waits for or holds; queued ones in the order of `waiting.queued`."""
-        self.add(job)
+    def place(self, job: Job) -> None:
+        """Put a job that was added from a snapshot where it waits or runs.
+
+        Queued ones in the order of `waiting.queued`, those on machines in that of their offers.
+        """
         self.job_number = max(self.job_number, job.number)
         if job.state == QUEUED:
             self.waiting.add(job)
@@ -147,6 +155,12 @@ class Deadlines:
         """Monotonic, of running jobs."""
         self.hours: list[tuple[int, str]] = []
         """Unix ns, of machines whose policy's hours begin or end."""
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self.expiries.clear()
+        self.ends.clear()
+        self.hours.clear()
 
     @staticmethod
     def due(heap: list[tuple[int, str]], now_ns: int) -> list[str]:

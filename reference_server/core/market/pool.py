@@ -95,14 +95,21 @@ class Offer:
         """Return GPUs of a model that are left."""
         return self.gpus.get(model, 0) - self.held_gpus.get(model, 0)
 
+    def holds_within(self, total: Capacity | None) -> bool:
+        """Return whether all its jobs would have room in what it offers then; None is nothing."""
+        if total is None:
+            return not self.jobs
+        gpus = dict(total.gpus)
+        return (
+            self.held_cpu <= total.cpu
+            and self.held_memory <= total.memory
+            and all(count <= gpus.get(model, 0) for model, count in self.held_gpus.items())
+        )
+
     @property
     def overfull(self) -> bool:
         """Return whether its jobs hold more than it offers."""
-        return (
-            self.free_cpu < 0
-            or self.free_memory < 0
-            or any(self.free_of(model) < 0 for model, count in self.held_gpus.items() if count)
-        )
+        return not self.holds_within(self.total)
 
     def fits(self, need: Need) -> bool:
         """Return whether there is room for a job; GPUs of a job are all of one model."""

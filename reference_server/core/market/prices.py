@@ -22,7 +22,7 @@ class BasePrices(msgspec.Struct, frozen=True):
     gpu: int = 500_000
 
 
-class Need(msgspec.Struct, frozen=True, gc=False):
+class Need(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """What a job asks for. `model` is empty where any GPU will do."""
 
     cpu: int

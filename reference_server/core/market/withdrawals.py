@@ -77,6 +77,11 @@ class Withdrawals:
         else:
             self._finish(withdrawal)
 
+    def order_finished(self) -> None:
+        """Put right in which order withdrawals ended, after they were restored in the order in which they came."""
+        for withdrawal_id in sorted(self._finished, key=lambda one: self.all[one].updated.wall_ns):
+            self._finished.move_to_end(withdrawal_id)
+
     def finish(self, withdrawal: Withdrawal, state: str, at: Instant) -> None:
         """Note what became of a pending withdrawal."""
         del self.pending[withdrawal.id]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.changes import Frozen
 from reference_server.core.market import changes
 from reference_server.core.market.capacity import read_capacity
 from reference_server.core.market.jobs import ASSIGNED, EXPIRED, FAILED, QUEUED, RUNNING, SUCCEEDED, show_assignment
@@ -47,66 +48,84 @@ _decode_report = msgspec.json.Decoder(_Report).decode
 _decode_text = msgspec.json.Decoder(str | None).decode
 
 
-def hear(
+def attend(
     market: Market, now: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, metrics: bytes
-) -> dict[str, Any] | None:
-    """Take what an accepted heartbeat says, and return what its answer tells the machine; None for nothing.
+) -> dict[str, Any]:
+    """Take what a heartbeat that was just accepted says, and return what its answer tells the machine.
 
     `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The answer has
-    `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last.
+    `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last;
+    each only where there are any.
     """
-    tick(market, now)
-    offer = market.offer(worker_id, owner_id)
-    cancelled = list(offer.cancelled)
-    maxima, said = offer.maxima, offer.said
-    changes.hear_worker(market, now, worker_id, owner_id, policy_id, rules)
-    if b'"capacity"' in metrics or b'"jobs"' in metrics:
-        _read_metrics(market, now, offer, metrics)
-    if not offer.is_open or offer.maxima is not maxima or offer.said is not said:
-        _refresh(market, now, offer)
+    told: dict[str, Any] = {}
+    offer = market.pool.offers.get(worker_id)
+    if offer is not None and offer.cancelled:
+        told["cancelled"] = list(offer.cancelled)
+        changes.note_told(market, now, worker_id)
+    if speaks(metrics):
+        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics)
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        return {}
+    if market.unsettled:
+        _settle(market, now)
     match_all(market, now)
-    assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
-    if not (assignments or cancelled):
-        return None
-    return {"assignments": assignments, "cancelled": cancelled}
+    if offer.jobs:
+        assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
+        if assignments:
+            told["assignments"] = assignments
+    return told
 
 
-def _read_metrics(market: Market, now: Instant, offer: Offer, metrics: bytes) -> None:
+def speaks(metrics: bytes) -> bool:
+    """Return whether a heartbeat's metrics may say something to the market."""
+    return b'"capacity"' in metrics or b'"jobs"' in metrics
+
+
+def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes) -> None:
+    """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
+    ignored = {"capacity": 0, "job": 0}
     try:
         read = _decode_metrics(metrics)
     except (ValueError, RecursionError):
         market.ignored["capacity"] += 1
         return
     said = bytes(read.capacity)
-    if said and said != offer.said_raw:
+    offer = market.pool.offers.get(sender[0])
+    if said and (offer is None or said != offer.said_raw):
         capacity = read_capacity(said)
-        if capacity is None or not market.pool.can_name(capacity):
-            market.ignored["capacity"] += 1
+        if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
+            ignored["capacity"] += 1
         else:
-            changes.note_capacity(market, now, offer.worker_id, offer.owner_id, said)
-    if not bytes(read.jobs):
-        return
+            changes.note_capacity(market, now, *sender, said)
+    for report in _reports(bytes(read.jobs)):
+        if not _take_report(market, now, offer, report):
+            ignored["job"] += 1
+    for kind, count in ignored.items():
+        market.ignored[kind] += count
+
+
+def _reports(raw: bytes) -> list[msgspec.Raw]:
+    """Take a list of reports apart; what is no list is one that cannot be read."""
+    if not raw:
+        return []
     try:
-        reports = _decode_reports(bytes(read.jobs))
+        return _decode_reports(raw)
     except (ValueError, RecursionError):
-        market.ignored["job"] += 1
-        return
-    for report in reports:
-        _take_report(market, now, offer, report)
+        return [msgspec.Raw(raw)]
 
 
-def _take_report(market: Market, now: Instant, offer: Offer, raw: msgspec.Raw) -> None:
-    """Take one report of a job; what is not its own, or cannot be read, is ignored and counted."""
+def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec.Raw) -> bool:
+    """Take one report of a job; return whether it could be read and is of the machine's own."""
     try:
         report = _decode_report(bytes(raw))
         said = bytes(report.error)
         error = _decode_text(said) if 0 < len(said) <= JOB_RESULT_MAX_BYTES else None
-        job = offer.jobs.get(report.job_id)
     except (ValueError, RecursionError):
-        job = None
-    if job is None or report.state not in _STATES_REPORTED:
-        market.ignored["job"] += 1
-        return
+        return False
+    job = None if offer is None else offer.jobs.get(report.job_id)
+    if offer is None or job is None or report.state not in _STATES_REPORTED:
+        return False
     if job.state == ASSIGNED:
         changes.start_job(market, now, job.id)
         market.happened.append(_happening("job_started", job, {}, offer.worker_id))
@@ -117,37 +136,50 @@ def _take_report(market: Market, now: Instant, offer: Offer, raw: msgspec.Raw) -
         _end(market, now, job, report.state, result, error, by_worker=True)
     elif result and result != job.result:
         changes.note_result(market, now, job.id, result)
+    return True
 
 
 def tick(market: Market, now: Instant) -> None:
     """Do what has become due: silent machines, hours that end or begin, jobs that ran long enough or waited too long.
 
-    Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen
-    nothing is done, and all of it stays due.
+    Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen only
+    that is worked out which follows from the moment, and all else stays due.
     """
-    if market.frozen:
-        return
     deadlines = market.deadlines
-    for job_id in deadlines.due(deadlines.ends, now.monotonic_ns):
-        _end_by_duration(market, now, job_id)
-    for job_id in deadlines.due(deadlines.expiries, now.monotonic_ns):
-        job = market.jobs.get(job_id)
-        if job is not None and job.state == QUEUED and _is_due(job.expires, now):
-            _end(market, now, job, EXPIRED)
+    if not market.frozen:
+        for job_id in deadlines.due(deadlines.ends, now.monotonic_ns):
+            _end_by_duration(market, now, job_id)
+        for job_id in deadlines.due(deadlines.expiries, now.monotonic_ns):
+            job = market.jobs.get(job_id)
+            if job is not None and job.state == QUEUED and _is_due(job.expires, now):
+                _end(market, now, job, EXPIRED)
     while market.fresh:
         worker_id = next(iter(market.fresh))
-        offer = market.pool.offers[worker_id]
-        if offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns <= market.conditions.stale_ns:
+        heard = market.pool.offers[worker_id].heard
+        if heard is not None and now.monotonic_ns - heard.monotonic_ns <= market.conditions.stale_ns:
             break
         del market.fresh[worker_id]
-        _refresh(market, now, offer)
+        market.unsettled[worker_id] = None
     for worker_id in deadlines.due(deadlines.hours, now.wall_ns):
-        _refresh(market, now, market.pool.offers[worker_id])
-    match_all(market, now)
+        market.unsettled[worker_id] = None
+    if market.unsettled:
+        _settle(market, now)
+    if not market.frozen:
+        match_all(market, now)
+
+
+def require_nothing_due(market: Market, now: Instant) -> None:
+    """Raise Frozen where `tick` has left anything undone: while the market is frozen it leaves what would change it."""
+    deadlines, now_ns = market.deadlines, now.monotonic_ns
+    due = any(heap and heap[0][0] <= now_ns for heap in (deadlines.ends, deadlines.expiries))
+    if market.frozen and (due or market.unsettled):
+        raise Frozen
 
 
 def next_due(market: Market, now: Instant) -> int | None:
     """Return when `tick` has something to do next (monotonic ns); None while nothing is to come."""
+    if market.unsettled or ((market.grown or market.pool.fell) and market.waiting):
+        return now.monotonic_ns
     deadlines = market.deadlines
     moments = [heap[0][0] for heap in (deadlines.ends, deadlines.expiries) if heap]
     if deadlines.hours:
@@ -159,19 +191,13 @@ def next_due(market: Market, now: Instant) -> int | None:
     return min(moments, default=None)
 
 
-def revoke(market: Market, now: Instant, worker_id: str, policy_id: str) -> None:
-    """Take a revoked consent's machine out: it offers nothing, and gives its jobs back."""
-    tick(market, now)
-    changes.end_consent(market, worker_id, policy_id)
-    offer = market.pool.offers.get(worker_id)
-    if offer is not None:
-        _refresh(market, now, offer)
-    match_all(market, now)
-
-
 def look_again(market: Market, now: Instant) -> None:
-    """Work out which machines are open now, after changes were recovered: nothing derived is in a journal."""
+    """Work out anew what is in no journal, after changes were recovered: what is to come, and what is offered now.
+
+    Nothing is changed that a journal would have to know: what is due stays so, until `tick`.
+    """
     deadlines = market.deadlines
+    deadlines.clear()
     for job in market.jobs.values():
         if job.state == RUNNING and job.started is not None:
             heapq.heappush(deadlines.ends, (job.started.monotonic_ns + duration_ns(job), job.id))
@@ -181,10 +207,16 @@ def look_again(market: Market, now: Instant) -> None:
     offers = market.pool.offers
     heard = ((offer.heard.monotonic_ns, offer.worker_id) for offer in offers.values() if offer.heard is not None)
     market.fresh.update((worker_id, None) for _, worker_id in sorted(heard))
-    tick(market, now)
-    for offer in list(offers.values()):
-        _refresh(market, now, offer, even_if_closed=True)
-    match_all(market, now)
+    market.unsettled.update(dict.fromkeys(offers))
+    _settle(market, now, may_change=False)
+
+
+def _settle(market: Market, now: Instant, *, may_change: bool = True) -> None:
+    """Work out what machines offer now; those that would give jobs back wait until that may be changed."""
+    may_change = may_change and not market.frozen
+    for worker_id in list(market.unsettled):
+        if _refresh(market, now, market.pool.offers[worker_id], may_change=may_change):
+            del market.unsettled[worker_id]
 
 
 def _is_due(at: Instant | None, now: Instant) -> bool:
@@ -204,26 +236,31 @@ def _end_by_duration(market: Market, now: Instant, job_id: str) -> None:
         _end(market, now, job, SUCCEEDED)
 
 
-def _refresh(market: Market, now: Instant, offer: Offer, *, even_if_closed: bool = False) -> None:
-    """Bring what a machine offers up to the moment: what no longer has room is given back, newest first."""
+def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) -> bool:
+    """Bring what a machine offers up to the moment: what no longer has room is given back, newest first.
+
+    Return False, and do nothing, where that would change what may not be changed now.
+    """
     until_ns = offer.opening.until_ns
     total = offered_now(offer, now, market.conditions.stale_ns)
-    if offer.opening.until_ns is not None and (offer.opening.until_ns != until_ns):
-        heapq.heappush(market.deadlines.hours, (offer.opening.until_ns, offer.worker_id))
+    if offer.opening.until_ns not in {None, until_ns}:
+        heapq.heappush(market.deadlines.hours, (offer.opening.until_ns or 0, offer.worker_id))
+    if not may_change and not offer.holds_within(total):
+        return False
     if total is None:
-        if not (offer.is_open or even_if_closed):
-            return
         for job in list(reversed(offer.jobs.values())):
             _give_back(market, now, job, _why_closed(market, now, offer))
-        market.pool.open_as(offer, None)
+        if offer.is_open:
+            market.pool.open_as(offer, None)
         market.grown.discard(offer.worker_id)
-        return
+        return True
     if offer.is_open and total == offer.total:
-        return
+        return True
     market.pool.open_as(offer, total)
     while offer.overfull:
         _give_back(market, now, next(reversed(offer.jobs.values())), "no room")
     market.grown.add(offer.worker_id)
+    return True
 
 
 def _why_closed(market: Market, now: Instant, offer: Offer) -> str:
