@@ -46,6 +46,7 @@ from reference_server.wire.state_file import StateFileError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Undecided
@@ -67,7 +68,7 @@ class _Case:
         self.request = request
         self.verified: Verified | None = None
         self.refused: Reservation | None = None
-        self.reply: Reply | None = None
+        self.reply: Reply | Inquiry | None = None
 
 
 class Sharer:
@@ -146,8 +147,8 @@ class Sharer:
         self._api.state.degraded = "shared state unavailable"
         self._lost.set()
 
-    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply]:
-        """Decide each request; those that would need what cannot be reached now are refused."""
+    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply | Inquiry]:
+        """Decide each request, up to its inquiry; those that would need what cannot be reached now are refused."""
         cases = [_Case(request) for request in requests]
         for start in range(0, len(cases), SHARED_BATCH_MAX):
             some = cases[start : start + SHARED_BATCH_MAX]
@@ -167,19 +168,19 @@ class Sharer:
                 self._lose(clean=False)
         return [case.reply or self._refuse(case) for case in cases]
 
-    def _refuse(self, case: _Case) -> Reply:
+    def _refuse(self, case: _Case) -> Reply | Inquiry:
         self._api.unusable = True
         try:
             return self._outcome(case, SHARED_STATE_UNAVAILABLE)
         finally:
             self._api.unusable = False
 
-    def _outcome(self, case: _Case, instead: Reply) -> Reply:
+    def _outcome(self, case: _Case, instead: Reply) -> Reply | Inquiry:
         """Decide a request that cannot come to a heartbeat that is right."""
         outcome = self._decided(case)
         return instead if isinstance(outcome, Verified) else outcome
 
-    def _decided(self, case: _Case) -> Reply | Verified:
+    def _decided(self, case: _Case) -> Reply | Verified | Inquiry:
         try:
             return case.request.decide(self._clock.now())
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
@@ -262,10 +263,10 @@ class Sharer:
             self._reached = read.own
         await self._apply(read, until - trio.current_time())
 
-    def _change(self, cases: Sequence[_Case]) -> tuple[list[tuple[_Case, Reply]], list[tuple[object, ...]]]:
+    def _change(self, cases: Sequence[_Case]) -> tuple[list[tuple[_Case, Reply | Inquiry]], list[tuple[object, ...]]]:
         """Decide what is left, one after the other. The answers are not to be given before the changes are shared."""
         state = self._api.state
-        decided: list[tuple[_Case, Reply]] = []
+        decided: list[tuple[_Case, Reply | Inquiry]] = []
         changes: list[tuple[object, ...]] = []
         state.changes = changes
         try:
