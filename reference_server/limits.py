@@ -105,6 +105,8 @@ make owners up, so there is a bound, but one that takes as many requests as ther
 AUDIT_REFUSED_MAX_BYTES = 64 << 20
 """Refusals in the streams of all owners, and in nobody's: 130,000. Strangers can fill it, and a snapshot that instances
 share has to have room for all of it many times over."""
+AUDIT_MARKET_MAX_BYTES = 128 << 20
+"""Events of jobs, payouts and logins in the streams of all owners: 260,000, a few for each job that is kept."""
 
 RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""

@@ -74,6 +74,8 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
         _restore_stream(owner.notable, section.notable, events)
         if section.refused is not None:
             _restore_stream(owner.refused, section.refused, events)
+        if section.market is not None:
+            _restore_stream(owner.market, section.market, events)
     state.unsplit = own.streams is msgspec.UNSET
     if state.unsplit:
         state.unattributed.name = NOTABLE
@@ -277,11 +279,11 @@ def _share_out(state: State, events: list[Event]) -> None:
         ):
             worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
             continue
-        refused = stream_of(event.type) == REFUSED
+        name = stream_of(event.type)
         # What was refused makes no owner here either, what was done does.
-        find = state.owners.get if refused else state.owner
+        find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
-        streams = [owner.refused if refused else owner.notable for owner in owners]
+        streams = [next(stream for stream in owner.streams if stream.name == name) for owner in owners]
         for stream in streams or [state.unattributed]:
             stream.append(event)
 

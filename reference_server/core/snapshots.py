@@ -53,7 +53,8 @@ def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
     places = _Places(state)
     yield from _section(EVENTS, b"[", (_encode(_show_event(event)) for event in places.events), b"]")
     for table in later:
-        yield from _map(table.name, table.kept(state))
+        if len(table.of(state)):  # what holds none is left out, so an earlier version reads its own file
+            yield from _map(table.name, table.kept(state))
     for name, raw in state.unknown_sections.items():
         yield b"," + _encode(name) + b":" + raw
     yield f',"{OWN}":'.encode() + _encode(_own_section(state, at, segment, places))
@@ -101,7 +102,10 @@ class _Places:
 
 
 def _owner_section(owner: Owner, places: _Places) -> OwnerSection:
-    return OwnerSection(places.section(owner.routine), places.section(owner.notable), places.section(owner.refused))
+    market = places.section(owner.market) if owner.market.sequence else None
+    return OwnerSection(
+        places.section(owner.routine), places.section(owner.notable), places.section(owner.refused), market
+    )
 
 
 def _own_section(state: State, at: Instant, segment: str, places: _Places) -> OwnSection:

@@ -116,7 +116,7 @@ class Api:
         old = self.state
         state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
-        state.buckets, state.rate_limited = old.buckets, old.rate_limited
+        state.buckets, state.rate_limited, state.auth_failures = old.buckets, old.rate_limited, old.auth_failures
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
         return state
 
