@@ -33,6 +33,11 @@ LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
 DEFERRED_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
+INQUIRIES_MAX = 256
+"""Questions asked outside at once: logins of a few hundred people in a second. Each takes a connection and a task; past
+it those who come are told that whoever would answer is unavailable."""
+INQUIRY_SECONDS = 10.0
+"""How long an answer from outside may take: all exchanges of a login together, and a person still waits for it."""
 STATUSES_AT_ONCE = 500
 """Workers whose status is written to the legacy file before others are served: a millisecond's work."""
 JOURNAL_MIN_BYTES = 16 * 1024 * 1024

@@ -19,6 +19,7 @@ from reference_server.wire.signing import matches
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
     from reference_server.wire.values import Instant, Reply
 
@@ -36,13 +37,14 @@ class Principal(msgspec.Struct, frozen=True):
 
     `admit` looks at the head alone, before a body is read: it returns whom the request names, or refuses it. Whatever
     needs the state is left to `prove`, which is asked when the request is decided, so that it sees what other
-    instances have changed. `refusals` are the answers of both.
+    instances have changed; where it has to ask outside, its inquiry decides who calls. `refusals` are the answers of
+    both.
     """
 
     name: str
     credentials: tuple[Credential, ...]
     admit: Callable[[State, dict[str, str]], Caller | Reply]
-    prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply] | None = None
+    prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply | Inquiry] | None = None
     refusals: tuple[Reply, ...] = ()
 
 

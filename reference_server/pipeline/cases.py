@@ -11,6 +11,7 @@ from reference_server.ports import NonceRequest
 
 if TYPE_CHECKING:
     from reference_server.core.heartbeats import Verified
+    from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
     from reference_server.operations.outcomes import Undecided
     from reference_server.ports import Reservation
@@ -30,7 +31,7 @@ class Case:
         self.verified: Verified | None = None
         self.refused: Reservation | None = None
         self.accepted = False
-        self.reply: Reply | None = None
+        self.reply: Reply | Inquiry | None = None
 
     @property
     def undecided(self) -> bool:

@@ -48,6 +48,7 @@ from reference_server.wire.state_file import StateFileError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reference_server.core.inquiry import Inquiry
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Undecided
     from reference_server.ports import Clock, ReadResult, SharedJournal, SharedSnapshot
@@ -135,8 +136,8 @@ class Sharer:
         self._api.state.degraded = "shared state unavailable"
         self._lost.set()
 
-    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply]:
-        """Decide each request; those that would need what cannot be reached now are refused."""
+    async def resolve(self, requests: Sequence[Undecided]) -> list[Reply | Inquiry]:
+        """Decide each request, up to its inquiry; those that would need what cannot be reached now are refused."""
         cases = [Case(request) for request in requests]
         for start in range(0, len(cases), SHARED_BATCH_MAX):
             some = cases[start : start + SHARED_BATCH_MAX]
@@ -156,7 +157,7 @@ class Sharer:
                 self._lose(clean=False)
         return [case.reply or self._refuse(case) for case in cases]
 
-    def _refuse(self, case: Case) -> Reply:
+    def _refuse(self, case: Case) -> Reply | Inquiry:
         if case.accepted:
             return heartbeats.unavailable(self._api.state)
         self._api.unusable = True
@@ -165,12 +166,12 @@ class Sharer:
         finally:
             self._api.unusable = False
 
-    def _outcome(self, case: Case, instead: Reply) -> Reply:
+    def _outcome(self, case: Case, instead: Reply) -> Reply | Inquiry:
         """Decide a request that cannot come to a heartbeat that is right."""
         outcome = self._decided(case)
         return instead if isinstance(outcome, Verified) else outcome
 
-    def _decided(self, case: Case) -> Reply | Verified:
+    def _decided(self, case: Case) -> Reply | Verified | Inquiry:
         now = self._clock.now()
         try:
             if case.accepted and case.verified is not None:
@@ -259,10 +260,10 @@ class Sharer:
             self._reached = read.own
         await self._apply(read, until - trio.current_time())
 
-    def _change(self, cases: Sequence[Case]) -> tuple[list[tuple[Case, Reply]], list[tuple[object, ...]]]:
+    def _change(self, cases: Sequence[Case]) -> tuple[list[tuple[Case, Reply | Inquiry]], list[tuple[object, ...]]]:
         """Decide what is left, one after the other. The answers are not to be given before the changes are shared."""
         state = self._api.state
-        decided: list[tuple[Case, Reply]] = []
+        decided: list[tuple[Case, Reply | Inquiry]] = []
         changes: list[tuple[object, ...]] = []
         state.changes = changes
         try:
