@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reference_server.operations import audit, consents, machines, policies, service, workers
+from reference_server.operations import (
+    agents,
+    audit,
+    consents,
+    forum,
+    jobs,
+    machines,
+    policies,
+    service,
+    wallet,
+    workers,
+)
 
 if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
@@ -16,5 +27,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *consents.OPERATIONS,
     *workers.OPERATIONS,
     *audit.OPERATIONS,
+    *agents.OPERATIONS,
+    *jobs.OPERATIONS,
+    *wallet.OPERATIONS,
+    *forum.OPERATIONS,
     *service.OPERATIONS,
 )

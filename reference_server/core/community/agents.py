@@ -140,14 +140,18 @@ class Agents(Part):
         return self._by_moltbook.get(identity.id)
 
 
-class _Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a registration."""
+
     name: str
     description: str | None = None
     moltbook_id: str | None = None
     wallet_address: str | None = None
 
 
-class _Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a change; null clears what may be missing."""
+
     name: str | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType | None = msgspec.UNSET
     moltbook_id: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -155,8 +159,8 @@ class _Update(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rotate_api_key: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode_registration = msgspec.json.Decoder(_Registration).decode
-_decode_update = msgspec.json.Decoder(_Update).decode
+_decode_registration = msgspec.json.Decoder(Registration).decode
+_decode_update = msgspec.json.Decoder(Update).decode
 
 
 def key_digest(key: str) -> bytes:

@@ -20,9 +20,8 @@ from reference_server.limits import (
     POST_TITLE_MAX_CHARACTERS,
     POSTS_MAX,
 )
-from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
+from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
 from reference_server.wire.timestamps import format_timestamp
-from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Reply
 
 POST_NOT_FOUND = failure(404, "post not found")
+POSTING_LIMIT_EXCEEDED = failure(429, "posting limit exceeded")
 _TAG = re.compile("[a-z0-9-]{1,32}")
 Read = TypeVar("Read")
 _TEXT_OVERHEAD_BYTES = 500
@@ -60,18 +60,22 @@ class Post(msgspec.Struct, gc=False):
     comments: list[Comment]
 
 
-class _PostBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PostBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a post."""
+
     title: str
     body: str
     tags: list[str] | None = None
 
 
-class _CommentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CommentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a comment."""
+
     body: str
 
 
-_decode_post = msgspec.json.Decoder(_PostBody).decode
-_decode_comment = msgspec.json.Decoder(_CommentBody).decode
+_decode_post = msgspec.json.Decoder(PostBody).decode
+_decode_comment = msgspec.json.Decoder(CommentBody).decode
 
 
 class HasForum(Changing, Protocol):
@@ -215,7 +219,7 @@ def _limited(forum: Forum, now: Instant, account: str, posts_per_hour: int) -> R
     wait_ns = forum.wait_ns(account, now, posts_per_hour)
     if not wait_ns:
         return None
-    return failure(429, "posting limit exceeded", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
+    return retry_after(POSTING_LIMIT_EXCEEDED, wait_ns)
 
 
 def create_post(

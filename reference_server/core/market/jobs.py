@@ -103,7 +103,9 @@ class _Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpu_model: str | None = None
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a job that is asked for; numbers are read exactly, so they stay raw."""
+
     type: str
     resources: _Resources
     duration_minutes: int
@@ -111,7 +113,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: msgspec.Raw = msgspec.Raw(b"")
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(JobBody).decode
 
 
 def read_job(body: bytes) -> JobRequest | None:

@@ -35,8 +35,7 @@ from reference_server.core.market.withdrawals import (
 )
 from reference_server.limits import JSON_MAX_DEPTH, MARKET_ACCOUNTS_MAX, WITHDRAWALS_PENDING_MAX
 from reference_server.wire.canonical_json import nesting_depth
-from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
 
 if TYPE_CHECKING:
     from reference_server.core.market.market import HasMarket, Market
@@ -47,6 +46,7 @@ INVALID_ASSET = failure(400, "invalid asset")
 INVALID_AMOUNT = failure(400, "invalid amount")
 INVALID_ADDRESS = failure(400, "invalid address")
 LIMIT_EXCEEDED = failure(429, "withdrawal limit exceeded")
+IN_COOLDOWN = failure(403, "address in cooldown")
 INSUFFICIENT_BALANCE = failure(402, "insufficient balance")
 WITHDRAWAL_NOT_FOUND = failure(404, "withdrawal not found")
 
@@ -59,13 +59,15 @@ class PayoutOutcome(Enum):
     UNKNOWN = "unknown"
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WithdrawalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a withdrawal. An amount that is a number is read, and refused as an amount."""
+
     asset: str
     amount: str | int | float
     address: str
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+_decode = msgspec.json.Decoder(WithdrawalBody).decode
 
 
 @change("answer_kept")
@@ -182,7 +184,7 @@ def _cooldown(market: Market, now: Instant, account: str, asset: str, address: s
     refusal = begin_cooldown(market, now, account, asset, address)
     if refusal is not None:
         return refusal
-    return failure(403, "address in cooldown", (("retry-after", str(-(-wait_ns // SECOND_NS))),))
+    return retry_after(IN_COOLDOWN, wait_ns)
 
 
 def begin_cooldown(market: Market, now: Instant, account: str, asset: str, address: str) -> Reply | None:
