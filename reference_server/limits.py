@@ -235,6 +235,11 @@ JOBS_FINISHED_MAX = 100_000
 JOBS_A_WORKER_MAX = 256
 """Jobs one machine has at once: all that it has not reported yet stand in each answer to it, 4 MB with the longest
 payloads."""
+MARKET_LOOK_SECONDS = 0.5
+"""How often it is looked whether anything is due on the market, and about payouts: what waits there has minutes."""
+PAYOUTS_AT_ONCE = 16
+PAYOUT_ANSWER_SECONDS = 10.0
+"""Payouts that the gateway is asked about at a time, and how long its answer may take; then it is asked again."""
 OFFERS_MAX = 200_000
 """Machines that said what they have, 2 KB each; of further ones it is ignored."""
 CANCELLED_TOLD_MAX = 1_000

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 from reference_server.core.happenings import audit_happenings
 from reference_server.core.market import working
 from reference_server.core.market.matching import match_all
+from reference_server.core.market.wallet import payout_said
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reference_server.core.records import Worker
     from reference_server.core.state import State
+    from reference_server.ports import PayoutOutcome
     from reference_server.wire.values import Instant
 
 
@@ -30,6 +34,13 @@ def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: 
 def bring_up(state: State, now: Instant) -> None:
     """Bring the market up to a moment, as far as that may be changed now."""
     working.tick(state.market, now)
+    audit_happenings(state, now)
+
+
+def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
+    """Take what the payout gateway said of withdrawals, by id."""
+    for withdrawal_id, outcome in outcomes.items():
+        payout_said(state.market, now, withdrawal_id, outcome)
     audit_happenings(state, now)
 
 

@@ -15,6 +15,7 @@ from reference_server.core.state import State
 from reference_server.core.tables import TABLES
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
+    DONE,
     HTTPS_REQUIRED,
     LIMITER_UNAVAILABLE,
     NOT_FOUND,
@@ -39,13 +40,14 @@ if TYPE_CHECKING:
     from reference_server.core.table import Tables
     from reference_server.identity_ports import Answered, IdentityProvider, MoltbookIdentity
     from reference_server.operations.operation import Operation
-    from reference_server.operations.outcomes import Resumed
+    from reference_server.operations.outcomes import Chore, Resumed
     from reference_server.operations.routing import Routes
     from reference_server.ports import (
         BackgroundTask,
         Entropy,
         Journal,
         NonceStore,
+        PayoutGateway,
         RateLimiter,
         Reservation,
         SharedJournal,
@@ -85,6 +87,7 @@ class Api:
         self.shared: SharedJournal | None = None
         self.providers: Mapping[str, IdentityProvider] = {}
         self.moltbook: MoltbookIdentity | None = None
+        self.payouts: PayoutGateway | None = None
         self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
@@ -318,6 +321,16 @@ class Api:
         except Frozen:
             return PERSISTENCE_FAILED
         return outcome
+
+    def do(self, chore: Chore, now: Instant) -> Reply:
+        """Do what the server decides by itself."""
+        if self.unusable:
+            return PERSISTENCE_FAILED if self.shared is None else SHARED_STATE_UNAVAILABLE
+        try:
+            chore.decide(self.state, now)
+        except Frozen:
+            return PERSISTENCE_FAILED
+        return DONE
 
     def _refuse(self, operation: Operation) -> Reply:
         """Refuse what shows a state that is not to be shown now."""

@@ -15,8 +15,9 @@ from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.prices import BasePrices
 from reference_server.core.market.resources import Wanted, list_resources
-from reference_server.core.market.wallet import PayoutOutcome, ensure_account, payout_said
+from reference_server.core.market.wallet import ensure_account, payout_said
 from reference_server.core.market.working import tick
+from reference_server.ports import PayoutOutcome
 from tests.market.plain_market import PlainJob, PlainMarket, PlainPolicy
 from tests.market.small_market import (
     RULES,

@@ -16,9 +16,10 @@ from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.market import Market
 from reference_server.core.market.notes import Notes
-from reference_server.core.market.wallet import PayoutOutcome, payout_said
+from reference_server.core.market.wallet import payout_said
 from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import look_again, next_due, tick
+from reference_server.ports import PayoutOutcome
 from tests.market.small_market import (
     BITCOIN,
     RULES,

@@ -16,7 +16,6 @@ from reference_server.core.market.ledger import AVAILABLE, FUNDING, HELD, Ledger
 from reference_server.core.market.money import BTC, USDT
 from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import (
-    PayoutOutcome,
     balance,
     ensure_account,
     payout_said,
@@ -24,6 +23,7 @@ from reference_server.core.market.wallet import (
     transactions,
     withdraw,
 )
+from reference_server.ports import PayoutOutcome
 from tests.market.small_market import (
     BITCOIN,
     SECOND,

@@ -5,7 +5,6 @@ Contract: Wallet. A decision is made at once and whole: two requests with one ke
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,13 +26,13 @@ from reference_server.core.market.market import Happening
 from reference_server.core.market.money import ASSETS, parse_amount
 from reference_server.core.market.withdrawals import (
     PENDING,
-    RETURNED,
     SETTLED,
     AddressUse,
     Withdrawal,
     show_withdrawal,
 )
 from reference_server.limits import JSON_MAX_DEPTH, MARKET_ACCOUNTS_MAX, WITHDRAWALS_PENDING_MAX
+from reference_server.ports import PayoutOutcome
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
 
@@ -49,14 +48,6 @@ LIMIT_EXCEEDED = failure(429, "withdrawal limit exceeded")
 IN_COOLDOWN = failure(403, "address in cooldown")
 INSUFFICIENT_BALANCE = failure(402, "insufficient balance")
 WITHDRAWAL_NOT_FOUND = failure(404, "withdrawal not found")
-
-
-class PayoutOutcome(Enum):
-    """What the payout gateway says of a withdrawal; `UNKNOWN` is no answer, and is asked about again."""
-
-    SETTLED = SETTLED
-    RETURNED = RETURNED
-    UNKNOWN = "unknown"
 
 
 class WithdrawalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
