@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.market_settings import MARKET_SETTINGS
+from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 VERSION = "0.3.0"
 """The API version this server answers for."""
-NUMBER_MAX_CHARACTERS = 40
-"""Of a whole number; to read one takes time with the square of its length."""
 TOKEN_MIN_CHARACTERS = 8
 """Of the owners' token. It signs policies too, so whoever sees one signed can try tokens without asking the server."""
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -68,6 +69,19 @@ class Settings(msgspec.Struct, frozen=True):
     waiting_bytes_max: int = 64 * 1024 * 1024
     unproven_connections_per_address: int = 4096
     shutdown_grace_seconds: float = 10.0
+    agent_registration: str = "open"
+    price_cpu_hour: Decimal = Decimal("0.010000")
+    price_memory_gb_hour: Decimal = Decimal("0.001000")
+    price_gpu_hour: Decimal = Decimal("0.500000")
+    job_queue_timeout_seconds: int = 3_600
+    platform_fee_basis_points: int = 0
+    wallet_dev_credit_usdt: Decimal = Decimal(0)
+    withdrawal_cooldown_seconds: int = 86_400
+    withdrawals_per_hour: int = 10
+    withdrawal_daily_limit_usdt: Decimal = Decimal(10_000)
+    withdrawal_daily_limit_btc: Decimal = Decimal(1)
+    payout_simulated_seconds: float = 1.0
+    forum_posts_per_hour: int = 30
     skew_seconds: int = SKEW_SECONDS
     version: str = VERSION
 
@@ -76,28 +90,11 @@ class Settings(msgspec.Struct, frozen=True):
         return f"Settings({self.host}:{self.port})"
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One environment variable: how it is read, what is allowed, and what it is for."""
-
-    variable: str
-    field: str
-    parse: Callable[[str], Any]
-    allowed: str
-    purpose: str
-    may_be_empty: bool = False
-    may_hold_a_secret: bool = False
-    """Its value is shown in no message: it is one, or people put one into it by mistake."""
-
-
-def _text(text: str) -> str:
-    return text
-
-
 def _address(text: str) -> str:
     match = re.fullmatch(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", text)
     if match is None:
         raise ValueError
-    _integer(1, 65535)(match[1])
+    whole_number(1, 65535)(match[1])
     return text
 
 
@@ -111,47 +108,11 @@ def _token(text: str) -> str:
     return text
 
 
-def _boolean(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-
-
 def _origins(text: str) -> tuple[str, ...]:
     origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
     if not all(map(_ORIGIN.fullmatch, origins)):
         raise ValueError
     return origins
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = int(text[:NUMBER_MAX_CHARACTERS])
-        if len(text) > NUMBER_MAX_CHARACTERS or not low <= number <= high:
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        number = float(text)
-        if not (math.isfinite(number) and low <= number <= high):
-            raise ValueError
-        return number
-
-    return parse
-
-
-def _whole(variable: str, field: str, low: int, high: int, purpose: str) -> Setting:
-    return Setting(variable, field, _integer(low, high), f"a whole number from {low} to {high}", purpose)
-
-
-def _real(variable: str, field: str, low: float, high: float, purpose: str) -> Setting:
-    return Setting(variable, field, _number(low, high), f"a number from {low:g} to {high:g}", purpose)
-
-
-def _flag(variable: str, field: str, purpose: str) -> Setting:
-    return Setting(variable, field, _boolean, "true or false", purpose)
 
 
 DAY_SECONDS = 86_400
@@ -164,16 +125,16 @@ SETTINGS: tuple[Setting, ...] = (
         "the owners' bearer token; made anew at each start, and told once, when missing",
         may_hold_a_secret=True,
     ),
-    Setting("HOST", "host", _text, "an address of this machine", "where to listen"),
-    _whole("PORT", "port", 0, 65535, "port to listen on; 0 picks a free one"),
+    Setting("HOST", "host", any_text, "an address of this machine", "where to listen"),
+    whole("PORT", "port", 0, 65535, "port to listen on; 0 picks a free one"),
     Setting(
         "HATCHFARM_STATE_FILE",
         "state_file",
-        _text,
+        any_text,
         "a file in a folder that the server may write to",
         "keeps all state durably: a snapshot there, and a journal beside it",
     ),
-    _whole(
+    whole(
         "HATCHFARM_JOURNAL_BYTES",
         "journal_bytes",
         0,
@@ -183,17 +144,17 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "WORKER_STATUS_STATE_FILE",
         "worker_status_file",
-        _text,
+        any_text,
         "a file in a folder that the server may write to, or empty",
         "legacy: when workers were last heard from, for a server without a state file; empty is off",
         may_be_empty=True,
     ),
-    Setting("TLS_CERT_FILE", "tls_cert_file", _text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
-    Setting("TLS_KEY_FILE", "tls_key_file", _text, "a PEM file", "the chain's private key"),
+    Setting("TLS_CERT_FILE", "tls_cert_file", any_text, "a PEM file", "certificate chain; turns on TLS and HTTP/2"),
+    Setting("TLS_KEY_FILE", "tls_key_file", any_text, "a PEM file", "the chain's private key"),
     Setting(
         "MACHINE_CERT_SIGNING_KEY_FILE",
         "signing_key_file",
-        _text,
+        any_text,
         "a PEM file with an Ed25519 key",
         "signs machine certificates; made when missing, and kept beside the state file if there is one",
     ),
@@ -206,47 +167,47 @@ SETTINGS: tuple[Setting, ...] = (
         "browser origins that may call (CORS)",
         may_hold_a_secret=True,
     ),
-    _flag("METRICS_PUBLIC", "metrics_public", "let anyone read the metrics"),
-    _flag("REQUIRE_HTTPS", "require_https", "refuse plain HTTP with 426, health apart"),
-    _flag("TRUST_PROXY_HEADERS", "trust_proxy_headers", "believe X-Forwarded-Proto"),
-    _whole("WORKER_STATUS_STALE_SECONDS", "stale_seconds", 1, DAY_SECONDS, "silence after which a worker is stale"),
-    _whole(
+    flag("METRICS_PUBLIC", "metrics_public", "let anyone read the metrics"),
+    flag("REQUIRE_HTTPS", "require_https", "refuse plain HTTP with 426, health apart"),
+    flag("TRUST_PROXY_HEADERS", "trust_proxy_headers", "believe X-Forwarded-Proto"),
+    whole("WORKER_STATUS_STALE_SECONDS", "stale_seconds", 1, DAY_SECONDS, "silence after which a worker is stale"),
+    whole(
         "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS",
         "auth_failure_window_seconds",
         1,
         DAY_SECONDS,
         "how long an auth failure counts as recent",
     ),
-    _whole(
+    whole(
         "WORKER_AUTH_FAIL_ALERT_THRESHOLD",
         "auth_failure_threshold",
         1,
         1_000_000_000,
         "recent auth failures from which the alert is on",
     ),
-    _whole(
+    whole(
         "HEARTBEAT_NONCE_TTL_SECONDS",
         "nonce_ttl_seconds",
         2 * SKEW_SECONDS,
         DAY_SECONDS,
         "how long a nonce is remembered, at least",
     ),
-    _whole(
+    whole(
         "MACHINE_CERT_TTL_SECONDS",
         "certificate_life_seconds",
         1,
         DAY_SECONDS,
         "how long a machine certificate lives; other than the contract's 900 for tests of expiry only",
     ),
-    _real(
+    real(
         "RATE_LIMIT_REFILL_PER_SECOND",
         "rate_limit_refill_per_second",
         0.001,
         1e9,
         "requests a second a client address may make",
     ),
-    _whole("RATE_LIMIT_BURST", "rate_limit_burst", 1, 1_000_000_000, "requests it may make at once"),
-    _whole("AUDIT_EVENTS_PER_STREAM", "audit_events_per_stream", 1, 1_000_000, "events kept in each audit stream"),
+    whole("RATE_LIMIT_BURST", "rate_limit_burst", 1, 1_000_000_000, "requests it may make at once"),
+    whole("AUDIT_EVENTS_PER_STREAM", "audit_events_per_stream", 1, 1_000_000, "events kept in each audit stream"),
     Setting(
         "HATCHFARM_SHARED_STATE",
         "shared_state",
@@ -262,26 +223,26 @@ SETTINGS: tuple[Setting, ...] = (
         "shares nonces among instances",
         may_hold_a_secret=True,
     ),
-    Setting("REDIS_PASSWORD", "redis_password", _text, "its password", "opens that Redis", may_hold_a_secret=True),
-    _flag("REDIS_NONCE_FALLBACK", "redis_nonce_fallback", "while Redis is down, accept by this instance's own memory"),
-    _flag("REDIS_RATE_LIMIT_ENABLED", "redis_rate_limit_enabled", "share the rate limit through Redis, too"),
-    _whole(
+    Setting("REDIS_PASSWORD", "redis_password", any_text, "its password", "opens that Redis", may_hold_a_secret=True),
+    flag("REDIS_NONCE_FALLBACK", "redis_nonce_fallback", "while Redis is down, accept by this instance's own memory"),
+    flag("REDIS_RATE_LIMIT_ENABLED", "redis_rate_limit_enabled", "share the rate limit through Redis, too"),
+    whole(
         "REDIS_RATE_LIMIT_MAX_REQUESTS",
         "redis_rate_limit_max_requests",
         1,
         100_000,
         "requests a client address may make in any window, over all instances",
     ),
-    _whole("REDIS_RATE_LIMIT_WINDOW_SECONDS", "redis_rate_limit_window_seconds", 1, 3600, "length of that window"),
-    _flag(
+    whole("REDIS_RATE_LIMIT_WINDOW_SECONDS", "redis_rate_limit_window_seconds", 1, 3600, "length of that window"),
+    flag(
         "REDIS_RATE_LIMIT_FALLBACK",
         "redis_rate_limit_fallback",
         "while Redis is down, limit by this instance's own buckets; else answer 503",
     ),
-    _real("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds", 0.05, 3600, "deadline for a request's headers"),
-    _real("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds", 0.05, 3600, "deadline for a request's body"),
-    _real("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds", 0.05, 3600, "how long a connection may rest"),
-    _whole(
+    real("HTTP_HEADER_TIMEOUT_SECONDS", "header_timeout_seconds", 0.05, 3600, "deadline for a request's headers"),
+    real("HTTP_BODY_TIMEOUT_SECONDS", "body_timeout_seconds", 0.05, 3600, "deadline for a request's body"),
+    real("HTTP_IDLE_TIMEOUT_SECONDS", "idle_timeout_seconds", 0.05, 3600, "how long a connection may rest"),
+    whole(
         "HTTP_WAITING_BYTES",
         "waiting_bytes_max",
         4 * 1024 * 1024,
@@ -289,14 +250,15 @@ SETTINGS: tuple[Setting, ...] = (
         "bytes that may wait in all connections together, of half-sent requests and unread answers; past it those that "
         "have waited longest, and have proven nothing, are closed",
     ),
-    _whole(
+    whole(
         "HTTP_UNPROVEN_CONNECTIONS_PER_ADDRESS",
         "unproven_connections_per_address",
         1,
         1_000_000,
         "connections of a client address on which nobody has proven anything yet; past it the oldest is closed",
     ),
-    _real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
+    real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
+    *MARKET_SETTINGS,
 )
 
 

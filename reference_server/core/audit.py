@@ -1,4 +1,4 @@
-"""Audit streams: bounded, three an owner, each a hash chain (contract §3).
+"""Audit streams: bounded, four an owner, each a hash chain (contract §3).
 
 Events are kept packed, because a fleet keeps hundreds of thousands of them; their JSON is made when somebody reads.
 """
@@ -19,10 +19,19 @@ if TYPE_CHECKING:
 
 FIRST_PREVIOUS_HASH = "0" * 64
 """`previous_hash` of a stream's first event."""
-ROUTINE, NOTABLE, REFUSED = "routine", "notable", "refused"
+ROUTINE, NOTABLE, REFUSED, MARKET = "routine", "notable", "refused", "market"
 HEARTBEAT_TYPE = "worker_heartbeat"
 REFUSED_TYPES = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})
 """What others than an owner can cause in its streams: each is a request that was refused."""
+MARKET_TYPES = frozenset(
+    {
+        *("agent_registered", "agent_updated", "agent_key_rotated"),
+        *("job_created", "job_assigned", "job_started", "job_finished", "job_requeued"),
+        *("withdrawal_requested", "withdrawal_settled", "withdrawal_returned"),
+        *("login_succeeded", "login_denied", "logout"),
+    }
+)
+"""What comes of jobs, payouts and logins: what strangers post and cancel evicts nothing of the other streams."""
 _PACKED = struct.Struct("<q8s32s")
 _PACKED_BYTES = _PACKED.size
 _DIGEST_BYTES = 32
@@ -44,7 +53,9 @@ def stream_of(kind: str) -> str:
     """Return the name of the stream that events of a type belong to (contract §3)."""
     if kind == HEARTBEAT_TYPE:
         return ROUTINE
-    return REFUSED if kind in REFUSED_TYPES else NOTABLE
+    if kind in REFUSED_TYPES:
+        return REFUSED
+    return MARKET if kind in MARKET_TYPES else NOTABLE
 
 
 class Stream(Protocol):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from reference_server.core.audit import NOTABLE, REFUSED, EventStream, Room, RoutineStream
+from reference_server.core.audit import MARKET, NOTABLE, REFUSED, EventStream, Room, RoutineStream
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +47,18 @@ class Consent(msgspec.Struct, gc=False):
 class Owner:
     """An owner's machines, policies and audit streams. `workers` is sorted by id."""
 
-    __slots__ = ("fresh", "id", "notable", "policy_version", "refused", "routine", "stale", "total", "workers")
+    __slots__ = (
+        "fresh",
+        "id",
+        "market",
+        "notable",
+        "policy_version",
+        "refused",
+        "routine",
+        "stale",
+        "total",
+        "workers",
+    )
 
     def __init__(self, owner_id: str, events_max: int, rooms: Rooms) -> None:
         self.id = owner_id
@@ -56,12 +67,13 @@ class Owner:
         self.routine = RoutineStream(events_max, rooms.routine)
         self.notable = EventStream(NOTABLE, events_max, rooms.notable)
         self.refused = EventStream(REFUSED, events_max, rooms.refused)
+        self.market = EventStream(MARKET, events_max, rooms.market)
         self.total = self.fresh = self.stale = 0
 
     @property
     def streams(self) -> tuple[RoutineStream | EventStream, ...]:
         """Return its audit streams, in the order in which events of one moment are listed."""
-        return self.routine, self.notable, self.refused
+        return self.routine, self.notable, self.refused, self.market
 
 
 class Rooms(NamedTuple):
@@ -70,6 +82,7 @@ class Rooms(NamedTuple):
     routine: Room
     notable: Room
     refused: Room
+    market: Room
 
 
 class Worker:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reference_server.core.audit import NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
+from reference_server.core.audit import MARKET, NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
 from reference_server.core.changes import moment_then, recover_change
+from reference_server.core.market.working import look_again
 from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
 from reference_server.core.state import UNATTRIBUTED
 from reference_server.wire.canonical_json import canonical_json
@@ -74,6 +75,8 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
         _restore_stream(owner.notable, section.notable, events)
         if section.refused is not None:
             _restore_stream(owner.refused, section.refused, events)
+        if section.market is not None:
+            _restore_stream(owner.market, section.market, events)
     state.unsplit = own.streams is msgspec.UNSET
     if state.unsplit:
         state.unattributed.name = NOTABLE
@@ -114,6 +117,7 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     # While nobody looked the wall clock may have been set: for all that is known it stood still.
     state.nonces.lag(now, state.nonces.lag_ns(now) + max(0, now.wall_ns - kept_ns))
     fresh = split_streams(state)
+    look_again(state.market, now)
     if groups is not None:
         return Recovered(found=True, fresh=fresh)
     if file.own is None:
@@ -277,11 +281,11 @@ def _share_out(state: State, events: list[Event]) -> None:
         ):
             worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
             continue
-        refused = stream_of(event.type) == REFUSED
+        name = stream_of(event.type)
         # What was refused makes no owner here either, what was done does.
-        find = state.owners.get if refused else state.owner
+        find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
-        streams = [owner.refused if refused else owner.notable for owner in owners]
+        streams = [{REFUSED: owner.refused, MARKET: owner.market}.get(name, owner.notable) for owner in owners]
         for stream in streams or [state.unattributed]:
             stream.append(event)
 

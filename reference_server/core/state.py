@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server import limits
-from reference_server.core.audit import REFUSED, Event, EventStream, Room, stream_of
+from reference_server.core.audit import MARKET, REFUSED, Event, EventStream, Room, stream_of
 from reference_server.core.auth_failures import AuthFailures
 from reference_server.core.changes import Kind, change
+from reference_server.core.community.agents import Agents
+from reference_server.core.community.forum import Forum
 from reference_server.core.fleet import FleetIndex
+from reference_server.core.market.conditions import conditions_of
+from reference_server.core.market.idempotency import KeptAnswers
+from reference_server.core.market.market import Market
+from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.core.records import Owner, Rooms
@@ -100,11 +106,17 @@ class State:
             Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
             Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
             Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
+            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
         )
         self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
         owner of whoever was refused. `recovery.split_streams` ends it."""
+        self.market = Market(conditions_of(settings), KeptAnswers(), Withdrawals(), notes=self)
+        self.agents = Agents(notes=self)
+        self.forum = Forum(notes=self)
+        self.auth_failures = dict.fromkeys(("agent", "session"), 0)
+        """Keys and sessions that were shown and are none, by the kind of principal they would have proven."""
 
     def _refused_streams(self) -> Iterable[EventStream]:
         return chain((self.unattributed,), (owner.refused for owner in self.owners.values()))
@@ -150,10 +162,17 @@ class State:
     ) -> None:
         """Add an event with its id; `metadata` is canonical JSON."""
         event = Event(event_id, kind, actor, object_id, metadata, at.wall_ns)
-        find = self.owner if self.unsplit else self.owners.get
+        name = stream_of(kind)
+        # What was granted on the market makes an owner of whom it was granted to; what was refused makes none.
+        granted = name == MARKET and kind != "login_denied"
+        find = self.owner if granted or self.unsplit else self.owners.get
         owners = [owner for owner in map(find, dict.fromkeys(owner_ids)) if owner is not None]
-        refused = stream_of(kind) == REFUSED and not self.unsplit
-        streams = [owner.refused if refused else owner.notable for owner in owners]
+        if name == MARKET:
+            streams = [owner.market for owner in owners]
+        elif name == REFUSED and not self.unsplit:
+            streams = [owner.refused for owner in owners]
+        else:
+            streams = [owner.notable for owner in owners]
         for stream in streams or [self.unattributed]:
             stream.append(event)
 

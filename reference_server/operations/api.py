@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from reference_server.core import heartbeats
 from reference_server.core.calls import Call
 from reference_server.core.changes import Frozen
+from reference_server.core.inquiry import Inquiry
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
 from reference_server.core.tables import TABLES
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
+    DONE,
     HTTPS_REQUIRED,
     LIMITER_UNAVAILABLE,
     NOT_FOUND,
@@ -21,6 +23,7 @@ from reference_server.operations.outcomes import (
     SHARED_STATE_UNAVAILABLE,
     Admitted,
     Deferred,
+    Outcome,
     Undecided,
     defer,
 )
@@ -30,18 +33,21 @@ from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure
 from reference_server.wire.values import Headers, Instant, Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from reference_server.core.calls import Caller
     from reference_server.core.heartbeats import Verified
     from reference_server.core.table import Tables
+    from reference_server.identity_ports import Answered, IdentityProvider, MoltbookIdentity
     from reference_server.operations.operation import Operation
+    from reference_server.operations.outcomes import Chore, Resumed
     from reference_server.operations.routing import Routes
     from reference_server.ports import (
         BackgroundTask,
         Entropy,
         Journal,
         NonceStore,
+        PayoutGateway,
         RateLimiter,
         Reservation,
         SharedJournal,
@@ -79,6 +85,9 @@ class Api:
         self.limiter: RateLimiter | None = None
         self.journal: Journal | None = None
         self.shared: SharedJournal | None = None
+        self.providers: Mapping[str, IdentityProvider] = {}
+        self.moltbook: MoltbookIdentity | None = None
+        self.payouts: PayoutGateway | None = None
         self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
@@ -110,8 +119,9 @@ class Api:
         old = self.state
         state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
-        state.buckets, state.rate_limited = old.buckets, old.rate_limited
+        state.buckets, state.rate_limited, state.auth_failures = old.buckets, old.rate_limited, old.auth_failures
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
+        state.auth_failures = old.auth_failures
         return state
 
     @property
@@ -121,7 +131,7 @@ class Api:
     def handle(self, request: Request, now: Instant) -> Reply:
         """Answer any request: guards, routing, then the operation's own decision. Never raises for any input.
 
-        Return a `Deferred` where the answer has to wait, which is never so while all state is in memory.
+        Return a `Deferred` where the answer has to wait: for state outside this memory, or for somebody who is asked.
         """
         admitted = self.admit(request, now)
         return self.complete(admitted, request.body, now) if isinstance(admitted, Admitted) else admitted
@@ -204,7 +214,7 @@ class Api:
         except Frozen:
             return PERSISTENCE_FAILED
 
-    def admit_counted(self, request: Undecided, wait_ns: int | None, now: Instant) -> Reply | Verified | Undecided:
+    def admit_counted(self, request: Undecided, wait_ns: int | None, now: Instant) -> Outcome:
         """Decide a request that was counted outside: it may pass, has to wait, or it is not known (None).
 
         Where the state is shared too, what may pass stays undecided.
@@ -270,24 +280,57 @@ class Api:
         caller = operation.principal.admit(self.state, headers)
         return caller if isinstance(caller, Reply) else Admitted(head, operation, ids, headers, caller)
 
-    def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified:
+    def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified | Inquiry:
         operation = admitted.operation
         if self.unusable and operation.shows_state:
             return self._refuse(operation)
-        headers = admitted.headers
         try:
-            caller: Caller | Reply = admitted.caller
+            caller: Caller | Reply | Inquiry = admitted.caller
             if operation.principal.prove is not None:
-                caller = operation.principal.prove(self.state, now, admitted.caller, headers)
-            if isinstance(caller, Reply):
-                return caller
-            read = operation.body_of(body)
-            if read is None:
-                return INVALID_REQUEST
-            call = Call(admitted.request, read, now, admitted.ids, headers, caller, operation.query)
-            return operation.decide(self.state, call)
+                caller = operation.principal.prove(self.state, now, admitted.caller, admitted.headers)
+            return self._decide_for(caller, admitted, body, now)
         except Frozen:
             return PERSISTENCE_FAILED
+
+    def _decide_for(
+        self, caller: Caller | Reply | Inquiry, admitted: Admitted, body: bytes, now: Instant
+    ) -> Reply | Verified | Inquiry:
+        """Decide what a caller asks, who may be refused, or whom somebody outside has to vouch for first."""
+        if isinstance(caller, Reply):
+            return caller
+        if isinstance(caller, Inquiry):
+            prove = caller.decide
+
+            def decide(state: State, now: Instant, answer: Answered) -> Reply | Verified | Inquiry:
+                return self._decide_for(prove(state, now, answer), admitted, body, now)
+
+            return Inquiry(caller.question, decide)
+        operation = admitted.operation
+        read = operation.body_of(body)
+        if read is None:
+            return INVALID_REQUEST
+        call = Call(admitted.request, read, now, admitted.ids, admitted.headers, caller, operation.query)
+        return operation.decide(self.state, call)
+
+    def resume(self, resumed: Resumed, now: Instant) -> Reply | Inquiry:
+        """Decide a request whose inquiry was answered."""
+        if self.unusable:
+            return PERSISTENCE_FAILED if self.shared is None else SHARED_STATE_UNAVAILABLE
+        try:
+            outcome: Reply | Inquiry = resumed.inquiry.decide(self.state, now, resumed.answer)
+        except Frozen:
+            return PERSISTENCE_FAILED
+        return outcome
+
+    def do(self, chore: Chore, now: Instant) -> Reply:
+        """Do what the server decides by itself."""
+        if self.unusable:
+            return PERSISTENCE_FAILED if self.shared is None else SHARED_STATE_UNAVAILABLE
+        try:
+            chore.decide(self.state, now)
+        except Frozen:
+            return PERSISTENCE_FAILED
+        return DONE
 
     def _refuse(self, operation: Operation) -> Reply:
         """Refuse what shows a state that is not to be shown now."""

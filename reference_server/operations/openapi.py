@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.limits import IDEMPOTENCY_KEY_MAX_CHARACTERS
 from reference_server.operations.examples import example_of
 from reference_server.operations.fields import DIGITS
 from reference_server.operations.operation import ANY, Answer
@@ -20,7 +21,7 @@ from reference_server.operations.outcomes import (
     PERSISTENCE_FAILED,
     SHARED_STATE_UNAVAILABLE,
 )
-from reference_server.wire.ids import CONSENT_ID, POLICY_ID, WORKER_ID
+from reference_server.wire.ids import CONSENT_ID, JOB_ID, POLICY_ID, POST_ID, WITHDRAWAL_ID, WORKER_ID
 from reference_server.wire.replies import INVALID_REQUEST, RATE_LIMITED, failure
 from reference_server.wire.values import Reply
 
@@ -49,7 +50,15 @@ EVERYWHERE = (
     SHARED_STATE_UNAVAILABLE,
 )
 """What any request may meet before its operation decides, or instead."""
-OBJECTS = {"machines": WORKER_ID, "workers": WORKER_ID, "policies": POLICY_ID, "consents": CONSENT_ID}
+OBJECTS = {
+    "machines": WORKER_ID,
+    "workers": WORKER_ID,
+    "policies": POLICY_ID,
+    "consents": CONSENT_ID,
+    "jobs": JOB_ID,
+    "withdrawals": WITHDRAWAL_ID,
+    "posts": POST_ID,
+}
 """The form of `{id}`, by the part of the path before it."""
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -63,6 +72,24 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Upgrade": {"description": "What is asked for.", "schema": {"type": "string", "example": "TLS/1.2, HTTP/1.1"}},
 }
+REQUEST_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Machine-Token": {
+        "description": "The machine's own token.",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": DIGITS[:48],
+    },
+    "Idempotency-Key": {
+        "description": "What is asked twice with one key happens once. A withdrawal needs one.",
+        "schema": {"type": "string", "pattern": f"^[!-~]{{1,{IDEMPOTENCY_KEY_MAX_CHARACTERS}}}$"},
+        "example": "withdrawal-17",
+    },
+    "X-Moltbook-Identity": {
+        "description": "A token by which Moltbook vouches for the agent.",
+        "schema": {"type": "string"},
+    },
+}
+"""The headers that operations read beside those of principals."""
 ON_EVERY_ANSWER = ("X-Request-ID", "Vary")
 ON_STATUS = {HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",), HTTPStatus.UPGRADE_REQUIRED: ("Upgrade",)}
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
@@ -160,7 +187,7 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _header_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": DIGITS[:48]}
+    return {"name": name, "in": "header", **REQUEST_HEADERS[name]}
 
 
 def _responses(operation: Operation, described: dict[Any, dict[str, Any]]) -> dict[str, Any]:

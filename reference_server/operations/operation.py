@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reference_server.core.calls import Call, Parameter
     from reference_server.core.heartbeats import Verified
+    from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
     from reference_server.operations.callers import Principal
     from reference_server.wire.values import Reply
@@ -49,7 +50,7 @@ class Operation(msgspec.Struct, frozen=True):
     method: str
     path: str
     principal: Principal
-    decide: Callable[[State, Call[Any]], Reply | Verified]
+    decide: Callable[[State, Call[Any]], Reply | Verified | Inquiry]
     body: Any = None
     read: Callable[[bytes], Any] | None = None
     described: Any = None

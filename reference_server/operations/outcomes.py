@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
-from reference_server.wire.replies import INVALID_REQUEST, failure
+from reference_server.core.inquiry import Inquiry
+from reference_server.identity_ports import Answered  # noqa: TC001 - msgspec reads a struct's types when it is made
+from reference_server.wire.replies import INVALID_REQUEST, failure, success
 from reference_server.wire.values import Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.core.calls import Caller
+    from reference_server.core.state import State
     from reference_server.operations.operation import Operation
 
 HTTPS_REQUIRED = failure(
     HTTPStatus.UPGRADE_REQUIRED, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade"))
 )
 NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "not found")
+DONE = success(None)
 PERSISTENCE_FAILED = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "state persistence failed")
 SHARED_STATE_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "shared state unavailable")
 LIMITER_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "rate limiter unavailable")
@@ -35,7 +39,24 @@ class Undecided(msgspec.Struct, frozen=True):
     """
 
     client: str
-    decide: Callable[[Instant], Reply | Verified]
+    decide: Callable[[Instant], Reply | Verified | Inquiry]
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """A request whose inquiry was answered, and that is decided now: its client's rate limit was counted before."""
+
+    inquiry: Inquiry
+    answer: Answered
+
+
+class Chore(msgspec.Struct, frozen=True):
+    """What the server decides by itself, as time passes or because of what it was told from outside."""
+
+    decide: Callable[[State, Instant], object]
+
+
+Outcome = Reply | Verified | Undecided | Inquiry | Resumed | Chore
+"""What a request has come to so far."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -60,15 +81,16 @@ class Deferred(Reply, frozen=True):
     """An answer that is not to be sent yet: `Resolver` waits for what it depends on, then gives the one to send.
 
     As it stands it is the refusal that it becomes when nothing comes of what it waits for. `decided` is the answer if
-    all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that.
+    all goes well, or a heartbeat whose nonce is to be reserved outside first, or what is to be admitted before that, or
+    what is to be asked outside.
     `request_headers` say which common headers the answer needs; None leaves that to the express lane.
     """
 
-    decided: Reply | Verified | Undecided = INVALID_REQUEST
+    decided: Outcome = INVALID_REQUEST
     request_headers: dict[str, str] | None = None
 
 
-def defer(decided: Reply | Verified | Undecided, request_headers: dict[str, str] | None) -> Deferred:
+def defer(decided: Outcome, request_headers: dict[str, str] | None) -> Deferred:
     """Defer an outcome, as the refusal that it becomes when nothing comes of what it waits for."""
     match decided:
         case Undecided():

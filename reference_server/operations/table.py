@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reference_server.operations import audit, consents, machines, policies, service, workers
+from reference_server.operations import (
+    agents,
+    audit,
+    consents,
+    forum,
+    jobs,
+    machines,
+    policies,
+    service,
+    wallet,
+    workers,
+)
 from reference_server.operations.description import self_describing
 
 if TYPE_CHECKING:
@@ -18,6 +29,10 @@ OPERATIONS: tuple[Operation, ...] = self_describing(
         *consents.OPERATIONS,
         *workers.OPERATIONS,
         *audit.OPERATIONS,
+        *agents.OPERATIONS,
+        *jobs.OPERATIONS,
+        *wallet.OPERATIONS,
+        *forum.OPERATIONS,
         *service.OPERATIONS,
     ),
     PREFIXES[0],

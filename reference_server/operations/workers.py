@@ -19,6 +19,8 @@ from reference_server.operations.fields import (  # noqa: TC001 - msgspec reads 
     Timestamp,
     WorkerId,
 )
+from reference_server.operations.jobs import ShownResources  # noqa: TC001 - as above
+from reference_server.operations.market_fields import JobId, JobType, Minutes, Payload  # noqa: TC001 - as above
 from reference_server.operations.operation import Answer, Operation
 from reference_server.operations.policies import Policy  # noqa: TC001 - as above
 from reference_server.wire.replies import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED
@@ -92,11 +94,23 @@ class HeartbeatToSend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, Any] = {}
 
 
+class Assignment(msgspec.Struct, frozen=True):
+    """A job that a worker is to run, and has not reported yet."""
+
+    job_id: JobId
+    type: JobType
+    resources: ShownResources
+    payload: Payload | None
+    duration_minutes: Minutes
+
+
 class Accepted(msgspec.Struct, frozen=True):
-    """An accepted heartbeat."""
+    """An accepted heartbeat, and what the market tells the worker, if anything: jobs to run, and not to go on with."""
 
     worker_id: WorkerId
     accepted: bool
+    assignments: list[Assignment] | msgspec.UnsetType = msgspec.UNSET
+    cancelled: list[JobId] | msgspec.UnsetType = msgspec.UNSET
 
 
 def heartbeat(state: State, call: Call[bytes]) -> Reply | Verified:

@@ -46,12 +46,16 @@ class StreamSection(msgspec.Struct, frozen=True):
     events: list[int]
 
 
-class OwnerSection(msgspec.Struct, frozen=True):
-    """An owner's audit streams. Earlier versions had no `refused`: what is in it now was in `notable`."""
+class OwnerSection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An owner's audit streams. Earlier versions had no `refused`: what is in it now was in `notable`.
+
+    `market` is left out until there is anything in it.
+    """
 
     routine: StreamSection
     notable: StreamSection
     refused: StreamSection | None = None
+    market: StreamSection | None = None
 
 
 class NoncesSection(msgspec.Struct, frozen=True):

@@ -117,9 +117,9 @@ def test_an_example_that_is_sent_is_answered_as_the_document_says(operation: Ope
     for parameter in row.get("parameters", ()):
         if parameter["in"] == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
-        elif parameter["in"] == "header":
+        elif parameter["in"] == "header" and "example" in parameter:
             headers[parameter["name"].lower()] = parameter["example"]
-        else:
+        elif parameter["in"] == "query":
             query.append(f"{parameter['name']}={parameter['example']}")
     body = None
     if "requestBody" in row:
