@@ -18,16 +18,35 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 
-def concerns_market(state: State, worker_id: str, metrics: bytes) -> bool:
-    """Return whether a heartbeat is any of the market's: most machines offer nothing, and say nothing of it."""
-    return worker_id in state.market.pool.offers or working.speaks(metrics)
+def concerns_market(state: State, worker: Worker, metrics: bytes) -> bool:
+    """Return whether the market has to take, or may tell, anything with a heartbeat that was just accepted.
+
+    Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
+    can be.
+    """
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if b'"capacity"' in metrics or b'"jobs"' in metrics:
+        return True
+    return offer is not None and bool(offer.jobs or offer.cancelled or market.unsettled or market.grown)
+
+
+def end_silence(state: State, now: Instant, worker: Worker) -> None:
+    """Have a machine give its jobs back that was silent for too long, before it is heard again."""
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if offer is None or offer.heard is None:
+        return
+    if now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns:
+        bring_up(state, now)
 
 
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
     rules = state.policies[policy_id].rules
     told = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
-    audit_happenings(state, now)
+    if state.market.happened:
+        audit_happenings(state, now)
     return told
 
 

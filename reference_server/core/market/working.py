@@ -69,7 +69,8 @@ def attend(
         return {}
     if market.unsettled:
         _settle(market, now)
-    match_all(market, now)
+    if market.grown or market.pool.fell:
+        match_all(market, now)
     if offer.jobs:
         assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
         if assignments:
@@ -84,7 +85,7 @@ def speaks(metrics: bytes) -> bool:
 
 def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes) -> None:
     """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
-    ignored = {"capacity": 0, "job": 0}
+    capacities = jobs = 0
     try:
         read = _decode_metrics(metrics)
     except (ValueError, RecursionError):
@@ -95,14 +96,14 @@ def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str
     if said and (offer is None or said != offer.said_raw):
         capacity = read_capacity(said)
         if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
-            ignored["capacity"] += 1
+            capacities += 1
         else:
             changes.note_capacity(market, now, *sender, said)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
-            ignored["job"] += 1
-    for kind, count in ignored.items():
-        market.ignored[kind] += count
+            jobs += 1
+    market.ignored["capacity"] += capacities
+    market.ignored["job"] += jobs
 
 
 def _reports(raw: bytes) -> list[msgspec.Raw]:
