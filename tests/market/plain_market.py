@@ -301,13 +301,13 @@ class PlainMarket:
         if reported is not None:
             worker.reported = reported
         for job_id, state in reports:
-            reported = self.jobs.get(job_id)
-            if reported is None or reported.worker != worker_id or not reported.placed:
+            named = self.jobs.get(job_id)
+            if named is None or named.worker != worker_id or not named.placed:
                 continue
-            if reported.state == "assigned":
-                reported.state, reported.started = "running", now
+            if named.state == "assigned":
+                named.state, named.started = "running", now
             if state != "running":
-                self.end(reported, state)
+                self.end(named, state)
         self.make_room(worker, now, wall)
         self.match(now, wall)
         return [job.id for job in self.jobs_on(worker) if job.state == "assigned"], notices
