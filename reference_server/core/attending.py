@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reference_server.core.happenings import audit_happenings
 from reference_server.core.market import working
 from reference_server.core.market.matching import match_all
-from reference_server.core.market.wallet import payout_said
+from reference_server.core.market.wallet import apply_payout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,17 +18,36 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 
-def concerns_market(state: State, worker_id: str, metrics: bytes) -> bool:
-    """Return whether a heartbeat is any of the market's: most machines offer nothing, and say nothing of it."""
-    return worker_id in state.market.pool.offers or working.speaks(metrics)
+def concerns_market(state: State, worker: Worker, metrics: bytes) -> bool:
+    """Return whether the market has to take, or may tell, anything with a heartbeat that was just accepted.
+
+    Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
+    can be.
+    """
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if b'"capacity"' in metrics or b'"jobs"' in metrics:
+        return True
+    return offer is not None and bool(offer.jobs or offer.cancelled or market.unsettled or market.grown)
+
+
+def end_silence(state: State, now: Instant, worker: Worker) -> None:
+    """Have a machine give its jobs back that was silent for too long, before it is heard again."""
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if offer is None or offer.heard is None:
+        return
+    if now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns:
+        bring_up(state, now)
 
 
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
     rules = state.policies[policy_id].rules
-    told = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
-    audit_happenings(state, now)
-    return told
+    notices = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
+    if state.market.happened:
+        audit_happenings(state, now)
+    return notices
 
 
 def bring_up(state: State, now: Instant) -> None:
@@ -40,7 +59,7 @@ def bring_up(state: State, now: Instant) -> None:
 def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
     """Take what the payout gateway said of withdrawals, by id."""
     for withdrawal_id, outcome in outcomes.items():
-        payout_said(state.market, now, withdrawal_id, outcome)
+        apply_payout(state.market, now, withdrawal_id, outcome)
     audit_happenings(state, now)
 
 

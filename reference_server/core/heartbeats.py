@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.core.attending import attend, bring_up, concerns_market
+from reference_server.core.attending import attend, concerns_market, end_silence
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import Frozen
 from reference_server.core.statuses import accept_heartbeat
@@ -151,11 +151,11 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
         return INVALID_AUTH
     if worker.consents[policy_id].revoked_ns is not None:
         return NO_CONSENT
-    concerned = concerns_market(state, worker.id, verified.metrics)
-    if concerned:
-        bring_up(state, now)  # first, so that a silence that ends now was one
+    end_silence(state, now, worker)  # first, so that one that ends now was one
     accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
-    return _attended(state, now, verified) if concerned else _accepted(worker.id)
+    if not concerns_market(state, worker, verified.metrics):
+        return _accepted(worker.id)
+    return _attended(state, now, verified)
 
 
 def _accepted(worker_id: str) -> Reply:
@@ -164,10 +164,10 @@ def _accepted(worker_id: str) -> Reply:
 
 def _attended(state: State, now: Instant, verified: Verified) -> Reply:
     """Answer an accepted heartbeat with what the market tells its machine, if anything."""
-    told = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
-    if not told:
+    notices = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
+    if not notices:
         return _accepted(verified.worker.id)
-    return success({"worker_id": verified.worker.id, "accepted": True, **told})
+    return success({"worker_id": verified.worker.id, "accepted": True, **notices})
 
 
 def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
@@ -176,7 +176,7 @@ def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
     Raises Frozen where what it says changes the market, and that may not be changed now.
     """
     worker_id = verified.worker.id
-    if not concerns_market(state, worker_id, verified.metrics):
+    if not concerns_market(state, verified.worker, verified.metrics):
         return _counted(state, _accepted(worker_id))
     return _counted(state, _attended(state, now, verified))
 

@@ -102,12 +102,7 @@ class State:
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * SECOND_NS
         self.certificate_life_ns = settings.certificate_life_seconds * SECOND_NS
-        self._rooms = Rooms(
-            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
-            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
-            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
-            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
-        )
+        self._rooms = self._make_rooms()
         self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
@@ -117,6 +112,14 @@ class State:
         self.forum = Forum(notes=self)
         self.auth_failures = dict.fromkeys(("agent", "session"), 0)
         """Keys and sessions that were shown and are none, by the kind of principal they would have proven."""
+
+    def _make_rooms(self) -> Rooms:
+        return Rooms(
+            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
+            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
+            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
+            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
+        )
 
     def _refused_streams(self) -> Iterable[EventStream]:
         return chain((self.unattributed,), (owner.refused for owner in self.owners.values()))

@@ -218,7 +218,7 @@ class Sharer:
             verified, await self._journal.accept(self._place, asked), strict=True
         ):
             match reservation:
-                case Reservation.RESERVED if concerns_market(state, heartbeat.worker.id, heartbeat.metrics):
+                case Reservation.RESERVED if concerns_market(state, heartbeat.worker, heartbeat.metrics):
                     case.accepted = True
                 case Reservation.RESERVED:
                     case.reply = heartbeats.acknowledge(state, now, heartbeat)
