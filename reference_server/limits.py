@@ -108,6 +108,20 @@ share has to have room for all of it many times over."""
 AUDIT_MARKET_MAX_BYTES = 128 << 20
 """Events of jobs, payouts and logins in the streams of all owners: 260,000, a few for each job that is kept."""
 
+SESSIONS_MAX = 100_000
+"""Sessions, 700 bytes each (contract: Bounds)."""
+SESSIONS_A_PERSON_MAX = 20
+"""Sessions of one person: browsers and programs. Past it the oldest ends, so nobody takes up the room of others."""
+LOGIN_LIFE_SECONDS = 600
+"""How long somebody may take to log in with a provider (contract: Logins)."""
+LOGINS_USED_MAX = 100_000
+"""Logins that were used and could still be tried again, 300 bytes each: 80 a second. Past it logins get 503, because
+forgetting one early would let it be used twice."""
+RETURN_TO_MAX_CHARACTERS = 1_000
+"""A path of this server to go to after a login: with it a cookie has 1.5 KB, of the 4 KB that browsers take."""
+LOGIN_ANSWER_MAX_CHARACTERS = 16 * 1024
+"""What a browser brings back from a provider, where a code and a person's name have 2 KB at most."""
+
 RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""
 RECENT_FAILURE_BUCKETS_MAX = 65_536

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.login_settings import LOGIN_SETTINGS, login_problem
 from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
 
 if TYPE_CHECKING:
@@ -67,6 +68,30 @@ class Settings(msgspec.Struct, frozen=True):
     waiting_bytes_max: int = 64 * 1024 * 1024
     unproven_connections_per_address: int = 4096
     shutdown_grace_seconds: float = 10.0
+    public_url: str = ""
+    session_ttl_seconds: int = 43_200
+    google_client_id: str = ""
+    google_client_secret: str = ""
+    google_issuer: str = "https://accounts.google.com"
+    google_authorization_url: str = "https://accounts.google.com/o/oauth2/v2/auth"
+    google_exchange_url: str = "https://oauth2.googleapis.com/token"
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    apple_client_id: str = ""
+    apple_team_id: str = ""
+    apple_key_id: str = ""
+    apple_private_key_file: str = ""
+    apple_issuer: str = "https://appleid.apple.com"
+    apple_authorization_url: str = "https://appleid.apple.com/auth/authorize"
+    apple_exchange_url: str = "https://appleid.apple.com/auth/token"
+    apple_jwks_url: str = "https://appleid.apple.com/auth/keys"
+    github_client_id: str = ""
+    github_client_secret: str = ""
+    github_issuer: str = "https://github.com/login/oauth"
+    github_authorization_url: str = "https://github.com/login/oauth/authorize"
+    github_exchange_url: str = "https://github.com/login/oauth/access_token"
+    github_api_url: str = "https://api.github.com"
+    moltbook_base_url: str = "https://www.moltbook.com"
+    moltbook_app_key: str = ""
     skew_seconds: int = SKEW_SECONDS
     version: str = VERSION
 
@@ -243,6 +268,7 @@ SETTINGS: tuple[Setting, ...] = (
         "connections of a client address on which nobody has proven anything yet; past it the oldest is closed",
     ),
     real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
+    *LOGIN_SETTINGS,
 )
 
 
@@ -268,6 +294,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
     if settings.shared_state:
         _check_shared(settings)
+    if problem := login_problem(settings):
+        raise SettingsError(problem)
     return settings
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reference_server.core.audit import NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
+from reference_server.core.audit import MARKET, NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
 from reference_server.core.changes import moment_then, recover_change
 from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
 from reference_server.core.state import UNATTRIBUTED
@@ -283,7 +283,7 @@ def _share_out(state: State, events: list[Event]) -> None:
         # What was refused makes no owner here either, what was done does.
         find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
-        streams = [next(stream for stream in owner.streams if stream.name == name) for owner in owners]
+        streams = [{MARKET: owner.market, REFUSED: owner.refused}.get(name, owner.notable) for owner in owners]
         for stream in streams or [state.unattributed]:
             stream.append(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reference_server.core import consents, machines, owners, policies, statuses
+from reference_server.core.identity import logins, sessions
 from reference_server.core.table import Tables
 
 TABLES = Tables(
@@ -13,5 +14,7 @@ TABLES = Tables(
         machines.CERTIFICATE_TABLE,
         consents.TABLE,
         statuses.TABLE,
+        sessions.TABLE,
+        logins.TABLE,
     )
 )

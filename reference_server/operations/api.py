@@ -13,6 +13,7 @@ from reference_server.core.inquiry import Inquiry
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
 from reference_server.core.tables import TABLES
+from reference_server.operations.callers import CROSS_SITE, is_cross_site
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
     HTTPS_REQUIRED,
@@ -274,7 +275,11 @@ class Api:
         if head.body_too_large:
             return BODY_TOO_LARGE
         caller = operation.principal.admit(self.state, headers)
-        return caller if isinstance(caller, Reply) else Admitted(head, operation, ids, headers, caller)
+        if isinstance(caller, Reply):
+            return caller
+        if is_cross_site(self.state, caller, head.method, headers):
+            return CROSS_SITE
+        return Admitted(head, operation, ids, headers, caller)
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified | Inquiry:
         operation = admitted.operation

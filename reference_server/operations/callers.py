@@ -5,14 +5,17 @@ A new kind is a row more, used by operations; nothing else knows which kinds the
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from reference_server.core.calls import OWNER as OWNER_KIND
 from reference_server.core.calls import Caller
+from reference_server.core.identity.cookies import read_cookie, session_cookie
+from reference_server.core.identity.sessions import SESSION_PREFIX, digest_of, find_session
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.wire.replies import UNAUTHORIZED
+from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches
 
@@ -48,6 +51,22 @@ class Principal(msgspec.Struct, frozen=True):
     refusals: tuple[Reply, ...] = ()
 
 
+CROSS_SITE = failure(HTTPStatus.FORBIDDEN, "cross-site request")
+_CHANGE_NOTHING = frozenset({"GET", "HEAD"})
+
+
+def is_cross_site(state: State, caller: Caller, method: str, headers: dict[str, str]) -> bool:
+    """Return whether another site may have had a browser make a request that changes something (contract: Logins).
+
+    A browser sends its cookies whoever asks it to, but says who did.
+    """
+    if not caller.by_cookie or method in _CHANGE_NOTHING:
+        return False
+    if "origin" in headers:
+        return headers["origin"] != state.settings.public_url
+    return headers.get("sec-fetch-site") != "same-origin"
+
+
 def is_owner(state: State, headers: dict[str, str]) -> bool:
     """Return whether the request carries the owners' bearer token."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -76,12 +95,49 @@ def _admit_scraper(state: State, headers: dict[str, str]) -> Caller | Reply:
 
 
 def _admit_owner(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows the owners' token, as whom it names, and who shows a session."""
     if not is_owner(state, headers):
-        return UNAUTHORIZED
+        return _admit_session(state, headers)
+    owner_id = _owner_named(headers)
+    return INVALID_OWNER_ID if owner_id is None else Caller(OWNER_KIND, owner_id)
+
+
+def _owner_named(headers: dict[str, str]) -> str | None:
+    """Return the owner that the request names, or nothing; None for one that nobody can be."""
     owner_id = as_utf8(headers.get("x-owner-id", ""))
-    if owner_id is None or not valid_owner_id(owner_id):
-        return INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
-    return Caller(OWNER.name, owner_id)
+    # Nobody is registered as one that is not valid, and it may end up in audit events.
+    return owner_id if owner_id is not None and valid_owner_id(owner_id) else None
+
+
+def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows a session: as a bearer token or, where there is none, as a cookie."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    by_cookie = "authorization" not in headers
+    if by_cookie:
+        token = read_cookie(headers, session_cookie(state.settings))
+    elif scheme != "Bearer":
+        token = ""
+    if not token.startswith(SESSION_PREFIX):
+        state.auth_failures["session"] += bool(token)
+        return UNAUTHORIZED
+    owner_id = _owner_named(headers)
+    if owner_id is None:
+        return INVALID_OWNER_ID
+    return Caller(OWNER_KIND, owner_id, session=digest_of(token), by_cookie=by_cookie)
+
+
+def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[str, str]) -> Caller | Reply:
+    """Find the session that is shown, if one is. It acts as its own owner only, whomever the request names."""
+    if not caller.session:
+        return caller
+    session = find_session(state, now, caller.session)
+    if session is None:
+        state.auth_failures["session"] += 1
+        return UNAUTHORIZED
+    if caller.id and caller.id != session.owner_id:
+        state.deny_owner(now, "session_of_another_owner", session.owner_id, "", caller.id)
+        return FORBIDDEN
+    return msgspec.structs.replace(caller, id=session.owner_id)
 
 
 def _admit_machine(_state: State, _headers: dict[str, str]) -> Caller:
@@ -97,7 +153,22 @@ OWNER_TOKEN = Credential("ownerToken", "Authorization", {"type": "http", "scheme
 OWNER_ID = Credential("ownerId", "X-Owner-ID", _header("X-Owner-ID"))
 MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine-Token"))
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
+SESSION_TOKEN = Credential("sessionToken", "Authorization", {"type": "http", "scheme": "bearer"})
+SESSION_COOKIE = Credential("sessionCookie", "Cookie", {"type": "apiKey", "in": "cookie", "name": "hf_session"})
 ANYONE = Principal("anyone", (), _admit_anyone)
 SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,))
-OWNER = Principal(OWNER_KIND, (OWNER_TOKEN, OWNER_ID), _admit_owner, refusals=(UNAUTHORIZED, INVALID_OWNER_ID))
+OWNER = Principal(
+    OWNER_KIND,
+    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE),
+    _admit_owner,
+    _prove_session,
+    refusals=(UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE),
+)
+SESSION = Principal(
+    "session",
+    (SESSION_TOKEN, SESSION_COOKIE, OWNER_ID),
+    _admit_session,
+    _prove_session,
+    refusals=(UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE),
+)
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

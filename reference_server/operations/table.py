@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reference_server.operations import audit, consents, machines, policies, service, workers
+from reference_server.operations import audit, consents, logins, machines, policies, service, workers
 
 if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
@@ -16,5 +16,6 @@ OPERATIONS: tuple[Operation, ...] = (
     *consents.OPERATIONS,
     *workers.OPERATIONS,
     *audit.OPERATIONS,
+    *logins.OPERATIONS,
     *service.OPERATIONS,
 )

@@ -17,12 +17,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One number with its name; one that `counts` only grows, and its name on the wire ends in `_total`."""
+    """One number with its name; one that `counts` only grows, and its name on the wire ends in `_total`.
+
+    Figures of one name differ in the value of one label, given as (name, value).
+    """
 
     name: str
     help_text: str
     value: float
     counts: bool = False
+    label: tuple[str, str] | None = None
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -97,9 +101,21 @@ class _Collector:
         for status, count in sorted(figures.heartbeat_answers.items()):
             answers.add_metric([str(status)], count)
         yield answers
-        for figure in figures.more:
-            family = CounterMetricFamily if figure.counts else GaugeMetricFamily
+        yield from _families(figures.more)
+
+
+def _families(figures: Sequence[Figure]) -> Iterable[Metric]:
+    labelled: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+    for figure in figures:
+        family = CounterMetricFamily if figure.counts else GaugeMetricFamily
+        if figure.label is None:
             yield family(figure.name, figure.help_text, value=float(figure.value))
+            continue
+        name, value = figure.label
+        if figure.name not in labelled:
+            labelled[figure.name] = family(figure.name, figure.help_text, labels=[name])
+        labelled[figure.name].add_metric([value], float(figure.value))
+    yield from labelled.values()
 
 
 def expose(figures: Figures) -> bytes:
