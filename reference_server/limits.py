@@ -122,6 +122,31 @@ RETURN_TO_MAX_CHARACTERS = 1_000
 LOGIN_ANSWER_MAX_CHARACTERS = 16 * 1024
 """What a browser brings back from a provider, where a code and a person's name have 2 KB at most."""
 
+LOGIN_CLOCK_LEEWAY_SECONDS = 60
+"""How far a provider's clock may be off this server's, when it says from when and until when its tokens count."""
+FETCH_SECONDS = 4.0
+"""How long one exchange with a provider may take: two, as a login with Google has, fit into an inquiry."""
+FETCH_MAX_BYTES = 256 * 1024
+"""An answer of a provider: key sets have 10 KB, and a user's addresses 100 KB where there are a thousand."""
+JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS = 3600, 60
+"""How long a provider's keys are believed, and how long they are not fetched anew for a key that is not among them."""
+RSA_KEY_MIN_BITS = 2048
+"""A provider's key: what RFC 7518, 3.3, asks for."""
+ID_TOKEN_MAX_CHARACTERS = 16 * 1024
+"""An ID token: they have 1 KB or 2."""
+SUBJECT_MAX_CHARACTERS = 255
+"""Who somebody is for a provider (OpenID Connect Core 1.0, 2); an agent's id and name at Moltbook, too."""
+ADDRESS_MAX_CHARACTERS = 320
+"""An address of mail: 64 characters, @, and 255 (RFC 5321, 4.5.3.1)."""
+APPLE_SECRET_LIFE_SECONDS = 300
+"""How long the secret made for one exchange with Apple counts; it may be half a year."""
+MOLTBOOK_KEPT_SECONDS = 300
+"""How long what Moltbook said of a token is believed: a twelfth of the hour that tokens live."""
+MOLTBOOK_KEPT_MAX = 10_000
+"""Tokens that are remembered, 500 bytes each; past it Moltbook is asked again for the oldest."""
+MOLTBOOK_TOKEN_MAX_CHARACTERS = 4096
+"""An identity token; a longer one is none, and nobody is asked."""
+
 RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""
 RECENT_FAILURE_BUCKETS_MAX = 65_536

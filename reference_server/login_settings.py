@@ -132,6 +132,10 @@ LOGIN_SETTINGS: tuple[Setting, ...] = (
     _link("GITHUB_AUTHORIZATION_URL", "github_authorization_url", "where people log in with GitHub"),
     _link("GITHUB_TOKEN_URL", "github_exchange_url", "where GitHub redeems codes"),
     _link("GITHUB_API_URL", "github_api_url", "where GitHub says who somebody is"),
-    _link("MOLTBOOK_BASE_URL", "moltbook_base_url", "where Moltbook identities of agents are verified"),
+    _link(
+        "MOLTBOOK_BASE_URL",
+        "moltbook_base_url",
+        "where Moltbook identities of agents are verified, as https://www.moltbook.com; empty: nowhere",
+    ),
     _secret("MOLTBOOK_APP_KEY", "moltbook_app_key", "proves this server to Moltbook"),
 )

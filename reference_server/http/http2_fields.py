@@ -21,8 +21,6 @@ _TARGET = re.compile(rb"/[\x21-\x7e]*")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
 _OF_A_CONNECTION = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
-_JOINED = frozenset({b"host", b"cookie"})
-"""What an application is shown once, however it was sent."""
 _FIELD_OVERHEAD_BYTES = 32
 
 
@@ -80,10 +78,7 @@ def _read(pseudo: dict[bytes, bytes], plain: list[Field], client: str) -> Reques
         return None
     body_bytes = int(lengths[0]) if lengths else None
     path, _, query = target.decode("ascii").partition("?")
-    fields = [(b"host", authority), *(field for field in plain if field[0] not in _JOINED)]
-    cookies = [value for name, value in plain if name == b"cookie"]
-    if cookies:
-        fields.append((b"cookie", b"; ".join(cookies)))  # browsers send each by itself (RFC 9113 §8.2.3)
+    fields = [(b"host", authority), *(field for field in plain if field[0] != b"host")]
     request = Request(
         method.decode("ascii"),
         path,

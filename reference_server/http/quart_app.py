@@ -40,10 +40,6 @@ def _response(reply: Reply) -> Response:
 def _read_head(scope: Any, mark: bytes) -> tuple[Request, int]:
     """Translate a scope; the second value is the status the framing guard refuses it with, 0 for none."""
     headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
-    cookies = [value for name, value in headers if name == "cookie"]
-    if len(cookies) > 1 and scope.get("http_version") == "2":
-        # Browsers send each by itself there (RFC 9113 §8.2.3).
-        headers = (*(header for header in headers if header[0] != "cookie"), ("cookie", "; ".join(cookies)))
     refused = 0
     if headers and mark:
         refused = next((int(value) for name, value in scope["headers"] if name == mark), 0)

@@ -272,6 +272,9 @@ class Api:
             names = [name for name, _ in head.headers if name in self._routes.single_headers]
             if len(names) != len(set(names)):
                 return INVALID_REQUEST
+            cookies = [value for name, value in head.headers if name == "cookie"]
+            if cookies:
+                headers["cookie"] = "; ".join(cookies)  # browsers send each by itself over HTTP/2 (RFC 9113 §8.2.3)
         if head.body_too_large:
             return BODY_TOO_LARGE
         caller = operation.principal.admit(self.state, headers)

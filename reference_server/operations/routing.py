@@ -29,7 +29,7 @@ class Routes:
         self._parts_max = max(self._templates, default=0)
         credentials = [credential for one in operations for credential in one.principal.credentials]
         self.credentials = tuple(sorted({one.header for one in credentials if one.scheme.get("in") != "cookie"}))
-        self.single_headers = frozenset(one.header.lower() for one in credentials)
+        self.single_headers = frozenset(name.lower() for name in self.credentials)
         """What may be said once only."""
 
     def _add(self, path: str, operation: Operation) -> None:
