@@ -249,3 +249,68 @@ LOG_LINE_MAX_CHARACTERS = 500
 """A line of the log; the rest of a longer one is cut."""
 LOG_TRACE_MAX_CHARACTERS = 4_000
 """The traceback of a fault of ours, from its end, where the fault is."""
+
+AMOUNT_UNITS_MAX = (1 << 63) - 1
+"""An amount of money in its smallest unit: what a journal's integers hold, 92 billion bitcoins."""
+JSON_NUMBER_MAX_CHARACTERS = 40
+"""A JSON number that is read exactly: more than any amount, size or count needs, and cheap to compute with."""
+JOB_PRICE_MAX_MICRO = 1_000_000 * 1_000_000
+"""A job's maximum price, a million USDT (contract: Jobs)."""
+JOB_CPU_CORES_MAX, JOB_MEMORY_GB_MAX, JOB_GPUS_MAX = 1_024, 65_536, 64
+"""What one machine can have, and one job ask for (contract: Capacity, Jobs)."""
+JOB_LEAST_MICRO = 100_000
+"""The least cores and gigabytes a job asks for, a tenth (contract: Jobs). A machine with less left is not listed."""
+JOB_MINUTES_MAX = 10_080
+"""A week (contract: Jobs)."""
+JOB_PAYLOAD_MAX_BYTES = 16 * 1024
+JOB_RESULT_MAX_BYTES = 4 * 1024
+"""A job's payload, and its result or error, as JSON is sent (contract: Jobs)."""
+JOB_ATTEMPTS_MAX = 3
+"""Workers that may give a job back before it has failed (contract: Jobs)."""
+JOBS_UNFINISHED_AN_ACCOUNT_MAX = 1_000
+JOBS_UNFINISHED_MAX = 100_000
+JOBS_FINISHED_MAX = 100_000
+"""Jobs that are kept (contract: Bounds); of the finished ones the oldest go."""
+JOBS_A_WORKER_MAX = 256
+"""Jobs one machine has at once: all that it has not reported yet stand in each answer to it, 4 MB with the longest
+payloads."""
+MARKET_LOOK_SECONDS = 0.5
+"""How often it is looked whether anything is due on the market, and about payouts: what waits there has minutes."""
+PAYOUTS_AT_ONCE = 16
+PAYOUT_ANSWER_SECONDS = 10.0
+"""Payouts that the gateway is asked about at a time, and how long its answer may take; then it is asked again."""
+OFFERS_MAX = 200_000
+"""Machines that said what they have, 2 KB each; of further ones it is ignored."""
+CANCELLED_TOLD_MAX = 1_000
+"""Jobs taken from a machine that its next answer names; one that is not heard is told of the newest."""
+GPU_MODEL_MAX_CHARACTERS = 128
+GPU_MODELS_MAX = 256
+"""GPU models offered at once, each with a row in the price list; a capacity that would bring one more is void."""
+MARKET_ACCOUNTS_MAX = 300_000
+"""Accounts with money: 100,000 agents and 200,000 owners, 1 KB each."""
+TRANSACTIONS_AN_ACCOUNT_MAX = 1_000
+"""Entries an account is shown one by one; older ones are folded into its opening entries (contract: Bounds)."""
+WITHDRAWALS_PENDING_MAX = 100_000
+WITHDRAWALS_FINISHED_MAX = 100_000
+"""Withdrawals that are kept, 600 bytes each; of the finished ones the oldest go."""
+ADDRESSES_AN_ACCOUNT_MAX = 1_000
+ADDRESSES_MAX = 200_000
+"""Addresses whose cooldown was begun, 300 bytes each. Each refused first use adds one, so both have a bound."""
+IDEMPOTENCY_KEYS_MAX = 100_000
+"""Idempotency keys that are kept (contract: Bounds)."""
+IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024
+"""The first answers that are kept with them: answers to jobs hold their payloads."""
+IDEMPOTENCY_KEY_MAX_CHARACTERS = 128
+"""Contract: Wallet."""
+AGENTS_MAX = 100_000
+AGENT_NAME_MAX_CHARACTERS, AGENT_DESCRIPTION_MAX_CHARACTERS, MOLTBOOK_ID_MAX_CHARACTERS = 64, 1_000, 128
+"""Contract: Agents, Bounds."""
+ADDRESS_MAX_CHARACTERS = 90
+"""The longest address of all, bech32 (BIP 173); base58 takes quadratic time, so length comes first."""
+POSTS_MAX, COMMENTS_A_POST_MAX = 100_000, 1_000
+"""Contract: Bounds."""
+FORUM_BYTES_MAX = 512 * 1024 * 1024
+"""Texts of all posts and comments, in UTF-8: 25,000 of the longest posts, or all of usual ones."""
+POST_TITLE_MAX_CHARACTERS, POST_BODY_MAX_CHARACTERS = 200, 20_000
+POST_TAGS_MAX = 8
+"""Contract: Forum."""

@@ -103,6 +103,31 @@ class NonceStore(Protocol):
         ...
 
 
+class Payout(msgspec.Struct, frozen=True):
+    """One withdrawal to be paid: `amount` in the asset's smallest units. Its id is its idempotency key."""
+
+    id: str
+    asset: str
+    amount: int
+    address: str
+
+
+class PayoutOutcome(Enum):
+    """What became of a payout; `UNKNOWN` is none yet, or no answer, and is asked about again."""
+
+    SETTLED = "settled"
+    RETURNED = "returned"
+    UNKNOWN = "unknown"
+
+
+class PayoutGateway(Protocol):
+    """Whoever sends money out."""
+
+    async def pay(self, payout: Payout) -> PayoutOutcome:
+        """Pay once for each id, however often it is asked, and say what became of that."""
+        ...
+
+
 class JournalError(Exception):
     """What is durable cannot be written, or cannot be read. The message names the file, and the way out."""
 

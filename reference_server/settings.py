@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from reference_server.login_settings import LOGIN_SETTINGS, login_problem
+from reference_server.market_settings import MARKET_SETTINGS
 from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
 
 if TYPE_CHECKING:
@@ -68,6 +70,19 @@ class Settings(msgspec.Struct, frozen=True):
     waiting_bytes_max: int = 64 * 1024 * 1024
     unproven_connections_per_address: int = 4096
     shutdown_grace_seconds: float = 10.0
+    agent_registration: str = "open"
+    price_cpu_hour: Decimal = Decimal("0.010000")
+    price_memory_gb_hour: Decimal = Decimal("0.001000")
+    price_gpu_hour: Decimal = Decimal("0.500000")
+    job_queue_timeout_seconds: int = 3_600
+    platform_fee_basis_points: int = 0
+    wallet_dev_credit_usdt: Decimal = Decimal(0)
+    withdrawal_cooldown_seconds: int = 86_400
+    withdrawals_per_hour: int = 10
+    withdrawal_daily_limit_usdt: Decimal = Decimal(10_000)
+    withdrawal_daily_limit_btc: Decimal = Decimal(1)
+    payout_simulated_seconds: float = 1.0
+    forum_posts_per_hour: int = 30
     public_url: str = ""
     session_ttl_seconds: int = 43_200
     google_client_id: str = ""
@@ -268,6 +283,7 @@ SETTINGS: tuple[Setting, ...] = (
         "connections of a client address on which nobody has proven anything yet; past it the oldest is closed",
     ),
     real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
+    *MARKET_SETTINGS,
     *LOGIN_SETTINGS,
 )
 

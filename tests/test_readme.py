@@ -31,12 +31,14 @@ def shell_block(containing: str) -> str:
     return str(block)
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
-def test_curl_walk_works_as_written() -> None:
-    """Every documented route answers with success when its README line is pasted into a shell."""
+NEEDS_A_SHELL = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
+
+
+def walked(block: str, **settings: str) -> str:
+    """Run a shell block of the README against a server of its own; return what it prints, an answer a line."""
     server = subprocess.Popen(
         [sys.executable, "-m", "simulator.commands.cli", "serve"],
-        env={**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100"},
+        env={**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100", **settings},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -44,7 +46,7 @@ def test_curl_walk_works_as_written() -> None:
         assert server.stdout is not None
         address = server.stdout.readline().split()[-1]
         # `-w` puts a line end after each answer, so that the answers can be told apart.
-        script = shell_block("machines/register").replace("curl -s", "curl -s -w '\\n'")
+        script = shell_block(block).replace("curl -s", "curl -s -w '\\n'")
         walk = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", script],  # noqa: S607 - the reader's own shell
             env={**os.environ, "BASE": f"{address}/api/v1", "HATCHFARM_API_TOKEN": TOKEN},
@@ -54,15 +56,35 @@ def test_curl_walk_works_as_written() -> None:
             timeout=60,
         )
         assert walk.stderr == ""
-        answers = [msgspec.json.decode(line) for line in walk.stdout.splitlines() if line.startswith("{")]
-        assert [answer for answer in answers if not answer.get("success", True)] == []
-        # health, status, keys, activation, policy fetch, heartbeat, status, summary, statuses, audit, revocation
-        assert len(answers) == 11
-        assert "hatchfarm_workers_total 1.0" in walk.stdout
+        return walk.stdout
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
         server.stdout.close()  # type: ignore[union-attr]
+
+
+def answers_of(printed: str) -> list[Any]:
+    """The answers that are JSON; none of them may be a refusal."""
+    answers = [msgspec.json.decode(line) for line in printed.splitlines() if line.startswith("{")]
+    assert [answer for answer in answers if not answer.get("success", True)] == []
+    return answers
+
+
+@NEEDS_A_SHELL
+def test_curl_walk_works_as_written() -> None:
+    """Every documented route answers with success when its README line is pasted into a shell."""
+    printed = walked("machines/register")
+    # health, status, keys, activation, policy fetch, heartbeat, status, summary, statuses, audit, revocation
+    assert len(answers_of(printed)) == 11
+    assert "hatchfarm_workers_total 1.0" in printed
+
+
+@NEEDS_A_SHELL
+def test_curl_walk_of_agents_works_as_written() -> None:
+    """As does every route of agents, jobs, resources, wallet and forum."""
+    printed = walked("agents/register", WALLET_DEV_CREDIT_USDT="10", WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS="0")
+    # agent, resources, prices, jobs, job, cancellation, balance, transactions, withdrawal, comment, post, posts
+    assert len(answers_of(printed)) == 12
 
 
 def test_scenario_table_names_exactly_the_scenarios() -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from reference_server.wire.values import Instant, Request
 
-OWNER = "owner"
-"""The kind of principal that owners are."""
+OWNER, AGENT = "owner", "agent"
+"""The kinds of principals that have accounts."""
 _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _DIGITS_READ = 20
 """Of a number in a query: more than any list is long, so that a longer one says nothing else."""
@@ -38,6 +38,11 @@ class Caller(msgspec.Struct, frozen=True):
     proven: bool = True
     session: str = ""
     by_cookie: bool = False
+
+    @property
+    def account(self) -> str:
+        """Return the name of its account, where its kind has such."""
+        return f"{self.kind}:{self.id}"
 
 
 class Parameter(msgspec.Struct, frozen=True):
@@ -72,6 +77,11 @@ class Call(msgspec.Struct, Generic[Body], frozen=True):
     def owner_id(self) -> str:
         """Return the owner that the request names, or nothing."""
         return self.caller.id if self.caller.kind == OWNER else ""
+
+    @property
+    def account(self) -> str:
+        """Return the account of who calls, an owner or an agent (contract: Principals and accounts)."""
+        return self.caller.account
 
 
 def decode_body(body: bytes, kind: type[Body]) -> Body | None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.attending import bring_up
 from reference_server.core.changes import Kind, change
 from reference_server.core.machines import INVALID_OWNER_ID
+from reference_server.core.market.changes import end_consent as stop_offering
 from reference_server.core.records import Consent
 from reference_server.core.table import Table
 from reference_server.wire.ids import CONSENT_ID
@@ -57,8 +59,10 @@ def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, poli
 
 @change(Kind.REVOCATION, fencing=True)
 def end_consent(state: State, at: Instant, consent_id: str) -> None:
-    """End a consent for good."""
-    state.consents[consent_id].revoked_ns = at.wall_ns
+    """End a consent for good; its machine offers nothing under it any more."""
+    consent = state.consents[consent_id]
+    consent.revoked_ns = at.wall_ns
+    stop_offering(state.market, consent.worker_id, consent.policy_id)
 
 
 def show_consent(consent: Consent) -> dict[str, Any]:
@@ -127,9 +131,11 @@ def revoke_consent(state: State, call: Call[bytes]) -> Reply:
         state.deny_owner(call.now, "not_the_owner", call.owner_id, consent_id, consent.owner_id)
         return FORBIDDEN
     if consent.revoked_ns is None:
+        bring_up(state, call.now)
         end_consent(state, call.now, consent_id)
         metadata = {"worker_id": consent.worker_id, "policy_id": consent.policy_id}
         state.audit(call.now, "consent_revoked", f"owner:{call.owner_id}", consent_id, metadata, (call.owner_id,))
+        bring_up(state, call.now)  # its machine gives its jobs back at once
     return success(show_consent(consent))
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.core.attending import attend, concerns_market, end_silence
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import Frozen
 from reference_server.core.statuses import accept_heartbeat
 from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
-from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
+from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited, success
 from reference_server.wire.rules import FORBIDDEN_CHARACTERS
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
@@ -53,6 +54,8 @@ class Verified(msgspec.Struct, frozen=True, gc=False):
     policy_id: str
     nonce: str
     timestamp_ns: int
+    metrics: bytes = b""
+    """JSON as it was sent: it is not signed."""
 
 
 def decode_heartbeat(body: bytes) -> Heartbeat | None:
@@ -117,7 +120,7 @@ def verify(
     consent = worker.consents.get(policy_id)
     if consent is None or consent.revoked_ns is not None:
         return NO_CONSENT
-    return Verified(worker, policy_id, nonce, timestamp_ns)
+    return Verified(worker, policy_id, nonce, timestamp_ns, bytes(heartbeat.metrics))
 
 
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
@@ -148,17 +151,34 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
         return INVALID_AUTH
     if worker.consents[policy_id].revoked_ns is not None:
         return NO_CONSENT
+    end_silence(state, now, worker)  # first, so that one that ends now was one
     accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
-    return _accepted(worker.id)
+    if not concerns_market(state, worker, verified.metrics):
+        return _accepted(worker.id)
+    return _attended(state, now, verified)
 
 
 def _accepted(worker_id: str) -> Reply:
     return Reply(_OK, f'{{"success":true,"data":{{"worker_id":"{worker_id}","accepted":true}}}}'.encode(), JSON_HEADERS)
 
 
-def acknowledge(state: State, verified: Verified) -> Reply:
-    """Answer a heartbeat that was accepted outside, in a shared journal; what it changes comes from there."""
-    return _counted(state, _accepted(verified.worker.id))
+def _attended(state: State, now: Instant, verified: Verified) -> Reply:
+    """Answer an accepted heartbeat with what the market tells its machine, if anything."""
+    told = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
+    if not told:
+        return _accepted(verified.worker.id)
+    return success({"worker_id": verified.worker.id, "accepted": True, **told})
+
+
+def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
+    """Answer a heartbeat that was accepted outside, in a shared journal, from where its own change came already.
+
+    Raises Frozen where what it says changes the market, and that may not be changed now.
+    """
+    worker_id = verified.worker.id
+    if not concerns_market(state, verified.worker, verified.metrics):
+        return _counted(state, _accepted(worker_id))
+    return _counted(state, _attended(state, now, verified))
 
 
 def unavailable(state: State) -> Reply:

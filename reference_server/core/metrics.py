@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from reference_server.wire.exposition import CONTENT_TYPE, Figure, Figures, expose
+from reference_server.wire.exposition import CONTENT_TYPE, Figures, expose
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
@@ -35,16 +35,6 @@ def metrics(state: State, call: Call[bytes]) -> Reply:
         rate_limited=state.rate_limited,
         heartbeat_answers=state.heartbeat_answers,
         more=[
-            *(
-                Figure(
-                    "hatchfarm_auth_failures_total",
-                    "Keys and sessions that were shown and are none.",
-                    count,
-                    counts=True,
-                    label=("principal", principal),
-                )
-                for principal, count in state.auth_failures.items()
-            ),
             *(figure for table in state.tables if table.figures for figure in table.figures(state)),
             *(figure for figures in state.extra_metrics for figure in figures()),
         ],

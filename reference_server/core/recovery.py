@@ -14,6 +14,7 @@ import msgspec
 
 from reference_server.core.audit import MARKET, NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
 from reference_server.core.changes import moment_then, recover_change
+from reference_server.core.market.working import look_again
 from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
 from reference_server.core.state import UNATTRIBUTED
 from reference_server.wire.canonical_json import canonical_json
@@ -116,6 +117,7 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     # While nobody looked the wall clock may have been set: for all that is known it stood still.
     state.nonces.lag(now, state.nonces.lag_ns(now) + max(0, now.wall_ns - kept_ns))
     fresh = split_streams(state)
+    look_again(state.market, now)
     if groups is not None:
         return Recovered(found=True, fresh=fresh)
     if file.own is None:
@@ -283,7 +285,7 @@ def _share_out(state: State, events: list[Event]) -> None:
         # What was refused makes no owner here either, what was done does.
         find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
-        streams = [{MARKET: owner.market, REFUSED: owner.refused}.get(name, owner.notable) for owner in owners]
+        streams = [{REFUSED: owner.refused, MARKET: owner.market}.get(name, owner.notable) for owner in owners]
         for stream in streams or [state.unattributed]:
             stream.append(event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,8 +53,10 @@ def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
     places = _Places(state)
     yield from _section(EVENTS, b"[", (_encode(_show_event(event)) for event in places.events), b"]")
     for table in later:
-        if len(table.of(state)):  # what holds none is left out, so an earlier version reads its own file
-            yield from _map(table.name, table.kept(state))
+        records = iter(table.kept(state))
+        first = next(records, None)
+        if first is not None:  # what holds none is left out, so an earlier version reads its own file
+            yield from _map(table.name, chain((first,), records))
     for name, raw in state.unknown_sections.items():
         yield b"," + _encode(name) + b":" + raw
     yield f',"{OWN}":'.encode() + _encode(_own_section(state, at, segment, places))

@@ -12,7 +12,13 @@ from reference_server import limits
 from reference_server.core.audit import MARKET, REFUSED, Event, EventStream, Room, stream_of
 from reference_server.core.auth_failures import AuthFailures
 from reference_server.core.changes import Kind, change
+from reference_server.core.community.agents import Agents
+from reference_server.core.community.forum import Forum
 from reference_server.core.fleet import FleetIndex
+from reference_server.core.market.conditions import conditions_of
+from reference_server.core.market.idempotency import KeptAnswers
+from reference_server.core.market.market import Market
+from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.core.records import Owner, Rooms
@@ -97,20 +103,26 @@ class State:
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
         self.skew_ns = settings.skew_seconds * SECOND_NS
         self.certificate_life_ns = settings.certificate_life_seconds * SECOND_NS
-        self._rooms = Rooms(
-            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
-            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
-            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
-            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
-        )
+        self._rooms = self._make_rooms()
         self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
         owner of whoever was refused. `recovery.split_streams` ends it."""
         self.login_providers = login_providers(settings)
         self.login_key = bytes.fromhex(signer.fingerprint("logins"))
+        self.market = Market(conditions_of(settings), KeptAnswers(), Withdrawals(), notes=self)
+        self.agents = Agents(notes=self)
+        self.forum = Forum(notes=self)
         self.auth_failures = dict.fromkeys(("agent", "session"), 0)
         """Keys and sessions that were shown and are none, by the kind of principal they would have proven."""
+
+    def _make_rooms(self) -> Rooms:
+        return Rooms(
+            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
+            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
+            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
+            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
+        )
 
     def _refused_streams(self) -> Iterable[EventStream]:
         return chain((self.unattributed,), (owner.refused for owner in self.owners.values()))

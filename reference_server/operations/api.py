@@ -16,6 +16,7 @@ from reference_server.core.tables import TABLES
 from reference_server.operations.callers import CROSS_SITE, is_cross_site
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
+    DONE,
     HTTPS_REQUIRED,
     LIMITER_UNAVAILABLE,
     NOT_FOUND,
@@ -40,13 +41,14 @@ if TYPE_CHECKING:
     from reference_server.core.table import Tables
     from reference_server.identity_ports import Answered, IdentityProvider, MoltbookIdentity
     from reference_server.operations.operation import Operation
-    from reference_server.operations.outcomes import Resumed
+    from reference_server.operations.outcomes import Chore, Resumed
     from reference_server.operations.routing import Routes
     from reference_server.ports import (
         BackgroundTask,
         Entropy,
         Journal,
         NonceStore,
+        PayoutGateway,
         RateLimiter,
         Reservation,
         SharedJournal,
@@ -86,6 +88,7 @@ class Api:
         self.shared: SharedJournal | None = None
         self.providers: Mapping[str, IdentityProvider] = {}
         self.moltbook: MoltbookIdentity | None = None
+        self.payouts: PayoutGateway | None = None
         self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
         self._origins = frozenset(settings.allowed_origins)
@@ -117,8 +120,9 @@ class Api:
         old = self.state
         state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
-        state.buckets, state.rate_limited, state.auth_failures = old.buckets, old.rate_limited, old.auth_failures
+        state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
+        state.auth_failures = old.auth_failures
         return state
 
     @property
@@ -325,6 +329,16 @@ class Api:
         except Frozen:
             return PERSISTENCE_FAILED
         return outcome
+
+    def do(self, chore: Chore, now: Instant) -> Reply:
+        """Do what the server decides by itself."""
+        if self.unusable:
+            return PERSISTENCE_FAILED if self.shared is None else SHARED_STATE_UNAVAILABLE
+        try:
+            chore.decide(self.state, now)
+        except Frozen:
+            return PERSISTENCE_FAILED
+        return DONE
 
     def _refuse(self, operation: Operation) -> Reply:
         """Refuse what shows a state that is not to be shown now."""

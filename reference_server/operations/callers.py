@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.calls import AGENT as AGENT_KIND
 from reference_server.core.calls import OWNER as OWNER_KIND
 from reference_server.core.calls import Caller
+from reference_server.core.community.agents import KEY_PREFIX
 from reference_server.core.identity.cookies import read_cookie, session_cookie
 from reference_server.core.identity.sessions import SESSION_PREFIX, digest_of, find_session
 from reference_server.core.machines import INVALID_OWNER_ID
-from reference_server.wire.replies import FORBIDDEN, UNAUTHORIZED, failure
+from reference_server.core.market.wallet import ensure_account
+from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED, failure
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches
+from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
-    from reference_server.wire.values import Instant, Reply
+    from reference_server.wire.values import Instant
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -69,8 +73,26 @@ def is_cross_site(state: State, caller: Caller, method: str, headers: dict[str, 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
     """Return whether the request carries the owners' bearer token."""
+    token = _bearer(headers)
+    return token is not None and matches(state.api_token, token)
+
+
+def _bearer(headers: dict[str, str]) -> str | None:
+    """Return the token that the request carries, whosever it is; None where there is none."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
-    return scheme == "Bearer" and matches(state.api_token, token)
+    return token if scheme == "Bearer" else None
+
+
+def _has_key(headers: dict[str, str]) -> bool:
+    """Return whether the request carries what looks like an agent's key; `prove` looks whose it is."""
+    return (_bearer(headers) or "").startswith(KEY_PREFIX)
+
+
+def _refuse_bearer(state: State, headers: dict[str, str]) -> Reply:
+    """Refuse what proves nothing: the same for all of it, and counted where anything was shown."""
+    if "authorization" in headers:
+        state.auth_failures["agent" if _has_key(headers) else "session"] += 1
+    return UNAUTHORIZED
 
 
 def as_utf8(value: str) -> str | None:
@@ -97,7 +119,7 @@ def _admit_scraper(state: State, headers: dict[str, str]) -> Caller | Reply:
 def _admit_owner(state: State, headers: dict[str, str]) -> Caller | Reply:
     """Admit who shows the owners' token, as whom it names, and who shows a session."""
     if not is_owner(state, headers):
-        return _admit_session(state, headers)
+        return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
     owner_id = _owner_named(headers)
     return INVALID_OWNER_ID if owner_id is None else Caller(OWNER_KIND, owner_id)
 
@@ -110,16 +132,11 @@ def _owner_named(headers: dict[str, str]) -> str | None:
 
 
 def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
-    """Admit who shows a session: as a bearer token or, where there is none, as a cookie."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    """Admit who shows a session: as a bearer token or, where nothing is shown so, as a cookie."""
     by_cookie = "authorization" not in headers
-    if by_cookie:
-        token = read_cookie(headers, session_cookie(state.settings))
-    elif scheme != "Bearer":
-        token = ""
+    token = read_cookie(headers, session_cookie(state.settings)) if by_cookie else _bearer(headers) or ""
     if not token.startswith(SESSION_PREFIX):
-        state.auth_failures["session"] += bool(token)
-        return UNAUTHORIZED
+        return _refuse_bearer(state, headers)
     owner_id = _owner_named(headers)
     if owner_id is None:
         return INVALID_OWNER_ID
@@ -140,6 +157,41 @@ def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[st
     return msgspec.structs.replace(caller, id=session.owner_id)
 
 
+def _prove_owner(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
+    """Find the session that is shown, if one is; refuse agents, with 403 where they are such."""
+    if caller.kind == OWNER_KIND:
+        return _prove_session(state, now, caller, headers)
+    proven = _prove_key(state, headers)
+    return proven if isinstance(proven, Reply) else FORBIDDEN
+
+
+def _prove_key(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Return the agent whose key the request carries. Bad, unknown and replaced ones are refused alike."""
+    agent = state.agents.with_key(_bearer(headers) or "")
+    return _refuse_bearer(state, headers) if agent is None else Caller(AGENT_KIND, agent.id)
+
+
+def _admit_agent(state: State, headers: dict[str, str]) -> Caller | Reply:
+    if is_owner(state, headers):
+        return FORBIDDEN
+    return Caller(AGENT_KIND) if _has_key(headers) else _refuse_bearer(state, headers)
+
+
+def _admit_account(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit an owner that names itself, or whoever has a key."""
+    caller = _admit_owner(state, headers)
+    return FORBIDDEN if isinstance(caller, Caller) and caller == Caller(OWNER_KIND) else caller
+
+
+def _prove_account(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
+    """Return whose account it is, which begins when it is first seen (contract: Principals and accounts)."""
+    owner = caller.kind == OWNER_KIND
+    proven = _prove_session(state, now, caller, headers) if owner else _prove_key(state, headers)
+    if isinstance(proven, Reply):
+        return proven
+    return ensure_account(state.market, now, proven.account) or proven
+
+
 def _admit_machine(_state: State, _headers: dict[str, str]) -> Caller:
     """Admit anybody: a machine proves itself inside its operations, in the order that the contract gives (§4)."""
     return Caller(MACHINE.name)
@@ -155,20 +207,21 @@ MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
 SESSION_TOKEN = Credential("sessionToken", "Authorization", {"type": "http", "scheme": "bearer"})
 SESSION_COOKIE = Credential("sessionCookie", "Cookie", {"type": "apiKey", "in": "cookie", "name": "hf_session"})
+AGENT_KEY = Credential("agentKey", "Authorization", {"type": "http", "scheme": "bearer"})
+_OF_OWNERS = (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE)
 ANYONE = Principal("anyone", (), _admit_anyone)
 SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,))
 OWNER = Principal(
-    OWNER_KIND,
-    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE),
-    _admit_owner,
-    _prove_session,
-    refusals=(UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE),
+    OWNER_KIND, (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE), _admit_owner, _prove_owner, _OF_OWNERS
 )
-SESSION = Principal(
-    "session",
-    (SESSION_TOKEN, SESSION_COOKIE, OWNER_ID),
-    _admit_session,
-    _prove_session,
-    refusals=(UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE),
+SESSION = Principal("session", (SESSION_TOKEN, SESSION_COOKIE, OWNER_ID), _admit_session, _prove_session, _OF_OWNERS)
+AGENT = Principal(AGENT_KIND, (AGENT_KEY,), _admit_agent, _prove_account, (UNAUTHORIZED, FORBIDDEN, FULL))
+ACCOUNT = Principal(
+    "account",
+    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE, AGENT_KEY),
+    _admit_account,
+    _prove_account,
+    (*_OF_OWNERS, FULL),
 )
+"""Whoever has an account: an owner, or an agent."""
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

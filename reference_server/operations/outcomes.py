@@ -10,19 +10,21 @@ import msgspec
 from reference_server.core.heartbeats import NONCES_UNAVAILABLE, Verified
 from reference_server.core.inquiry import Inquiry
 from reference_server.identity_ports import Answered  # noqa: TC001 - msgspec reads a struct's types when it is made
-from reference_server.wire.replies import INVALID_REQUEST, failure
+from reference_server.wire.replies import INVALID_REQUEST, failure, success
 from reference_server.wire.values import Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from reference_server.core.calls import Caller
+    from reference_server.core.state import State
     from reference_server.operations.operation import Operation
 
 HTTPS_REQUIRED = failure(
     HTTPStatus.UPGRADE_REQUIRED, "https required", (("upgrade", "TLS/1.2, HTTP/1.1"), ("connection", "upgrade"))
 )
 NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "not found")
+DONE = success(None)
 PERSISTENCE_FAILED = failure(HTTPStatus.INTERNAL_SERVER_ERROR, "state persistence failed")
 SHARED_STATE_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "shared state unavailable")
 LIMITER_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "rate limiter unavailable")
@@ -47,7 +49,13 @@ class Resumed(msgspec.Struct, frozen=True):
     answer: Answered
 
 
-Outcome = Reply | Verified | Undecided | Inquiry | Resumed
+class Chore(msgspec.Struct, frozen=True):
+    """What the server decides by itself, as time passes or because of what it was told from outside."""
+
+    decide: Callable[[State, Instant], object]
+
+
+Outcome = Reply | Verified | Undecided | Inquiry | Resumed | Chore
 """What a request has come to so far."""
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reference_server.operations import audit, consents, logins, machines, policies, service, workers
+from reference_server.operations import (
+    agents,
+    audit,
+    consents,
+    forum,
+    jobs,
+    logins,
+    machines,
+    policies,
+    service,
+    wallet,
+    workers,
+)
 
 if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
@@ -17,5 +29,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *workers.OPERATIONS,
     *audit.OPERATIONS,
     *logins.OPERATIONS,
+    *agents.OPERATIONS,
+    *jobs.OPERATIONS,
+    *wallet.OPERATIONS,
+    *forum.OPERATIONS,
     *service.OPERATIONS,
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from reference_server.core import heartbeats, views
 from reference_server.core.calls import PAGING
 from reference_server.operations.callers import MACHINE, OWNER
+from reference_server.operations.jobs import ShownResources  # noqa: TC001 - msgspec reads a struct's types later
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.replies import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED
 from reference_server.wire.schema1 import PolicyRecord  # noqa: TC001 - msgspec reads a struct's types later
@@ -73,11 +74,23 @@ class Summary(msgspec.Struct, frozen=True):
     stale_threshold: int
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """An accepted heartbeat."""
+class Assignment(msgspec.Struct, frozen=True):
+    """A job that a worker is to run, and has not reported yet."""
+
+    job_id: str
+    type: str
+    resources: ShownResources
+    payload: dict[str, Any] | None
+    duration_minutes: int
+
+
+class Accepted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An accepted heartbeat, and what the market tells the worker, if anything: jobs to run, and not to go on with."""
 
     worker_id: str
     accepted: bool
+    assignments: list[Assignment] = []
+    cancelled: list[str] = []
 
 
 def heartbeat(state: State, call: Call[bytes]) -> Reply | Verified:

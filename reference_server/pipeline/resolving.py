@@ -19,8 +19,9 @@ import trio
 from reference_server.core.heartbeats import Verified
 from reference_server.core.inquiry import Inquiry
 from reference_server.limits import DEFERRED_MAX
-from reference_server.operations.outcomes import PERSISTENCE_FAILED, Deferred, Resumed, Undecided
+from reference_server.operations.outcomes import PERSISTENCE_FAILED, Chore, Deferred, Resumed, Undecided
 from reference_server.pipeline.answering import internal_error
+from reference_server.pipeline.chores import Chores
 from reference_server.pipeline.committing import Committer
 from reference_server.pipeline.inquiring import Inquirer
 from reference_server.pipeline.sharing import Sharer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Outcome
     from reference_server.ports import BackgroundTask, Clock, NonceStore, RateLimiter
+    from reference_server.wire.values import Instant
 
 
 async def _run_guarded(task: BackgroundTask, *, task_status: trio.TaskStatus[None]) -> None:
@@ -51,6 +53,7 @@ class Resolver:
         self._committer = None if api.journal is None else Committer(api, clock, api.journal, self._wake)
         self._sharer = None if api.shared is None else Sharer(api, clock, api.shared)
         self._inquirer = Inquirer(api)
+        self._chores = Chores(api, clock, self.resolved)
         self._waiting: list[tuple[Deferred, Callable[[Reply], None]]] = []
         self._wanted = trio.Event()
         self._room = trio.Event()
@@ -100,6 +103,7 @@ class Resolver:
             if self._sharer is not None:
                 await nursery.start(self._sharer.run)
             await nursery.start(self._inquirer.run)
+            await nursery.start(self._chores.run)
             nursery.start_soon(self._end_when_cancelled)
             task_status.started()
             with trio.CancelScope(shield=True):
@@ -156,18 +160,25 @@ class Resolver:
         self.defer(msgspec.structs.replace(deferred, decided=resumed), resolved)
 
     def _resume(self, outcomes: list[Outcome]) -> None:
-        """Put the decision in the place of each request whose inquiry was answered: for the sharer one to be made."""
+        """Put the decision in the place of chores, and of requests whose inquiry was answered.
+
+        For the sharer it is one to be made.
+        """
         now = self._clock.now()
         for at, outcome in enumerate(outcomes):
-            if not isinstance(outcome, Resumed):
+            if isinstance(outcome, Resumed):
+                decide: Callable[[Instant], Reply | Inquiry] = partial(self._api.resume, outcome)
+            elif isinstance(outcome, Chore):
+                decide = partial(self._api.do, outcome)
+            else:
                 continue
             if self._sharer is not None:
-                outcomes[at] = Undecided("", partial(self._api.resume, outcome))
+                outcomes[at] = Undecided("", decide)
                 continue
             try:
-                outcomes[at] = self._api.resume(outcome, now)
+                outcomes[at] = decide(now)
             except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-                outcomes[at] = internal_error("an answer from outside")
+                outcomes[at] = internal_error("an answer from outside, or a chore")
 
     async def _admit(self, limiter: RateLimiter, outcomes: list[Outcome]) -> None:
         """Put the decision, as far as it goes, in the place of each request that its client's rate limit admits."""

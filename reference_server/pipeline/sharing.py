@@ -16,8 +16,10 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
-from reference_server.core.changes import Kind, encode_changes, is_fencing
+from reference_server.core.attending import concerns_market
+from reference_server.core.changes import Frozen, encode_changes, is_fencing
 from reference_server.core.heartbeats import Verified
+from reference_server.core.market.working import look_again
 from reference_server.core.recovery import begin, replay, restore, split_streams
 from reference_server.core.snapshots import snapshot
 from reference_server.limits import (
@@ -29,11 +31,11 @@ from reference_server.limits import (
 )
 from reference_server.operations.outcomes import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
 from reference_server.pipeline.answering import internal_error
+from reference_server.pipeline.cases import Case, nonce_of
 from reference_server.pipeline.snapshotting import until_written
 from reference_server.ports import (
     Election,
     JournalPosition,
-    NonceRequest,
     Reservation,
     SharedBusy,
     SharedDown,
@@ -47,28 +49,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.core.inquiry import Inquiry
-    from reference_server.core.state import State
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Undecided
     from reference_server.ports import Clock, ReadResult, SharedJournal, SharedSnapshot
-    from reference_server.wire.values import Instant, Reply
+    from reference_server.wire.values import Reply
 
 RETRY_SECONDS = 0.05
 START_SECONDS = 5.0
 """How long starting waits for the shared state; after that it refuses what needs it, until it is there."""
 _log = logging.getLogger("hatchfarm")
-
-
-class _Case:
-    """A request and what is known of its answer: a heartbeat that passed checks 1 to 9, or was refused by the tenth."""
-
-    __slots__ = ("refused", "reply", "request", "verified")
-
-    def __init__(self, request: Undecided) -> None:
-        self.request = request
-        self.verified: Verified | None = None
-        self.refused: Reservation | None = None
-        self.reply: Reply | Inquiry | None = None
 
 
 class Sharer:
@@ -149,7 +138,7 @@ class Sharer:
 
     async def resolve(self, requests: Sequence[Undecided]) -> list[Reply | Inquiry]:
         """Decide each request, up to its inquiry; those that would need what cannot be reached now are refused."""
-        cases = [_Case(request) for request in requests]
+        cases = [Case(request) for request in requests]
         for start in range(0, len(cases), SHARED_BATCH_MAX):
             some = cases[start : start + SHARED_BATCH_MAX]
             try:
@@ -168,41 +157,48 @@ class Sharer:
                 self._lose(clean=False)
         return [case.reply or self._refuse(case) for case in cases]
 
-    def _refuse(self, case: _Case) -> Reply | Inquiry:
+    def _refuse(self, case: Case) -> Reply | Inquiry:
+        if case.accepted:
+            return heartbeats.unavailable(self._api.state)
         self._api.unusable = True
         try:
             return self._outcome(case, SHARED_STATE_UNAVAILABLE)
         finally:
             self._api.unusable = False
 
-    def _outcome(self, case: _Case, instead: Reply) -> Reply | Inquiry:
+    def _outcome(self, case: Case, instead: Reply) -> Reply | Inquiry:
         """Decide a request that cannot come to a heartbeat that is right."""
         outcome = self._decided(case)
         return instead if isinstance(outcome, Verified) else outcome
 
-    def _decided(self, case: _Case) -> Reply | Verified | Inquiry:
+    def _decided(self, case: Case) -> Reply | Verified | Inquiry:
+        now = self._clock.now()
         try:
-            return case.request.decide(self._clock.now())
+            if case.accepted and case.verified is not None:
+                return heartbeats.acknowledge(self._api.state, now, case.verified)
+            return case.request.decide(now)
+        except Frozen:
+            return PERSISTENCE_FAILED
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             return internal_error("a request")
 
-    async def _decide(self, cases: Sequence[_Case], until: float) -> None:
+    async def _decide(self, cases: Sequence[Case], until: float) -> None:
         """Answer all that can be answered until then."""
         await self._read_on(until - trio.current_time())
         for _ in range(SHARED_TRIES_MAX):
             self._try(cases)
-            await self._accept(cases)
+            await self._accept(cases, until)
             if all(case.reply is not None for case in cases):
                 return
             await self._decide_under_lease(cases, until)
 
-    def _try(self, cases: Sequence[_Case]) -> None:
+    def _try(self, cases: Sequence[Case]) -> None:
         """Decide on the frozen state whatever changes nothing."""
         state = self._api.state
         state.changes, state.frozen = [], True
         try:
             for case in cases:
-                if case.reply is None and case.refused is None and case.verified is None:
+                if case.undecided:
                     outcome = self._decided(case)
                     if isinstance(outcome, Verified):
                         case.verified = outcome
@@ -211,36 +207,37 @@ class Sharer:
         finally:
             state.changes, state.frozen = None, False
 
-    async def _accept(self, cases: Sequence[_Case]) -> None:
-        """Have the heartbeats that are right accepted, of those whose nonce was not seen before."""
+    async def _accept(self, cases: Sequence[Case], until: float) -> None:
+        """Have the heartbeats that are right accepted, of those whose nonce was not seen before; answer what can be."""
         state, now = self._api.state, self._clock.now()
-        verified = [
-            (case, case.verified)
-            for case in cases
-            if case.reply is None and case.refused is None and case.verified is not None
-        ]
+        verified = [(case, case.verified) for case in cases if case.acceptable and case.verified is not None]
         if not verified:
             return
-        asked = [_nonce_of(state, heartbeat, now) for _, heartbeat in verified]
+        asked = [nonce_of(state, heartbeat, now) for _, heartbeat in verified]
         for (case, heartbeat), reservation in zip(
             verified, await self._journal.accept(self._place, asked), strict=True
         ):
             match reservation:
+                case Reservation.RESERVED if concerns_market(state, heartbeat.worker, heartbeat.metrics):
+                    case.accepted = True
                 case Reservation.RESERVED:
-                    case.reply = heartbeats.acknowledge(state, heartbeat)
+                    case.reply = heartbeats.acknowledge(state, now, heartbeat)
                 case Reservation.BEHIND:
                     case.verified = None
                 case Reservation.UNAVAILABLE:
                     case.reply = heartbeats.unavailable(state)
                 case _:
                     case.refused = reservation
+        if any(case.accepted and case.reply is None for case in cases):
+            await self._read_on(until - trio.current_time())
+            self._try(cases)
 
-    async def _decide_under_lease(self, cases: Sequence[_Case], until: float) -> None:
+    async def _decide_under_lease(self, cases: Sequence[Case], until: float) -> None:
         """Decide under a lease what changes the state. Raises SharedLost where that is in this state alone."""
         lease, read = await self._journal.acquire(self._place, until - trio.current_time())
         await self._apply(read, until - trio.current_time())
         self._try(cases)
-        await self._accept(cases)
+        await self._accept(cases, until)
         state = self._api.state
         counted = dict(state.heartbeat_answers)
         decided, changes = self._change(cases)
@@ -263,10 +260,10 @@ class Sharer:
             self._reached = read.own
         await self._apply(read, until - trio.current_time())
 
-    def _change(self, cases: Sequence[_Case]) -> tuple[list[tuple[_Case, Reply | Inquiry]], list[tuple[object, ...]]]:
+    def _change(self, cases: Sequence[Case]) -> tuple[list[tuple[Case, Reply | Inquiry]], list[tuple[object, ...]]]:
         """Decide what is left, one after the other. The answers are not to be given before the changes are shared."""
         state = self._api.state
-        decided: list[tuple[_Case, Reply | Inquiry]] = []
+        decided: list[tuple[Case, Reply | Inquiry]] = []
         changes: list[tuple[object, ...]] = []
         state.changes = changes
         try:
@@ -375,6 +372,7 @@ class Sharer:
             restore(state, load_state_file(loaded.snapshot, state.tables.sections), now)
             replay(state, (group.changes for group in loaded.groups), now)
             split_streams(state)
+            look_again(state.market, now)
 
         try:
             await self._journal.offload(fill)
@@ -384,11 +382,3 @@ class Sharer:
         end = loaded.groups[-1].position if loaded.groups else loaded.place.position
         self._place = msgspec.structs.replace(loaded.place, position=end)
         self._ahead, self._reached, self._clean = "", 0, True
-
-
-def _nonce_of(state: State, verified: Verified, now: Instant) -> NonceRequest:
-    """Ask for a heartbeat's nonce, and say what its acceptance changes."""
-    worker_id, nonce, timestamp_ns = verified.worker.id, verified.nonce, verified.timestamp_ns
-    event_hex = state.entropy.hex(16)
-    change = (Kind.HEARTBEAT, now.wall_ns, worker_id, verified.policy_id, nonce, timestamp_ns, event_hex)
-    return NonceRequest(worker_id, nonce, timestamp_ns, now, msgspec.msgpack.encode(change))

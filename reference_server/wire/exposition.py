@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads a struct's types when it is made
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -19,14 +20,22 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Figure(msgspec.Struct, frozen=True):
     """One number with its name; one that `counts` only grows, and its name on the wire ends in `_total`.
 
-    Figures of one name differ in the value of one label, given as (name, value).
+    Where there is a `label`, it is several numbers: each value of the label has one.
     """
 
     name: str
     help_text: str
     value: float
     counts: bool = False
-    label: tuple[str, str] | None = None
+    label: str = ""
+    by_label: Mapping[str, float] = {}
+
+    @classmethod
+    def labelled(
+        cls, name: str, help_text: str, label: str, by_label: Mapping[str, float], *, counts: bool = True
+    ) -> Figure:
+        """Return several numbers, by the values of a label."""
+        return cls(name, help_text, 0, counts, label, by_label)
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -101,21 +110,15 @@ class _Collector:
         for status, count in sorted(figures.heartbeat_answers.items()):
             answers.add_metric([str(status)], count)
         yield answers
-        yield from _families(figures.more)
-
-
-def _families(figures: Sequence[Figure]) -> Iterable[Metric]:
-    labelled: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-    for figure in figures:
-        family = CounterMetricFamily if figure.counts else GaugeMetricFamily
-        if figure.label is None:
-            yield family(figure.name, figure.help_text, value=float(figure.value))
-            continue
-        name, value = figure.label
-        if figure.name not in labelled:
-            labelled[figure.name] = family(figure.name, figure.help_text, labels=[name])
-        labelled[figure.name].add_metric([value], float(figure.value))
-    yield from labelled.values()
+        for figure in figures.more:
+            family = CounterMetricFamily if figure.counts else GaugeMetricFamily
+            if not figure.label:
+                yield family(figure.name, figure.help_text, value=float(figure.value))
+                continue
+            labelled = family(figure.name, figure.help_text, labels=[figure.label])
+            for word, number in figure.by_label.items():
+                labelled.add_metric([word], float(number))
+            yield labelled
 
 
 def expose(figures: Figures) -> bytes:

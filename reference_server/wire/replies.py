@@ -23,10 +23,14 @@ def failure(status: int, message: str, extra: Headers = ()) -> Reply:
     return Reply(status, msgspec.json.encode({"success": False, "error": message}), JSON_HEADERS + extra)
 
 
+def retry_after(refusal: Reply, wait_ns: int) -> Reply:
+    """Return a refusal with `Retry-After`, the wait in seconds, rounded up."""
+    return Reply(refusal.status, refusal.body, (*refusal.headers, ("retry-after", str(-(-wait_ns // SECOND_NS)))))
+
+
 def rate_limited(wait_ns: int) -> Reply:
-    """Refuse with 429; `Retry-After` is the wait in seconds, rounded up."""
-    retry_after = str(-(-wait_ns // SECOND_NS))
-    return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded", (("retry-after", retry_after),))
+    """Refuse with 429, and say how long to wait."""
+    return retry_after(RATE_LIMITED, wait_ns)
 
 
 RATE_LIMITED = failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")

@@ -41,6 +41,23 @@ def test_the_table_has_every_route_of_the_contract() -> None:
         ("POST", "/workers/some_id/heartbeat"),
         ("GET", "/status"),
         ("GET", "/metrics"),
+        ("POST", "/agents/register"),
+        ("GET", "/agents/me"),
+        ("PUT", "/agents/me"),
+        ("POST", "/jobs"),
+        ("GET", "/jobs"),
+        ("GET", "/jobs/some_id"),
+        ("DELETE", "/jobs/some_id"),
+        ("GET", "/resources"),
+        ("GET", "/resources/prices"),
+        ("GET", "/wallet/balance"),
+        ("GET", "/wallet/transactions"),
+        ("POST", "/wallet/withdraw"),
+        ("GET", "/wallet/withdrawals/some_id"),
+        ("GET", "/forum/posts"),
+        ("POST", "/forum/posts"),
+        ("GET", "/forum/posts/some_id"),
+        ("POST", "/forum/posts/some_id/comments"),
     }
     rooted = {("GET", "/health"), ("GET", "/metrics"), ("GET", "/.well-known/hatchfarm-keys")}
     assert {(method, p + path) for method, path in under_both_prefixes for p in ("/api/v1", "/v1")} | rooted == {

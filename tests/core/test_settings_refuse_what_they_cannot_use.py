@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.tiers import examples
 VECTORS = Path(__file__).parent.parent / "vectors"
 NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1.5", "1e3", "inf", "-inf"]
+NO_AMOUNTS = [*NO_NUMBERS, "1e3", "inf", ".5", "1.", "+1", "٣"]
 NO_FLAGS = ["yes", "no", "2", "-1", "on", "off", "t", "truee", " true", "None"]
 
 # Variable: (field, a value, what it means, values that are too small or too large, values that are none).
@@ -112,6 +114,36 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
             ("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds"),
         )
     },
+    "AGENT_REGISTRATION": ("agent_registration", "closed", "closed", [], ["Open", "none", "openn", " open"]),
+    **{
+        variable: (field, text, Decimal(text), [], [*NO_AMOUNTS, *too_far, text + "0" * decimals])
+        for variable, field, text, decimals, too_far in (
+            ("PRICE_CPU_HOUR", "price_cpu_hour", "0.5", 6, ["1000.000001", "-1"]),
+            ("PRICE_MEMORY_GB_HOUR", "price_memory_gb_hour", "0.5", 6, ["1000.000001", "-1"]),
+            ("PRICE_GPU_HOUR", "price_gpu_hour", "0.5", 6, ["1000.000001", "-1"]),
+            ("WALLET_DEV_CREDIT_USDT", "wallet_dev_credit_usdt", "12.3", 6, ["1000001", "-0.000001"]),
+            ("WITHDRAWAL_DAILY_LIMIT_USDT", "withdrawal_daily_limit_usdt", "0.1", 6, ["1000000001", "-1"]),
+            ("WITHDRAWAL_DAILY_LIMIT_BTC", "withdrawal_daily_limit_btc", "0.1", 8, ["21000001", "-1"]),
+        )
+    },
+    "JOB_QUEUE_TIMEOUT_SECONDS": ("job_queue_timeout_seconds", "1", 1, ["0", "-1", "2592001"], NO_WHOLE_NUMBERS),
+    "PLATFORM_FEE_BASIS_POINTS": ("platform_fee_basis_points", "0", 0, ["-1", "10001"], NO_WHOLE_NUMBERS),
+    "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (
+        "withdrawal_cooldown_seconds",
+        "0",
+        0,
+        ["-1", "2592001"],
+        NO_WHOLE_NUMBERS,
+    ),
+    "WITHDRAWALS_PER_HOUR": ("withdrawals_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
+    "PAYOUT_SIMULATED_SECONDS": (
+        "payout_simulated_seconds",
+        "0",
+        0.0,
+        ["-1", "86401"],
+        [*NO_NUMBERS, "inf", "-inf"],
+    ),
+    "FORUM_POSTS_PER_HOUR": ("forum_posts_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
 }
 FREE_TEXT = {
     "HATCHFARM_SHARED_STATE",
@@ -154,6 +186,19 @@ DEFAULTS = {
     "HTTP_HEADER_TIMEOUT_SECONDS": "10.0",
     "HTTP_BODY_TIMEOUT_SECONDS": "30.0",
     "HTTP_IDLE_TIMEOUT_SECONDS": "75.0",
+    "AGENT_REGISTRATION": "open",
+    "PRICE_CPU_HOUR": "0.010000",
+    "PRICE_MEMORY_GB_HOUR": "0.001000",
+    "PRICE_GPU_HOUR": "0.500000",
+    "JOB_QUEUE_TIMEOUT_SECONDS": "3600",
+    "PLATFORM_FEE_BASIS_POINTS": "0",
+    "WALLET_DEV_CREDIT_USDT": "0",
+    "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": "86400",
+    "WITHDRAWALS_PER_HOUR": "10",
+    "WITHDRAWAL_DAILY_LIMIT_USDT": "10000",
+    "WITHDRAWAL_DAILY_LIMIT_BTC": "1",
+    "PAYOUT_SIMULATED_SECONDS": "1.0",
+    "FORUM_POSTS_PER_HOUR": "30",
 }
 
 

@@ -74,8 +74,8 @@ LEASE, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
 """The lease's key, and the fields of the term and the fencing token (`founded`, `strict`), have the names that every
 version of this server knows them by."""
 FORM = "2"
-"""What instances make of the groups, three audit streams an owner. All must make the same of them, so it stands in what
-they must have alike, with the tables that were added since; the first form, with two streams, stands nowhere."""
+"""What instances make of the groups, but for the tables that were added since. All must make the same of them, so it
+stands in what they must have alike, with the names of those; the first form, of two audit streams, has no name."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 _LOST = {

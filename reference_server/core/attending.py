@@ -1,0 +1,71 @@
+"""What heartbeats, revocations and time do on the market of a state, and what machines are told of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_server.core.happenings import audit_happenings
+from reference_server.core.market import working
+from reference_server.core.market.matching import match_all
+from reference_server.core.market.wallet import payout_said
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reference_server.core.records import Worker
+    from reference_server.core.state import State
+    from reference_server.ports import PayoutOutcome
+    from reference_server.wire.values import Instant
+
+
+def concerns_market(state: State, worker: Worker, metrics: bytes) -> bool:
+    """Return whether the market has to take, or may tell, anything with a heartbeat that was just accepted.
+
+    Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
+    can be.
+    """
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if b'"capacity"' in metrics or b'"jobs"' in metrics:
+        return True
+    return offer is not None and bool(offer.jobs or offer.cancelled or market.unsettled or market.grown)
+
+
+def end_silence(state: State, now: Instant, worker: Worker) -> None:
+    """Have a machine give its jobs back that was silent for too long, before it is heard again."""
+    market = state.market
+    offer = market.pool.offers.get(worker.id)
+    if offer is None or offer.heard is None:
+        return
+    if now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns:
+        bring_up(state, now)
+
+
+def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
+    """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
+    rules = state.policies[policy_id].rules
+    told = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
+    if state.market.happened:
+        audit_happenings(state, now)
+    return told
+
+
+def bring_up(state: State, now: Instant) -> None:
+    """Bring the market up to a moment, as far as that may be changed now."""
+    working.tick(state.market, now)
+    audit_happenings(state, now)
+
+
+def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
+    """Take what the payout gateway said of withdrawals, by id."""
+    for withdrawal_id, outcome in outcomes.items():
+        payout_said(state.market, now, withdrawal_id, outcome)
+    audit_happenings(state, now)
+
+
+def do_what_is_due(state: State, now: Instant) -> None:
+    """Do all that has become due on the market. Raises Frozen where that would change what may not be changed now."""
+    working.tick(state.market, now)
+    match_all(state.market, now)
+    working.require_nothing_due(state.market, now)
+    audit_happenings(state, now)

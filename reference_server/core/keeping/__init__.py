@@ -1,0 +1,1 @@
+"""How agents, jobs, money and posts are kept (contract §7): a record, a section and a table for each."""

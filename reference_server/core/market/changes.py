@@ -1,0 +1,221 @@
+"""What decisions change in the market, one function a kind: decisions call them, and so does recovery.
+
+Each takes plain values. What follows from the moment alone, such as which machines are open, is no change: it is worked
+out by `working.look_again` after a recovery.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from reference_server.core.changes import change
+from reference_server.core.market.capacity import maxima_of, read_capacity
+from reference_server.core.market.jobs import ASSIGNED, CANCELLED, FAILED, QUEUED, RUNNING, Job
+from reference_server.core.market.ledger import AVAILABLE, FEES, HELD, Leg
+from reference_server.core.market.metering import duration_ns, meter
+from reference_server.core.market.money import USDT
+from reference_server.core.market.prices import Need
+from reference_server.wire.values import Instant
+
+if TYPE_CHECKING:
+    from reference_server.core.market.market import HasMarket, Market
+
+
+@change("job_added")
+def add_job(
+    state: HasMarket,
+    at: Instant,
+    job_id: str,
+    account: str,
+    kind: str,
+    need: tuple[int, int, int, str],
+    maximum: int,
+    minutes: int,
+    payload: bytes,
+    timeout_ns: int,
+) -> None:
+    """Queue a job, and hold its maximum in escrow. It is given up after `timeout_ns`."""
+    market = state.market
+    market.job_number += 1
+    expires = _later(at, timeout_ns)
+    job = Job(
+        job_id, market.job_number, account, kind, Need(*need), maximum, minutes, bytes(payload), at, expires, maximum
+    )
+    legs = (
+        Leg("escrow_hold", account, AVAILABLE, USDT, -maximum),
+        Leg("escrow_hold", account, HELD, USDT, maximum),
+    )
+    market.ledger.post(at.wall_ns, job_id, legs)
+    market.add(job)
+    _wait(market, job)
+
+
+@change("job_assigned")
+def assign_job(state: HasMarket, at: Instant, job_id: str, worker_id: str, model: str, rate: int) -> None:
+    """Give a queued job to a machine, on GPUs of a model, at an hourly rate. Its account had its turn."""
+    market = state.market
+    job = market.jobs[job_id]
+    offer = market.pool.offers[worker_id]
+    market.waiting.remove(job)
+    market.waiting.serve(job.account)
+    market.move(job, ASSIGNED)
+    job.worker_id, job.owner_id, job.model, job.rate = offer.worker_id, offer.owner_id, model, rate
+    job.assigned, job.expires = at, None
+    offer.cancelled.pop(job_id, None)
+    market.pool.hold(offer, job)
+
+
+@change("job_started")
+def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
+    """Note that a machine runs a job."""
+    market = state.market
+    job = market.jobs[job_id]
+    market.move(job, RUNNING)
+    job.started = at
+    heapq.heappush(market.deadlines.ends, (at.monotonic_ns + duration_ns(job), job_id))
+
+
+@change("job_reported")
+def note_result(state: HasMarket, _at: Instant, job_id: str, result: bytes) -> None:
+    """Keep what a running job has come to so far, JSON as it was sent."""
+    market = state.market
+    market.jobs[job_id].result = bytes(result)
+
+
+@change("job_ended")
+def end_job(
+    state: HasMarket, at: Instant, job_id: str, outcome: str, charge: int, fee: int, result: bytes, error: str | None
+) -> None:
+    """End a job: charge for what ran, `fee` of it to the platform, and return the rest of the escrow."""
+    market = state.market
+    job = market.jobs[job_id]
+    if job.state == QUEUED:
+        market.waiting.remove(job)
+    on_worker = job.on_worker
+    rest = job.escrow - charge
+    legs = (
+        *_charge_legs(job, charge, fee),
+        Leg("escrow_release", job.account, HELD, USDT, -rest),
+        Leg("escrow_release", job.account, AVAILABLE, USDT, rest),
+    )
+    market.ledger.post(at.wall_ns, job_id, legs)
+    if on_worker:
+        _leave_worker(market, job, told=outcome == CANCELLED)
+    market.move(job, outcome)
+    job.billed += charge
+    job.escrow = job.metered_ns = 0
+    job.finished, job.error = at, error
+    if result:
+        job.result = bytes(result)
+
+
+@change("job_given_back")
+def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: int, timeout_ns: int) -> None:
+    """Take a job from its machine, charge for what ran, and queue it again for so long; for nothing: it has failed."""
+    market = state.market
+    job = market.jobs[job_id]
+    rest = 0 if timeout_ns else job.escrow - charge
+    legs = (
+        *_charge_legs(job, charge, fee),
+        Leg("escrow_release", job.account, HELD, USDT, -rest),
+        Leg("escrow_release", job.account, AVAILABLE, USDT, rest),
+    )
+    market.ledger.post(at.wall_ns, job_id, legs)
+    _leave_worker(market, job, told=True)
+    job.billed += charge
+    job.escrow -= charge + rest
+    job.metered_ns = 0
+    job.attempts += 1
+    if not timeout_ns:
+        market.move(job, FAILED)
+        job.finished, job.error = at, "worker lost"
+        return
+    market.move(job, QUEUED)
+    job.worker_id = job.owner_id = job.model = ""
+    job.rate = job.assigned = job.started = None
+    job.result = b""
+    job.expires = _later(at, timeout_ns)
+    _wait(market, job)
+
+
+@change("capacity_reported")
+def note_capacity(
+    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, said: bytes
+) -> None:
+    """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
+
+    `rules` are those of the policy that it was heard under, canonical JSON.
+    """
+    market = state.market
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        offer = market.offer(worker_id, owner_id)
+        hear_worker(market, at, worker_id, policy_id, rules)
+    offer.said_raw = bytes(said)
+    offer.said = read_capacity(offer.said_raw)
+    market.unsettled[worker_id] = None
+
+
+@change("cancellations_told")
+def note_told(state: HasMarket, _at: Instant, worker_id: str) -> None:
+    """Note that a machine was told of the jobs that were taken from it."""
+    state.market.pool.offers[worker_id].cancelled.clear()
+
+
+def hear_worker(
+    market: Market, at: Instant, worker_id: str, policy_id: str, rules: str, *, consented: bool = True
+) -> None:
+    """Note an accepted heartbeat, and meter what its machine runs. Part of the heartbeat's own change.
+
+    `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
+    that behind the heartbeat. A machine that never said what it has is none of the market's.
+    """
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        return
+    if offer.heard is not None:
+        for job in offer.jobs.values():
+            meter(job, offer.heard.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
+    offer.heard = at
+    if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
+        offer.consented = consented
+        offer.policy_id = policy_id
+        offer.maxima = maxima_of(rules)
+        market.unsettled[worker_id] = None
+    market.fresh[worker_id] = None
+    market.fresh.move_to_end(worker_id)
+
+
+def end_consent(market: Market, worker_id: str, policy_id: str) -> None:
+    """Note that a machine's consent to a policy was revoked. Part of the revocation's own change."""
+    offer = market.pool.offers.get(worker_id)
+    if offer is not None and offer.policy_id == policy_id:
+        offer.consented = False
+        market.unsettled[worker_id] = None
+
+
+def _later(at: Instant, wait_ns: int) -> Instant:
+    return Instant(at.wall_ns + wait_ns, at.monotonic_ns + wait_ns)
+
+
+def _wait(market: Market, job: Job) -> None:
+    market.waiting.add(job)
+    if job.expires is not None:
+        heapq.heappush(market.deadlines.expiries, (job.expires.monotonic_ns, job.id))
+
+
+def _charge_legs(job: Job, charge: int, fee: int) -> tuple[Leg, ...]:
+    return (
+        Leg("job_charge", job.account, HELD, USDT, -charge),
+        Leg("job_earning", f"owner:{job.owner_id}", AVAILABLE, USDT, charge - fee),
+        Leg("platform_fee", FEES, AVAILABLE, USDT, fee),
+    )
+
+
+def _leave_worker(market: Market, job: Job, *, told: bool) -> None:
+    offer = market.pool.offers[job.worker_id]
+    market.pool.release(offer, job)
+    market.grown.add(offer.worker_id)
+    if told:
+        offer.tell_cancelled(job.id)

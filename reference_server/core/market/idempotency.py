@@ -1,0 +1,128 @@
+"""First answers by idempotency key: the same request again has the same answer, and no other effect (contract: Wallet).
+
+A key belongs to an account and a route. Only what was granted is kept, for 24 hours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import OrderedDict
+from decimal import Decimal
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.market.conditions import DAY_NS
+from reference_server.limits import IDEMPOTENCY_BYTES_MAX, IDEMPOTENCY_KEY_MAX_CHARACTERS, IDEMPOTENCY_KEYS_MAX
+from reference_server.wire.replies import JSON_HEADERS, failure
+from reference_server.wire.values import Instant, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY_REQUIRED = failure(400, "idempotency key required")
+KEY_REUSED = failure(422, "idempotency key reused")
+REPLAYED_HEADER = ("idempotent-replayed", "true")
+_VISIBLE = re.compile("[!-~]+")
+
+
+class KeptAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The first answer to a key of an account on a route; `digest` is that of the body it answered."""
+
+    account: str
+    route: str
+    key: str
+    digest: bytes
+    status: int
+    body: bytes
+    created: Instant
+
+
+def valid_key(key: str) -> bool:
+    """Return whether a text can be an idempotency key: 1 to 128 visible ASCII characters."""
+    return len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS and _VISIBLE.fullmatch(key) is not None
+
+
+def digest_of(body: bytes) -> bytes:
+    """Return the same digest for the same JSON value, however it is written; other values have others.
+
+    Numbers are compared exactly, as decimals; the order of an object's fields does not count. Raises ValueError or
+    RecursionError for what is not JSON.
+    """
+    value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
+    return sha256("".join(_spell(value)).encode("utf-8", "surrogatepass")).digest()
+
+
+def _spell(value: Any) -> Iterator[str]:
+    """Write a value in the one way that equal values have in common. Texts have their length in front."""
+    match value:
+        case None | bool():
+            yield f"{value};"
+        case Decimal():
+            yield _spell_number(value)
+        case str():
+            yield f"s{len(value)}:{value}"
+        case list():
+            yield f"l{len(value)}:"
+            for item in value:
+                yield from _spell(item)
+        case dict():
+            yield f"o{len(value)}:"
+            for name in sorted(value):
+                yield from _spell(name)
+                yield from _spell(value[name])
+        case _:
+            raise ValueError("not a JSON value")
+
+
+def _spell_number(value: Decimal) -> str:
+    sign, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits)).lstrip("0")
+    stripped = text.rstrip("0")
+    if not stripped or not isinstance(exponent, int):
+        return "n0;"
+    return f"n{'-' if sign else ''}{stripped}e{exponent + len(text) - len(stripped)};"
+
+
+class KeptAnswers:
+    """First answers, the oldest first. Bounded in number and bytes: past that nothing more is granted under keys."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, str, str], KeptAnswer] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __iter__(self) -> Iterator[KeptAnswer]:
+        return iter(self._answers.values())
+
+    def find(self, account: str, route: str, key: str, digest: bytes, now: Instant) -> Reply | None:
+        """Return the answer to a key that was used already: the first one again, or 422 for another body."""
+        self._forget(now)
+        kept = self._answers.get((account, route, key))
+        if kept is None:
+            return None
+        if kept.digest != digest:
+            return KEY_REUSED
+        return Reply(kept.status, kept.body, (*JSON_HEADERS, REPLAYED_HEADER))
+
+    def has_room(self, size: int, now: Instant) -> bool:
+        """Return whether one more answer of so many bytes can be kept."""
+        self._forget(now)
+        return len(self._answers) < IDEMPOTENCY_KEYS_MAX and self._bytes + size <= IDEMPOTENCY_BYTES_MAX
+
+    def keep(self, answer: KeptAnswer) -> None:
+        """Keep an answer."""
+        self._answers[answer.account, answer.route, answer.key] = answer
+        self._bytes += len(answer.body)
+
+    def _forget(self, now: Instant) -> None:
+        while self._answers:
+            oldest = next(iter(self._answers.values()))
+            if now.monotonic_ns - oldest.created.monotonic_ns < DAY_NS:
+                return
+            del self._answers[oldest.account, oldest.route, oldest.key]
+            self._bytes -= len(oldest.body)

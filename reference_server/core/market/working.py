@@ -1,0 +1,306 @@
+"""What machines and the passing of time do to jobs: heartbeats, silence, hours, durations, revocations.
+
+Each decision first brings the market up to its moment (`tick`), and last matches what has become free.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.changes import Frozen
+from reference_server.core.market import changes
+from reference_server.core.market.capacity import read_capacity
+from reference_server.core.market.jobs import ASSIGNED, EXPIRED, FAILED, QUEUED, RUNNING, SUCCEEDED, show_assignment
+from reference_server.core.market.market import Happening
+from reference_server.core.market.matching import match_all
+from reference_server.core.market.metering import charge_for, duration_ns, fee_of
+from reference_server.core.market.pool import offered_now
+from reference_server.limits import JOB_ATTEMPTS_MAX, JOB_RESULT_MAX_BYTES
+
+if TYPE_CHECKING:
+    from reference_server.core.market.jobs import Job
+    from reference_server.core.market.market import Market
+    from reference_server.core.market.pool import Offer
+    from reference_server.wire.values import Instant
+
+RESULT_TOO_LARGE = "result too large"
+_STATES_REPORTED = frozenset({RUNNING, SUCCEEDED, FAILED})
+
+
+class _Metrics(msgspec.Struct, frozen=True, gc=False):
+    capacity: msgspec.Raw = msgspec.Raw(b"")
+    jobs: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Report(msgspec.Struct, frozen=True):
+    job_id: str
+    state: str
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: msgspec.Raw = msgspec.Raw(b"")
+
+
+_decode_metrics = msgspec.json.Decoder(_Metrics).decode
+_decode_reports = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_report = msgspec.json.Decoder(_Report).decode
+_decode_text = msgspec.json.Decoder(str | None).decode
+
+
+def attend(
+    market: Market, now: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, metrics: bytes
+) -> dict[str, Any]:
+    """Take what a heartbeat that was just accepted says, and return what its answer tells the machine.
+
+    `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The answer has
+    `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last;
+    each only where there are any.
+    """
+    told: dict[str, Any] = {}
+    offer = market.pool.offers.get(worker_id)
+    if offer is not None and offer.cancelled:
+        told["cancelled"] = list(offer.cancelled)
+        changes.note_told(market, now, worker_id)
+    if speaks(metrics):
+        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics)
+    offer = market.pool.offers.get(worker_id)
+    if offer is None:
+        return {}
+    if market.unsettled:
+        _settle(market, now)
+    if market.grown or market.pool.fell:
+        match_all(market, now)
+    if offer.jobs:
+        assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
+        if assignments:
+            told["assignments"] = assignments
+    return told
+
+
+def speaks(metrics: bytes) -> bool:
+    """Return whether a heartbeat's metrics may say something to the market."""
+    return b'"capacity"' in metrics or b'"jobs"' in metrics
+
+
+def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes) -> None:
+    """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
+    capacities = jobs = 0
+    try:
+        read = _decode_metrics(metrics)
+    except (ValueError, RecursionError):
+        market.ignored["capacity"] += 1
+        return
+    said = bytes(read.capacity)
+    offer = market.pool.offers.get(sender[0])
+    if said and (offer is None or said != offer.said_raw):
+        capacity = read_capacity(said)
+        if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
+            capacities += 1
+        else:
+            changes.note_capacity(market, now, *sender, said)
+    for report in _reports(bytes(read.jobs)):
+        if not _take_report(market, now, offer, report):
+            jobs += 1
+    market.ignored["capacity"] += capacities
+    market.ignored["job"] += jobs
+
+
+def _reports(raw: bytes) -> list[msgspec.Raw]:
+    """Take a list of reports apart; what is no list is one that cannot be read."""
+    if not raw:
+        return []
+    try:
+        return _decode_reports(raw)
+    except (ValueError, RecursionError):
+        return [msgspec.Raw(raw)]
+
+
+def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec.Raw) -> bool:
+    """Take one report of a job; return whether it could be read and is of the machine's own."""
+    try:
+        report = _decode_report(bytes(raw))
+        said = bytes(report.error)
+        error = _decode_text(said) if 0 < len(said) <= JOB_RESULT_MAX_BYTES else None
+    except (ValueError, RecursionError):
+        return False
+    job = None if offer is None else offer.jobs.get(report.job_id)
+    if offer is None or job is None or report.state not in _STATES_REPORTED:
+        return False
+    if job.state == ASSIGNED:
+        changes.start_job(market, now, job.id)
+        market.happened.append(_happening("job_started", job, {}, offer.worker_id))
+    result = b"" if bytes(report.result) == b"null" else bytes(report.result)
+    if len(result) > JOB_RESULT_MAX_BYTES or len(said) > JOB_RESULT_MAX_BYTES:
+        _end(market, now, job, FAILED, error=RESULT_TOO_LARGE, by_worker=True)
+    elif report.state != RUNNING:
+        _end(market, now, job, report.state, result, error, by_worker=True)
+    elif result and result != job.result:
+        changes.note_result(market, now, job.id, result)
+    return True
+
+
+def tick(market: Market, now: Instant) -> None:
+    """Do what has become due: silent machines, hours that end or begin, jobs that ran long enough or waited too long.
+
+    Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen only
+    that is worked out which follows from the moment, and all else stays due.
+    """
+    deadlines = market.deadlines
+    if not market.frozen:
+        for job_id in deadlines.due(deadlines.ends, now.monotonic_ns):
+            _end_by_duration(market, now, job_id)
+        for job_id in deadlines.due(deadlines.expiries, now.monotonic_ns):
+            job = market.jobs.get(job_id)
+            if job is not None and job.state == QUEUED and _is_due(job.expires, now):
+                _end(market, now, job, EXPIRED)
+    while market.fresh:
+        worker_id = next(iter(market.fresh))
+        heard = market.pool.offers[worker_id].heard
+        if heard is not None and now.monotonic_ns - heard.monotonic_ns <= market.conditions.stale_ns:
+            break
+        del market.fresh[worker_id]
+        market.unsettled[worker_id] = None
+    for worker_id in deadlines.due(deadlines.hours, now.wall_ns):
+        market.unsettled[worker_id] = None
+    if market.unsettled:
+        _settle(market, now)
+    if not market.frozen:
+        match_all(market, now)
+
+
+def require_nothing_due(market: Market, now: Instant) -> None:
+    """Raise Frozen where `tick` has left anything undone: while the market is frozen it leaves what would change it."""
+    deadlines, now_ns = market.deadlines, now.monotonic_ns
+    due = any(heap and heap[0][0] <= now_ns for heap in (deadlines.ends, deadlines.expiries))
+    if market.frozen and (due or market.unsettled):
+        raise Frozen
+
+
+def next_due(market: Market, now: Instant) -> int | None:
+    """Return when `tick` has something to do next (monotonic ns); None while nothing is to come."""
+    if market.unsettled or ((market.grown or market.pool.fell) and market.waiting):
+        return now.monotonic_ns
+    deadlines = market.deadlines
+    moments = [heap[0][0] for heap in (deadlines.ends, deadlines.expiries) if heap]
+    if deadlines.hours:
+        moments.append(now.monotonic_ns + deadlines.hours[0][0] - now.wall_ns)
+    if market.fresh:
+        heard = market.pool.offers[next(iter(market.fresh))].heard
+        if heard is not None:
+            moments.append(heard.monotonic_ns + market.conditions.stale_ns + 1)
+    return min(moments, default=None)
+
+
+def look_again(market: Market, now: Instant) -> None:
+    """Work out anew what is in no journal, after changes were recovered: what is to come, and what is offered now.
+
+    Nothing is changed that a journal would have to know: what is due stays so, until `tick`.
+    """
+    deadlines = market.deadlines
+    deadlines.clear()
+    for job in market.jobs.values():
+        if job.state == RUNNING and job.started is not None:
+            heapq.heappush(deadlines.ends, (job.started.monotonic_ns + duration_ns(job), job.id))
+        elif job.state == QUEUED and job.expires is not None:
+            heapq.heappush(deadlines.expiries, (job.expires.monotonic_ns, job.id))
+    market.fresh.clear()
+    offers = market.pool.offers
+    heard = ((offer.heard.monotonic_ns, offer.worker_id) for offer in offers.values() if offer.heard is not None)
+    market.fresh.update((worker_id, None) for _, worker_id in sorted(heard))
+    market.unsettled.update(dict.fromkeys(offers))
+    _settle(market, now, may_change=False)
+
+
+def _settle(market: Market, now: Instant, *, may_change: bool = True) -> None:
+    """Work out what machines offer now; those that would give jobs back wait until that may be changed."""
+    may_change = may_change and not market.frozen
+    for worker_id in list(market.unsettled):
+        if _refresh(market, now, market.pool.offers[worker_id], may_change=may_change):
+            del market.unsettled[worker_id]
+
+
+def _is_due(at: Instant | None, now: Instant) -> bool:
+    return at is not None and at.monotonic_ns <= now.monotonic_ns
+
+
+def _end_by_duration(market: Market, now: Instant, job_id: str) -> None:
+    """End a job that ran for its duration, unless its machine was lost before."""
+    job = market.jobs.get(job_id)
+    if job is None or job.state != RUNNING or job.started is None:
+        return
+    ended_ns = job.started.monotonic_ns + duration_ns(job)
+    heard = market.pool.offers[job.worker_id].heard
+    if ended_ns > now.monotonic_ns or heard is None:
+        return
+    if ended_ns - heard.monotonic_ns <= market.conditions.stale_ns:
+        _end(market, now, job, SUCCEEDED)
+
+
+def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) -> bool:
+    """Bring what a machine offers up to the moment: what no longer has room is given back, newest first.
+
+    Return False, and do nothing, where that would change what may not be changed now.
+    """
+    until_ns = offer.opening.until_ns
+    total = offered_now(offer, now, market.conditions.stale_ns)
+    if offer.opening.until_ns not in {None, until_ns}:
+        heapq.heappush(market.deadlines.hours, (offer.opening.until_ns or 0, offer.worker_id))
+    if not may_change and not offer.holds_within(total):
+        return False
+    if total is None:
+        for job in list(reversed(offer.jobs.values())):
+            _give_back(market, now, job, _why_closed(market, now, offer))
+        if offer.is_open:
+            market.pool.open_as(offer, None)
+        market.grown.discard(offer.worker_id)
+        return True
+    if offer.is_open and total == offer.total:
+        return True
+    market.pool.open_as(offer, total)
+    while offer.overfull:
+        _give_back(market, now, next(reversed(offer.jobs.values())), "no room")
+    market.grown.add(offer.worker_id)
+    return True
+
+
+def _why_closed(market: Market, now: Instant, offer: Offer) -> str:
+    if not offer.consented:
+        return "consent revoked"
+    if offer.heard is None or now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns:
+        return "stale"
+    return "no room"
+
+
+def _give_back(market: Market, now: Instant, job: Job, reason: str) -> None:
+    charge = charge_for(job)
+    fee = fee_of(charge, market.conditions.fee_basis_points)
+    worker_owner_id = job.owner_id
+    again = job.attempts + 1 < JOB_ATTEMPTS_MAX
+    timeout_ns = market.conditions.queue_timeout_ns if again else 0
+    changes.give_back_job(market, now, job.id, charge, fee, timeout_ns)
+    kind, metadata = ("job_requeued", {"reason": reason}) if again else ("job_finished", {"state": FAILED})
+    market.happened.append(Happening(kind, "system", job.id, metadata, job.account, worker_owner_id))
+
+
+def _end(
+    market: Market,
+    now: Instant,
+    job: Job,
+    state: str,
+    result: bytes = b"",
+    error: str | None = None,
+    *,
+    by_worker: bool = False,
+) -> None:
+    """End a job, for what its machine said of it or by the server itself."""
+    charge = charge_for(job)
+    fee = fee_of(charge, market.conditions.fee_basis_points)
+    worker_id = job.worker_id if by_worker else ""
+    changes.end_job(market, now, job.id, state, charge, fee, result, error)
+    market.happened.append(_happening("job_finished", job, {"state": state}, worker_id))
+
+
+def _happening(kind: str, job: Job, metadata: dict[str, Any], worker_id: str) -> Happening:
+    actor = f"worker:{worker_id}" if worker_id else "system"
+    return Happening(kind, actor, job.id, metadata, job.account, job.owner_id)

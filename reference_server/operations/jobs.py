@@ -1,0 +1,270 @@
+"""The operations on jobs and on what is offered for them (contract: Capacity and resources, Jobs)."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.calls import PAGING, Parameter, page_of
+from reference_server.core.market import job_routes, resources
+from reference_server.core.market.idempotency import KEY_REQUIRED, KEY_REUSED
+from reference_server.core.market.jobs import STATES, JobBody
+from reference_server.core.market.money import MICRO
+from reference_server.core.market.wallet import INSUFFICIENT_BALANCE
+from reference_server.limits import JOB_CPU_CORES_MAX, JOB_GPUS_MAX, JOB_MEMORY_GB_MAX
+from reference_server.operations.accounts import IDEMPOTENCY_KEY, audited, idempotency_key
+from reference_server.operations.callers import ACCOUNT
+from reference_server.operations.operation import Answer, Operation
+from reference_server.wire.ids import JOB_ID
+from reference_server.wire.replies import FULL, INVALID_REQUEST
+from reference_server.wire.values import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_server.core.calls import Call
+    from reference_server.core.state import State
+
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+
+
+class ShownResources(msgspec.Struct, frozen=True):
+    """What a job needs."""
+
+    cpu_cores: float
+    memory_gb: float
+    gpu: bool
+    gpu_count: int
+    gpu_model: str | None
+
+
+class ShownJob(msgspec.Struct, frozen=True):
+    """A job. Money is in decimal strings of USDT; what is not known yet is null."""
+
+    id: str
+    state: str
+    type: str
+    resources: ShownResources
+    max_price_usdt: str
+    price_per_hour: str | None
+    duration_minutes: int
+    payload: dict[str, Any] | None
+    worker_id: str | None
+    escrow: str
+    billed: str
+    created_at: str
+    assigned_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+    attempts: int
+    result: Any
+    error: str | None
+
+
+class OneJob(msgspec.Struct, frozen=True):
+    """One of the caller's jobs."""
+
+    job: ShownJob
+
+
+class Jobs(msgspec.Struct, frozen=True):
+    """One page of the caller's jobs, newest first."""
+
+    jobs: list[ShownJob]
+    total: int
+    limit: int
+    offset: int
+
+
+class ShownGpus(msgspec.Struct, frozen=True):
+    """GPUs of one model."""
+
+    model: str
+    count: int
+
+
+class ShownMachine(msgspec.Struct, frozen=True):
+    """What is left of a machine, and what all of it costs an hour."""
+
+    worker_id: str
+    cpu_cores: float
+    memory_gb: float
+    gpus: list[ShownGpus]
+    price_per_hour: str
+    available_until: str | None
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """One page of what is offered, cheapest first."""
+
+    resources: list[ShownMachine]
+    total: int
+    limit: int
+    offset: int
+
+
+class Price(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an hour of a resource costs now, and how much of it is held."""
+
+    resource: str
+    price: str
+    utilisation: str
+    model: str = ""
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """All prices at a moment."""
+
+    prices: list[Price]
+    as_of: str
+
+
+@audited
+def post(state: State, call: Call[bytes]) -> Reply:
+    """`POST /jobs`."""
+    key, job_id = idempotency_key(call), state.new_id(JOB_ID)
+    return job_routes.post_job(state.market, call.now, call.account, key, call.body, job_id)
+
+
+@audited
+def show_list(state: State, call: Call[bytes]) -> Reply:
+    """`GET /jobs`."""
+    page = page_of(call)
+    if isinstance(page, Reply):
+        return page
+    wanted = page.asked[JOB_STATE.name]
+    return job_routes.list_jobs(state.market, call.now, call.account, wanted, page.limit, page.offset)
+
+
+@audited
+def show(state: State, call: Call[bytes]) -> Reply:
+    """`GET /jobs/{id}`."""
+    return job_routes.read_own_job(state.market, call.now, call.account, call.ids[0])
+
+
+@audited
+def cancel(state: State, call: Call[bytes]) -> Reply:
+    """`DELETE /jobs/{id}`."""
+    return job_routes.cancel_job(state.market, call.now, call.account, call.ids[0])
+
+
+@audited
+def show_resources(state: State, call: Call[bytes]) -> Reply:
+    """`GET /resources`."""
+    page = page_of(call)
+    if isinstance(page, Reply):
+        return page
+    cpu, memory, gpus, model = (page.asked[one.name] for one in _LEAST)
+    wanted = resources.Wanted(cpu, memory, gpus, model)
+    return resources.list_resources(state.market, call.now, wanted, page.limit, page.offset)
+
+
+@audited
+def show_prices(state: State, call: Call[bytes]) -> Reply:
+    """`GET /resources/prices`."""
+    return resources.list_prices(state.market, call.now)
+
+
+def _micro(most: int) -> Callable[[str], int | None]:
+    """Read an amount of at most so much, in millionths, rounded up."""
+
+    def read(text: str) -> int | None:
+        value = Decimal(text) if _NUMBER.fullmatch(text) else None
+        return None if value is None or value > most else -int(-value * MICRO // 1)
+
+    return read
+
+
+def _count(text: str) -> int | None:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) <= JOB_GPUS_MAX else None
+
+
+def _number(most: int) -> dict[str, Any]:
+    return {"type": "number", "minimum": 0, "maximum": most}
+
+
+JOB_STATE = Parameter("state", str, "", {"type": "string", "enum": list(STATES)}, "Only jobs in this state.")
+_LEAST = (
+    Parameter(
+        "min_cpu_cores", _micro(JOB_CPU_CORES_MAX), 0, _number(JOB_CPU_CORES_MAX), "At least so many cores are left."
+    ),
+    Parameter(
+        "min_memory_gb", _micro(JOB_MEMORY_GB_MAX), 0, _number(JOB_MEMORY_GB_MAX), "At least so much memory is left."
+    ),
+    Parameter(
+        "min_gpu_count",
+        _count,
+        0,
+        {"type": "integer", "minimum": 0, "maximum": JOB_GPUS_MAX},
+        "At least so many GPUs of one model are left.",
+    ),
+    Parameter("gpu_model", str, "", {"type": "string"}, "Only machines that have GPUs of this model left."),
+)
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/jobs",
+        ACCOUNT,
+        post,
+        body=JobBody,
+        read=bytes,
+        headers=(IDEMPOTENCY_KEY,),
+        answers=(
+            Answer(HTTPStatus.CREATED, OneJob),
+            INVALID_REQUEST,
+            KEY_REQUIRED,
+            KEY_REUSED,
+            job_routes.TOO_MANY_JOBS,
+            INSUFFICIENT_BALANCE,
+            FULL,
+        ),
+        summary="Ask for a job to be run, and hold its price in escrow.",
+    ),
+    Operation(
+        "GET",
+        "/jobs",
+        ACCOUNT,
+        show_list,
+        query=(*PAGING, JOB_STATE),
+        answers=(Answer(HTTPStatus.OK, Jobs), INVALID_REQUEST),
+        summary="List the caller's jobs, newest first.",
+    ),
+    Operation(
+        "GET",
+        "/jobs/{id}",
+        ACCOUNT,
+        show,
+        answers=(Answer(HTTPStatus.OK, OneJob), job_routes.JOB_NOT_FOUND),
+        summary="Show one of the caller's jobs.",
+    ),
+    Operation(
+        "DELETE",
+        "/jobs/{id}",
+        ACCOUNT,
+        cancel,
+        answers=(Answer(HTTPStatus.OK, OneJob), job_routes.JOB_NOT_FOUND, job_routes.ALREADY_FINISHED),
+        summary="Cancel one of the caller's jobs, and settle what ran of it.",
+    ),
+    Operation(
+        "GET",
+        "/resources",
+        ACCOUNT,
+        show_resources,
+        query=(*PAGING, *_LEAST),
+        answers=(Answer(HTTPStatus.OK, Resources),),
+        summary="List what is offered, cheapest first.",
+    ),
+    Operation(
+        "GET",
+        "/resources/prices",
+        ACCOUNT,
+        show_prices,
+        answers=(Answer(HTTPStatus.OK, Prices),),
+        summary="Show what resources cost now.",
+    ),
+)

@@ -1,0 +1,487 @@
+"""Agents, jobs, resources, wallet and forum over the whole way of a request (contract: market)."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from reference_server.operations.table import OPERATIONS, PREFIXES
+from reference_server.wire.values import Request
+from tests.core.server_under_test import (
+    MINUTE,
+    SECOND,
+    TOKEN,
+    Answer,
+    Machine,
+    Server,
+    canonical,
+    hmac_base64,
+    owner_headers,
+)
+
+TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
+BITCOIN = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
+ALL_RULES: dict[str, Any] = {"max_cpu_percent": 100, "max_memory_percent": 100, "max_gpu_percent": 100}
+CAPACITY = {"cpu_cores": 4, "memory_gb": 8, "gpus": [{"model": "A", "count": 2}]}
+JOB: dict[str, Any] = {
+    "type": "render",
+    "resources": {"cpu_cores": 1, "memory_gb": 1},
+    "duration_minutes": 60,
+    "max_price_usdt": "1",
+    "payload": {"frames": [1, 2]},
+}
+GENEROUS = {
+    "wallet_dev_credit_usdt": Decimal(10),
+    "withdrawal_cooldown_seconds": 0,
+    "certificate_life_seconds": 86_400,
+}
+UNAUTHORIZED, FORBIDDEN = (401, "unauthorized"), (403, "forbidden")
+ADA = owner_headers("ada")
+
+
+class Agent(NamedTuple):
+    id: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"}
+
+
+class Market(Server):
+    """A server with a market, and the words to trade on it."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            **{"wallet_dev_credit_usdt": Decimal(10), "withdrawal_cooldown_seconds": 0, **GENEROUS, **settings}
+        )
+        self.nonces = 0
+
+    def agent(self, name: str = "Ada's") -> Agent:
+        data = self.send("POST", "/agents/register", {"name": name}).data
+        return Agent(data["agent"]["id"], data["api_key"])
+
+    def machine(self, owner_id: str = "max", rules: Any = ALL_RULES) -> tuple[Machine, str, str]:
+        """Register a machine that has a consent; return it with its policy and its consent."""
+        machine = self.register(owner_id)
+        policy_id = self.policy_of(owner_id, rules)
+        return machine, policy_id, self.consent(machine, policy_id)
+
+    def policy_of(self, owner_id: str, rules: Any) -> str:
+        body = {"owner_id": owner_id, "rules": rules, "signature": hmac_base64(TOKEN, f"{owner_id}|{canonical(rules)}")}
+        policy_id = str(self.send("POST", "/policies", body, owner_headers()).data["id"])
+        assert self.send("POST", f"/policies/{policy_id}/activate", None, owner_headers(owner_id)).status == 200
+        return policy_id
+
+    def heard(self, machine: Machine, policy_id: str, metrics: Any = None, *, lane: bool = False) -> Any:
+        """Send a heartbeat that is accepted; return what it is answered beside that."""
+        self.nonces += 1
+        shown = {} if metrics is None else metrics
+        body = self.heartbeat_body(machine, policy_id, f"n{self.nonces}", metrics=shown)
+        if lane:
+            raw = json.dumps(body).encode()
+            answer = self.lane(machine.id, machine.token, machine.certificate["certificate_id"], raw)
+        else:
+            answer = self.send("POST", f"/workers/{machine.id}/heartbeat", body, machine.headers)
+        data = answer.data
+        assert data.pop("accepted")
+        assert data.pop("worker_id") == machine.id
+        return data
+
+    def offering(self, owner_id: str = "max", capacity: Any = CAPACITY) -> tuple[Machine, str, str]:
+        machine, policy_id, consent_id = self.machine(owner_id)
+        assert self.heard(machine, policy_id, {"capacity": capacity}) == {}
+        return machine, policy_id, consent_id
+
+    def post(self, headers: dict[str, str], **changed: Any) -> Any:
+        return self.send("POST", "/jobs", {**JOB, **changed}, headers).data["job"]
+
+    def job(self, headers: dict[str, str], job_id: str) -> Any:
+        return self.send("GET", f"/jobs/{job_id}", None, headers).data["job"]
+
+    def withdraw(self, headers: dict[str, str], amount: Any, key: str | None = "k", **changed: Any) -> Answer:
+        body = {"asset": "USDT-TRC20", "amount": amount, "address": TRON, **changed}
+        named = headers if key is None else {**headers, "idempotency-key": key}
+        return self.send("POST", "/wallet/withdraw", body, named)
+
+    def usdt(self, headers: dict[str, str]) -> tuple[str, str, str]:
+        one = self.send("GET", "/wallet/balance", None, headers).data["balances"][0]
+        return one["available"], one["held"], one["pending"]
+
+
+MARKET_ROUTES = [
+    (one.method, one.path.replace("{id}", "some_id"), one.principal.name)
+    for one in OPERATIONS
+    if one.principal.name in {"account", "agent"}
+]
+
+
+# -- who calls
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize(("method", "path", "kind"), MARKET_ROUTES)
+def test_nobody_is_let_in_without_a_right_credential(method: str, path: str, kind: str, prefix: str) -> None:
+    """And all wrong ones are refused alike, and counted by what they seem to be."""
+    server = Market()
+    agent = server.agent()
+    wrong = {
+        "agent": [agent.key[:-1], agent.key + "0", "hfk_", "hfk_" + "0" * 64, agent.key.upper().replace("HFK", "hfk")],
+        "session": ["hfs_" + "0" * 64, "", TOKEN[:-1], "x", "Bearer"],
+    }
+    assert server.send(method, path, None, {}, prefix=prefix).error == UNAUTHORIZED
+    for tokens in wrong.values():
+        for token in tokens:
+            bad = {"authorization": f"Bearer {token}"}
+            assert server.send(method, path, None, bad, prefix=prefix).error == UNAUTHORIZED
+    assert server.send(method, path, None, owner_headers(), prefix=prefix).error == FORBIDDEN
+    if kind == "agent":
+        assert server.send(method, path, None, ADA, prefix=prefix).error == FORBIDDEN
+    shown = server.metrics()
+    assert shown['hatchfarm_auth_failures_total{principal="agent"}'] == len(wrong["agent"])
+    assert shown['hatchfarm_auth_failures_total{principal="session"}'] == len(wrong["session"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(one.method, one.path.replace("{id}", "x")) for one in OPERATIONS if one.principal.name == "owner"],
+)
+def test_an_agents_key_is_none_of_an_owners(method: str, path: str) -> None:
+    server = Market()
+    agent = server.agent()
+    assert server.send(method, path, None, agent.headers).error == FORBIDDEN
+    assert server.send(method, path, None, {"authorization": f"Bearer {agent.key}0"}).error == UNAUTHORIZED
+
+
+def test_anothers_things_are_not_found() -> None:
+    server = Market()
+    ada, ben = server.agent("Ada"), server.agent("Ben")
+    job = server.post(ada.headers)
+    withdrawal = server.withdraw(ada.headers, "1").data["withdrawal"]
+    for other in (ben.headers, ADA):
+        assert server.send("GET", f"/jobs/{job['id']}", None, other).error == (404, "job not found")
+        assert server.send("DELETE", f"/jobs/{job['id']}", None, other).error == (404, "job not found")
+        path = f"/wallet/withdrawals/{withdrawal['id']}"
+        assert server.send("GET", path, None, other).error == (404, "withdrawal not found")
+        assert server.send("GET", "/jobs", None, other).data["total"] == 0
+    assert server.job(ada.headers, job["id"]) == job
+
+
+# -- agents
+
+
+def test_an_agent_registers_and_is_known_by_its_key_until_it_is_replaced() -> None:
+    server = Market()
+    body = {"name": "  Ada", "description": "counts"}
+    assert server.send("POST", "/agents/register", body).error == (400, "invalid request")
+    made = server.send("POST", "/agents/register", {**body, "name": "Ada"})
+    assert made.status == 201
+    agent = Agent(made.data["agent"]["id"], made.data["api_key"])
+    assert server.send("GET", "/agents/me", None, agent.headers).data == {"agent": made.data["agent"]}
+    assert server.send("POST", "/agents/register", {"name": "\uff21\uff24\uff21"}).error == (409, "name taken")
+    assert server.send("PUT", "/agents/me", {}, agent.headers).error == (400, "invalid request")
+    changed = server.send("PUT", "/agents/me", {"description": None, "rotate_api_key": True}, agent.headers).data
+    assert changed["agent"]["description"] is None
+    assert server.send("GET", "/agents/me", None, agent.headers).error == UNAUTHORIZED
+    renewed = Agent(agent.id, changed["api_key"])
+    assert server.send("GET", "/agents/me", None, renewed.headers).data == {"agent": changed["agent"]}
+    assert server.metrics()["hatchfarm_agents"] == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "headers", "refusal"),
+    [
+        ("closed", {}, (403, "agent registration is closed")),
+        ("moltbook", {}, (401, "moltbook identity required")),
+        ("moltbook", {"x-moltbook-identity": "t"}, (503, "moltbook unavailable")),
+        ("open", {"x-moltbook-identity": "t"}, (503, "moltbook unavailable")),
+    ],
+)
+def test_who_may_register_is_a_setting(mode: str, headers: dict[str, str], refusal: tuple[int, str]) -> None:
+    server = Market(agent_registration=mode)
+    assert server.send("POST", "/agents/register", {}, headers).error == (400, "invalid request")
+    assert server.send("POST", "/agents/register", {"name": "Ada"}, headers).error == refusal
+
+
+# -- jobs
+
+
+@pytest.mark.parametrize("lane", [False, True])
+def test_a_job_goes_its_way_and_money_with_it(lane: bool) -> None:  # noqa: FBT001 - a column of the table
+    server = Market(platform_fee_basis_points=1000)
+    machine, policy_id, _ = server.offering()
+    agent = server.agent()
+    job = server.post(agent.headers)
+    assert (job["state"], job["worker_id"], job["price_per_hour"]) == ("assigned", machine.id, "0.005500")
+    assert server.usdt(agent.headers) == ("9.000000", "1.000000", "0.000000")
+    told = server.heard(machine, policy_id, lane=lane)
+    assert told == {
+        "assignments": [
+            {"job_id": job["id"], **{k: job[k] for k in ("type", "resources", "payload", "duration_minutes")}}
+        ]
+    }
+    report = {"jobs": [{"job_id": job["id"], "state": "running", "progress": 0.1}]}
+    assert server.heard(machine, policy_id, report, lane=lane) == {}
+    for _ in range(36):
+        server.pass_time(50 * SECOND)
+        assert server.heard(machine, policy_id, report, lane=lane) == {}
+    done = {"jobs": [{"job_id": job["id"], "state": "succeeded", "result": {"x": 1}}]}
+    assert server.heard(machine, policy_id, done, lane=lane) == {}
+    ended = server.job(agent.headers, job["id"])
+    assert (ended["state"], ended["billed"], ended["escrow"]) == ("succeeded", "0.002750", "0.000000")
+    assert (ended["result"], ended["error"], ended["attempts"]) == ({"x": 1}, None, 0)
+    assert server.usdt(agent.headers) == ("9.997250", "0.000000", "0.000000")
+    assert server.usdt(owner_headers("max"))[0] == "10.002475"
+    rows = server.send("GET", "/wallet/transactions", None, agent.headers).data
+    assert [row["type"] for row in rows["transactions"]] == [
+        "escrow_release",
+        "escrow_release",
+        "job_charge",
+        "escrow_hold",
+        "escrow_hold",
+        "credit",
+    ]
+    assert rows["total"] == 6
+    again = server.send("DELETE", f"/jobs/{job['id']}", None, agent.headers)
+    assert again.error == (409, "job already finished")
+    shown = server.metrics()
+    assert shown['hatchfarm_jobs{state="succeeded"}'] == 1
+    assert shown['hatchfarm_job_transitions_total{to="running"}'] == 1
+    assert shown["hatchfarm_ledger_imbalance"] == 0
+
+
+def test_refusals_of_a_job_come_in_the_order_of_the_contract() -> None:
+    server = Market()
+    key = {"idempotency-key": "two words"}
+    assert server.send("POST", "/jobs", {**JOB, "type": "X"}, {**ADA, **key}).error == (400, "invalid request")
+    assert server.send("POST", "/jobs", JOB, {**ADA, **key}).error == (400, "idempotency key required")
+    dear = {**JOB, "max_price_usdt": "11"}
+    assert server.send("POST", "/jobs", dear, ADA).error == (402, "insufficient balance")
+    named = {**ADA, "idempotency-key": "k"}
+    assert server.send("POST", "/jobs", dear, named).error == (402, "insufficient balance")
+    first = server.send("POST", "/jobs", JOB, named)
+    assert first.status == 201
+    again = server.send("POST", "/jobs", {**JOB, "max_price_usdt": "1"}, named)
+    assert (again.status, again.body, again.headers["idempotent-replayed"]) == (201, first.body, "true")
+    assert server.send("POST", "/jobs", dear, named).error == (422, "idempotency key reused")
+    twice = (("idempotency-key", "a"), ("idempotency-key", "a"))
+    request = Request("POST", "/v1/jobs", headers=(*ADA.items(), *twice), body=json.dumps(JOB).encode())
+    assert server.request(request).error == (400, "idempotency key required")
+    assert server.send("GET", "/jobs", None, ADA).data["total"] == 1
+    assert server.send("GET", "/jobs", None, ADA, query="state=lost").error == (400, "invalid request")
+    assert server.send("GET", "/jobs", None, ADA, query="limit=x").error == (400, "invalid limit")
+    assert server.send("GET", "/jobs", None, ADA, query="state=queued&limit=1").data["total"] == 1
+
+
+def test_a_cancelled_job_is_told_to_its_machine_once() -> None:
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA)
+    cancelled = server.send("DELETE", f"/jobs/{job['id']}", None, ADA).data["job"]
+    assert (cancelled["state"], cancelled["escrow"]) == ("cancelled", "0.000000")
+    assert server.send("DELETE", f"/jobs/{job['id']}", None, ADA).data["job"] == cancelled
+    assert server.heard(machine, policy_id) == {"cancelled": [job["id"]]}
+    assert server.heard(machine, policy_id) == {}
+
+
+def test_a_machine_that_goes_silent_or_is_revoked_gives_its_jobs_back() -> None:
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    other, other_policy, other_consent = server.offering("moe")
+    job = server.post(ADA, resources={"cpu_cores": 4, "memory_gb": 8})
+    first, second = sorted([(machine, policy_id), (other, other_policy)], key=lambda one: one[0].id)
+    assert job["worker_id"] == first[0].id
+    server.pass_time(50 * SECOND)
+    server.heard(*second)
+    server.pass_time(20 * SECOND)
+    moved = server.job(ADA, job["id"])
+    assert (moved["state"], moved["worker_id"], moved["attempts"]) == ("assigned", second[0].id, 1)
+    assert server.heard(*first) == {"cancelled": [job["id"]]}
+    owner = second[0].owner_id
+    consents = {"moe": other_consent}
+    consent_id = consents.get(owner) or server.consent(machine, policy_id)
+    server.revoke(owner, consent_id)
+    moved = server.job(ADA, job["id"])
+    assert (moved["worker_id"], moved["attempts"]) == (first[0].id, 2)
+    reasons = [one["metadata"] for one in server.audit("ada", "type=job_requeued")["events"]]
+    assert reasons == [{"reason": "stale"}, {"reason": "consent revoked"}]
+
+
+def test_a_policy_with_less_room_gives_jobs_back() -> None:
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA, resources={"cpu_cores": 4, "memory_gb": 1})
+    smaller = server.policy_of("max", {**ALL_RULES, "max_cpu_percent": 50})
+    server.consent(machine, smaller)
+    assert server.heard(machine, policy_id)["assignments"][0]["job_id"] == job["id"]
+    assert server.heard(machine, smaller) == {}
+    assert server.job(ADA, job["id"])["state"] == "queued"
+    assert server.heard(machine, smaller) == {"cancelled": [job["id"]]}
+
+
+def test_what_machines_report_wrongly_is_ignored_and_counted() -> None:
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA)
+    other, other_policy, _ = server.machine("moe")
+    for metrics in (
+        {"jobs": [{"job_id": job["id"], "state": "succeeded"}]},
+        {"jobs": 5},
+        {"capacity": {"cpu_cores": -1, "memory_gb": 1}},
+        {"capacity": [], "jobs": [{"job_id": job["id"], "state": "lost"}, 7]},
+    ):
+        assert server.heard(other, other_policy, metrics) == {}
+    assert server.job(ADA, job["id"])["state"] == "assigned"
+    shown = server.metrics()
+    assert shown['hatchfarm_reports_ignored_total{kind="job"}'] == 4
+    assert shown['hatchfarm_reports_ignored_total{kind="capacity"}'] == 2
+    assert server.heard(machine, policy_id)["assignments"]
+
+
+def test_resources_and_prices_are_shown_as_they_are_now() -> None:
+    server = Market()
+    machine, _, _ = server.offering()
+    shown = server.send("GET", "/resources", None, ADA).data
+    assert shown == {
+        "resources": [
+            {
+                "worker_id": machine.id,
+                "cpu_cores": 4,
+                "memory_gb": 8,
+                "gpus": [{"model": "A", "count": 2}],
+                "price_per_hour": "0.524000",
+                "available_until": None,
+            }
+        ],
+        "total": 1,
+        "limit": 100,
+        "offset": 0,
+    }
+    for query, total in (("min_cpu_cores=4&gpu_model=A&min_gpu_count=2&min_memory_gb=8.0", 1), ("min_gpu_count=3", 0)):
+        assert server.send("GET", "/resources", None, ADA, query=query).data["total"] == total
+    for name in ("min_cpu_cores", "min_memory_gb", "min_gpu_count"):
+        for text in ("-1", "x", "1e3", "1_0", "99999999999"):
+            assert server.send("GET", "/resources", None, ADA, query=f"{name}={text}").error == (400, f"invalid {name}")
+    prices = server.send("GET", "/resources/prices", None, ADA).data["prices"]
+    assert prices[0] == {"resource": "cpu-hour", "price": "0.005000", "utilisation": "0.0000"}
+    assert prices[2] == {"model": "A", "resource": "gpu-hour", "price": "0.250000", "utilisation": "0.0000"}
+    server.pass_time(61 * SECOND)
+    assert server.send("GET", "/resources", None, ADA).data["total"] == 0
+
+
+# -- wallet
+
+
+def test_money_goes_out_once_for_each_key() -> None:
+    server = Market()
+    assert server.withdraw(ADA, "x", None).error == (400, "idempotency key required")
+    assert server.withdraw(ADA, "1.5", asset="ETH").error == (400, "invalid asset")
+    assert server.withdraw(ADA, 1.5).error == (400, "invalid amount")
+    assert server.withdraw(ADA, "1.5", address=BITCOIN).error == (400, "invalid address")
+    assert server.withdraw(ADA, "11").error == (402, "insufficient balance")
+    first = server.withdraw(ADA, "1.5")
+    assert first.status == 202
+    shown = first.data["withdrawal"]
+    assert (shown["state"], shown["amount"]) == ("pending", "1.500000")
+    again = server.withdraw(ADA, "1.5")
+    assert (again.status, again.body, again.headers["idempotent-replayed"]) == (202, first.body, "true")
+    assert server.withdraw(ADA, "1.6").error == (422, "idempotency key reused")
+    assert server.withdraw(server.agent().headers, "1.5").status == 202
+    assert server.usdt(ADA) == ("8.500000", "0.000000", "1.500000")
+    assert server.send("GET", f"/wallet/withdrawals/{shown['id']}", None, ADA).data["withdrawal"] == shown
+    rows = server.send("GET", "/wallet/transactions", None, ADA, query="asset=USDT-TRC20").data
+    assert [row["amount"] for row in rows["transactions"]] == ["1.500000", "-1.500000", "10.000000"]
+    assert server.send("GET", "/wallet/transactions", None, ADA, query="asset=BTC").data["total"] == 0
+    assert server.send("GET", "/wallet/transactions", None, ADA, query="asset=x").error == (400, "invalid asset")
+    assert server.metrics()['hatchfarm_withdrawals_total{state="pending"}'] == 2
+
+
+def test_addresses_cool_down_and_limits_hold() -> None:
+    server = Market(withdrawal_cooldown_seconds=100, withdrawals_per_hour=2)
+    refused = server.withdraw(ADA, "1")
+    assert (refused.error, refused.headers["retry-after"]) == ((403, "address in cooldown"), "100")
+    server.pass_time(99 * SECOND)
+    assert server.withdraw(ADA, "1").headers["retry-after"] == "1"
+    server.pass_time(SECOND)
+    assert [server.withdraw(ADA, "1", key).status for key in "abc"] == [202, 202, 429]
+    assert server.withdraw(ADA, "1", "c").error == (429, "withdrawal limit exceeded")
+    assert server.withdraw(ADA, "1", "a").status == 202
+
+
+# -- forum
+
+
+def test_posts_and_comments_are_kept_as_they_are_given() -> None:
+    server = Market(forum_posts_per_hour=3)
+    agent = server.agent("Ada")
+    text = "<b>&amp;\u2028 ünï</b>"
+    post = server.send("POST", "/forum/posts", {"title": text, "body": text, "tags": ["b", "a"]}, agent.headers)
+    assert post.status == 201
+    shown = post.data["post"]
+    assert (shown["title"], shown["tags"]) == (text, ["b", "a"])
+    assert shown["author"] == {"type": "agent", "id": agent.id, "name": "Ada"}
+    path = f"/forum/posts/{shown['id']}"
+    comment = server.send("POST", f"{path}/comments", {"body": text}, ADA).data["comment"]
+    assert comment["author"] == {"type": "owner", "id": "ada", "name": "ada"}
+    read = server.send("GET", path, None, ADA, query="limit=1").data
+    assert read["comments"] == [comment]
+    assert read["post"] == {**shown, "comment_count": 1}
+    assert server.send("GET", "/forum/posts", None, ADA, query="tag=a").data["posts"] == [read["post"]]
+    assert server.send("GET", "/forum/posts", None, ADA, query="tag=c").data["total"] == 0
+    assert server.send("GET", "/forum/posts/post_1", None, ADA).error == (404, "post not found")
+    assert server.send("POST", "/forum/posts/x/comments", {"body": "b"}, ADA).error == (404, "post not found")
+    assert server.send("POST", "/forum/posts", {"title": "t"}, ADA).error == (400, "invalid request")
+    for _ in range(2):
+        assert server.send("POST", f"{path}/comments", {"body": "b"}, ADA).status == 201
+    refused = server.send("POST", f"{path}/comments", {"body": "b"}, ADA)
+    assert (refused.error, refused.headers["retry-after"]) == ((429, "posting limit exceeded"), "3600")
+
+
+# -- audit
+
+
+def test_what_happens_stands_in_the_market_stream_of_those_it_concerns() -> None:
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA, max_price_usdt="2")
+    server.heard(machine, policy_id, {"jobs": [{"job_id": job["id"], "state": "failed", "error": "no"}]})
+    server.withdraw(ADA, "1")
+    mine = [(one["type"], one["actor"]) for one in server.audit("ada")["events"]]
+    assert mine == [
+        ("job_created", "owner:ada"),
+        ("job_assigned", "system"),
+        ("job_started", f"worker:{machine.id}"),
+        ("job_finished", f"worker:{machine.id}"),
+        ("withdrawal_requested", "owner:ada"),
+    ]
+    assert server.audit("ada")["heads"].keys() == {"market"}
+    its = [one["type"] for one in server.audit("max")["events"] if one["stream"] == "market"]
+    assert its == ["job_assigned", "job_started", "job_finished"]
+    assert server.audit("ada")["events"][3]["metadata"] == {"state": "failed"}
+    assert server.job(ADA, job["id"])["error"] == "no"
+
+
+def test_agents_that_nobody_owns_are_audited_for_nobody() -> None:
+    server = Market()
+    server.post(server.agent().headers)
+    assert [one.type for one in server.api.state.unattributed.kept()] == ["agent_registered", "job_created"]
+    assert server.api.state.owners == {}
+
+
+def test_durations_end_jobs_and_the_queue_expires() -> None:
+    server = Market(job_queue_timeout_seconds=60)
+    job = server.post(ADA)
+    server.pass_time(MINUTE)
+    assert server.job(ADA, job["id"])["state"] == "expired"
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA, duration_minutes=1)
+    report = {"jobs": [{"job_id": job["id"], "state": "running", "result": [1]}]}
+    server.heard(machine, policy_id, report)
+    server.pass_time(30 * SECOND)
+    server.heard(machine, policy_id, report)
+    server.pass_time(30 * SECOND)
+    ended = server.job(ADA, job["id"])
+    assert (ended["state"], ended["result"], ended["billed"]) == ("succeeded", [1], "0.000045")
