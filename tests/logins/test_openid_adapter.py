@@ -265,6 +265,14 @@ async def test_keys_of_other_kinds_and_uses_and_weak_ones_are_none(pair: Pair) -
     assert await pair.identify(signed(pair.claims(), kid="good")) == ADA
 
 
+async def test_a_token_without_a_key_id_is_of_the_only_key_there_is(pair: Pair) -> None:
+    nameless = jws.serialize_compact({"alg": "RS256"}, json.dumps(pair.claims()), KEY)
+    assert await pair.identify(nameless) == ADA
+    pair.provider.keys = [{**KEY.as_dict(private=False), "kid": kid} for kid in ("k1", "k2")]
+    pair.clock.advance(3601)
+    assert await pair.identify(nameless) == Denied("bad_signature")
+
+
 async def test_many_logins_at_once_fetch_the_keys_once(pair: Pair) -> None:
     pair.provider.token = signed(pair.claims())
     answers: list[Any] = []

@@ -49,11 +49,18 @@ class KeySet:
         async with self._one:
             if self._is_old():
                 await self._fetch()
-            key = self._keys.get((algorithm, kid))
+            key = self._known_key(algorithm, kid)
             if key is None and self._may_ask_again():
                 await self._fetch()
-                key = self._keys.get((algorithm, kid))
+                key = self._known_key(algorithm, kid)
             return key
+
+    def _known_key(self, algorithm: str, kid: str) -> PublicKey | None:
+        if kid:
+            return self._keys.get((algorithm, kid))
+        # A token need not say by which key it is signed where there is one alone (OpenID Connect Core 1.0, 10.1).
+        keys = [key for (known, _), key in self._keys.items() if known == algorithm]
+        return keys[0] if len(keys) == 1 else None
 
     @property
     def known(self) -> bool:
