@@ -100,7 +100,8 @@ def _secret(variable: str, field: str, purpose: str) -> Setting:
 
 
 def _link(variable: str, field: str, purpose: str) -> Setting:
-    return Setting(variable, field, _url, "an https URL without a query, or an http one of this machine", purpose)
+    allowed = "an https URL without a query, or an http one of this machine"
+    return Setting(variable, field, _url, allowed, purpose, may_hold_a_secret=True)
 
 
 LOGIN_SETTINGS: tuple[Setting, ...] = (
@@ -110,6 +111,7 @@ LOGIN_SETTINGS: tuple[Setting, ...] = (
         _origin,
         "an origin, in lower case and without a path, as https://api.example.com",
         "where browsers reach this server: providers send them back there",
+        may_hold_a_secret=True,
     ),
     whole("SESSION_TTL_SECONDS", "session_ttl_seconds", 60, _DAYS_30_SECONDS, "how long somebody stays logged in"),
     _id("GOOGLE_CLIENT_ID", "google_client_id", "turns on logins with Google"),
