@@ -37,6 +37,7 @@ from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
 from reference_server.settings import Settings, SettingsError, load_settings
+from reference_server.vouching import ask_outside
 from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
@@ -150,6 +151,7 @@ def make_api(
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
             api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
+    ask_outside(api, clock)
     return api
 
 

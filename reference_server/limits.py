@@ -108,6 +108,45 @@ share has to have room for all of it many times over."""
 AUDIT_MARKET_MAX_BYTES = 128 << 20
 """Events of jobs, payouts and logins in the streams of all owners: 260,000, a few for each job that is kept."""
 
+SESSIONS_MAX = 100_000
+"""Sessions, 700 bytes each (contract: Bounds)."""
+SESSIONS_A_PERSON_MAX = 20
+"""Sessions of one person: browsers and programs. Past it the oldest ends, so nobody takes up the room of others."""
+LOGIN_LIFE_SECONDS = 600
+"""How long somebody may take to log in with a provider (contract: Logins)."""
+LOGINS_USED_MAX = 100_000
+"""Logins that were used and could still be tried again, 300 bytes each: 80 a second. Past it logins get 503, because
+forgetting one early would let it be used twice."""
+RETURN_TO_MAX_CHARACTERS = 1_000
+"""A path of this server to go to after a login: with it a cookie has 1.5 KB, of the 4 KB that browsers take."""
+LOGIN_ANSWER_MAX_CHARACTERS = 16 * 1024
+"""What a browser brings back from a provider, where a code and a person's name have 2 KB at most."""
+
+LOGIN_CLOCK_LEEWAY_SECONDS = 60
+"""How far a provider's clock may be off this server's, when it says from when and until when its tokens count."""
+FETCH_SECONDS = 4.0
+"""How long one exchange with a provider may take: two, as a login with Google has, fit into an inquiry."""
+FETCH_MAX_BYTES = 256 * 1024
+"""An answer of a provider: key sets have 10 KB, and a user's addresses 100 KB where there are a thousand."""
+JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS = 3600, 60
+"""How long a provider's keys are believed, and how long they are not fetched anew for a key that is not among them."""
+RSA_KEY_MIN_BITS = 2048
+"""A provider's key: what RFC 7518, 3.3, asks for."""
+ID_TOKEN_MAX_CHARACTERS = 16 * 1024
+"""An ID token: they have 1 KB or 2."""
+SUBJECT_MAX_CHARACTERS = 255
+"""Who somebody is for a provider (OpenID Connect Core 1.0, 2); an agent's id and name at Moltbook, too."""
+ADDRESS_MAX_CHARACTERS = 320
+"""An address of mail: 64 characters, @, and 255 (RFC 5321, 4.5.3.1)."""
+APPLE_SECRET_LIFE_SECONDS = 300
+"""How long the secret made for one exchange with Apple counts; it may be half a year."""
+MOLTBOOK_KEPT_SECONDS = 300
+"""How long what Moltbook said of a token is believed: a twelfth of the hour that tokens live."""
+MOLTBOOK_KEPT_MAX = 10_000
+"""Tokens that are remembered, 500 bytes each; past it Moltbook is asked again for the oldest."""
+MOLTBOOK_TOKEN_MAX_CHARACTERS = 4096
+"""An identity token; a longer one is none, and nobody is asked."""
+
 RATE_LIMIT_BUCKETS_MAX = 200_000
 """Client addresses with a live token bucket, 100 bytes each; past it the ones unused for longest are forgotten."""
 RECENT_FAILURE_BUCKETS_MAX = 65_536

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.login_settings import LOGIN_SETTINGS, login_problem
 from reference_server.market_settings import MARKET_SETTINGS
 from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
 
@@ -82,6 +83,30 @@ class Settings(msgspec.Struct, frozen=True):
     withdrawal_daily_limit_btc: Decimal = Decimal(1)
     payout_simulated_seconds: float = 1.0
     forum_posts_per_hour: int = 30
+    public_url: str = ""
+    session_ttl_seconds: int = 43_200
+    google_client_id: str = ""
+    google_client_secret: str = ""
+    google_issuer: str = "https://accounts.google.com"
+    google_authorization_url: str = "https://accounts.google.com/o/oauth2/v2/auth"
+    google_exchange_url: str = "https://oauth2.googleapis.com/token"
+    google_jwks_url: str = "https://www.googleapis.com/oauth2/v3/certs"
+    apple_client_id: str = ""
+    apple_team_id: str = ""
+    apple_key_id: str = ""
+    apple_private_key_file: str = ""
+    apple_issuer: str = "https://appleid.apple.com"
+    apple_authorization_url: str = "https://appleid.apple.com/auth/authorize"
+    apple_exchange_url: str = "https://appleid.apple.com/auth/token"
+    apple_jwks_url: str = "https://appleid.apple.com/auth/keys"
+    github_client_id: str = ""
+    github_client_secret: str = ""
+    github_issuer: str = "https://github.com/login/oauth"
+    github_authorization_url: str = "https://github.com/login/oauth/authorize"
+    github_exchange_url: str = "https://github.com/login/oauth/access_token"
+    github_api_url: str = "https://api.github.com"
+    moltbook_base_url: str = ""
+    moltbook_app_key: str = ""
     skew_seconds: int = SKEW_SECONDS
     version: str = VERSION
 
@@ -259,6 +284,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     real("SHUTDOWN_GRACE_SECONDS", "shutdown_grace_seconds", 0.05, 3600, "how long shutting down may take"),
     *MARKET_SETTINGS,
+    *LOGIN_SETTINGS,
 )
 
 
@@ -284,6 +310,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
     if settings.shared_state:
         _check_shared(settings)
+    if problem := login_problem(settings):
+        raise SettingsError(problem)
     return settings
 
 

@@ -29,12 +29,15 @@ Body = TypeVar("Body")
 class Caller(msgspec.Struct, frozen=True):
     """Who calls: the kind of principal, and the id of the one that the request names, or nothing.
 
-    `proven` says that a success of what is asked proves that it is so.
+    `proven` says that a success of what is asked proves that it is so. `session` is the digest of the session that is
+    shown, if one is; `by_cookie` says that a browser showed it, which it does whoever made it ask.
     """
 
     kind: str
     id: str = ""
     proven: bool = True
+    session: str = ""
+    by_cookie: bool = False
 
     @property
     def account(self) -> str:

@@ -22,6 +22,7 @@ from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.core.records import Owner, Rooms
+from reference_server.login_settings import login_providers
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.schema1 import CONSENTS, MACHINES, OWNERS_NAMED, POLICIES
 from reference_server.wire.units import SECOND_NS
@@ -107,6 +108,8 @@ class State:
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
         owner of whoever was refused. `recovery.split_streams` ends it."""
+        self.login_providers = login_providers(settings)
+        self.login_key = bytes.fromhex(signer.fingerprint("logins"))
         self.market = Market(conditions_of(settings), KeptAnswers(), Withdrawals(), notes=self)
         self.agents = Agents(notes=self)
         self.forum = Forum(notes=self)

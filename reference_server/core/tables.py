@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reference_server.core import consents, machines, owners, policies, statuses
+from reference_server.core.identity import logins, sessions
 from reference_server.core.keeping import accounts, agents, forum, jobs, withdrawals
 from reference_server.core.table import Tables
 
@@ -24,5 +25,7 @@ TABLES = Tables(
         accounts.COUNTERS_TABLE,
         forum.TABLE,
         forum.COMMENTS_TABLE,
+        sessions.TABLE,
+        logins.TABLE,
     )
 )

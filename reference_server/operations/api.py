@@ -13,6 +13,7 @@ from reference_server.core.inquiry import Inquiry
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
 from reference_server.core.tables import TABLES
+from reference_server.operations.callers import CROSS_SITE, is_cross_site
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
     DONE,
@@ -119,7 +120,7 @@ class Api:
         old = self.state
         state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
         state.nonces_outside = old.nonces_outside
-        state.buckets, state.rate_limited, state.auth_failures = old.buckets, old.rate_limited, old.auth_failures
+        state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
         state.auth_failures = old.auth_failures
         return state
@@ -275,10 +276,17 @@ class Api:
             names = [name for name, _ in head.headers if name in self._routes.single_headers]
             if len(names) != len(set(names)):
                 return INVALID_REQUEST
+            cookies = [value for name, value in head.headers if name == "cookie"]
+            if cookies:
+                headers["cookie"] = "; ".join(cookies)  # browsers send each by itself over HTTP/2 (RFC 9113 §8.2.3)
         if head.body_too_large:
             return BODY_TOO_LARGE
         caller = operation.principal.admit(self.state, headers)
-        return caller if isinstance(caller, Reply) else Admitted(head, operation, ids, headers, caller)
+        if isinstance(caller, Reply):
+            return caller
+        if is_cross_site(self.state, caller, head.method, headers):
+            return CROSS_SITE
+        return Admitted(head, operation, ids, headers, caller)
 
     def _decide(self, admitted: Admitted, body: bytes, now: Instant) -> Reply | Verified | Inquiry:
         operation = admitted.operation

@@ -5,6 +5,7 @@ A new kind is a row more, used by operations; nothing else knows which kinds the
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,9 +14,11 @@ from reference_server.core.calls import AGENT as AGENT_KIND
 from reference_server.core.calls import OWNER as OWNER_KIND
 from reference_server.core.calls import Caller
 from reference_server.core.community.agents import KEY_PREFIX
+from reference_server.core.identity.cookies import read_cookie, session_cookie
+from reference_server.core.identity.sessions import SESSION_PREFIX, digest_of, find_session
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.core.market.wallet import ensure_account
-from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED
+from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED, failure
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches
 from reference_server.wire.values import Reply
@@ -51,6 +54,22 @@ class Principal(msgspec.Struct, frozen=True):
     prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply | Inquiry] | None = None
     refusals: tuple[Reply, ...] = ()
     ways: tuple[tuple[Credential, ...], ...] = ()
+
+
+CROSS_SITE = failure(HTTPStatus.FORBIDDEN, "cross-site request")
+_CHANGE_NOTHING = frozenset({"GET", "HEAD"})
+
+
+def is_cross_site(state: State, caller: Caller, method: str, headers: dict[str, str]) -> bool:
+    """Return whether another site may have had a browser make a request that changes something (contract: Logins).
+
+    A browser sends its cookies whoever asks it to, but says who did.
+    """
+    if not caller.by_cookie or method in _CHANGE_NOTHING:
+        return False
+    if "origin" in headers:
+        return headers["origin"] != state.settings.public_url
+    return headers.get("sec-fetch-site") != "same-origin"
 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
@@ -99,18 +118,50 @@ def _admit_scraper(state: State, headers: dict[str, str]) -> Caller | Reply:
 
 
 def _admit_owner(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows the owners' token, as whom it names, and who shows a session."""
     if not is_owner(state, headers):
-        return Caller(AGENT_KIND) if _has_key(headers) else _refuse_bearer(state, headers)
+        return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
+    owner_id = _owner_named(headers)
+    return INVALID_OWNER_ID if owner_id is None else Caller(OWNER_KIND, owner_id)
+
+
+def _owner_named(headers: dict[str, str]) -> str | None:
+    """Return the owner that the request names, or nothing; None for one that nobody can be."""
     owner_id = as_utf8(headers.get("x-owner-id", ""))
-    if owner_id is None or not valid_owner_id(owner_id):
-        return INVALID_OWNER_ID  # nobody is registered as it, and it may end up in audit events
-    return Caller(OWNER.name, owner_id)
+    # Nobody is registered as one that is not valid, and it may end up in audit events.
+    return owner_id if owner_id is not None and valid_owner_id(owner_id) else None
 
 
-def _prove_owner(state: State, _now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
-    """Refuse agents, with 403 where they are such."""
-    if caller.kind == OWNER_KIND:
+def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows a session: as a bearer token or, where nothing is shown so, as a cookie."""
+    by_cookie = "authorization" not in headers
+    token = read_cookie(headers, session_cookie(state.settings)) if by_cookie else _bearer(headers) or ""
+    if not token.startswith(SESSION_PREFIX):
+        return _refuse_bearer(state, headers)
+    owner_id = _owner_named(headers)
+    if owner_id is None:
+        return INVALID_OWNER_ID
+    return Caller(OWNER_KIND, owner_id, session=digest_of(token), by_cookie=by_cookie)
+
+
+def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[str, str]) -> Caller | Reply:
+    """Find the session that is shown, if one is. It acts as its own owner only, whomever the request names."""
+    if not caller.session:
         return caller
+    session = find_session(state, now, caller.session)
+    if session is None:
+        state.auth_failures["session"] += 1
+        return UNAUTHORIZED
+    if caller.id and caller.id != session.owner_id:
+        state.deny_owner(now, "session_of_another_owner", session.owner_id, "", caller.id)
+        return FORBIDDEN
+    return msgspec.structs.replace(caller, id=session.owner_id)
+
+
+def _prove_owner(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
+    """Find the session that is shown, if one is; refuse agents, with 403 where they are such."""
+    if caller.kind == OWNER_KIND:
+        return _prove_session(state, now, caller, headers)
     proven = _prove_key(state, headers)
     return proven if isinstance(proven, Reply) else FORBIDDEN
 
@@ -135,7 +186,8 @@ def _admit_account(state: State, headers: dict[str, str]) -> Caller | Reply:
 
 def _prove_account(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
     """Return whose account it is, which begins when it is first seen (contract: Principals and accounts)."""
-    proven = caller if caller.kind == OWNER_KIND else _prove_key(state, headers)
+    owner = caller.kind == OWNER_KIND
+    proven = _prove_session(state, now, caller, headers) if owner else _prove_key(state, headers)
     if isinstance(proven, Reply):
         return proven
     return ensure_account(state.market, now, proven.account) or proven
@@ -154,25 +206,36 @@ OWNER_TOKEN = Credential("ownerToken", "Authorization", {"type": "http", "scheme
 OWNER_ID = Credential("ownerId", "X-Owner-ID", _header("X-Owner-ID"))
 MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine-Token"))
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
+SESSION_TOKEN = Credential("sessionToken", "Authorization", {"type": "http", "scheme": "bearer"})
+SESSION_COOKIE = Credential("sessionCookie", "Cookie", {"type": "apiKey", "in": "cookie", "name": "hf_session"})
 AGENT_KEY = Credential("agentKey", "Authorization", {"type": "http", "scheme": "bearer"})
+_OF_OWNERS = (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, CROSS_SITE)
 ANYONE = Principal("anyone", (), _admit_anyone)
 SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,), ways=((OWNER_TOKEN,), ()))
 OWNER = Principal(
     OWNER_KIND,
-    (OWNER_TOKEN, OWNER_ID),
+    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE),
     _admit_owner,
     _prove_owner,
-    (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN),
-    ways=((OWNER_TOKEN, OWNER_ID), (OWNER_TOKEN,)),
+    _OF_OWNERS,
+    ways=((OWNER_TOKEN, OWNER_ID), (OWNER_TOKEN,), (SESSION_TOKEN,), (SESSION_COOKIE,)),
+)
+SESSION = Principal(
+    "session",
+    (SESSION_TOKEN, SESSION_COOKIE, OWNER_ID),
+    _admit_session,
+    _prove_session,
+    _OF_OWNERS,
+    ways=((SESSION_TOKEN,), (SESSION_COOKIE,), (SESSION_TOKEN, OWNER_ID)),
 )
 AGENT = Principal(AGENT_KIND, (AGENT_KEY,), _admit_agent, _prove_account, (UNAUTHORIZED, FORBIDDEN, FULL))
 ACCOUNT = Principal(
     "account",
-    (OWNER_TOKEN, OWNER_ID, AGENT_KEY),
+    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE, AGENT_KEY),
     _admit_account,
     _prove_account,
-    (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, FULL),
-    ways=((OWNER_TOKEN, OWNER_ID), (AGENT_KEY,)),
+    (*_OF_OWNERS, FULL),
+    ways=((OWNER_TOKEN, OWNER_ID), (SESSION_TOKEN,), (SESSION_COOKIE,), (AGENT_KEY,)),
 )
 """Whoever has an account: an owner, or an agent."""
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

@@ -60,6 +60,7 @@ OBJECTS = {
     "posts": POST_ID,
 }
 """The form of `{id}`, by the part of the path before it."""
+PROVIDER = {"schema": {"type": "string", "enum": ["google", "github", "apple"]}, "example": "google"}
 HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
         "description": "Made by the server for each request.",
@@ -70,6 +71,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "Seconds to wait.",
         "schema": {"type": "string", "pattern": "^[0-9]+$", "example": "1"},
     },
+    "Location": {"description": "Where to go.", "schema": {"type": "string", "example": "/"}},
     "Upgrade": {"description": "What is asked for.", "schema": {"type": "string", "example": "TLS/1.2, HTTP/1.1"}},
 }
 REQUEST_HEADERS: dict[str, dict[str, Any]] = {
@@ -84,6 +86,10 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": f"^[!-~]{{1,{IDEMPOTENCY_KEY_MAX_CHARACTERS}}}$"},
         "example": "withdrawal-17",
     },
+    "Cookie": {
+        "description": "What the login began with, so that it ends in the same browser.",
+        "schema": {"type": "string"},
+    },
     "X-Moltbook-Identity": {
         "description": "A token by which Moltbook vouches for the agent.",
         "schema": {"type": "string"},
@@ -91,7 +97,11 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
 }
 """The headers that operations read beside those of principals."""
 ON_EVERY_ANSWER = ("X-Request-ID", "Vary")
-ON_STATUS = {HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",), HTTPStatus.UPGRADE_REQUIRED: ("Upgrade",)}
+ON_STATUS = {
+    HTTPStatus.FOUND: ("Location",),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After",),
+    HTTPStatus.UPGRADE_REQUIRED: ("Upgrade",),
+}
 _VARIABLE = re.compile(r"\{([a-z_]+)\}")
 _WORD = re.compile("[a-z0-9]+")
 
@@ -165,15 +175,15 @@ def _security(principal: Principal) -> list[dict[str, list[str]]]:
 def _path_parameters(path: str) -> Iterator[dict[str, Any]]:
     before, *rest = _VARIABLE.split(path)
     for name, after in zip(rest[::2], rest[1::2], strict=True):
-        form = OBJECTS[before.rstrip("/").rpartition("/")[2]]
-        yield {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "schema": {"type": "string", "pattern": f"^{form.prefix}_[0-9a-f]{{{form.digits}}}$"},
-            "example": form.of(DIGITS[: form.digits]),
-        }
+        described = PROVIDER if name == "provider" else _identified(before.rstrip("/").rpartition("/")[2])
+        yield {"name": name, "in": "path", "required": True, **described}
         before = after
+
+
+def _identified(objects: str) -> dict[str, Any]:
+    form = OBJECTS[objects]
+    schema = {"type": "string", "pattern": f"^{form.prefix}_[0-9a-f]{{{form.digits}}}$"}
+    return {"schema": schema, "example": form.of(DIGITS[: form.digits])}
 
 
 def _query_parameter(parameter: Parameter) -> dict[str, Any]:

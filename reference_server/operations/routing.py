@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Routes:
     """Paths to operations: exact ones by dictionary, ones with variables by all their parts but those.
 
-    `credentials` are the headers by which any of them knows who calls.
+    `credentials` are the headers by which any of them knows who calls, and which a page may set: no cookies.
     """
 
     def __init__(self, operations: Sequence[Operation]) -> None:
@@ -28,7 +28,7 @@ class Routes:
                 self._add(prefix + operation.path, operation)
         self._parts_max = max(self._templates, default=0)
         credentials = [credential for one in operations for credential in one.principal.credentials]
-        self.credentials = tuple(sorted({credential.header for credential in credentials}))
+        self.credentials = tuple(sorted({one.header for one in credentials if one.scheme.get("in") != "cookie"}))
         self.single_headers = frozenset(name.lower() for name in self.credentials)
         """What may be said once only."""
 

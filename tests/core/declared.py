@@ -27,7 +27,7 @@ def assert_declared(routes: Routes, request: Request, reply: Reply) -> None:
     operation = routes.find(request.path)[0].get("GET" if request.method == "HEAD" else request.method)
     if operation is None:
         return
-    if reply.status < 300:
+    if reply.status < 400:
         (answer,) = [one for one in operation.answers if isinstance(one, Answer) and one.status == reply.status]
         if answer.data is not None:
             shown = msgspec.json.decode(reply.body)

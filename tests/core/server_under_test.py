@@ -75,6 +75,7 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+    cookies: tuple[str, ...] = ()
 
     @property
     def json(self) -> Any:
@@ -195,4 +196,5 @@ class Server:
 
 
 def as_answer(reply: Reply) -> Answer:
-    return Answer(reply.status, dict(reply.headers), reply.body)
+    cookies = tuple(value for name, value in reply.headers if name == "set-cookie")
+    return Answer(reply.status, dict(reply.headers), reply.body, cookies)

@@ -19,6 +19,7 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
+from tests.logins.settings_table import LOGIN_FREE_TEXT, LOGIN_SECRETS, LOGIN_TABLE
 from tests.support.tiers import examples
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -145,6 +146,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         [*NO_NUMBERS, "inf", "-inf"],
     ),
     "FORUM_POSTS_PER_HOUR": ("forum_posts_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
+    **LOGIN_TABLE,
 }
 FREE_TEXT = {
     "HATCHFARM_SHARED_STATE",
@@ -155,6 +157,7 @@ FREE_TEXT = {
     "TLS_KEY_FILE",
     "MACHINE_CERT_SIGNING_KEY_FILE",
     "REDIS_PASSWORD",
+    *LOGIN_FREE_TEXT,
 }
 """Their values are tried where they are used: files are opened, the address is listened on."""
 DEFAULTS = {
@@ -203,7 +206,7 @@ DEFAULTS = {
 }
 
 
-MAY_HOLD_A_SECRET = {"HATCHFARM_API_TOKEN", "ALLOWED_ORIGINS", "REDIS_ADDR", "REDIS_PASSWORD"}
+MAY_HOLD_A_SECRET = {"HATCHFARM_API_TOKEN", "ALLOWED_ORIGINS", "REDIS_ADDR", "REDIS_PASSWORD", *LOGIN_SECRETS}
 
 
 def refusal(environ: dict[str, str]) -> str:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from reference_server.core.identity.session_routes import begin_session
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.wire.replies import INVALID_REQUEST, failure
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Headers, Reply, Request
 from tests.http.serving import Answer, direct_answer
 from tests.http.twins import OWNER, START, Machine, as_owner, ask, enrol, make_api, signed, written
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 REFUSALS = {400: INVALID_REQUEST, 431: failure(431, "request headers too large")}
 BEARER: Headers = OWNER[:1]
+LOGINS = {
+    "public_url": "http://hatchfarm.test",
+    "google_client_id": "client",
+    "google_client_secret": "secret",
+}
+HOUR_NS = 3600 * SECOND_NS
 
 
 class World(NamedTuple):
@@ -28,11 +36,13 @@ class World(NamedTuple):
     draft_policy_id: str
     revoked: Machine
     """Its consent is revoked."""
+    session: str
+    """The token of somebody who has logged in."""
 
 
 def make_world(**settings: Any) -> tuple[Api, World]:
     """Make an API with what the corpus speaks of in it."""
-    api = make_api(**settings)
+    api = make_api(**LOGINS, **settings)
     machine, revoked = enrol(api), enrol(api, "rack 2")
     reply = api.handle_heartbeat(
         machine.worker_id, machine.token, machine.certificate_id, machine.body("first"), "192.0.2.1", START
@@ -48,7 +58,8 @@ def make_world(**settings: Any) -> tuple[Api, World]:
         "",
     )
     draft = {"owner_id": "ada", "rules": {"max_cpu_percent": 5}, "signature": signed('ada|{"max_cpu_percent":5}')}
-    return api, World(machine, bare, ask(api, as_owner("/policies", draft))["id"], revoked)
+    session = begin_session(api.state, START, "", "usr_ada", "google", "ada@example.com", START.wall_ns + HOUR_NS)
+    return api, World(machine, bare, ask(api, as_owner("/policies", draft))["id"], revoked, session)
 
 
 def body_but_a_byte(path: str, *headers: tuple[str, str]) -> bytes:

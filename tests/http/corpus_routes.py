@@ -13,6 +13,7 @@ MALLORY = (("authorization", f"Bearer {API_TOKEN}"), ("x-owner-id", "mallory"))
 
 
 STRANGER = (("authorization", "Bearer not-the-token"), ("x-owner-id", "ada"))
+SESSION = (("authorization", f"Bearer {WORLD.session}"),)
 WRONG = "c2lnbmVkIGJ5IG5vYm9keSwgYXQgYWxsLCByZWFsbHk="
 RULES = {"max_cpu_percent": 40}
 POLICY = {"owner_id": "ada", "rules": RULES, "signature": signed('ada|{"max_cpu_percent":40}')}
@@ -78,6 +79,11 @@ SUCCESSES = [
     plain("audit, of one type", 200, get("/api/v1/audit/events", OWNER, "type=worker_heartbeat")),
     plain("heartbeat", 200, beat(MACHINE, "n")),
     plain("status", 200, get("/api/v1/status")),
+    plain("login", 302, get("/api/v1/auth/google/login", (), "return_to=/x")),
+    plain("login, who one is", 200, get("/api/v1/auth/me", SESSION)),
+    plain("login, a token", 201, post("/api/v1/auth/token", None, SESSION)),
+    plain("login, out", 200, post("/api/v1/auth/logout", None, SESSION)),
+    plain("login, by cookie", 200, get("/api/v1/auth/me", (("cookie", f"a=b; hf_session={WORLD.session}"),))),
     plain("metrics", 200, get("/api/v1/metrics", OWNER)),
     plain("metrics at the root", 200, get("/metrics", BEARER)),
     plain("health", 200, get("/health")),

@@ -149,6 +149,12 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def press_and_load(self, element: str) -> None:
+        """Click an element that leads to another page, and wait until that is loaded."""
+        self._events = []
+        self.press(element)
+        self._until("Page.loadEventFired")
+
     def visit(
         self, page: Path | str, width: int, *, dark: bool = False, picture: bool = False, **expressions: str
     ) -> Visit:

@@ -1,0 +1,197 @@
+"""Sessions of people (contract: Logins): their record, their changes, and how they are kept.
+
+Only the SHA-256 of a session's token is kept. The tokens that a program is given come of the session of a browser: they
+end when it ends, and logging out with any of them ends them all, so whoever stole one cannot keep another.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from hmac import compare_digest
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.core.changes import change
+from reference_server.core.table import Table
+from reference_server.limits import SESSIONS_A_PERSON_MAX, SESSIONS_MAX
+from reference_server.wire.exposition import Figure
+from reference_server.wire.sections import Section, kept_time
+from reference_server.wire.timestamps import format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from reference_server.core.state import State
+    from reference_server.wire.sections import Reading
+    from reference_server.wire.state_file import StateFile
+    from reference_server.wire.values import Instant
+
+SESSION_PREFIX, SESSION_DIGITS = "hfs_", 64
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class SessionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A session in a file. `digest` is of its token, `login` of the first token of its login."""
+
+    digest: str
+    login: str
+    owner_id: str
+    provider: str
+    email: str
+    created_at: str
+    expires_at: str
+
+
+class Session(msgspec.Struct, frozen=True, gc=False):
+    """A session. Until when it is shown is wall time, until when it lives the monotonic clock decides."""
+
+    digest: str
+    login: str
+    owner_id: str
+    provider: str
+    email: str
+    created_ns: int
+    expires_ns: int
+    expires_monotonic_ns: int
+
+
+class Sessions:
+    """All sessions by digest, oldest first, with an index by person."""
+
+    def __init__(self) -> None:
+        self.by_digest: dict[str, Session] = {}
+        self._of_person: dict[str, dict[str, Session]] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_digest)
+
+    def of_person(self, owner_id: str) -> list[Session]:
+        """Return a person's sessions, oldest first."""
+        return list(self._of_person.get(owner_id, {}).values())
+
+    def add(self, session: Session) -> None:
+        """Add a session. A person who has as many as there may be loses the oldest."""
+        of_person = self._of_person.setdefault(session.owner_id, {})
+        while len(of_person) >= SESSIONS_A_PERSON_MAX:
+            del self.by_digest[(oldest := next(iter(of_person)))], of_person[oldest]
+        self.by_digest[session.digest] = of_person[session.digest] = session
+
+    def remove(self, digest: str) -> None:
+        """End a session."""
+        session = self.by_digest.pop(digest)
+        of_person = self._of_person[session.owner_id]
+        del of_person[digest]
+        if not of_person:
+            del self._of_person[session.owner_id]
+
+    def drop_expired(self, monotonic_ns: int) -> None:
+        """Forget those that are over, from the oldest on; one that outlives older ones is forgotten after them."""
+        while self.by_digest:
+            oldest = next(iter(self.by_digest.values()))
+            if monotonic_ns < oldest.expires_monotonic_ns:
+                return
+            self.remove(oldest.digest)
+
+
+def digest_of(token: str) -> str:
+    """Return what is kept of a session's token."""
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def session_at(
+    at: Instant, digest: str, login: str, owner_id: str, provider: str, email: str, created_ns: int, expires_ns: int
+) -> Session:
+    """Make a session known at a moment. It never lives longer than it was begun for, though the clock was set back."""
+    expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, created_ns)
+    return Session(digest, login, owner_id, provider, email, created_ns, expires_ns, expires_monotonic_ns)
+
+
+@change("session_started")
+def start_session(
+    state: State, at: Instant, digest: str, login: str, owner_id: str, provider: str, email: str, expires_ns: int
+) -> None:
+    """Start a session of a person, who becomes an owner. There must be room for both."""
+    state.owner(owner_id)
+    sessions = TABLE.of(state)
+    sessions.drop_expired(at.monotonic_ns)
+    sessions.add(session_at(at, digest, login, owner_id, provider, email, at.wall_ns, expires_ns))
+
+
+@change("login_ended")
+def end_login(state: State, _at: Instant, owner_id: str, login: str) -> None:
+    """End every session that came of a login."""
+    sessions = TABLE.of(state)
+    for session in sessions.of_person(owner_id):
+        if session.login == login:
+            sessions.remove(session.digest)
+
+
+def has_room_for_session(state: State, now: Instant, owner_id: str) -> bool:
+    """Return whether a person may have another session: there is room, or it takes the place of one of theirs."""
+    sessions = TABLE.of(state)
+    mine = len(sessions.of_person(owner_id))
+    if not (TABLE.has_room(state) or mine >= SESSIONS_A_PERSON_MAX):
+        oldest = next(iter(sessions.by_digest.values()))
+        return now.monotonic_ns >= oldest.expires_monotonic_ns and state.has_room_for(owner_id)
+    return state.has_room_for(owner_id)
+
+
+def find_session(state: State, now: Instant, digest: str) -> Session | None:
+    """Return the session whose token has a digest; None for one that is unknown or over.
+
+    What is looked up is a digest: how long that takes tells nothing about a token.
+    """
+    session = TABLE.of(state).by_digest.get(digest)
+    if (
+        session is None
+        or not compare_digest(session.digest, digest)
+        or now.monotonic_ns >= session.expires_monotonic_ns
+    ):
+        return None
+    return session
+
+
+def _keep(state: State) -> Iterator[tuple[str, SessionRecord]]:
+    for session in TABLE.of(state).by_digest.values():
+        created_at, expires_at = format_timestamp(session.created_ns), format_timestamp(session.expires_ns)
+        yield (
+            session.digest,
+            SessionRecord(
+                session.digest, session.login, session.owner_id, session.provider, session.email, created_at, expires_at
+            ),
+        )
+
+
+def _restore(state: State, file: StateFile, now: Instant) -> None:
+    records = SECTION.of(file.sections).values()
+    for record in sorted(records, key=lambda record: kept_time(record.expires_at) or 0):
+        state.owner(record.owner_id)
+        created_ns, expires_ns = kept_time(record.created_at) or 0, kept_time(record.expires_at) or 0
+        TABLE.of(state).add(
+            session_at(
+                now, record.digest, record.login, record.owner_id, record.provider, record.email, created_ns, expires_ns
+            )
+        )
+
+
+def _check(reading: Reading, place: str, _key: str, record: SessionRecord) -> None:
+    reading.owner(place, record.owner_id)
+    for name in ("digest", "login"):
+        right = _DIGEST.fullmatch(getattr(record, name)) is not None
+        reading.require(place, f"its {name} is not 64 hex digits", right=right)
+    reading.times(place, created_at=record.created_at, expires_at=record.expires_at)
+
+
+def _figures(state: State) -> Sequence[Figure]:
+    return (Figure("hatchfarm_sessions", "Sessions of people that logged in.", len(TABLE.of(state))),)
+
+
+SECTION: Section[Any] = Section(
+    name="sessions", record=SessionRecord, most=SESSIONS_MAX, key=attrgetter("digest"), check=_check, hidden=frozenset()
+)
+TABLE: Table[Sessions, SessionRecord] = Table(
+    section=SECTION, make=Sessions, keep=_keep, restore=_restore, figures=_figures
+)

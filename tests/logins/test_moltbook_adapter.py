@@ -1,0 +1,133 @@
+"""The adapter of Moltbook against answers as it documents them, and others, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from reference_server.adapters.identity import moltbook
+from reference_server.adapters.identity.fetching import Fetcher
+from reference_server.adapters.identity.moltbook import Moltbook
+from reference_server.adapters.memory.clocks import SetClock
+from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
+from tests.support.little_http import Given, little_http
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from reference_server.identity_ports import NoAgent, Unavailable
+    from tests.support.little_http import Asked
+
+AGENT = {"id": "m1", "name": "ada", "karma": 7, "is_claimed": True, "owner": {"x_handle": "x"}, "stats": {"posts": 1}}
+ADA = AgentIdentity("m1", "ada", 7, True)  # noqa: FBT003 - a record's field
+
+
+def said(status: int = 200, **fields: Any) -> Given:
+    return Given(status, json.dumps(fields).encode())
+
+
+class Pair:
+    """A Moltbook that answers as it is set to, and the adapter that asks it."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self.clock = SetClock()
+        self.asked: list[Asked] = []
+        self.given = said(success=True, valid=True, agent=AGENT)
+
+    async def answer(self, asked: Asked) -> Given:
+        self.asked.append(asked)
+        return self.given
+
+    def at(self, origin: str) -> None:
+        self.adapter = Moltbook(self._fetcher, self.clock, f"{origin}/", "moltdev_key")
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Pair]:
+    fetcher = Fetcher()
+    pair = Pair(fetcher)
+    async with little_http(pair.answer) as origin, trio.open_nursery() as nursery:
+        pair.at(origin)
+        await nursery.start(fetcher.run)
+        yield pair
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    async with running() as one:
+        yield one
+
+
+async def test_a_token_is_verified_as_moltbook_documents_it(pair: Pair) -> None:
+    assert await pair.adapter.verify("t0ken") == ADA
+    (asked,) = pair.asked
+    assert (asked.method, asked.path) == ("POST", "/api/v1/agents/verify-identity")
+    assert json.loads(asked.body) == {"token": "t0ken"}
+    assert asked.headers["x-moltbook-app-key"] == "moltdev_key"
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome"),
+    [
+        (said(success=True, valid=False), NO_AGENT),
+        (said(401, success=False, valid=False, error="identity_token_expired"), NO_AGENT),
+        (said(400, success=False, error="invalid_token"), NO_AGENT),
+        (said(404, success=False, error="agent_not_found"), NO_AGENT),
+        (said(success=False, valid=True, agent=AGENT), NO_AGENT),
+        (said(success=True, valid=True), NO_AGENT),
+        (said(201, success=True, valid=True, agent=AGENT), NO_AGENT),
+        (said(success=True, valid=True, agent={**AGENT, "id": ""}), NO_AGENT),
+        (said(success=True, valid=True, agent={**AGENT, "id": "x" * 256}), NO_AGENT),
+        (said(401, success=False, error="invalid_app_key"), UNAVAILABLE),
+        (said(401, success=False, error="missing_app_key"), UNAVAILABLE),
+        (said(429, success=False, error="slow"), UNAVAILABLE),
+        (said(500, success=True, valid=True, agent=AGENT), UNAVAILABLE),
+        (said(success="yes", valid=True, agent=AGENT), UNAVAILABLE),
+        (said(success=True, valid=True, agent={**AGENT, "karma": "7"}), UNAVAILABLE),
+        (Given(200, b"<html>"), UNAVAILABLE),
+        (Given(raw=b"x"), UNAVAILABLE),
+    ],
+    ids=range(17),
+)
+async def test_anything_else_vouches_for_nobody_and_is_not_remembered(
+    pair: Pair, given: Given, outcome: NoAgent | Unavailable
+) -> None:
+    """Catalogue: moltbook.invalid, .down."""
+    right, pair.given = pair.given, given
+    for _ in range(2):
+        assert await pair.adapter.verify("t0ken") == outcome
+    pair.given = right
+    assert await pair.adapter.verify("t0ken") == ADA
+    assert len(pair.asked) == 3
+
+
+@pytest.mark.parametrize("token", ["", "x" * 4097, "a\nb", "\u00e9"])
+async def test_what_is_no_token_is_not_asked_about(pair: Pair, token: str) -> None:
+    assert await pair.adapter.verify(token) is NO_AGENT
+    assert not pair.asked
+
+
+async def test_what_was_said_is_believed_for_minutes_and_no_longer(pair: Pair) -> None:
+    assert await pair.adapter.verify("t0ken") == ADA
+    pair.given = said(success=True, valid=False)
+    pair.clock.advance(299)
+    assert await pair.adapter.verify("t0ken") == ADA
+    assert await pair.adapter.verify("t0ken2") is NO_AGENT
+    pair.clock.advance(1)
+    assert await pair.adapter.verify("t0ken") is NO_AGENT
+    assert await pair.adapter.verify("t0ken") is NO_AGENT
+    assert len(pair.asked) == 4
+
+
+async def test_so_many_tokens_are_remembered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moltbook, "MOLTBOOK_KEPT_MAX", 2)
+    for token in ("a", "b", "c", "b", "a"):
+        assert await pair.adapter.verify(token) == ADA
+    assert [json.loads(asked.body)["token"] for asked in pair.asked] == ["a", "b", "c", "a"]
+    assert len(pair.adapter._kept) == 2
