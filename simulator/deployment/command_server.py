@@ -146,9 +146,9 @@ class CommandServer(ServerProcess):
                 f"the server did not start: {program} ended with exit code {code} before it was ready{words}"
             )
         raise ServerError(
-            f"the server did not start: {program} was not ready within {self._patience.start_seconds:.0f}s ({seen}): it "
-            f"must listen on {HOST} at the port in PORT, or `{{port}}` of its command, and answer {self._health} with 2xx"
-            f"{words}"
+            f"the server did not start: {program} was not ready within {self._patience.start_seconds:.0f}s ({seen}): "
+            f"it must listen on {HOST} at the port in PORT, or `{{port}}` of its command, and answer {self._health} "
+            f"with 2xx{words}"
         )
 
     async def _look(self, port: int) -> str:

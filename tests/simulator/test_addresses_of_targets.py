@@ -11,6 +11,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.addresses import Probe, compare_addresses, find_out, with_known_addresses
 from simulator.client.connecting import connected_socket
 from simulator.client.connection import ControlConnection
@@ -18,7 +19,6 @@ from simulator.client.resolving import in_order, resolve
 from simulator.client.target import Target, parse_target
 from simulator.limits import ADDRESS_PROBE_BURST_MAX
 from tests.simulator.conftest import (
-    SECOND_NS,
     Reaction,
     ScriptedServer,
     ShardUnderTest,
