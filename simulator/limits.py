@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+
 MACHINES_MAX = 1_000_000
 """More than the 16 million loopback addresses and one shard's memory (12 KB each) are meant for."""
 OWNERS_MAX = 10_000
@@ -35,7 +37,7 @@ ONBOARDING_MAX_CONCURRENT = 32
 POLICY_PATIENCE_SECONDS = 40.0
 """One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
-CONNECT_SLOW_NS = 50_000_000
+CONNECT_SLOW_NS = 50 * MILLISECOND_NS
 """A connection that took longer to come up is noted, lest the harness be blamed: a tenth of what it may be late."""
 ANSWER_MAX_BYTES = 4 << 20
 """An answer longer than this is not one of this API's."""
@@ -56,7 +58,7 @@ EXCHANGE_MAX_SECONDS = 60
 """From a request's first byte to its row: the longest deadline of the contract, and what a slow attack waits on top."""
 HOSTS_MAX = 127
 """Hosts that play parts of one run: what a history row has room for beside an address."""
-HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * 1_000_000_000
+HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * SECOND_NS
 """The longest duration a histogram tells apart: no run is longer."""
 HISTOGRAM_COUNT_MAX = 1 << 48
 """Durations in one histogram: nine years at a million a second, and thousands of them add up in 64 bits."""

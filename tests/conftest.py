@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.tiers import QUICK, SOAK, is_quick
+from tests.support.tiers import DRAWN, QUICK, SOAK, examples, is_quick
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,10 +72,16 @@ SOAK_SECONDS = 3600
 """How long a test may take that makes in full what is sampled otherwise."""
 
 settings.register_profile(
-    "hatchfarm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not SOAK, print_blob=True
+    "hatchfarm",
+    max_examples=examples(DRAWN) if QUICK else DRAWN,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=not SOAK,
+    print_blob=True,
 )
 settings.load_profile("hatchfarm")
-"""No test goes by how fast the machine is, and a commit always gives the same result; a soak draws new examples."""
+"""No test goes by how fast the machine is, and a commit always gives the same result; a soak draws new examples,
+and the quick tier a tenth of them."""
 
 for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:  # by nohup or a shell's `&`; what tests start would inherit it

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parents[1]
-ROOMS = ("benchmarks", "reference_server", "simulator", "tests")
+import pytest
+
+from tests.support.sources import ROOMS, ROOT, files_of, functions_of, tree_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LINES_MAX = 400
 """What one reader keeps in mind; what is longer has more than one subject, and is split by them."""
 FUNCTION_LINES_MAX = 60
@@ -14,8 +18,8 @@ FUNCTION_LINES_MAX = 60
 
 
 def python_files() -> list[Path]:
-    """Find the project's own, and no environment's beside them."""
-    return [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    """Find the project's own."""
+    return [path for room in ROOMS for path in files_of(room)]
 
 
 def test_no_python_file_is_too_long_for_one_subject() -> None:
@@ -24,13 +28,9 @@ def test_no_python_file_is_too_long_for_one_subject() -> None:
     assert {str(path.relative_to(ROOT)): count for path, count in lines.items() if count > LINES_MAX} == {}
 
 
+@pytest.mark.long
 def test_no_function_is_longer_than_a_screen() -> None:
-    functions = [
-        (path, node)
-        for path in python_files()
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [(path, node) for path in python_files() for node in functions_of(tree_of(path))]
     assert len(functions) > 1000
     lines = {
         f"{path.relative_to(ROOT)}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions

@@ -28,11 +28,12 @@ _PIPE_BYTES = 65_536
 class Child:
     """A child at work. Call it to wait for its end, in a thread; `end` may be called from any other meanwhile."""
 
-    def __init__(self, number: int, signs: int, stop: int, silence_seconds: float) -> None:
+    def __init__(self, number: int, signs: int, stop: int, silence_seconds: float, end_seconds: float) -> None:
         self._number = number
         self._signs = signs
         self._stop = stop
         self._silence_seconds = silence_seconds
+        self._end_seconds = end_seconds
         self._lock = Lock()
         self._over = False
 
@@ -51,7 +52,7 @@ class Child:
             trouble = self._awaited(self._silence_seconds, self._stop)
             if trouble:
                 os.kill(self._number, signal.SIGKILL)
-                if self._awaited(CHILD_END_SECONDS):
+                if self._awaited(self._end_seconds):
                     return f"{trouble}, and cannot even be ended"
         finally:
             with self._lock:
@@ -79,10 +80,15 @@ class Child:
         return f"it hung for {silence_seconds:g} s"
 
 
-def fork(work: Work, inherited: int | None = None, silence_seconds: float = CHILD_SILENCE_SECONDS) -> Child:
+def fork(
+    work: Work,
+    inherited: int | None = None,
+    silence_seconds: float = CHILD_SILENCE_SECONDS,
+    end_seconds: float = CHILD_END_SECONDS,
+) -> Child:
     """Have a child do it, which keeps `inherited` of this process's files; by default none. Raises OSError.
 
-    One that does not get on for `silence_seconds` is ended.
+    One that does not get on for `silence_seconds` is ended, which may take `end_seconds`.
     """
     parent = os.getpid()
     files = [*os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)]
@@ -97,7 +103,7 @@ def fork(work: Work, inherited: int | None = None, silence_seconds: float = CHIL
     if child == 0:
         _be_child(work, parent, tells, inherited)
     os.close(tells)
-    return Child(child, signs, stop, silence_seconds)
+    return Child(child, signs, stop, silence_seconds, end_seconds)
 
 
 def _be_child(work: Work, parent: int, tells: int, inherited: int | None) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from reference_server.wire.units import MILLISECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.machine import Machine, heartbeat_request, signed_heartbeat
 from simulator.history.rows import NONE
 from simulator.limits import VICTIMS_MAX
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12
-CERTIFICATE_MARGIN_NS = 10_000_000_000
+CERTIFICATE_MARGIN_NS = 10 * SECOND_NS
 """A victim rotates its certificate at a moment of its own; nearer to it than this, the old one may die under way."""
 
 

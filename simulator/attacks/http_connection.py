@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
 from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
 from simulator.attacks.raw import policies_before
@@ -33,7 +33,7 @@ PROBE_SECONDS = 1.0
 CUT_AFTER_SECONDS = 0.05
 """So that a server has begun to read: what is reset before it reads is as if it was never sent."""
 LOOKS = 6
-LOOK_AGAIN_NS = 500_000_000
+LOOK_AGAIN_NS = 500 * MILLISECOND_NS
 """What was under way when its connection broke may take effect a little later, so what does not agree is looked at
 again, so many times, before it is called half-applied."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
@@ -27,13 +27,13 @@ TIMES_OVER = 3
 """How many times its bucket a client asks for: enough that several buckets show."""
 REQUESTS_MAX = 600
 """More than this at once would be load, not attack: a limit that is higher is not reached."""
-RETRY_MARGIN_NS = 50_000_000
+RETRY_MARGIN_NS = 50 * MILLISECOND_NS
 """By how much later than told it is tried again: the answer may have been made a moment before it was read."""
-EDGE_NS = 150_000_000
+EDGE_NS = 150 * MILLISECOND_NS
 """How far before and after the edge of a window its two bursts are: more than an edge that was learned may be off."""
 WINDOW_NS = SECOND_NS
 """The shortest window that is guessed: limits are mostly told by the second."""
-POLL_NS = 25_000_000
+POLL_NS = 25 * MILLISECOND_NS
 """How often it is asked whether a window has ended: two edges known this well tell a third within 63 ms."""
 PEERS_MIN = 2
 

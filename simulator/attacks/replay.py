@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext, Send
     from simulator.fleet.machine import Machine
 
-FRESH_NS = 60_000_000_000
+FRESH_NS = 60 * SECOND_NS
 """A captured heartbeat older than this is near the skew window's edge, where another check may refuse it first."""
 COPIES = 8
 EDGE_MARGIN_NS = SECOND_NS

@@ -56,15 +56,15 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _PREFIX + hashlib.sha256(self.encoded()).hexdigest()
 
 
-def list_files(folder: Path) -> dict[str, Path]:
+def list_files(folder: Path, files_max: int = BUNDLE_FILES_MAX) -> dict[str, Path]:
     """List every file below a folder but the manifest, links included as themselves. Raises OSError and BundleError."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if name == FILE or (path.is_dir() and not path.is_symlink()):
             continue
-        if len(found) == BUNDLE_FILES_MAX:
-            raise BundleError(f"{folder} has more than {BUNDLE_FILES_MAX:,} files: it is not one run's")
+        if len(found) == files_max:
+            raise BundleError(f"{folder} has more than {files_max:,} files: it is not one run's")
         found[name] = path
     return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.checkers.keeping import kept, one_of_each_first
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
 AWAY = (DOWN, PAUSE)
-STOPPING_NS = 100_000_000
+STOPPING_NS = 100 * MILLISECOND_NS
 """How long a process that was told to stop may still have answered."""
-CLOSED_WITHIN_NS = 250_000_000
+CLOSED_WITHIN_NS = 250 * MILLISECOND_NS
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -113,8 +113,8 @@ def _slow(history: History, closed: NDArray[Any], fault: Fault) -> Iterator[Find
     if len(took_ns) and np.median(took_ns) > CLOSED_WITHIN_NS:
         median_ns = int(np.median(took_ns))
         message = (
-            f"while {fault.kind} lasted, half of {len(took_ns)} refusals took {median_ns / 1_000_000:.0f} ms or more, "
-            f"and failing closed must take at most {CLOSED_WITHIN_NS // 1_000_000} ms"
+            f"while {fault.kind} lasted, half of {len(took_ns)} refusals took {median_ns / MILLISECOND_NS:.0f} ms or "
+            f"more, and failing closed must take at most {CLOSED_WITHIN_NS // MILLISECOND_NS} ms"
         )
         evidence = {"fault": fault.kind, "refused": len(took_ns), "median_ns": median_ns}
         yield Finding("nonces.slow", message, fault.began_from_ns, evidence)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.excused import HEALED_AFTER_NS, IN_FLIGHT_NS, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.unknown import lost_parts
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 MISSING_MIN = 3
 """Requests in a row that go unanswered before it is an outage, and no lost answer."""
-TOGETHER_NS = 100_000_000
+TOGETHER_NS = 100 * MILLISECOND_NS
 """What was sent so soon after the last request that was answered was under way when the target stopped."""
 STOOD_STILL_SECONDS = 2.0
 """A harness that stood still for so long may have taken for lost what it did not read in time."""

@@ -35,12 +35,12 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 """What an exchange may end in by what a server, or the way to it, does."""
 
 
-def cause_of(error: BaseException, target: Target) -> str:
+def cause_of(error: BaseException, target: Target, answer_seconds: float = ANSWER_TIMEOUT_SECONDS) -> str:
     """Return in words why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():
-            return f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s"
+            return f"no whole answer within {answer_seconds:g} s"
         case GarbageError():
             hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
             return f"no HTTP answer: {origin}{hint}"
@@ -83,13 +83,20 @@ class ControlConnection:
     """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
 
     Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
-    every answer, and at what comes where none is due.
+    every answer, and at what comes where none is due. A whole answer has `answer_seconds`.
     """
 
-    def __init__(self, target: Target, source: str | None, witness: Witness | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        source: str | None,
+        witness: Witness | None = None,
+        answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+    ) -> None:
         self._target = target
         self._source = source
         self._witness = witness
+        self._answer_seconds = answer_seconds
         self._stream: trio.abc.Stream | None = None
         self._free_since = 0.0
         self._last = b"", 0
@@ -158,10 +165,10 @@ class ControlConnection:
         """Open the connection now, so that the next request finds it open. Raises LostError."""
         if self._stream is None:
             try:
-                with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+                with trio.fail_after(self._answer_seconds):
                     self._stream = await self._connect()
             except BROKEN as error:
-                raise LostError(cause_of(error, self._target), Loss.UNSENT) from error
+                raise LostError(cause_of(error, self._target, self._answer_seconds), Loss.UNSENT) from error
 
     async def exchange(self, message: bytes) -> HttpAnswer:
         """Send one whole HTTP/1.1 message and read its answer."""
@@ -173,7 +180,7 @@ class ControlConnection:
         sent_ns = 0 if self._witness is None else self._witness.now()
         self._last = b"", 0
         try:
-            with trio.fail_after(ANSWER_TIMEOUT_SECONDS):
+            with trio.fail_after(self._answer_seconds):
                 if self._stream is None:
                     self._stream = await self._connect()
                 await self._stream.send_all(message if front is None else front.written(message))
@@ -190,7 +197,7 @@ class ControlConnection:
             if rested and message.startswith((b"GET ", b"HEAD ")) and not isinstance(error, trio.TooSlowError):
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
                 return await self.exchange(message)
-            raise LostError(cause_of(error, self._target), loss) from error
+            raise LostError(cause_of(error, self._target, self._answer_seconds), loss) from error
         self._free_since = trio.current_time()
         self._last = message, sent_ns
         if self._witness is not None:

@@ -19,11 +19,12 @@ class UnknownHostError(Exception):
     """A name without any address; the message says why."""
 
 
-def resolve(host: str, port: int) -> tuple[str, ...]:
+def resolve(host: str, port: int, seconds_max: float = RESOLVE_MAX_SECONDS) -> tuple[str, ...]:
     """Return the addresses of a name, best first. Raises UnknownHostError.
 
     Where there are several, those are tried, each a little later than the one before, and the first to take a
-    connection is in front. With none that does they are in the order in which they would be tried.
+    connection, within `seconds_max`, is in front. With none that does they are in the order in which they would be
+    tried.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -34,7 +35,7 @@ def resolve(host: str, port: int) -> tuple[str, ...]:
     addresses = in_order(list(dict.fromkeys(str(one[4][0]) for one in found)))[:ADDRESSES_MAX]
     if len(addresses) == 1:
         return tuple(addresses)
-    first = _quickest(addresses, port)
+    first = _quickest(addresses, port, seconds_max)
     return tuple(addresses) if first is None else (first, *(one for one in addresses if one != first))
 
 
@@ -52,9 +53,9 @@ def in_order(addresses: list[str]) -> list[str]:
     return [*own, *(one for pair in zip_longest(preferred, others) for one in pair if one is not None)]
 
 
-def _quickest(addresses: list[str], port: int) -> str | None:
+def _quickest(addresses: list[str], port: int, seconds_max: float) -> str | None:
     """Return the address that takes a connection first; None when none does in time."""
-    until = time.monotonic() + RESOLVE_MAX_SECONDS
+    until = time.monotonic() + seconds_max
     waiting = list(addresses)
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         while waiting or selector.get_map():

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.contract.refusals import failure_of
 
@@ -50,4 +51,4 @@ def retry_after_ns(head: bytes) -> int:
     """Return how long the head of an answer asks to wait, in nanoseconds; 0 when it does not say."""
     _, found, rest = head.lower().partition(b"\r\nretry-after:")
     digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
-    return int(digits) * 1_000_000_000 if digits.isdigit() and len(digits) <= RETRY_AFTER_MAX_DIGITS else 0
+    return int(digits) * SECOND_NS if digits.isdigit() and len(digits) <= RETRY_AFTER_MAX_DIGITS else 0

@@ -22,8 +22,7 @@ import trio
 
 from simulator.deployment.server_process import (
     LAST_WORDS_SECONDS,
-    START_TRIES,
-    STOP_TIMEOUT_SECONDS,
+    Patience,
     ServerError,
     ServerProcess,
     environ_of,
@@ -36,7 +35,7 @@ from simulator.scenario.placeholders import filled
 from simulator.scenario.values import as_environ
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
     from simulator.scenario.values import ServerOptions
 
@@ -48,9 +47,17 @@ TRY_AGAIN_SECONDS = 0.2
 LOOK_SECONDS = 0.05
 LOOK_AGAIN_SECONDS = 0.5
 """After an answer that is no 2xx: a health path that costs a token must not use up what the run's clients have."""
+COMMAND_PATIENCE = Patience(start_seconds=COMMAND_START_SECONDS)
 ASK_SECONDS = 2.0
 """For one answer of the health path, until it is asked again."""
 _marks = count(1)
+
+
+def find_free_port() -> int:
+    """Return a port that is free now; another program may take it before a server does."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 class EndedError(ServerError):
@@ -61,9 +68,16 @@ class CommandServer(ServerProcess):
     """A program with all that it forks, started by `start`. `errors` is the end of what it wrote to either output."""
 
     def __init__(
-        self, options: ServerOptions, environ: Mapping[str, str], nursery: trio.Nursery, trusted: str = ""
+        self,
+        options: ServerOptions,
+        environ: Mapping[str, str],
+        nursery: trio.Nursery,
+        trusted: str = "",
+        patience: Patience = COMMAND_PATIENCE,
+        free_port: Callable[[], int] = find_free_port,
     ) -> None:
-        super().__init__(environ, nursery, options.command)
+        super().__init__(environ, nursery, options.command, patience)
+        self._free_port = free_port
         self._health = options.health
         self._more = as_environ(options.env)
         self._tls = ssl.create_default_context(cadata=trusted) if trusted else None
@@ -75,9 +89,9 @@ class CommandServer(ServerProcess):
         """Start, on the port it had before if there was one, else on one that is free. Raises ServerError."""
         first = not self.url
         try:
-            for left in reversed(range(START_TRIES)):
+            for left in reversed(range(self._patience.start_tries)):
                 if first:
-                    self._environ["PORT"] = str(_free_port())
+                    self._environ["PORT"] = str(self._free_port())
                 try:
                     await self._start()
                 except EndedError:
@@ -115,7 +129,7 @@ class CommandServer(ServerProcess):
         if process.stdout is not None:
             self._nursery.start_soon(self._keep_errors, process.stdout)
         seen = ""
-        with trio.move_on_after(COMMAND_START_SECONDS):
+        with trio.move_on_after(self._patience.start_seconds):
             while process.poll() is None:
                 seen = await self._look(port)
                 if not seen and process.poll() is None:
@@ -132,9 +146,9 @@ class CommandServer(ServerProcess):
                 f"the server did not start: {program} ended with exit code {code} before it was ready{words}"
             )
         raise ServerError(
-            f"the server did not start: {program} was not ready within {COMMAND_START_SECONDS:.0f}s ({seen}): it must "
-            f"listen on {HOST} at the port in PORT, or `{{port}}` of its command, and answer {self._health} with 2xx"
-            f"{words}"
+            f"the server did not start: {program} was not ready within {self._patience.start_seconds:.0f}s ({seen}): "
+            f"it must listen on {HOST} at the port in PORT, or `{{port}}` of its command, and answer {self._health} "
+            f"with 2xx{words}"
         )
 
     async def _look(self, port: int) -> str:
@@ -183,7 +197,7 @@ class CommandServer(ServerProcess):
         if self._tree is not None:
             self._tree.send(signal.SIGTERM)
             await _close_input(process)
-            with trio.move_on_after(STOP_TIMEOUT_SECONDS):
+            with trio.move_on_after(self._patience.stop_seconds):
                 await process.wait()
                 await self._tree.ended()
         await self._destroy(process)
@@ -238,21 +252,23 @@ def missing_program(program: str) -> str:
     return f"there is no {program} on the PATH; a program beside the scenario is written with its path, as ./{program}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def own_command(
-    options: ServerOptions, settings: Mapping[str, str], token: str, not_inherited: Collection[str], trusted: str = ""
+    options: ServerOptions,
+    settings: Mapping[str, str],
+    token: str,
+    not_inherited: Collection[str],
+    trusted: str = "",
+    patience: Patience = COMMAND_PATIENCE,
+    free_port: Callable[[], int] = find_free_port,
 ) -> AsyncIterator[ServerProcess]:
     """Start a scenario's command on a free port of 127.0.0.1 and stop it in order at the end. Raises ServerError.
 
     It has the `settings` as environment, as the reference server would. `trusted` is the certificate, as PEM, by which
-    it speaks TLS, if it does.
+    it speaks TLS, if it does; `free_port` chooses its port.
     """
     environ = environ_of(settings, token, not_inherited)
-    async with running(lambda nursery: CommandServer(options, environ, nursery, trusted)) as server:
+    async with running(
+        lambda nursery: CommandServer(options, environ, nursery, trusted, patience, free_port)
+    ) as server:
         yield server

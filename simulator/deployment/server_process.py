@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -20,8 +20,6 @@ from simulator.scenario.placeholders import SECRET_NAME
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-START_TIMEOUT_SECONDS = 30.0
-STOP_TIMEOUT_SECONDS = 20.0
 ERROR_BYTES_KEPT = 8192
 KIB = 1024
 PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
@@ -30,10 +28,18 @@ LAST_WORDS_SECONDS = 0.1
 """What the last words of a process that has ended are given to arrive."""
 SECRET_MIN_CHARACTERS = 6
 """Of a secret that is kept out of what is shown; a shorter one is anywhere."""
-START_TRIES = 3
-"""How often a server is started again on its port, which somebody else may hold for a moment."""
 
 
+class Patience(NamedTuple):
+    """How long a server may take, and how often it is tried."""
+
+    start_seconds: float = 30.0
+    stop_seconds: float = 20.0
+    start_tries: int = 3
+    """How often a server is started again on its port, which somebody else may hold for a moment."""
+
+
+PATIENCE = Patience()
 SERVE = ("-m", "reference_server", "--until-stdin-closes")
 """What Python is told to run: a server that ends when its standard input closes."""
 
@@ -49,10 +55,13 @@ class ServerProcess:
     its settings let it keep. The nursery must outlive it. A scenario's own command is a `CommandServer`.
     """
 
-    def __init__(self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str]) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], nursery: trio.Nursery, command: Sequence[str], patience: Patience = PATIENCE
+    ) -> None:
         self._command = tuple(command)
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
         self._nursery = nursery
+        self._patience = patience
         self._process: trio.Process | None = None
         self._watchdog: Watchdog | None = None
         self._meant_to_be_down = False
@@ -101,7 +110,7 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start, on the port it had before if there was one. Raises ServerError."""
-        for left in reversed(range(START_TRIES if self.url else 1)):
+        for left in reversed(range(self._patience.start_tries if self.url else 1)):
             try:
                 await self._start()
             except ServerError:
@@ -131,7 +140,7 @@ class ServerProcess:
         self._process = process
         self._nursery.start_soon(self._keep_errors, process.stderr)
         line = ""
-        with trio.move_on_after(START_TIMEOUT_SECONDS):
+        with trio.move_on_after(self._patience.start_seconds):
             line = await _first_line(process.stdout)
         if line.startswith("Listening on "):
             self.url = line.split()[-1]
@@ -162,7 +171,7 @@ class ServerProcess:
 
     async def _end(self, process: trio.Process) -> None:
         await _close_pipes(process)
-        with trio.move_on_after(STOP_TIMEOUT_SECONDS):
+        with trio.move_on_after(self._patience.stop_seconds):
             await process.wait()
         if process.poll() is None:
             process.kill()
@@ -244,6 +253,7 @@ async def own_server(
     token: str,
     not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE"),
     command: Sequence[str] = (),
+    patience: Patience = PATIENCE,
 ) -> AsyncIterator[ServerProcess]:
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
 
@@ -251,5 +261,5 @@ async def own_server(
     given.
     """
     environ = environ_of(settings, token, not_inherited)
-    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE)) as server:
+    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE, patience)) as server:
         yield server

@@ -12,7 +12,7 @@ from simulator.contract.answers import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
-TOLERANCE_NS = 1_000_000_000
+TOLERANCE_NS = SECOND_NS
 """How well the harness knows the server's clock: within this of the window's edge, only the server can know."""
 MILLION = 1_000_000
 _FRACTION = re.compile(r"\.([0-9]{1,9})")

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TENTH_NS = 100_000_000
+TENTH_NS = 100 * MILLISECOND_NS
 _TENTHS = 1000
-RESTED_MIN_NS = 500_000_000
+RESTED_MIN_NS = 500 * MILLISECOND_NS
 """How long a connection must have rested before its server may rightly close it as the next request leaves: no server
 gives up a connection sooner that it did not say it would close. Such deadlines are whole seconds, and begin before
 the answer is here that the rest begins with."""
-CLOSE_LATE_NS = 250_000_000
+CLOSE_LATE_NS = 250 * MILLISECOND_NS
 """By how much later than its deadline a server may close what rests: its timer is late where it is busy, and its
 measure of a rest begins before the client's and ends after it."""
 CROSSINGS_EACH = 4
 """How many requests may cross the close of a resting connection for each close that was seen to cross none. A request
 crosses one only where it leaves within the moment that the close is on its way, so a server that closes what rests is
 seen at it far more often than it is met; one that cuts requests off is met each time. A single crossing is believed."""
-CROSSING_MAX_NS = 1_000_000_000
+CROSSING_MAX_NS = SECOND_NS
 """By when such a close has come, once the request has left: the two cross on the way, so it takes no longer than one
 way, and as long as this process may need to see it."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from locust.dispatch import UsersDispatcher
 from locust.shape import LoadTestShape
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.load.mix import spread, users_wanted
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from simulator.scenario.values import Scenario
 
-LOOKAHEAD_NS = 500_000_000
+LOOKAHEAD_NS = 500 * MILLISECOND_NS
 """Locust asks its shape once a second; users are wanted as for the middle of it."""
 RATE = 50.0
 """What Locust is told of how many users a second to start. The shape paces the ramp; a step comes all at once."""

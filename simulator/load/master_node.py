@@ -12,6 +12,7 @@ import msgspec
 from gevent.event import Event
 from locust.runners import LocalRunner
 
+from reference_server.wire.units import SECOND_NS
 from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX
 from simulator.load.host_clock import offset_bounds, read_boot_id, read_network_host
 from simulator.load.messages import Begin, Counted, Halt, Joined, Left, PartReport, Report, Started, pack, unpack
@@ -44,7 +45,7 @@ FINISH_SECONDS = 45.0
 CLOCK_TRIPS = 8
 MISSING_LOOK_SECONDS = 0.25
 PARTS_OF_A_WORKER = 2
-LOOKAHEAD_NS = 2_000_000_000
+LOOKAHEAD_NS = 2 * SECOND_NS
 """How early a campaign may be asked for: Locust starts users when it looks, which is once a second."""
 _log = logging.getLogger("hatchfarm")
 

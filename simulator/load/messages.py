@@ -171,19 +171,20 @@ def unpack(data: bytes) -> Message:
         raise FrameError(f"no message of this version: {error}") from None
 
 
-def frame(message: Message) -> bytes:
+def frame(message: Message, max_bytes: int = FRAME_MAX_BYTES) -> bytes:
     """Write a message with its length before it. Raises FrameError for one past the bound."""
     data = pack(message)
-    if len(data) > FRAME_MAX_BYTES:
-        raise FrameError(f"a message of {len(data):,} bytes, more than {FRAME_MAX_BYTES:,}")
+    if len(data) > max_bytes:
+        raise FrameError(f"a message of {len(data):,} bytes, more than {max_bytes:,}")
     return len(data).to_bytes(LENGTH_BYTES, "little") + data
 
 
 class Frames:
     """Puts frames together from bytes as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = FRAME_MAX_BYTES) -> None:
         self._data = bytearray()
+        self._max_bytes = max_bytes
 
     def feed(self, data: bytes) -> list[Message]:
         """Take bytes; returns the messages that are whole now. Raises FrameError."""
@@ -192,8 +193,8 @@ class Frames:
         start, size = 0, len(self._data)
         while size - start >= LENGTH_BYTES:
             length = int.from_bytes(self._data[start : start + LENGTH_BYTES], "little")
-            if length > FRAME_MAX_BYTES:
-                raise FrameError(f"a frame of {length:,} bytes, more than {FRAME_MAX_BYTES:,}")
+            if length > self._max_bytes:
+                raise FrameError(f"a frame of {length:,} bytes, more than {self._max_bytes:,}")
             end = start + LENGTH_BYTES + length
             if size < end:
                 break

@@ -94,7 +94,7 @@ def _speaks_ipv6() -> bool:
     return True
 
 
-def check_machine(machines: int, held: int = 0) -> list[Check]:
+def check_machine(machines: int, held: int = 0, ports_file: Path = PORTS_FILE) -> list[Check]:
     """Look at this machine. `held` are connections that attacks keep open besides machines' own."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = can_bind("127.16.0.1")
@@ -112,7 +112,7 @@ def check_machine(machines: int, held: int = 0) -> list[Check]:
         ),
     ]
     try:
-        low, high = map(int, PORTS_FILE.read_text().split())
+        low, high = map(int, ports_file.read_text().split())
         enough = loopback or high - low > machines
         checks.append(
             Check(

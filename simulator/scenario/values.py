@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 
-_UNITS_NS = {"ms": 1_000_000, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
+_UNITS_NS = {"ms": MILLISECOND_NS, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _OFFSET = re.compile(r"([+-]?)(.+)")
 OWN_RAMP_PER_SECOND = 200

@@ -170,11 +170,11 @@ def encode_line(line: Header | Exchange) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def read_trace(path: Path) -> Trace:
+def read_trace(path: Path, line_max_bytes: int = TRACE_LINE_MAX_BYTES) -> Trace:
     """Read a whole trace. Raises TraceError, which names the line."""
     try:
         with path.open("rb") as file:
-            return _read_lines(_lines(file))
+            return _read_lines(_lines(file, line_max_bytes))
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
     except TraceError as error:
@@ -198,12 +198,12 @@ def _read_lines(lines: Iterator[bytes]) -> Trace:
     return Trace(header, tuple(exchanges))
 
 
-def _lines(file: Any) -> Iterator[bytes]:
+def _lines(file: Any, line_max_bytes: int) -> Iterator[bytes]:
     number = 0
-    while line := cast("bytes", file.readline(TRACE_LINE_MAX_BYTES + 1)):
+    while line := cast("bytes", file.readline(line_max_bytes + 1)):
         number += 1
-        if len(line) > TRACE_LINE_MAX_BYTES:
-            raise TraceError(f"line {number}: longer than {TRACE_LINE_MAX_BYTES:,} bytes, which no exchange is")
+        if len(line) > line_max_bytes:
+            raise TraceError(f"line {number}: longer than {line_max_bytes:,} bytes, which no exchange is")
         yield line
 
 

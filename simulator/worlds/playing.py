@@ -12,6 +12,7 @@ from collections import deque
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.catalogue import Moment
 from simulator.client.answers import HttpAnswer, classify_heartbeat
 from simulator.client.link import BUSY, Link, LinkState
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 OK = HTTPStatus.OK
-SWEEP_NS = 500_000_000
+SWEEP_NS = 500 * MILLISECOND_NS
 VICTIM_TRIES = 8
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""

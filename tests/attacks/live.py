@@ -10,6 +10,7 @@ import numpy as np
 import trio
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import Defences, ScriptAttack, ScriptContext
 from simulator.checkers.judging import judge_answers
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     Talk = Callable[["Connection"], Awaitable[None]]
 
-SECOND_NS = 1_000_000_000
 OPEN = {"rate_limit_burst": 1_000_000, "rate_limit_refill_per_second": 1e6}
 
 

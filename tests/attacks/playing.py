@@ -11,6 +11,7 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import act, enrol, heartbeat
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script
     from simulator.fleet.machine import Machine
 
-SECOND_NS = 1_000_000_000
 STEP_NS = 1_000_000
 """How long everything takes: a millisecond there, and a millisecond back."""
 WALL_START_NS = 1_790_000_000 * SECOND_NS

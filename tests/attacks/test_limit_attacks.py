@@ -9,6 +9,7 @@ import pytest
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.core.rate_limit import TokenBuckets
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import limits
 from simulator.attacks.script import Defences, defences_of
 from simulator.contract.answers import Answer, Operation
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from tests.attacks.live import Connection, Played, Talk
 
-SECOND_NS = 1_000_000_000
 QUICK = Defences(burst=10, refill_per_second=10.0)
 """A bucket that is full again within a second, so that edges come soon."""
 SETTINGS = {"rate_limit_burst": 10, "rate_limit_refill_per_second": 10.0}

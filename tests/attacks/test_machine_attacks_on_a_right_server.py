@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import heartbeat
@@ -25,7 +26,7 @@ from tests.attacks.effects import (
     assert_rows_name_what_their_requests_carry,
     reasons_counted,
 )
-from tests.attacks.playing import SECOND_NS, STEP_NS, World
+from tests.attacks.playing import STEP_NS, World
 from tests.core.server_under_test import hmac_base64
 
 if TYPE_CHECKING:

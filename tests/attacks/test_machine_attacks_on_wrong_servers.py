@@ -17,12 +17,13 @@ from reference_server.ports import Reservation
 from reference_server.wire.replies import failure, success
 from reference_server.wire.signing import matches
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.revocation import RACING
 from simulator.contract.answers import Answer
-from tests.attacks.playing import LOST, SECOND_NS, World
+from tests.attacks.playing import LOST, World
 from tests.attacks.test_machine_attacks_on_a_right_server import MINE
 
 if TYPE_CHECKING:

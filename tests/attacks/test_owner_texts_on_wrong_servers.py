@@ -117,6 +117,7 @@ def test_rules_that_are_refused_at_their_bounds_are_found(monkeypatch: pytest.Mo
 # --- audit
 
 
+@pytest.mark.long
 def test_a_stream_that_all_owners_share_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = EventStream("notable", 5000, Room(1 << 30, tuple))
     made = records.Owner.__init__
@@ -129,6 +130,7 @@ def test_a_stream_that_all_owners_share_is_found(monkeypatch: pytest.MonkeyPatch
     assert "nothing-lost" in broken(World().play("audit.evict"))
 
 
+@pytest.mark.long
 def test_events_of_unknown_workers_in_everybodys_stream_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     audit = state.State.audit
 
@@ -139,6 +141,7 @@ def test_events_of_unknown_workers_in_everybodys_stream_are_found(monkeypatch: p
     assert broken(World({"audit_events_per_stream": 20_000}).play("audit.evict")) == {"nothing-lost"}
 
 
+@pytest.mark.long
 def test_noise_that_was_not_made_proves_nothing() -> None:
     count = 0
 

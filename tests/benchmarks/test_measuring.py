@@ -152,6 +152,7 @@ def test_intervals_are_those_of_the_binomial_table(count: int, low: int, confide
         median_interval([])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["lane", "direct"])
 def test_a_server_of_the_benchmarks_accepts_what_their_client_sends(kind: str) -> None:
     with benchmark_server("lane", 4) as lane, benchmark_server(kind) as other:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
-
-SECOND_NS = 1_000_000_000
 
 
 class WrongClock:

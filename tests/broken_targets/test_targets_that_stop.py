@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import outage
 from simulator.client.target import parse_target
 from simulator.running.doctor import check_the_target
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.broken_targets.proxy import Asked, Talk
-
-SECOND_NS = 1_000_000_000
 
 
 @pytest.fixture(autouse=True)

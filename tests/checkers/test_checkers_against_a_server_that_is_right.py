@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
@@ -17,7 +18,6 @@ from tests.support.tiers import examples
 if TYPE_CHECKING:
     from tests.checkers.conftest import ModelServer, Story
 
-SECOND_NS, MILLISECOND_NS = 1_000_000_000, 1_000_000
 STALE_SECONDS, WINDOW_SECONDS, THRESHOLD = 4, 6, 2
 RATE_MAX_PPM = 500
 STALE_NS, WINDOW_NS = STALE_SECONDS * SECOND_NS, WINDOW_SECONDS * SECOND_NS

@@ -78,6 +78,7 @@ def calls(story: Story, name: str) -> tuple[int, int]:
     return made, len(verdict.findings)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHECKERS)
 def test_sixteen_times_the_rows_cost_no_more_calls(new_story: type[Story], name: str) -> None:
     limit: dict[str, Any] = {"rate_limit_burst": 20, "rate_limit_refill_per_second": 0.5}

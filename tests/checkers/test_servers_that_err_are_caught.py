@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from tests.checkers.conftest import ModelServer, Story
 
-SECOND_NS, MILLISECOND_NS = 1_000_000_000, 1_000_000
 MACHINES, SILENT = 20, 4
 INTERVAL_SECONDS, STALE_SECONDS, WINDOW_SECONDS, THRESHOLD = 2, 6, 8, 10
 SILENCE, CAMPAIGN, END = (12, 26), (8, 20), 45

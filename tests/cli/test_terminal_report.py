@@ -11,6 +11,7 @@ import pytest
 import trio
 from rich.console import Console
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.judging.verdict_file import AttackSummary, RunVerdict
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
-SECOND_NS = 1_000_000_000
 
 
 class Screen(io.StringIO):

@@ -14,15 +14,14 @@ import psutil
 import pytest
 import trio
 
-from simulator.deployment import command_server
-from simulator.deployment.command_server import own_command
-from simulator.deployment.server_process import ServerError, ServerProcess
+from simulator.deployment.command_server import COMMAND_PATIENCE, find_free_port, own_command
+from simulator.deployment.server_process import Patience, ServerError, ServerProcess
 from simulator.scenario.values import ServerOptions
 from tests.simulator.conftest import API_TOKEN
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 HTTP = """
@@ -81,8 +80,10 @@ def command(tmp_path: Path, program: str, *arguments: str) -> ServerOptions:
 
 
 @contextlib.asynccontextmanager
-async def running_command(options: ServerOptions) -> AsyncIterator[ServerProcess]:
-    async with own_command(options, {}, API_TOKEN, ()) as server:
+async def running_command(
+    options: ServerOptions, patience: Patience = COMMAND_PATIENCE, free_port: Callable[[], int] = find_free_port
+) -> AsyncIterator[ServerProcess]:
+    async with own_command(options, {}, API_TOKEN, (), patience=patience, free_port=free_port) as server:
         yield server
 
 
@@ -118,10 +119,7 @@ async def family_of(reported: Path) -> list[int]:
     return [int(pid) for pid in (await trio.Path(reported).read_text()).split()]
 
 
-async def test_it_is_ready_once_its_health_path_answers_and_has_what_its_words_stand_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(command_server, "LOOK_AGAIN_SECONDS", 0.01)
+async def test_it_is_ready_once_its_health_path_answers_and_has_what_its_words_stand_for(tmp_path: Path) -> None:
     program = """
 port = os.environ["PORT"]
 assert sys.argv[1:] == ["--port=" + port, os.environ["RATE_LIMIT_BURST"], "${port}", "{1}", ""]
@@ -152,19 +150,17 @@ serve(sys.argv[1].partition("=")[2])
     ],
 )  # fmt: skip
 async def test_one_that_does_not_get_ready_is_told_in_its_own_words_and_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+    tmp_path: Path, program: str, says: str
 ) -> None:
     """Without the secrets that it was given, whatever it says."""
-    monkeypatch.setattr(command_server, "START_TRIES", 1)
-    if "exit" not in program:
-        monkeypatch.setattr(command_server, "COMMAND_START_SECONDS", 0.3)
+    start_seconds = COMMAND_PATIENCE.start_seconds if "exit" in program else 0.3
     with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match=says)) as refusal:
-        async with running_command(command(tmp_path, HTTP + program)):
+        async with running_command(command(tmp_path, HTTP + program), Patience(start_seconds, start_tries=1)):
             pytest.fail("it must not start")
     assert API_TOKEN not in str(refusal.value.exceptions[0])
 
 
-async def test_a_health_path_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_health_path_that_refuses_is_told(tmp_path: Path) -> None:
     """What answers is a server of this test's, so that it does so however slowly programs start."""
 
     async def refuse(stream: trio.SocketStream) -> None:
@@ -174,25 +170,21 @@ async def test_a_health_path_that_refuses_is_told(tmp_path: Path, monkeypatch: p
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
-        monkeypatch.setattr(command_server, "_free_port", lambda: listener.socket.getsockname()[1])
-        monkeypatch.setattr(command_server, "COMMAND_START_SECONDS", 0.3)
+        port = listener.socket.getsockname()[1]
         says = r"was not ready within 0s \(it answered HTTP/1.0 404 Nobody\): .* and answer /ready with 2xx"
         with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match=says)):
-            async with running_command(command(tmp_path, HTTP + "time.sleep(99)")):
+            async with running_command(command(tmp_path, HTTP + "time.sleep(99)"), Patience(0.3), lambda: port):
                 pytest.fail("it must not start")
         nursery.cancel_scope.cancel()
 
 
-async def test_a_port_that_somebody_took_meanwhile_is_another_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    free = command_server._free_port()
+async def test_a_port_that_somebody_took_meanwhile_is_another_the_next_time(tmp_path: Path) -> None:
+    free = find_free_port()
     with trio.socket.socket() as taken:
         await taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = [free, taken.getsockname()[1]]
-        monkeypatch.setattr(command_server, "_free_port", ports.pop)
-        async with running_command(command(tmp_path, ALONE)) as server:
+        async with running_command(command(tmp_path, ALONE), free_port=ports.pop) as server:
             assert server.url == f"http://127.0.0.1:{free}"
 
 
@@ -247,9 +239,9 @@ serve()
     assert server.words == "goodbye"
 
 
-async def test_one_that_does_not_end_in_order_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command_server, "STOP_TIMEOUT_SECONDS", 0.2)
-    async with running_command(command(tmp_path, HTTP + "signal.signal(15, signal.SIG_IGN)\nserve()")) as server:
+async def test_one_that_does_not_end_in_order_is_killed(tmp_path: Path) -> None:
+    program = HTTP + "signal.signal(15, signal.SIG_IGN)\nserve()"
+    async with running_command(command(tmp_path, program), COMMAND_PATIENCE._replace(stop_seconds=0.2)) as server:
         assert server.url
     assert server.exit_code == -signal.SIGKILL
 

@@ -11,8 +11,9 @@ from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.core.changes import Kind
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
-from tests.durability.test_recovery_is_exact import SECOND_NS, Story, later
+from tests.durability.test_recovery_is_exact import Story, later
 from tests.support.tiers import examples
 
 YEAR_SECONDS = 365 * 86_400

@@ -20,6 +20,7 @@ from reference_server.wire.own_sections import load_state_file
 from reference_server.wire.signing import sign_text
 from reference_server.wire.state_file import StateFile, StateFileError, read_state
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply, Request
 from tests.http.twins import API_TOKEN, START, make_api
 from tests.support.tiers import examples
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
     from reference_server.operations.api import Api
 
-SECOND_NS = 1_000_000_000
 SEGMENT = "00000001-0123456789abcdef"
 OWNERS = ("ada", "ben", "céline <&>")
 BAD = "bad"

@@ -20,6 +20,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.ports import JournalError
 from reference_server.settings import SettingsError
 from tests.core.server_under_test import STARTED, TOKEN
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -240,16 +241,16 @@ def work(do: Callable[[], bool]) -> Callable[[Callable[[], bool]], bool]:
 
 
 def test_a_child_that_hangs_is_ended_and_said_to_have_hung() -> None:
-    assert fork(work(hang), silence_seconds=0.1)() == "it hung for 0.1 s, and was ended"
+    assert fork(work(hang), silence_seconds=0.1, end_seconds=PATIENCE_SECONDS)() == "it hung for 0.1 s, and was ended"
 
 
 def test_a_child_that_nobody_waits_for_any_more_is_ended_at_once() -> None:
     """Before it is waited for, and meanwhile, from another thread; once it is over that does nothing."""
-    child = fork(work(hang), silence_seconds=60)
+    child = fork(work(hang), silence_seconds=60, end_seconds=PATIENCE_SECONDS)
     child.end()
     assert child() == "it was not waited for, and was ended"
     child.end()
-    other = fork(work(hang), silence_seconds=60)
+    other = fork(work(hang), silence_seconds=60, end_seconds=PATIENCE_SECONDS)
     with ThreadPoolExecutor(1) as pool:
         waited = pool.submit(other)
         other.end()
@@ -262,7 +263,10 @@ def test_a_child_that_stopped_is_ended_too() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         return True
 
-    assert fork(work(stop_itself), silence_seconds=0.1)() == "it hung for 0.1 s, and was ended"
+    assert (
+        fork(work(stop_itself), silence_seconds=0.1, end_seconds=PATIENCE_SECONDS)()
+        == "it hung for 0.1 s, and was ended"
+    )
 
 
 def test_a_child_that_gets_on_is_waited_for_however_long_it_takes() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
 from simulator.history.records import GeneratorSample
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
-
-SECOND_NS = 1_000_000_000
 
 
 def away(kind: str = DOWN, **settings: bool) -> Tale:

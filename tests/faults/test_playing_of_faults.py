@@ -8,6 +8,7 @@ import pytest
 import trio
 from typer.testing import CliRunner
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import SandboxOptions
 from simulator.client.target import Target
 from simulator.commands.cli import app
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-SECOND_NS = 1_000_000_000
 START_SECONDS = 0.25
 """How long the stand-in takes to start."""
 FAULT = '[[faults]]\nkind = "{}"\nat = "{}s"\n'

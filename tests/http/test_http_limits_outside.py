@@ -9,6 +9,7 @@ import trio
 
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.ports import NonceRequest, Reservation
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Request
 from tests.http.serving import serving
 from tests.http.twins import Machine, enrol, make_api, written
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HEALTH = Request("GET", "/health")
-SECOND_NS = 1_000_000_000
 TRANSPORTS = pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])
 
 

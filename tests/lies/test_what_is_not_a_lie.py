@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.answers import check_answers
 from simulator.checkers.contents import check_contents
 from simulator.checkers.facts import ClockFacts
@@ -26,7 +27,6 @@ from tests.lies.world import FACTS, LyingWorld
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SECOND_NS = 1_000_000_000
 RIGHT = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: %b\r\nvary: Origin\r\ncontent-length: 2"
 GET = b"GET /api/v1/status HTTP/1.1\r\nHost: here\r\n\r\n"
 

@@ -16,6 +16,7 @@ from reference_server.http.rendering import Renderer
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
 from simulator.checkers import run_checkers
 from simulator.checkers.facts import Facts
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     Lie = Callable[["LyingWorld", ParsedRequest, bytes], bytes]
 
 TOKEN = "owners-bearer-token"
-SECOND_NS = 1_000_000_000
 STEP_NS = 1_000_000
 WALL_START_NS = 1_790_000_000 * SECOND_NS
 OWNERS = ("ada", "ben")

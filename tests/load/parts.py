@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.contract.answers import Answer, Operation
 from simulator.history.merging import UNKNOWN_NUMBER, HistoryPart
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
 
-SECOND_NS = 1_000_000_000
 MACHINES, SECONDS = 12, 60
 
 

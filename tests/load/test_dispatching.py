@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.load.mix import users_wanted
 from simulator.scenario.loading import parse_scenario
 from tests.load.locust_side import LocustSide, locust_side
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLASSES = ["Attacker", "OwnerDashboard", "OwnerOnboarding", "ProviderMachine"]
-SECOND_NS = 1_000_000_000
 SCENARIO = """\
 version = 1
 name = "shape"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.history.histogram import BUCKETS, Histogram, _bucket_of, _buckets_of, _highest_of, _lowest_of
 from simulator.history.rows import NEVER_NS
 from simulator.limits import HISTOGRAM_COUNT_MAX, HISTOGRAM_MAX_NS
 
 WEEK_NS = HISTOGRAM_MAX_NS
-SECOND_NS = 1_000_000_000
 
 edges = st.builds(lambda bits, by: max(0, (1 << bits) + by), st.integers(0, 50), st.integers(-2, 2))
 durations = st.one_of(

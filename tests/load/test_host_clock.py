@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.load.host_clock import UNKNOWN, offset_bounds, read_boot_id, read_network_host
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 
 
 class Trip(NamedTuple):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.audit import check_audit
 from simulator.checkers.limits import check_limits
@@ -24,7 +25,6 @@ from simulator.history.tables import read_history, write_history
 from tests.checkers.audited_world import AuditedWorld, eventful
 from tests.checkers.conftest import ModelServer, Story, nanoseconds
 from tests.checkers.test_checkers_against_a_server_that_is_right import (
-    MILLISECOND_NS,
     OLD_WORKERS,
     STALE_SECONDS,
     THRESHOLD,
@@ -33,7 +33,7 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
     World,
     steps,
 )
-from tests.load.parts import MACHINES, SECOND_NS, anything, judged
+from tests.load.parts import MACHINES, anything, judged
 from tests.load.test_merging import FACTS
 from tests.support.tiers import examples
 

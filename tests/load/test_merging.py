@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
 from simulator.history.merging import ADDED_UP, OBSERVED, UNKNOWN_NUMBER, HistoryPart, merge_histories
@@ -28,7 +29,13 @@ from simulator.history.rows import NEVER_NS, NO_SOURCE, OTHER_CAUSES, PEERS_SOUR
 from simulator.history.tables import TABLES
 from simulator.limits import EXCHANGES_MAX, TROUBLES_MAX
 from tests.checkers.audited_world import AuditedWorld, eventful
-from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
+from tests.load.parts import (
+    MACHINES,
+    Clock,
+    anything,
+    judged,
+    split,
+)
 from tests.support.tiers import examples
 
 FACTS = Facts(

@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
@@ -19,7 +20,6 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
     MACHINES as FEW,
 )
 from tests.checkers.test_checkers_against_a_server_that_is_right import (
-    MILLISECOND_NS,
     OLD_WORKERS,
     STALE_SECONDS,
     THRESHOLD,
@@ -28,7 +28,13 @@ from tests.checkers.test_checkers_against_a_server_that_is_right import (
     World,
     steps,
 )
-from tests.load.parts import MACHINES, SECOND_NS, Clock, anything, judged, split
+from tests.load.parts import (
+    MACHINES,
+    Clock,
+    anything,
+    judged,
+    split,
+)
 from tests.load.test_merging import FACTS, exact
 from tests.support.tiers import examples
 

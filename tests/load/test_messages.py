@@ -105,14 +105,13 @@ def test_a_message_is_given_with_its_last_byte_and_not_before(first: Message, se
     assert frames.feed(frame(second)[-1:]) == [second]
 
 
-def test_the_longest_message_passes_and_one_byte_more_is_refused_by_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_message_passes_and_one_byte_more_is_refused_by_both_ends() -> None:
     longest = len(messages.pack(Failed("x" * 300)))
-    monkeypatch.setattr(messages, "FRAME_MAX_BYTES", longest)
-    assert Frames().feed(frame(Failed("x" * 300))) == [Failed("x" * 300)]
+    assert Frames(longest).feed(frame(Failed("x" * 300), longest)) == [Failed("x" * 300)]
     with pytest.raises(FrameError, match=f"a message of {longest + 1} bytes, more than {longest}"):
-        frame(Failed("x" * 301))
+        frame(Failed("x" * 301), longest)
     with pytest.raises(FrameError, match=f"a frame of {longest + 1} bytes, more than {longest}"):
-        Frames().feed((longest + 1).to_bytes(LENGTH_BYTES, "little"))
+        Frames(longest).feed((longest + 1).to_bytes(LENGTH_BYTES, "little"))
 
 
 def test_a_length_past_the_bound_is_refused_before_any_of_it_is_kept() -> None:

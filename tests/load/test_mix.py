@@ -7,10 +7,10 @@ from itertools import pairwise, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.load.mix import campaigns_due, spread, users_wanted
 from simulator.scenario.loading import parse_scenario
 
-SECOND_NS = 1_000_000_000
 SCENARIO = parse_scenario("""\
 version = 1
 name = "mix"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.bundle.verify import read_bundle
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS, NO_SOURCE, History, at_host
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-SECOND_NS = 1_000_000_000
 FRESH = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 TRIED = "mount -t tmpfs names /run && ip netns add host && ip link add hub type bridge"
 TIMEOUT_SECONDS = 150.0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.limits import check_limits
 from simulator.checkers.possible import possible
@@ -17,7 +18,7 @@ from simulator.history.rows import NO_SOURCE, History
 from simulator.report import series
 from simulator.report.page import report_page
 from tests.checkers.conftest import Story
-from tests.load.parts import SECOND_NS, anything
+from tests.load.parts import anything
 from tests.report.pages import Page
 from tests.report.runs import report_input, uneventful
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.histogram import Histogram
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ATTACKS = ["replay", "skew", "flood"]
-SECOND_NS = 1_000_000_000
 
 
 def conducted(seed: int = 3) -> History:

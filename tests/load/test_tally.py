@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS, ROW
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from simulator.judging.tally import Tally
 
 ATTACKS = ["replay.exact", "signature.forged", "skew.ahead"]
-MILLISECOND_NS = 1_000_000
 Line = tuple[str, str]
 
 

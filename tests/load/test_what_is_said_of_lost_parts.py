@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.attacks import proved_nothing
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import CampaignRecord
 from simulator.history.rows import NEVER_NS, History
-from tests.load.parts import SECOND_NS
 
 
 @pytest.mark.parametrize(("heard_last", "output"), [(20, 3), (59, 3), (90, 33)])

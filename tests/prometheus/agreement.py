@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.checkers.bounds import scrape_bounds
 from tests.prometheus.prometheus import INTERVAL_MS, Scraped
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
-MILLISECOND_NS = 1_000_000
 STALE_GAUGE, AUTH_GAUGE = "hatchfarm_alert_stale_workers", "hatchfarm_alert_worker_auth_failures"
 
 

@@ -10,6 +10,7 @@ import pytest
 from reference_server.adapters.redis.nonces import CANARY, nonce_name
 from reference_server.limits import REDIS_CLOCK_OFF_SECONDS_MAX
 from reference_server.ports import Reservation
+from reference_server.wire.units import SECOND_NS
 from tests.redis.instances import instance, make_older
 from tests.support.redis_servers import redis_server
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 DAY_SECONDS = 86_400
-SECOND_NS = 1_000_000_000
 CLOSED_SECONDS = 181
 SPAN_SECONDS = 75
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE

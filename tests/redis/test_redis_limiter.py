@@ -12,6 +12,7 @@ from reference_server.adapters.redis.limiter import SCRIPTS, RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.settings import Settings
+from reference_server.wire.units import SECOND_NS
 from tests.support.redis_servers import proxy_to, redis_server
 from tests.support.tiers import SOAK
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -19,7 +20,6 @@ from tests.support.waiting import PATIENCE_SECONDS, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SECOND_NS = 1_000_000_000
 REQUESTS = 1_000_000 if SOAK else 100_000
 
 

@@ -223,12 +223,11 @@ def test_a_manifest_cannot_make_anybody_read_outside_the_folder(bundle: Path) ->
     assert verify_bundle(bundle).altered == ["../../secret is missing"]
 
 
-def test_a_folder_of_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "BUNDLE_FILES_MAX", 3)
+def test_a_folder_of_too_many_files_is_refused(tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / str(number)).touch()
     with pytest.raises(BundleError, match="more than 3 files"):
-        manifest.list_files(tmp_path)
+        manifest.list_files(tmp_path, 3)
 
 
 def test_a_bundle_may_be_moved(bundle: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.values import (
     AttackOptions,
@@ -33,7 +34,6 @@ from tests.support.tiers import examples
 if TYPE_CHECKING:
     from simulator.scenario.server_problems import ServerSettings
 
-SECOND_NS = 1_000_000_000
 NASTY_VALUES = (
     "nan", "inf", "-inf", "-0", "0", "-1", "1", "0.5", "1e308", "9" * 30, "0xff", "true", "false", '""', '"s"',
     '"0s"', '"1s"', '"-1s"', '"9h"', '"\\u0000"', '"mixed"', "[]", "[[]]", "[{}]", "{}", "{ a = 1 }", "[1]",

@@ -21,6 +21,7 @@ from reference_server.http.serve import serve_until
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from reference_server.wire.values import Reply
 from simulator.client.target import Target, parse_target
 from simulator.fleet.clocks import PERFECT, ClockError
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Request
 
 API_TOKEN = "owner-token-of-the-tests"
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 WORKER_TOKEN = "5a" * 24
 POLICY_ID = "pol_0123456789abcdef"
 METRICS = '{"cpu_percent":12.5}'

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.acts import ActError, Acts, Ask, CutOffError, Reconnect, Reply, Sleep
 from simulator.fleet.machine import Action, Machine
 from simulator.fleet.onboarding import POLICY_TRIES, PolicyError, PolicyTries, bring_up, live_once
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
-from tests.simulator.conftest import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

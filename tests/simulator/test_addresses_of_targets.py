@@ -11,7 +11,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.client import resolving
+from reference_server.wire.units import SECOND_NS
 from simulator.client.addresses import Probe, compare_addresses, find_out, with_known_addresses
 from simulator.client.connecting import connected_socket
 from simulator.client.connection import ControlConnection
@@ -19,7 +19,6 @@ from simulator.client.resolving import in_order, resolve
 from simulator.client.target import Target, parse_target
 from simulator.limits import ADDRESS_PROBE_BURST_MAX
 from tests.simulator.conftest import (
-    SECOND_NS,
     Reaction,
     ScriptedServer,
     ShardUnderTest,
@@ -154,8 +153,7 @@ def test_the_address_that_answers_is_in_front(monkeypatch: pytest.MonkeyPatch) -
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         assert resolve("farm.example", port) == ("127.0.0.1", DEAD)
-    monkeypatch.setattr(resolving, "RESOLVE_MAX_SECONDS", 1.0)
-    assert resolve("farm.example", port) == (DEAD, "127.0.0.1")
+    assert resolve("farm.example", port, 1.0) == (DEAD, "127.0.0.1")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.machines import issue_certificate
 from reference_server.core.records import Consent, Policy, Worker
 from reference_server.http.lane_clients import plain_head
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, Moment, Shot, ShotAttack
@@ -26,7 +27,7 @@ from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.fleet.machine import Machine, heartbeat_request
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.playing import SWEEP_NS
-from tests.simulator.conftest import METRICS, SECOND_NS, WatchedApi
+from tests.simulator.conftest import METRICS, WatchedApi
 from tests.support.tiers import examples
 
 NAMES = sorted(name for name, attack in CATALOGUE.items() if issubclass(attack, ShotAttack))

@@ -55,11 +55,11 @@ def fill(api: WatchedApi, owner_id: str, heartbeats: int) -> None:
         owner.routine.append(f"{number:016x}", "wrk_1", "pol_1", now.wall_ns + number)
 
 
-def auditor(target: Target, *owners: str, fleet: tuple[str, ...] = (), seconds: float = 10) -> Auditor:
+def auditor(target: Target, *owners: str, fleet: tuple[str, ...] = (), seconds: float = 10, **bounds: int) -> Auditor:
     history = History()
     history.owners += owners
     clock = iter(range(0, 1 << 40, 1000))
-    return Auditor(target, history, lambda: next(clock), np.random.default_rng(3), fleet, seconds)
+    return Auditor(target, history, lambda: next(clock), np.random.default_rng(3), fleet, seconds, **bounds)
 
 
 async def test_whole_lists_are_read_page_by_page() -> None:
@@ -178,23 +178,19 @@ async def test_a_list_that_ends_early_ends(scripted: ScriptedServer) -> None:
     assert [(one.offset, len(one.events)) for one in reader.history.audit_readings] == [(0, 1), (1, 0)]
 
 
-async def test_a_list_that_never_ends_is_not_read_for_ever(
-    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auditing, "AUDIT_EVENTS_READ_MAX", 20)
+async def test_a_list_that_never_ends_is_not_read_for_ever(scripted: ScriptedServer) -> None:
     body = b'{"data":{"events":[{},{}],"total":%d,"heads":{}}}'
     scripted.script = [*(Reaction((answer(200, body % total),)) for total in range(3, 20))] * 3
-    reader = auditor(scripted.target, "ada")
+    reader = auditor(scripted.target, "ada", events_max=20)
     await reader.read()
     assert len(scripted.arrivals) < 60
 
 
-async def test_of_lists_past_the_bound_only_the_heads_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "AUDIT_EVENTS_READ_MAX", 100)
+async def test_of_lists_past_the_bound_only_the_heads_are_read() -> None:
     async with serving() as (api, target):
         for owner_id, count in (("large", 200), ("small", 60), ("other", 60)):
             fill(api, owner_id, count)
-        reader = auditor(target, "large", "small", "other")
+        reader = auditor(target, "large", "small", "other", events_max=100)
         await reader.read()
     readings = reader.history.audit_readings
     whole = {one.owner_id for one in readings if not one.type}
@@ -205,14 +201,11 @@ async def test_of_lists_past_the_bound_only_the_heads_are_read(monkeypatch: pyte
     assert sum(len(one.events) for one in readings) <= 100
 
 
-async def test_no_target_fills_the_memory_with_what_its_events_hold(
-    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_no_target_fills_the_memory_with_what_its_events_hold(scripted: ScriptedServer) -> None:
     """Neither when whole lists are read, nor by looking at heads."""
-    monkeypatch.setattr(auditing, "AUDIT_BYTES_READ_MAX", 100_000)
     body = b'{"data":{"events":[{"id":"%b"}],"total":50,"heads":{}}}' % (b"x" * 60_000)
     scripted.script = [Reaction((answer(200, body),))]
-    reader = auditor(scripted.target, "ada", "ben", "eve")
+    reader = auditor(scripted.target, "ada", "ben", "eve", bytes_max=100_000)
     await reader.read()
     assert len(scripted.arrivals) == 2
     (trouble,) = reader.history.troubles

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT, SKEW_WINDOW_NS, TOLERANCE_NS, ClockError, expected_answer
 
-SECOND_NS = 1_000_000_000
 WEEK_NS = 7 * 86_400 * SECOND_NS
 
 

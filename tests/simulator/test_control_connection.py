@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import trio
 
-from simulator.client import connection as control
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import parse_target
 from simulator.contract.reading import MalformedDataError, read_data
@@ -90,13 +89,9 @@ async def test_an_answer_that_is_not_whole_is_lost_and_the_next_request_starts_a
     assert scripted.connections == 2
 
 
-async def test_an_answer_that_does_not_come_is_given_up(
-    scripted: ScriptedServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_answer_that_does_not_come_is_given_up(scripted: ScriptedServer) -> None:
     scripted.script = [SILENT]
-    monkeypatch.setattr(control, "ANSWER_TIMEOUT_SECONDS", 0.1)
-    async with sockets_closed_after(), ControlConnection(scripted.target, None) as connection:
+    async with sockets_closed_after(), ControlConnection(scripted.target, None, answer_seconds=0.1) as connection:
         with pytest.raises(LostError, match=r"no whole answer within 0\.1 s"):
             await connection.request("GET", "/health", {}, rooted=True)
         await until(lambda: not scripted.open)

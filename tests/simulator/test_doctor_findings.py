@@ -98,23 +98,17 @@ def test_too_few_ports_matter_where_all_machines_share_one_address(
     right: bool,  # noqa: FBT001
 ) -> None:
     (tmp_path / "range").write_text(ports, encoding="utf-8")
-    monkeypatch.setattr(doctor, "PORTS_FILE", tmp_path / "range")
     monkeypatch.setattr(doctor, "can_bind", lambda _address: not one_address)
-    check = found(check_machine(machines), "ephemeral ports")
+    check = found(check_machine(machines, ports_file=tmp_path / "range"), "ephemeral ports")
     assert check.right is right
     assert "net.ipv4.ip_local_port_range" in check.hint
 
 
 @pytest.mark.parametrize("text", [None, "", "many\n"])
-def test_a_platform_that_does_not_say_its_ports_is_not_judged_by_them(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    text: str | None,
-) -> None:
+def test_a_platform_that_does_not_say_its_ports_is_not_judged_by_them(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "range").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(doctor, "PORTS_FILE", tmp_path / "range")
-    assert "ephemeral ports" not in [check.name for check in check_machine(10)]
+    assert "ephemeral ports" not in [check.name for check in check_machine(10, ports_file=tmp_path / "range")]
 
 
 def test_no_free_port_is_fatal(monkeypatch: pytest.MonkeyPatch) -> None:

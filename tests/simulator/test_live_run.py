@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from reference_server.adapters.clock import SystemClock
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.audit import check_audit
@@ -28,8 +29,6 @@ from simulator.worlds.live.world import LiveRun, run_fleet
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import (
     ACCEPT,
-    MILLISECOND_NS,
-    SECOND_NS,
     Reaction,
     ScriptedServer,
     WatchedApi,

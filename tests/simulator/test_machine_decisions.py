@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reference_server.wire.units import SECOND_NS
 from simulator.fleet.machine import (
     BACK_OFF_DOUBLINGS_MAX,
     BACK_OFF_MAX_NS,
@@ -18,7 +19,6 @@ from simulator.fleet.machine import (
 )
 from tests.support.tiers import examples
 
-SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 HEARTBEATS = st.sampled_from([SECOND_NS // 10, SECOND_NS, 5 * SECOND_NS, 30 * SECOND_NS, 90 * SECOND_NS])
 JITTERS = st.floats(0, 1, exclude_max=True)

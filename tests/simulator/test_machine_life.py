@@ -20,10 +20,11 @@ from reference_server.core.heartbeats import decode_heartbeat, malformed
 from reference_server.http.lane_clients import plain_head
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply, Request
 from simulator.fleet.clocks import ClockError
 from simulator.fleet.machine import HOLD_NS, Action, Machine, heartbeat_request, signed_heartbeat
-from tests.simulator.conftest import API_TOKEN, METRICS, SECOND_NS, WatchedApi, decoded
+from tests.simulator.conftest import API_TOKEN, METRICS, WatchedApi, decoded
 from tests.support.tiers import examples
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "signatures.json").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.units import SECOND_NS
 from simulator.client.target import TargetError, machine_source, owner_source
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.machine import Action, Machine
@@ -26,7 +27,6 @@ from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from tests.simulator.conftest import (
     API_TOKEN,
     HANG_UP,
-    SECOND_NS,
     SILENT,
     Reaction,
     ScriptedServer,

@@ -19,7 +19,7 @@ from simulator.client.checking import check_target, read_metrics
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import parse_target
 from simulator.deployment import server_process
-from simulator.deployment.server_process import ERROR_BYTES_KEPT, ServerError, own_server
+from simulator.deployment.server_process import ERROR_BYTES_KEPT, Patience, ServerError, own_server
 from simulator.fleet.requests import owner_headers
 from tests.simulator.conftest import API_TOKEN
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -108,52 +108,46 @@ async def test_a_server_that_does_not_start_says_why(settings: dict[str, str], s
     assert API_TOKEN not in message
 
 
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Have a script of the test's own run in the server's place."""
+def stand_in(tmp_path: Path, program: str) -> tuple[str]:
+    """Return a command of the test's own to run in the server's place."""
     script = tmp_path / "stand_in"
     script.write_text(f"#!{sys.executable}\nimport signal, sys\nsignal.alarm(30)\n{program}\n", encoding="utf-8")
     script.chmod(0o755)
-    monkeypatch.setattr(server_process, "SERVE", (str(script),))
+    return (str(script),)
 
 
-async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(tmp_path, monkeypatch, "sys.stdin.read()")
-    monkeypatch.setattr(server_process, "START_TIMEOUT_SECONDS", 0.2)
+async def test_a_server_that_says_nothing_in_time_is_given_up(tmp_path: Path) -> None:
+    command = stand_in(tmp_path, "sys.stdin.read()")
     with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match="it said nothing")):
-        async with own_server({}, API_TOKEN):
+        async with own_server({}, API_TOKEN, command=command, patience=Patience(start_seconds=0.2)):
             pytest.fail("it must not start")
 
 
-async def test_its_address_is_on_its_first_line_however_many_come_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_its_address_is_on_its_first_line_however_many_come_at_once(tmp_path: Path) -> None:
     stated = "Listening on http://x\\nUp to 7 connections at once\\n"
-    stand_in(tmp_path, monkeypatch, f'sys.stdout.write("{stated}")\nsys.stdout.flush()\nsys.stdin.read()')
-    async with own_server({}, API_TOKEN) as server:
+    command = stand_in(tmp_path, f'sys.stdout.write("{stated}")\nsys.stdout.flush()\nsys.stdin.read()')
+    async with own_server({}, API_TOKEN, command=command) as server:
         assert server.url == "http://x"
 
 
-async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(
+async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    command = stand_in(
         tmp_path,
-        monkeypatch,
         'signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint("Listening on http://x", flush=True)\nsignal.pause()',
     )
-    monkeypatch.setattr(server_process, "STOP_TIMEOUT_SECONDS", 0.2)
     with trio.fail_after(PATIENCE_SECONDS):
-        async with own_server({}, API_TOKEN) as server:
+        async with own_server({}, API_TOKEN, command=command, patience=Patience(stop_seconds=0.2)) as server:
             assert server.url == "http://x"
     assert server.exit_code == -signal.SIGKILL
 
 
-async def test_the_last_words_of_a_server_that_dies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_last_words_of_a_server_that_dies_are_kept(tmp_path: Path) -> None:
     """The end of them, however much it said before."""
-    stand_in(
+    command = stand_in(
         tmp_path,
-        monkeypatch,
         'print("Listening on http://x", flush=True)\nsys.stderr.write("x" * 100_000 + "\\nlast words")\nsys.exit(3)',
     )
-    async with own_server({}, API_TOKEN) as server:
+    async with own_server({}, API_TOKEN, command=command) as server:
         await until(lambda: server.exit_code is not None and server.errors.endswith(b"last words"))
         assert server.exit_code == 3
         assert len(server.errors) == ERROR_BYTES_KEPT

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.client.answers import HttpAnswer
 from simulator.client.link import LinkState
 from simulator.client.target import parse_target
@@ -20,7 +21,7 @@ from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
 from simulator.worlds.playing import Playing
 from simulator.worlds.progress import Progress
-from tests.simulator.conftest import API_TOKEN, METRICS, MILLISECOND_NS, POLICY_ID, SECOND_NS, WORKER_TOKEN
+from tests.simulator.conftest import API_TOKEN, METRICS, POLICY_ID, WORKER_TOKEN
 
 if TYPE_CHECKING:
     from simulator.client.link import Link

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT
 from simulator.limits import LATENCIES_KEPT, VICTIMS_MAX
 from simulator.scenario.values import Scenario, decode_value
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
 from simulator.worlds.progress import Progress
-
-SECOND_NS = 1_000_000_000
 
 
 def scenario(fleet: dict[str, Any], attacks: list[dict[str, Any]] | None = None) -> Scenario:

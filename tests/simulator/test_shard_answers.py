@@ -9,6 +9,7 @@ import trio
 
 from reference_server.core.heartbeats import decode_heartbeat
 from reference_server.wire.signing import matches, sign_text
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.client.target import machine_source, parse_target
 from simulator.contract.answers import Answer, Operation
 from simulator.fleet.clocks import ClockError
@@ -19,10 +20,8 @@ from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
     HANG_UP,
-    MILLISECOND_NS,
     POLICY_ID,
     REFUSED,
-    SECOND_NS,
     SILENT,
     WORKER_TOKEN,
     Reaction,

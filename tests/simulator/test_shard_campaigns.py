@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import shot_attack
 from simulator.client.target import attacker_source
 from simulator.contract.answers import Answer
@@ -16,7 +17,6 @@ from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
     REFUSED,
-    SECOND_NS,
     SILENT,
     Reaction,
     ScriptedServer,

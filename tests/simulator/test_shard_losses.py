@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from reference_server.core.heartbeats import decode_heartbeat
+from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import NEVER_NS
@@ -15,7 +16,6 @@ from tests.simulator.conftest import (
     ACCEPT,
     ACCEPTED,
     HANG_UP,
-    SECOND_NS,
     SILENT,
     Reaction,
     ScriptedServer,

@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks import shot_attack
 from simulator.client.target import machine_source
 from simulator.contract.answers import REASONS, Answer, Operation
@@ -24,7 +25,7 @@ from simulator.history.rows import HONEST
 from simulator.scenario.values import AttackOptions, Duration
 from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.plan import Campaign
-from tests.simulator.conftest import MILLISECOND_NS, SECOND_NS, ShardUnderTest, WatchedApi, serving
+from tests.simulator.conftest import ShardUnderTest, WatchedApi, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import trio
 
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.history.records import Wait
 from simulator.history.rows import NEVER_NS
@@ -15,9 +16,7 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from tests.simulator.conftest import (
     ACCEPT,
     HANG_UP,
-    MILLISECOND_NS,
     REFUSED,
-    SECOND_NS,
     SILENT,
     Reaction,
     ScriptedServer,

@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.wire.timestamps import format_timestamp
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.facts import ClockFacts
 from simulator.client.checking import CLOCK_READINGS, read_target_clock
 from simulator.fleet.clocks import ClockBounds, clock_bounds
 from simulator.judging.facts import clock_facts
 from tests.simulator.conftest import HANG_UP, Reaction, ScriptedServer, answer, serving
 
-SECOND_NS = 1_000_000_000
-MILLISECOND_NS = 1_000_000
 START_NS = 1_790_000_000 * SECOND_NS
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts
 from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status
@@ -15,8 +16,6 @@ from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from simulator.worlds.live.observing import watch_generator
 from simulator.worlds.progress import Progress
-
-SECOND_NS = 1_000_000_000
 
 
 @pytest.mark.parametrize(("ending", "dropped"), [(False, 5), (True, 2)])

@@ -11,6 +11,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+DRAWN = 100
+"""How many examples of a property are drawn where it does not say how many."""
 QUICK = bool(os.environ.get("HATCHFARM_TESTS_QUICK"))
 SOAK = bool(os.environ.get("HATCHFARM_TESTS_SOAK"))
 ROOT = Path(__file__).parents[2]
@@ -34,7 +36,7 @@ _NAME = re.compile(r"\w+")
 def examples(number: int) -> int:
     """Return how many examples of a property to draw in this tier, of a number for all tests."""
     if QUICK:
-        return max(number // 5, 10)
+        return max(number // 10, 10)
     return 5 * number if SOAK else number
 
 

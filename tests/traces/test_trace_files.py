@@ -18,7 +18,6 @@ from simulator.commands.cli import app
 from simulator.contract.answers import Answer
 from simulator.errors import TraceError
 from simulator.limits import TRACE_LINE_MAX_BYTES
-from simulator.traces import format as trace_format
 from simulator.traces.format import Exchange, Header, HttpRequest, RawRequest, encode_line, read_trace, trace_schema
 from simulator.traces.resign import recorded_bytes
 from simulator.traces.rewriting import redacted_lines
@@ -196,12 +195,11 @@ def test_a_trace_that_is_not_there_is_said_to_be(tmp_path: Path) -> None:
         read_trace(tmp_path / "none")
 
 
-def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace_format, "TRACE_LINE_MAX_BYTES", 100_000)
+def test_a_line_without_end_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "long.ndjson"
     path.write_bytes(edited(lambda _: None) + b" " * 100_001)
     with pytest.raises(TraceError, match="line 13: longer than 100,000 bytes, which no exchange is"):
-        read_trace(path)
+        read_trace(path, 100_000)
     assert TRACE_LINE_MAX_BYTES > 20 << 20
 
 

@@ -80,6 +80,9 @@ class Auditor:
         rng: np.random.Generator,
         fleet_owners: Collection[str],
         duration_seconds: float,
+        *,
+        events_max: int = AUDIT_EVENTS_READ_MAX,
+        bytes_max: int = AUDIT_BYTES_READ_MAX,
     ) -> None:
         self.target = target
         self.history = history
@@ -87,6 +90,8 @@ class Auditor:
         self._rng = rng
         self._fleet_owners = frozenset(fleet_owners)
         self._duration_seconds = duration_seconds
+        self._events_max = events_max
+        self._bytes_max = bytes_max
         self._witness = Witness(history, now, reads=True)
         self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
         self._requests = 0
@@ -138,9 +143,9 @@ class Auditor:
     async def _read_lists(self, waiting: list[str]) -> None:
         """Read list after list, and take them off those that wait, until there are events enough. Raises LostError."""
         events = lost = 0
-        while waiting and events < AUDIT_EVENTS_READ_MAX:
+        while waiting and events < self._events_max:
             try:
-                events += await self._read_list(waiting[0], AUDIT_EVENTS_READ_MAX - events)
+                events += await self._read_list(waiting[0], self._events_max - events)
                 lost = 0
             except LostError as error:
                 self._trouble(str(error))
@@ -188,8 +193,8 @@ class Auditor:
     async def _page(self, owner_id: str, offset: int, limit: int = PAGE_EVENTS, kind: str = "") -> AuditReading:
         """Read one page, and wait when the target says so. Raises LostError."""
         path = f"/audit/events?limit={limit}&offset={offset}" + (f"&type={kind}" if kind else "")
-        if self._bytes > AUDIT_BYTES_READ_MAX:
-            raise LostError(f"its lists are longer than {AUDIT_BYTES_READ_MAX >> 20} MiB")
+        if self._bytes > self._bytes_max:
+            raise LostError(f"its lists are longer than {self._bytes_max >> 20} MiB")
         while True:
             await self._take_address()
             sent_ns = self._asked_ns = self._now()
