@@ -1,22 +1,34 @@
-"""Watching the servers that a run has started: how much memory they take, and whether one ends by itself."""
+"""Watching what a run has started: the memory it takes, how long it waits for a CPU, and whether it ends by itself."""
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
-from simulator.history.records import Death
+from simulator.history.records import CpuWait, Death
+from simulator.history.starvation import MACHINE
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
+from simulator.platform.cpu_waits import CrowdMeter, Waited, WaitMeter, read_waits
 from simulator.platform.wording import how_it_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.deployment.own import Deployment
+    from simulator.deployment.redis_process import RedisProcess
 
 POLL_SECONDS = 0.2
 ENDING_SECONDS = 1.0
 """How long a process may take to end, as it writes a core, once it answers nothing any more."""
+MEASURED_NS = SECOND_NS
+"""How much of a run one record says of how long somebody waited for a CPU."""
+NO_PROCESS = 0
 
 
 class Gauges(Protocol):
@@ -24,6 +36,13 @@ class Gauges(Protocol):
 
     started_ns: int
     memory_max_bytes: int | None
+
+
+class SandboxGauges(msgspec.Struct):
+    """Those of servers that an attack has to itself: the memory that they take is not the run's."""
+
+    started_ns: int
+    memory_max_bytes: int | None = None
 
 
 class _Watched(msgspec.Struct):
@@ -37,18 +56,73 @@ class _Watched(msgspec.Struct):
     noted: bool = False
 
 
-class ServerWatch:
-    """Watches what is given to `add`. `deaths` are of those that ended by themselves."""
+class _Metered(msgspec.Struct):
+    """Somebody whose waits for a CPU are measured; times are monotonic, as a run may begin later."""
 
-    def __init__(self, progress: Gauges) -> None:
+    who: str
+    process: int
+    meter: WaitMeter | CrowdMeter
+    waits: list[Waited]
+
+
+class ServerWatch:
+    """Watches what is given to `add`, which has a name there or the watch's.
+
+    `deaths` are of those that ended by themselves.
+    """
+
+    def __init__(self, progress: Gauges, name: str = "the server") -> None:
         self._progress = progress
+        self._name = name
         self._watched: list[_Watched] = []
+        self._metered: list[_Metered] = []
         self._looking = trio.Lock()
         self.deaths: list[Death] = []
 
-    def add(self, name: str, process: ServerProcess, *, needed: bool = True) -> None:
+    def add(self, process: ServerProcess, name: str = "", *, needed: bool = True) -> None:
         """Watch a server from now on; the memory that it takes is the run's where it is needed."""
+        name = name or self._name
         self._watched.append(_Watched(name, process, needed, self._now()))
+        self.add_processes(name, process.processes)
+
+    def add_deployment(self, deployment: Deployment) -> None:
+        """Watch the servers of a run, and measure the Redis that they wait for."""
+        for number, one in enumerate(deployment.servers):
+            self.add(one, "" if len(deployment.servers) == 1 else f"instance {number}")
+        if deployment.redis is not None:
+            self.add_redis(deployment.redis)
+
+    def add_redis(self, redis: RedisProcess) -> None:
+        """Measure how long a Redis that servers wait for waits itself."""
+        self.add_processes("Redis", lambda: (redis.pid,))
+
+    def add_processes(self, name: str, processes: Callable[[], Sequence[int]]) -> None:
+        """Measure from now on how long processes, which are one thing that answers depend on, wait for a CPU."""
+        meter = WaitMeter(lambda: read_waits(processes()), time.monotonic_ns())
+        self._metered.append(_Metered(name, next(iter(processes()), NO_PROCESS), meter, []))
+
+    def add_machine(self) -> None:
+        """Measure how long whoever wants to run on this machine waits for it: a target that others started is on it."""
+        meter = CrowdMeter(os.cpu_count() or 1, time.monotonic_ns())
+        self._metered.append(_Metered(MACHINE, NO_PROCESS, meter, []))
+
+    def cpu_waits(self) -> list[CpuWait]:
+        """Measure once more, and return how long who waited for a CPU, in the run's time."""
+        self._measure(time.monotonic_ns())
+        began_ns = self._progress.started_ns
+        return [
+            CpuWait(one.who, one.process, waited.from_ns - began_ns, waited.to_ns - began_ns, waited.waited_ns)
+            for one in self._metered
+            for waited in one.waits
+        ]
+
+    def _measure(self, now_ns: int, least_ns: int = 0) -> None:
+        """Read every meter that was not read for so long."""
+        for one in self._metered:
+            if isinstance(one.meter, CrowdMeter):
+                one.meter.sample()
+            if now_ns - one.meter.read_ns >= least_ns and (waited := one.meter.read(now_ns)) is not None:
+                one.waits.append(waited)
 
     def _now(self) -> int:
         return time.monotonic_ns() - self._progress.started_ns
@@ -76,6 +150,7 @@ class ServerWatch:
         """Note who has ended by itself since; returns whether one is down that the run needs."""
         async with self._looking:
             down = False
+            self._measure(time.monotonic_ns(), MEASURED_NS)
             for one in self._watched:
                 if one.process.exit_code is None:
                     one.seen_ns = self._now()

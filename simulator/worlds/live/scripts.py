@@ -31,6 +31,7 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import exchange_raw, speaks_http2
 from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_process import ServerError
+from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
@@ -146,13 +147,12 @@ class ScriptPlayer:
             return
         self._in_sandbox.add(campaign)
         unmet: PrerequisiteError | None = None
+        watch = ServerWatch(SandboxGauges(self._progress.started_ns), f"a server of {attack.name}'s own")
         try:
-            async with self._sandboxes, open_sandbox(attack.sandbox, self.server, context.token) as sandbox:
+            async with self._sandboxes, open_sandbox(attack.sandbox, self.server, context.token, watch) as sandbox:
                 performance.move_to(sandbox)
-                try:
-                    await performance.play(attack)
-                except PrerequisiteError as error:
-                    unmet = error  # not raised here, where it would leave the sandbox as a group of errors
+                # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
+                unmet = await _play_watched(performance, attack, watch)
         except ExceptionGroup as group:
             problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
             if not problems:
@@ -160,8 +160,29 @@ class ScriptPlayer:
             unmet = PrerequisiteError(str(problems[0]))
         finally:
             self._in_sandbox.discard(campaign)
+            self.performing.history.deaths += watch.deaths
+            self.performing.history.cpu_waits += watch.cpu_waits()
         if unmet is not None:
             raise unmet
+
+
+async def _play_watched(
+    performance: _Performance, attack: ScriptAttack, watch: ServerWatch
+) -> PrerequisiteError | None:
+    """Play a script while its servers are watched; return why it could not go on: one died, or a step was not met."""
+    unmet: PrerequisiteError | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.until_death, nursery.cancel_scope)
+        try:
+            await performance.play(attack)
+            await watch.look()
+        except PrerequisiteError as error:
+            unmet = error
+        except Exception:
+            if not await watch.died():
+                raise
+        nursery.cancel_scope.cancel()
+    return PrerequisiteError(watch.why_down) if watch.deaths else unmet
 
 
 class _Performance:
