@@ -52,8 +52,8 @@ class Outage(msgspec.Struct, frozen=True):
     """A time in which nothing was answered: `missing` requests from `first_ns` on, until an answer came or the end.
 
     `last_ns` is the last answer before it, None for none. `what` was asked first. `campaigns` are the attacks of which
-    something was under way when it began. `starved` says who waited for a CPU meanwhile, empty for nobody: then it
-    proves nothing.
+    something was under way when it began. `starved` says who waited for a CPU meanwhile: then it proves nothing. It
+    is empty for nobody, and where the health page answered again and again, for which somebody must have run.
     """
 
     last_ns: int | None
@@ -109,8 +109,11 @@ def outages(history: History) -> list[Outage]:
         if proven or _of_the_set_up(under_way).any():
             until_stopped_ns = max(first_ns, last_sent_ns) + TOGETHER_NS
             first_ns, what, campaigns = _beginning(history, under_way, first_ns, until_stopped_ns)
-            starved = starvation.describe(first_ns, until_ns)
-            found.append(Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns, starved))
+            outage = Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns)
+            if sum(one.status > 0 for one in _readings(history, outage)) < MISSING_MIN:
+                starved = starvation.describe(first_ns, until_ns)
+                outage = msgspec.structs.replace(outage, starved=starved)
+            found.append(outage)
     return found
 
 

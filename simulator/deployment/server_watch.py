@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -12,9 +13,10 @@ import trio
 from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
 from simulator.history.records import CpuWait, Death
-from simulator.history.starvation import MACHINE
+from simulator.history.starvation import MACHINE, TARGET
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
 from simulator.platform.cpu_waits import CrowdMeter, Waited, WaitMeter, read_waits
+from simulator.platform.listeners import find_processes_behind
 from simulator.platform.wording import how_it_ended
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ ENDING_SECONDS = 1.0
 MEASURED_NS = SECOND_NS
 """How much of a run one record says of how long somebody waited for a CPU."""
 NO_PROCESS = 0
+LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 1.0, 30.0
+"""How long until it is looked for again who answers for a target: soon at first, and ever more seldom."""
 
 
 class Gauges(Protocol):
@@ -76,6 +80,9 @@ class ServerWatch:
         self._name = name
         self._watched: list[_Watched] = []
         self._metered: list[_Metered] = []
+        self._target_port: int | None = None
+        self._look_again_at = 0.0
+        self._look_again_seconds = LOOK_AGAIN_MIN_SECONDS
         self._looking = trio.Lock()
         self.deaths: list[Death] = []
 
@@ -101,10 +108,28 @@ class ServerWatch:
         meter = WaitMeter(lambda: read_waits(processes()), time.monotonic_ns())
         self._metered.append(_Metered(name, next(iter(processes()), NO_PROCESS), meter, []))
 
-    def add_machine(self) -> None:
-        """Measure how long whoever wants to run on this machine waits for it: a target that others started is on it."""
-        meter = CrowdMeter(os.cpu_count() or 1, time.monotonic_ns())
-        self._metered.append(_Metered(MACHINE, NO_PROCESS, meter, []))
+    def add_target(self, port: int) -> None:
+        """Measure from now on how long who answers at a port of this machine waits for a CPU: others have started it.
+
+        Where it cannot be seen who that is, how long whoever wants to run on this machine waits.
+        """
+        self._target_port = port
+
+    async def _look_for_the_target(self) -> None:
+        """Find out who answers at the target's port: a proxy connects to what is behind it as it is asked."""
+        now = trio.current_time()
+        if self._target_port is None or now < self._look_again_at:
+            return
+        self._look_again_at = now + self._look_again_seconds
+        self._look_again_seconds = min(2 * self._look_again_seconds, LOOK_AGAIN_MAX_SECONDS)
+        behind = await trio.to_thread.run_sync(find_processes_behind, self._target_port)
+        known = {(one.who, one.process) for one in self._metered}
+        for process in behind.processes:
+            if (TARGET, process) not in known:
+                self.add_processes(TARGET, partial(_only, process))
+        if not behind.whole and (MACHINE, NO_PROCESS) not in known:
+            meter = CrowdMeter(os.cpu_count() or 1, time.monotonic_ns())
+            self._metered.append(_Metered(MACHINE, NO_PROCESS, meter, []))
 
     def cpu_waits(self) -> list[CpuWait]:
         """Measure once more, and return how long who waited for a CPU, in the run's time."""
@@ -144,6 +169,7 @@ class ServerWatch:
         while True:
             if await self.look():
                 scope.cancel()
+            await self._look_for_the_target()
             await trio.sleep(POLL_SECONDS)
 
     async def look(self) -> bool:
@@ -187,3 +213,7 @@ class ServerWatch:
         words = one.process.words[-LAST_WORDS_MAX_CHARACTERS:]
         exit_code = one.process.exit_code or 0
         self.deaths.append(Death(one.name, one.seen_ns, died_to_ns, exit_code, words, one.memory_bytes))
+
+
+def _only(process: int) -> Sequence[int]:
+    return (process,)

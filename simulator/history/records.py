@@ -38,8 +38,9 @@ class GeneratorSample(msgspec.Struct, frozen=True):
 class CpuWait(msgspec.Struct, frozen=True):
     """For how long somebody whom answers depend on was ready to run and had no CPU, of the time between two moments.
 
-    `who` is the harness, or a server of the run's own, each with its `process`; or this machine, where a target on it
-    is somebody else's: then it is how long whoever wanted to run waited (`simulator.history.starvation`).
+    `who` is the harness, a server of the run's own or one that answers for a target on this machine, each with its
+    `process`; or this machine, where it is not known who does: then it is how long whoever wanted to run waited
+    (`simulator.history.starvation`).
     """
 
     who: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from simulator.history.records import CpuWait
     from simulator.history.rows import History
 
-HARNESS, MACHINE = "the harness", "this machine"
+HARNESS, TARGET, MACHINE = "the harness", "the target", "this machine"
 STARVED_SHARE = 0.5
 """Of a stretch of time in which a process waited for a CPU: who is ready to run for so long is not at rest, and what it
 did not do it may have done in time on a machine of its own."""

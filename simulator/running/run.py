@@ -252,7 +252,7 @@ async def _set_up_and_play(
     outcome.baseline = await check_target(target)
     if deployment is None:
         if is_on_this_machine(target):
-            watch.add_machine()
+            watch.add_target(target.port)
         target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]

@@ -19,9 +19,9 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, lost_status
 from simulator.history.merging import HistoryPart, merge_histories
-from simulator.history.records import CampaignRecord, ClaimRecord, CpuWait
+from simulator.history.records import CampaignRecord, ClaimRecord, CpuWait, HealthReading
 from simulator.history.rows import History
-from simulator.history.starvation import HARNESS, MACHINE, Starvation
+from simulator.history.starvation import HARNESS, MACHINE, TARGET, Starvation
 from simulator.judging.thresholds import excuse, measure_without_own_lateness, slow_for_want_of_a_cpu
 from tests.checkers.conftest import nanoseconds
 from tests.support.tiers import examples
@@ -55,6 +55,8 @@ MATTERS = [
     (SERVER, 0.0, Status.FAIL),  # it stands still: nobody who does is ready to run
     (HARNESS, 0.6, Status.INCONCLUSIVE),
     (HARNESS, 0.4, Status.FAIL),
+    (TARGET, 0.6, Status.INCONCLUSIVE),
+    (TARGET, 0.4, Status.FAIL),
     (MACHINE, 0.8, Status.INCONCLUSIVE),
     (MACHINE, 0.6, Status.FAIL),  # who waited is not known
 ]
@@ -75,6 +77,17 @@ def test_an_answer_is_held_against_nobody_while_somebody_starves(
         assert (who in verdict.summary) == (status is Status.INCONCLUSIVE)
     (answers,) = {check_answers(story.history, story.facts).figures["starved"]}
     assert answers == (4 if status is Status.INCONCLUSIVE else 0)
+
+
+@pytest.mark.parametrize(("answered", "status"), [(3, Status.FAIL), (2, Status.INCONCLUSIVE), (0, Status.INCONCLUSIVE)])
+def test_a_server_whose_health_page_goes_on_has_what_cpu_it_needs(story: Story, answered: int, status: Status) -> None:
+    silent(story)
+    waited(story, SERVER, 0.9)
+    for number in range(3):
+        at_ns = (6 + 2 * number) * SECOND_NS
+        status_shown = 200 if number < answered else 0
+        story.history.health_readings.append(HealthReading(at_ns, at_ns + SECOND_NS, status_shown))
+    assert check_outage(story.history, story.facts).status is status
 
 
 def test_what_is_said_has_its_figures(story: Story) -> None:
