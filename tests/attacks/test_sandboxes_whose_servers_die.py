@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from simulator.attacks import CATALOGUE
-from simulator.attacks.script import PrerequisiteError, SandboxOptions, ScriptAttack
+from simulator.attacks.script import PrerequisiteError, SandboxOptions
 from simulator.checkers.facts import Facts
 from simulator.checkers.outage import check_outage
 from simulator.checkers.verdict import Status
@@ -18,7 +17,7 @@ from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.rows import History
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.scripts import _play_watched
+from simulator.worlds.live.scripts import play_watched
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
@@ -26,19 +25,7 @@ if TYPE_CHECKING:
 
     from simulator.deployment.sandbox import Sandbox
 
-ATTACK = cast("ScriptAttack", CATALOGUE["replay.after-restart"])
 OWN = "a server of replay.after-restart's own"
-
-
-class _Playing:
-    """A performance of which only that it plays is wanted."""
-
-    def __init__(self, play: Callable[[], Awaitable[None]]) -> None:
-        self._play = play
-
-    async def play(self, attack: ScriptAttack) -> None:
-        assert attack is ATTACK
-        await self._play()
 
 
 async def waits() -> None:
@@ -58,16 +45,15 @@ async def cannot_go_on() -> None:
 
 
 async def played(before: Callable[[Sandbox], Any], after: Callable[[], Awaitable[None]], watch: ServerWatch) -> Any:
-    async with open_sandbox(SandboxOptions(durable=False), ServerOptions(), API_TOKEN, watch) as sandbox:
+    async def play(sandbox: Sandbox) -> None:
+        await trio.lowlevel.checkpoint()
+        result = before(sandbox)
+        if result is not None:
+            await result
+        await after()
 
-        async def play() -> None:
-            await trio.lowlevel.checkpoint()
-            result = before(sandbox)
-            if result is not None:
-                await result
-            await after()
-
-        return await _play_watched(cast("Any", _Playing(play)), ATTACK, watch)
+    opening = open_sandbox(SandboxOptions(instances=2), ServerOptions(), API_TOKEN, watch)
+    return await play_watched(opening, watch, play)
 
 
 def kill(sandbox: Sandbox) -> None:
@@ -108,4 +94,14 @@ def test_what_an_attack_fails_by_is_no_death() -> None:
     watch = ServerWatch(SandboxGauges(0), OWN)
     unmet = trio.run(played, lambda _: None, cannot_go_on, watch)
     assert str(unmet) == "a step was not answered"
+    assert not watch.deaths
+
+
+def test_instances_that_are_started_on_the_way_are_watched_too() -> None:
+    async def start(sandbox: Sandbox) -> None:
+        await sandbox.start_other_instances()
+        assert len(watch._watched) == 2
+
+    watch = ServerWatch(SandboxGauges(0), OWN)
+    assert trio.run(played, start, ends, watch) is None
     assert not watch.deaths

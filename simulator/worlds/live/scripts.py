@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ from simulator.worlds.performing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from simulator.attacks.script import Step
     from simulator.client.target import Target
@@ -149,10 +151,10 @@ class ScriptPlayer:
         unmet: PrerequisiteError | None = None
         watch = ServerWatch(SandboxGauges(self._progress.started_ns), f"a server of {attack.name}'s own")
         try:
-            async with self._sandboxes, open_sandbox(attack.sandbox, self.server, context.token, watch) as sandbox:
-                performance.move_to(sandbox)
+            async with self._sandboxes:
+                opening = open_sandbox(attack.sandbox, self.server, context.token, watch)
                 # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
-                unmet = await _play_watched(performance, attack, watch)
+                unmet = await play_watched(opening, watch, partial(performance.play_in, attack))
         except ExceptionGroup as group:
             problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
             if not problems:
@@ -166,23 +168,36 @@ class ScriptPlayer:
             raise unmet
 
 
-async def _play_watched(
-    performance: _Performance, attack: ScriptAttack, watch: ServerWatch
+async def play_watched(
+    opening: AbstractAsyncContextManager[Sandbox], watch: ServerWatch, play: Callable[[Sandbox], Awaitable[None]]
 ) -> PrerequisiteError | None:
-    """Play a script while its servers are watched; return why it could not go on: one died, or a step was not met."""
+    """Play in a sandbox whose servers are watched; return why it could not go on: one died, or a step was not met."""
     unmet: PrerequisiteError | None = None
+    looking = trio.CancelScope()
+
+    async def look(playing: trio.CancelScope) -> None:
+        with looking:
+            await watch.until_death(playing)
+
+    # Around the sandbox, which starts servers as it is played in: what they run in must end before the watch does.
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch.until_death, nursery.cancel_scope)
-        try:
-            await performance.play(attack)
-            await watch.look()
-        except PrerequisiteError as error:
-            unmet = error
-        except Exception:
-            if not await watch.died():
-                raise
+        nursery.start_soon(look, nursery.cancel_scope)
+        async with opening as sandbox:
+            try:
+                await play(sandbox)
+                await watch.look()
+            except PrerequisiteError as error:
+                unmet = error
+                await watch.died()
+            except Exception:
+                if not await watch.died():
+                    raise
+            finally:
+                looking.cancel()  # now they end because they are told to
+                if watch.deaths:
+                    unmet = PrerequisiteError(watch.why_down)
         nursery.cancel_scope.cancel()
-    return PrerequisiteError(watch.why_down) if watch.deaths else unmet
+    return unmet
 
 
 class _Performance:
@@ -197,10 +212,11 @@ class _Performance:
         self._connections: dict[tuple[int, str, int], ControlConnection] = {}
         self._sandbox: Sandbox | None = None
 
-    def move_to(self, sandbox: Sandbox) -> None:
-        """Play against the sandbox, its first instance where a step names none."""
+    async def play_in(self, attack: ScriptAttack, sandbox: Sandbox) -> None:
+        """Play the script to its end against a sandbox, its first instance where a step names none."""
         self._sandbox = sandbox
         self._attempt.target = sandbox.target(0)
+        await self.play(attack)
 
     async def play(self, attack: ScriptAttack) -> None:
         """Play the script to its end."""
