@@ -29,18 +29,29 @@ CROWDED_SHARE = 0.75
 long to do anything."""
 
 
+COARSE_NS = 2 * SECOND_NS
+"""A record of more than so long is of a harness that did not come to measuring: it does not say when in its time."""
+
+
 class _Line(NamedTuple):
-    """How long somebody had waited, in nanoseconds, by when; between two moments it grows evenly."""
+    """How long somebody had waited, in nanoseconds, by when; between two moments it grows evenly.
+
+    But for what is `coarse`, each from when to when and how long of it: all that may have been at any time between.
+    """
 
     who: str
     at_ns: NDArray[np.int64]
     waited_ns: NDArray[np.int64]
+    coarse: list[tuple[int, int, int]]
 
     def between(self, since_ns: NDArray[np.int64], until_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return for how much of some stretches of time it waited, in nanoseconds."""
+        """Return for how much of some stretches of time it waited, in nanoseconds, or may have."""
         waited: NDArray[np.float64] = np.interp(until_ns, self.at_ns, self.waited_ns) - np.interp(
             since_ns, self.at_ns, self.waited_ns
         )
+        for from_ns, to_ns, waited_ns in self.coarse:
+            shared_ns = np.minimum(until_ns, to_ns) - np.maximum(since_ns, from_ns)
+            waited += np.clip(shared_ns, 0, waited_ns)
         return waited
 
     @property
@@ -87,14 +98,18 @@ def starved(history: History, since_ns: NDArray[Any], until_ns: NDArray[Any]) ->
 def _line(who: str, waits: list[CpuWait]) -> _Line:
     at_ns: list[int] = []
     waited_ns: list[int] = []
+    coarse: list[tuple[int, int, int]] = []
+    began = False
     last_ns = total_ns = 0
     for one in sorted(waits, key=lambda one: one.waited_to_ns):
-        from_ns = max(one.waited_from_ns, last_ns) if at_ns else one.waited_from_ns
-        if one.waited_to_ns <= from_ns:
+        from_ns, to_ns = max(one.waited_from_ns, last_ns) if began else one.waited_from_ns, one.waited_to_ns
+        if to_ns <= from_ns:
             continue
-        at_ns += [from_ns, one.waited_to_ns]
-        waited_ns.append(total_ns)
-        total_ns += min(one.waited_ns, one.waited_to_ns - from_ns)
-        waited_ns.append(total_ns)
-        last_ns = one.waited_to_ns
-    return _Line(who, np.array(at_ns or [0], dtype=np.int64), np.array(waited_ns or [0], dtype=np.int64))
+        began, last_ns, own_ns = True, to_ns, min(one.waited_ns, to_ns - from_ns)
+        if to_ns - from_ns > COARSE_NS:
+            coarse.append((from_ns, to_ns, own_ns))
+            continue
+        at_ns += [from_ns, to_ns]
+        waited_ns += [total_ns, total_ns + own_ns]
+        total_ns += own_ns
+    return _Line(who, np.array(at_ns or [0], dtype=np.int64), np.array(waited_ns or [0], dtype=np.int64), coarse)

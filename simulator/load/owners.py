@@ -72,7 +72,7 @@ class OwnersPart:
 
     def watch(self) -> None:
         """Record how late this process reads what owners were answered, until it is killed."""
-        health = OwnHealth(self.history, self.now)
+        health = OwnHealth(self.history, self.now, apart=True)
         while True:
             health.begin()
             before = time.monotonic()

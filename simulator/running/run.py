@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import ServerWatch
 from simulator.deployment.side_servers import side_servers
 from simulator.history.rows import History
+from simulator.history.starvation import HARNESS
 from simulator.judging.facts import (
     STALE_SECONDS,
     addresses_of,
@@ -208,6 +210,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunS
 async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
+    watch.add_processes(HARNESS, lambda: (os.getpid(),))
     async with AsyncExitStack() as stack:
         deployment: Deployment | None = None
         sides: dict[str, Target] = {}

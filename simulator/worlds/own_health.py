@@ -29,7 +29,8 @@ def nothing_missed() -> tuple[int, int]:
 class OwnHealth:
     """Records in a history how this process does, a sample a second. `ending` says that its run is over.
 
-    `missed` counts the planned starts that were dropped so far, and those that the target held up.
+    `missed` counts the planned starts that were dropped so far, and those that the target held up. How long the process
+    waits for a CPU is recorded where it is `apart` from the one that the run's own watch measures.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class OwnHealth:
         missed: Callable[[], tuple[int, int]] = nothing_missed,
         *,
         ending: bool = False,
+        apart: bool = False,
     ) -> None:
         self._history = history
         self._now = now
@@ -46,7 +48,7 @@ class OwnHealth:
         self._ending = ending
         self._before = missed() if ending else (0, 0)
         self._process = os.getpid()
-        self._meter = WaitMeter(lambda: read_waits((self._process,)), now())
+        self._meter = WaitMeter(lambda: read_waits((self._process,)), now()) if apart else None
         self.begin()
 
     def begin(self) -> None:
@@ -70,6 +72,5 @@ class OwnHealth:
         now_ns = self._now()
         sample = GeneratorSample(now_ns, int(self._worst * 1e9), share, dropped, held_up, self._ending)
         self._history.generator.append(sample)
-        waited = self._meter.read(now_ns)
-        if waited is not None:
+        if self._meter is not None and (waited := self._meter.read(now_ns)) is not None:
             self._history.cpu_waits.append(CpuWait(HARNESS, self._process, *waited))

@@ -176,13 +176,23 @@ def test_an_answer_that_was_not_late_excuses_no_threshold(story: Story) -> None:
     assert not slow_for_want_of_a_cpu(story.history, 0.5)
 
 
-def test_a_wait_without_a_break_counts_for_all_its_time() -> None:
-    """The kernel counts it as it ends: of nine seconds in one record, four and a half lie in the first half."""
+def test_a_wait_is_spread_over_its_second() -> None:
     history = History()
-    history.cpu_waits += [CpuWait(SERVER, 1, 0, 10 * SECOND_NS, 9 * SECOND_NS)]
+    history.cpu_waits += [CpuWait(SERVER, 1, 0, 2 * SECOND_NS, nanoseconds(1.8))]
     starvation = Starvation(history)
-    assert starvation.describe(0, 5 * SECOND_NS) == "the server waited for a CPU for 4.5 of 5.0 s"
-    assert starvation.describe(5 * SECOND_NS, 15 * SECOND_NS) == ""
+    assert starvation.describe(0, SECOND_NS) == "the server waited for a CPU for 0.9 of 1.0 s"
+    assert starvation.describe(SECOND_NS, 3 * SECOND_NS) == ""
+
+
+def test_a_wait_that_was_measured_too_seldom_may_have_been_at_any_time() -> None:
+    """A harness that starves comes to measuring every half minute: ten seconds of it may have been those ten."""
+    history = History()
+    history.cpu_waits += [CpuWait(SERVER, 1, 0, 40 * SECOND_NS, 10 * SECOND_NS)]
+    starvation = Starvation(history)
+    assert starvation.describe(20 * SECOND_NS, 32 * SECOND_NS) == "the server waited for a CPU for 10.0 of 12.0 s"
+    assert starvation.describe(35 * SECOND_NS, 45 * SECOND_NS) == "the server waited for a CPU for 5.0 of 10.0 s"
+    assert starvation.describe(10 * SECOND_NS, 31 * SECOND_NS) == ""
+    assert starvation.describe(40 * SECOND_NS, 41 * SECOND_NS) == ""
 
 
 def test_nobody_starves_in_a_history_without_waits() -> None:

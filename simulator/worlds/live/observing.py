@@ -149,10 +149,13 @@ class Observer:
 
 
 async def watch_generator(
-    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False
+    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False, apart: bool = False
 ) -> None:
-    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over."""
-    health = OwnHealth(history, now, lambda: (progress.dropped_starts, progress.held_up), ending=ending)
+    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over.
+
+    `apart` is a process that the run's own watch does not measure.
+    """
+    health = OwnHealth(history, now, lambda: (progress.dropped_starts, progress.held_up), ending=ending, apart=apart)
     while True:
         health.begin()
         before = trio.current_time()
