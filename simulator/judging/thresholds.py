@@ -101,8 +101,12 @@ def measure(
 
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
-LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
-"""What a harness that cannot keep its schedule does not see as it was."""
+LATE_METRICS = (
+    "requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
+    "alerts.worker_auth_failures.", "auth_failures.",
+)  # fmt: skip
+"""What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
+stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter."""
 
 
 def measure_without_own_lateness(

@@ -170,6 +170,32 @@ def test_a_threshold_on_times_is_missed_by_who_does_not_starve(story: Story, sha
     assert ("a machine that was too busy may be to blame" in judged.summary) == (status is Status.INCONCLUSIVE)
 
 
+LATE = Verdict("generator", Status.INCONCLUSIVE, "")
+
+
+@pytest.mark.parametrize("generator", [LATE, KEPT])
+@pytest.mark.parametrize("starving", [True, False])
+@pytest.mark.parametrize(
+    ("metric", "by_lateness"),
+    [
+        ("attacks.sent", True),
+        ("alerts.stale_workers.fired", True),
+        ("alerts.worker_auth_failures.fired", True),
+        ("auth_failures.nonce_replayed", True),
+        ("alerts.errors", False),
+        ("attacks.accepted", False),
+        ("replay.accepted_twice", False),
+    ],
+)
+def test_what_a_late_harness_did_not_bring_about_no_server_failed_at(
+    generator: Verdict, metric: str, *, starving: bool, by_lateness: bool
+) -> None:
+    missed = [Verdict(f"{metric}: count>=9", Status.FAIL, "8")]
+    (judged,) = excuse(missed, {metric: ["count>=9"]}, generator, {}, starving=starving)
+    excused = by_lateness and (starving or generator is LATE)
+    assert judged.status is (Status.INCONCLUSIVE if excused else Status.FAIL)
+
+
 def test_an_answer_that_was_not_late_excuses_no_threshold(story: Story) -> None:
     story.heartbeat(0, 5, took=0.3)
     waited(story, SERVER, 0.9)
