@@ -26,6 +26,7 @@ from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
 from tests.support.waiting import until
 
 
+if TYPE_CHECKING:
     from simulator.history.rows import History
 
 WRONG_CLOCKS = '[[fleet.clocks]]\nshare = 0.1\noffset = "-5m"\n'
