@@ -25,7 +25,6 @@ from tests.cli.conftest import Hatchfarm, until_conclusive
 from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
 from tests.support.waiting import until
 
-
 if TYPE_CHECKING:
     from simulator.history.rows import History
 
