@@ -22,7 +22,9 @@ from simulator.contract.refusals import in_words
 from simulator.history.evidence import shown
 from simulator.history.losses import Loss, describe_loss, losses_of
 from simulator.history.rows import HONEST, NO_MACHINE, NO_SOURCE, ROW, History
+from simulator.history.starvation import Starvation
 from simulator.limits import ERROR_SHOWN_MAX_CHARACTERS
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 BAD_REQUEST, SERVER_ERROR = HTTPStatus.BAD_REQUEST, 500
 TOOK_EFFECT = "answers.took-effect"
+TOO_BUSY = "answers.machine-too-busy"
 RULES = {Ruling.WRONG: "answers.wrong", Ruling.FAILED: "answers.failed", Ruling.LOST: "answers.lost"}
 _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST: "lost"}
 
@@ -59,6 +62,7 @@ def check_answers(history: History, facts: Facts) -> Verdict:
         "unjudged": int((rulings == Ruling.UNDECIDED).sum()),
         "outages": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.OUTAGE)).sum()),
         "closing": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.CLOSING)).sum()),
+        "starved": int(((rulings == Ruling.UNDECIDED) & (under == Circumstance.STARVED)).sum()),
     }
     wrong = proven | silent
     if wrong.any():
@@ -71,6 +75,9 @@ def check_answers(history: History, facts: Facts) -> Verdict:
             counts.append(f"{figures['took_effect']} refused and done all the same")
         summary = f"Of {len(rows)} answers {', '.join(counts)}; {findings[0].message}."
         return Verdict("answers", Status.FAIL, summary, findings, figures, int(wrong.sum()))
+    if figures["starved"]:
+        late = rows[(rulings == Ruling.UNDECIDED) & (under == Circumstance.STARVED)]
+        return _too_busy(history, late, figures)
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = (
@@ -81,6 +88,22 @@ def check_answers(history: History, facts: Facts) -> Verdict:
     if figures["closing"]:
         summary += f" {figures['closing']} crossed the close of a connection that had rested."
     return Verdict("answers", Status.PASS, summary, (), figures)
+
+
+def _too_busy(history: History, late: NDArray[Any], figures: dict[str, Any]) -> Verdict:
+    """Judge answers of which all were right that came, where some did not for want of a CPU."""
+    starvation, describer = Starvation(history), _Describer(history, {}, {})
+    sent_ns = late["sent_ns"]
+    until_ns = sent_ns + losses_of(late["status"])[1]
+
+    def finding(at: int) -> Finding:
+        found = describer.finding(late[at], Ruling.LOST)
+        message = f"{found.message}, while {starvation.describe(int(sent_ns[at]), int(until_ns[at]))}"
+        return msgspec.structs.replace(found, rule=TOO_BUSY, message=message)
+
+    findings = kept(finding(at) for at in _one_of_each_first(late))
+    summary = f"The machine was too busy to blame anybody for {plural(len(late), 'answer')} that did not come in time"
+    return Verdict("answers", Status.INCONCLUSIVE, f"{summary}: {findings[0].message}.", findings, figures, len(late))
 
 
 def _silently_heard(rows: NDArray[Any], heard: dict[int, Heard]) -> NDArray[np.bool_]:

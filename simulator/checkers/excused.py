@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.history.starvation import Starvation
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from simulator.history.records import Fault
     from simulator.history.rows import History
 
+PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 IN_FLIGHT_NS = SECOND_NS
 """How long before a fault a request may have been sent that the fault cuts off."""
 HEALED_AFTER_NS = 5 * SECOND_NS
@@ -27,10 +30,14 @@ OF_MISSING_ANSWERS = frozenset({"all-answered", "honest-served", "closed", "clos
 
 
 def excuse_missing_answers(history: History) -> History:
-    """Return the history, with nothing claimed of answers that the run's own faults may have kept away."""
-    if not history.faults or not history.claims:
+    """Return the history, with nothing claimed of answers that the run's own faults may have kept away.
+
+    Nor of those that were late while somebody waited for a CPU.
+    """
+    if not (history.faults or history.cpu_waits) or not history.claims:
         return history
-    covered = Excused(history).covers(np.array([one.at_ns for one in history.claims], dtype=np.int64))
+    at_ns = np.array([one.at_ns for one in history.claims], dtype=np.int64)
+    covered = Excused(history).covers(at_ns) | Starvation(history).covers(at_ns - PATIENCE_NS, at_ns)
     excused = history.with_rows(history.rows())
     excused.claims = [
         msgspec.structs.replace(one, held=None) if away and not one.held and one.rule in OF_MISSING_ANSWERS else one

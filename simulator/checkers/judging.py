@@ -17,6 +17,7 @@ from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
 from simulator.history.losses import CROSSINGS_EACH, Loss, losses_of
 from simulator.history.rows import HONEST, History
+from simulator.history.starvation import Starvation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class Circumstance(IntEnum):
     """The server closed a connection that had rested, and the close crossed the request (RFC 9112 §9.6)."""
     OUTAGE = 4
     """The answer names something that the server stands on and that may have failed it (contract §4, §6, §7)."""
+    STARVED = 5
+    """No answer came in time, and who was to give it, or to read it, waited for a CPU (`history.starvation`)."""
 
 
 class Ruling(IntEnum):
@@ -107,7 +110,9 @@ RULINGS: dict[Kind, Row] = {
     Kind.LIMITED: Row(frozenset(Circumstance), Ruling.UNDECIDED),
     Kind.LACKS: Row(frozenset({Circumstance.FAULT, Circumstance.EXCUSED, Circumstance.OUTAGE}), Ruling.FAILED),
     Kind.FAILS: Row(frozenset({Circumstance.FAULT}), Ruling.FAILED),
-    Kind.NOTHING: Row(frozenset({Circumstance.FAULT, Circumstance.EXCUSED, Circumstance.CLOSING}), Ruling.LOST),
+    Kind.NOTHING: Row(
+        frozenset({Circumstance.FAULT, Circumstance.EXCUSED, Circumstance.CLOSING, Circumstance.STARVED}), Ruling.LOST
+    ),
     Kind.NEVER: Row(frozenset(), Ruling.WRONG),
 }
 PROVEN = (Ruling.WRONG, Ruling.FAILED, Ruling.LOST)
@@ -165,7 +170,8 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     cause, waited_ns = losses_of(some["status"])
     sent_ns = some["sent_ns"]
     until_ns = np.where(lost, sent_ns + waited_ns, some["answered_ns"])
-    late = (cause == Loss.TIMED_OUT) & _stood_still(history, facts, sent_ns, until_ns)
+    timed_out = cause == Loss.TIMED_OUT
+    late = timed_out & _stood_still(history, facts, sent_ns, until_ns)
     if facts.request_seconds is not None:
         # What came slowly on its way is closed by a deadline, and nobody here sees how it came.
         late |= (cause == Loss.CUT) & (waited_ns >= facts.request_seconds * SECOND_NS)
@@ -173,6 +179,7 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     found = np.zeros(len(some), dtype=np.int8)
     found[lacks & _may_lack(some, facts)] = Circumstance.OUTAGE
     found[crossed_closes(history, some)] = Circumstance.CLOSING
+    found[timed_out & Starvation(history).covers(sent_ns, until_ns)] = Circumstance.STARVED
     found[(lost & (given_up | late)) | (lacks & (some["status"] < SERVER_ERROR))] = Circumstance.EXCUSED
     found[Excused(history).overlap(sent_ns, until_ns)] = Circumstance.FAULT
     under[doubtful] = found

@@ -22,6 +22,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
 from simulator.history.schedule import unseen
+from simulator.history.starvation import Starvation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, LAST_WORDS_SHOWN_MAX_CHARACTERS
 from simulator.platform.wording import how_it_ended, sentence, signal_of
 
@@ -41,6 +42,7 @@ TOGETHER_NS = 100 * MILLISECOND_NS
 STOOD_STILL_SECONDS = 2.0
 """A harness that stood still for so long may have taken for lost what it did not read in time."""
 SET_UP = (Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE)
+TOO_BUSY = "outage.machine-too-busy"
 CONNECTING, SCRAPE = "connecting", "scrape"
 KILLED = "SIGKILL"
 MEGABYTE_BYTES = 1_000_000
@@ -50,7 +52,8 @@ class Outage(msgspec.Struct, frozen=True):
     """A time in which nothing was answered: `missing` requests from `first_ns` on, until an answer came or the end.
 
     `last_ns` is the last answer before it, None for none. `what` was asked first. `campaigns` are the attacks of which
-    something was under way when it began.
+    something was under way when it began. `starved` says who waited for a CPU meanwhile: then it proves nothing. It
+    is empty for nobody, and where the health page answered again and again, for which somebody must have run.
     """
 
     last_ns: int | None
@@ -60,13 +63,14 @@ class Outage(msgspec.Struct, frozen=True):
     missing: int
     what: str
     campaigns: tuple[int, ...]
+    starved: str = ""
 
 
 def outages(history: History) -> list[Outage]:
     """Find the times in which the target answered nothing but perhaps its health page."""
     rows = history.rows()
     lost = rows[rows["got"] == Answer.LOST]
-    excused = Excused(history)
+    excused, starvation = Excused(history), Starvation(history)
     blind = unseen(history, lost["sent_ns"], lost["answered_ns"], STOOD_STILL_SECONDS)
     cause, patience_ns = losses_of(lost["status"])
     blind |= (cause == Loss.ENDED) & (patience_ns < HEALED_AFTER_NS)  # the run itself had no patience
@@ -105,7 +109,11 @@ def outages(history: History) -> list[Outage]:
         if proven or _of_the_set_up(under_way).any():
             until_stopped_ns = max(first_ns, last_sent_ns) + TOGETHER_NS
             first_ns, what, campaigns = _beginning(history, under_way, first_ns, until_stopped_ns)
-            found.append(Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns))
+            outage = Outage(last_ns, first_ns, until_ns, over, missing, what, campaigns)
+            if sum(one.status > 0 for one in _readings(history, outage)) < MISSING_MIN:
+                starved = starvation.describe(first_ns, until_ns)
+                outage = msgspec.structs.replace(outage, starved=starved)
+            found.append(outage)
     return found
 
 
@@ -116,7 +124,8 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
     beyond.
     """
     known_until_ns = min((one.known_until_ns for one in lost_parts(history)), default=NEVER_NS)
-    found = [one for one in outages(history) if one.until_ns <= known_until_ns]
+    known = [one for one in outages(history) if one.until_ns <= known_until_ns]
+    found, doubtful = [one for one in known if not one.starved], [one for one in known if one.starved]
     attacks = {one.number: one.attack for one in history.campaigns}
     deaths = sorted(history.deaths, key=lambda one: one.died_from_ns)
     figures: dict[str, Any] = {
@@ -125,6 +134,10 @@ def check_outage(history: History, _facts: Facts) -> Verdict:
         "health_readings": len(history.health_readings),
         "health_answered": sum(one.status > 0 for one in history.health_readings),
     }
+    if doubtful and not found and not deaths:
+        findings = kept(_doubt(history, one, attacks) for one in doubtful)
+        summary = f"The machine was too busy to tell why nothing was answered: {findings[0].message}."
+        return Verdict("outage", Status.INCONCLUSIVE, summary, findings, figures, len(doubtful))
     if not found and not deaths:
         if not len(history):
             return Verdict("outage", Status.INCONCLUSIVE, "Nothing was asked.", (), figures)
@@ -146,7 +159,8 @@ def judge_deaths(deaths: Sequence[Death]) -> Verdict:
 
 def blamed(history: History) -> dict[int, str]:
     """Return by number how the target stopped at what a campaign sent, of those of which this is known."""
-    stopped = {one.campaigns[0]: describe(history, one) for one in outages(history) if len(one.campaigns) == 1}
+    proven = [one for one in outages(history) if not one.starved]
+    stopped = {one.campaigns[0]: describe(history, one) for one in proven if len(one.campaigns) == 1}
     for one in history.deaths:
         under_way = _attacks_at(history, one)
         if len(under_way) == 1:
@@ -233,6 +247,12 @@ def _finding(history: History, outage: Outage, attacks: dict[int, str]) -> Findi
             "health": [msgspec.to_builtins(one) for one in _readings(history, outage)],
         },
     )
+
+
+def _doubt(history: History, outage: Outage, attacks: dict[int, str]) -> Finding:
+    """Return what was found of an outage in which somebody starved."""
+    found = _finding(history, outage, attacks)
+    return msgspec.structs.replace(found, rule=TOO_BUSY, message=f"{found.message}; {outage.starved}")
 
 
 def _readings(history: History, outage: Outage) -> list[Any]:

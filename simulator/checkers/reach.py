@@ -64,8 +64,11 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         )
         if failed > budget * total
     ]
-    due = rows[(rows["campaign"] == HONEST) & (rows["operation"] == Operation.HEARTBEAT)]
-    due = due[due["expected"] == Answer.ACCEPTED]
+    fleet = rows[rows["campaign"] == HONEST]
+    beats = fleet[fleet["operation"] == Operation.HEARTBEAT]
+    due = beats[beats["expected"] == Answer.ACCEPTED]
+    if not len(beats) and (registered := int((fleet["operation"] == Operation.REGISTER).sum())):
+        over.append(f"none of the honest fleet sent a heartbeat after {plural(registered, 'request')} to register")
     if len(due) and not (due["got"] == Answer.ACCEPTED).any():
         over.append(f"none of {plural(len(due), 'heartbeat')} of the honest fleet was accepted")
     causes = _causes(history, honest)

@@ -141,6 +141,11 @@ def parse_target(url: str, token: str, access: Access = NO_ACCESS, addresses: st
     )  # fmt: skip
 
 
+def is_on_this_machine(target: Target) -> bool:
+    """Return whether a target is asked at an address that only this machine has, so that both share its CPUs."""
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in target.addresses)
+
+
 def _is_own(address: str) -> bool:
     """Return whether an address is this machine's own, of those of which it has millions."""
     return ":" not in address and ipaddress.ip_address(address).is_loopback

@@ -35,7 +35,7 @@ from simulator.scenario.placeholders import filled
 from simulator.scenario.values import as_environ
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from simulator.scenario.values import ServerOptions
 
@@ -176,6 +176,10 @@ class CommandServer(ServerProcess):
         if self._tls is None:
             return stream
         return trio.SSLStream(stream, self._tls, server_hostname=HOST, https_compatible=True)
+
+    def processes(self) -> Sequence[int]:
+        """Return the ids of all of its session."""
+        return () if self._tree is None else self._tree.session()
 
     @property
     def memory_peak_bytes(self) -> int | None:

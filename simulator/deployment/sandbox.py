@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import SandboxOptions
     from simulator.deployment.server_process import ServerProcess
+    from simulator.deployment.server_watch import ServerWatch
     from simulator.scenario.values import ServerOptions
 
 INHERITED = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV"})
@@ -64,9 +65,16 @@ class Sandbox:
     """The processes behind one attempt. Instances keep their state in folders of their own."""
 
     def __init__(
-        self, wanted: SandboxOptions, options: ServerOptions, token: str, folder: Path, stack: AsyncExitStack
+        self,
+        wanted: SandboxOptions,
+        options: ServerOptions,
+        token: str,
+        folder: Path,
+        stack: AsyncExitStack,
+        watch: ServerWatch,
     ) -> None:
         self._wanted = wanted
+        self._watch = watch
         self._options = options
         self._token = token
         # What a command has in the run it has here, so that each of its placeholders stands for something.
@@ -85,6 +93,7 @@ class Sandbox:
         if self._redis_wanted:
             self._redis = await self._stack.enter_async_context(own_redis())
             self._settings["REDIS_ADDR"] = self._redis.address
+            self._watch.add_redis(self._redis)
         await self._start_instance()
 
     def target(self, instance: int) -> Target:
@@ -112,6 +121,7 @@ class Sandbox:
             making = own_server(settings, self._token, hidden)
         server = await self._stack.enter_async_context(making)
         self._servers.append(server)
+        self._watch.add(server)
         self._targets.append(parse_target(server.url, self._token))
 
     async def begin_fault(self, kind: str, instance: int) -> None:
@@ -144,10 +154,15 @@ class Sandbox:
 
 
 @asynccontextmanager
-async def open_sandbox(wanted: SandboxOptions, options: ServerOptions, token: str) -> AsyncIterator[Sandbox]:
-    """Start what an attempt needs, of a scenario's command if it has one, and end it at the end. Raises ServerError."""
+async def open_sandbox(
+    wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch
+) -> AsyncIterator[Sandbox]:
+    """Start what an attempt needs, of a scenario's command if it has one, and end it at the end. Raises ServerError.
+
+    Its servers are watched; who plays looks.
+    """
     with TemporaryDirectory(prefix="hatchfarm-sandbox-") as folder:
         async with AsyncExitStack() as stack:
-            sandbox = Sandbox(wanted, options, token, Path(folder), stack)
+            sandbox = Sandbox(wanted, options, token, Path(folder), stack, watch)
             await sandbox.start()
             yield sandbox

@@ -74,6 +74,10 @@ class ServerProcess:
         """Return the process's id. Raises ServerError before the first start."""
         return self._running().pid
 
+    def processes(self) -> Sequence[int]:
+        """Return the ids of what runs; of what is down those that it had."""
+        return () if self._process is None else (self._process.pid,)
+
     @property
     def words(self) -> str:
         """Return the end of what it wrote, without any secret that it was given."""

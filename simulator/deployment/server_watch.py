@@ -1,22 +1,38 @@
-"""Watching the servers that a run has started: how much memory they take, and whether one ends by itself."""
+"""Watching what a run has started: the memory it takes, how long it waits for a CPU, and whether it ends by itself."""
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
-from simulator.history.records import Death
+from simulator.history.records import CpuWait, Death
+from simulator.history.starvation import MACHINE, TARGET
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
+from simulator.platform.cpu_waits import CrowdMeter, Waited, WaitMeter, read_waits
+from simulator.platform.listeners import find_processes_behind
 from simulator.platform.wording import how_it_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.deployment.own import Deployment
+    from simulator.deployment.redis_process import RedisProcess
 
 POLL_SECONDS = 0.2
 ENDING_SECONDS = 1.0
 """How long a process may take to end, as it writes a core, once it answers nothing any more."""
+MEASURED_NS = SECOND_NS
+"""How much of a run one record says of how long somebody waited for a CPU."""
+NO_PROCESS = 0
+LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 1.0, 30.0
+"""How long until it is looked for again who answers for a target: soon at first, and ever more seldom."""
 
 
 class Gauges(Protocol):
@@ -24,6 +40,13 @@ class Gauges(Protocol):
 
     started_ns: int
     memory_max_bytes: int | None
+
+
+class SandboxGauges(msgspec.Struct):
+    """Those of servers that an attack has to itself: the memory that they take is not the run's."""
+
+    started_ns: int
+    memory_max_bytes: int | None = None
 
 
 class _Watched(msgspec.Struct):
@@ -37,18 +60,94 @@ class _Watched(msgspec.Struct):
     noted: bool = False
 
 
-class ServerWatch:
-    """Watches what is given to `add`. `deaths` are of those that ended by themselves."""
+class _Metered(msgspec.Struct):
+    """Somebody whose waits for a CPU are measured; times are monotonic, as a run may begin later."""
 
-    def __init__(self, progress: Gauges) -> None:
+    who: str
+    process: int
+    meter: WaitMeter | CrowdMeter
+    waits: list[Waited]
+
+
+class ServerWatch:
+    """Watches what is given to `add`, which has a name there or the watch's.
+
+    `deaths` are of those that ended by themselves.
+    """
+
+    def __init__(self, progress: Gauges, name: str = "the server") -> None:
         self._progress = progress
+        self._name = name
         self._watched: list[_Watched] = []
+        self._metered: list[_Metered] = []
+        self._target_port: int | None = None
+        self._look_again_at = 0.0
+        self._look_again_seconds = LOOK_AGAIN_MIN_SECONDS
         self._looking = trio.Lock()
         self.deaths: list[Death] = []
 
-    def add(self, name: str, process: ServerProcess, *, needed: bool = True) -> None:
+    def add(self, process: ServerProcess, name: str = "", *, needed: bool = True) -> None:
         """Watch a server from now on; the memory that it takes is the run's where it is needed."""
+        name = name or self._name
         self._watched.append(_Watched(name, process, needed, self._now()))
+        self.add_processes(name, process.processes)
+
+    def add_deployment(self, deployment: Deployment) -> None:
+        """Watch the servers of a run, and measure the Redis that they wait for."""
+        for number, one in enumerate(deployment.servers):
+            self.add(one, "" if len(deployment.servers) == 1 else f"instance {number}")
+        if deployment.redis is not None:
+            self.add_redis(deployment.redis)
+
+    def add_redis(self, redis: RedisProcess) -> None:
+        """Measure how long a Redis that servers wait for waits itself."""
+        self.add_processes("Redis", lambda: (redis.pid,))
+
+    def add_processes(self, name: str, processes: Callable[[], Sequence[int]]) -> None:
+        """Measure from now on how long processes, which are one thing that answers depend on, wait for a CPU."""
+        meter = WaitMeter(lambda: read_waits(processes()), time.monotonic_ns())
+        self._metered.append(_Metered(name, next(iter(processes()), NO_PROCESS), meter, []))
+
+    def add_target(self, port: int) -> None:
+        """Measure from now on how long who answers at a port of this machine waits for a CPU: others have started it.
+
+        Where it cannot be seen who that is, how long whoever wants to run on this machine waits.
+        """
+        self._target_port = port
+
+    async def _look_for_the_target(self) -> None:
+        """Find out who answers at the target's port: a proxy connects to what is behind it as it is asked."""
+        now = trio.current_time()
+        if self._target_port is None or now < self._look_again_at:
+            return
+        self._look_again_at = now + self._look_again_seconds
+        self._look_again_seconds = min(2 * self._look_again_seconds, LOOK_AGAIN_MAX_SECONDS)
+        behind = await trio.to_thread.run_sync(find_processes_behind, self._target_port)
+        known = {(one.who, one.process) for one in self._metered}
+        for process in behind.processes:
+            if (TARGET, process) not in known:
+                self.add_processes(TARGET, partial(_only, process))
+        if not behind.whole and (MACHINE, NO_PROCESS) not in known:
+            meter = CrowdMeter(os.cpu_count() or 1, time.monotonic_ns())
+            self._metered.append(_Metered(MACHINE, NO_PROCESS, meter, []))
+
+    def cpu_waits(self) -> list[CpuWait]:
+        """Measure once more, and return how long who waited for a CPU, in the run's time."""
+        self._measure(time.monotonic_ns())
+        began_ns = self._progress.started_ns
+        return [
+            CpuWait(one.who, one.process, waited.from_ns - began_ns, waited.to_ns - began_ns, waited.waited_ns)
+            for one in self._metered
+            for waited in one.waits
+        ]
+
+    def _measure(self, now_ns: int, least_ns: int = 0) -> None:
+        """Read every meter that was not read for so long."""
+        for one in self._metered:
+            if isinstance(one.meter, CrowdMeter):
+                one.meter.sample()
+            if now_ns - one.meter.read_ns >= least_ns and (waited := one.meter.read(now_ns)) is not None:
+                one.waits.append(waited)
 
     def _now(self) -> int:
         return time.monotonic_ns() - self._progress.started_ns
@@ -70,12 +169,14 @@ class ServerWatch:
         while True:
             if await self.look():
                 scope.cancel()
+            await self._look_for_the_target()
             await trio.sleep(POLL_SECONDS)
 
     async def look(self) -> bool:
         """Note who has ended by itself since; returns whether one is down that the run needs."""
         async with self._looking:
             down = False
+            self._measure(time.monotonic_ns(), MEASURED_NS)
             for one in self._watched:
                 if one.process.exit_code is None:
                     one.seen_ns = self._now()
@@ -112,3 +213,7 @@ class ServerWatch:
         words = one.process.words[-LAST_WORDS_MAX_CHARACTERS:]
         exit_code = one.process.exit_code or 0
         self.deaths.append(Death(one.name, one.seen_ns, died_to_ns, exit_code, words, one.memory_bytes))
+
+
+def _only(process: int) -> Sequence[int]:
+    return (process,)

@@ -50,7 +50,7 @@ async def side_servers(
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
             side = await stack.enter_async_context(side_server(server, attack.needs_settings, token, own, now))
-            watch.add(f"the server beside the run's, for {attack.name},", side, needed=False)
+            watch.add(side, f"the server beside the run's, for {attack.name},", needed=False)
             started[needed] = parse_target(side.url, token)
         sides[attack.name] = started[needed]
     return sides

@@ -35,6 +35,21 @@ class GeneratorSample(msgspec.Struct, frozen=True):
     ending: bool = False
 
 
+class CpuWait(msgspec.Struct, frozen=True):
+    """For how long somebody whom answers depend on was ready to run and had no CPU, of the time between two moments.
+
+    `who` is the harness, a server of the run's own or one that answers for a target on this machine, each with its
+    `process`; or this machine, where it is not known who does: then it is how long whoever wanted to run waited
+    (`simulator.history.starvation`).
+    """
+
+    who: str
+    process: int
+    waited_from_ns: int
+    waited_to_ns: int
+    waited_ns: int
+
+
 class Wait(msgspec.Struct, frozen=True, gc=False):
     """What kept a machine from sending when it was to: an answer that was long owed, or a connection that was.
 

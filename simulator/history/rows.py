@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         CertificateShown,
         ClaimRecord,
         ConsentRecord,
+        CpuWait,
         Death,
         Deviation,
         Effect,
@@ -138,6 +139,7 @@ class History:
     deaths: list[Death]
     unserved: list[Unserved]
     closes_at_rest: list[ClosesAtRest]
+    cpu_waits: list[CpuWait]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -170,6 +172,7 @@ class History:
         self.deaths = []
         self.unserved = []
         self.closes_at_rest = []
+        self.cpu_waits = []
         self._rests_watched = True
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row

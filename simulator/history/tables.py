@@ -44,6 +44,7 @@ LATER = frozenset(
     {
         "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
         "summary_readings", "deaths", "unserved", "closes_at_rest",
+        "cpu_waits",
     }
 )  # fmt: skip
 """Tables that bundles of earlier versions do not have: in those they are empty."""

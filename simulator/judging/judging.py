@@ -19,7 +19,14 @@ from simulator.history.schedule import honest_heartbeats, response_times
 from simulator.judging.advisories import judge_by, summaries_by
 from simulator.judging.campaigns import accuse, campaign_names, summarise_campaigns
 from simulator.judging.statistics import check_statistics
-from simulator.judging.thresholds import excuse, judge_thresholds, measure, measure_without_own_lateness, percentile_of
+from simulator.judging.thresholds import (
+    excuse,
+    judge_thresholds,
+    measure,
+    measure_without_own_lateness,
+    percentile_of,
+    slow_for_want_of_a_cpu,
+)
 from simulator.judging.verdict_file import RunVerdict
 from simulator.scenario.thresholds import MEMORY
 
@@ -43,7 +50,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     generator = next((one for one in checkers if one.name == "generator"), None)
     if generator is not None and not record.interrupted:  # then they are undecided, whoever is to blame
         best = measure_without_own_lateness(history, generator, record.facts.lag_budget_seconds)
-        thresholds = excuse(thresholds, wanted, generator, best)
+        starving = slow_for_want_of_a_cpu(history, record.facts.lag_budget_seconds)
+        thresholds = excuse(thresholds, wanted, generator, best, starving=starving)
     if record.interrupted:
         # What was not reached can have proven nothing: only a checker's failure, which has evidence, stands.
         thresholds = [_undecided(one) for one in thresholds]

@@ -13,6 +13,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.judging import crossed_closes
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
+from simulator.history.losses import Loss, losses_of
 from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
@@ -21,6 +22,7 @@ from simulator.history.schedule import (
     seconds_to_answer,
     unseen,
 )
+from simulator.history.starvation import starved
 from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
 
 if TYPE_CHECKING:
@@ -99,16 +101,21 @@ def measure(
 
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
-LATE_METRICS = ("requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up")
-"""What a harness that cannot keep its schedule does not see as it was."""
+LATE_METRICS = (
+    "requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
+    "alerts.worker_auth_failures.", "auth_failures.",
+)  # fmt: skip
+"""What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
+stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter."""
 
 
 def measure_without_own_lateness(
     history: History, generator: Verdict, lag_seconds: float, whole: History | None = None
 ) -> dict[str, Series]:
-    """Measure times as they can have been at best: without what the harness itself may have added to them.
+    """Measure times as they can have been at best: without what the harness, or want of a CPU, may have added to them.
 
     No heartbeat is late by it, and what was under way while it stood still, or never left for its sake, took no time.
+    Nor did what was under way while somebody starved.
     `whole` is what the history is a part of, if it is one.
     """
     sent, held_up = honest_heartbeats(history), held_up_starts(history)
@@ -118,26 +125,45 @@ def measure_without_own_lateness(
         taken = seconds_to_answer(history, sent, since)
         if since == "planned_ns":
             taken -= own_lateness_ns(history, whole) / SECOND_NS
-        taken[unseen(history, sent[since], sent["answered_ns"], lag_seconds) | crossed_closes(history, sent)] = 0
+        late = unseen(history, sent[since], sent["answered_ns"], lag_seconds) | starved(
+            history, sent[since], sent["answered_ns"]
+        )
+        taken[late | crossed_closes(history, sent)] = 0
         times[metric] = [taken, dropped]
     waited = seconds_to_answer(history, held_up, "planned_ns")
-    waited[unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)] = 0
+    late = unseen(history, held_up["planned_ns"], held_up["answered_ns"], lag_seconds)
+    waited[late | starved(history, held_up["planned_ns"], held_up["answered_ns"])] = 0
     times["heartbeat.response_time"].append(waited)
     return {metric: Series(values=np.concatenate(parts)) for metric, parts in times.items()}
 
 
+def slow_for_want_of_a_cpu(history: History, slow_seconds: float) -> bool:
+    """Return whether any answer took for so long, or never came, while who was to give it or read it starved."""
+    rows = history.rows()
+    taken = rows["answered_ns"] - rows["sent_ns"] > slow_seconds * SECOND_NS
+    slow = rows[taken & ((rows["got"] != Answer.LOST) | (losses_of(rows["status"])[0] == Loss.TIMED_OUT))]
+    return bool(starved(history, slow["sent_ns"], slow["answered_ns"]).any())
+
+
 def excuse(
-    thresholds: Sequence[Verdict], wanted: Mapping[str, Sequence[str]], generator: Verdict, best: Mapping[str, Series]
+    thresholds: Sequence[Verdict],
+    wanted: Mapping[str, Sequence[str]],
+    generator: Verdict,
+    best: Mapping[str, Series],
+    *,
+    starving: bool = False,
 ) -> list[Verdict]:
     """Make thresholds undecided that were missed perhaps by the harness's own doing; `best` is without it.
 
-    A failure that no lateness of the harness explains is proven, whatever else it did wrong.
+    Or for want of a CPU, where somebody was `starving`. A failure that neither explains is proven, whatever else the
+    harness did wrong.
     """
-    late = generator.status is not Status.PASS
+    late = generator.status is not Status.PASS or starving
+    why = "a machine that was too busy" if starving else "the harness"
     times = {metric: expressions for metric, expressions in wanted.items() if metric in best}
     explained = {one.name for one in judge_thresholds(times, best) if late and one.status is Status.PASS}
     return [
-        Verdict(one.name, Status.INCONCLUSIVE, f"{one.summary}, for which the harness may be to blame", (), one.figures)
+        Verdict(one.name, Status.INCONCLUSIVE, f"{one.summary}, for which {why} may be to blame", (), one.figures)
         if one.status is Status.FAIL
         and (
             one.name.startswith(HARNESS_METRICS)

@@ -29,6 +29,7 @@ from simulator.judging.tally import UNKNOWN, answer_name
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
+from simulator.worlds.own_health import LAG_PROBE_SECONDS, OwnHealth
 from simulator.worlds.recording import keep_wrong_act, record_act
 
 if TYPE_CHECKING:
@@ -68,6 +69,21 @@ class OwnersPart:
     def now(self) -> int:
         """Return nanoseconds since the start of the run."""
         return time.monotonic_ns() - self.begin.start_ns
+
+    def watch(self) -> None:
+        """Record how late this process reads what owners were answered, until it is killed."""
+        health = OwnHealth(self.history, self.now, apart=True)
+        while True:
+            health.begin()
+            before = time.monotonic()
+            try:
+                while health.seconds < 1:
+                    before = time.monotonic()
+                    gevent.sleep(LAG_PROBE_SECONDS)
+                    health.woke(time.monotonic() - before)
+            finally:
+                health.woke(time.monotonic() - before)
+                health.note()
 
     def new_user(self) -> int:
         """Number a user: shards apart, so that each has an address and an owner of its own."""

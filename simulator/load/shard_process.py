@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class ShardProcess:
                 player.take_policies(policies)
             player.begin(self._begin.start_ns)
             nursery.start_soon(player.play, lambda _now_ns: self._wanted, [])
-            nursery.start_soon(watch_generator, self._history, self._progress, player.now)
+            nursery.start_soon(partial(watch_generator, self._history, self._progress, player.now, apart=True))
             nursery.start_soon(self._report)
         await player.finish(LAST_ANSWERS_SECONDS)
         await self._send(last=True)

@@ -56,7 +56,7 @@ class WorkerNode:
         self._bridge: ShardBridge | None = None
         self._owners: OwnersPart | None = None
         self._begun = Event()
-        self._owners_reporter: gevent.Greenlet | None = None
+        self._beside_owners: list[gevent.Greenlet] = []
         self._rates: dict[str, float] = {}
         self._machines = 0
         self._finished = False
@@ -125,7 +125,7 @@ class WorkerNode:
         self._bridge = ShardBridge(begin, self._report, self._lost)
         self._bridge.change(self._machines)  # users may have been here first
         if order.keep_history:
-            self._owners_reporter = gevent.spawn(self._report_owners, owners)
+            self._beside_owners = [gevent.spawn(self._report_owners, owners), gevent.spawn(owners.watch)]
 
     def _launch(self, msg: Any, **_: Any) -> None:
         if self._bridge is not None:
@@ -139,8 +139,8 @@ class WorkerNode:
             owners.end()
             if bridge is not None:
                 bridge.finish()
-            if self._owners_reporter is not None:
-                self._owners_reporter.kill()
+            if self._beside_owners:
+                gevent.killall(self._beside_owners)
                 self._pass_on(OWNERS_PART, owners.report(last=True))
             runner = self._environment.runner
             if isinstance(runner, WorkerRunner):
@@ -177,9 +177,8 @@ class WorkerNode:
         self._environment.runner.send_message(kind, data)  # type: ignore[union-attr]
 
     def _end(self) -> None:
-        if self._owners_reporter is not None:
-            self._owners_reporter.kill()
-            self._owners_reporter = None
+        gevent.killall(self._beside_owners)
+        self._beside_owners = []
         if self._bridge is not None:
             self._bridge.kill()
             self._bridge = None

@@ -176,7 +176,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, con
             server = await stack.enter_async_context(
                 own_server(trace.header.server_settings, request.token, request.server_settings)
             )
-            watch.add("the server", server)
+            watch.add(server)
             url = server.url
         try:
             async with trio.open_nursery() as nursery:

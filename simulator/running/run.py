@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +22,7 @@ from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
 from simulator.client.probing import look_for_features
-from simulator.client.target import Target, TargetError, parse_target
+from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
 from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
@@ -29,6 +30,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import ServerWatch
 from simulator.deployment.side_servers import side_servers
 from simulator.history.rows import History
+from simulator.history.starvation import HARNESS
 from simulator.judging.facts import (
     STALE_SECONDS,
     addresses_of,
@@ -208,6 +210,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunS
 async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
+    watch.add_processes(HARNESS, lambda: (os.getpid(),))
     async with AsyncExitStack() as stack:
         deployment: Deployment | None = None
         sides: dict[str, Target] = {}
@@ -215,8 +218,7 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
             deployment = await stack.enter_async_context(
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
-            for number, one in enumerate(deployment.servers):
-                watch.add("the server" if len(deployment.servers) == 1 else f"instance {number}", one)
+            watch.add_deployment(deployment)
             sides = await side_servers(
                 scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch
             )
@@ -224,15 +226,21 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.until_death, nursery.cancel_scope)
                 async with _ends_noted(outcome, watch):
-                    await _set_up_and_play(request, console, outcome, deployment, sides)
+                    await _set_up_and_play(request, console, outcome, deployment, sides, watch)
                 nursery.cancel_scope.cancel()
         finally:
             outcome.history.deaths += watch.deaths
+            outcome.history.cpu_waits += watch.cpu_waits()
             outcome.interrupted = outcome.interrupted or watch.why_down or None
 
 
 async def _set_up_and_play(
-    request: RunRequest, console: Console, outcome: _RunState, deployment: Deployment | None, sides: dict[str, Target]
+    request: RunRequest,
+    console: Console,
+    outcome: _RunState,
+    deployment: Deployment | None,
+    sides: dict[str, Target],
+    watch: ServerWatch,
 ) -> None:
     """Find out what must be known of the target, and play the scenario against it."""
     scenario = request.scenario
@@ -246,6 +254,8 @@ async def _set_up_and_play(
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)
     if deployment is None:
+        if is_on_this_machine(target):
+            watch.add_target(target.port)
         target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]

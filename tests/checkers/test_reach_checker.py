@@ -152,3 +152,15 @@ def test_a_fleet_of_which_nothing_was_ever_accepted_proves_nothing_whatever_a_fa
     verdict = judged(story)
     assert verdict.status is (Status.PASS if accepted else Status.INCONCLUSIVE)
     assert ("none of 4 heartbeats of the honest fleet was accepted" in verdict.summary) is not bool(accepted)
+
+
+def test_a_fleet_that_was_set_up_and_never_sent_a_heartbeat_proves_nothing(story: Story) -> None:
+    """Its server was away when it was to begin, and the run ended before it could."""
+    story.register(0, 1)
+    story.register(1, 1, Answer.LOST)
+    assert check_reach(story.history, story.facts).status is Status.INCONCLUSIVE
+    summary = check_reach(story.history, story.facts).summary
+    assert "none of the honest fleet sent a heartbeat after 2 requests to register" in summary
+    story.heartbeat(0, 3)
+    assert check_reach(story.history, story.facts).status is Status.INCONCLUSIVE  # one of three requests had no answer
+    assert "to register" not in check_reach(story.history, story.facts).summary

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WRITTEN = """
-                none       fault      excused    closing    outage
-any other       wrong      wrong      wrong      wrong      wrong
-RATE_LIMITED    undecided  undecided  undecided  undecided  undecided
-UNAVAILABLE     failed     undecided  undecided  failed     undecided
-FAILED          failed     undecided  failed     failed     failed
-LOST            lost       undecided  undecided  undecided  lost
+                none       fault      excused    closing    outage     starved
+any other       wrong      wrong      wrong      wrong      wrong      wrong
+RATE_LIMITED    undecided  undecided  undecided  undecided  undecided  undecided
+UNAVAILABLE     failed     undecided  undecided  failed     undecided  failed
+FAILED          failed     undecided  failed     failed     failed     failed
+LOST            lost       undecided  undecided  undecided  lost       undecided
 """
 """What an answer is that a correct server does not give."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,7 @@ import trio
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.losses import TENTH_NS, Loss, losses_of
 from simulator.history.rows import HONEST
+from simulator.history.starvation import HARNESS
 from simulator.history.tables import read_history
 from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
 from tests.cli.conftest import Hatchfarm, until_conclusive
@@ -24,8 +26,6 @@ from tests.load.conducted import EVERYTHING, MACHINES, conducted, plain
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from simulator.history.rows import History
 
 WRONG_CLOCKS = '[[fleet.clocks]]\nshare = 0.1\noffset = "-5m"\n'
@@ -154,6 +154,14 @@ def test_both_workers_played_and_the_fleet_was_as_large_as_the_scenario_says(who
     ]
     # The others are the conductor's own part and those of owners, whose machines send none.
     assert sorted(played) == [0, 0, 0, MACHINES // 2, MACHINES // 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel counts no waits")
+def test_what_each_process_waited_for_a_cpu_is_known(whole: Whole) -> None:
+    """Of this one, and of two shards and two of Locust's, each of which the harness's lateness may be of."""
+    waited = {(one.who, one.process) for one in whole.history.cpu_waits}
+    assert len([who for who, _ in waited if who == HARNESS]) == 5
+    assert [who for who, _ in waited if who != HARNESS] == ["the server"]
 
 
 def test_owners_did_all_that_they_do_without_a_refusal(whole: Whole) -> None:

@@ -275,7 +275,7 @@ def made_up(kind: Any) -> Any:
     return kind(**{one.name: plain[type(one.type)] for one in record.fields if one.required})
 
 
-DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns", "shortest_rest_ns", "longest_rest_ns"}
+DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns", "shortest_rest_ns", "longest_rest_ns", "waited_ns"}
 UNIX_TIMES = {"unix_ns"}
 """What this machine's wall clock showed: no time of the run, and so never moved."""
 

@@ -15,7 +15,7 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.keys import read_published_keys
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.client.witness import Witness
-from simulator.history.records import METRICS_PAGE, GeneratorSample, HealthReading, Scrape, WallReading
+from simulator.history.records import METRICS_PAGE, HealthReading, Scrape, WallReading
 from simulator.history.rows import NEVER_NS
 from simulator.limits import (
     HEALTH_READINGS_MAX,
@@ -25,6 +25,7 @@ from simulator.limits import (
 )
 from simulator.worlds.live.auditing import Auditor
 from simulator.worlds.live.statuses import AT_THE_END, StatusReader
+from simulator.worlds.own_health import LAG_PROBE_SECONDS, OwnHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
     from simulator.worlds.progress import Progress
 
-LAG_PROBE_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
@@ -149,23 +149,22 @@ class Observer:
 
 
 async def watch_generator(
-    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False
+    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False, apart: bool = False
 ) -> None:
-    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over."""
-    dropped_before = held_up_before = 0
-    if ending:
-        dropped_before, held_up_before = progress.dropped_starts, progress.held_up
+    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over.
+
+    `apart` is a process that the run's own watch does not measure.
+    """
+    health = OwnHealth(history, now, lambda: (progress.dropped_starts, progress.held_up), ending=ending, apart=apart)
     while True:
-        start, cpu_start, worst, before = time.monotonic(), time.process_time(), 0.0, trio.current_time()
+        health.begin()
+        before = trio.current_time()
         try:
-            while time.monotonic() - start < 1:
+            while health.seconds < 1:
                 before = trio.current_time()
                 await trio.sleep(LAG_PROBE_SECONDS)
-                worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
+                health.woke(trio.current_time() - before)
         finally:
             # What stood still until the end of a run is woken by its end.
-            worst = max(worst, trio.current_time() - before - LAG_PROBE_SECONDS)
-            share = (time.process_time() - cpu_start) / max(time.monotonic() - start, LAG_PROBE_SECONDS)
-            dropped, held_up = progress.dropped_starts - dropped_before, progress.held_up - held_up_before
-            history.generator.append(GeneratorSample(now(), int(worst * 1e9), share, dropped, held_up, ending))
-            dropped_before, held_up_before = progress.dropped_starts, progress.held_up
+            health.woke(trio.current_time() - before)
+            health.note()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import exchange_raw, speaks_http2
 from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_process import ServerError
+from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
@@ -46,7 +48,8 @@ from simulator.worlds.performing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from simulator.attacks.script import Step
     from simulator.client.target import Target
@@ -146,13 +149,12 @@ class ScriptPlayer:
             return
         self._in_sandbox.add(campaign)
         unmet: PrerequisiteError | None = None
+        watch = ServerWatch(SandboxGauges(self._progress.started_ns), f"a server of {attack.name}'s own")
         try:
-            async with self._sandboxes, open_sandbox(attack.sandbox, self.server, context.token) as sandbox:
-                performance.move_to(sandbox)
-                try:
-                    await performance.play(attack)
-                except PrerequisiteError as error:
-                    unmet = error  # not raised here, where it would leave the sandbox as a group of errors
+            async with self._sandboxes:
+                opening = open_sandbox(attack.sandbox, self.server, context.token, watch)
+                # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
+                unmet = await play_watched(opening, watch, partial(performance.play_in, attack))
         except ExceptionGroup as group:
             problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
             if not problems:
@@ -160,8 +162,42 @@ class ScriptPlayer:
             unmet = PrerequisiteError(str(problems[0]))
         finally:
             self._in_sandbox.discard(campaign)
+            self.performing.history.deaths += watch.deaths
+            self.performing.history.cpu_waits += watch.cpu_waits()
         if unmet is not None:
             raise unmet
+
+
+async def play_watched(
+    opening: AbstractAsyncContextManager[Sandbox], watch: ServerWatch, play: Callable[[Sandbox], Awaitable[None]]
+) -> PrerequisiteError | None:
+    """Play in a sandbox whose servers are watched; return why it could not go on: one died, or a step was not met."""
+    unmet: PrerequisiteError | None = None
+    looking = trio.CancelScope()
+
+    async def look(playing: trio.CancelScope) -> None:
+        with looking:
+            await watch.until_death(playing)
+
+    # Around the sandbox, which starts servers as it is played in: what they run in must end before the watch does.
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, nursery.cancel_scope)
+        async with opening as sandbox:
+            try:
+                await play(sandbox)
+                await watch.look()
+            except PrerequisiteError as error:
+                unmet = error
+                await watch.died()
+            except Exception:
+                if not await watch.died():
+                    raise
+            finally:
+                looking.cancel()  # now they end because they are told to
+                if watch.deaths:
+                    unmet = PrerequisiteError(watch.why_down)
+        nursery.cancel_scope.cancel()
+    return unmet
 
 
 class _Performance:
@@ -176,10 +212,11 @@ class _Performance:
         self._connections: dict[tuple[int, str, int], ControlConnection] = {}
         self._sandbox: Sandbox | None = None
 
-    def move_to(self, sandbox: Sandbox) -> None:
-        """Play against the sandbox, its first instance where a step names none."""
+    async def play_in(self, attack: ScriptAttack, sandbox: Sandbox) -> None:
+        """Play the script to its end against a sandbox, its first instance where a step names none."""
         self._sandbox = sandbox
         self._attempt.target = sandbox.target(0)
+        await self.play(attack)
 
     async def play(self, attack: ScriptAttack) -> None:
         """Play the script to its end."""
