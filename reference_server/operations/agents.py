@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -11,6 +11,15 @@ from reference_server.core.community import agents
 from reference_server.core.market.wallet import INVALID_ADDRESS
 from reference_server.operations.accounts import audited
 from reference_server.operations.callers import AGENT, ANYONE
+from reference_server.operations.fields import Timestamp  # noqa: TC001 - msgspec reads a struct's types later
+from reference_server.operations.market_fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    Address,
+    AgentId,
+    AgentName,
+    ApiKey,
+    Description,
+    MoltbookId,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.ids import AGENT_ID
 from reference_server.wire.replies import FULL, INVALID_REQUEST, success
@@ -23,31 +32,59 @@ if TYPE_CHECKING:
 MOLTBOOK_HEADER = "X-Moltbook-Identity"
 
 
+class AgentToRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new agent."""
+
+    name: AgentName
+    description: Description | None = None
+    moltbook_id: MoltbookId | None = None
+    wallet_address: Address | None = None
+
+
+class AgentToChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed, at least one thing; null clears what may be missing."""
+
+    name: AgentName | msgspec.UnsetType = msgspec.UNSET
+    description: Description | msgspec.UnsetType | None = msgspec.UNSET
+    moltbook_id: MoltbookId | msgspec.UnsetType | None = msgspec.UNSET
+    wallet_address: Address | msgspec.UnsetType | None = msgspec.UNSET
+    rotate_api_key: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class Vouched(msgspec.Struct, frozen=True):
+    """Who Moltbook says that an agent is."""
+
+    id: MoltbookId
+    name: Annotated[str, msgspec.Meta(examples=["planner"])]
+    karma: Annotated[int, msgspec.Meta(examples=[12])]
+    is_claimed: bool
+
+
 class ShownAgent(msgspec.Struct, frozen=True):
     """An agent; `moltbook` is what Moltbook vouched for, `moltbook_id` only what the agent says of itself."""
 
-    id: str
-    name: str
-    description: str | None
-    moltbook_id: str | None
-    moltbook: agents.MoltbookIdentity | None
-    wallet_address: str | None
-    created_at: str
-    updated_at: str
+    id: AgentId
+    name: AgentName
+    description: Description | None
+    moltbook_id: MoltbookId | None
+    moltbook: Vouched | None
+    wallet_address: Address | None
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
-class Registered(msgspec.Struct, frozen=True):
+class RegisteredAgent(msgspec.Struct, frozen=True):
     """A new agent and its key, which is shown once."""
 
     agent: ShownAgent
-    api_key: str
+    api_key: ApiKey
 
 
-class OwnAgent(msgspec.Struct, frozen=True, omit_defaults=True):
+class OwnAgent(msgspec.Struct, frozen=True):
     """The agent that calls, and its new key where it asked for one."""
 
     agent: ShownAgent
-    api_key: str = ""
+    api_key: ApiKey | msgspec.UnsetType = msgspec.UNSET
 
 
 def _new_key(state: State) -> str:
@@ -81,11 +118,11 @@ OPERATIONS = (
         "/agents/register",
         ANYONE,
         register,
-        body=agents.Registration,
+        described=AgentToRegister,
         read=bytes,
         headers=(MOLTBOOK_HEADER,),
         answers=(
-            Answer(HTTPStatus.CREATED, Registered),
+            Answer(HTTPStatus.CREATED, RegisteredAgent),
             INVALID_REQUEST,
             INVALID_ADDRESS,
             agents.REGISTRATION_CLOSED,
@@ -111,7 +148,7 @@ OPERATIONS = (
         "/agents/me",
         AGENT,
         update,
-        body=agents.Update,
+        described=AgentToChange,
         read=bytes,
         answers=(Answer(HTTPStatus.OK, OwnAgent), INVALID_REQUEST, INVALID_ADDRESS, agents.NAME_TAKEN),
         summary="Change the agent that calls, or its key.",

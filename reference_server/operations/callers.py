@@ -42,7 +42,7 @@ class Principal(msgspec.Struct, frozen=True):
     `admit` looks at the head alone, before a body is read: it returns whom the request names, or refuses it. Whatever
     needs the state is left to `prove`, which is asked when the request is decided, so that it sees what other
     instances have changed; where it has to ask outside, its inquiry decides who calls. `refusals` are the answers of
-    both.
+    both. `ways` are the sets of credentials of which each is enough, where not all of them are needed.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Principal(msgspec.Struct, frozen=True):
     admit: Callable[[State, dict[str, str]], Caller | Reply]
     prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply | Inquiry] | None = None
     refusals: tuple[Reply, ...] = ()
+    ways: tuple[tuple[Credential, ...], ...] = ()
 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
@@ -155,9 +156,14 @@ MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
 AGENT_KEY = Credential("agentKey", "Authorization", {"type": "http", "scheme": "bearer"})
 ANYONE = Principal("anyone", (), _admit_anyone)
-SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,))
+SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,), ways=((OWNER_TOKEN,), ()))
 OWNER = Principal(
-    OWNER_KIND, (OWNER_TOKEN, OWNER_ID), _admit_owner, _prove_owner, (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN)
+    OWNER_KIND,
+    (OWNER_TOKEN, OWNER_ID),
+    _admit_owner,
+    _prove_owner,
+    (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN),
+    ways=((OWNER_TOKEN, OWNER_ID), (OWNER_TOKEN,)),
 )
 AGENT = Principal(AGENT_KIND, (AGENT_KEY,), _admit_agent, _prove_account, (UNAUTHORIZED, FORBIDDEN, FULL))
 ACCOUNT = Principal(
@@ -166,6 +172,7 @@ ACCOUNT = Principal(
     _admit_account,
     _prove_account,
     (UNAUTHORIZED, INVALID_OWNER_ID, FORBIDDEN, FULL),
+    ways=((OWNER_TOKEN, OWNER_ID), (AGENT_KEY,)),
 )
 """Whoever has an account: an owner, or an agent."""
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

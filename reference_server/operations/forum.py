@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
 from reference_server.core.calls import PAGING, Parameter, page_of
 from reference_server.core.community import forum
 from reference_server.operations.callers import ACCOUNT
+from reference_server.operations.fields import Count, Timestamp  # noqa: TC001 - msgspec reads a struct's types later
+from reference_server.operations.market_fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    CommentId,
+    PostId,
+    Tag,
+    Tags,
+    Text,
+    Title,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.ids import COMMENT_ID, POST_ID
 from reference_server.wire.replies import FULL, INVALID_REQUEST
@@ -20,34 +29,48 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
 
 
+class PostToWrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A post."""
+
+    title: Title
+    body: Text
+    tags: Tags | msgspec.UnsetType = msgspec.UNSET
+
+
+class CommentToWrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A comment."""
+
+    body: Text
+
+
 class Author(msgspec.Struct, frozen=True):
     """Who wrote something: an `agent` or an `owner`, by the name it has now."""
 
-    type: str
-    id: str
-    name: str
+    type: Literal["agent", "owner"]
+    id: Annotated[str, msgspec.Meta(examples=["agt_0123456789abcdef"])]
+    name: Annotated[str, msgspec.Meta(examples=["planner"])]
 
 
 class ShownPost(msgspec.Struct, frozen=True):
     """A post. Its text is as it was given."""
 
-    id: str
-    title: str
-    body: str
-    tags: list[str]
+    id: PostId
+    title: Title
+    body: Text
+    tags: list[Tag]
     author: Author
-    comment_count: int
-    created_at: str
+    comment_count: Count
+    created_at: Timestamp
 
 
 class ShownComment(msgspec.Struct, frozen=True):
     """A comment on a post."""
 
-    id: str
-    post_id: str
-    body: str
+    id: CommentId
+    post_id: PostId
+    body: Text
     author: Author
-    created_at: str
+    created_at: Timestamp
 
 
 class OnePost(msgspec.Struct, frozen=True):
@@ -66,9 +89,9 @@ class Posts(msgspec.Struct, frozen=True):
     """One page of posts, newest first."""
 
     posts: list[ShownPost]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
 
 
 class PostWithComments(msgspec.Struct, frozen=True):
@@ -76,9 +99,9 @@ class PostWithComments(msgspec.Struct, frozen=True):
 
     post: ShownPost
     comments: list[ShownComment]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
 
 
 def show_list(state: State, call: Call[bytes]) -> Reply:
@@ -127,7 +150,7 @@ OPERATIONS = (
         "/forum/posts",
         ACCOUNT,
         create,
-        body=forum.PostBody,
+        described=PostToWrite,
         read=bytes,
         answers=(Answer(HTTPStatus.CREATED, OnePost), INVALID_REQUEST, forum.POSTING_LIMIT_EXCEEDED, FULL),
         summary="Post something.",
@@ -146,7 +169,7 @@ OPERATIONS = (
         "/forum/posts/{id}/comments",
         ACCOUNT,
         comment,
-        body=forum.CommentBody,
+        described=CommentToWrite,
         read=bytes,
         answers=(
             Answer(HTTPStatus.CREATED, OneComment),

@@ -5,19 +5,36 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from reference_server.core.calls import PAGING, Parameter, page_of
 from reference_server.core.market import job_routes, resources
 from reference_server.core.market.idempotency import KEY_REQUIRED, KEY_REUSED
-from reference_server.core.market.jobs import STATES, JobBody
+from reference_server.core.market.jobs import STATES
 from reference_server.core.market.money import MICRO
 from reference_server.core.market.wallet import INSUFFICIENT_BALANCE
 from reference_server.limits import JOB_CPU_CORES_MAX, JOB_GPUS_MAX, JOB_MEMORY_GB_MAX
 from reference_server.operations.accounts import IDEMPOTENCY_KEY, audited, idempotency_key
 from reference_server.operations.callers import ACCOUNT
+from reference_server.operations.fields import Count, Timestamp, WorkerId  # noqa: TC001 - msgspec reads a struct's types later
+from reference_server.operations.market_fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    Amount,
+    Cores,
+    GpuModel,
+    Gpus,
+    JobError,
+    JobId,
+    JobState,
+    JobType,
+    Left,
+    MaxPrice,
+    Memory,
+    Minutes,
+    Payload,
+    Utilisation,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.ids import JOB_ID
 from reference_server.wire.replies import FULL, INVALID_REQUEST
@@ -32,38 +49,58 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 
+class NeededResources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a job needs. A count alone says that it needs GPUs, `gpu` alone that it needs one."""
+
+    cpu_cores: Cores
+    memory_gb: Memory
+    gpu: bool | msgspec.UnsetType = msgspec.UNSET
+    gpu_count: Gpus | msgspec.UnsetType = msgspec.UNSET
+    gpu_model: GpuModel | msgspec.UnsetType = msgspec.UNSET
+
+
+class JobToPost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A job, and what it may cost in all."""
+
+    type: JobType
+    resources: NeededResources
+    duration_minutes: Minutes
+    max_price_usdt: MaxPrice
+    payload: Payload | msgspec.UnsetType = msgspec.UNSET
+
+
 class ShownResources(msgspec.Struct, frozen=True):
     """What a job needs."""
 
-    cpu_cores: float
-    memory_gb: float
+    cpu_cores: Cores
+    memory_gb: Memory
     gpu: bool
-    gpu_count: int
-    gpu_model: str | None
+    gpu_count: Gpus
+    gpu_model: GpuModel | None
 
 
 class ShownJob(msgspec.Struct, frozen=True):
     """A job. Money is in decimal strings of USDT; what is not known yet is null."""
 
-    id: str
-    state: str
-    type: str
+    id: JobId
+    state: JobState
+    type: JobType
     resources: ShownResources
-    max_price_usdt: str
-    price_per_hour: str | None
-    duration_minutes: int
-    payload: dict[str, Any] | None
-    worker_id: str | None
-    escrow: str
-    billed: str
-    created_at: str
-    assigned_at: str | None
-    started_at: str | None
-    finished_at: str | None
-    expires_at: str | None
-    attempts: int
-    result: Any
-    error: str | None
+    max_price_usdt: Amount
+    price_per_hour: Amount | None
+    duration_minutes: Minutes
+    payload: Payload | None
+    worker_id: WorkerId | None
+    escrow: Amount
+    billed: Amount
+    created_at: Timestamp
+    assigned_at: Timestamp | None
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+    expires_at: Timestamp | None
+    attempts: Count
+    result: Annotated[Any, msgspec.Meta(examples=[None])]
+    error: JobError | None
 
 
 class OneJob(msgspec.Struct, frozen=True):
@@ -76,52 +113,52 @@ class Jobs(msgspec.Struct, frozen=True):
     """One page of the caller's jobs, newest first."""
 
     jobs: list[ShownJob]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
 
 
 class ShownGpus(msgspec.Struct, frozen=True):
     """GPUs of one model."""
 
-    model: str
-    count: int
+    model: GpuModel
+    count: Gpus
 
 
 class ShownMachine(msgspec.Struct, frozen=True):
     """What is left of a machine, and what all of it costs an hour."""
 
-    worker_id: str
-    cpu_cores: float
-    memory_gb: float
+    worker_id: WorkerId
+    cpu_cores: Left
+    memory_gb: Left
     gpus: list[ShownGpus]
-    price_per_hour: str
-    available_until: str | None
+    price_per_hour: Amount
+    available_until: Timestamp | None
 
 
 class Resources(msgspec.Struct, frozen=True):
     """One page of what is offered, cheapest first."""
 
     resources: list[ShownMachine]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
 
 
-class Price(msgspec.Struct, frozen=True, omit_defaults=True):
+class Price(msgspec.Struct, frozen=True):
     """What an hour of a resource costs now, and how much of it is held."""
 
-    resource: str
-    price: str
-    utilisation: str
-    model: str = ""
+    resource: Literal["cpu-hour", "memory-gb-hour", "gpu-hour"]
+    price: Amount
+    utilisation: Utilisation
+    model: GpuModel | msgspec.UnsetType = msgspec.UNSET
 
 
 class Prices(msgspec.Struct, frozen=True):
     """All prices at a moment."""
 
     prices: list[Price]
-    as_of: str
+    as_of: Timestamp
 
 
 @audited
@@ -211,7 +248,7 @@ OPERATIONS = (
         "/jobs",
         ACCOUNT,
         post,
-        body=JobBody,
+        described=JobToPost,
         read=bytes,
         headers=(IDEMPOTENCY_KEY,),
         answers=(

@@ -16,20 +16,24 @@ from reference_server.operations import (
     wallet,
     workers,
 )
+from reference_server.operations.description import self_describing
 
 if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
 
 PREFIXES = ("/api/v1", "/v1")
-OPERATIONS: tuple[Operation, ...] = (
-    *machines.OPERATIONS,
-    *policies.OPERATIONS,
-    *consents.OPERATIONS,
-    *workers.OPERATIONS,
-    *audit.OPERATIONS,
-    *agents.OPERATIONS,
-    *jobs.OPERATIONS,
-    *wallet.OPERATIONS,
-    *forum.OPERATIONS,
-    *service.OPERATIONS,
+OPERATIONS: tuple[Operation, ...] = self_describing(
+    (
+        *machines.OPERATIONS,
+        *policies.OPERATIONS,
+        *consents.OPERATIONS,
+        *workers.OPERATIONS,
+        *audit.OPERATIONS,
+        *agents.OPERATIONS,
+        *jobs.OPERATIONS,
+        *wallet.OPERATIONS,
+        *forum.OPERATIONS,
+        *service.OPERATIONS,
+    ),
+    PREFIXES[0],
 )

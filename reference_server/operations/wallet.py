@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,14 @@ from reference_server.core.market.idempotency import KEY_REQUIRED, KEY_REUSED
 from reference_server.core.market.money import ASSETS
 from reference_server.operations.accounts import IDEMPOTENCY_KEY, audited, idempotency_key
 from reference_server.operations.callers import ACCOUNT
+from reference_server.operations.fields import Count, Timestamp  # noqa: TC001 - msgspec reads a struct's types later
+from reference_server.operations.market_fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    Address,
+    Amount,
+    Asset,
+    SignedAmount,
+    WithdrawalId,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.ids import WITHDRAWAL_ID
 from reference_server.wire.replies import FULL, INVALID_REQUEST
@@ -23,13 +31,21 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
 
 
+class WithdrawalToMake(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much goes where."""
+
+    asset: Asset
+    amount: Amount
+    address: Address
+
+
 class Balance(msgspec.Struct, frozen=True):
     """What an account has of an asset: to spend, in escrow, and on its way out."""
 
-    asset: str
-    available: str
-    held: str
-    pending: str
+    asset: Asset
+    available: Amount
+    held: Amount
+    pending: Amount
 
 
 class Balances(msgspec.Struct, frozen=True):
@@ -41,35 +57,35 @@ class Balances(msgspec.Struct, frozen=True):
 class Transaction(msgspec.Struct, frozen=True):
     """One entry of the caller's own; entries of one transaction share their `reference`."""
 
-    id: str
-    type: str
-    asset: str
-    amount: str
-    account: str
-    balance_after: str
-    reference: str
-    created_at: str
+    id: Annotated[str, msgspec.Meta(examples=["txn_0123456789abcdef"])]
+    type: Annotated[str, msgspec.Meta(examples=["escrow_hold"])]
+    asset: Asset
+    amount: SignedAmount
+    account: Literal["available", "held", "pending"]
+    balance_after: SignedAmount
+    reference: Annotated[str, msgspec.Meta(examples=["job_0123456789abcdef"])]
+    created_at: Timestamp
 
 
 class Transactions(msgspec.Struct, frozen=True):
     """One page of the caller's entries, newest first."""
 
     transactions: list[Transaction]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
 
 
 class ShownWithdrawal(msgspec.Struct, frozen=True):
     """Money on its way out; `state` is `pending`, `settled` or `returned`."""
 
-    id: str
-    asset: str
-    amount: str
-    address: str
-    state: str
-    created_at: str
-    updated_at: str
+    id: WithdrawalId
+    asset: Asset
+    amount: Amount
+    address: Address
+    state: Literal["pending", "settled", "returned"]
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class OneWithdrawal(msgspec.Struct, frozen=True):
@@ -127,7 +143,7 @@ OPERATIONS = (
         "/wallet/withdraw",
         ACCOUNT,
         withdraw,
-        body=wallet.WithdrawalBody,
+        described=WithdrawalToMake,
         read=bytes,
         headers=(IDEMPOTENCY_KEY,),
         answers=(
