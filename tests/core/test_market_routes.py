@@ -293,3 +293,17 @@ def test_durations_end_jobs_and_the_queue_expires() -> None:
     server.pass_time(30 * SECOND)
     ended = server.job(ADA, job["id"])
     assert (ended["state"], ended["result"], ended["billed"]) == ("succeeded", [1], "0.000045")
+
+
+@pytest.mark.parametrize("lane", [False, True])
+def test_a_silence_that_a_heartbeat_ends_was_one(lane: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Though nothing else was asked meanwhile: the job is taken back, and may come again."""
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    job = server.post(ADA)
+    server.heard(machine, policy_id, {"jobs": [{"job_id": job["id"], "state": "running"}]}, lane=lane)
+    server.pass_time(61 * SECOND)
+    notices = server.heard(machine, policy_id, lane=lane)
+    assert notices["cancelled"] == [job["id"]]
+    assert [one["job_id"] for one in notices["assignments"]] == [job["id"]]
+    assert server.job(ADA, job["id"])["attempts"] == 1

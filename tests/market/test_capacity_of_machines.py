@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.core.market.capacity import Capacity, maxima_of, opening_at, read_capacity, scale
-from tests.market.small_market import SECOND, beat, make_market
+from reference_server.core.market.working import tick
+from tests.market.small_market import SECOND, at, beat, make_market
 
 GOOD = {"cpu_cores": 8, "memory_gb": 31.25, "gpus": [{"model": "RTX 4090", "count": 2}]}
 
@@ -116,3 +117,18 @@ def test_hours_are_those_of_the_policys_clock(hours: set[int], zone: str, moment
             return
         assert (moment.astimezone(known).hour in hours) is opening.is_open
         moment += step
+
+
+def test_a_policy_that_changes_with_each_heartbeat_fills_nothing() -> None:
+    """Hours are waited for once, whichever policies a machine goes to and fro between."""
+    market = make_market()
+    beat(market, "w1", capacity={"cpu_cores": 2, "memory_gb": 4})
+    for number in range(50):
+        hours = [8] if number % 2 else [8, 9]
+        rules = json.dumps({"allowed_hours": hours, "max_cpu_percent": 100, "max_memory_percent": 100})
+        beat(market, "w1", now=number, rules=rules, policy_id=f"pol_{number % 2}")
+    assert len(market.deadlines.hours) <= 2
+    beat(market, "w1", now=3_599, rules=rules, policy_id="pol_1")
+    assert market.pool.offers["w1"].is_open
+    tick(market, at(3_600))
+    assert not market.pool.offers["w1"].is_open

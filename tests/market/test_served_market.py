@@ -216,6 +216,27 @@ async def test_payouts_are_settled_returned_and_asked_about_again(
     assert sorted(types) == sorted([*["withdrawal_requested"] * 2, "withdrawal_settled", "withdrawal_returned"])
 
 
+async def test_one_key_has_one_effect_however_many_ask_at_once(
+    autojump_clock: MockClock, one: Instance, other: Instance
+) -> None:
+    """And all of them have its answer: nobody is told that a request is in progress."""
+    del autojump_clock
+    found: list[Any] = []
+
+    async def ask(instance: Instance) -> None:
+        found.append(await instance.withdraw("1", "same"))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(16):
+            nursery.start_soon(ask, (one, other)[number % 2])
+    assert len(found) == 16
+    assert len({withdrawal["id"] for withdrawal in found}) == 1
+    await trio.sleep(10)
+    for instance in (one, other):
+        balance = (await instance.get("/wallet/balance"))["balances"][0]
+        assert (balance["available"], balance["pending"]) == ("9.000000", "0.000000")
+
+
 async def test_a_simulated_gateway_pays_once_for_each_id(autojump_clock: MockClock) -> None:
     del autojump_clock
     gateway = SimulatedPayouts(LoopClock(), 1, fails=lambda payout: payout.id == "b")

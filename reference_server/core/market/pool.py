@@ -37,7 +37,8 @@ class Offer:
     """One machine. `reported` is its last good capacity, `maxima` those of the policy it was last heard under.
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
-    were assigned. `cancelled` are jobs it has to be told not to go on with.
+    were assigned. `cancelled` are jobs it has to be told not to go on with,
+    `look_ns` is when its policy's hours are looked at again (Unix ns).
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Offer:
         "is_open",
         "jobs",
         "listed",
+        "look_ns",
         "maxima",
         "opening",
         "owner_id",
@@ -72,6 +74,7 @@ class Offer:
         self.reported: Capacity | None = None
         self.reported_raw = b""
         self.opening = Opening(is_open=False, until_ns=None)
+        self.look_ns = 0
         self.is_open = False
         self.total = NOTHING
         self.gpus: dict[str, int] = {}

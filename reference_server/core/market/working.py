@@ -242,10 +242,12 @@ def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) ->
 
     Return False, and do nothing, where that would change what may not be changed now.
     """
-    until_ns = offer.opening.until_ns
     total = offered_now(offer, now, market.conditions.stale_ns)
-    if offer.opening.until_ns not in {None, until_ns}:
-        heapq.heappush(market.deadlines.hours, (offer.opening.until_ns or 0, offer.worker_id))
+    until_ns = offer.opening.until_ns
+    if until_ns is not None and now.wall_ns < until_ns and not now.wall_ns < offer.look_ns <= until_ns:
+        # At most what is sooner than all it waits for: policies that change all the time fill nothing.
+        offer.look_ns = until_ns
+        heapq.heappush(market.deadlines.hours, (until_ns, offer.worker_id))
     if not may_change and not offer.holds_within(total):
         return False
     if total is None:
