@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.timestamps import parse_timestamp
-from simulator.checkers.audit_lists import CHAIN_FIELDS, STREAMS
+from simulator.checkers.audit_lists import CHAIN_FIELDS, CHAINS, STREAMS
 from simulator.checkers.verdict import Finding
 from simulator.platform.wording import plural
 
@@ -61,7 +61,7 @@ def check_chain(owner: OwnerAudit, events_max: int | None, bounded: Collection[s
         if lacks:
             yield _finding(owner, "chain", f"event {_id(event)} has no {', '.join(lacks)}", event)
             return
-    for stream in STREAMS:
+    for stream in CHAINS:
         mine = [event for event in events if event.stream == stream]
         yield from _check_links(owner, stream, mine)
         if owner.steady:

@@ -18,9 +18,32 @@ if TYPE_CHECKING:
 
 OK = HTTPStatus.OK
 ROUTINE, NOTABLE, REFUSED = STREAMS = ("routine", "notable", "refused")
+"""The streams of the control plane, whose events are all due to what the history holds."""
+MARKET = "market"
+CHAINS = (*STREAMS, MARKET)
+"""Every stream that has a chain."""
 HEARTBEAT_EVENT = "worker_heartbeat"
 REFUSALS = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})
 """Events of requests that were refused: what others can cause. Their metadata says why."""
+MARKET_EVENTS = frozenset(
+    {
+        "agent_registered",
+        "agent_updated",
+        "agent_key_rotated",
+        "job_created",
+        "job_assigned",
+        "job_started",
+        "job_finished",
+        "job_requeued",
+        "withdrawal_requested",
+        "withdrawal_settled",
+        "withdrawal_returned",
+        "login_succeeded",
+        "login_denied",
+        "logout",
+    }
+)
+"""What agents, jobs, payouts and logins leave behind (contract: Audit types added)."""
 CHAIN_FIELDS = ("stream", "sequence", "previous_hash", "hash")
 
 
@@ -62,6 +85,8 @@ def stream_of(kind: str) -> str:
     """Return the stream that events of a type belong to (contract §3)."""
     if kind == HEARTBEAT_EVENT:
         return ROUTINE
+    if kind in MARKET_EVENTS:
+        return MARKET
     return REFUSED if kind in REFUSALS else NOTABLE
 
 
