@@ -123,7 +123,7 @@ class PayoutOutcome(Enum):
 class PayoutGateway(Protocol):
     """Whoever sends money out."""
 
-    async def pay(self, payout: Payout) -> PayoutOutcome:
+    async def pay_out(self, payout: Payout) -> PayoutOutcome:
         """Pay once for each id, however often it is asked, and say what became of that."""
         ...
 

@@ -41,7 +41,7 @@ class SimulatedPayouts:
         self._begun: OrderedDict[str, tuple[int, PayoutOutcome]] = OrderedDict()
         """When each was first asked for (monotonic ns), and what comes of it."""
 
-    async def pay(self, payout: Payout) -> PayoutOutcome:
+    async def pay_out(self, payout: Payout) -> PayoutOutcome:
         """Begin a payout, or say what came of it."""
         await trio.lowlevel.checkpoint()
         now_ns = self._clock.now().monotonic_ns

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reference_server.core.happenings import audit_happenings
 from reference_server.core.market import working
 from reference_server.core.market.matching import match_all
-from reference_server.core.market.wallet import payout_said
+from reference_server.core.market.wallet import apply_payout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +44,10 @@ def end_silence(state: State, now: Instant, worker: Worker) -> None:
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
     rules = state.policies[policy_id].rules
-    told = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
+    notices = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
     if state.market.happened:
         audit_happenings(state, now)
-    return told
+    return notices
 
 
 def bring_up(state: State, now: Instant) -> None:
@@ -59,7 +59,7 @@ def bring_up(state: State, now: Instant) -> None:
 def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
     """Take what the payout gateway said of withdrawals, by id."""
     for withdrawal_id, outcome in outcomes.items():
-        payout_said(state.market, now, withdrawal_id, outcome)
+        apply_payout(state.market, now, withdrawal_id, outcome)
     audit_happenings(state, now)
 
 

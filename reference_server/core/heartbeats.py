@@ -164,10 +164,10 @@ def _accepted(worker_id: str) -> Reply:
 
 def _attended(state: State, now: Instant, verified: Verified) -> Reply:
     """Answer an accepted heartbeat with what the market tells its machine, if anything."""
-    told = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
-    if not told:
+    notices = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
+    if not notices:
         return _accepted(verified.worker.id)
-    return success({"worker_id": verified.worker.id, "accepted": True, **told})
+    return success({"worker_id": verified.worker.id, "accepted": True, **notices})
 
 
 def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:

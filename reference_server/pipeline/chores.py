@@ -75,7 +75,7 @@ class Chores:
         """Ask about one; without an answer in time nothing is known of it."""
         try:
             with trio.move_on_after(PAYOUT_ANSWER_SECONDS):
-                outcome = await gateway.pay(payout)
+                outcome = await gateway.pay_out(payout)
                 if outcome is not PayoutOutcome.UNKNOWN:
                     outcomes[payout.id] = outcome
         except Exception:  # noqa: BLE001 - a fault of ours says nothing of the payout, which is asked about again

@@ -1,116 +1,23 @@
-"""Agents, jobs, resources, wallet and forum over the whole way of a request (contract: market)."""
+"""Agents, jobs and resources over the whole way of a request (contract: market)."""
 
 from __future__ import annotations
 
 import json
-from decimal import Decimal
-from typing import Any, NamedTuple
 
 import pytest
 
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Request
-from tests.core.server_under_test import (
-    MINUTE,
-    SECOND,
-    TOKEN,
-    Answer,
-    Machine,
-    Server,
-    canonical,
-    hmac_base64,
-    owner_headers,
+from tests.core.market_server import (
+    ADA,
+    ALL_RULES,
+    FORBIDDEN,
+    JOB,
+    UNAUTHORIZED,
+    Agent,
+    Market,
 )
-
-TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
-BITCOIN = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
-ALL_RULES: dict[str, Any] = {"max_cpu_percent": 100, "max_memory_percent": 100, "max_gpu_percent": 100}
-CAPACITY = {"cpu_cores": 4, "memory_gb": 8, "gpus": [{"model": "A", "count": 2}]}
-JOB: dict[str, Any] = {
-    "type": "render",
-    "resources": {"cpu_cores": 1, "memory_gb": 1},
-    "duration_minutes": 60,
-    "max_price_usdt": "1",
-    "payload": {"frames": [1, 2]},
-}
-GENEROUS = {
-    "wallet_dev_credit_usdt": Decimal(10),
-    "withdrawal_cooldown_seconds": 0,
-    "certificate_life_seconds": 86_400,
-}
-UNAUTHORIZED, FORBIDDEN = (401, "unauthorized"), (403, "forbidden")
-ADA = owner_headers("ada")
-
-
-class Agent(NamedTuple):
-    id: str
-    key: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self.key}"}
-
-
-class Market(Server):
-    """A server with a market, and the words to trade on it."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            **{"wallet_dev_credit_usdt": Decimal(10), "withdrawal_cooldown_seconds": 0, **GENEROUS, **settings}
-        )
-        self.nonces = 0
-
-    def agent(self, name: str = "Ada's") -> Agent:
-        data = self.send("POST", "/agents/register", {"name": name}).data
-        return Agent(data["agent"]["id"], data["api_key"])
-
-    def machine(self, owner_id: str = "max", rules: Any = ALL_RULES) -> tuple[Machine, str, str]:
-        """Register a machine that has a consent; return it with its policy and its consent."""
-        machine = self.register(owner_id)
-        policy_id = self.policy_of(owner_id, rules)
-        return machine, policy_id, self.consent(machine, policy_id)
-
-    def policy_of(self, owner_id: str, rules: Any) -> str:
-        body = {"owner_id": owner_id, "rules": rules, "signature": hmac_base64(TOKEN, f"{owner_id}|{canonical(rules)}")}
-        policy_id = str(self.send("POST", "/policies", body, owner_headers()).data["id"])
-        assert self.send("POST", f"/policies/{policy_id}/activate", None, owner_headers(owner_id)).status == 200
-        return policy_id
-
-    def heard(self, machine: Machine, policy_id: str, metrics: Any = None, *, lane: bool = False) -> Any:
-        """Send a heartbeat that is accepted; return what it is answered beside that."""
-        self.nonces += 1
-        shown = {} if metrics is None else metrics
-        body = self.heartbeat_body(machine, policy_id, f"n{self.nonces}", metrics=shown)
-        if lane:
-            raw = json.dumps(body).encode()
-            answer = self.lane(machine.id, machine.token, machine.certificate["certificate_id"], raw)
-        else:
-            answer = self.send("POST", f"/workers/{machine.id}/heartbeat", body, machine.headers)
-        data = answer.data
-        assert data.pop("accepted")
-        assert data.pop("worker_id") == machine.id
-        return data
-
-    def offering(self, owner_id: str = "max", capacity: Any = CAPACITY) -> tuple[Machine, str, str]:
-        machine, policy_id, consent_id = self.machine(owner_id)
-        assert self.heard(machine, policy_id, {"capacity": capacity}) == {}
-        return machine, policy_id, consent_id
-
-    def post(self, headers: dict[str, str], **changed: Any) -> Any:
-        return self.send("POST", "/jobs", {**JOB, **changed}, headers).data["job"]
-
-    def job(self, headers: dict[str, str], job_id: str) -> Any:
-        return self.send("GET", f"/jobs/{job_id}", None, headers).data["job"]
-
-    def withdraw(self, headers: dict[str, str], amount: Any, key: str | None = "k", **changed: Any) -> Answer:
-        body = {"asset": "USDT-TRC20", "amount": amount, "address": TRON, **changed}
-        named = headers if key is None else {**headers, "idempotency-key": key}
-        return self.send("POST", "/wallet/withdraw", body, named)
-
-    def usdt(self, headers: dict[str, str]) -> tuple[str, str, str]:
-        one = self.send("GET", "/wallet/balance", None, headers).data["balances"][0]
-        return one["available"], one["held"], one["pending"]
-
+from tests.core.server_under_test import MINUTE, SECOND, TOKEN, owner_headers
 
 MARKET_ROUTES = [
     (one.method, one.path.replace("{id}", "some_id"), one.principal.name)
@@ -217,8 +124,8 @@ def test_a_job_goes_its_way_and_money_with_it(lane: bool) -> None:  # noqa: FBT0
     job = server.post(agent.headers)
     assert (job["state"], job["worker_id"], job["price_per_hour"]) == ("assigned", machine.id, "0.005500")
     assert server.usdt(agent.headers) == ("9.000000", "1.000000", "0.000000")
-    told = server.heard(machine, policy_id, lane=lane)
-    assert told == {
+    notices = server.heard(machine, policy_id, lane=lane)
+    assert notices == {
         "assignments": [
             {"job_id": job["id"], **{k: job[k] for k in ("type", "resources", "payload", "duration_minutes")}}
         ]
@@ -370,105 +277,6 @@ def test_resources_and_prices_are_shown_as_they_are_now() -> None:
     assert prices[2] == {"model": "A", "resource": "gpu-hour", "price": "0.250000", "utilisation": "0.0000"}
     server.pass_time(61 * SECOND)
     assert server.send("GET", "/resources", None, ADA).data["total"] == 0
-
-
-# -- wallet
-
-
-def test_money_goes_out_once_for_each_key() -> None:
-    server = Market()
-    assert server.withdraw(ADA, "x", None).error == (400, "idempotency key required")
-    assert server.withdraw(ADA, "1.5", asset="ETH").error == (400, "invalid asset")
-    assert server.withdraw(ADA, 1.5).error == (400, "invalid amount")
-    assert server.withdraw(ADA, "1.5", address=BITCOIN).error == (400, "invalid address")
-    assert server.withdraw(ADA, "11").error == (402, "insufficient balance")
-    first = server.withdraw(ADA, "1.5")
-    assert first.status == 202
-    shown = first.data["withdrawal"]
-    assert (shown["state"], shown["amount"]) == ("pending", "1.500000")
-    again = server.withdraw(ADA, "1.5")
-    assert (again.status, again.body, again.headers["idempotent-replayed"]) == (202, first.body, "true")
-    assert server.withdraw(ADA, "1.6").error == (422, "idempotency key reused")
-    assert server.withdraw(server.agent().headers, "1.5").status == 202
-    assert server.usdt(ADA) == ("8.500000", "0.000000", "1.500000")
-    assert server.send("GET", f"/wallet/withdrawals/{shown['id']}", None, ADA).data["withdrawal"] == shown
-    rows = server.send("GET", "/wallet/transactions", None, ADA, query="asset=USDT-TRC20").data
-    assert [row["amount"] for row in rows["transactions"]] == ["1.500000", "-1.500000", "10.000000"]
-    assert server.send("GET", "/wallet/transactions", None, ADA, query="asset=BTC").data["total"] == 0
-    assert server.send("GET", "/wallet/transactions", None, ADA, query="asset=x").error == (400, "invalid asset")
-    assert server.metrics()['hatchfarm_withdrawals_total{state="pending"}'] == 2
-
-
-def test_addresses_cool_down_and_limits_hold() -> None:
-    server = Market(withdrawal_cooldown_seconds=100, withdrawals_per_hour=2)
-    refused = server.withdraw(ADA, "1")
-    assert (refused.error, refused.headers["retry-after"]) == ((403, "address in cooldown"), "100")
-    server.pass_time(99 * SECOND)
-    assert server.withdraw(ADA, "1").headers["retry-after"] == "1"
-    server.pass_time(SECOND)
-    assert [server.withdraw(ADA, "1", key).status for key in "abc"] == [202, 202, 429]
-    assert server.withdraw(ADA, "1", "c").error == (429, "withdrawal limit exceeded")
-    assert server.withdraw(ADA, "1", "a").status == 202
-
-
-# -- forum
-
-
-def test_posts_and_comments_are_kept_as_they_are_given() -> None:
-    server = Market(forum_posts_per_hour=3)
-    agent = server.agent("Ada")
-    text = "<b>&amp;\u2028 ünï</b>"
-    post = server.send("POST", "/forum/posts", {"title": text, "body": text, "tags": ["b", "a"]}, agent.headers)
-    assert post.status == 201
-    shown = post.data["post"]
-    assert (shown["title"], shown["tags"]) == (text, ["b", "a"])
-    assert shown["author"] == {"type": "agent", "id": agent.id, "name": "Ada"}
-    path = f"/forum/posts/{shown['id']}"
-    comment = server.send("POST", f"{path}/comments", {"body": text}, ADA).data["comment"]
-    assert comment["author"] == {"type": "owner", "id": "ada", "name": "ada"}
-    read = server.send("GET", path, None, ADA, query="limit=1").data
-    assert read["comments"] == [comment]
-    assert read["post"] == {**shown, "comment_count": 1}
-    assert server.send("GET", "/forum/posts", None, ADA, query="tag=a").data["posts"] == [read["post"]]
-    assert server.send("GET", "/forum/posts", None, ADA, query="tag=c").data["total"] == 0
-    assert server.send("GET", "/forum/posts/post_1", None, ADA).error == (404, "post not found")
-    assert server.send("POST", "/forum/posts/x/comments", {"body": "b"}, ADA).error == (404, "post not found")
-    assert server.send("POST", "/forum/posts", {"title": "t"}, ADA).error == (400, "invalid request")
-    for _ in range(2):
-        assert server.send("POST", f"{path}/comments", {"body": "b"}, ADA).status == 201
-    refused = server.send("POST", f"{path}/comments", {"body": "b"}, ADA)
-    assert (refused.error, refused.headers["retry-after"]) == ((429, "posting limit exceeded"), "3600")
-
-
-# -- audit
-
-
-def test_what_happens_stands_in_the_market_stream_of_those_it_concerns() -> None:
-    server = Market()
-    machine, policy_id, _ = server.offering()
-    job = server.post(ADA, max_price_usdt="2")
-    server.heard(machine, policy_id, {"jobs": [{"job_id": job["id"], "state": "failed", "error": "no"}]})
-    server.withdraw(ADA, "1")
-    mine = [(one["type"], one["actor"]) for one in server.audit("ada")["events"]]
-    assert mine == [
-        ("job_created", "owner:ada"),
-        ("job_assigned", "system"),
-        ("job_started", f"worker:{machine.id}"),
-        ("job_finished", f"worker:{machine.id}"),
-        ("withdrawal_requested", "owner:ada"),
-    ]
-    assert server.audit("ada")["heads"].keys() == {"market"}
-    its = [one["type"] for one in server.audit("max")["events"] if one["stream"] == "market"]
-    assert its == ["job_assigned", "job_started", "job_finished"]
-    assert server.audit("ada")["events"][3]["metadata"] == {"state": "failed"}
-    assert server.job(ADA, job["id"])["error"] == "no"
-
-
-def test_agents_that_nobody_owns_are_audited_for_nobody() -> None:
-    server = Market()
-    server.post(server.agent().headers)
-    assert [one.type for one in server.api.state.unattributed.kept()] == ["agent_registered", "job_created"]
-    assert server.api.state.owners == {}
 
 
 def test_durations_end_jobs_and_the_queue_expires() -> None:

@@ -34,7 +34,7 @@ class PlainWorker:
     id: str
     owner: str
     policy: PlainPolicy
-    said: tuple[Fraction, Fraction, dict[str, int]] | None = None
+    reported: tuple[Fraction, Fraction, dict[str, int]] | None = None
     consented: bool = True
     heard: int = 0
     heard_number: int = 0
@@ -92,15 +92,15 @@ class PlainMarket:
     def is_open(self, worker: PlainWorker, now: int, wall: int) -> bool:
         hour = wall // (3600 * SECOND) % 24
         return (
-            worker.said is not None
+            worker.reported is not None
             and worker.consented
             and now - worker.heard <= self.stale
             and hour in worker.policy.hours
         )
 
     def total(self, worker: PlainWorker) -> tuple[Fraction, Fraction, dict[str, int]]:
-        assert worker.said is not None
-        cores, memory, gpus = worker.said
+        assert worker.reported is not None
+        cores, memory, gpus = worker.reported
         policy = worker.policy
         return (
             Fraction(floor(cores * policy.cpu / 100 * MICRO), MICRO),
@@ -220,7 +220,7 @@ class PlainMarket:
             self.give_back(jobs[-1], now)
 
     def match(self, now: int, wall: int) -> None:
-        """Place one job after the other, looking at everything anew each time, until none can be placed."""
+        """Placement one job after the other, looking at everything anew each time, until none can be placed."""
         while self.place_one(now, wall):
             pass
 
@@ -282,7 +282,7 @@ class PlainMarket:
         worker_id: str,
         owner: str,
         policy: PlainPolicy,
-        said: tuple[Fraction, Fraction, dict[str, int]] | None,
+        reported: tuple[Fraction, Fraction, dict[str, int]] | None,
         reports: list[tuple[str, str]],
         now: int,
         wall: int,
@@ -297,20 +297,20 @@ class PlainMarket:
                 job.ran += now - max(worker.heard, job.started)
         worker.heard, worker.policy, worker.consented = now, policy, True
         worker.heard_number = next(self._hearings)
-        told, worker.cancelled = worker.cancelled, []
-        if said is not None:
-            worker.said = said
+        notices, worker.cancelled = worker.cancelled, []
+        if reported is not None:
+            worker.reported = reported
         for job_id, state in reports:
-            reported = self.jobs.get(job_id)
-            if reported is None or reported.worker != worker_id or not reported.placed:
+            named = self.jobs.get(job_id)
+            if named is None or named.worker != worker_id or not named.placed:
                 continue
-            if reported.state == "assigned":
-                reported.state, reported.started = "running", now
+            if named.state == "assigned":
+                named.state, named.started = "running", now
             if state != "running":
-                self.end(reported, state)
+                self.end(named, state)
         self.make_room(worker, now, wall)
         self.match(now, wall)
-        return [job.id for job in self.jobs_on(worker) if job.state == "assigned"], told
+        return [job.id for job in self.jobs_on(worker) if job.state == "assigned"], notices
 
     def revoke(self, worker_id: str, now: int, wall: int) -> None:
         self.tick(now, wall)

@@ -90,9 +90,9 @@ def beat(
         metrics["jobs"] = list(jobs)
     tick(market, at(now))
     changes.hear_worker(market, at(now), worker_id, policy_id, rules)
-    told = attend(market, at(now), worker_id, owner_id, policy_id, rules, json.dumps(metrics).encode())
-    assert all(told.values())
-    return {"assignments": told.get("assignments", []), "cancelled": list(told.get("cancelled", ()))}
+    notices = attend(market, at(now), worker_id, owner_id, policy_id, rules, json.dumps(metrics).encode())
+    assert all(notices.values())
+    return {"assignments": notices.get("assignments", []), "cancelled": list(notices.get("cancelled", ()))}
 
 
 def revoke(market: Market, now: Instant, worker_id: str, policy_id: str) -> None:

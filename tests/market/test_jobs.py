@@ -46,11 +46,11 @@ def test_a_job_goes_to_the_lowest_id_at_the_price_before_it() -> None:
     assert shown["expires_at"] is None
     second = post(market, "job_2")
     assert second["price_per_hour"] == "0.008125"  # u = 1/4 of the cores, 1/8 of the memory
-    told = beat(market, "w1", now=1)
-    assert [one["job_id"] for one in told["assignments"]] == ["job_1", "job_2"]
-    assert set(told["assignments"][0]) == {"job_id", "type", "resources", "payload", "duration_minutes"}
-    told = beat(market, "w1", now=2, jobs=[report("job_1", "running")])
-    assert [one["job_id"] for one in told["assignments"]] == ["job_2"]
+    notices = beat(market, "w1", now=1)
+    assert [one["job_id"] for one in notices["assignments"]] == ["job_1", "job_2"]
+    assert set(notices["assignments"][0]) == {"job_id", "type", "resources", "payload", "duration_minutes"}
+    notices = beat(market, "w1", now=2, jobs=[report("job_1", "running")])
+    assert [one["job_id"] for one in notices["assignments"]] == ["job_2"]
 
 
 def test_a_price_within_the_maximum_for_the_whole_duration() -> None:
@@ -176,9 +176,9 @@ def test_a_silence_is_not_billed_and_gives_the_job_back() -> None:
     assert job.expires == at(3_720.000000001)
     assert market.happened[-1].type == "job_requeued"
     assert market.happened[-1].metadata == {"reason": "stale"}
-    told = beat(market, "w1", now=130)
-    assert told["cancelled"] == ["job_1"]
-    assert [one["job_id"] for one in told["assignments"]] == ["job_1"]
+    notices = beat(market, "w1", now=130)
+    assert notices["cancelled"] == ["job_1"]
+    assert [one["job_id"] for one in notices["assignments"]] == ["job_1"]
     assert beat(market, "w1", now=131)["cancelled"] == []
 
 

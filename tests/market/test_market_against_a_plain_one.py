@@ -15,7 +15,7 @@ from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.prices import BasePrices
 from reference_server.core.market.resources import Wanted, list_resources
-from reference_server.core.market.wallet import ensure_account, payout_said
+from reference_server.core.market.wallet import apply_payout, ensure_account
 from reference_server.core.market.working import tick
 from reference_server.ports import PayoutOutcome
 from tests.market.plain_market import PlainJob, PlainMarket, PlainPolicy
@@ -94,7 +94,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         return at(self.seconds)
 
     def see(self, account: str) -> None:
-        """Let an account be seen, which credits it once."""
+        """See an account, which credits it once."""
         if ("seen", account) not in self.plain.money:
             self.plain.pay(account, "available", CREDIT)
             self.plain.pay("platform:funding", "available", -CREDIT)
@@ -180,14 +180,14 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         plain_policy, rules = POLICIES[policy]
         self.heard_under[worker] = policy
         owner = f"o{worker[1:]}"
-        said = None if capacity is None else (Fraction(capacity[0]), Fraction(capacity[1]), capacity[2])
-        assigned, cancelled = self.plain.hear(worker, owner, plain_policy, said, reports, *self.moment)
+        reported = None if capacity is None else (Fraction(capacity[0]), Fraction(capacity[1]), capacity[2])
+        assigned, cancelled = self.plain.hear(worker, owner, plain_policy, reported, reports, *self.moment)
         self.heartbeats.append((self.changes_before_hearing(), changes.hear_worker, self.now, worker, policy, rules))
         shown = None
         if capacity is not None:
             gpus = [{"model": model, "count": count} for model, count in capacity[2].items()]
             shown = {"cpu_cores": float(capacity[0]), "memory_gb": float(capacity[1]), "gpus": gpus}
-        told = beat(
+        notices = beat(
             self.market,
             worker,
             now=self.seconds,
@@ -197,8 +197,8 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
             capacity=shown,
             jobs=[{"job_id": job_id, "state": state} for job_id, state in reports],
         )
-        assert [one["job_id"] for one in told["assignments"]] == assigned
-        assert told["cancelled"] == cancelled
+        assert [one["job_id"] for one in notices["assignments"]] == assigned
+        assert notices["cancelled"] == cancelled
 
     def changes_before_hearing(self) -> int:
         """Bring the market up to now, so that what follows comes after the heartbeat itself."""
@@ -282,7 +282,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
     def gateway_answers(self, data: st.DataObject, outcome: PayoutOutcome) -> None:
         """It may answer again about what is finished, and say something else."""
         withdrawal_id = data.draw(st.sampled_from([*self.pending, *self.done]))
-        finished = payout_said(self.market, self.now, withdrawal_id, outcome)
+        finished = apply_payout(self.market, self.now, withdrawal_id, outcome)
         assert finished == (withdrawal_id in self.pending and outcome is not PayoutOutcome.UNKNOWN)
         if finished:
             account, units = self.pending.pop(withdrawal_id)

@@ -16,7 +16,7 @@ from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.market import Market
 from reference_server.core.market.notes import Notes
-from reference_server.core.market.wallet import payout_said
+from reference_server.core.market.wallet import apply_payout
 from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import look_again, next_due, tick
 from reference_server.ports import PayoutOutcome
@@ -54,9 +54,9 @@ def restored(market: Market, now: Instant) -> Market:
         entries = msgspec.structs.replace(account, balances=dict(account.balances), openings=dict(account.openings))
         again.ledger.restore(msgspec.structs.replace(entries, entries=account.entries.copy()))
     for offer in market.pool.offers.values():
-        if offer.said_raw:
+        if offer.reported_raw:
             changes.note_capacity(
-                again, offer.heard or now, offer.worker_id, offer.owner_id, offer.policy_id, RULES, offer.said_raw
+                again, offer.heard or now, offer.worker_id, offer.owner_id, offer.policy_id, RULES, offer.reported_raw
             )
         if not offer.consented:
             changes.end_consent(again, offer.worker_id, offer.policy_id)
@@ -92,7 +92,7 @@ def eventful() -> Market:
     take_out(market, "1")
     take_out(market, "1", now=10, id="wdr_1")
     take_out(market, "2", now=10, key="k2", id="wdr_2")
-    payout_said(market, at(11), "wdr_2", PayoutOutcome.SETTLED)
+    apply_payout(market, at(11), "wdr_2", PayoutOutcome.SETTLED)
     for now in (12, 30, 50):
         for worker in ("w1", "w2"):
             jobs = [{"job_id": job_id, "state": "running"} for job_id in market.pool.offers[worker].jobs]
@@ -115,7 +115,7 @@ def test_it_goes_on_as_before() -> None:
         beat(one, "w1", now=70)
         cancel_job(one, at(80), "agent:b", "job_1")
         beat(one, "w2", now=90, jobs=[{"job_id": "job_3", "state": "failed"}])
-        payout_said(one, at(95), "wdr_1", PayoutOutcome.RETURNED)
+        apply_payout(one, at(95), "wdr_1", PayoutOutcome.RETURNED)
         post(one, "new", now=99)
         tick(one, at(4_000))
         assert_sound(one)
@@ -145,7 +145,7 @@ class Holder(Notes):
 
 
 def busy(holder: Holder, *, now: float = 0) -> None:
-    """Let each part change."""
+    """Change each part."""
     registered = register(holder.agents, holder.market, at(now), OPEN, None, b'{"name":"Ada"}', "agt_1", "hfk_1")
     assert registered.status == 201
     beat(holder.market, "w1", now=now, capacity={"cpu_cores": 2, "memory_gb": 4})

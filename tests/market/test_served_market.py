@@ -220,10 +220,10 @@ async def test_a_simulated_gateway_pays_once_for_each_id(autojump_clock: MockClo
     del autojump_clock
     gateway = SimulatedPayouts(LoopClock(), 1, fails=lambda payout: payout.id == "b")
     good, bad = Payout("a", "BTC", 1, "x"), Payout("b", "BTC", 1, "x")
-    assert [await gateway.pay(one) for one in (good, bad)] == [PayoutOutcome.UNKNOWN] * 2
+    assert [await gateway.pay_out(one) for one in (good, bad)] == [PayoutOutcome.UNKNOWN] * 2
     await trio.sleep(1)
     for _ in range(2):
-        assert [await gateway.pay(one) for one in (good, bad)] == [PayoutOutcome.SETTLED, PayoutOutcome.RETURNED]
+        assert [await gateway.pay_out(one) for one in (good, bad)] == [PayoutOutcome.SETTLED, PayoutOutcome.RETURNED]
 
 
 async def test_instances_trade_as_one(autojump_clock: MockClock, one: Instance, other: Instance) -> None:
@@ -240,16 +240,16 @@ async def test_instances_trade_as_one(autojump_clock: MockClock, one: Instance, 
     third = (await one.ask("POST", "/jobs", ADA, JOB))[1]["job"]
     assert (second["state"], third["state"]) == ("assigned", "queued")
     for instance in (one, other):
-        told = await instance.beat(machine)
-        assert [job["job_id"] for job in told["assignments"]] == [first["id"], second["id"]]
+        notices = await instance.beat(machine)
+        assert [job["job_id"] for job in notices["assignments"]] == [first["id"], second["id"]]
     running = {"jobs": [{"job_id": first["id"], "state": "running"}, {"job_id": second["id"], "state": "running"}]}
     for instance in (one, other, one, other):
         assert "assignments" not in await instance.beat(machine, running)
         await trio.sleep(15)
     assert (await other.ask("DELETE", f"/jobs/{second['id']}", ADA))[0] == 200
-    told = await one.beat(machine, {"jobs": [{"job_id": first["id"], "state": "succeeded"}]})
-    assert told["cancelled"] == [second["id"]]
-    assert [job["job_id"] for job in told["assignments"]] == [third["id"]]
+    notices = await one.beat(machine, {"jobs": [{"job_id": first["id"], "state": "succeeded"}]})
+    assert notices["cancelled"] == [second["id"]]
+    assert [job["job_id"] for job in notices["assignments"]] == [third["id"]]
     assert "cancelled" not in await other.beat(machine)
     for instance in (one, other):
         jobs = {job["id"]: job for job in (await instance.get("/jobs"))["jobs"]}

@@ -16,9 +16,9 @@ from reference_server.core.market.ledger import AVAILABLE, FUNDING, HELD, Ledger
 from reference_server.core.market.money import BTC, USDT
 from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import (
+    apply_payout,
     balance,
     ensure_account,
-    payout_said,
     read_withdrawal,
     transactions,
     withdraw,
@@ -70,12 +70,12 @@ def test_a_withdrawal_is_pending_until_the_gateway_says() -> None:
     shown = data_of(balance(market, "agent:a"))["balances"]
     assert shown[0] == {"asset": USDT, "available": "99987.500000", "held": "0.000000", "pending": "12.500000"}
     assert shown[1] == {"asset": BTC, "available": "2.00000000", "held": "0.00000000", "pending": "0.00000000"}
-    assert not payout_said(market, at(1), "wdr_1", PayoutOutcome.UNKNOWN)
+    assert not apply_payout(market, at(1), "wdr_1", PayoutOutcome.UNKNOWN)
     assert data_of(read_withdrawal(market, "agent:a", "wdr_1"))["withdrawal"]["state"] == "pending"
-    assert payout_said(market, at(2), "wdr_1", PayoutOutcome.SETTLED)
+    assert apply_payout(market, at(2), "wdr_1", PayoutOutcome.SETTLED)
     shown = data_of(read_withdrawal(market, "agent:a", "wdr_1"))["withdrawal"]
     assert (shown["state"], shown["updated_at"]) == ("settled", "2027-01-15T08:00:02Z")
-    assert not payout_said(market, at(3), "wdr_1", PayoutOutcome.RETURNED)
+    assert not apply_payout(market, at(3), "wdr_1", PayoutOutcome.RETURNED)
     assert market.ledger.balance("platform:payouts", USDT, AVAILABLE) == 12_500_000
     assert error_of(read_withdrawal(market, "agent:b", "wdr_1")) == (404, "withdrawal not found")
     assert_sound(market)
@@ -84,8 +84,8 @@ def test_a_withdrawal_is_pending_until_the_gateway_says() -> None:
 def test_what_is_returned_is_there_again_and_counts_to_the_limit() -> None:
     market = rich(daily_limit_usdt=10_000_000)
     take_out(market, "6", id="wdr_1")
-    assert payout_said(market, at(1), "wdr_1", PayoutOutcome.RETURNED)
-    assert not payout_said(market, at(1), "wdr_1", PayoutOutcome.RETURNED)
+    assert apply_payout(market, at(1), "wdr_1", PayoutOutcome.RETURNED)
+    assert not apply_payout(market, at(1), "wdr_1", PayoutOutcome.RETURNED)
     assert market.ledger.balance("agent:a", USDT, AVAILABLE) == 10**11
     assert error_of(take_out(market, "4.000001", key="k2")) == (429, "withdrawal limit exceeded")
     assert take_out(market, "4", key="k3").status == 202
@@ -195,7 +195,7 @@ def test_a_key_has_one_effect_for_a_day() -> None:
     assert (again.status, again.body) == (202, first.body)
     assert ("idempotent-replayed", "true") in again.headers
     assert ("idempotent-replayed", "true") not in first.headers
-    payout_said(market, at(200), "wdr_1", PayoutOutcome.RETURNED)
+    apply_payout(market, at(200), "wdr_1", PayoutOutcome.RETURNED)
     assert take_out(market, "6000", now=DAY - 1, id="wdr_3").body == first.body
     assert error_of(take_out(market, "6001", now=300)) == (422, "idempotency key reused")
     assert list(market.withdrawals.all) == ["wdr_1"]
@@ -246,7 +246,7 @@ def test_an_accounts_transactions_are_its_entries() -> None:
     market = rich()
     post(market, "job_1", max_price_usdt="2.5")
     take_out(market, "1.5", id="wdr_1")
-    payout_said(market, at(0), "wdr_1", PayoutOutcome.RETURNED)
+    apply_payout(market, at(0), "wdr_1", PayoutOutcome.RETURNED)
     page = data_of(transactions(market, "agent:a", USDT, 4, 0))
     assert page["total"] == 7
     rows = [(row["type"], row["account"], row["amount"], row["reference"]) for row in page["transactions"]]
@@ -326,7 +326,7 @@ def test_the_gateway_is_asked_again_with_longer_pauses() -> None:
     assert asked(0.5) == []
     assert asked(1) == ["w1", "w2"]
     assert asked(2.9) == []
-    payout_said(market, at(2.9), "w1", PayoutOutcome.SETTLED)
+    apply_payout(market, at(2.9), "w1", PayoutOutcome.SETTLED)
     assert asked(3) == ["w2"]
     assert [second for second in range(4, 200) if asked(second)] == [7, 15, 31, 63, 123, 183]
 

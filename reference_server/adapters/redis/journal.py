@@ -75,7 +75,7 @@ LEASE, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
 version of this server knows them by."""
 FORM = "2"
 """What instances make of the groups, but for the tables that were added since. All must make the same of them, so it
-stands in what they must have alike, with the names of those; the first form, of two audit streams, has no name."""
+stands in what they must have alike, with the names of those; the first form, with two audit streams, has none."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 _LOST = {

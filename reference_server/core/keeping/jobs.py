@@ -74,7 +74,7 @@ class JobRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _keep_offers(state: State) -> Iterator[tuple[str, OfferRecord]]:
     for one in state.market.pool.offers.values():
-        yield one.worker_id, OfferRecord(one.worker_id, one.said_raw.decode(), list(one.cancelled))
+        yield one.worker_id, OfferRecord(one.worker_id, one.reported_raw.decode(), list(one.cancelled))
 
 
 def _restore_offers(state: State, file: StateFile, _now: Instant) -> None:
@@ -82,8 +82,8 @@ def _restore_offers(state: State, file: StateFile, _now: Instant) -> None:
     for one in OFFERS.of(file.sections).values():
         worker = state.workers[one.worker_id]
         offer = state.market.offer(worker.id, worker.owner.id)
-        offer.said_raw = one.capacity.encode()
-        offer.said = read_capacity(offer.said_raw)
+        offer.reported_raw = one.capacity.encode()
+        offer.reported = read_capacity(offer.reported_raw)
         for job_id in one.cancelled:
             offer.tell_cancelled(job_id)
         policy, consent = state.policies.get(worker.policy_id), worker.consents.get(worker.policy_id)

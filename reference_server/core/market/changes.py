@@ -53,7 +53,7 @@ def add_job(
 
 @change("job_assigned")
 def assign_job(state: HasMarket, at: Instant, job_id: str, worker_id: str, model: str, rate: int) -> None:
-    """Give a queued job to a machine, on GPUs of a model, at an hourly rate. Its account had its turn."""
+    """Assign a queued job to a machine, on GPUs of a model, at an hourly rate. Its account had its turn."""
     market = state.market
     job = market.jobs[job_id]
     offer = market.pool.offers[worker_id]
@@ -101,7 +101,7 @@ def end_job(
     )
     market.ledger.post(at.wall_ns, job_id, legs)
     if on_worker:
-        _leave_worker(market, job, told=outcome == CANCELLED)
+        _leave_worker(market, job, notify=outcome == CANCELLED)
     market.move(job, outcome)
     job.billed += charge
     job.escrow = job.metered_ns = 0
@@ -122,7 +122,7 @@ def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: 
         Leg("escrow_release", job.account, AVAILABLE, USDT, rest),
     )
     market.ledger.post(at.wall_ns, job_id, legs)
-    _leave_worker(market, job, told=True)
+    _leave_worker(market, job, notify=True)
     job.billed += charge
     job.escrow -= charge + rest
     job.metered_ns = 0
@@ -141,7 +141,7 @@ def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: 
 
 @change("capacity_reported")
 def note_capacity(
-    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, said: bytes
+    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, reported: bytes
 ) -> None:
     """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
 
@@ -152,13 +152,13 @@ def note_capacity(
     if offer is None:
         offer = market.offer(worker_id, owner_id)
         hear_worker(market, at, worker_id, policy_id, rules)
-    offer.said_raw = bytes(said)
-    offer.said = read_capacity(offer.said_raw)
+    offer.reported_raw = bytes(reported)
+    offer.reported = read_capacity(offer.reported_raw)
     market.unsettled[worker_id] = None
 
 
-@change("cancellations_told")
-def note_told(state: HasMarket, _at: Instant, worker_id: str) -> None:
+@change("cancellations_named")
+def note_notified(state: HasMarket, _at: Instant, worker_id: str) -> None:
     """Note that a machine was told of the jobs that were taken from it."""
     state.market.pool.offers[worker_id].cancelled.clear()
 
@@ -213,9 +213,9 @@ def _charge_legs(job: Job, charge: int, fee: int) -> tuple[Leg, ...]:
     )
 
 
-def _leave_worker(market: Market, job: Job, *, told: bool) -> None:
+def _leave_worker(market: Market, job: Job, *, notify: bool) -> None:
     offer = market.pool.offers[job.worker_id]
     market.pool.release(offer, job)
     market.grown.add(offer.worker_id)
-    if told:
+    if notify:
         offer.tell_cancelled(job.id)

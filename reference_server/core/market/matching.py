@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reference_server.core.market.jobs import Job
     from reference_server.core.market.market import Market
-    from reference_server.core.market.pool import Place
+    from reference_server.core.market.pool import Placement
     from reference_server.core.market.prices import Need
     from reference_server.core.market.waiting import JobClass, Waiting
     from reference_server.wire.values import Instant
@@ -54,8 +54,8 @@ def match_all(market: Market, now: Instant) -> None:
     market.pool.fell = False
 
 
-def assign(market: Market, now: Instant, job: Job, place: Place) -> None:
-    """Give a job its place."""
+def assign(market: Market, now: Instant, job: Job, place: Placement) -> None:
+    """Assign a job to its place."""
     changes.assign_job(market, now, job.id, place.worker_id, place.model, place.rate)
     market.happened.append(Happening("job_assigned", "system", job.id, {}, job.account, job.owner_id))
 
@@ -146,7 +146,7 @@ class _Pass:
                 return True
         return False
 
-    def place(self, waiting: Waiting) -> Place | None:
+    def place(self, waiting: Waiting) -> Placement | None:
         """Return where a job goes, or None; notes why not."""
         need = waiting.job.need
         if need in self._roomless or not (waiting.dear or self._may_fit_grown(need)):

@@ -34,7 +34,7 @@ gigabytes, GPUs by model, and its id. A plain tuple, as thousands are looked at 
 
 
 class Offer:
-    """One machine. `said` is its last good capacity, `maxima` those of the policy it was last heard under.
+    """One machine. `reported` is its last good capacity, `maxima` those of the policy it was last heard under.
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
     were assigned. `cancelled` are jobs it has to be told not to go on with.
@@ -56,8 +56,8 @@ class Offer:
         "opening",
         "owner_id",
         "policy_id",
-        "said",
-        "said_raw",
+        "reported",
+        "reported_raw",
         "total",
         "worker_id",
     )
@@ -69,8 +69,8 @@ class Offer:
         self.consented = False
         self.maxima: Maxima | None = None
         self.heard: Instant | None = None
-        self.said: Capacity | None = None
-        self.said_raw = b""
+        self.reported: Capacity | None = None
+        self.reported_raw = b""
         self.opening = Opening(is_open=False, until_ns=None)
         self.is_open = False
         self.total = NOTHING
@@ -127,7 +127,7 @@ class Offer:
             self.cancelled.popitem(last=False)
 
 
-class Place(NamedTuple):
+class Placement(NamedTuple):
     """Where a job would run, on GPUs of which model, and at which hourly rate."""
 
     worker_id: str
@@ -304,13 +304,13 @@ class Pool:
         )
         return least, greatest
 
-    def cheapest(self, need: Need, highest: int) -> Place | None:
+    def cheapest(self, need: Need, highest: int) -> Placement | None:
         """Return where a job is cheapest, ties by worker id, if the hourly rate there is not above `highest`."""
         if not need.gpus:
             rate = self.rate(need)
             worker_id = self._index.first(need.cpu, need.memory, 0) if rate <= highest else None
-            return None if worker_id is None else Place(worker_id, "", rate)
-        best: Place | None = None
+            return None if worker_id is None else Placement(worker_id, "", rate)
+        best: Placement | None = None
         models = (need.model,) if need.model else sorted(self.models)
         for model in models:
             gpus = self.models.get(model)
@@ -321,7 +321,7 @@ class Pool:
                 continue
             found = gpus.index.first(need.cpu, need.memory, need.gpus)
             if found is not None and (best is None or (rate, found) < (best.rate, best.worker_id)):
-                best = Place(found, model, rate)
+                best = Placement(found, model, rate)
         return best
 
     def prices(self) -> tuple[int, int, dict[str, int]]:
@@ -342,9 +342,9 @@ class Pool:
 
 def offered_now(offer: Offer, now: Instant, stale_ns: int) -> Capacity | None:
     """Return what a machine offers at a moment, or None while it offers nothing; notes its policy's hours."""
-    if offer.heard is None or offer.maxima is None or offer.said is None or not offer.consented:
+    if offer.heard is None or offer.maxima is None or offer.reported is None or not offer.consented:
         return None
     if now.monotonic_ns - offer.heard.monotonic_ns > stale_ns:
         return None
     offer.opening = opening_at(offer.maxima, now.wall_ns)
-    return scale(offer.said, offer.maxima) if offer.opening.is_open else None
+    return scale(offer.reported, offer.maxima) if offer.opening.is_open else None

@@ -188,7 +188,7 @@ def begin_cooldown(market: Market, now: Instant, account: str, asset: str, addre
     return None
 
 
-def payout_said(market: Market, now: Instant, withdrawal_id: str, outcome: PayoutOutcome) -> bool:
+def apply_payout(market: Market, now: Instant, withdrawal_id: str, outcome: PayoutOutcome) -> bool:
     """Take what the payout gateway said of a withdrawal; return whether it is finished by it.
 
     Nothing is assumed: it stays pending while the outcome is not known, and what is said of a finished one is ignored.

@@ -57,11 +57,11 @@ def attend(
     `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last;
     each only where there are any.
     """
-    told: dict[str, Any] = {}
+    notices: dict[str, Any] = {}
     offer = market.pool.offers.get(worker_id)
     if offer is not None and offer.cancelled:
-        told["cancelled"] = list(offer.cancelled)
-        changes.note_told(market, now, worker_id)
+        notices["cancelled"] = list(offer.cancelled)
+        changes.note_notified(market, now, worker_id)
     if speaks(metrics):
         _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics)
     offer = market.pool.offers.get(worker_id)
@@ -74,8 +74,8 @@ def attend(
     if offer.jobs:
         assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
         if assignments:
-            told["assignments"] = assignments
-    return told
+            notices["assignments"] = assignments
+    return notices
 
 
 def speaks(metrics: bytes) -> bool:
@@ -91,14 +91,14 @@ def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str
     except (ValueError, RecursionError):
         market.ignored["capacity"] += 1
         return
-    said = bytes(read.capacity)
+    reported = bytes(read.capacity)
     offer = market.pool.offers.get(sender[0])
-    if said and (offer is None or said != offer.said_raw):
-        capacity = read_capacity(said)
+    if reported and (offer is None or reported != offer.reported_raw):
+        capacity = read_capacity(reported)
         if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
             capacities += 1
         else:
-            changes.note_capacity(market, now, *sender, said)
+            changes.note_capacity(market, now, *sender, reported)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
             jobs += 1
@@ -120,8 +120,8 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
     """Take one report of a job; return whether it could be read and is of the machine's own."""
     try:
         report = _decode_report(bytes(raw))
-        said = bytes(report.error)
-        error = _decode_text(said) if 0 < len(said) <= JOB_RESULT_MAX_BYTES else None
+        error_raw = bytes(report.error)
+        error = _decode_text(error_raw) if 0 < len(error_raw) <= JOB_RESULT_MAX_BYTES else None
     except (ValueError, RecursionError):
         return False
     job = None if offer is None else offer.jobs.get(report.job_id)
@@ -131,7 +131,7 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
         changes.start_job(market, now, job.id)
         market.happened.append(_happening("job_started", job, {}, offer.worker_id))
     result = b"" if bytes(report.result) == b"null" else bytes(report.result)
-    if len(result) > JOB_RESULT_MAX_BYTES or len(said) > JOB_RESULT_MAX_BYTES:
+    if len(result) > JOB_RESULT_MAX_BYTES or len(error_raw) > JOB_RESULT_MAX_BYTES:
         _end(market, now, job, FAILED, error=RESULT_TOO_LARGE, by_worker=True)
     elif report.state != RUNNING:
         _end(market, now, job, report.state, result, error, by_worker=True)
