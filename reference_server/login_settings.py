@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 GOOGLE, APPLE, GITHUB = "google", "apple", "github"
 _DAYS_30_SECONDS = 30 * 86_400
-_HOST = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
-_ORIGIN = re.compile(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?")
-_URL = re.compile(rf"(https?)://({_HOST})(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~/-]*)?")
+_ORIGIN = re.compile(r"(https?)://([a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_PATH = re.compile(r"[A-Za-z0-9._~/-]*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _USUAL_PORTS = {"https": "443", "http": "80"}
 
@@ -85,8 +84,10 @@ def _origin(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    match = _URL.fullmatch(text)
-    if match is None or (match[1] == "http" and match[2] not in _LOOPBACK):
+    scheme, _, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    match = _ORIGIN.fullmatch(f"{scheme}://{host}")
+    if match is None or _PATH.fullmatch(slash + path) is None or (match[1] == "http" and match[2] not in _LOOPBACK):
         raise ValueError
     return text
 

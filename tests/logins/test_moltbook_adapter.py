@@ -26,7 +26,7 @@ AGENT = {"id": "m1", "name": "ada", "karma": 7, "is_claimed": True, "owner": {"x
 ADA = AgentIdentity("m1", "ada", 7, True)  # noqa: FBT003 - a record's field
 
 
-def answer(status: int = 200, **fields: Any) -> Given:
+def answering(status: int = 200, **fields: Any) -> Given:
     return Given(status, json.dumps(fields).encode())
 
 
@@ -37,7 +37,7 @@ class Pair:
         self._fetcher = fetcher
         self.clock = SetClock()
         self.asked: list[Asked] = []
-        self.given = answer(success=True, valid=True, agent=AGENT)
+        self.given = answering(success=True, valid=True, agent=AGENT)
 
     async def answer(self, asked: Asked) -> Given:
         self.asked.append(asked)
@@ -75,21 +75,21 @@ async def test_a_token_is_verified_as_moltbook_documents_it(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("given", "outcome"),
     [
-        (answer(success=True, valid=False), NO_AGENT),
-        (answer(401, success=False, valid=False, error="identity_token_expired"), NO_AGENT),
-        (answer(400, success=False, error="invalid_token"), NO_AGENT),
-        (answer(404, success=False, error="agent_not_found"), NO_AGENT),
-        (answer(success=False, valid=True, agent=AGENT), NO_AGENT),
-        (answer(success=True, valid=True), NO_AGENT),
-        (answer(201, success=True, valid=True, agent=AGENT), NO_AGENT),
-        (answer(success=True, valid=True, agent={**AGENT, "id": ""}), NO_AGENT),
-        (answer(success=True, valid=True, agent={**AGENT, "id": "x" * 256}), NO_AGENT),
-        (answer(401, success=False, error="invalid_app_key"), UNAVAILABLE),
-        (answer(401, success=False, error="missing_app_key"), UNAVAILABLE),
-        (answer(429, success=False, error="slow"), UNAVAILABLE),
-        (answer(500, success=True, valid=True, agent=AGENT), UNAVAILABLE),
-        (answer(success="yes", valid=True, agent=AGENT), UNAVAILABLE),
-        (answer(success=True, valid=True, agent={**AGENT, "karma": "7"}), UNAVAILABLE),
+        (answering(success=True, valid=False), NO_AGENT),
+        (answering(401, success=False, valid=False, error="identity_token_expired"), NO_AGENT),
+        (answering(400, success=False, error="invalid_token"), NO_AGENT),
+        (answering(404, success=False, error="agent_not_found"), NO_AGENT),
+        (answering(success=False, valid=True, agent=AGENT), NO_AGENT),
+        (answering(success=True, valid=True), NO_AGENT),
+        (answering(201, success=True, valid=True, agent=AGENT), NO_AGENT),
+        (answering(success=True, valid=True, agent={**AGENT, "id": ""}), NO_AGENT),
+        (answering(success=True, valid=True, agent={**AGENT, "id": "x" * 256}), NO_AGENT),
+        (answering(401, success=False, error="invalid_app_key"), UNAVAILABLE),
+        (answering(401, success=False, error="missing_app_key"), UNAVAILABLE),
+        (answering(429, success=False, error="slow"), UNAVAILABLE),
+        (answering(500, success=True, valid=True, agent=AGENT), UNAVAILABLE),
+        (answering(success="yes", valid=True, agent=AGENT), UNAVAILABLE),
+        (answering(success=True, valid=True, agent={**AGENT, "karma": "7"}), UNAVAILABLE),
         (Given(200, b"<html>"), UNAVAILABLE),
         (Given(raw=b"x"), UNAVAILABLE),
     ],
@@ -115,7 +115,7 @@ async def test_what_is_no_token_is_not_asked_about(pair: Pair, token: str) -> No
 
 async def test_what_was_said_is_believed_for_minutes_and_no_longer(pair: Pair) -> None:
     assert await pair.adapter.verify("t0ken") == ADA
-    pair.given = answer(success=True, valid=False)
+    pair.given = answering(success=True, valid=False)
     pair.clock.advance(299)
     assert await pair.adapter.verify("t0ken") == ADA
     assert await pair.adapter.verify("t0ken2") is NO_AGENT

@@ -147,9 +147,9 @@ AUDIT_FAULTS = (
     fault("denials not audited for the one they were tried on", "owners", "audit", "owner_access_denied|issue_denied",
           (STATE, "State.deny_owner", "(resource_owner_id, actor_owner_id),", "(actor_owner_id,),")),
     fault("refusals among the changes", "owners", "audit", "and in stream 'notable'",
-          (STATE, "State.add_event", "owner.refused if refused else owner.notable", "owner.notable")),
+          (STATE, "State.add_event", "owner.refused for owner in owners", "owner.notable for owner in owners")),
     fault("whoever is refused becomes an owner", "owners", "audit attacks", "nobody-made|nothing that was done",
-          (STATE, "State.add_event", "self.owner if self.unsplit else self.owners.get", "self.owner")),
+          (STATE, "State.add_event", "self.owner if granted or self.unsplit else self.owners.get", "self.owner")),
 )  # fmt: skip
 
 OWNER_FAULTS = (
@@ -201,7 +201,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "features contents", "[Rr]etry-[Aa]fter",
-          (REPLIES, "rate_limited", '(("retry-after", retry_after),)', "()")),
+          (REPLIES, "rate_limited", "retry_after(RATE_LIMITED, wait_ns)", "RATE_LIMITED")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -45,7 +45,7 @@ class GitHubDouble:
         self._tokens: set[str] = set()
 
     def grant(self, redirect_uri: str, challenge: str) -> str:
-        """Return a code, as somebody's agreement does."""
+        """Return a new code, as somebody's agreement does."""
         code = f"c{len(self._grants):019d}"
         self._grants[code] = _Grant(redirect_uri, challenge)
         return code
