@@ -35,7 +35,7 @@ from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedDown
-from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
+from reference_server.settings import Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from reference_server.operations.routing import Routes
     from reference_server.ports import Clock, Entropy, RateLimiter
     from reference_server.wire.schema1 import StatusRecord
-    from reference_server.wire.sections import Section
     from reference_server.wire.values import Instant
 
 USAGE_ERROR = 2
@@ -338,36 +337,6 @@ def _first(error: BaseException) -> BaseException:
 def _fail(message: str) -> int:
     sys.stderr.write(f"hatchfarm serve: {message}\n")
     return USAGE_ERROR
-
-
-def state_sections() -> tuple[Section[Any], ...]:
-    """Return the sections that state files of this server have."""
-    return TABLES.sections
-
-
-def settings_help() -> list[tuple[str, str, str]]:
-    """List every setting as (variable, default, what it is for)."""
-    defaults = Settings()
-    rows = []
-    for setting in SETTINGS:
-        default = getattr(defaults, setting.field)
-        shown = ",".join(default) if isinstance(default, tuple) else str(default)
-        rows.append((setting.variable, shown.lower() if isinstance(default, bool) else shown, setting.purpose))
-    return rows
-
-
-def setting_names() -> list[str]:
-    """List the variables that `load_settings` looks at."""
-    return [setting.variable for setting in SETTINGS]
-
-
-def settings_problem(environ: Mapping[str, str]) -> str:
-    """Return what is wrong with the settings in an environment; nothing when they are right."""
-    try:
-        load_settings(environ)
-    except SettingsError as error:
-        return str(error)
-    return ""
 
 
 class _LazyAsgi:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from reference_server.core import views
 from reference_server.core.calls import PAGING
 from reference_server.operations.callers import OWNER
+from reference_server.operations.fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    ChainHash,
+    Count,
+    EventId,
+    Timestamp,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.replies import FORBIDDEN
 
@@ -17,32 +23,32 @@ from reference_server.wire.replies import FORBIDDEN
 class ShownEvent(msgspec.Struct, frozen=True):
     """An audit event with its place in its stream's hash chain."""
 
-    id: str
-    type: str
-    actor: str
-    object_id: str
-    metadata: dict[str, Any]
-    created_at: str
-    stream: str
-    sequence: int
-    previous_hash: str
-    hash: str
+    id: EventId
+    type: Annotated[str, msgspec.Meta(examples=["machine_registered"])]
+    actor: Annotated[str, msgspec.Meta(examples=["owner:acme"])]
+    object_id: Annotated[str, msgspec.Meta(examples=["wrk_0123456789abcdef"])]
+    metadata: Annotated[dict[str, Any], msgspec.Meta(examples=[{"name": "rig-7"}])]
+    created_at: Timestamp
+    stream: Annotated[str, msgspec.Meta(examples=["notable"])]
+    sequence: Count
+    previous_hash: ChainHash
+    hash: ChainHash
 
 
 class Head(msgspec.Struct, frozen=True):
     """The last event of a stream."""
 
-    sequence: int
-    hash: str
+    sequence: Count
+    hash: ChainHash
 
 
 class Events(msgspec.Struct, frozen=True):
     """One page of an owner's events, oldest first, and the heads of its streams by name."""
 
     events: list[ShownEvent]
-    total: int
-    limit: int
-    offset: int
+    total: Count
+    limit: Count
+    offset: Count
     heads: dict[str, Head]
 
 

@@ -36,7 +36,8 @@ class Principal(msgspec.Struct, frozen=True):
 
     `admit` looks at the head alone, before a body is read: it returns whom the request names, or refuses it. Whatever
     needs the state is left to `prove`, which is asked when the request is decided, so that it sees what other
-    instances have changed. `refusals` are the answers of both.
+    instances have changed. `refusals` are the answers of both. `ways` are the sets of credentials of which each is
+    enough, where not all of them are needed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Principal(msgspec.Struct, frozen=True):
     admit: Callable[[State, dict[str, str]], Caller | Reply]
     prove: Callable[[State, Instant, Caller, dict[str, str]], Caller | Reply] | None = None
     refusals: tuple[Reply, ...] = ()
+    ways: tuple[tuple[Credential, ...], ...] = ()
 
 
 def is_owner(state: State, headers: dict[str, str]) -> bool:
@@ -96,6 +98,12 @@ OWNER_ID = Credential("ownerId", "X-Owner-ID", _header("X-Owner-ID"))
 MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine-Token"))
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
 ANYONE = Principal("anyone", (), _admit_anyone)
-SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,))
-OWNER = Principal(OWNER_KIND, (OWNER_TOKEN, OWNER_ID), _admit_owner, refusals=(UNAUTHORIZED, INVALID_OWNER_ID))
+SCRAPER = Principal("scraper", (OWNER_TOKEN,), _admit_scraper, refusals=(UNAUTHORIZED,), ways=((OWNER_TOKEN,), ()))
+OWNER = Principal(
+    OWNER_KIND,
+    (OWNER_TOKEN, OWNER_ID),
+    _admit_owner,
+    refusals=(UNAUTHORIZED, INVALID_OWNER_ID),
+    ways=((OWNER_TOKEN, OWNER_ID), (OWNER_TOKEN,)),
+)
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

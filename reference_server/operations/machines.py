@@ -8,26 +8,51 @@ import msgspec
 
 from reference_server.core import machines
 from reference_server.operations.callers import MACHINE_TOKEN, OWNER
+from reference_server.operations.fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    CertificateId,
+    CertificateSignature,
+    MachineToken,
+    Name,
+    OwnerId,
+    Timestamp,
+    WorkerId,
+)
 from reference_server.operations.operation import Answer, Operation
 from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED
-from reference_server.wire.schema1 import CertificateRecord
+
+
+class MachineToRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A machine, and whose it is to be."""
+
+    owner_id: OwnerId
+    name: Name
 
 
 class Machine(msgspec.Struct, frozen=True):
     """A machine as its registration shows it."""
 
-    id: str
-    owner_id: str
-    name: str
-    created_at: str
+    id: WorkerId
+    owner_id: OwnerId
+    name: Name
+    created_at: Timestamp
+
+
+class MachineCertificate(msgspec.Struct, frozen=True):
+    """A machine's newest certificate, the only one that is valid."""
+
+    certificate_id: CertificateId
+    machine_id: WorkerId
+    issued_at: Timestamp
+    expires_at: Timestamp
+    signature: CertificateSignature
 
 
 class Registered(msgspec.Struct, frozen=True):
     """What a registration gives; the token is shown this once."""
 
     machine: Machine
-    machine_token: str
-    machine_certificate: CertificateRecord
+    machine_token: MachineToken
+    machine_certificate: MachineCertificate
 
 
 OPERATIONS = (
@@ -37,6 +62,7 @@ OPERATIONS = (
         OWNER,
         machines.register,
         body=machines.Registration,
+        described=MachineToRegister,
         answers=(
             Answer(HTTPStatus.CREATED, Registered),
             machines.OWNER_AND_NAME_REQUIRED,
@@ -53,7 +79,7 @@ OPERATIONS = (
         OWNER,
         machines.rotate_certificate,
         headers=(MACHINE_TOKEN.header,),
-        answers=(Answer(HTTPStatus.OK, CertificateRecord), FORBIDDEN, UNAUTHORIZED, machines.MACHINE_NOT_FOUND),
+        answers=(Answer(HTTPStatus.OK, MachineCertificate), FORBIDDEN, UNAUTHORIZED, machines.MACHINE_NOT_FOUND),
         summary="Replace a machine's certificate, which ends the old one.",
     ),
 )

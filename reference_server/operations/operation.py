@@ -24,21 +24,24 @@ ANY = "*"
 class Answer(msgspec.Struct, frozen=True):
     """An answer that an operation may give: the type of its `data` in the envelope, or the words of its error.
 
-    A `bare` answer has no envelope: `data` is the type of all of it, or None for what is no JSON.
+    A `bare` answer has no envelope: `data` is the type of all of it, or None for what is not described further.
     """
 
     status: int
     data: Any = None
     error: str = ""
     bare: bool = False
+    media_type: str = "application/json"
 
 
 class Operation(msgspec.Struct, frozen=True):
     """One row of the API. `path` has `{name}` for each variable; `rooted` paths stand outside the versioned prefixes.
 
     `body` is the type of its JSON body, None where it takes none. `read` reads it where strict JSON of that type is not
-    all there is to it; it returns None for what is refused as an invalid request. `answers` are those of its own
-    decision, refusals as they are given; others come from its `principal` and from what every request meets before.
+    all there is to it; it returns None for what is refused as an invalid request. `described` is the type that clients
+    are shown of it, where the body's own says less than its decision asks for, to give errors their words. `answers`
+    are those of its own decision, refusals as they are given; others come from its `principal` and from what every
+    request meets before.
     `headers` are those that it reads beside its principal's. `shows_state` is false for what says nothing of the state,
     and so never waits for it to be durable.
     """
@@ -49,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True):
     decide: Callable[[State, Call[Any]], Reply | Verified]
     body: Any = None
     read: Callable[[bytes], Any] | None = None
+    described: Any = None
     query: tuple[Parameter, ...] = ()
     headers: tuple[str, ...] = ()
     answers: tuple[Answer | Reply, ...] = ()

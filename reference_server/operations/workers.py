@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from reference_server.core import heartbeats, views
 from reference_server.core.calls import PAGING
 from reference_server.operations.callers import MACHINE, OWNER
+from reference_server.operations.fields import (  # noqa: TC001 - msgspec reads a struct's types later
+    Count,
+    Name,
+    Nonce,
+    PolicyId,
+    Signature,
+    Timestamp,
+    WorkerId,
+)
 from reference_server.operations.operation import Answer, Operation
+from reference_server.operations.policies import Policy  # noqa: TC001 - as above
 from reference_server.wire.replies import FORBIDDEN, RATE_LIMITED, UNAUTHORIZED
-from reference_server.wire.schema1 import PolicyRecord  # noqa: TC001 - msgspec reads a struct's types later
 
 if TYPE_CHECKING:
     from reference_server.core.calls import Call
@@ -24,59 +33,69 @@ if TYPE_CHECKING:
 class WorkerPolicy(msgspec.Struct, frozen=True):
     """The policy that a worker runs under, and since when it is consented to."""
 
-    worker_id: str
-    policy: PolicyRecord
-    consent_effective_at: str
+    worker_id: WorkerId
+    policy: Policy
+    consent_effective_at: Timestamp
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
     """When a worker was last heard from."""
 
-    worker_id: str
-    last_heartbeat: str
-    policy_id: str
-    updated_at: str
+    worker_id: WorkerId
+    last_heartbeat: Timestamp
+    policy_id: PolicyId
+    updated_at: Timestamp
     stale: bool
-    age_seconds: int
-    stale_threshold: int
+    age_seconds: Count
+    stale_threshold: Count
 
 
-class ListedStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+class ListedStatus(msgspec.Struct, frozen=True):
     """One worker in a list; one that was never heard from is stale, and -1 seconds old."""
 
-    worker_id: str
+    worker_id: WorkerId
     stale: bool
-    age_seconds: int
-    name: str
-    last_heartbeat: str = ""
-    policy_id: str = ""
-    updated_at: str = ""
+    age_seconds: Annotated[int, msgspec.Meta(ge=-1, examples=[1])]
+    name: Name
+    last_heartbeat: Timestamp | msgspec.UnsetType = msgspec.UNSET
+    policy_id: PolicyId | msgspec.UnsetType = msgspec.UNSET
+    updated_at: Timestamp | msgspec.UnsetType = msgspec.UNSET
 
 
 class Statuses(msgspec.Struct, frozen=True):
     """One page of an owner's workers."""
 
     workers: list[ListedStatus]
-    total: int
-    limit: int
-    offset: int
-    stale_threshold: int
+    total: Count
+    limit: Count
+    offset: Count
+    stale_threshold: Count
 
 
 class Summary(msgspec.Struct, frozen=True):
     """How many workers an owner has, by how fresh they are."""
 
-    total: int
-    fresh: int
-    stale: int
-    unknown: int
-    stale_threshold: int
+    total: Count
+    fresh: Count
+    stale: Count
+    unknown: Count
+    stale_threshold: Count
+
+
+class HeartbeatToSend(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A sign of life; `metrics` are not signed."""
+
+    timestamp: Timestamp
+    nonce: Nonce
+    policy_id: PolicyId
+    signature: Signature
+    metrics: dict[str, Any] = {}
 
 
 class Accepted(msgspec.Struct, frozen=True):
     """An accepted heartbeat."""
 
-    worker_id: str
+    worker_id: WorkerId
     accepted: bool
 
 
@@ -101,7 +120,7 @@ OPERATIONS = (
         "/workers/{id}/heartbeat",
         MACHINE,
         heartbeat,
-        body=heartbeats.Heartbeat,
+        described=HeartbeatToSend,
         read=bytes,  # its checks begin with the body, and are in the order of the contract
         answers=(
             Answer(HTTPStatus.OK, Accepted),

@@ -64,7 +64,7 @@ def capacity(
     Exit codes: 0 found, or all rates allowed held, 2 usage or scenario error or unreachable target, 3 the server's
     capacity is not known: not even the lowest rate held, the harness was the limit, or the search ended early.
     """
-    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - slow to load, as is what follows
+    from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - slow to load, as is what follows
     from simulator.capacity.driver import execute  # noqa: PLC0415
     from simulator.capacity.search import Bounds  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415

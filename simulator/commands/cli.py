@@ -61,7 +61,7 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
 
     Raises ScenarioError.
     """
-    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
+    from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
     from simulator.scenario.loading import load_with_source  # noqa: PLC0415
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
@@ -69,7 +69,7 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
 
 
 def _settings_epilog() -> str:
-    from reference_server.app import settings_help  # noqa: PLC0415 - the server's modules load only where they are used
+    from reference_server.about import settings_help  # noqa: PLC0415 - the server's modules load only where they are used
 
     rows = [f"  {name} ({default or 'unset'}): {purpose}" for name, default, purpose in settings_help()]
     return "\b\nSettings, as environment variables:\n" + "\n".join(rows)
@@ -145,7 +145,7 @@ def run(
     Exit codes: 0 everything held, 1 a check or threshold failed, 2 usage or scenario error or unreachable target,
     3 the harness could not know.
     """
-    from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
+    from reference_server.about import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.bundle.writing import stored_scenario  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
     from simulator.load.options import conductor_options  # noqa: PLC0415
@@ -206,10 +206,11 @@ def validate(
 @app.command()
 def schema(
     of: Annotated[
-        str, typer.Argument(help="scenario, verdict, trace or capacity", envvar="HATCHFARM_SCHEMA_OF")
+        str, typer.Argument(help="scenario, verdict, trace, capacity or openapi", envvar="HATCHFARM_SCHEMA_OF")
     ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenario files, of verdict.json, of a line of a trace, or of capacity.json."""
+    """Print the JSON Schema of scenario, verdict.json, trace lines or capacity.json, or the API in OpenAPI."""
+    from reference_server.about import described_api  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.judging.verdict_file import verdict_schema  # noqa: PLC0415 - as above
     from simulator.scenario.values import json_schema  # noqa: PLC0415
@@ -220,6 +221,7 @@ def schema(
         "verdict": verdict_schema,
         "trace": trace_schema,
         "capacity": capacity_schema,
+        "openapi": described_api,
     }
     if of not in schemas:
         fail("schema", f"there is a schema of {' and of '.join(schemas)}, not of {of!r}")

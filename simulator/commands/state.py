@@ -98,7 +98,7 @@ def _remarks(state: StateFile | WorkerStatusFile) -> list[str]:
 
 
 def _server_sections() -> tuple[Section[Any], ...]:
-    from reference_server.app import state_sections  # noqa: PLC0415 - the server's modules load only where they are used
+    from reference_server.about import state_sections  # noqa: PLC0415 - the server's modules load only where they are used
 
     return state_sections()
 

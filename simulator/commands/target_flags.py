@@ -277,7 +277,7 @@ def read_headers(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 def read_settings(given: list[str]) -> dict[str, str]:
     """Read settings of a target as they are given. Raises FlagError."""
-    from reference_server.app import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
+    from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
 
     known = (*JUDGED_SETTINGS, *PLAYED_SETTINGS)
     settings: dict[str, str] = {}

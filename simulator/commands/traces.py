@@ -87,7 +87,7 @@ def replay(
     Exit codes: 0 everything held, 1 an answer was wrong, or in a verbatim replay something signed was accepted, 2 usage
     error, broken trace or unreachable target, 3 the replay could not know.
     """
-    from reference_server.app import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
+    from reference_server.about import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
     from simulator.running.replay import USER_ERRORS, ReplayRequest, execute  # noqa: PLC0415
 
     if target.url is not None and not target.token:

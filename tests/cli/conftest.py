@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from reference_server.app import setting_names
+from reference_server.about import setting_names
 from simulator.commands.cli import app, main
 from tests.support.forked import Finished, finish_forked
 

@@ -207,5 +207,5 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    known = "scenario and of verdict and of trace and of capacity"
+    known = "scenario and of verdict and of trace and of capacity and of openapi"
     assert refused.err == f"hatchfarm schema: there is a schema of {known}, not of 'farm'\n"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import trio
 
-from reference_server.app import setting_names
+from reference_server.about import setting_names
 from simulator.attacks.script import SandboxOptions
 from simulator.client.checking import check_target
 from simulator.client.target import TargetError

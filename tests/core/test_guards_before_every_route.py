@@ -42,7 +42,10 @@ def test_the_table_has_every_route_of_the_contract() -> None:
         ("GET", "/status"),
         ("GET", "/metrics"),
     }
-    rooted = {("GET", "/health"), ("GET", "/metrics"), ("GET", "/.well-known/hatchfarm-keys")}
+    rooted = {
+        *(("GET", path) for path in ("/health", "/metrics", "/.well-known/hatchfarm-keys", "/openapi.json", "/docs")),
+        *(("GET", f"/docs/{file}") for file in ("start.js", "swagger-ui.css", "swagger-ui-bundle.js")),
+    }
     assert {(method, p + path) for method, path in under_both_prefixes for p in ("/api/v1", "/v1")} | rooted == {
         *ROUTES
     }
@@ -290,7 +293,7 @@ def test_a_preflight_is_told_methods_and_headers(server: Server) -> None:
     ("method", "path"), [*ROUTES, ("GET", "/nowhere"), ("DELETE", "/health"), ("OPTIONS", "/health")]
 )
 def test_a_request_id_is_the_servers_own_and_new_every_time(server: Server, method: str, path: str) -> None:
-    chosen = "0123456789abcdef"
+    chosen = "fedcba9876543210"
     given_ids = []
     for _ in range(3):
         answer = server.send(method, path, None, {"x-request-id": chosen}, prefix="")

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.about import settings_help
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.memory.entropy import SeededEntropy
-from reference_server.app import make_api, settings_help
+from reference_server.app import make_api
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 from reference_server.wire.signing import CertificateSigner
 from tests.support.tiers import examples

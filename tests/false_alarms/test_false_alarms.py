@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reference_server.app import setting_names, settings_problem
+from reference_server.about import setting_names, settings_problem
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
 from tests.false_alarms.drawing import DRAWN, FILES, Circumstance, Proxy, drawn_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reference_server.app import setting_names, settings_problem
+from reference_server.about import setting_names, settings_problem
 from simulator.scenario.server_problems import ServerSettings
 
 SMALL = """\

@@ -161,14 +161,23 @@ class Browser:
             shot = self._send("Page.captureScreenshot", captureBeyondViewport=True, format="png")
             visit.picture = base64.b64decode(shot["data"])
         self._send("Page.disable")
+        self._note(visit)
+        self._close(target)
+        return visit
+
+    def seen(self) -> Visit:
+        """Return what the open page has asked for, and what Chromium disliked about it, until now."""
+        visit = Visit()
+        self._note(visit)
+        return visit
+
+    def _note(self, visit: Visit) -> None:
         for event in self._events:
             method, parameters = event.get("method"), event.get("params", {})
             if method == "Network.requestWillBeSent":
                 visit.requests.append(parameters["request"]["url"])
             elif method in COMPLAINTS:
                 visit.complaints.append(json.dumps(parameters))
-        self._close(target)
-        return visit
 
 
 @contextmanager

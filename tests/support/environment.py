@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reference_server.app import setting_names
+from reference_server.about import setting_names
 
 ROOT = Path(__file__).parents[2]
 """The folder of the project."""

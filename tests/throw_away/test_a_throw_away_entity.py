@@ -257,7 +257,7 @@ def test_state_check_counts_it_and_state_show_hides_its_secrets(
 ) -> None:
     note = durable.create("top", "milk")
     durable.compact()
-    monkeypatch.setattr("reference_server.app.TABLES", TABLES_WITH_NOTES)
+    monkeypatch.setattr("reference_server.about.TABLES", TABLES_WITH_NOTES)
     file = str(durable.folder / "state.json")
     checked = CliRunner().invoke(state_app, ["check", file])
     assert checked.exit_code == 0

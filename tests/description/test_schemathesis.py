@@ -1,0 +1,58 @@
+"""Schemathesis, which nobody here wrote, reads the description and holds a running server to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.core.server_under_test import TOKEN
+from tests.load.processes import serving
+from tests.support.tiers import SOAK
+
+SECONDS = 200 if SOAK else 20
+END_SECONDS = 100
+"""What a busy machine may need to begin and to end."""
+SERVER = {
+    "HATCHFARM_API_TOKEN": TOKEN,
+    "WORKER_STATUS_STATE_FILE": "",
+    "RATE_LIMIT_BURST": "1000000000",
+    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
+}
+HERE = Path(__file__).parent
+SCHEMATHESIS = (
+    *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml"), "run"),
+    *("--continue-on-failure", "--no-color", "--warnings", "off", "--seed", "1", "--max-time", str(SECONDS)),
+)
+OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
+PRINCIPALS = {
+    "owner": {**OPERATOR, "X-Owner-ID": "acme"},
+    "operator": OPERATOR,
+    "machine": {"X-Machine-Token": "0123456789abcdef" * 3, "X-Machine-Certificate-Id": "mcert_0123456789abcdef0123"},
+}
+
+
+@pytest.mark.parametrize("principal", PRINCIPALS)
+def test_every_answer_is_one_that_the_description_has(principal: str, tmp_path: Path) -> None:
+    headers = [f"--header={name}: {value}" for name, value in PRINCIPALS[principal].items()]
+    environment = {
+        **os.environ,
+        "HATCHFARM_API_TOKEN": TOKEN,
+        "PYTHONPATH": str(HERE.parents[1]),
+        "SCHEMATHESIS_HOOKS": "tests.description.signing_hooks",
+    }
+    with serving(SERVER) as url:
+        done = subprocess.run(
+            [*SCHEMATHESIS, *headers, f"{url}/openapi.json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS + END_SECONDS,
+            cwd=tmp_path,
+            env=environment,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No issues found" in done.stdout, done.stdout
