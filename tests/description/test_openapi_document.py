@@ -83,7 +83,7 @@ def test_a_row_is_shown_with_all_that_it_says(operation: Operation) -> None:
 
 
 def contents(of: Any) -> Iterator[dict[str, Any]]:
-    """Give every place in the document that has a schema and examples of it."""
+    """Yield every place in the document that has a schema and examples of it."""
     if isinstance(of, dict):
         if "examples" in of and "schema" in of:
             yield of
