@@ -82,7 +82,8 @@ class NonceMemory:
     moments of changes, which do not show whether the clock was set between two of them.
     """
 
-    def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int) -> None:
+    def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int, aside_max: int = NONCES_ASIDE_MAX) -> None:
+        self._aside_max = aside_max
         self._skew_ns = skew_ns + CLOCK_STEP_NS
         # By then no stamp is in the window any more, unless the clock was stepped meanwhile.
         self._ttl_ns = max(ttl_ns, skew_ns + self._skew_ns)
@@ -213,7 +214,7 @@ class NonceMemory:
                 apart.append(other)
         self._aside = [*apart, Generation(generation.since_ns, oldest_ns, newest_ns, nonces)]
         self._aside_count = sum(len(one.nonces) for one in self._aside)
-        if self._aside_count > NONCES_ASIDE_MAX:
+        if self._aside_count > self._aside_max:
             self._forget_aside()
         elif len(self._aside) > NONCE_STRETCHES_MAX:
             self._forget_stretch(self._aside.pop(0))

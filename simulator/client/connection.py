@@ -35,12 +35,12 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 """What an exchange may end in by what a server, or the way to it, does."""
 
 
-def cause_of(error: BaseException, target: Target, answer_seconds: float = ANSWER_TIMEOUT_SECONDS) -> str:
+def cause_of(error: BaseException, target: Target, answer_seconds: float | None = None) -> str:
     """Return in words why an exchange ended so."""
     origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
     match origin:
         case trio.TooSlowError():
-            return f"no whole answer within {answer_seconds:g} s"
+            return f"no whole answer within {answer_seconds or ANSWER_TIMEOUT_SECONDS:g} s"
         case GarbageError():
             hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
             return f"no HTTP answer: {origin}{hint}"
@@ -83,7 +83,8 @@ class ControlConnection:
     """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
 
     Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
-    every answer, and at what comes where none is due. A whole answer has `answer_seconds`.
+    every answer, and at what comes where none is due. A whole answer has `answer_seconds`, or what every
+    client waits.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class ControlConnection:
         target: Target,
         source: str | None,
         witness: Witness | None = None,
-        answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+        answer_seconds: float | None = None,
     ) -> None:
         self._target = target
         self._source = source
         self._witness = witness
-        self._answer_seconds = answer_seconds
+        self._answer_seconds = answer_seconds or ANSWER_TIMEOUT_SECONDS
         self._stream: trio.abc.Stream | None = None
         self._free_since = 0.0
         self._last = b"", 0

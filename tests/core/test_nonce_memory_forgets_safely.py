@@ -9,9 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reference_server.core import heartbeats
-from reference_server.core import nonces as nonces_module
 from reference_server.core.nonces import NonceMemory, nonce_key
-from reference_server.limits import NONCE_GENERATIONS, NONCE_STRETCHES_MAX, NONCES_A_MACHINE_MAX, NONCES_MAX
+from reference_server.limits import (
+    NONCE_GENERATIONS,
+    NONCE_STRETCHES_MAX,
+    NONCES_A_MACHINE_MAX,
+    NONCES_ASIDE_MAX,
+    NONCES_MAX,
+)
 from reference_server.ports import Reservation
 from reference_server.wire.values import Instant
 from tests.core.server_under_test import CERTIFICATE_LIFE, SECOND, Machine, Server, owner_headers
@@ -40,8 +45,9 @@ USES = st.lists(st.builds(Use, WAITS, STEPS, st.integers(0, 5), st.integers(-90,
 class World:
     """A nonce memory behind the check of the window, as a heartbeat meets it, and a list of all it has accepted."""
 
-    def __init__(self, nonces_max: int = 1_000) -> None:
-        self.memory = NonceMemory(TTL, SKEW, nonces_max)
+    def __init__(self, nonces_max: int = 1_000, aside_max: int = NONCES_ASIDE_MAX) -> None:
+        self._aside_max = aside_max
+        self.memory = NonceMemory(TTL, SKEW, nonces_max, aside_max)
         self.now = START
         self.accepted: list[tuple[int, int, int]] = []
 
@@ -66,7 +72,7 @@ class World:
         kept = [one._replace(since_ns=one.since_ns + shift) for one in old.dump() if one.nonces]
         lag_ns = old.lag_ns(self.now)
         self.now = Instant(self.now.wall_ns + 5 * SECOND, 7 * SECOND)
-        self.memory = NonceMemory(TTL, SKEW, 1_000)
+        self.memory = NonceMemory(TTL, SKEW, 1_000, self._aside_max)
         back = self.now.wall_ns - self.now.monotonic_ns
         again = [one._replace(since_ns=one.since_ns - back) for one in kept]
         self.memory.load(self.now, old.horizon_ns, again, old.forgotten, lag_ns)
@@ -81,22 +87,20 @@ def test_no_heartbeat_is_accepted_twice_whatever_the_wall_clock_is_set_to(
     uses: list[Use], aside_max: int, restart_at: int
 ) -> None:
     """Each that was ever accepted is sent again and again; over a restart, and when few may be kept aside."""
-    world = World()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nonces_module, "NONCES_ASIDE_MAX", aside_max)
-        for at, use in enumerate(uses):
-            if at == restart_at:
-                world.restart()
-            world.wait(use.wait, use.step)
-            horizon_before = world.memory.horizon_ns
-            for key, stamp_ns, _ in [*world.accepted]:
-                assert world.send(key, stamp_ns) is not Reservation.RESERVED
-            assert world.send(use.key, world.now.wall_ns + use.stamp_offset * SECOND) is not Reservation.UNAVAILABLE
-            assert world.memory.horizon_ns >= horizon_before
-            assert world.memory.horizon_ns in {NEVER, *(stamp_ns for _, stamp_ns, _ in world.accepted)}
-            for key, stamp_ns, accepted_ns in world.accepted:
-                if world.now.monotonic_ns - accepted_ns <= TTL and abs(world.now.wall_ns - stamp_ns) <= SKEW:
-                    assert world.send(key, stamp_ns) is Reservation.REPLAYED or restart_at <= at
+    world = World(aside_max=aside_max)
+    for at, use in enumerate(uses):
+        if at == restart_at:
+            world.restart()
+        world.wait(use.wait, use.step)
+        horizon_before = world.memory.horizon_ns
+        for key, stamp_ns, _ in [*world.accepted]:
+            assert world.send(key, stamp_ns) is not Reservation.RESERVED
+        assert world.send(use.key, world.now.wall_ns + use.stamp_offset * SECOND) is not Reservation.UNAVAILABLE
+        assert world.memory.horizon_ns >= horizon_before
+        assert world.memory.horizon_ns in {NEVER, *(stamp_ns for _, stamp_ns, _ in world.accepted)}
+        for key, stamp_ns, accepted_ns in world.accepted:
+            if world.now.monotonic_ns - accepted_ns <= TTL and abs(world.now.wall_ns - stamp_ns) <= SKEW:
+                assert world.send(key, stamp_ns) is Reservation.REPLAYED or restart_at <= at
 
 
 @settings(max_examples=examples(200), deadline=None)
@@ -115,28 +119,26 @@ def test_a_clock_that_ran_ahead_and_came_back_locks_nobody_out(
 
     When the time comes that the clock ran ahead to, so it is as well if all nonces of then could be kept.
     """
-    world = World()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nonces_module, "NONCES_ASIDE_MAX", aside_max)
-        assert world.send(0, world.now.wall_ns) is Reservation.RESERVED
-        world.wait(before, ahead)
-        for key, wait in enumerate(beats_ahead, 1):
-            world.wait(wait)
-            world.send(key, world.now.wall_ns)
-        if restarts:
-            world.restart()
-        world.wait(0, -ahead)
-        world.wait(180)
-        for key, wait in enumerate(after, 1_000):
-            world.wait(wait)
-            kept = aside_max == 1000
-            if kept or world.now.wall_ns < START.wall_ns + before * SECOND + (ahead - 90) * SECOND:
-                assert world.send(key, world.now.wall_ns) is Reservation.RESERVED
-        world.wait(ahead)
-        if aside_max == 1000:
-            assert world.send(5_000, world.now.wall_ns) is Reservation.RESERVED
-        for key, stamp_ns, _ in [*world.accepted]:
-            assert world.send(key, stamp_ns) is not Reservation.RESERVED
+    world = World(aside_max=aside_max)
+    assert world.send(0, world.now.wall_ns) is Reservation.RESERVED
+    world.wait(before, ahead)
+    for key, wait in enumerate(beats_ahead, 1):
+        world.wait(wait)
+        world.send(key, world.now.wall_ns)
+    if restarts:
+        world.restart()
+    world.wait(0, -ahead)
+    world.wait(180)
+    for key, wait in enumerate(after, 1_000):
+        world.wait(wait)
+        kept = aside_max == 1000
+        if kept or world.now.wall_ns < START.wall_ns + before * SECOND + (ahead - 90) * SECOND:
+            assert world.send(key, world.now.wall_ns) is Reservation.RESERVED
+    world.wait(ahead)
+    if aside_max == 1000:
+        assert world.send(5_000, world.now.wall_ns) is Reservation.RESERVED
+    for key, stamp_ns, _ in [*world.accepted]:
+        assert world.send(key, stamp_ns) is not Reservation.RESERVED
 
 
 def test_what_a_clock_that_ran_ahead_left_behind_gives_way_to_what_is_accepted_now() -> None:
@@ -170,10 +172,9 @@ def test_what_two_clocks_stamped_is_kept_apart_and_what_lies_between_is_not_refu
         assert world.send(key, stamp_ns) is not Reservation.RESERVED
 
 
-def test_stretches_of_time_that_are_refused_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stretches_of_time_that_are_refused_are_bounded() -> None:
     """The two that are nearest become one; none of what was accepted is accepted again."""
-    monkeypatch.setattr(nonces_module, "NONCES_ASIDE_MAX", 0)
-    world = World()
+    world = World(aside_max=0)
     world.send(0, world.now.wall_ns)
     for number in range(1, 4 * NONCE_STRETCHES_MAX):
         ahead = number * number * DAY_SECONDS

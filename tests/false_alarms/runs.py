@@ -26,7 +26,7 @@ from tests.support.tiers import SOAK
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-RUNS_IN_ALL, SAMPLE, BATCH = 1000, 30, 50
+RUNS_IN_ALL, SAMPLE, BATCH = 1000, 20, 50
 CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 
 
 def chosen() -> list[Fault]:
-    """Return the faults to try: all in a soak, else the first of each scenario, checkers and module of the server."""
-    first = {(one.scenario, one.caught_by, one.edits[0].module): one for one in reversed(FAULTS)}
+    """Return the faults to try: all in a soak, else those that are the first of something.
+
+    That is of a scenario, of the checkers that are meant to catch it, or of a module of the server.
+    """
+    first: dict[object, Fault] = {}
+    for one in FAULTS:
+        of = {one.scenario, one.caught_by, one.edits[0].module}
+        if any(each not in first for each in of):
+            first |= dict.fromkeys(of - first.keys(), one)
     return [one for one in FAULTS if SOAK or one in first.values()]
 
 

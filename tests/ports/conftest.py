@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from reference_server.adapters.clock import SystemClock
-from reference_server.adapters.memory import shared_journal
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.limiter import MemoryLimiter, SharedWindows
 from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
@@ -89,21 +88,25 @@ async def limiters(request: pytest.FixtureRequest) -> AsyncIterator[list[RateLim
 
 
 @pytest.fixture(params=OUTSIDES)
-async def journals(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[list[SharedJournal]]:
+async def journals(request: pytest.FixtureRequest) -> AsyncIterator[list[SharedJournal]]:
     """Two instances' views of the same journal, of which there is nothing yet. Elections are short."""
     skip_without_redis(request.param)
-    for module in (shared_journal, redis_journal):
-        monkeypatch.setattr(module, "SHARED_ELECTION_SECONDS", ELECTION_SECONDS)
     if request.param == "memory":
-        storage = SharedStorage(SETTINGS)
+        storage = SharedStorage(SETTINGS, ELECTION_SECONDS)
         yield [MemorySharedJournal(storage, name) for name in INSTANCES]
         return
     async with links() as connected:
         clock = SystemClock()
         made = [
-            RedisJournal(link, SETTINGS, SeededEntropy(name), clock, "alike", answer_seconds=PATIENCE_SECONDS)
+            RedisJournal(
+                link,
+                SETTINGS,
+                SeededEntropy(name),
+                clock,
+                "alike",
+                answer_seconds=PATIENCE_SECONDS,
+                election_seconds=ELECTION_SECONDS,
+            )
             for name, link in zip(INSTANCES, connected, strict=True)
         ]
         for journal, link in zip(made, connected, strict=True):

@@ -12,6 +12,7 @@ from reference_server.adapters.memory.clocks import SetClock
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import CANARY, SCRIPTS, RedisNonces
+from reference_server.limits import REDIS_UNWRITTEN_MAX
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -50,12 +51,15 @@ async def instance(
     password: str = "",
     wait_seconds: float = PATIENCE_SECONDS,
     connects: bool = True,
+    unwritten_max: int = REDIS_UNWRITTEN_MAX,
     **settings: Any,
 ) -> AsyncIterator[Instance]:
     """Run one instance against the Redis at a port; it is connected when this begins, or has tried once."""
     link = RedisLink("127.0.0.1", port, password, SCRIPTS, wait_seconds=wait_seconds)
     clock = SetClock(SystemClock().now())  # Redis has the time of this machine
-    nonces = RedisNonces(link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh)
+    nonces = RedisNonces(
+        link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh, unwritten_max=unwritten_max
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         nursery.start_soon(nonces.run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
@@ -132,9 +131,8 @@ async def test_an_instance_with_machines_accepts_nothing_alone_that_may_have_bee
             assert await a.reserve_one("n", stamp_ns=began_ns + skew_ns + 1) is RESERVED
 
 
-async def test_what_may_be_accepted_alone_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_nonces, "REDIS_UNWRITTEN_MAX", 2)
-    async with redis_server() as redis, instance(redis.port, redis_nonce_fallback=True) as a:
+async def test_what_may_be_accepted_alone_is_bounded() -> None:
+    async with redis_server() as redis, instance(redis.port, redis_nonce_fallback=True, unwritten_max=2) as a:
         await redis.kill()
         assert await a.reserve("n", "m", "o", "p") == [RESERVED, RESERVED, UNAVAILABLE, UNAVAILABLE]
         a.clock.advance(301)

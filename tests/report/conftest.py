@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 import shutil
 from contextlib import contextmanager
@@ -47,18 +48,27 @@ def _five_checkers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _equal_runs_are_drawn_once() -> Iterator[None]:
-    """Keep the plots of pages: to draw them takes seconds, and test_report_plots proves that they come out the same."""
-    kept: dict[bytes, list[Plot]] = {}
+def _equal_runs_are_drawn_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[None]:
+    """Keep the plots of pages for all processes of the session: to draw them takes seconds of CPU.
+
+    test_report_plots proves that they come out the same.
+    """
+    own = tmp_path_factory.getbasetemp()
+    kept = (own if worker_id == "master" else own.parent) / "plots"
+    kept.mkdir(exist_ok=True)
 
     def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
         record, history = report_input.record, report_input.history
         key = pickle.dumps(
             (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
         )  # all that is drawn
-        if key not in kept:
-            kept[key] = draw_plots(report_input, bounds)
-        return kept[key]
+        file = kept / hashlib.sha256(key).hexdigest()
+        if not file.exists():
+            written = file.with_suffix(f".{worker_id}")
+            written.write_bytes(pickle.dumps(draw_plots(report_input, bounds)))
+            written.rename(file)
+        plots: list[Plot] = pickle.loads(file.read_bytes())  # noqa: S301 - written above
+        return plots
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simulator.report.page.draw_plots", drawn)

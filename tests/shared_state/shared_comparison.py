@@ -84,7 +84,7 @@ class SharedInstance:
         self.api = Api(settings, entropy, CertificateSigner.from_seed(b"k" * 32), STARTED)
         scripts = (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS)
         link = RedisLink("127.0.0.1", port, "", scripts, wait_seconds=PATIENCE_SECONDS)
-        self.journal = redis_journal.RedisJournal(link, settings, entropy, clock, "alike")
+        self.journal = redis_journal.RedisJournal(link, settings, entropy, clock, "alike", election_seconds=0.0)
         self.api.share_state(self.journal, None, (link.run, self.journal.nonces.run))
         self.resolver = Resolver(self.api, clock)
 

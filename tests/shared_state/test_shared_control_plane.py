@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.pipeline import sharing
 from tests.core.test_control_plane_against_its_model import ControlPlane
@@ -27,7 +26,6 @@ CENTURY_SECONDS = 100 * 365 * 86_400
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
     """Nobody is given up on because the machine is busy, nobody else could be elected, and Redis has another clock."""
-    monkeypatch.setattr(redis_journal, "SHARED_ELECTION_SECONDS", 0.0)
     monkeypatch.setattr(redis_nonces, "REDIS_CLOCK_OFF_SECONDS_MAX", CENTURY_SECONDS)
     monkeypatch.setattr(sharing, "SHARED_WAIT_SECONDS", PATIENCE_SECONDS)
     loop = Loop()

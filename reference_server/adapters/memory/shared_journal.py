@@ -49,8 +49,9 @@ WAIT_SECONDS = 1.0
 class SharedStorage:
     """What is outside: the journal, its lease, its election, and the nonces. While it is `down` no call reaches it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, election_seconds: float = SHARED_ELECTION_SECONDS) -> None:
         self.down = False
+        self._election_seconds = election_seconds
         self.nonces = SharedNonces(settings)
         self.term = ""
         self.position = self.fencing_token = self.trimmed = 0
@@ -98,7 +99,7 @@ class SharedStorage:
             self._election_ends = now + SHARED_TERM_START_SECONDS
         if not self._elected:
             self._candidates[instance] = (place.term_number, place.position, clean)
-            if now - self._election_began < SHARED_ELECTION_SECONDS:
+            if now - self._election_began < self._election_seconds:
                 return Election.WAIT
             self._elected = max(self._candidates, key=lambda name: (self._candidates[name], name))
         return Election.ELECTED if self._elected == instance else Election.WAIT

@@ -152,9 +152,11 @@ class RedisJournal:
         digest: str,
         later: Sequence[str] = (),
         answer_seconds: float = SHARED_ANSWER_SECONDS,
+        election_seconds: float = SHARED_ELECTION_SECONDS,
     ) -> None:
         self._link = link
         self._answer_seconds = answer_seconds
+        self._election_seconds = election_seconds
         forms = ["+".join((FORM, *later[:count])) for count in range(len(later) + 1)]
         *before, self._digest = (digest, *(f"{form}:{digest}" for form in forms))
         self._digests_before = frozenset(before)
@@ -293,7 +295,7 @@ class RedisJournal:
     async def elect(self, place: JournalPosition, *, clean: bool) -> Election:
         """Offer to begin a lost journal's next term from a state at this place, `clean` unless more is in it."""
         knows = f"{place.term_number:012}:{place.position:018}:{int(clean)}"
-        arguments = (self._instance, knows, int(SHARED_ELECTION_SECONDS * 1000), SHARED_TERM_START_SECONDS)
+        arguments = (self._instance, knows, int(self._election_seconds * 1000), SHARED_TERM_START_SECONDS)
         (status, *_) = await self._run(_ELECT, place, (CANDIDATES,), arguments)
         return {"intact": Election.INTACT, "wait": Election.WAIT, "elected": Election.ELECTED}[status]
 

@@ -79,8 +79,18 @@ class RedisNonces:
 
     _release = _RELEASE
 
-    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        settings: Settings,
+        entropy: Entropy,
+        clock: Clock,
+        *,
+        fresh: bool,
+        unwritten_max: int = REDIS_UNWRITTEN_MAX,
+    ) -> None:
         self._link = link
+        self._unwritten_max = unwritten_max
         self._clock = clock
         self._life_seconds = settings.nonce_ttl_seconds
         self._skew_seconds = settings.skew_seconds
@@ -277,7 +287,7 @@ class RedisNonces:
             ):
                 self._unwritten.popleft()
             reservation = Reservation.UNAVAILABLE
-            if len(self._unwritten) < REDIS_UNWRITTEN_MAX:
+            if len(self._unwritten) < self._unwritten_max:
                 reservation = self._remember(request)
             if reservation is Reservation.RESERVED:
                 self._unwritten.append(_Owed(one, now_ns))
