@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -24,7 +25,16 @@ LOGINS = {
     "google_client_id": "client",
     "google_client_secret": "secret",
 }
+MARKET = {"wallet_dev_credit_usdt": Decimal(100), "withdrawal_cooldown_seconds": 0}
 HOUR_NS = 3600 * SECOND_NS
+ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
+JOB = {
+    "type": "render",
+    "resources": {"cpu_cores": 1, "memory_gb": 1},
+    "duration_minutes": 60,
+    "max_price_usdt": "1.00",
+}
+WITHDRAWAL = {"asset": "USDT-TRC20", "amount": "1.5", "address": ADDRESS}
 
 
 class World(NamedTuple):
@@ -38,11 +48,16 @@ class World(NamedTuple):
     """Its consent is revoked."""
     session: str
     """The token of somebody who has logged in."""
+    agent_key: str
+    job_id: str
+    """Ada's, as the post and the withdrawal are."""
+    post_id: str
+    withdrawal_id: str
 
 
 def make_world(**settings: Any) -> tuple[Api, World]:
     """Make an API with what the corpus speaks of in it."""
-    api = make_api(**LOGINS, **settings)
+    api = make_api(**LOGINS, **MARKET, **settings)
     machine, revoked = enrol(api), enrol(api, "rack 2")
     reply = api.handle_heartbeat(
         machine.worker_id, machine.token, machine.certificate_id, machine.body("first"), "192.0.2.1", START
@@ -59,7 +74,18 @@ def make_world(**settings: Any) -> tuple[Api, World]:
     )
     draft = {"owner_id": "ada", "rules": {"max_cpu_percent": 5}, "signature": signed('ada|{"max_cpu_percent":5}')}
     session = begin_session(api.state, START, "", "usr_ada", "google", "ada@example.com", START.wall_ns + HOUR_NS)
-    return api, World(machine, bare, ask(api, as_owner("/policies", draft))["id"], revoked, session)
+    draft_id = ask(api, as_owner("/policies", draft))["id"]
+    agent_key = ask(api, as_owner("/agents/register", {"name": "Ada's"}))["api_key"]
+    job_id = ask(api, as_owner("/jobs", JOB))["job"]["id"]
+    post_id = ask(api, as_owner("/forum/posts", {"title": "First", "body": "Here."}))["post"]["id"]
+    paid = ask(api, with_key(as_owner("/wallet/withdraw", WITHDRAWAL), "first"))
+    ids = (job_id, post_id, paid["withdrawal"]["id"])
+    return api, World(machine, bare, draft_id, revoked, session, agent_key, *ids)
+
+
+def with_key(request: Request, key: str) -> Request:
+    """The same request under an idempotency key."""
+    return msgspec.structs.replace(request, headers=(*request.headers, ("idempotency-key", key)))
 
 
 def body_but_a_byte(path: str, *headers: tuple[str, str]) -> bytes:

@@ -6,6 +6,7 @@ import msgspec
 
 from reference_server.wire.values import Request
 from tests.http.corpus import BEARER, WORLD, Case, get, plain, post
+from tests.http.corpus_market import MARKET_REFUSED, MARKET_SUCCESSES
 from tests.http.twins import API_TOKEN, OWNER, START, Machine, signed
 
 MACHINE, BARE, REVOKED = WORLD.machine, WORLD.bare, WORLD.revoked
@@ -262,4 +263,5 @@ def versioned(case: Case) -> Case | None:
     return plain(f"{case.name}, by /v1", case.meant[0].status, short)
 
 
-ROUTE_CASES = [*SUCCESSES, *filter(None, map(versioned, SUCCESSES)), *REFUSED, *HEARTBEATS, *ELSEWHERE]
+WELL = [*SUCCESSES, *MARKET_SUCCESSES]
+ROUTE_CASES = [*WELL, *filter(None, map(versioned, WELL)), *REFUSED, *MARKET_REFUSED, *HEARTBEATS, *ELSEWHERE]

@@ -72,7 +72,7 @@ def as_owner(path: str, body: Any = None) -> Request:
 
 def data_of(status: int, body: bytes) -> Any:
     """Return a successful answer's data."""
-    assert status in {200, 201}, body
+    assert status in {200, 201, 202}, body
     return msgspec.json.decode(body)["data"]
 
 
