@@ -68,7 +68,7 @@ class Denied(msgspec.Struct, frozen=True):
     subject: str = ""
 
 
-class AgentIdentity(msgspec.Struct, frozen=True):
+class AgentIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who Moltbook says that an agent is."""
 
     id: str

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from reference_server.core.community import agents
+from reference_server.core.happenings import audit_happenings
+from reference_server.core.inquiry import Inquiry
 from reference_server.core.market.wallet import INVALID_ADDRESS
+from reference_server.identity_ports import VerifyAgent
 from reference_server.operations.accounts import audited
-from reference_server.operations.callers import AGENT, ANYONE
+from reference_server.operations.callers import AGENT, ANYONE, MOLTBOOK_IDENTITY
 from reference_server.operations.fields import Timestamp  # noqa: TC001 - msgspec reads a struct's types later
 from reference_server.operations.market_fields import (  # noqa: TC001 - msgspec reads a struct's types later
     Address,
@@ -27,9 +31,10 @@ from reference_server.wire.replies import FULL, INVALID_REQUEST, success
 if TYPE_CHECKING:
     from reference_server.core.calls import Call
     from reference_server.core.state import State
-    from reference_server.wire.values import Reply
+    from reference_server.identity_ports import AgentIdentity, NoAgent, Unavailable
+    from reference_server.wire.values import Instant, Reply
 
-MOLTBOOK_HEADER = "X-Moltbook-Identity"
+    Vouching = AgentIdentity | NoAgent | Unavailable
 
 
 class AgentToRegister(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,13 +96,25 @@ def _new_key(state: State) -> str:
     return agents.KEY_PREFIX + state.entropy.hex(agents.KEY_DIGITS)
 
 
-@audited
-def register(state: State, call: Call[bytes]) -> Reply:
-    """`POST /agents/register`. Whom nobody can vouch for has no identity: that is never taken on trust."""
-    identity = agents.MoltbookRefusal.UNAVAILABLE if MOLTBOOK_HEADER.lower() in call.headers else None
+def register(state: State, call: Call[bytes]) -> Reply | Inquiry:
+    """`POST /agents/register`. Whom Moltbook vouches for, it is asked: no identity is taken on trust."""
+    token = call.headers.get(MOLTBOOK_IDENTITY.header.lower())
+    if token is None:
+        return _register(state, call, None)
+    refusal = agents.cannot_register(state.settings.agent_registration, call.body)
+    return refusal or Inquiry(VerifyAgent(token), partial(_register_vouched, call))
+
+
+def _register_vouched(call: Call[bytes], state: State, now: Instant, identity: Vouching) -> Reply:
+    return _register(state, msgspec.structs.replace(call, now=now), identity)
+
+
+def _register(state: State, call: Call[bytes], identity: Vouching | None) -> Reply:
     mode = state.settings.agent_registration
     agent_id, api_key = state.new_id(AGENT_ID), _new_key(state)
-    return agents.register(state.agents, state.market, call.now, mode, identity, call.body, agent_id, api_key)
+    reply = agents.register(state.agents, state.market, call.now, mode, identity, call.body, agent_id, api_key)
+    audit_happenings(state, call.now)
+    return reply
 
 
 def show(state: State, call: Call[bytes]) -> Reply:
@@ -120,7 +137,7 @@ OPERATIONS = (
         register,
         described=AgentToRegister,
         read=bytes,
-        headers=(MOLTBOOK_HEADER,),
+        headers=(MOLTBOOK_IDENTITY.header,),
         answers=(
             Answer(HTTPStatus.CREATED, RegisteredAgent),
             INVALID_REQUEST,

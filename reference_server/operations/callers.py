@@ -13,11 +13,13 @@ import msgspec
 from reference_server.core.calls import AGENT as AGENT_KIND
 from reference_server.core.calls import OWNER as OWNER_KIND
 from reference_server.core.calls import Caller
-from reference_server.core.community.agents import KEY_PREFIX
+from reference_server.core.community.agents import KEY_PREFIX, MOLTBOOK_UNAVAILABLE
 from reference_server.core.identity.cookies import read_cookie, session_cookie
 from reference_server.core.identity.sessions import SESSION_PREFIX, digest_of, find_session
+from reference_server.core.inquiry import Inquiry
 from reference_server.core.machines import INVALID_OWNER_ID
 from reference_server.core.market.wallet import ensure_account
+from reference_server.identity_ports import NoAgent, Unavailable, VerifyAgent
 from reference_server.wire.replies import FORBIDDEN, FULL, UNAUTHORIZED, failure
 from reference_server.wire.rules import valid_owner_id
 from reference_server.wire.signing import matches
@@ -26,8 +28,8 @@ from reference_server.wire.values import Reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.core.inquiry import Inquiry
     from reference_server.core.state import State
+    from reference_server.identity_ports import AgentIdentity
     from reference_server.wire.values import Instant
 
 
@@ -87,6 +89,11 @@ def _bearer(headers: dict[str, str]) -> str | None:
 def _has_key(headers: dict[str, str]) -> bool:
     """Return whether the request carries what looks like an agent's key; `prove` looks whose it is."""
     return (_bearer(headers) or "").startswith(KEY_PREFIX)
+
+
+def _shows_identity(headers: dict[str, str]) -> bool:
+    """Return whether the request carries a Moltbook identity, and nothing that would go before it."""
+    return MOLTBOOK_IDENTITY.header.lower() in headers and "authorization" not in headers
 
 
 def _refuse_bearer(state: State, headers: dict[str, str]) -> Reply:
@@ -175,19 +182,38 @@ def _prove_key(state: State, headers: dict[str, str]) -> Caller | Reply:
 def _admit_agent(state: State, headers: dict[str, str]) -> Caller | Reply:
     if is_owner(state, headers):
         return FORBIDDEN
-    return Caller(AGENT_KIND) if _has_key(headers) else _refuse_bearer(state, headers)
+    return Caller(AGENT_KIND) if _has_key(headers) or _shows_identity(headers) else _refuse_bearer(state, headers)
 
 
 def _admit_account(state: State, headers: dict[str, str]) -> Caller | Reply:
-    """Admit an owner that names itself, or whoever has a key."""
+    """Admit an owner that names itself, or whoever has a key or an identity."""
+    if _shows_identity(headers):
+        return Caller(AGENT_KIND)
     caller = _admit_owner(state, headers)
     return FORBIDDEN if isinstance(caller, Caller) and caller == Caller(OWNER_KIND) else caller
 
 
-def _prove_account(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
+def _prove_vouched(state: State, now: Instant, answer: AgentIdentity | NoAgent | Unavailable) -> Caller | Reply:
+    """Return the agent that registered with the identity for which Moltbook vouches."""
+    if isinstance(answer, Unavailable):
+        return MOLTBOOK_UNAVAILABLE
+    agent = None if isinstance(answer, NoAgent) else state.agents.with_identity(answer.id)
+    if agent is None:
+        state.auth_failures["agent"] += 1
+        return UNAUTHORIZED
+    return _with_account(state, now, Caller(AGENT_KIND, agent.id))
+
+
+def _prove_account(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply | Inquiry:
     """Return whose account it is, which begins when it is first seen (contract: Principals and accounts)."""
-    owner = caller.kind == OWNER_KIND
-    proven = _prove_session(state, now, caller, headers) if owner else _prove_key(state, headers)
+    if caller.kind == OWNER_KIND:
+        return _with_account(state, now, _prove_session(state, now, caller, headers))
+    if _shows_identity(headers):
+        return Inquiry(VerifyAgent(headers[MOLTBOOK_IDENTITY.header.lower()]), _prove_vouched)
+    return _with_account(state, now, _prove_key(state, headers))
+
+
+def _with_account(state: State, now: Instant, proven: Caller | Reply) -> Caller | Reply:
     if isinstance(proven, Reply):
         return proven
     return ensure_account(state.market, now, proven.account) or proven
@@ -228,14 +254,22 @@ SESSION = Principal(
     _OF_OWNERS,
     ways=((SESSION_TOKEN,), (SESSION_COOKIE,), (SESSION_TOKEN, OWNER_ID)),
 )
-AGENT = Principal(AGENT_KIND, (AGENT_KEY,), _admit_agent, _prove_account, (UNAUTHORIZED, FORBIDDEN, FULL))
+MOLTBOOK_IDENTITY = Credential("moltbookIdentity", "X-Moltbook-Identity", _header("X-Moltbook-Identity"))
+AGENT = Principal(
+    AGENT_KIND,
+    (AGENT_KEY, MOLTBOOK_IDENTITY),
+    _admit_agent,
+    _prove_account,
+    (UNAUTHORIZED, FORBIDDEN, FULL, MOLTBOOK_UNAVAILABLE),
+    ways=((AGENT_KEY,), (MOLTBOOK_IDENTITY,)),
+)
 ACCOUNT = Principal(
     "account",
-    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE, AGENT_KEY),
+    (OWNER_TOKEN, OWNER_ID, SESSION_TOKEN, SESSION_COOKIE, AGENT_KEY, MOLTBOOK_IDENTITY),
     _admit_account,
     _prove_account,
-    (*_OF_OWNERS, FULL),
-    ways=((OWNER_TOKEN, OWNER_ID), (SESSION_TOKEN,), (SESSION_COOKIE,), (AGENT_KEY,)),
+    (*_OF_OWNERS, FULL, MOLTBOOK_UNAVAILABLE),
+    ways=((OWNER_TOKEN, OWNER_ID), (SESSION_TOKEN,), (SESSION_COOKIE,), (AGENT_KEY,), (MOLTBOOK_IDENTITY,)),
 )
 """Whoever has an account: an owner, or an agent."""
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

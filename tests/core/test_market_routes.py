@@ -103,8 +103,6 @@ def test_an_agent_registers_and_is_known_by_its_key_until_it_is_replaced() -> No
     [
         ("closed", {}, (403, "agent registration is closed")),
         ("moltbook", {}, (401, "moltbook identity required")),
-        ("moltbook", {"x-moltbook-identity": "t"}, (503, "moltbook unavailable")),
-        ("open", {"x-moltbook-identity": "t"}, (503, "moltbook unavailable")),
     ],
 )
 def test_who_may_register_is_a_setting(mode: str, headers: dict[str, str], refusal: tuple[int, str]) -> None:

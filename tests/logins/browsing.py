@@ -1,4 +1,4 @@
-"""A browser's part of a login, by hand: it keeps cookies, follows nothing by itself, and can be login to misbehave."""
+"""A browser's part of a login, by hand: it keeps cookies, follows nothing by itself, and may be asked to misbehave."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Browser:
         return answer
 
     async def begin(self, provider: str = "google", return_to: str = "") -> dict[str, str]:
-        """Begin a login, and return what the provider is login."""
+        """Begin a login, and return what the provider is asked."""
         query = urlencode({"return_to": return_to}) if return_to else ""
         answer = await self.ask("GET", f"/auth/{provider}/login", query=query)
         assert answer.status == 302, answer

@@ -18,8 +18,6 @@ from reference_server.core.community.agents import (
     OPEN,
     Agent,
     Agents,
-    MoltbookIdentity,
-    MoltbookRefusal,
     register,
     unique_name,
     update,
@@ -27,12 +25,13 @@ from reference_server.core.community.agents import (
 )
 from reference_server.core.community.forum import Forum, create_comment, create_post, list_posts, read_post
 from reference_server.core.market.conditions import Conditions
+from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
 from tests.market.small_market import BITCOIN, TRON, at, data_of, error_of, make_market, take_out
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Reply
 
-ADA = MoltbookIdentity("mb_1", "Ada", 7, is_claimed=True)
+ADA = AgentIdentity("mb_1", "Ada", 7, is_claimed=True)
 
 
 class Place:
@@ -132,7 +131,7 @@ def test_refusals_of_registrations_in_order(place: Place) -> None:
     assert error_of(place.register("Ada", mode=CLOSED, **bad)) == (400, "invalid address")
     assert error_of(place.register("Ada", mode=CLOSED)) == (403, "agent registration is closed")
     assert error_of(place.register("Ada", mode=MOLTBOOK)) == (401, "moltbook identity required")
-    invalid, silent = MoltbookRefusal.INVALID, MoltbookRefusal.UNAVAILABLE
+    invalid, silent = NO_AGENT, UNAVAILABLE
     assert error_of(place.register("Ada", identity=invalid)) == (401, "invalid moltbook identity")
     assert error_of(place.register("Ada", mode=MOLTBOOK, identity=silent)) == (503, "moltbook unavailable")
     assert error_of(place.register("Ada", mode=MOLTBOOK, identity=ADA)) == (409, "name taken")
@@ -142,7 +141,7 @@ def test_refusals_of_registrations_in_order(place: Place) -> None:
 
 def test_an_identity_is_shown_and_may_call(place: Place) -> None:
     agent = place.agent("Ada", identity=ADA)
-    assert place.agents.with_identity(ADA) is agent
+    assert place.agents.with_identity(ADA.id) is agent
     shown = data_of(place.update(agent, description="x"))["agent"]
     assert shown["moltbook"] == {"id": "mb_1", "name": "Ada", "karma": 7, "is_claimed": True}
 
@@ -207,7 +206,7 @@ def test_agents_are_made_again_from_their_changes(place: Place) -> None:
     for noted in msgspec.msgpack.decode(encode_changes(place.agents.changes or [])):
         recover_change(again, at(1), noted)
     assert again.by_id == place.agents.by_id
-    assert again.with_key("hfk_new") == again.with_identity(ADA) == again.named("bea") == ada
+    assert again.with_key("hfk_new") == again.with_identity(ADA.id) == again.named("bea") == ada
     assert again.with_key("hfk_1") is again.named("Ada") is None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from enum import Enum
 from hashlib import sha256
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +14,7 @@ from reference_server.core.market.addresses import asset_of, normal_address
 from reference_server.core.market.market import Happening
 from reference_server.core.market.notes import Part
 from reference_server.core.market.wallet import INVALID_ADDRESS, begin_cooldown
+from reference_server.identity_ports import AgentIdentity, NoAgent, Unavailable
 from reference_server.limits import (
     AGENT_DESCRIPTION_MAX_CHARACTERS,
     AGENT_NAME_MAX_CHARACTERS,
@@ -23,11 +23,10 @@ from reference_server.limits import (
 )
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
 from reference_server.wire.timestamps import format_timestamp
-from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
+from reference_server.wire.values import Instant, Reply
 
 if TYPE_CHECKING:
     from reference_server.core.market.market import Market
-    from reference_server.wire.values import Reply
 
 OPEN, MOLTBOOK, CLOSED = "open", "moltbook", "closed"
 """`AGENT_REGISTRATION`: who may register."""
@@ -42,22 +41,6 @@ _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Control and format characters, halves of pairs, and what ends lines: two names that look alike must not differ."""
 
 
-class MoltbookIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who Moltbook says that an agent is."""
-
-    id: str
-    name: str
-    karma: int
-    is_claimed: bool
-
-
-class MoltbookRefusal(Enum):
-    """Why there is no identity, though one was sent."""
-
-    INVALID = "invalid"
-    UNAVAILABLE = "unavailable"
-
-
 class Agent(msgspec.Struct, gc=False):
     """One agent; `key_digest` is the SHA-256 of its API key. Empty texts are not set."""
 
@@ -65,7 +48,7 @@ class Agent(msgspec.Struct, gc=False):
     name: str
     description: str
     moltbook_id: str
-    moltbook: MoltbookIdentity | None
+    moltbook: AgentIdentity | None
     wallet_address: str
     key_digest: bytes
     created: Instant
@@ -135,9 +118,9 @@ class Agents(Part):
         agent = self._by_key.get(digest)
         return agent if agent is not None and compare_digest(agent.key_digest, digest) else None
 
-    def with_identity(self, identity: MoltbookIdentity) -> Agent | None:
-        """Return the agent that registered with a Moltbook identity, and may call by it."""
-        return self._by_moltbook.get(identity.id)
+    def with_identity(self, moltbook_id: str) -> Agent | None:
+        """Return the agent that registered with a Moltbook identity, by its id there, and may call by it."""
+        return self._by_moltbook.get(moltbook_id)
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -209,7 +192,7 @@ def add_agent(
 ) -> None:
     """Add an agent."""
     agents = state.agents
-    identity = None if moltbook is None else MoltbookIdentity(*moltbook)
+    identity = None if moltbook is None else AgentIdentity(*moltbook)
     agents.add(Agent(agent_id, name, description, moltbook_id, identity, wallet_address, bytes(digest), at, at))
 
 
@@ -234,37 +217,40 @@ def replace_key(state: HasAgents, at: Instant, agent_id: str, digest: bytes) -> 
     agent.updated = at
 
 
+def cannot_register(mode: str, body: bytes) -> Reply | None:
+    """Refuse what no identity would help, so that nobody outside is asked for it; None where one may."""
+    read = _read_registration(body)
+    if isinstance(read, Reply):
+        return read
+    return REGISTRATION_CLOSED if mode == CLOSED else None
+
+
 def register(
     agents: Agents,
     market: Market,
     now: Instant,
     mode: str,
-    identity: MoltbookIdentity | MoltbookRefusal | None,
+    identity: AgentIdentity | NoAgent | Unavailable | None,
     body: bytes,
     agent_id: str,
     api_key: str,
 ) -> Reply:
     """`POST /agents/register`. `identity` is what Moltbook said of the one that was sent, None where none was."""
-    try:
-        body.decode("utf-8")
-        read = _decode_registration(body)
-    except (ValueError, RecursionError):
-        return INVALID_REQUEST
+    read = _read_registration(body)
+    if isinstance(read, Reply):
+        return read
     description, moltbook_id, wallet = read.description or "", read.moltbook_id or "", read.wallet_address or ""
-    refusal = _refuse_fields(read.name, description, moltbook_id, wallet)
-    if refusal is not None:
-        return refusal
     if mode == CLOSED:
         return REGISTRATION_CLOSED
-    if identity is MoltbookRefusal.INVALID:
+    if isinstance(identity, NoAgent):
         return INVALID_IDENTITY
-    if identity is MoltbookRefusal.UNAVAILABLE:
+    if isinstance(identity, Unavailable):
         return MOLTBOOK_UNAVAILABLE
     if identity is None and mode == MOLTBOOK:
         return IDENTITY_REQUIRED
     if agents.named(read.name) is not None:
         return NAME_TAKEN
-    if identity is not None and agents.with_identity(identity) is not None:
+    if identity is not None and agents.with_identity(identity.id) is not None:
         return IDENTITY_TAKEN
     if len(agents.by_id) >= AGENTS_MAX:
         return FULL
@@ -276,6 +262,15 @@ def register(
     agent = agents.by_id[agent_id]
     agents.happened.append(Happening("agent_registered", agent.account, agent_id, {}, agent.account))
     return success({"agent": show_agent(agent), "api_key": api_key}, 201)
+
+
+def _read_registration(body: bytes) -> Registration | Reply:
+    try:
+        body.decode("utf-8")
+        read = _decode_registration(body)
+    except (ValueError, RecursionError):
+        return INVALID_REQUEST
+    return _refuse_fields(read.name, read.description or "", read.moltbook_id or "", read.wallet_address or "") or read
 
 
 def update(agents: Agents, market: Market, now: Instant, agent: Agent, body: bytes, api_key: str) -> Reply:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.community.agents import Agent, MoltbookIdentity, unique_name, valid_name
+from reference_server.core.community.agents import Agent, unique_name, valid_name
 from reference_server.core.keeping import moments
 from reference_server.core.table import Table
+from reference_server.identity_ports import AgentIdentity  # noqa: TC001 - msgspec reads a struct's types later
 from reference_server.limits import AGENT_DESCRIPTION_MAX_CHARACTERS, AGENTS_MAX, MOLTBOOK_ID_MAX_CHARACTERS
 from reference_server.wire.exposition import Figure
 from reference_server.wire.ids import AGENT_ID
@@ -33,7 +34,7 @@ class AgentRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     description: str
     moltbook_id: str
-    moltbook: MoltbookIdentity | None
+    moltbook: AgentIdentity | None
     wallet_address: str
     key_digest: str
     created_at: str
