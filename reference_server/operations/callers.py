@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 
 class Credential(msgspec.Struct, frozen=True):
-    """A header that says who calls: sent twice, it is not known who does. `scheme` is its OpenAPI security scheme."""
+    """A header that says who calls: sent twice, it is not known who does.
+
+    `scheme` is its OpenAPI security scheme; None for one that proves nothing, and is a parameter there.
+    """
 
     name: str
     header: str
-    scheme: dict[str, Any]
+    scheme: dict[str, Any] | None
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -229,7 +232,7 @@ def _header(name: str) -> dict[str, str]:
 
 
 OWNER_TOKEN = Credential("ownerToken", "Authorization", {"type": "http", "scheme": "bearer"})
-OWNER_ID = Credential("ownerId", "X-Owner-ID", _header("X-Owner-ID"))
+OWNER_ID = Credential("ownerId", "X-Owner-ID", None)
 MACHINE_TOKEN = Credential("machineToken", "X-Machine-Token", _header("X-Machine-Token"))
 MACHINE_CERTIFICATE = Credential("machineCertificate", "X-Machine-Certificate-Id", _header("X-Machine-Certificate-Id"))
 SESSION_TOKEN = Credential("sessionToken", "Authorization", {"type": "http", "scheme": "bearer"})
@@ -244,7 +247,7 @@ OWNER = Principal(
     _admit_owner,
     _prove_owner,
     _OF_OWNERS,
-    ways=((OWNER_TOKEN, OWNER_ID), (OWNER_TOKEN,), (SESSION_TOKEN,), (SESSION_COOKIE,)),
+    ways=((OWNER_TOKEN,), (SESSION_TOKEN,), (SESSION_COOKIE,)),
 )
 SESSION = Principal(
     "session",
@@ -252,7 +255,7 @@ SESSION = Principal(
     _admit_session,
     _prove_session,
     _OF_OWNERS,
-    ways=((SESSION_TOKEN,), (SESSION_COOKIE,), (SESSION_TOKEN, OWNER_ID)),
+    ways=((SESSION_TOKEN,), (SESSION_COOKIE,)),
 )
 MOLTBOOK_IDENTITY = Credential("moltbookIdentity", "X-Moltbook-Identity", _header("X-Moltbook-Identity"))
 AGENT = Principal(
@@ -269,7 +272,7 @@ ACCOUNT = Principal(
     _admit_account,
     _prove_account,
     (*_OF_OWNERS, FULL, MOLTBOOK_UNAVAILABLE),
-    ways=((OWNER_TOKEN, OWNER_ID), (SESSION_TOKEN,), (SESSION_COOKIE,), (AGENT_KEY,), (MOLTBOOK_IDENTITY,)),
+    ways=((OWNER_TOKEN,), (SESSION_TOKEN,), (SESSION_COOKIE,), (AGENT_KEY,), (MOLTBOOK_IDENTITY,)),
 )
 """Whoever has an account: an owner, or an agent."""
 MACHINE = Principal("machine", (MACHINE_TOKEN, MACHINE_CERTIFICATE), _admit_machine)

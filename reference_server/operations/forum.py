@@ -34,7 +34,7 @@ class PostToWrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     title: Title
     body: Text
-    tags: Tags | msgspec.UnsetType = msgspec.UNSET
+    tags: Tags | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CommentToWrite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,9 +54,9 @@ class NeededResources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cpu_cores: Cores
     memory_gb: Memory
-    gpu: bool | msgspec.UnsetType = msgspec.UNSET
-    gpu_count: Gpus | msgspec.UnsetType = msgspec.UNSET
-    gpu_model: GpuModel | msgspec.UnsetType = msgspec.UNSET
+    gpu: bool | msgspec.UnsetType | None = msgspec.UNSET
+    gpu_count: Gpus | msgspec.UnsetType | None = msgspec.UNSET
+    gpu_model: GpuModel | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class JobToPost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +66,7 @@ class JobToPost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resources: NeededResources
     duration_minutes: Minutes
     max_price_usdt: MaxPrice
-    payload: Payload | msgspec.UnsetType = msgspec.UNSET
+    payload: Payload | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ShownResources(msgspec.Struct, frozen=True):
@@ -221,18 +221,13 @@ def _count(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) <= JOB_GPUS_MAX else None
 
 
-def _number(most: int) -> dict[str, Any]:
-    return {"type": "number", "minimum": 0, "maximum": most}
+_DECIMAL = {"type": "string", "pattern": f"^{_NUMBER.pattern}$", "default": "0"}
 
 
 JOB_STATE = Parameter("state", str, "", {"type": "string", "enum": list(STATES)}, "Only jobs in this state.")
 _LEAST = (
-    Parameter(
-        "min_cpu_cores", _micro(JOB_CPU_CORES_MAX), 0, _number(JOB_CPU_CORES_MAX), "At least so many cores are left."
-    ),
-    Parameter(
-        "min_memory_gb", _micro(JOB_MEMORY_GB_MAX), 0, _number(JOB_MEMORY_GB_MAX), "At least so much memory is left."
-    ),
+    Parameter("min_cpu_cores", _micro(JOB_CPU_CORES_MAX), 0, _DECIMAL, "At least so many cores are left."),
+    Parameter("min_memory_gb", _micro(JOB_MEMORY_GB_MAX), 0, _DECIMAL, "At least so much memory is left."),
     Parameter(
         "min_gpu_count",
         _count,

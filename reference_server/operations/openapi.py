@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.limits import IDEMPOTENCY_KEY_MAX_CHARACTERS
+from reference_server.limits import IDEMPOTENCY_KEY_MAX_CHARACTERS, TEXT_MAX_CHARACTERS
 from reference_server.operations.examples import example_of
 from reference_server.operations.fields import DIGITS
 from reference_server.operations.operation import ANY, Answer
@@ -75,6 +75,11 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Upgrade": {"description": "What is asked for.", "schema": {"type": "string", "example": "TLS/1.2, HTTP/1.1"}},
 }
 REQUEST_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Owner-ID": {
+        "description": "Which owner calls. A session is of one already. What is not ASCII is UTF-8.",
+        "schema": {"type": "string", "pattern": "^[!-{}~]([ -{}~]*[!-{}~])?$", "maxLength": TEXT_MAX_CHARACTERS},
+        "example": "acme",
+    },
     "X-Machine-Token": {
         "description": "The machine's own token.",
         "required": True,
@@ -116,7 +121,7 @@ def describe(operations: Sequence[Operation], prefix: str, version: str) -> dict
     for operation in operations:
         path = operation.path if operation.rooted else prefix + operation.path
         paths[path][operation.method.lower()] = _operation(operation, path, described)
-    credentials = {one.name: one.scheme for row in operations for one in row.principal.credentials}
+    credentials = {one.name: one.scheme for row in operations for one in row.principal.credentials if one.scheme}
     common = _failures(EVERYWHERE)
     return {
         "openapi": OPENAPI,
@@ -154,7 +159,8 @@ def _operation(operation: Operation, path: str, described: dict[Any, dict[str, A
         "security": _security(operation.principal),
     }
     parameters = [*_path_parameters(path), *map(_query_parameter, operation.query)]
-    parameters += [_header_parameter(name) for name in operation.headers]
+    named = [credential.header for credential in operation.principal.credentials if credential.scheme is None]
+    parameters += [_header_parameter(name) for name in (*named, *operation.headers)]
     if parameters:
         row["parameters"] = parameters
     body = operation.described or operation.body

@@ -28,7 +28,8 @@ class Routes:
                 self._add(prefix + operation.path, operation)
         self._parts_max = max(self._templates, default=0)
         credentials = [credential for one in operations for credential in one.principal.credentials]
-        self.credentials = tuple(sorted({one.header for one in credentials if one.scheme.get("in") != "cookie"}))
+        cookies = {one.header for one in credentials if one.scheme and one.scheme.get("in") == "cookie"}
+        self.credentials = tuple(sorted({one.header for one in credentials} - cookies))
         self.single_headers = frozenset(name.lower() for name in self.credentials)
         """What may be said once only."""
 

@@ -71,10 +71,11 @@ def test_a_row_is_shown_with_all_that_it_says(operation: Operation) -> None:
         *(("path", name) for name in variables),
         *(("query", parameter.name) for parameter in operation.query),
         *(("header", name) for name in operation.headers),
+        *(("header", one.header) for one in operation.principal.credentials if one.scheme is None),
     }
     assert ("requestBody" in row) == ((operation.described or operation.body) is not None)
     schemes = {name for way in row["security"] for name in way}
-    assert schemes == {credential.name for credential in operation.principal.credentials}
+    assert schemes == {credential.name for credential in operation.principal.credentials if credential.scheme}
     for one in (*operation.answers, *operation.principal.refusals):
         response = resolved(row["responses"][str(one.status)])
         if not isinstance(one, Answer):

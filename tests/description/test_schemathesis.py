@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.core.server_under_test import TOKEN
 from tests.load.processes import serving
+from tests.support.little_http import Given, little_http
 from tests.support.tiers import SOAK
+
+if TYPE_CHECKING:
+    from tests.support.little_http import Asked
 
 SECONDS = 200 if SOAK else 20
 END_SECONDS = 100
@@ -35,8 +42,13 @@ PRINCIPALS = {
 }
 
 
+async def knows_nobody(_asked: Asked) -> Given:
+    """Answer as Moltbook does for a token that is none."""
+    return Given(401, json.dumps({"success": False, "valid": False, "error": "invalid_token"}).encode())
+
+
 @pytest.mark.parametrize("principal", PRINCIPALS)
-def test_every_answer_is_one_that_the_description_has(principal: str, tmp_path: Path) -> None:
+async def test_every_answer_is_one_that_the_description_has(principal: str, tmp_path: Path) -> None:
     headers = [f"--header={name}: {value}" for name, value in PRINCIPALS[principal].items()]
     environment = {
         **os.environ,
@@ -44,15 +56,17 @@ def test_every_answer_is_one_that_the_description_has(principal: str, tmp_path: 
         "PYTHONPATH": str(HERE.parents[1]),
         "SCHEMATHESIS_HOOKS": "tests.description.signing_hooks",
     }
-    with serving(SERVER) as url:
-        done = subprocess.run(
-            [*SCHEMATHESIS, *headers, f"{url}/openapi.json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS + END_SECONDS,
-            cwd=tmp_path,
-            env=environment,
-        )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "No issues found" in done.stdout, done.stdout
+    async with little_http(knows_nobody) as origin:
+        with serving({**SERVER, "MOLTBOOK_BASE_URL": origin, "MOLTBOOK_APP_KEY": "moltdev_key"}) as url:
+            with trio.fail_after(SECONDS + END_SECONDS):
+                done = await trio.run_process(
+                    [*SCHEMATHESIS, *headers, f"{url}/openapi.json"],
+                    capture_stdout=True,
+                    stderr=subprocess.STDOUT,
+                    check=False,
+                    cwd=tmp_path,
+                    env=environment,
+                )
+    shown = done.stdout.decode()
+    assert done.returncode == 0, shown
+    assert "No issues found" in shown, shown
