@@ -33,9 +33,10 @@ LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
 DEFERRED_MAX = 10_000
 """Answers that wait for a nonce store or the journal; past it nothing more is decided until they are out. 5 MB."""
-INQUIRIES_MAX = 256
-"""Questions asked outside at once: logins of a few hundred people in a second. Each takes a connection and a task; past
-it those who come are told that whoever would answer is unavailable."""
+INQUIRIES_MAX = 64
+"""Questions asked at once of each who is asked outside: logins of a few hundred people in a second. Each takes a
+connection and a task; past it those who come are told that whoever would answer is unavailable. One that answers slowly
+takes nobody else's room."""
 INQUIRY_SECONDS = 10.0
 """How long an answer from outside may take: all exchanges of a login together, and a person still waits for it."""
 STATUSES_AT_ONCE = 500
@@ -128,15 +129,18 @@ FETCH_SECONDS = 4.0
 """How long one exchange with a provider may take: two, as a login with Google has, fit into an inquiry."""
 FETCH_MAX_BYTES = 256 * 1024
 """An answer of a provider: key sets have 10 KB, and a user's addresses 100 KB where there are a thousand."""
-JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS = 3600, 60
-"""How long a provider's keys are believed, and how long they are not fetched anew for a key that is not among them."""
+JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS, JWKS_RETRY_SECONDS = 3600, 60, 2
+"""How long a provider's keys are believed, how long they are not fetched anew for a key that is not among them, and how
+long not when they could not be fetched: whoever waited for that fetch does not wait for another of his own."""
+KARMA_MAX = 1 << 53
+"""What Moltbook says of an agent: JSON numbers are exact up to here, and what is kept has to be written."""
 RSA_KEY_MIN_BITS = 2048
 """A provider's key: what RFC 7518, 3.3, asks for."""
 ID_TOKEN_MAX_CHARACTERS = 16 * 1024
 """An ID token: they have 1 KB or 2."""
 SUBJECT_MAX_CHARACTERS = 255
 """Who somebody is for a provider (OpenID Connect Core 1.0, 2); an agent's id and name at Moltbook, too."""
-ADDRESS_MAX_CHARACTERS = 320
+MAIL_ADDRESS_MAX_CHARACTERS = 320
 """An address of mail: 64 characters, @, and 255 (RFC 5321, 4.5.3.1)."""
 APPLE_SECRET_LIFE_SECONDS = 300
 """How long the secret made for one exchange with Apple counts; it may be half a year."""
@@ -231,8 +235,8 @@ HTTP2_RESETS_MAX = 100
 HTTP2_ANSWERS_A_RESET = 10
 """Streams a client may reset on one connection: a hundred, and one more for ten answers. Rapid resets end there."""
 HTTP2_IDLE_FRAMES_MAX = 1_000
-HTTP2_IDLE_FRAMES_AN_ANSWER = 64
-"""Frames that bring nothing (PING, SETTINGS, window updates, crumbs of bodies): a thousand, and 64 more an answer,
+HTTP2_IDLE_FRAMES_AN_ANSWER = 256
+"""Frames that bring nothing (PING, SETTINGS, window updates, crumbs of bodies): a thousand, and 256 more an answer,
 twice what a client needs to read the longest one."""
 HTTP2_CRUMB_BYTES = 64
 """A piece of a body below this brings nothing: it costs as much as a piece of 16 KiB."""

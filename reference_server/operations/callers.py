@@ -154,6 +154,11 @@ def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
     return Caller(OWNER_KIND, owner_id, session=digest_of(token), by_cookie=by_cookie)
 
 
+def _admit_person(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows a session, and agents, whom `_prove_owner` refuses."""
+    return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
+
+
 def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[str, str]) -> Caller | Reply:
     """Find the session that is shown, if one is. It acts as its own owner only, whomever the request names."""
     if not caller.session:
@@ -252,8 +257,8 @@ OWNER = Principal(
 SESSION = Principal(
     "session",
     (SESSION_TOKEN, SESSION_COOKIE, OWNER_ID),
-    _admit_session,
-    _prove_session,
+    _admit_person,
+    _prove_owner,
     _OF_OWNERS,
     ways=((SESSION_TOKEN,), (SESSION_COOKIE,)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from functools import cache
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -84,20 +85,25 @@ def _content(path: str) -> bytes:
 
 
 @cache
-def _file_reply(path: str) -> Reply:
+def _file_reply(path: str, *, compressed: bool) -> Reply:
+    """Return a file, a quarter as long where the client reads gzip: made once, the same for all."""
+    encoding: Headers = (("content-encoding", "gzip"),) if compressed else ()
     headers: Headers = (
         ("content-type", _FILES[path].media_type),
+        *encoding,
+        ("vary", "Accept-Encoding"),
         ("cache-control", f"public, max-age={CACHED_SECONDS}"),
         ("content-security-policy", CONTENT_SECURITY_POLICY),
         ("x-content-type-options", "nosniff"),
         ("referrer-policy", "no-referrer"),
     )
-    return Reply(HTTPStatus.OK, _content(path), headers)
+    content = _content(path)
+    return Reply(HTTPStatus.OK, gzip.compress(content, mtime=0) if compressed else content, headers)
 
 
 def show_file(_state: State, call: Call[bytes]) -> Reply:
     """Return a file of the page for people."""
-    return _file_reply(call.request.path)
+    return _file_reply(call.request.path, compressed="gzip" in call.headers.get("accept-encoding", ""))
 
 
 def self_describing(rows: Sequence[Operation], prefix: str) -> tuple[Operation, ...]:

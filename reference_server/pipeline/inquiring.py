@@ -6,6 +6,7 @@ so many at most. What is not answered in time is answered by "unavailable", and 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
 
 
+MOLTBOOK = "moltbook"
+
+
 class Inquirer:
     """Asks an API's providers. `run` has to run while the API is served; before and after, all are unavailable."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._nursery: trio.Nursery | None = None
-        self.asking = 0
-        """Questions that are not answered yet."""
+        self._asking: Counter[str] = Counter()
+
+    @property
+    def asking(self) -> int:
+        """Return how many questions are not answered yet."""
+        return self._asking.total()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask until stopped or cancelled; what is not answered by then is answered by "unavailable"."""
@@ -49,13 +57,14 @@ class Inquirer:
 
     def ask(self, inquiry: Inquiry, answered: Callable[[Resumed], None]) -> None:
         """Call `answered` with what is to be decided then, once the question is answered."""
-        if self._nursery is None or self.asking >= INQUIRIES_MAX:
+        whom = inquiry.question.provider if isinstance(inquiry.question, Identify) else MOLTBOOK
+        if self._nursery is None or self._asking[whom] >= INQUIRIES_MAX:
             answered(Resumed(inquiry, UNAVAILABLE))
             return
-        self.asking += 1
-        self._nursery.start_soon(self._ask, inquiry, answered)
+        self._asking[whom] += 1
+        self._nursery.start_soon(self._ask, whom, inquiry, answered)
 
-    async def _ask(self, inquiry: Inquiry, answered: Callable[[Resumed], None]) -> None:
+    async def _ask(self, whom: str, inquiry: Inquiry, answered: Callable[[Resumed], None]) -> None:
         answer: Answered = UNAVAILABLE
         try:
             with trio.move_on_after(INQUIRY_SECONDS):
@@ -63,7 +72,7 @@ class Inquirer:
         except Exception:  # noqa: BLE001 - a fault of ours is nobody who could be asked
             internal_error("a question asked outside")
         finally:
-            self.asking -= 1
+            self._asking[whom] -= 1
             answered(Resumed(inquiry, answer))
 
     async def _answer(self, question: Question) -> Answered:

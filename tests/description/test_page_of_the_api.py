@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -54,6 +55,15 @@ def test_its_files_say_what_they_are_and_may_load_nothing_else(path: str) -> Non
     assert re.findall(r"(?:https?:|\*)", policy) == []
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.body
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"])
+def test_who_reads_gzip_is_sent_the_same_in_it(path: str) -> None:
+    server = Server()
+    plain = server.send("GET", path, prefix="")
+    packed = server.send("GET", path, None, {"accept-encoding": "br, gzip"}, prefix="")
+    assert (packed.headers["content-encoding"], gzip.decompress(packed.body)) == ("gzip", plain.body)
+    assert "content-encoding" not in plain.headers
 
 
 def test_no_other_file_of_the_package_is_served() -> None:

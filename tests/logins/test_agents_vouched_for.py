@@ -6,11 +6,14 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+import trio.testing
 
 from reference_server.adapters.memory.identity import MemoryMoltbook
 from reference_server.identity_ports import AgentIdentity
+from reference_server.limits import INQUIRIES_MAX
 from tests.http.twins import OWNER
-from tests.logins.browsing import Site
+from tests.logins.browsing import Browser, Site
 from tests.logins.conftest import served
 
 if TYPE_CHECKING:
@@ -94,6 +97,26 @@ async def test_what_else_is_shown_goes_before_an_identity(world: Vouched) -> Non
     assert (await world.me((*OWNER, *shows("ada")))).error == (403, "forbidden")
     assert (await world.site.ask("GET", "/workers/summary", shows("ada"))).error == UNAUTHORIZED
     assert (await world.me((*shows("ada"), *shows("bea")))).error == (400, "invalid request")
+
+
+async def test_a_key_is_no_session_and_no_failed_one(world: Vouched) -> None:
+    made = (await world.register("Ada's", "ada")).data
+    key = (("authorization", f"Bearer {made['api_key']}"),)
+    assert (await world.site.ask("GET", "/auth/me", key)).error == (403, "forbidden")
+    assert 'hatchfarm_auth_failures_total{principal="agent"} 0' in world.site.metrics()
+
+
+async def test_junk_for_moltbook_takes_no_room_of_logins(world: Vouched) -> None:
+    """Each who is asked outside has room of its own: one that answers slowly shuts nobody else out."""
+    answering = trio.Event()
+    world.site.api.moltbook = MemoryMoltbook(answering.wait)
+    browser = Browser(world.site)
+    async with trio.open_nursery() as nursery:
+        for number in range(INQUIRIES_MAX + 1):
+            nursery.start_soon(world.me, shows(f"junk {number}"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert await browser.log_in()
+        answering.set()
 
 
 async def test_who_was_replaced_at_moltbook_is_known_here_by_the_identity_alone(world: Vouched) -> None:

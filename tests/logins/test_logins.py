@@ -162,11 +162,14 @@ async def test_a_login_is_used_once(site: Site, browser: Browser) -> None:
     assert site.denied == ["replayed_state"]
 
 
-async def test_a_login_that_was_refused_is_used_up_too(site: Site, browser: Browser) -> None:
+async def test_a_login_is_used_up_by_a_code_whatever_comes_of_it(site: Site, browser: Browser) -> None:
+    """And not by what no provider was asked about, of which anybody could send any number."""
     login = await browser.begin()
     assert (await came_back(site, browser, state=login["state"], error="access_denied")).error == REFUSED
+    assert len(site.api.state.rows["used_logins"]) == 0
+    assert (await came_back(site, browser, state=login["state"], code="wrong")).error == REFUSED
     assert (await came_back(site, browser, state=login["state"], code="code")).error == INVALID_STATE
-    assert site.denied == ["provider_refused", "replayed_state"]
+    assert site.denied == ["provider_refused", "code_refused", "replayed_state"]
 
 
 async def test_a_login_is_over_after_ten_minutes(mock_clock: trio.testing.MockClock, site: Site) -> None:
@@ -187,7 +190,7 @@ async def test_what_is_remembered_of_used_logins_is_bounded_and_forgotten(
     for _ in range(3):
         browser = Browser(site)
         login = await browser.begin()
-        answers.append((await browser.come_back("google", state=login["state"], error="no")).error)
+        answers.append((await browser.come_back("google", state=login["state"], code="no")).error)
     assert answers == [REFUSED, REFUSED, (503, "capacity reached")]
     mock_clock.jump(600)
     used = site.api.state.rows["used_logins"]
@@ -197,7 +200,7 @@ async def test_what_is_remembered_of_used_logins_is_bounded_and_forgotten(
         mock_clock.jump(passed)
         browser = Browser(site)
         login = await browser.begin()
-        assert (await browser.come_back("google", state=login["state"], error="no")).error == REFUSED
+        assert (await browser.come_back("google", state=login["state"], code="no")).error == REFUSED
     assert len(used) == 2  # the two of the beginning are forgotten, twenty minutes after they began
 
 

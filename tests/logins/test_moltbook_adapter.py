@@ -83,6 +83,9 @@ async def test_a_token_is_verified_as_moltbook_documents_it(pair: Pair) -> None:
         (answering(success=True, valid=True), NO_AGENT),
         (answering(201, success=True, valid=True, agent=AGENT), NO_AGENT),
         (answering(success=True, valid=True, agent={**AGENT, "id": ""}), NO_AGENT),
+        (answering(success=True, valid=True, agent={**AGENT, "id": "a\0b"}), NO_AGENT),
+        (answering(success=True, valid=True, agent={**AGENT, "name": "\u202e"}), NO_AGENT),
+        (answering(success=True, valid=True, agent={**AGENT, "karma": 1 << 70}), NO_AGENT),
         (answering(success=True, valid=True, agent={**AGENT, "id": "x" * 256}), NO_AGENT),
         (answering(401, success=False, error="invalid_app_key"), UNAVAILABLE),
         (answering(401, success=False, error="missing_app_key"), UNAVAILABLE),
@@ -93,7 +96,7 @@ async def test_a_token_is_verified_as_moltbook_documents_it(pair: Pair) -> None:
         (Given(200, b"<html>"), UNAVAILABLE),
         (Given(raw=b"x"), UNAVAILABLE),
     ],
-    ids=range(17),
+    ids=range(20),
 )
 async def test_anything_else_vouches_for_nobody_and_is_not_remembered(
     pair: Pair, given: Given, outcome: NoAgent | Unavailable

@@ -18,7 +18,7 @@ from reference_server.adapters.identity.fetching import Fetcher
 from reference_server.adapters.identity.openid import OpenIdProvider, apple_secret
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.identity_ports import UNAVAILABLE, Denied, Identify, Person
-from reference_server.limits import FETCH_MAX_BYTES
+from reference_server.limits import FETCH_MAX_BYTES, JWKS_LIFE_SECONDS, JWKS_RETRY_SECONDS
 from reference_server.login_settings import LoginProvider
 from reference_server.wire.units import SECOND_NS
 from tests.support.little_http import Given, little_http
@@ -323,8 +323,17 @@ async def test_without_keys_nobody_can_tell_and_they_are_asked_for_again(pair: P
     pair.provider.given["/keys"] = given
     for _ in range(2):
         assert await pair.identify(signed(pair.claims())) is UNAVAILABLE
+    assert pair.provider.count("/keys") == 1  # whoever comes at once waits for no other answer
     del pair.provider.given["/keys"]
+    pair.clock.advance(JWKS_RETRY_SECONDS)
     assert await pair.identify(signed(pair.claims())) == ADA
+
+
+async def test_keys_are_believed_no_longer_than_an_hour_while_nobody_gives_them_out(pair: Pair) -> None:
+    assert await pair.identify(signed(pair.claims())) == ADA
+    pair.provider.given["/keys"] = Given(500)
+    pair.clock.advance(JWKS_LIFE_SECONDS + 1)
+    assert await pair.identify(signed(pair.claims())) is UNAVAILABLE
 
 
 async def test_an_answer_that_does_not_end_is_given_up(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,10 @@ class _Address(msgspec.Struct, frozen=True):
     verified: bool
 
 
+_ADDRESSES = "/user/emails?per_page=100"
+"""All of them: a person has no more, and the primary one may stand anywhere."""
+
+
 class GitHubProvider:
     """`identity_ports.IdentityProvider` of GitHub. Who somebody is is the number of the user: names are given anew."""
 
@@ -57,7 +61,9 @@ class GitHubProvider:
         ):
             return BAD_TOKEN
         user = await self._get("/user", token.access_token, _User)
-        addresses = None if user is None else await self._get("/user/emails", token.access_token, list[_Address])
+        addresses = (
+            None if user is None else await self._get("/user/emails?per_page=100", token.access_token, list[_Address])
+        )
         if user is None or addresses is None:
             return UNAVAILABLE
         primary = next((one for one in addresses if one.primary), None)

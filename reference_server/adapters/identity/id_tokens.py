@@ -12,10 +12,10 @@ from joserfc.errors import JoseError
 from reference_server.adapters.identity.key_sets import ALGORITHMS
 from reference_server.identity_ports import UNAVAILABLE, Denied, Person
 from reference_server.limits import (
-    ADDRESS_MAX_CHARACTERS,
     ID_TOKEN_MAX_CHARACTERS,
     LOGIN_CLOCK_LEEWAY_SECONDS,
     LOGIN_LIFE_SECONDS,
+    MAIL_ADDRESS_MAX_CHARACTERS,
     SUBJECT_MAX_CHARACTERS,
 )
 from reference_server.wire.units import SECOND_NS
@@ -108,6 +108,6 @@ def person_of(subject: str, email: str, verified: bool) -> Person | Denied:  # n
     """Return a person with a verified address: without one there is no identity (contract: Logins)."""
     if not (0 < len(subject) <= SUBJECT_MAX_CHARACTERS and subject.isascii() and subject.isprintable()):
         return BAD_TOKEN
-    if not (verified and "@" in email and len(email) <= ADDRESS_MAX_CHARACTERS and email.isprintable()):
+    if not (verified and "@" in email and len(email) <= MAIL_ADDRESS_MAX_CHARACTERS and email.isprintable()):
         return Denied("unverified_email", subject)
     return Person(subject, email)

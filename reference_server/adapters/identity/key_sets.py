@@ -11,7 +11,7 @@ import trio
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from reference_server.limits import JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS, RSA_KEY_MIN_BITS
+from reference_server.limits import JWKS_LIFE_SECONDS, JWKS_REFETCH_SECONDS, JWKS_RETRY_SECONDS, RSA_KEY_MIN_BITS
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
@@ -48,9 +48,12 @@ class KeySet:
         """
         async with self._one:
             if self._is_old():
-                await self._fetch()
+                if self._may_ask_again(JWKS_RETRY_SECONDS):
+                    await self._fetch()
+                if self._is_old():
+                    return None
             key = self._known_key(algorithm, kid)
-            if key is None and self._may_ask_again():
+            if key is None and self._may_ask_again(JWKS_REFETCH_SECONDS):
                 await self._fetch()
                 key = self._known_key(algorithm, kid)
             return key
@@ -71,9 +74,10 @@ class KeySet:
         now_ns = self._clock.now().monotonic_ns
         return self._fetched_ns is None or now_ns - self._fetched_ns > JWKS_LIFE_SECONDS * SECOND_NS
 
-    def _may_ask_again(self) -> bool:
+    def _may_ask_again(self, seconds: int) -> bool:
+        """Return whether it was not asked for so long."""
         now_ns = self._clock.now().monotonic_ns
-        return self._asked_ns is None or now_ns - self._asked_ns >= JWKS_REFETCH_SECONDS * SECOND_NS
+        return self._asked_ns is None or now_ns - self._asked_ns >= seconds * SECOND_NS
 
     async def _fetch(self) -> None:
         self._asked_ns = self._clock.now().monotonic_ns

@@ -12,6 +12,7 @@ import msgspec
 
 from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
 from reference_server.limits import (
+    KARMA_MAX,
     MOLTBOOK_KEPT_MAX,
     MOLTBOOK_KEPT_SECONDS,
     MOLTBOOK_TOKEN_MAX_CHARACTERS,
@@ -88,5 +89,7 @@ class Moltbook:
         if not (fetched.status == HTTPStatus.OK and verified.success and verified.valid and agent is not None):
             return NO_AGENT
         if not (0 < len(agent.id) <= SUBJECT_MAX_CHARACTERS and len(agent.name) <= SUBJECT_MAX_CHARACTERS):
+            return NO_AGENT
+        if not ((agent.id + agent.name).isprintable() and abs(agent.karma) <= KARMA_MAX):
             return NO_AGENT
         return AgentIdentity(agent.id, agent.name, agent.karma, agent.is_claimed)

@@ -40,6 +40,6 @@ def set_cookie(settings: Settings, name: str, value: str, life_seconds: int, sam
 
 def read_cookie(headers: dict[str, str], name: str) -> str:
     """Return a cookie's value; nothing where it is not there, or is there twice: nobody knows then which is right."""
-    pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+    pairs = (pair.strip(" \t").partition("=") for pair in headers.get("cookie", "").split(";"))
     values = [value for given, _, value in pairs if given == name]
     return values[0] if len(values) == 1 else ""

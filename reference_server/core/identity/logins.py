@@ -182,13 +182,14 @@ def _come_back(state: State, call: Call[bytes], text: str) -> Reply | Inquiry:
     login_id = sha256(given["state"].encode()).hexdigest()
     if login_id in TABLE.of(state):
         return _refuse(state, call.now, provider.name, "replayed_state", INVALID_LOGIN_STATE)
-    if not (TABLE.has_room(state) or _forgets(TABLE.of(state), call.now)):
-        return FULL
-    use_login(state, call.now, login_id, login.expires_ns)
+    # What ends here uses nothing up, so that nobody can fill the table without having been at a provider.
     if given["iss"] and given["iss"] != provider.issuer:  # RFC 9207: it came from another provider
         return _refuse(state, call.now, provider.name, "wrong_issuer", LOGIN_REFUSED)
     if given["error"] or not given["code"]:
         return _refuse(state, call.now, provider.name, "provider_refused", LOGIN_REFUSED)
+    if not (TABLE.has_room(state) or _forgets(TABLE.of(state), call.now)):
+        return FULL
+    use_login(state, call.now, login_id, login.expires_ns)
     question = Identify(
         provider.name,
         given["code"],

@@ -149,6 +149,7 @@ def find_session(state: State, now: Instant, digest: str) -> Session | None:
         session is None
         or not compare_digest(session.digest, digest)
         or now.monotonic_ns >= session.expires_monotonic_ns
+        or now.wall_ns >= session.expires_ns  # the other clock stands still while the machine sleeps
     ):
         return None
     return session
