@@ -357,7 +357,7 @@ class ExpressLane:
         if connection.conversation is not None:
             size += connection.conversation.waiting_bytes
         if connection.unsent is not None:
-            size += len(connection.unsent.obj)  # all of it is kept until the last byte is out
+            size += memoryview(connection.unsent.obj).nbytes  # all of it is kept until the last byte is out
         self._admission.note_waiting(connection, size)
 
     async def _sweep(self) -> None:

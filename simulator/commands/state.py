@@ -12,11 +12,14 @@ import msgspec
 import typer
 
 from reference_server.wire.own_sections import check_state_file
-from reference_server.wire.state_file import StateFile, StateFileError, WorkerStatusFile
+from reference_server.wire.schema1 import SCHEMA_1
+from reference_server.wire.state_file import EVENTS, StateFile, StateFileError, WorkerStatusFile
 from simulator.commands.failing import fail
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reference_server.wire.sections import Section
 
 RIGHT, WRONG = 0, 1
@@ -60,7 +63,7 @@ def show(file: File) -> None:
     state = _read("show", file)
     shown: dict[str, Any] = {"saved_at": state.saved_at} if isinstance(state, StateFile) else {}
     hidden = {section.name: section.hidden for section in _server_sections()}
-    for name, content in state.contents.items():
+    for name, content in _worth_showing(state):
         records = msgspec.to_builtins(content)
         for record in records if isinstance(records, list) else records.values():
             record.update(dict.fromkeys(record.keys() & hidden.get(name, frozenset()), HIDDEN))
@@ -104,7 +107,14 @@ def _server_sections() -> tuple[Section[Any], ...]:
 
 
 def _counts(state: StateFile | WorkerStatusFile) -> str:
-    return ", ".join(f"{name} {len(content):,}" for name, content in state.contents.items())
+    return ", ".join(f"{name} {len(content):,}" for name, content in _worth_showing(state))
+
+
+def _worth_showing(state: StateFile | WorkerStatusFile) -> Iterator[tuple[str, Any]]:
+    """Yield what it holds by name: what schema 1 has, and of all else what there is."""
+    plain = {EVENTS, *(section.name for section in SCHEMA_1)}
+    later = {section.name for section in _server_sections()} - plain
+    yield from ((name, content) for name, content in state.contents.items() if content or name not in later)
 
 
 def _printable(text: str) -> str:

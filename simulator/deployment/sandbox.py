@@ -27,9 +27,11 @@ INHERITED = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR",
 """All that a sandbox's server has of this process's environment: no setting, so that all are the sandbox's own."""
 
 OF_SERVERS = (
-    "ALLOWED_ORIGINS", "AUDIT_", "HATCHFARM_", "HEARTBEAT_", "HOST", "HTTP_BODY_", "HTTP_HEADER_", "HTTP_IDLE_",
-    "HTTP_UNPROVEN_", "HTTP_WAITING_", "MACHINE_CERT_", "METRICS_PUBLIC", "PORT", "RATE_LIMIT_", "REDIS_",
-    "REQUIRE_HTTPS", "SHUTDOWN_GRACE_", "TLS_", "TRUST_PROXY_HEADERS", "WORKER_",
+    "AGENT_REGISTRATION", "ALLOWED_ORIGINS", "APPLE_", "AUDIT_", "FORUM_", "GITHUB_API_URL", "GITHUB_AUTHORIZATION_",
+    "GITHUB_CLIENT_", "GITHUB_ISSUER", "GITHUB_TOKEN_URL", "GOOGLE_", "HATCHFARM_", "HEARTBEAT_", "HOST", "HTTP_BODY_",
+    "HTTP_HEADER_", "HTTP_IDLE_", "HTTP_UNPROVEN_", "HTTP_WAITING_", "JOB_QUEUE_", "MACHINE_CERT_", "METRICS_PUBLIC",
+    "MOLTBOOK_", "PAYOUT_", "PLATFORM_FEE_", "PORT", "PRICE_", "PUBLIC_URL", "RATE_LIMIT_", "REDIS_", "REQUIRE_HTTPS",
+    "SESSION_TTL_", "SHUTDOWN_GRACE_", "TLS_", "TRUST_PROXY_HEADERS", "WALLET_", "WITHDRAWAL", "WORKER_",
 )  # fmt: skip
 """How settings of servers begin, none of which a sandbox's command has from here. What else it needs nobody knows."""
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from reference_server.core import calls, views
-from reference_server.operations import callers
+from reference_server.operations import audit, callers, consents, machines, policies, service, workers
 from reference_server.operations.callers import OWNER
 from reference_server.operations.routing import ROUTES
-from reference_server.operations.table import OPERATIONS, PREFIXES
+from reference_server.operations.table import PREFIXES
 from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
 from simulator.contract.answers import Answer
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 pytestmark = pytest.mark.long
+CONTROL_PLANE = (machines, policies, consents, workers, audit, service)
+OPERATIONS = [operation for domain in CONTROL_PLANE for operation in domain.OPERATIONS]
+"""What the attacks of owners are on."""
 PATHS = [
     (operation.method, prefix + operation.path)
     for operation in OPERATIONS

@@ -106,7 +106,7 @@ async def test_machines_of_another_implementation_prove_themselves_as_before(ask
 async def test_all_that_another_implementation_wrote_is_written_again(tmp_path: Path) -> None:
     """Its later sections too, word for word; and what concerns no owner, which no list shows."""
     path = tmp_path / "state.json"
-    document = WHOLE | {"wallet": {"accounts": [{"balance": "1.50"}], "deep": {"null": None}}, "jobs": []}
+    document = WHOLE | {"wallet": {"accounts": [{"balance": "1.50"}], "deep": {"null": None}}, "keys": []}
     path.touch(0o600)
     path.write_text(json.dumps(document), encoding="utf-8")
     async with own_server({**FREELY, "HATCHFARM_STATE_FILE": str(path)}, TOKEN) as server:

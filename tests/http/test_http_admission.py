@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ TRANSPORTS = pytest.mark.parametrize("way", ["lane", "hypercorn", "tls"])
 BY_HEAD = pytest.mark.parametrize("way", ["lane", "tls"])
 HEALTH = get("/health")
 MEBIBYTE = 1024 * 1024
+LONG_BYTES = 1_500_000
+"""The longest answer is a little more."""
 
 
 @TRANSPORTS
@@ -91,6 +94,23 @@ async def test_a_body_whose_head_suffices_is_read_past_and_never_kept(
                 await wait_all_tasks_blocked()
         for client in [*strangers, owner]:
             await client.stream.aclose()
+
+
+async def test_an_answer_counts_whole_until_its_last_byte_is_out(admissions: list[Admission]) -> None:
+    """However much of a long one a client has taken: the rest keeps all of it in memory."""
+    async with serving(make_api(), LoopClock(), express_lane=True) as server:
+        client = await server.connect()
+        client.socket_stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        await client.send(written(get("/docs/swagger-ui-bundle.js")))
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not admissions[-1].waiting_bytes:
+                await wait_all_tasks_blocked()
+        counted, taken = admissions[-1].waiting_bytes, 0
+        assert counted > LONG_BYTES
+        while taken < LONG_BYTES / 2:
+            taken += len(await client.stream.receive_some(65_536))
+        assert admissions[-1].waiting_bytes in {0, counted}
+        await client.stream.aclose()
 
 
 @BY_HEAD

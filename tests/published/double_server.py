@@ -41,8 +41,8 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
         Edit(
             REPLIES,
             "rate_limited",
-            'return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded", (("retry-after", retry_after),))',
-            'return failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")',
+            "return retry_after(RATE_LIMITED, wait_ns)",
+            "return RATE_LIMITED",
         ),
     ),
     Feature.CHAIN: (

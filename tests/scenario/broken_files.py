@@ -189,7 +189,7 @@ BROKEN = (
            add=threshold("x", "rate==1")),
     Broken("misspelt setting", "line 8: server.settings.WORKER_STALE_SECONDS: unknown server setting; "
            "did you mean 'WORKER_STATUS_STALE_SECONDS'?", add=settings("WORKER_STALE_SECONDS = 5")),
-    Broken("unknown setting", "line 8: server.settings.QQQ: unknown server setting; one of ALLOWED_ORIGINS, …",
+    Broken("unknown setting", "line 8: server.settings.QQQ: unknown server setting; one of AGENT_REGISTRATION, …",
            add=settings("QQQ = 5")),
     Broken("a setting's wrong value",
            "line 9: server.settings.RATE_LIMIT_BURST: '0' is not a whole number from 1 to 1000000000",
