@@ -136,6 +136,15 @@ def test_what_ran_is_billed_between_heartbeats() -> None:
     assert_sound(market)
 
 
+def test_no_time_is_billed_twice_where_the_clocks_of_instances_differ() -> None:
+    market, other = make_market(), make_market()
+    run(market, beats=[0, 50, 47, 100, 99])
+    run(other, beats=[0, 50, 100])
+    assert market.pool.offers["w1"].heard == at(100)
+    assert market.jobs["job_1"].metered_ns == other.jobs["job_1"].metered_ns == 100 * SECOND
+    assert_sound(market)
+
+
 def test_the_sum_is_rounded_once() -> None:
     """A hundred times a second is not a hundred times nothing."""
     market = make_market()

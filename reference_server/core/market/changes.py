@@ -170,14 +170,19 @@ def hear_worker(
 
     `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
     that behind the heartbeat. A machine that never said what it has is none of the market's.
+
+    Instances' clocks differ a little: one that is heard at an earlier moment than before was heard at the later one,
+    else the time between them would be billed twice.
     """
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         return
-    if offer.heard is not None:
-        for job in offer.jobs.values():
-            meter(job, offer.heard.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
-    offer.heard = at
+    before = offer.heard
+    if before is None or at.monotonic_ns > before.monotonic_ns:
+        if before is not None:
+            for job in offer.jobs.values():
+                meter(job, before.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
+        offer.heard = at
     if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
         offer.consented = consented
         offer.policy_id = policy_id
