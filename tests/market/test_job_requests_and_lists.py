@@ -75,6 +75,26 @@ def test_what_is_no_job(changed: dict[str, Any]) -> None:
     assert read_job(job_body(**changed)) is None
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e99999999999999999999", "9" * 400])
+def test_numbers_past_a_double_are_no_payload(number: str) -> None:
+    """No client could read the job that has them."""
+    body = job_body(payload={"a": ["?"]}).replace(b'"?"', number.encode())
+    market = make_market()
+    ensure_account(market, at(0), "agent:a")
+    for key in (None, "k"):
+        assert error_of(post_job(market, at(0), "agent:a", key, body, "job_1")) == (400, "invalid request")
+    assert market.jobs == {}
+
+
+def test_a_number_that_no_decimal_is_has_no_key() -> None:
+    """It is a double, which is zero; whether another body has the same cannot be said."""
+    body = job_body(payload={"a": "?"}).replace(b'"?"', b"1e-99999999999999999999")
+    market = make_market()
+    ensure_account(market, at(0), "agent:a")
+    assert error_of(post_job(market, at(0), "agent:a", "k", body, "job_1")) == (400, "invalid request")
+    assert post_job(market, at(0), "agent:a", None, body, "job_1").status == 201
+
+
 def test_gpus_may_be_asked_for_in_three_ways() -> None:
     def gpus(**resources: Any) -> tuple[int, str]:
         read = read_job(job_body(resources={"cpu_cores": 1, "memory_gb": 1, **resources}))

@@ -49,9 +49,12 @@ def digest_of(body: bytes) -> bytes:
     """Return the same digest for the same JSON value, however it is written; other values have others.
 
     Numbers are compared exactly, as decimals; the order of an object's fields does not count. Raises ValueError or
-    RecursionError for what is not JSON.
+    RecursionError for what is not JSON, or has a number that no decimal is.
     """
-    value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
+    try:
+        value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
+    except ArithmeticError as error:
+        raise ValueError("a number past a decimal") from error
     return sha256("".join(_spell(value)).encode("utf-8", "surrogatepass")).digest()
 
 

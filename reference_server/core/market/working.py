@@ -13,7 +13,16 @@ import msgspec
 from reference_server.core.changes import Frozen
 from reference_server.core.market import changes
 from reference_server.core.market.capacity import read_capacity
-from reference_server.core.market.jobs import ASSIGNED, EXPIRED, FAILED, QUEUED, RUNNING, SUCCEEDED, show_assignment
+from reference_server.core.market.jobs import (
+    ASSIGNED,
+    EXPIRED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    can_be_read,
+    show_assignment,
+)
 from reference_server.core.market.market import Happening
 from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, duration_ns, fee_of
@@ -127,11 +136,14 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
     job = None if offer is None else offer.jobs.get(report.job_id)
     if offer is None or job is None or report.state not in _STATES_REPORTED:
         return False
+    result = b"" if bytes(report.result) == b"null" else bytes(report.result)
+    too_large = len(result) > JOB_RESULT_MAX_BYTES or len(error_raw) > JOB_RESULT_MAX_BYTES
+    if result and not too_large and not can_be_read(result):
+        return False
     if job.state == ASSIGNED:
         changes.start_job(market, now, job.id)
         market.happened.append(_happening("job_started", job, {}, offer.worker_id))
-    result = b"" if bytes(report.result) == b"null" else bytes(report.result)
-    if len(result) > JOB_RESULT_MAX_BYTES or len(error_raw) > JOB_RESULT_MAX_BYTES:
+    if too_large:
         _end(market, now, job, FAILED, error=RESULT_TOO_LARGE, by_worker=True)
     elif report.state != RUNNING:
         _end(market, now, job, report.state, result, error, by_worker=True)
