@@ -118,8 +118,13 @@ class KeptAnswers:
         return len(self._answers) < IDEMPOTENCY_KEYS_MAX and self._bytes + size <= IDEMPOTENCY_BYTES_MAX
 
     def keep(self, answer: KeptAnswer) -> None:
-        """Keep an answer."""
-        self._answers[answer.account, answer.route, answer.key] = answer
+        """Keep an answer. Recovery asks for none, so what is past its day is forgotten here too."""
+        self._forget(answer.created)
+        place = answer.account, answer.route, answer.key
+        before = self._answers.pop(place, None)
+        if before is not None:
+            self._bytes -= len(before.body)
+        self._answers[place] = answer
         self._bytes += len(answer.body)
 
     def _forget(self, now: Instant) -> None:

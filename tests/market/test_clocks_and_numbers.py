@@ -1,0 +1,94 @@
+"""What may not mislead a market: clocks that differ, numbers that nobody can read, tables that would only grow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from reference_server.core.market.conditions import Conditions
+from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
+from reference_server.core.market.wallet import ensure_account, withdraw
+from reference_server.core.market.working import attend
+from tests.market.small_market import (
+    RULES,
+    SECOND,
+    assert_sound,
+    at,
+    beat,
+    error_of,
+    make_market,
+    post,
+    recovered,
+    take_out,
+)
+
+if TYPE_CHECKING:
+    from reference_server.core.market.market import Market
+
+SMALL = {"cpu_cores": 2, "memory_gb": 4}
+DAY = 86_400.0
+RICH = Conditions(dev_credit=10**11, cooldown_ns=0)
+
+
+def run(*beats: float) -> Market:
+    """Return a market in which a machine, heard at some seconds, says that it runs a job."""
+    market = make_market()
+    beat(market, "w1", capacity=SMALL)
+    post(market, "job_1")
+    for now in beats:
+        beat(market, "w1", now=now, jobs=[{"job_id": "job_1", "state": "running"}])
+    return market
+
+
+def test_no_time_is_billed_twice_where_the_clocks_of_instances_differ() -> None:
+    market, other = run(0, 50, 47, 100, 99), run(0, 50, 100)
+    assert market.pool.offers["w1"].heard == at(100)
+    assert market.jobs["job_1"].metered_ns == other.jobs["job_1"].metered_ns == 100 * SECOND
+    assert_sound(market)
+
+
+@pytest.mark.parametrize("number", ["1e400", "1e99999999999999999999"])
+def test_a_result_with_a_number_past_a_double_is_ignored_and_counted(number: str) -> None:
+    """No client could read the job that has it."""
+    market = run(0)
+    metrics = f'{{"jobs":[{{"job_id":"job_1","state":"succeeded","result":{{"a":{number}}}}}]}}'
+    attend(market, at(1), "w1", "o", "pol", RULES, metrics.encode())
+    assert (market.jobs["job_1"].state, market.jobs["job_1"].result) == ("running", b"")
+    assert market.ignored == {"capacity": 0, "job": 1}
+
+
+def test_a_number_that_no_decimal_is_is_refused() -> None:
+    for number in (b"1e99999999999999999999", b"1e-99999999999999999999"):
+        with pytest.raises(ValueError, match="past a decimal"):
+            digest_of(b'{"a":%b}' % number)
+        body = b'{"asset":"BTC","amount":%b,"address":""}' % number
+        assert error_of(withdraw(make_market(), at(0), "agent:a", "k", body, "w")) == (400, "invalid request")
+
+
+def test_recovery_forgets_what_is_past_its_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It only keeps, and asks for nothing: neither answers nor withdrawals of days ago may pile up."""
+    market = make_market(RICH)
+    ensure_account(market, at(0), "agent:a")
+    for number in range(6):
+        assert take_out(market, "1", now=number * DAY / 2, key=f"k{number % 3}", id=f"w{number}").status == 202
+    again = recovered(market, at(5 * DAY / 2), [])
+    kept = list(again.answers)
+    assert [one.created for one in kept] == [one.created for one in market.answers] == [at(2 * DAY), at(5 * DAY / 2)]
+    monkeypatch.setattr(
+        "reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", sum(len(one.body) for one in kept)
+    )
+    assert again.answers.has_room(0, at(5 * DAY / 2))
+    assert {account: len(lately) for account, lately in again.withdrawals._lately.items()} == {"agent:a": 2}
+
+
+def test_an_answer_in_the_place_of_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an instance whose clock is behind another's recovers a key that was used again after its day."""
+    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", 10)
+    answers = KeptAnswers()
+    for seconds in (0, 1):
+        answers.keep(KeptAnswer("agent:a", "r", "k", b"d", 202, b"x" * 9, at(seconds)))
+    assert len(answers) == 1
+    assert answers.has_room(1, at(1))
+    assert not answers.has_room(2, at(DAY))
+    assert answers.has_room(10, at(DAY + 1))
