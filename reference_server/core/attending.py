@@ -44,7 +44,10 @@ def end_silence(state: State, now: Instant, worker: Worker) -> None:
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
     rules = state.policies[policy_id].rules
-    notices = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
+    consented = worker.consents[policy_id].revoked_ns is None
+    notices = working.attend(
+        state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics, consented=consented
+    )
     if state.market.happened:
         audit_happenings(state, now)
     return notices

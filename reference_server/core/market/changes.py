@@ -141,17 +141,25 @@ def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: 
 
 @change("capacity_reported")
 def note_capacity(
-    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, reported: bytes
+    state: HasMarket,
+    at: Instant,
+    worker_id: str,
+    owner_id: str,
+    policy_id: str,
+    rules: str,
+    reported: bytes,
+    consented: bool = True,  # noqa: FBT001, FBT002 - changes have their values by position; journals of before lack it
 ) -> None:
     """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
 
-    `rules` are those of the policy that it was heard under, canonical JSON.
+    `rules` are those of the policy that it was heard under, canonical JSON; `consented` says whether it has a consent
+    to it yet, which may have been revoked since it was heard.
     """
     market = state.market
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         offer = market.offer(worker_id, owner_id)
-        hear_worker(market, at, worker_id, policy_id, rules)
+        hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
     market.unsettled[worker_id] = None

@@ -58,11 +58,20 @@ _decode_text = msgspec.json.Decoder(str | None).decode
 
 
 def attend(
-    market: Market, now: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, metrics: bytes
+    market: Market,
+    now: Instant,
+    worker_id: str,
+    owner_id: str,
+    policy_id: str,
+    rules: str,
+    metrics: bytes,
+    *,
+    consented: bool = True,
 ) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine.
 
-    `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The answer has
+    `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The consent to the
+    policy may have been revoked between the acceptance and now (`consented`). The answer has
     `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last;
     each only where there are any.
     """
@@ -72,7 +81,7 @@ def attend(
         notices["cancelled"] = list(offer.cancelled)
         changes.note_notified(market, now, worker_id)
     if speaks(metrics):
-        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics)
+        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics, consented=consented)
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         return {}
@@ -92,7 +101,9 @@ def speaks(metrics: bytes) -> bool:
     return b'"capacity"' in metrics or b'"jobs"' in metrics
 
 
-def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes) -> None:
+def _read_metrics(
+    market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes, *, consented: bool
+) -> None:
     """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
     capacities = jobs = 0
     try:
@@ -107,7 +118,7 @@ def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str
         if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
             capacities += 1
         else:
-            changes.note_capacity(market, now, *sender, reported)
+            changes.note_capacity(market, now, *sender, reported, consented)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
             jobs += 1
