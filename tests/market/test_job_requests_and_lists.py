@@ -12,7 +12,9 @@ from reference_server.core.market.job_routes import cancel_job, list_jobs, post_
 from reference_server.core.market.jobs import read_job
 from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import ensure_account
+from reference_server.core.market.working import tick
 from tests.market.small_market import (
+    RULES,
     assert_sound,
     at,
     balances,
@@ -240,3 +242,20 @@ def test_only_so_many_gpu_models_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     revoke(market, at(0), "w1", "pol")
     revoke(market, at(0), "w3", "pol")
     assert list(market.pool.models) == []
+
+
+def test_only_so_many_gpu_models_of_machines_that_open_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them could have been named while all were closed; what finds no room is left out, and counted."""
+    monkeypatch.setattr("reference_server.core.market.pool.GPU_MODELS_MAX", 1)
+    market = make_market()
+    rules = json.dumps({**json.loads(RULES), "allowed_hours": [9]})
+    for model in "AB":
+        capacity = {**SMALL, "gpus": [{"model": model, "count": 1}]}
+        beat(market, f"w{model}", now=3_590, rules=rules, capacity=capacity)
+    assert (list(market.pool.models), market.ignored["capacity"]) == ([], 0)
+    tick(market, at(3_600))
+    assert (list(market.pool.models), market.ignored["capacity"]) == (["A"], 1)
+    assert market.pool.cpu_offered == 4_000_000
+    beat(market, "wB", now=3_601, rules=rules, policy_id="pol_2")
+    assert (list(market.pool.models), market.ignored["capacity"]) == (["A"], 1)
+    assert_sound(market)

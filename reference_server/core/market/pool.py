@@ -173,6 +173,21 @@ class Pool:
         new = sum(model not in self.models for model, _ in capacity.gpus)
         return len(self.models) + new <= GPU_MODELS_MAX
 
+    def within_names(self, offer: Offer, total: Capacity) -> Capacity:
+        """Return what a machine is to offer without GPUs that find no room in the price list.
+
+        Each of many machines that were closed could have been named alone. What its jobs hold stays.
+        """
+        room = GPU_MODELS_MAX - len(self.models)
+        named = []
+        for model, count in total.gpus:
+            if model not in self.models:
+                if room <= 0 and model not in offer.held_gpus:
+                    continue
+                room -= 1
+            named.append((model, count))
+        return total if len(named) == len(total.gpus) else Capacity(total.cpu, total.memory, tuple(named))
+
     def open_as(self, offer: Offer, total: Capacity | None) -> None:
         """Set what a machine offers now, None for nothing."""
         self._count(offer, -1)

@@ -280,9 +280,11 @@ def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) ->
             market.pool.open_as(offer, None)
         market.grown.discard(offer.worker_id)
         return True
-    if offer.is_open and total == offer.total:
+    named = market.pool.within_names(offer, total)
+    if offer.is_open and named == offer.total:
         return True
-    market.pool.open_as(offer, total)
+    market.ignored["capacity"] += named is not total
+    market.pool.open_as(offer, named)
     while offer.overfull:
         _give_back(market, now, next(reversed(offer.jobs.values())), "no room")
     market.grown.add(offer.worker_id)
