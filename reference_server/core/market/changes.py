@@ -150,7 +150,7 @@ def note_capacity(
     reported: bytes,
     consented: bool = True,  # noqa: FBT001, FBT002 - changes have their values by position; journals of before lack it
 ) -> None:
-    """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
+    """Keep what a machine says it has, JSON that was found good. The first makes its offer.
 
     `rules` are those of the policy that it was heard under, canonical JSON; `consented` says whether it has a consent
     to it yet, which may have been revoked since it was heard.
@@ -162,6 +162,7 @@ def note_capacity(
         hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
+    offer.said = None
     market.unsettled[worker_id] = None
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from reference_server.core.changes import Frozen
 from reference_server.core.market import changes
-from reference_server.core.market.capacity import read_capacity
+from reference_server.core.market.capacity import read_capacity, write_capacity
 from reference_server.core.market.jobs import (
     ASSIGNED,
     EXPIRED,
@@ -113,12 +113,15 @@ def _read_metrics(
         return
     reported = bytes(read.capacity)
     offer = market.pool.offers.get(sender[0])
-    if reported and (offer is None or reported != offer.reported_raw):
+    if reported and (offer is None or hash(reported) != offer.said):
         capacity = read_capacity(reported)
-        if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
+        if offer is not None and capacity is not None and capacity == offer.reported:
+            offer.said = hash(reported)
+        elif capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
             capacities += 1
         else:
-            changes.note_capacity(market, now, *sender, reported, consented)
+            changes.note_capacity(market, now, *sender, write_capacity(capacity), consented)
+            market.pool.offers[sender[0]].said = hash(reported)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
             jobs += 1
