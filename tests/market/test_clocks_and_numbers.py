@@ -8,6 +8,7 @@ import pytest
 
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
+from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import ensure_account, withdraw
 from reference_server.core.market.working import attend
 from tests.market.small_market import (
@@ -92,3 +93,19 @@ def test_an_answer_in_the_place_of_another_counts_once(monkeypatch: pytest.Monke
     assert answers.has_room(1, at(1))
     assert not answers.has_room(2, at(DAY))
     assert answers.has_room(10, at(DAY + 1))
+
+
+def test_what_the_gateway_says_nothing_of_keeps_nothing_new_waiting() -> None:
+    market = make_market(RICH)
+    ensure_account(market, at(0), "agent:a")
+    for key in "abc":
+        take_out(market, "1", key=key, id=key)
+    queue = PayoutQueue()
+
+    def asked(seconds: float) -> list[str]:
+        return [one.id for one in queue.due(market.withdrawals, at(seconds).monotonic_ns, 1)]
+
+    assert [asked(seconds) for seconds in (0, 10, 20, 30)] == [["a"], ["b"], ["c"], ["a"]]
+    take_out(market, "1", now=40, key="d", id="d")
+    assert [asked(seconds) for seconds in (100, 200, 300)] == [["b"], ["c"], ["a"]]
+    assert asked(301) == ["d"]
