@@ -17,6 +17,7 @@ from tests.market.small_market import (
     assert_sound,
     at,
     beat,
+    cancel,
     error_of,
     make_market,
     post,
@@ -109,3 +110,29 @@ def test_what_the_gateway_says_nothing_of_keeps_nothing_new_waiting() -> None:
     take_out(market, "1", now=40, key="d", id="d")
     assert [asked(seconds) for seconds in (100, 200, 300)] == [["b"], ["c"], ["a"]]
     assert asked(301) == ["d"]
+
+
+def test_ends_of_jobs_that_ended_before_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who posts and cancels, or whose machine is lost again and again, leaves a few; and all ends still come."""
+    monkeypatch.setattr("reference_server.core.market.market.DEADLINES_SPARE", 3)
+    market = make_market()
+    for owner in "abc":
+        beat(market, f"w{owner}", capacity=SMALL)
+    for number in range(24):
+        post(market, f"run_{number}")
+        worker_id = market.jobs[f"run_{number}"].worker_id
+        beat(market, worker_id, now=number / 100, jobs=[{"job_id": f"run_{number}", "state": "running"}])
+        post(market, f"wait_{number}", now=number / 100, max_price_usdt="0.000001")
+        for kind in ("run", "wait"):
+            if number % 8:
+                cancel(market, f"{kind}_{number}", now=number / 100)
+    deadlines = market.deadlines
+    assert market.unfinished == 6
+    assert all(len(heap) <= 2 * 6 + 3 for heap in (deadlines.ends, deadlines.expiries))
+    for now in range(1, 3_700, 50):
+        for owner in "abc":
+            beat(market, f"w{owner}", now=now)
+    states = [market.jobs[f"{kind}_{number}"].state for kind in ("run", "wait") for number in (0, 8, 16)]
+    assert states == ["succeeded"] * 3 + ["expired"] * 3
+    assert not deadlines.expiries
+    assert_sound(market)

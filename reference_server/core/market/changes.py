@@ -6,14 +6,13 @@ out by `working.look_again` after a recovery.
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
 from reference_server.core.changes import change
 from reference_server.core.market.capacity import maxima_of, read_capacity
 from reference_server.core.market.jobs import ASSIGNED, CANCELLED, FAILED, QUEUED, RUNNING, Job
 from reference_server.core.market.ledger import AVAILABLE, FEES, HELD, Leg
-from reference_server.core.market.metering import duration_ns, meter
+from reference_server.core.market.metering import meter
 from reference_server.core.market.money import USDT
 from reference_server.core.market.prices import Need
 from reference_server.wire.values import Instant
@@ -73,7 +72,7 @@ def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
     job = market.jobs[job_id]
     market.move(job, RUNNING)
     job.started = at
-    heapq.heappush(market.deadlines.ends, (at.monotonic_ns + duration_ns(job), job_id))
+    market.expect_end(job)
 
 
 @change("job_reported")
@@ -215,8 +214,7 @@ def _later(at: Instant, wait_ns: int) -> Instant:
 
 def _wait(market: Market, job: Job) -> None:
     market.waiting.add(job)
-    if job.expires is not None:
-        heapq.heappush(market.deadlines.expiries, (job.expires.monotonic_ns, job.id))
+    market.expect_end(job)
 
 
 def _charge_legs(job: Job, charge: int, fee: int) -> tuple[Leg, ...]:

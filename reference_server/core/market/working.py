@@ -223,13 +223,9 @@ def look_again(market: Market, now: Instant) -> None:
 
     Nothing is changed that a journal would have to know: what is due stays so, until `tick`.
     """
-    deadlines = market.deadlines
-    deadlines.clear()
+    market.deadlines.clear()
     for job in market.jobs.values():
-        if job.state == RUNNING and job.started is not None:
-            heapq.heappush(deadlines.ends, (job.started.monotonic_ns + duration_ns(job), job.id))
-        elif job.state == QUEUED and job.expires is not None:
-            heapq.heappush(deadlines.expiries, (job.expires.monotonic_ns, job.id))
+        market.expect_end(job)
     market.fresh.clear()
     offers = market.pool.offers
     heard = ((offer.heard.monotonic_ns, offer.worker_id) for offer in offers.values() if offer.heard is not None)
