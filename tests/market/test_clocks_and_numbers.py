@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.core.attending import concerns_market
+from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
 from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import ensure_account, withdraw
-from reference_server.core.market.working import attend
+from reference_server.core.market.working import attend, next_due
 from tests.market.small_market import (
     RULES,
     SECOND,
@@ -66,6 +68,25 @@ def test_a_number_that_no_decimal_is_is_refused() -> None:
             digest_of(b'{"a":%b}' % number)
         body = b'{"asset":"BTC","amount":%b,"address":""}' % number
         assert error_of(withdraw(make_market(), at(0), "agent:a", "k", body, "w")) == (400, "invalid request")
+
+
+@pytest.mark.parametrize("metrics", [b"null", b"{}", b'{"a":1}', b'{"jobs_":"7"}', b'{"capa":"city", "x":1}'])
+def test_a_heartbeat_that_says_nothing_to_the_market_is_none_of_its(metrics: bytes) -> None:
+    """Also where another machine has to be looked at: that is done when it is looked what is due."""
+    market = make_market()
+    for worker_id in ("w1", "w2"):
+        beat(market, worker_id, capacity=SMALL)
+    changes.hear_worker(market, at(1), "w2", "pol_2", RULES)
+    offers = market.pool.offers
+    assert not concerns_market(market, None, metrics)
+    assert not concerns_market(market, offers["w1"], metrics)
+    assert concerns_market(market, offers["w2"], metrics)
+    assert next_due(market, at(1)) == at(1).monotonic_ns
+
+
+@pytest.mark.parametrize("metrics", [b'{"jobs":0}', b'{"jobs": []}', b'{"x":1,"capacity":{}}'])
+def test_a_heartbeat_that_may_say_something_to_the_market_is_taken_to_it(metrics: bytes) -> None:
+    assert concerns_market(make_market(), None, metrics)
 
 
 def test_recovery_forgets_what_is_past_its_day(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ def note_capacity(
         hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
-    offer.said = None
+    offer.reported_hash = None
     market.unsettled[worker_id] = None
 
 

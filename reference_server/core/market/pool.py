@@ -37,7 +37,7 @@ class Offer:
     """One machine. `reported` is its last good capacity, `maxima` those of the policy it was last heard under.
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
-    were assigned. `said` is the hash of the text in which it last said what is reported.
+    were assigned. `reported_hash` is that of the text in which it last said what is reported.
     `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's hours are looked at again
     (Unix ns).
     """
@@ -60,8 +60,8 @@ class Offer:
         "owner_id",
         "policy_id",
         "reported",
+        "reported_hash",
         "reported_raw",
-        "said",
         "total",
         "worker_id",
     )
@@ -75,7 +75,7 @@ class Offer:
         self.heard: Instant | None = None
         self.reported: Capacity | None = None
         self.reported_raw = b""
-        self.said: int | None = None
+        self.reported_hash: int | None = None
         self.opening = Opening(is_open=False, until_ns=None)
         self.look_ns = 0
         self.is_open = False

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 RESULT_TOO_LARGE = "result too large"
+_LEAST_SAID = len(b'{"jobs":0}')
+"""Metrics that are shorter say nothing to the market, and most are."""
 _STATES_REPORTED = frozenset({RUNNING, SUCCEEDED, FAILED})
 
 
@@ -98,7 +100,8 @@ def attend(
 
 def speaks(metrics: bytes) -> bool:
     """Return whether a heartbeat's metrics may say something to the market."""
-    return b'"capacity"' in metrics or b'"jobs"' in metrics
+    # For bytes `find` is several times as fast as `in`, which tries whether what it is given is a number.
+    return len(metrics) >= _LEAST_SAID and (metrics.find(b'"capacity"') >= 0 or metrics.find(b'"jobs"') >= 0)
 
 
 def _read_metrics(
@@ -113,15 +116,15 @@ def _read_metrics(
         return
     reported = bytes(read.capacity)
     offer = market.pool.offers.get(sender[0])
-    if reported and (offer is None or hash(reported) != offer.said):
+    if reported and (offer is None or hash(reported) != offer.reported_hash):
         capacity = read_capacity(reported)
         if offer is not None and capacity is not None and capacity == offer.reported:
-            offer.said = hash(reported)
+            offer.reported_hash = hash(reported)
         elif capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
             capacities += 1
         else:
             changes.note_capacity(market, now, *sender, write_capacity(capacity), consented)
-            market.pool.offers[sender[0]].said = hash(reported)
+            market.pool.offers[sender[0]].reported_hash = hash(reported)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
             jobs += 1
