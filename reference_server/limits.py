@@ -287,6 +287,8 @@ OFFERS_MAX = 200_000
 """Machines that said what they have, 2 KB each; of further ones it is ignored."""
 CANCELLED_TOLD_MAX = 1_000
 """Jobs taken from a machine that its next answer names; one that is not heard is told of the newest."""
+DEADLINES_SPARE = 1_000
+"""Ends of jobs that are looked at, past two for each unfinished job, before those of finished ones are thrown away."""
 GPU_MODEL_MAX_CHARACTERS = 128
 GPU_MODELS_MAX = 256
 """GPU models offered at once, each with a row in the price list; a capacity that would bring one more is void."""

@@ -12,39 +12,38 @@ from reference_server.core.market.wallet import apply_payout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reference_server.core.market.market import Market
+    from reference_server.core.market.pool import Offer
     from reference_server.core.records import Worker
     from reference_server.core.state import State
     from reference_server.ports import PayoutOutcome
     from reference_server.wire.values import Instant
 
 
-def concerns_market(state: State, worker: Worker, metrics: bytes) -> bool:
+def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool:
     """Return whether the market has to take, or may tell, anything with a heartbeat that was just accepted.
 
     Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
-    can be.
+    can be. What other machines have to be looked at for is done when it is looked what is due.
     """
-    market = state.market
-    offer = market.pool.offers.get(worker.id)
-    if b'"capacity"' in metrics or b'"jobs"' in metrics:
+    if working.speaks(metrics):
         return True
-    return offer is not None and bool(offer.jobs or offer.cancelled or market.unsettled or market.grown)
+    return offer is not None and bool(offer.jobs or offer.cancelled or offer.worker_id in market.unsettled)
 
 
-def end_silence(state: State, now: Instant, worker: Worker) -> None:
+def end_silence(state: State, now: Instant, offer: Offer) -> None:
     """Have a machine give its jobs back that was silent for too long, before it is heard again."""
-    market = state.market
-    offer = market.pool.offers.get(worker.id)
-    if offer is None or offer.heard is None:
-        return
-    if now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns:
+    if offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns > state.market.conditions.stale_ns:
         bring_up(state, now)
 
 
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
     rules = state.policies[policy_id].rules
-    notices = working.attend(state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics)
+    consented = worker.consents[policy_id].revoked_ns is None
+    notices = working.attend(
+        state.market, now, worker.id, worker.owner.id, policy_id, rules, metrics, consented=consented
+    )
     if state.market.happened:
         audit_happenings(state, now)
     return notices

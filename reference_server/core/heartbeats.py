@@ -151,9 +151,11 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
         return INVALID_AUTH
     if worker.consents[policy_id].revoked_ns is not None:
         return NO_CONSENT
-    end_silence(state, now, worker)  # first, so that one that ends now was one
+    offer = state.market.pool.offers.get(worker.id)
+    if offer is not None:
+        end_silence(state, now, offer)  # first, so that one that ends now was one
     accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
-    if not concerns_market(state, worker, verified.metrics):
+    if not concerns_market(state.market, offer, verified.metrics):
         return _accepted(worker.id)
     return _attended(state, now, verified)
 
@@ -176,7 +178,7 @@ def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
     Raises Frozen where what it says changes the market, and that may not be changed now.
     """
     worker_id = verified.worker.id
-    if not concerns_market(state, verified.worker, verified.metrics):
+    if not concerns_market(state.market, state.market.pool.offers.get(worker_id), verified.metrics):
         return _counted(state, _accepted(worker_id))
     return _counted(state, _attended(state, now, verified))
 

@@ -39,15 +39,21 @@ class Chores:
         self._queue = PayoutQueue()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look now and then what there is to do, until cancelled."""
-        task_status.started()
+        """Look now and then what there is to do, until cancelled. A gateway that says nothing delays only payouts."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pay_on)
+            task_status.started()
+            while True:
+                await trio.sleep(MARKET_LOOK_SECONDS)
+                now = self._clock.now()
+                due_ns = next_due(self._api.state.market, now)
+                if due_ns is not None and due_ns <= now.monotonic_ns:
+                    await self._do(do_what_is_due)
+
+    async def _pay_on(self) -> None:
         while True:
             await trio.sleep(MARKET_LOOK_SECONDS)
-            market, now_ns = self._api.state.market, self._clock.now()
-            due_ns = next_due(market, now_ns)
-            if due_ns is not None and due_ns <= now_ns.monotonic_ns:
-                await self._do(do_what_is_due)
-            if self._api.payouts is not None and market.withdrawals.pending:
+            if self._api.payouts is not None and self._api.state.market.withdrawals.pending:
                 await self._pay(self._api.payouts)
 
     async def _do(self, decide: Callable[[State, Instant], object]) -> bool:

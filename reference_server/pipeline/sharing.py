@@ -214,11 +214,14 @@ class Sharer:
         if not verified:
             return
         asked = [nonce_of(state, heartbeat, now) for _, heartbeat in verified]
+        market, offers = state.market, state.market.pool.offers
         for (case, heartbeat), reservation in zip(
             verified, await self._journal.accept(self._place, asked), strict=True
         ):
             match reservation:
-                case Reservation.RESERVED if concerns_market(state, heartbeat.worker, heartbeat.metrics):
+                case Reservation.RESERVED if concerns_market(
+                    market, offers.get(heartbeat.worker.id), heartbeat.metrics
+                ):
                     case.accepted = True
                 case Reservation.RESERVED:
                     case.reply = heartbeats.acknowledge(state, now, heartbeat)

@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from reference_server.core.changes import recover_change
+from reference_server.core.heartbeats import Verified, acknowledge
 from reference_server.operations.table import OPERATIONS, PREFIXES
 from reference_server.wire.values import Request
 from tests.core.market_server import (
     ADA,
     ALL_RULES,
+    CAPACITY,
     FORBIDDEN,
     JOB,
     UNAUTHORIZED,
@@ -18,6 +21,7 @@ from tests.core.market_server import (
     Market,
 )
 from tests.core.server_under_test import MINUTE, SECOND, TOKEN, owner_headers
+from tests.market.small_market import make_market
 
 MARKET_ROUTES = [
     (one.method, one.path.replace("{id}", "some_id"), one.principal.name)
@@ -213,6 +217,26 @@ def test_a_machine_that_goes_silent_or_is_revoked_gives_its_jobs_back() -> None:
     assert (moved["worker_id"], moved["attempts"]) == (first[0].id, 2)
     reasons = [one["metadata"] for one in server.audit("ada", "type=job_requeued")["events"]]
     assert reasons == [{"reason": "stale"}, {"reason": "consent revoked"}]
+
+
+def test_a_machine_whose_consent_was_revoked_since_it_was_heard_is_not_offered() -> None:
+    """As where a shared journal has the revocation behind the heartbeat, before what that says is taken."""
+    server = Market()
+    machine, policy_id, consent_id = server.machine()
+    assert server.heard(machine, policy_id) == {}
+    server.revoke("max", consent_id)
+    state = server.api.state
+    metrics = json.dumps({"capacity": CAPACITY}).encode()
+    late = Verified(state.workers[machine.id], policy_id, "n", server.now.wall_ns, metrics)
+    state.changes = []
+    assert acknowledge(state, server.now, late).status == 200
+    offered = next(noted for noted in state.changes if noted[0] == "capacity_reported")
+    state.changes = None
+    assert server.send("GET", "/resources", None, ADA).data["total"] == 0
+    assert server.post(ADA)["state"] == "queued"
+    again = make_market()
+    recover_change(again, server.now, offered)
+    assert not again.pool.offers[machine.id].consented
 
 
 def test_a_policy_with_less_room_gives_jobs_back() -> None:

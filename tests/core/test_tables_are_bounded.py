@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from reference_server.core.keeping.accounts import SECTION as ACCOUNTS
+from reference_server.core.market.ledger import FEES, FUNDING, PAYOUTS
 from reference_server.core.tables import TABLES
+from reference_server.limits import MARKET_ACCOUNTS_MAX, OWNERS_MAX
 from tests.core.server_under_test import (
     RULES,
     TOKEN,
@@ -26,6 +29,11 @@ def create_policy(server: Server, owner_id: str) -> tuple[int, str]:
     signature = hmac_base64(TOKEN, f"{owner_id}|{canonical(RULES)}")
     body = {"owner_id": owner_id, "rules": RULES, "signature": signature}
     return server.send("POST", "/policies", body, owner_headers()).error
+
+
+def test_a_file_has_room_for_the_accounts_of_owners_who_only_earn() -> None:
+    """They are paid when all accounts that may begin have begun, and what was written has to be read again."""
+    assert ACCOUNTS.most == MARKET_ACCOUNTS_MAX + OWNERS_MAX + len({FEES, FUNDING, PAYOUTS})
 
 
 def test_machines_are_bounded() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_server.core.market.capacity import Capacity, maxima_of, opening_at, read_capacity, scale
+from reference_server.core.market.capacity import Capacity, maxima_of, opening_at, read_capacity, scale, write_capacity
 from reference_server.core.market.working import tick
 from tests.market.small_market import SECOND, at, beat, make_market
 
@@ -73,6 +73,26 @@ def test_the_last_good_capacity_stays() -> None:
     beat(market, "w", now=9, capacity=None)
     assert market.pool.cpu_offered == 4_000_000
     assert market.ignored == {"capacity": 1, "job": 0}
+
+
+def test_only_what_a_capacity_says_is_kept() -> None:
+    """Not what else stands in it, which nobody reads; and another spelling of the same is no change."""
+    market = make_market()
+    for now, more in enumerate(({"junk": "x" * 9_000}, {"junk": "y"}, {}, {})):
+        beat(market, "w", now=now, capacity={**GOOD, **more})
+    offer = market.pool.offers["w"]
+    assert json.loads(offer.reported_raw) == GOOD
+    assert offer.reported == read()
+    assert [noted[0] for noted in market.changes or ()] == ["capacity_reported"]
+    beat(market, "w", now=5, capacity={**GOOD, "cpu_cores": 9})
+    beat(market, "w", now=6, capacity=GOOD)
+    assert offer.reported == read()
+
+
+@given(st.integers(1, 1_024 * 10**6), st.integers(1, 65_536 * 10**6), st.dictionaries(st.text(min_size=1), st.just(2)))
+def test_a_capacity_that_was_written_is_read_as_the_same(cpu: int, memory: int, gpus: dict[str, int]) -> None:
+    capacity = Capacity(cpu, memory, tuple(sorted(gpus.items())))
+    assert len(gpus) > 32 or read_capacity(write_capacity(capacity)) == capacity
 
 
 def test_what_a_policy_does_not_name_is_not_offered() -> None:

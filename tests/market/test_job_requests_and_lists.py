@@ -12,7 +12,9 @@ from reference_server.core.market.job_routes import cancel_job, list_jobs, post_
 from reference_server.core.market.jobs import read_job
 from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import ensure_account
+from reference_server.core.market.working import tick
 from tests.market.small_market import (
+    RULES,
     assert_sound,
     at,
     balances,
@@ -73,6 +75,26 @@ def report(job_id: str, state: str, **more: Any) -> dict[str, Any]:
 )
 def test_what_is_no_job(changed: dict[str, Any]) -> None:
     assert read_job(job_body(**changed)) is None
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1e99999999999999999999", "9" * 400])
+def test_numbers_past_a_double_are_no_payload(number: str) -> None:
+    """No client could read the job that has them."""
+    body = job_body(payload={"a": ["?"]}).replace(b'"?"', number.encode())
+    market = make_market()
+    ensure_account(market, at(0), "agent:a")
+    for key in (None, "k"):
+        assert error_of(post_job(market, at(0), "agent:a", key, body, "job_1")) == (400, "invalid request")
+    assert market.jobs == {}
+
+
+def test_a_number_that_no_decimal_is_has_no_key() -> None:
+    """It is a double, which is zero; whether another body has the same cannot be said."""
+    body = job_body(payload={"a": "?"}).replace(b'"?"', b"1e-99999999999999999999")
+    market = make_market()
+    ensure_account(market, at(0), "agent:a")
+    assert error_of(post_job(market, at(0), "agent:a", "k", body, "job_1")) == (400, "invalid request")
+    assert post_job(market, at(0), "agent:a", None, body, "job_1").status == 201
 
 
 def test_gpus_may_be_asked_for_in_three_ways() -> None:
@@ -220,3 +242,20 @@ def test_only_so_many_gpu_models_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     revoke(market, at(0), "w1", "pol")
     revoke(market, at(0), "w3", "pol")
     assert list(market.pool.models) == []
+
+
+def test_only_so_many_gpu_models_of_machines_that_open_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them could have been named while all were closed; what finds no room is left out, and counted."""
+    monkeypatch.setattr("reference_server.core.market.pool.GPU_MODELS_MAX", 1)
+    market = make_market()
+    rules = json.dumps({**json.loads(RULES), "allowed_hours": [9]})
+    for model in "AB":
+        capacity = {**SMALL, "gpus": [{"model": model, "count": 1}]}
+        beat(market, f"w{model}", now=3_590, rules=rules, capacity=capacity)
+    assert (list(market.pool.models), market.ignored["capacity"]) == ([], 0)
+    tick(market, at(3_600))
+    assert (list(market.pool.models), market.ignored["capacity"]) == (["A"], 1)
+    assert market.pool.cpu_offered == 4_000_000
+    beat(market, "wB", now=3_601, rules=rules, policy_id="pol_2")
+    assert (list(market.pool.models), market.ignored["capacity"]) == (["A"], 1)
+    assert_sound(market)

@@ -216,6 +216,26 @@ async def test_payouts_are_settled_returned_and_asked_about_again(
     assert sorted(types) == sorted([*["withdrawal_requested"] * 2, "withdrawal_settled", "withdrawal_returned"])
 
 
+class Silent:
+    """A gateway that answers nothing."""
+
+    async def pay_out(self, _payout: Payout) -> PayoutOutcome:
+        await trio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_gateway_that_hangs_delays_nothing_else(
+    autojump_clock: MockClock, one: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del autojump_clock
+    monkeypatch.setattr("reference_server.pipeline.chores.PAYOUT_ANSWER_SECONDS", 1_000)
+    one.api.payouts = Silent()
+    await one.withdraw("1", "a")
+    job = (await one.ask("POST", "/jobs", ADA, JOB))[1]["job"]
+    await trio.sleep(91)
+    assert one.api.state.market.jobs[job["id"]].state == "expired"
+
+
 async def test_one_key_has_one_effect_however_many_ask_at_once(
     autojump_clock: MockClock, one: Instance, other: Instance
 ) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from reference_server.core.market.ledger import FUNDING, PARTS, TYPES, Account, Entry
 from reference_server.core.market.money import ASSETS
 from reference_server.core.table import Table
-from reference_server.limits import AMOUNT_UNITS_MAX, MARKET_ACCOUNTS_MAX, TRANSACTIONS_AN_ACCOUNT_MAX
+from reference_server.limits import AMOUNT_UNITS_MAX, MARKET_ACCOUNTS_MAX, OWNERS_MAX, TRANSACTIONS_AN_ACCOUNT_MAX
 from reference_server.wire.exposition import Figure
 from reference_server.wire.sections import Section
 
@@ -134,7 +134,7 @@ def _check_counters(reading: Reading, place: str, key: str, one: CountersRecord)
 SECTION = Section(
     name="accounts",
     record=AccountRecord,
-    most=MARKET_ACCOUNTS_MAX + _OF_PLATFORM,
+    most=MARKET_ACCOUNTS_MAX + OWNERS_MAX + _OF_PLATFORM,  # owners who only earn have accounts past what may begin
     key=attrgetter("name"),
     check=_check,
     hidden=frozenset(),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class OfferRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a machine said it has, JSON as it was sent, and the jobs that it has to be told are taken from it."""
+    """What a machine said it has, as JSON, and the jobs that it has to be told are taken from it."""
 
     worker_id: str
     capacity: str

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from reference_server.core.market.money import MICRO, read_decimal, read_micro
+from reference_server.core.market.money import MICRO, read_decimal, read_micro, shown_micro
 from reference_server.limits import GPU_MODEL_MAX_CHARACTERS, JOB_CPU_CORES_MAX, JOB_GPUS_MAX, JOB_MEMORY_GB_MAX
 from reference_server.wire.units import SECOND_NS
 
@@ -91,6 +91,13 @@ def read_capacity(raw: bytes) -> Capacity | None:
     if sum(counts.values()) > JOB_GPUS_MAX:
         return None
     return Capacity(cpu, memory, tuple(sorted(counts.items())))
+
+
+def write_capacity(capacity: Capacity) -> bytes:
+    """Write a capacity as JSON that `read_capacity` reads as the same: this is kept, not what else a machine sent."""
+    gpus = [{"model": model, "count": count} for model, count in capacity.gpus]
+    shown = {"cpu_cores": shown_micro(capacity.cpu), "memory_gb": shown_micro(capacity.memory), "gpus": gpus}
+    return msgspec.json.encode(shown)
 
 
 @lru_cache(maxsize=4096)

@@ -6,14 +6,13 @@ out by `working.look_again` after a recovery.
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING
 
 from reference_server.core.changes import change
 from reference_server.core.market.capacity import maxima_of, read_capacity
 from reference_server.core.market.jobs import ASSIGNED, CANCELLED, FAILED, QUEUED, RUNNING, Job
 from reference_server.core.market.ledger import AVAILABLE, FEES, HELD, Leg
-from reference_server.core.market.metering import duration_ns, meter
+from reference_server.core.market.metering import meter
 from reference_server.core.market.money import USDT
 from reference_server.core.market.prices import Need
 from reference_server.wire.values import Instant
@@ -73,7 +72,7 @@ def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
     job = market.jobs[job_id]
     market.move(job, RUNNING)
     job.started = at
-    heapq.heappush(market.deadlines.ends, (at.monotonic_ns + duration_ns(job), job_id))
+    market.expect_end(job)
 
 
 @change("job_reported")
@@ -141,19 +140,28 @@ def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: 
 
 @change("capacity_reported")
 def note_capacity(
-    state: HasMarket, at: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, reported: bytes
+    state: HasMarket,
+    at: Instant,
+    worker_id: str,
+    owner_id: str,
+    policy_id: str,
+    rules: str,
+    reported: bytes,
+    consented: bool = True,  # noqa: FBT001, FBT002 - changes have their values by position; journals of before lack it
 ) -> None:
-    """Keep what a machine says it has, JSON as it was sent and found good. The first makes its offer.
+    """Keep what a machine says it has, JSON that was found good. The first makes its offer.
 
-    `rules` are those of the policy that it was heard under, canonical JSON.
+    `rules` are those of the policy that it was heard under, canonical JSON; `consented` says whether it has a consent
+    to it yet, which may have been revoked since it was heard.
     """
     market = state.market
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         offer = market.offer(worker_id, owner_id)
-        hear_worker(market, at, worker_id, policy_id, rules)
+        hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
+    offer.reported_hash = None
     market.unsettled[worker_id] = None
 
 
@@ -170,14 +178,19 @@ def hear_worker(
 
     `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
     that behind the heartbeat. A machine that never said what it has is none of the market's.
+
+    Instances' clocks differ a little: one that is heard at an earlier moment than before was heard at the later one,
+    else the time between them would be billed twice.
     """
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         return
-    if offer.heard is not None:
-        for job in offer.jobs.values():
-            meter(job, offer.heard.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
-    offer.heard = at
+    before = offer.heard
+    if before is None or at.monotonic_ns > before.monotonic_ns:
+        if before is not None:
+            for job in offer.jobs.values():
+                meter(job, before.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
+        offer.heard = at
     if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
         offer.consented = consented
         offer.policy_id = policy_id
@@ -201,8 +214,7 @@ def _later(at: Instant, wait_ns: int) -> Instant:
 
 def _wait(market: Market, job: Job) -> None:
     market.waiting.add(job)
-    if job.expires is not None:
-        heapq.heappush(market.deadlines.expiries, (job.expires.monotonic_ns, job.id))
+    market.expect_end(job)
 
 
 def _charge_legs(job: Job, charge: int, fee: int) -> tuple[Leg, ...]:

@@ -49,9 +49,12 @@ def digest_of(body: bytes) -> bytes:
     """Return the same digest for the same JSON value, however it is written; other values have others.
 
     Numbers are compared exactly, as decimals; the order of an object's fields does not count. Raises ValueError or
-    RecursionError for what is not JSON.
+    RecursionError for what is not JSON, or has a number that no decimal is.
     """
-    value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
+    try:
+        value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
+    except ArithmeticError as error:
+        raise ValueError("a number past a decimal") from error
     return sha256("".join(_spell(value)).encode("utf-8", "surrogatepass")).digest()
 
 
@@ -115,8 +118,13 @@ class KeptAnswers:
         return len(self._answers) < IDEMPOTENCY_KEYS_MAX and self._bytes + size <= IDEMPOTENCY_BYTES_MAX
 
     def keep(self, answer: KeptAnswer) -> None:
-        """Keep an answer."""
-        self._answers[answer.account, answer.route, answer.key] = answer
+        """Keep an answer. Recovery asks for none, so what is past its day is forgotten here too."""
+        self._forget(answer.created)
+        place = answer.account, answer.route, answer.key
+        before = self._answers.pop(place, None)
+        if before is not None:
+            self._bytes -= len(before.body)
+        self._answers[place] = answer
         self._bytes += len(answer.body)
 
     def _forget(self, now: Instant) -> None:

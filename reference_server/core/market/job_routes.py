@@ -38,7 +38,10 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
     if key is not None:
         if not valid_key(key):
             return KEY_REQUIRED
-        digest = digest_of(body)
+        try:
+            digest = digest_of(body)
+        except (ValueError, RecursionError):
+            return INVALID_REQUEST
         replayed = market.answers.find(account, JOBS_ROUTE, key, digest, now)
         if replayed is not None:
             return replayed

@@ -19,7 +19,7 @@ from reference_server.limits import (
     JOB_PAYLOAD_MAX_BYTES,
     JSON_MAX_DEPTH,
 )
-from reference_server.wire.canonical_json import nesting_depth
+from reference_server.wire.canonical_json import decode_strict
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
@@ -134,9 +134,18 @@ def read_job(body: bytes) -> JobRequest | None:
         payload = b""
     if payload and (not payload.startswith(b"{") or len(payload) > JOB_PAYLOAD_MAX_BYTES):
         return None
-    if payload and nesting_depth(payload.decode()) > JSON_MAX_DEPTH:
+    if payload and not can_be_read(payload):
         return None
     return JobRequest(read.type, need, maximum, read.duration_minutes, payload)
+
+
+def can_be_read(raw: bytes) -> bool:
+    """Return whether every client can read JSON that is shown as it was sent: no number past a double, not too deep."""
+    try:
+        decode_strict(raw, JSON_MAX_DEPTH)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _read_need(resources: _Resources) -> Need | None:

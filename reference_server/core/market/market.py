@@ -7,12 +7,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from reference_server.core.changes import Changing
-from reference_server.core.market.jobs import QUEUED, STATES, TRANSITIONS
+from reference_server.core.market.jobs import QUEUED, RUNNING, STATES, TRANSITIONS
 from reference_server.core.market.ledger import Ledger
+from reference_server.core.market.metering import duration_ns
 from reference_server.core.market.notes import Part
 from reference_server.core.market.pool import Offer, Pool
 from reference_server.core.market.waiting import WaitingJobs
-from reference_server.limits import JOBS_FINISHED_MAX, OFFERS_MAX
+from reference_server.limits import DEADLINES_SPARE, JOBS_FINISHED_MAX, OFFERS_MAX
 
 if TYPE_CHECKING:
     from reference_server.core.market.conditions import Conditions
@@ -122,6 +123,19 @@ class Market(Part):
         elif not job.unfinished:
             self.finished[job.id] = None
 
+    def expect_end(self, job: Job) -> None:
+        """Note when a job that runs will have run for its duration, or one that waits will have waited too long."""
+        deadlines, end_ns = self.deadlines, _end_ns(job)
+        if end_ns is None:
+            return
+        heap = deadlines.ends if job.state == RUNNING else deadlines.expiries
+        heapq.heappush(heap, (end_ns, job.id))
+        if len(heap) > 2 * self.unfinished + DEADLINES_SPARE:
+            # Jobs that ended before leave theirs behind, for a week at most: who posts and cancels would fill it.
+            jobs = ((at_ns, self.jobs.get(job_id)) for at_ns, job_id in heap)
+            live = {(at_ns, one.id) for at_ns, one in jobs if one and one.state == job.state and _end_ns(one) == at_ns}
+            heap[:] = sorted(live)
+
     def move(self, job: Job, state: str) -> None:
         """Change a job's state. Raises ValueError for a transition there is not."""
         if state not in TRANSITIONS[job.state]:
@@ -169,3 +183,10 @@ class Deadlines:
         while heap and heap[0][0] <= now_ns:
             taken.append(heapq.heappop(heap)[1])
         return taken
+
+
+def _end_ns(job: Job) -> int | None:
+    """Return when a job ends by itself as it is now (monotonic); None for one that does not."""
+    if job.state == RUNNING and job.started is not None:
+        return job.started.monotonic_ns + duration_ns(job)
+    return job.expires.monotonic_ns if job.state == QUEUED and job.expires is not None else None

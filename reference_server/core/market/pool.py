@@ -37,8 +37,9 @@ class Offer:
     """One machine. `reported` is its last good capacity, `maxima` those of the policy it was last heard under.
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
-    were assigned. `cancelled` are jobs it has to be told not to go on with,
-    `look_ns` is when its policy's hours are looked at again (Unix ns).
+    were assigned. `reported_hash` is that of the text in which it last said what is reported.
+    `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's hours are looked at again
+    (Unix ns).
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Offer:
         "owner_id",
         "policy_id",
         "reported",
+        "reported_hash",
         "reported_raw",
         "total",
         "worker_id",
@@ -73,6 +75,7 @@ class Offer:
         self.heard: Instant | None = None
         self.reported: Capacity | None = None
         self.reported_raw = b""
+        self.reported_hash: int | None = None
         self.opening = Opening(is_open=False, until_ns=None)
         self.look_ns = 0
         self.is_open = False
@@ -172,6 +175,21 @@ class Pool:
         """Return whether there is room for the GPU models of a capacity in the price list."""
         new = sum(model not in self.models for model, _ in capacity.gpus)
         return len(self.models) + new <= GPU_MODELS_MAX
+
+    def within_names(self, offer: Offer, total: Capacity) -> Capacity:
+        """Return what a machine is to offer without GPUs that find no room in the price list.
+
+        Each of many machines that were closed could have been named alone. What its jobs hold stays.
+        """
+        room = GPU_MODELS_MAX - len(self.models)
+        named = []
+        for model, count in total.gpus:
+            if model not in self.models:
+                if room <= 0 and model not in offer.held_gpus:
+                    continue
+                room -= 1
+            named.append((model, count))
+        return total if len(named) == len(total.gpus) else Capacity(total.cpu, total.memory, tuple(named))
 
     def open_as(self, offer: Offer, total: Capacity | None) -> None:
         """Set what a machine offers now, None for nothing."""

@@ -71,6 +71,7 @@ class Withdrawals:
         """Add a withdrawal as it is, the oldest first."""
         self.all[withdrawal.id] = withdrawal
         self.count_by_state[PENDING] += 1
+        self._of_a_day(withdrawal.account, withdrawal.created)  # recovery asks for no limits, and must not grow
         self._lately.setdefault(withdrawal.account, deque()).append(withdrawal)
         if withdrawal.state == PENDING:
             self.pending[withdrawal.id] = withdrawal

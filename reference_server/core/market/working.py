@@ -12,8 +12,17 @@ import msgspec
 
 from reference_server.core.changes import Frozen
 from reference_server.core.market import changes
-from reference_server.core.market.capacity import read_capacity
-from reference_server.core.market.jobs import ASSIGNED, EXPIRED, FAILED, QUEUED, RUNNING, SUCCEEDED, show_assignment
+from reference_server.core.market.capacity import read_capacity, write_capacity
+from reference_server.core.market.jobs import (
+    ASSIGNED,
+    EXPIRED,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SUCCEEDED,
+    can_be_read,
+    show_assignment,
+)
 from reference_server.core.market.market import Happening
 from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, duration_ns, fee_of
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 RESULT_TOO_LARGE = "result too large"
+_LEAST_SAID = len(b'{"jobs":0}')
+"""Metrics that are shorter say nothing to the market, and most are."""
 _STATES_REPORTED = frozenset({RUNNING, SUCCEEDED, FAILED})
 
 
@@ -49,11 +60,20 @@ _decode_text = msgspec.json.Decoder(str | None).decode
 
 
 def attend(
-    market: Market, now: Instant, worker_id: str, owner_id: str, policy_id: str, rules: str, metrics: bytes
+    market: Market,
+    now: Instant,
+    worker_id: str,
+    owner_id: str,
+    policy_id: str,
+    rules: str,
+    metrics: bytes,
+    *,
+    consented: bool = True,
 ) -> dict[str, Any]:
     """Take what a heartbeat that was just accepted says, and return what its answer tells the machine.
 
-    `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The answer has
+    `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The consent to the
+    policy may have been revoked between the acceptance and now (`consented`). The answer has
     `assignments`, every job that the machine has not reported yet, and `cancelled`, jobs taken from it since the last;
     each only where there are any.
     """
@@ -63,7 +83,7 @@ def attend(
         notices["cancelled"] = list(offer.cancelled)
         changes.note_notified(market, now, worker_id)
     if speaks(metrics):
-        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics)
+        _read_metrics(market, now, (worker_id, owner_id, policy_id, rules), metrics, consented=consented)
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         return {}
@@ -80,10 +100,13 @@ def attend(
 
 def speaks(metrics: bytes) -> bool:
     """Return whether a heartbeat's metrics may say something to the market."""
-    return b'"capacity"' in metrics or b'"jobs"' in metrics
+    # For bytes `find` is several times as fast as `in`, which tries whether what it is given is a number.
+    return len(metrics) >= _LEAST_SAID and (metrics.find(b'"capacity"') >= 0 or metrics.find(b'"jobs"') >= 0)
 
 
-def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes) -> None:
+def _read_metrics(
+    market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes, *, consented: bool
+) -> None:
     """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
     capacities = jobs = 0
     try:
@@ -93,12 +116,15 @@ def _read_metrics(market: Market, now: Instant, sender: tuple[str, str, str, str
         return
     reported = bytes(read.capacity)
     offer = market.pool.offers.get(sender[0])
-    if reported and (offer is None or reported != offer.reported_raw):
+    if reported and (offer is None or hash(reported) != offer.reported_hash):
         capacity = read_capacity(reported)
-        if capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
+        if offer is not None and capacity is not None and capacity == offer.reported:
+            offer.reported_hash = hash(reported)
+        elif capacity is None or not market.pool.can_name(capacity) or not market.has_room_for(offer):
             capacities += 1
         else:
-            changes.note_capacity(market, now, *sender, reported)
+            changes.note_capacity(market, now, *sender, write_capacity(capacity), consented)
+            market.pool.offers[sender[0]].reported_hash = hash(reported)
     for report in _reports(bytes(read.jobs)):
         if not _take_report(market, now, offer, report):
             jobs += 1
@@ -127,11 +153,14 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
     job = None if offer is None else offer.jobs.get(report.job_id)
     if offer is None or job is None or report.state not in _STATES_REPORTED:
         return False
+    result = b"" if bytes(report.result) == b"null" else bytes(report.result)
+    too_large = len(result) > JOB_RESULT_MAX_BYTES or len(error_raw) > JOB_RESULT_MAX_BYTES
+    if result and not too_large and not can_be_read(result):
+        return False
     if job.state == ASSIGNED:
         changes.start_job(market, now, job.id)
         market.happened.append(_happening("job_started", job, {}, offer.worker_id))
-    result = b"" if bytes(report.result) == b"null" else bytes(report.result)
-    if len(result) > JOB_RESULT_MAX_BYTES or len(error_raw) > JOB_RESULT_MAX_BYTES:
+    if too_large:
         _end(market, now, job, FAILED, error=RESULT_TOO_LARGE, by_worker=True)
     elif report.state != RUNNING:
         _end(market, now, job, report.state, result, error, by_worker=True)
@@ -197,13 +226,9 @@ def look_again(market: Market, now: Instant) -> None:
 
     Nothing is changed that a journal would have to know: what is due stays so, until `tick`.
     """
-    deadlines = market.deadlines
-    deadlines.clear()
+    market.deadlines.clear()
     for job in market.jobs.values():
-        if job.state == RUNNING and job.started is not None:
-            heapq.heappush(deadlines.ends, (job.started.monotonic_ns + duration_ns(job), job.id))
-        elif job.state == QUEUED and job.expires is not None:
-            heapq.heappush(deadlines.expiries, (job.expires.monotonic_ns, job.id))
+        market.expect_end(job)
     market.fresh.clear()
     offers = market.pool.offers
     heard = ((offer.heard.monotonic_ns, offer.worker_id) for offer in offers.values() if offer.heard is not None)
@@ -257,9 +282,11 @@ def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) ->
             market.pool.open_as(offer, None)
         market.grown.discard(offer.worker_id)
         return True
-    if offer.is_open and total == offer.total:
+    named = market.pool.within_names(offer, total)
+    if offer.is_open and named == offer.total:
         return True
-    market.pool.open_as(offer, total)
+    market.ignored["capacity"] += named is not total
+    market.pool.open_as(offer, named)
     while offer.overfull:
         _give_back(market, now, next(reversed(offer.jobs.values())), "no room")
     market.grown.add(offer.worker_id)
