@@ -12,7 +12,7 @@ import pytest
 from reference_server.core import calls, views
 from reference_server.operations import audit, callers, consents, machines, policies, service, workers
 from reference_server.operations.callers import OWNER
-from reference_server.operations.routing import ROUTES
+from reference_server.operations.routing import Routes
 from reference_server.operations.table import PREFIXES
 from reference_server.wire.replies import failure, success
 from reference_server.wire.values import Reply, Request
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.long
 CONTROL_PLANE = (machines, policies, consents, workers, audit, service)
 OPERATIONS = [operation for domain in CONTROL_PLANE for operation in domain.OPERATIONS]
 """What the attacks of owners are on."""
+ROUTES = Routes(OPERATIONS)
 PATHS = [
     (operation.method, prefix + operation.path)
     for operation in OPERATIONS

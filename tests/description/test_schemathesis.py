@@ -20,7 +20,7 @@ from tests.support.tiers import SOAK
 if TYPE_CHECKING:
     from tests.support.little_http import Asked
 
-SECONDS = 200 if SOAK else 20
+SECONDS = 200 if SOAK else 7
 END_SECONDS = 100
 """What a busy machine may need to begin and to end."""
 SERVER = {
