@@ -364,7 +364,9 @@ class Api:
     def _finish(self, reply: Reply, headers: dict[str, str]) -> Reply:
         """Put on what every answer carries: request id, `vary`, and CORS where the origin may call."""
         content_type, *others = reply.headers
-        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), ("vary", "Origin"), *others)
+        vary = ", ".join(("Origin", *(value for name, value in others if name == "vary")))
+        rest = [header for header in others if header[0] != "vary"]
+        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), ("vary", vary), *rest)
         if headers.get("origin") in self._origins:
             common += (("access-control-allow-origin", headers["origin"]),)
             if "access-control-request-method" in headers:
