@@ -31,9 +31,15 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
     return offer is not None and bool(offer.jobs or offer.cancelled or offer.worker_id in market.unsettled)
 
 
-def end_silence(state: State, now: Instant, offer: Offer) -> None:
-    """Have a machine give its jobs back that was silent for too long, before it is heard again."""
-    if offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns > state.market.conditions.stale_ns:
+def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
+    """Have a machine give its jobs back that was silent for too long, and end what ran long enough, before it is heard.
+
+    What ended before this heartbeat is billed up to the one before, whoever looks at it first.
+    """
+    market = state.market
+    ends = market.deadlines.ends
+    silent = offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns
+    if silent or (offer.jobs and ends and ends[0][0] <= now.monotonic_ns):
         bring_up(state, now)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from reference_server.core.attending import attend, concerns_market, end_silence
+from reference_server.core.attending import attend, concerns_market, end_what_is_over
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import Frozen
 from reference_server.core.statuses import accept_heartbeat
@@ -153,7 +153,7 @@ def _accept(state: State, now: Instant, verified: Verified, reservation: Reserva
         return NO_CONSENT
     offer = state.market.pool.offers.get(worker.id)
     if offer is not None:
-        end_silence(state, now, offer)  # first, so that one that ends now was one
+        end_what_is_over(state, now, offer)
     accept_heartbeat(state, now, worker.id, policy_id, verified.nonce, verified.timestamp_ns, state.entropy.hex(16))
     if not concerns_market(state.market, offer, verified.metrics):
         return _accepted(worker.id)

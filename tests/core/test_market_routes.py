@@ -118,6 +118,25 @@ def test_who_may_register_is_a_setting(mode: str, headers: dict[str, str], refus
 # -- jobs
 
 
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize("lane", [False, True])
+def test_what_a_job_costs_does_not_go_by_who_comes_first_after_its_end(looks: bool, lane: bool) -> None:  # noqa: FBT001
+    """It ended between two heartbeats, and is billed up to the one before: also where nobody looked in between."""
+    server = Market()
+    machine, policy_id, _ = server.offering()
+    agent = server.agent()
+    job = server.post(agent.headers, duration_minutes=2)
+    report = {"jobs": [{"job_id": job["id"], "state": "running"}]}
+    server.heard(machine, policy_id, report, lane=lane)
+    for seconds in (50, 50, 25):
+        server.pass_time(seconds * SECOND)
+        if looks:
+            server.job(agent.headers, job["id"])
+        server.heard(machine, policy_id, lane=lane)
+    ended = server.job(agent.headers, job["id"])
+    assert (ended["state"], ended["billed"]) == ("succeeded", "0.000152")
+
+
 @pytest.mark.parametrize("lane", [False, True])
 def test_a_job_goes_its_way_and_money_with_it(lane: bool) -> None:  # noqa: FBT001 - a column of the table
     server = Market(platform_fee_basis_points=1000)
