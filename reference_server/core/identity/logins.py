@@ -80,12 +80,6 @@ RETURN_TO = Parameter(
 )
 
 
-class Redirect(msgspec.Struct, frozen=True):
-    """Where to go, as the header `Location` says it."""
-
-    location: str
-
-
 class UsedLogin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A login that somebody came back with; `id` is the SHA-256 of its `state`."""
 
@@ -266,7 +260,7 @@ def _redirect_uri(state: State, provider: LoginProvider) -> str:
 
 
 def _redirect(location: str, *cookies: tuple[str, str]) -> Reply:
-    reply = success(Redirect(location), HTTPStatus.FOUND)
+    reply = success({"location": location}, HTTPStatus.FOUND)
     return msgspec.structs.replace(reply, headers=(*reply.headers, ("location", location), *_NOT_KEPT, *cookies))
 
 

@@ -26,28 +26,6 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Reply
 
 
-class Token(msgspec.Struct, frozen=True):
-    """A session's token for programs; shown this once."""
-
-    token: str
-    expires_at: str
-
-
-class Me(msgspec.Struct, frozen=True):
-    """Who a session is of."""
-
-    owner_id: str
-    provider: str
-    email: str
-    expires_at: str
-
-
-class LoggedOut(msgspec.Struct, frozen=True):
-    """Who was logged out."""
-
-    owner_id: str
-
-
 def begin_session(
     state: State, now: Instant, login: str, owner_id: str, provider: str, email: str, expires_ns: int
 ) -> str:
@@ -68,7 +46,7 @@ def make_token(state: State, call: Call[bytes]) -> Reply:
     token = begin_session(
         state, call.now, session.login, session.owner_id, session.provider, session.email, session.expires_ns
     )
-    return success(Token(token, format_timestamp(session.expires_ns)), HTTPStatus.CREATED)
+    return success({"token": token, "expires_at": format_timestamp(session.expires_ns)}, HTTPStatus.CREATED)
 
 
 def show_me(state: State, call: Call[bytes]) -> Reply:
@@ -76,7 +54,14 @@ def show_me(state: State, call: Call[bytes]) -> Reply:
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED
-    return success(Me(session.owner_id, session.provider, session.email, format_timestamp(session.expires_ns)))
+    return success(
+        {
+            "owner_id": session.owner_id,
+            "provider": session.provider,
+            "email": session.email,
+            "expires_at": format_timestamp(session.expires_ns),
+        }
+    )
 
 
 def log_out(state: State, call: Call[bytes]) -> Reply:
@@ -87,6 +72,6 @@ def log_out(state: State, call: Call[bytes]) -> Reply:
     owner_id = session.owner_id
     end_login(state, call.now, owner_id, session.login)
     state.audit(call.now, "logout", f"owner:{owner_id}", owner_id, {"provider": session.provider}, (owner_id,))
-    reply = success(LoggedOut(owner_id))
+    reply = success({"owner_id": owner_id})
     gone = set_cookie(state.settings, session_cookie(state.settings), "", 0)
     return msgspec.structs.replace(reply, headers=(*reply.headers, gone))
