@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from tests.logins.conftest import served
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MONEY = {"wallet_dev_credit_usdt": Decimal(100), "withdrawal_cooldown_seconds": 0}
+MONEY: dict[str, Any] = {"wallet_dev_credit_usdt": Decimal(100), "withdrawal_cooldown_seconds": 0}
 
 
 @pytest.fixture

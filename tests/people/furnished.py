@@ -83,7 +83,7 @@ class Owner:
 
 
 def furnish(api: Api, owner_id: str, now: Instant) -> Owner:
-    """Give somebody a fleet, alerts, jobs, a withdrawal and what all of that leaves in the audit."""
+    """Make somebody a fleet, alerts, jobs, a withdrawal and what all of that leaves in the audit."""
     owner, before = Owner(api, owner_id), earlier(now, HOUR_SECONDS)
     stale, policy_id = owner.enrol(before, NAMES[1])
     assert owner.beat(before, stale, policy_id, "long-ago") == 200

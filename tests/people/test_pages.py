@@ -6,7 +6,7 @@ import base64
 import re
 from hashlib import sha256
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -29,7 +29,7 @@ async def owner_id_of(browser: Browser) -> str:
 
 
 async def furnished(browser: Browser) -> str:
-    """Give who is signed in a bit of everything, and return their id."""
+    """Make a bit of everything for who is signed in, and return their id."""
     owner_id = await owner_id_of(browser)
     furnish(browser.site.api, owner_id, browser.site.clock.now())
     return owner_id
@@ -40,7 +40,7 @@ async def furnished(browser: Browser) -> str:
 
 @pytest.mark.parametrize("names", [names for size in range(4) for names in combinations(NAMED, size)])
 async def test_who_is_not_signed_in_is_offered_the_providers_that_there_are(names: tuple[str, ...]) -> None:
-    absent = {f"{name}_client_id": "" for name in NAMED if name not in names}
+    absent: dict[str, Any] = {f"{name}_client_id": "" for name in NAMED if name not in names}
     page = await look(Browser(Site(**absent)))
     assert page.status == 200
     links = [link for link in page.links() if "/auth/" in link]

@@ -128,7 +128,7 @@ class Browser:
         self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def set_scripts(self, *, run: bool) -> None:
-        """Let the scripts of the pages that are opened from now on in this tab run, or not."""
+        """Set whether scripts run in the pages that are opened from now on in this tab."""
         self._send("Emulation.setScriptExecutionDisabled", value=not run)
 
     def go(self, page: Path | str) -> None:
