@@ -12,7 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from reference_server.limits import PAGE_ROWS
+from reference_server.operations.outcomes import Admitted
 from reference_server.operations.people.pages import EVENT_TYPES
+from reference_server.wire.values import Request
 from tests.logins.browsing import PROVIDERS, PUBLIC_URL, Browser, Site
 from tests.people.furnished import NAMES, Owner, furnish, signed_in
 from tests.people.reading import PAGES, look
@@ -83,6 +85,21 @@ async def test_no_other_credential_opens_a_page(site: Site, ada: Browser) -> Non
     for value in (token, site.api.settings.api_token):
         headers = (("authorization", f"Bearer {value}"), ("x-owner-id", await owner_id_of(ada)))
         assert (await site.ask("GET", "/my/wallet", headers, prefix="")).status == 401
+
+
+async def test_who_looks_at_a_page_has_not_proven_who_they_are(site: Site, ada: Browser) -> None:
+    """Pages are for strangers too, so what they are answered keeps no connection from making room for others."""
+    for cookie in (f"__Host-hf_session={ada.cookies['__Host-hf_session']}", f"__Host-hf_session=hfs_{'0' * 64}", "a=b"):
+        admitted = site.api.admit(Request("GET", "/", headers=(("cookie", cookie),)), site.clock.now())
+        assert isinstance(admitted, Admitted)
+        assert not admitted.proves
+
+
+async def test_pages_take_tokens_of_the_rate_limit_like_anything_else() -> None:
+    site = Site(rate_limit_burst=2, rate_limit_refill_per_second=0.001)
+    browser = Browser(site)
+    assert [(await look(browser, path)).status for path in ("/", "/my/key")] == [200, 401]
+    assert (await browser.ask("GET", "/", prefix="")).error == (429, "rate limit exceeded")
 
 
 # -- every page

@@ -106,13 +106,13 @@ def show_overview(state: State, call: Call[bytes]) -> Reply:
     summary = ask(state, call, "/workers/summary")
     quiet = _quiet(state, call) if summary["stale"] or summary["unknown"] else []
     jobs = {name: ask(state, call, "/jobs", limit=1, state=name)["total"] for name in (RUNNING, QUEUED, "")}
-    failures, recent = _failures(state, call)
+    recent = _recent_failures(state, call)
     return page(
         "overview",
         summary=summary,
         quiet=quiet,
-        failures=failures,
         recent=recent,
+        named=PAGE_ALERTS_MAX,
         window=state.settings.auth_failure_window_seconds,
         alarming=len(recent) >= state.settings.auth_failure_threshold,
         jobs=jobs,
@@ -127,12 +127,11 @@ def _quiet(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
     return [worker for worker in workers if worker["stale"]][:PAGE_ALERTS_MAX]
 
 
-def _failures(state: State, call: Call[bytes]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the newest auth failures of the caller's workers, and which of them are within the alert's window."""
+def _recent_failures(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
+    """Return the newest auth failures of the caller's workers, as far as they are within the alert's window."""
     since_ns = call.now.wall_ns - state.settings.auth_failure_window_seconds * SECOND_NS
     events, _ = newest(state, call, "/audit/events", "events", PAGE_ROWS, **{EVENT_TYPE.name: AUTH_FAILED})
-    recent = [event for event in events if (parse_timestamp(event["created_at"]) or 0) >= since_ns]
-    return events[:PAGE_ALERTS_MAX], recent
+    return [event for event in events if (parse_timestamp(event["created_at"]) or 0) >= since_ns]
 
 
 @for_who_is_signed_in
