@@ -47,5 +47,5 @@ def test_whoever_is_alone_sees_nobody_else_at_it(tmp_path: Path) -> None:
 def test_a_run_without_a_verdict_is_made_three_times_at_most_and_its_last_result_counts() -> None:
     for codes, last in (([0], 0), ([1], 1), ([INCONCLUSIVE, 0], 0), ([INCONCLUSIVE] * 4, INCONCLUSIVE)):
         left = iter(codes)
-        assert until_conclusive(lambda left=left: next(left), int) == last
+        assert until_conclusive(left.__next__, int) == last
         assert len(list(left)) == max(len(codes) - 3, 0)
