@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.limits import NEW_KEY_LIFE_SECONDS
 from reference_server.settings import Settings
 from tests.core.server_under_test import with_room
-from tests.logins.browsing import SAME_ORIGIN, Browser, Site
+from tests.logins.browsing import PUBLIC_URL, SAME_ORIGIN, Browser, Site
 from tests.logins.conftest import served
 from tests.people.reading import PAGES, look, post
 
@@ -48,6 +49,23 @@ async def test_a_key_is_shown_once_and_acts_as_who_made_it(site: Site, ada: Brow
     mine = (await ada.ask("GET", "/auth/me")).data
     assert (await site.ask("GET", "/auth/me", bearer)).data == mine
     assert key.encode() not in b"".join(snapshot(site.api.state, site.clock.now(), "s"))
+
+
+async def test_the_commands_that_pages_show_work_with_the_key(site: Site, ada: Browser) -> None:
+    commands = [(await look(ada, path)).source for path in ("/my/fleet", "/my/jobs", KEY)]
+    page = await post(ada, KEY)
+    bearer = (("authorization", f"Bearer {page.secret()}"),)
+    shown = re.findall(r"<pre [^>]*>(?:export .*\n)?(curl .*?)</pre>", "".join([*commands, page.source]), re.DOTALL)
+    asked = []
+    for command in map(html.unescape, shown):
+        url, _, rest = command.removeprefix("curl ").partition(" ")
+        path = url.removeprefix(f"{PUBLIC_URL}/api/v1")
+        body = rest.partition("-d '")[2].rstrip("'")
+        answer = await site.ask("POST" if body else "GET", path, bearer, body=body.encode())
+        asked.append((path, answer.status))
+    agent = "/agents/register"
+    assert asked[:3] == [("/machines/register", 201), ("/jobs", 201), (agent, 201)]
+    assert asked[3:] == [("/workers/summary", 200), (agent, 409)]  # the same page again
 
 
 async def test_the_key_travels_in_a_cookie_that_no_script_reads_and_that_is_soon_gone(ada: Browser) -> None:
