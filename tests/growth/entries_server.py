@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from reference_server.core.identity.session_routes import begin_session
 from reference_server.core.rate_limit import client_key
 from reference_server.core.recovery import restore
 from reference_server.http.framing import FramingGuard
@@ -373,10 +374,21 @@ def _lists() -> dict[str, Entry]:
     }
 
 
+def _pages() -> dict[str, Entry]:
+    def page(n: int, text: Callable[[int], str]) -> Work:
+        api, now = (world := Server()).api, world.now
+        token = begin_session(api.state, now, "", "usr_ada", "google", "a@b.c", now.wall_ns + 10**12)
+        request = Request("GET", "/my/audit", "type=" + text(n), (("cookie", f"hf_session={token}"),))
+        return partial(api.handle, request, now)
+
+    return {f"GET /my/audit?type={name}": partial(page, text=text) for name, text in TEXTS.items()}
+
+
 def entries() -> dict[str, Entry]:
     """Return every entry by its name."""
     if TOKEN == "":
         raise RuntimeError("the server under test has no owners' token")
     return {
         **_paths(), **_queries(), **_headers(), **_bodies(), **_framing(), **_files(), **_others(), **_lists(),
+        **_pages(),
     }  # fmt: skip
