@@ -249,6 +249,10 @@ class PrerequisiteError(Exception):
     """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
 
 
+class NotTriedError(PrerequisiteError):
+    """A script has nothing to try on this target, which is nobody's fault; says why."""
+
+
 class Defences(msgspec.Struct, frozen=True):
     """How the target defends itself, as far as its settings are known; else as the contract's defaults say (§6)."""
 
