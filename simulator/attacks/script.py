@@ -260,6 +260,8 @@ class Defences(msgspec.Struct, frozen=True):
     refill_per_second: float = 5.0
     header_seconds: float = 10.0
     body_seconds: float = 30.0
+    withdrawals_per_hour: int = 10
+    withdrawal_daily_usdt: str = "10000"
 
     def allows(self, length_ns: int) -> int:
         """Return how many requests of one client a right server lets through within a time, at most.
@@ -277,6 +279,8 @@ def defences_of(settings: Mapping[str, str | float]) -> Defences:
         float(settings.get("RATE_LIMIT_REFILL_PER_SECOND", contract.refill_per_second)),
         float(settings.get("HTTP_HEADER_TIMEOUT_SECONDS", contract.header_seconds)),
         float(settings.get("HTTP_BODY_TIMEOUT_SECONDS", contract.body_seconds)),
+        int(settings.get("WITHDRAWALS_PER_HOUR", contract.withdrawals_per_hour)),
+        str(settings.get("WITHDRAWAL_DAILY_LIMIT_USDT", contract.withdrawal_daily_usdt)),
     )
 
 

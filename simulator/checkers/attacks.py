@@ -85,9 +85,9 @@ def not_tried(history: History, campaign: CampaignRecord) -> str:
     if campaign.not_tried:
         return campaign.not_tried
     claims = [claim for claim in history.claims if claim.campaign == campaign.number]
-    told = [claim for claim in claims if claim.rule == NOT_TRIED]
-    if told and not campaign.completed:
-        return told[0].message
+    untried = [claim for claim in claims if claim.rule == NOT_TRIED]
+    if untried and not campaign.completed:
+        return untried[0].message
     undecided = [claim for claim in claims if claim.held is None and claim.rule not in ENDED_EARLY]
     if undecided and len(undecided) == len(claims) and not _judged(history, campaign):
         return undecided[0].message
