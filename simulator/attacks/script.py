@@ -36,6 +36,7 @@ class Expect(msgspec.Struct, frozen=True):
     """What a correct server answers: one of `statuses` with `error` in its message, and why.
 
     `answer` is how the history counts it. `basis` is what the expectation rests on, where not on what its attack does.
+    `success` is a status past 2xx by which a hostile request would be let through, as a login is by a redirect.
     """
 
     answer: Answer
@@ -43,6 +44,7 @@ class Expect(msgspec.Struct, frozen=True):
     error: str = ""
     because: str = ""
     basis: Basis | None = None
+    success: int = 0
 
 
 def refused(status: int, error: str, because: str, basis: Basis | None = None) -> Expect:
@@ -368,6 +370,8 @@ class ScriptAttack(Attack):
     """Whether it needs machines of the honest fleet that are already set up."""
     needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
+    needs_identity: ClassVar[bool] = False
+    """Whether that server asks a provider of identities that the attack plays."""
     sandbox: ClassVar[SandboxOptions | None] = None
     """What is started for each attempt, one attempt at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0

@@ -48,6 +48,8 @@ NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
 
 def needs_own_server(attack: ScriptAttack) -> str:
     """Return why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    if attack.needs_identity:
+        return "it needs a server of the run's own that asks the attacker who people and agents are"
     needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
     return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
 

@@ -166,7 +166,7 @@ def tron_address(context: ScriptContext) -> str:
 
 def bitcoin_address(context: ScriptContext) -> str:
     """Make up an address that bitcoins can be sent to: bech32, of version 0."""
-    return bech32m.encode("bc", 0, context.rng.bytes(HASH_BYTES))
+    return str(bech32m.encode("bc", 0, context.rng.bytes(HASH_BYTES)))
 
 
 def cooled_address(context: ScriptContext, account: Account, clients: Addresses, address: str = "") -> Script[str]:
