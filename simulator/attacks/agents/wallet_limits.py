@@ -20,9 +20,10 @@ from simulator.attacks.agents.accounts import (
     new_owner,
     read_balance,
     shown,
+    transactions,
     withdrawal,
 )
-from simulator.attacks.agents.wallet import ACCEPTED, POOR, TOO_MANY, references, transactions
+from simulator.attacks.agents.wallet import ACCEPTED, POOR, TOO_MANY, references
 from simulator.attacks.script import Claim, Expect, NotTriedError, Outcome, Pause, PrerequisiteError, Together, refused
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature

@@ -124,7 +124,15 @@ class WrongAud(TokenAttack):
 
     def forgeries(self, context: ScriptContext, login: Login) -> Iterator[Forgery]:
         """Yield tokens for others."""
-        others = ("another-client", ["another-client", "third"], f"{CLIENT_ID}-other", CLIENT_ID[:-1], "", [], None)
+        others: tuple[Any, ...] = (
+            "another-client",
+            ["another-client", "third"],
+            f"{CLIENT_ID}-other",
+            CLIENT_ID[:-1],
+            "",
+            [],
+            None,
+        )
         yield from with_claims(context, login, *({"aud": one} for one in others))
         both = [CLIENT_ID, "another-client"]
         yield from with_claims(
