@@ -176,6 +176,9 @@ REDIS_RECONNECT_PAUSE_SECONDS = 0.1
 """Between two attempts to connect while Redis is down: it heals within about this time, and costs it ten a second."""
 REDIS_TICK_SECONDS = 1.0
 """How often Redis is looked at while nothing is asked of it: how old what is known of its settings may be."""
+REDIS_TIME_SECONDS = 0.1
+"""How old what is known of Redis's clock may be while it is asked: what it is asked in the meantime is refused, and
+nothing else, where its clock is set ahead."""
 REDIS_BATCH_MAX = 512
 """Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
 REDIS_CLOCK_OFF_SECONDS_MAX = 600

@@ -18,6 +18,17 @@ class Operation(IntEnum):
     CONSENT_REVOKE = 7
     METRICS = 8
     OTHER = 9
+    AGENT_REGISTER = 10
+    AGENT_UPDATE = 11
+    RESOURCES_READ = 12
+    PRICES_READ = 13
+    JOB_CREATE = 14
+    JOB_READ = 15
+    JOB_CANCEL = 16
+    WALLET_READ = 17
+    WITHDRAW = 18
+    FORUM_READ = 19
+    FORUM_WRITE = 20
 
 
 def operation_name(operation: int) -> str:
