@@ -42,8 +42,8 @@ TRON_PREFIX = b"\x41"
 HASH_BYTES = 20
 COOLDOWN_PATIENCE_NS = 10 * SECOND_NS
 """How long a script waits for an address to cool down: a scenario sets seconds, a target mostly a day."""
-RETRY_MARGIN_NS = SECOND_NS // 20
-"""By how much later than told it is tried again: the answer may have been made a moment before it was read."""
+RETRY_MARGIN_NS = SECOND_NS // 2
+"""By how much later than told it is tried again: the answer was made before it was read, and replays are less exact."""
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
 
 
