@@ -75,7 +75,7 @@ SOAK_SECONDS = 3600
 
 settings.register_profile(
     "hatchfarm",
-    max_examples=examples(DRAWN) if QUICK else DRAWN,
+    max_examples=DRAWN if SOAK else examples(DRAWN),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=not SOAK,
