@@ -280,6 +280,9 @@ JOBS_A_WORKER_MAX = 256
 payloads."""
 MARKET_LOOK_SECONDS = 0.5
 """How often it is looked whether anything is due on the market, and about payouts: what waits there has minutes."""
+DUE_AT_ONCE = 128
+"""Machines that open or fall silent, and jobs that end, dealt with at a time where thousands do at once: each takes up
+to 100 us, and nobody else is answered meanwhile. The rest follows as soon as others were."""
 PAYOUTS_AT_ONCE = 16
 PAYOUT_ANSWER_SECONDS = 10.0
 """Payouts that the gateway is asked about at a time, and how long its answer may take; then it is asked again."""
