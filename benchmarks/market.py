@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from time import thread_time
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ class _Decisions:
     def list_pages(self, seconds: float) -> list[float]:
         """List resources: all, some, and the last."""
         queries = [query for _, query in PAGES.values()]
-        return [mean_ms(lambda query=query: self._full.list_resources(query), seconds / 3) for query in queries]
+        return [mean_ms(partial(self._full.list_resources, query), seconds / 3) for query in queries]
 
 
 def mean_ms(action: Callable[[], object], seconds: float) -> float:
@@ -115,7 +116,7 @@ def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
             *(
                 Subject(
                     (Figure(name, title), Figure(f"{name}_cpu", "the same, by CPU time", "/s of CPU")),
-                    lambda name=name: _blasted(*machines[name], seconds),
+                    partial(_blasted, *machines[name], seconds),
                 )
                 for name, title in RATES.items()
             ),

@@ -309,6 +309,9 @@ IDEMPOTENCY_KEYS_MAX = 100_000
 """Idempotency keys that are kept (contract: Bounds)."""
 IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024
 """The first answers that are kept with them: answers to jobs hold their payloads."""
+IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX = 10_000
+IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX = 32 * 1024 * 1024
+"""Of both, what one account may have: else one that posts and cancels would leave the others no room for a day."""
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 128
 """Contract: Wallet."""
 AGENTS_MAX = 100_000

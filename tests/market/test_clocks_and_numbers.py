@@ -103,7 +103,7 @@ def test_recovery_forgets_what_is_past_its_day(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         "reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", sum(len(one.body) for one in kept)
     )
-    assert again.answers.has_room(0, at(5 * DAY / 2))
+    assert again.answers.has_room("agent:b", 0, at(5 * DAY / 2))
     assert {account: len(lately) for account, lately in again.withdrawals._lately.items()} == {"agent:a": 2}
 
 
@@ -114,9 +114,9 @@ def test_an_answer_in_the_place_of_another_counts_once(monkeypatch: pytest.Monke
     for seconds in (0, 1):
         answers.keep(KeptAnswer("agent:a", "r", "k", b"d", 202, b"x" * 9, at(seconds)))
     assert len(answers) == 1
-    assert answers.has_room(1, at(1))
-    assert not answers.has_room(2, at(DAY))
-    assert answers.has_room(10, at(DAY + 1))
+    assert answers.has_room("agent:b", 1, at(1))
+    assert not answers.has_room("agent:b", 2, at(DAY))
+    assert answers.has_room("agent:b", 10, at(DAY + 1))
 
 
 def test_what_the_gateway_says_nothing_of_keeps_nothing_new_waiting() -> None:

@@ -154,6 +154,21 @@ def test_another_spelling_of_an_address_is_the_same_address() -> None:
     assert take_out(market, "0.1", now=100, asset=BTC, address=BITCOIN.upper()).status == 202
 
 
+def test_who_fills_the_table_of_addresses_loses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others' first uses are noted as ever; the oldest of its own cools down anew."""
+    monkeypatch.setattr("reference_server.core.market.withdrawals.ADDRESSES_MAX", 3)
+    market = rich(cooldown_ns=100 * SECOND)
+    ensure_account(market, at(0), "agent:b")
+    addresses = [TRON, "TLa2f6VPqDgRE67v1736s7bJ8Ray5wYjU7", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"]
+    for second, address in enumerate(addresses):
+        assert take_out(market, "1", now=second, address=address).status == 403
+    assert take_out(market, "1", now=3, account="agent:b").status == 403
+    assert take_out(market, "1", now=103, account="agent:b").status == 202
+    assert take_out(market, "1", now=103, key="new", address=addresses[1]).status == 202
+    assert take_out(market, "1", now=103, key="old").status == 403
+    assert len(market.withdrawals.addresses) == 3
+
+
 def test_no_other_refusal_begins_a_cooldown() -> None:
     market = rich(cooldown_ns=100 * SECOND)
     take_out(market, "x")
@@ -242,6 +257,18 @@ def test_kept_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_sound(market)
 
 
+def test_one_account_leaves_the_others_room_for_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    market = rich()
+    ensure_account(market, at(0), "agent:b")
+    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX", 2)
+    assert [take_out(market, "1", key=key).status for key in ("k1", "k2", "k3")] == [202, 202, 503]
+    assert take_out(market, "1", account="agent:b").status == 202
+    assert take_out(market, "1", now=DAY, key="k3").status == 202
+    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX", 17_500)
+    assert error_of(post_job(market, at(DAY), "agent:a", "j1", job_body(), "j1"))[0] == 503
+    assert post_job(market, at(DAY), "agent:b", "j1", job_body(), "j2").status == 201
+
+
 def test_an_accounts_transactions_are_its_entries() -> None:
     market = rich()
     post(market, "job_1", max_price_usdt="2.5")
@@ -289,7 +316,10 @@ def test_an_account_is_credited_once_also_if_it_earned_before() -> None:
 
 def test_accounts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     market = rich()
-    monkeypatch.setattr("reference_server.core.market.wallet.MARKET_ACCOUNTS_MAX", len(market.ledger.accounts))
+    monkeypatch.setattr("reference_server.core.market.wallet.MARKET_ACCOUNTS_MAX", 2)
+    legs = (Leg("credit", FUNDING, AVAILABLE, USDT, -3), Leg("x", "owner:earns", AVAILABLE, USDT, 3))
+    market.ledger.post(0, "x", legs)
+    assert ensure_account(market, at(0), "agent:second") is None  # who only earns takes nobody's place
     refusal = ensure_account(market, at(0), "agent:new")
     assert refusal is not None
     assert error_of(refusal) == (503, "capacity reached")

@@ -49,7 +49,7 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
         return TOO_MANY_JOBS
     if request.maximum > market.ledger.balance(account, USDT, AVAILABLE):
         return wallet.INSUFFICIENT_BALANCE
-    no_room_for_key = key is not None and not market.answers.has_room(_ANSWER_BYTES, now)
+    no_room_for_key = key is not None and not market.answers.has_room(account, _ANSWER_BYTES, now)
     if market.unfinished >= JOBS_UNFINISHED_MAX or no_room_for_key:
         return FULL
     need = request.need
