@@ -121,6 +121,18 @@ async def test_who_shows_nothing_is_refused_and_not_counted(site: Site) -> None:
     assert 'principal="session"} 1.0' in site.metrics()
 
 
+async def test_a_session_lives_as_long_as_is_set(mock_clock: trio.testing.MockClock) -> None:
+    site = Site(session_ttl_seconds=60)
+    browser = Browser(site)
+    async with served(site):
+        await browser.log_in()
+        answers = []
+        for _ in range(2):
+            mock_clock.jump(30)
+            answers.append((await browser.ask("GET", "/auth/me")).status)
+    assert answers == [200, 401]
+
+
 async def test_a_token_lives_no_longer_than_the_session_it_came_of(
     mock_clock: trio.testing.MockClock, site: Site, browser: Browser
 ) -> None:
