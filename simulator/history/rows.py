@@ -27,6 +27,14 @@ from simulator.limits import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.history.market_records import (
+        AccountShown,
+        Assignment,
+        CapacityReport,
+        JobReport,
+        MarketExchange,
+        ResourcesShown,
+    )
     from simulator.history.records import (
         AuditReading,
         CampaignRecord,
@@ -140,6 +148,12 @@ class History:
     unserved: list[Unserved]
     closes_at_rest: list[ClosesAtRest]
     cpu_waits: list[CpuWait]
+    market_exchanges: list[MarketExchange]
+    accounts_shown: list[AccountShown]
+    resources_shown: list[ResourcesShown]
+    capacity_reports: list[CapacityReport]
+    assignments: list[Assignment]
+    job_reports: list[JobReport]
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
@@ -173,6 +187,12 @@ class History:
         self.unserved = []
         self.closes_at_rest = []
         self.cpu_waits = []
+        self.market_exchanges = []
+        self.accounts_shown = []
+        self.resources_shown = []
+        self.capacity_reports = []
+        self.assignments = []
+        self.job_reports = []
         self._rests_watched = True
 
     def append(  # noqa: PLR0917 - once a request: keywords would cost more than the row

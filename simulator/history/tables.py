@@ -19,7 +19,7 @@ import numpy as np
 
 from simulator.contract.answers import Answer, Operation
 from simulator.errors import BundleError
-from simulator.history import records
+from simulator.history import market_records, records
 from simulator.history.rows import NO_MACHINE, ROW, History
 from simulator.limits import (
     BUNDLE_LINE_MAX_BYTES,
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
 FOLDER = "history"
 ROWS = "rows.npz"
-TABLES: dict[str, Any] = get_type_hints(History, vars(records))
+TABLES: dict[str, Any] = get_type_hints(History, vars(records) | vars(market_records))
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
 LATER = frozenset(
     {
         "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
         "summary_readings", "deaths", "unserved", "closes_at_rest",
-        "cpu_waits",
+        "cpu_waits", "market_exchanges", "accounts_shown", "resources_shown", "capacity_reports", "assignments",
+        "job_reports",
     }
 )  # fmt: skip
 """Tables that bundles of earlier versions do not have: in those they are empty."""
