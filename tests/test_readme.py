@@ -64,7 +64,7 @@ def walked(block: str, **settings: str) -> str:
             check=False,
             timeout=60,
         )
-        assert walk.stderr == ""
+        assert (walk.returncode, walk.stderr) == (0, "")
         return walk.stdout
     finally:
         server.send_signal(signal.SIGTERM)
