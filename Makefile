@@ -35,11 +35,13 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/contract
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/core
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/description
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/payouts
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/people
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/planted_bugs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published

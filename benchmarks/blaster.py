@@ -19,13 +19,14 @@ ANSWER_TIMEOUT_SECONDS = 10
 
 
 def sign_requests(host: str, machines: list[dict[str, str]], each: int) -> list[list[bytes]]:
-    """Make `each` requests for every machine, stamped now."""
+    """Make `each` requests for every machine, stamped now; a machine may say what `metrics` it sends."""
     now = format_timestamp(time.time_ns() // MILLISECOND_NS * MILLISECOND_NS)  # noqa: TID251 - a live server judges it
     signed = []
     for machine in machines:
         token, worker_id = machine["token"], machine["worker_id"]
+        metrics = machine.get("metrics", METRICS)
         bodies = (
-            signed_heartbeat(token.encode(), worker_id, now, secrets.token_hex(12), machine["policy_id"], METRICS)
+            signed_heartbeat(token.encode(), worker_id, now, secrets.token_hex(12), machine["policy_id"], metrics)
             for _ in range(each)
         )
         signed.append(

@@ -1,7 +1,8 @@
 """The servers the benchmarks measure, each a process of its own: `python -m benchmarks.servers KIND MACHINES`.
 
 `lane` and `hypercorn` are the reference server with and without its express lane, with `MACHINES` machines registered
-through the API. `direct`, `stream` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one
+through the API; `market` is `lane` with as many that offer capacity, full of jobs, and as many jobs more in its queue.
+`direct`, `stream` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one
 task for each connection on raw sockets, the same on Trio's streams, and one task for all connections.
 """
 
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import trio
 
-from benchmarks.processes import ENVIRONMENT, TOKEN
+from benchmarks.market_filling import FullMarket
+from benchmarks.processes import ENVIRONMENT
+from benchmarks.registering import register_machines
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.app import make_api
 from reference_server.http.serve import serve_until_signal
-from reference_server.wire.signing import sign_text
-from reference_server.wire.values import Request
 from simulator.worlds.live.drive import WORKER_ID as DRIVEN_WORKER_ID
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
     from reference_server.operations.api import Api
 
-OWNERS = 20
-CREDENTIALS_SHOWN = 1000
-"""Machines whose credentials the client is given, spread evenly over all of them."""
 BODY = b'{"success":true,"data":{"worker_id":"%s","accepted":true}}' % DRIVEN_WORKER_ID.encode()
 CONSTANT = (
     b"HTTP/1.1 200 \r\ncontent-type: application/json\r\nx-request-id: 0123456789abcdef\r\nvary: Origin\r\n"
@@ -42,45 +40,6 @@ CONSTANT = (
 ) + BODY
 RIGHT = [CONSTANT.replace(b"0123456789abcdef\r\nvary", b"%016x\r\nvary" % number) for number in range(256)]
 """The same with an id of its own for each, as a right server's: a client that looks must find nothing wrong."""
-
-
-def register_machines(api: Api, machines: int) -> list[dict[str, str]]:
-    """Register machines with policies and consents through the operation table, as requests would."""
-    clock = SystemClock()
-
-    def post(path: str, owner_id: str, body: dict[str, Any]) -> Any:
-        headers = (("authorization", f"Bearer {TOKEN}"), ("x-owner-id", owner_id))
-        reply = api.handle(Request("POST", f"/api/v1{path}", "", headers, json.dumps(body).encode()), clock.now())
-        return json.loads(reply.body)["data"]
-
-    policies = {}
-    for number in range(OWNERS):
-        owner_id = f"owner-{number}"
-        rules = {"max_cpu_percent": 50}
-        signature = sign_text(TOKEN.encode(), f'{owner_id}|{{"max_cpu_percent":50}}').decode()
-        policy = post("/policies", owner_id, {"owner_id": owner_id, "rules": rules, "signature": signature})
-        post(f"/policies/{policy['id']}/activate", owner_id, {})
-        policies[owner_id] = policy["id"]
-    shown: list[dict[str, str]] = []
-    step = max(1, machines // CREDENTIALS_SHOWN)
-    for index in range(machines):
-        owner_id = f"owner-{index * OWNERS // machines}"
-        data = post("/machines/register", owner_id, {"owner_id": owner_id, "name": f"machine {index}"})
-        worker_id, policy_id = data["machine"]["id"], policies[owner_id]
-        signature = sign_text(TOKEN.encode(), f"{owner_id}|{worker_id}|{policy_id}").decode()
-        consent = {"owner_id": owner_id, "worker_id": worker_id, "policy_id": policy_id, "signature": signature}
-        post("/consents", owner_id, consent)
-        if index % step == 0 and len(shown) < CREDENTIALS_SHOWN:
-            certificate_id = data["machine_certificate"]["certificate_id"]
-            shown.append(
-                {
-                    "worker_id": worker_id,
-                    "token": data["machine_token"],
-                    "certificate_id": certificate_id,
-                    "policy_id": policy_id,
-                },
-            )
-    return shown
 
 
 class _Counter:
@@ -178,8 +137,9 @@ def main(kind: str, machines: int) -> None:
         return
     entropy = SystemEntropy()
     api = make_api({**os.environ, **ENVIRONMENT}, entropy, SystemClock())
-    sys.stdout.write(json.dumps(register_machines(api, machines)) + "\n")
-    trio.run(_serve, api, entropy, kind == "lane")
+    shown = FullMarket(api, machines, machines).shown() if kind == "market" else register_machines(api, machines)
+    sys.stdout.write(json.dumps(shown) + "\n")
+    trio.run(_serve, api, entropy, kind != "hypercorn")
 
 
 async def _serve(api: Api, entropy: SystemEntropy, express_lane: bool) -> None:  # noqa: FBT001 - through trio.run

@@ -290,6 +290,9 @@ JOBS_A_WORKER_MAX = 256
 payloads."""
 MARKET_LOOK_SECONDS = 0.5
 """How often it is looked whether anything is due on the market, and about payouts: what waits there has minutes."""
+DUE_AT_ONCE = 128
+"""Machines that open or fall silent, and jobs that end, dealt with at a time where thousands do at once: each takes up
+to 100 us, and nobody else is answered meanwhile. The rest follows as soon as others were."""
 PAYOUTS_AT_ONCE = 16
 PAYOUT_ANSWER_SECONDS = 10.0
 """Payouts that the gateway is asked about at a time, and how long its answer may take; then it is asked again."""
@@ -316,6 +319,9 @@ IDEMPOTENCY_KEYS_MAX = 100_000
 """Idempotency keys that are kept (contract: Bounds)."""
 IDEMPOTENCY_BYTES_MAX = 256 * 1024 * 1024
 """The first answers that are kept with them: answers to jobs hold their payloads."""
+IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX = 10_000
+IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX = 32 * 1024 * 1024
+"""Of both, what one account may have: else one that posts and cancels would leave the others no room for a day."""
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 128
 """Contract: Wallet."""
 AGENTS_MAX = 100_000

@@ -8,21 +8,30 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trio
 import typer
 
+from reference_server.operations.table import OPERATIONS
 from simulator.checkers import CHECKERS
 from simulator.commands.cli import app
 from simulator.load.mix import ATTACKER, MACHINE, USERS
 from simulator.scenario.values import json_schema
+from tests.logins.real_server import of_process
+from tests.support.ports import free_port
+from tests.support.provider_process import provider_process
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOKEN = "readme-token"
+CONTROL_PLANE, MARKET, LOGINS = "machines/register", "agents/register", 'auth/logout"\n'
+WALKS = (CONTROL_PLANE, MARKET, LOGINS)
+"""What each walk has that no other shell block has."""
 
 
 def shell_block(containing: str) -> str:
@@ -46,7 +55,7 @@ def walked(block: str, **settings: str) -> str:
         assert server.stdout is not None
         address = server.stdout.readline().split()[-1]
         # `-w` puts a line end after each answer, so that the answers can be told apart.
-        script = shell_block(block).replace("curl -s", "curl -s -w '\\n'")
+        script = shell_block(block).replace("curl -s ", "curl -s -w '\\n' ")
         walk = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", script],  # noqa: S607 - the reader's own shell
             env={**os.environ, "BASE": f"{address}/api/v1", "HATCHFARM_API_TOKEN": TOKEN},
@@ -55,12 +64,30 @@ def walked(block: str, **settings: str) -> str:
             check=False,
             timeout=60,
         )
-        assert walk.stderr == ""
+        assert (walk.returncode, walk.stderr) == (0, "")
         return walk.stdout
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
         server.stdout.close()  # type: ignore[union-attr]
+
+
+def test_every_operation_is_walked() -> None:
+    """Each row of the operation table has a line with curl in a block that is run here."""
+    walks = "".join(map(shell_block, WALKS))
+    asked = set()
+    for line in (line for line in walks.splitlines() if '"$BASE/' in line or '"${BASE%/api/v1}/' in line):
+        for prefix, path in re.findall(r'"(\$BASE|\$\{BASE%/api/v1\})(/[^"?]*)', line):
+            method = re.search(r"-X ([A-Z]+)", line)
+            sends = "POST" if " -d " in line.partition(path)[2] else "GET"
+            asked.add((method[1] if method else sends, ("/api/v1" if prefix == "$BASE" else "") + path))
+    missing = []
+    for operation in OPERATIONS:
+        whole = ("" if operation.rooted else "/api/v1") + operation.path
+        pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(whole)))
+        if not any(method == operation.method and pattern.fullmatch(path) for method, path in asked):
+            missing.append(f"{operation.method} {whole}")
+    assert missing == []
 
 
 def answers_of(printed: str) -> list[Any]:
@@ -73,7 +100,7 @@ def answers_of(printed: str) -> list[Any]:
 @NEEDS_A_SHELL
 def test_curl_walk_works_as_written() -> None:
     """Every documented route answers with success when its README line is pasted into a shell."""
-    printed = walked("machines/register")
+    printed = walked(CONTROL_PLANE)
     # health, status, keys, activation, policy fetch, heartbeat, status, summary, statuses, audit, revocation
     assert len(answers_of(printed)) == 11
     assert "hatchfarm_workers_total 1.0" in printed
@@ -82,9 +109,22 @@ def test_curl_walk_works_as_written() -> None:
 @NEEDS_A_SHELL
 def test_curl_walk_of_agents_works_as_written() -> None:
     """As does every route of agents, jobs, resources, wallet and forum."""
-    printed = walked("agents/register", WALLET_DEV_CREDIT_USDT="10", WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS="0")
+    printed = walked(MARKET, WALLET_DEV_CREDIT_USDT="10", WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS="0")
     # agent, resources, prices, jobs, job, cancellation, balance, transactions, withdrawal, comment, post, posts
     assert len(answers_of(printed)) == 12
+
+
+@NEEDS_A_SHELL
+async def test_curl_walk_of_logins_works_as_written(tmp_path: Path) -> None:
+    """With a provider that nobody here wrote; the walk ends a login, and shows what describes the API."""
+    port = free_port()
+    async with provider_process() as provider:
+        settings = {**of_process(provider, tmp_path), "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        printed = await trio.to_thread.run_sync(partial(walked, LOGINS, **settings))
+    # who it is, by cookie and by token, and the end of it
+    first, second, ended = answers_of(printed)
+    assert first["data"]["provider"] == second["data"]["provider"] == "apple"
+    assert ended["success"]
 
 
 def test_scenario_table_names_exactly_the_scenarios() -> None:

@@ -26,9 +26,11 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
     Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
     can be. What other machines have to be looked at for is done when it is looked what is due.
     """
-    if working.speaks(metrics):
+    if offer is None:
+        return working.speaks(metrics)
+    if offer.assigned or offer.cancelled or offer.worker_id in market.unsettled:
         return True
-    return offer is not None and bool(offer.jobs or offer.cancelled or offer.worker_id in market.unsettled)
+    return working.speaks(metrics) and not working.repeats(offer, metrics)
 
 
 def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
@@ -40,7 +42,7 @@ def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
     ends = market.deadlines.ends
     silent = offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns
     if silent or (offer.jobs and ends and ends[0][0] <= now.monotonic_ns):
-        bring_up(state, now)
+        bring_up(state, now, offer.worker_id)
 
 
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
@@ -55,9 +57,9 @@ def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: 
     return notices
 
 
-def bring_up(state: State, now: Instant) -> None:
-    """Bring the market up to a moment, as far as that may be changed now."""
-    working.tick(state.market, now)
+def bring_up(state: State, now: Instant, worker_id: str = "") -> None:
+    """Bring the market up to a moment, as far as that may be changed now: one machine before all others."""
+    working.tick(state.market, now, worker_id)
     audit_happenings(state, now)
 
 

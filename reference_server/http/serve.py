@@ -57,7 +57,7 @@ async def serve_until(
                 front = _make_front(api, clock, entropy, resolver, admission, handlers, tls, express_lane=express_lane)
                 async with trio.open_nursery() as acceptors:
                     acceptors.start_soon(front.run, listeners)
-                    _calm_garbage_collector()
+                    calm_garbage_collector()
                     scheme = "http" if tls is None else "https"
                     task_status.started([_url(scheme, listener) for listener in listeners])
                     await stop()
@@ -106,7 +106,7 @@ def _make_front(
     return HypercornFront(admission, handlers, settings, answerer, entropy)
 
 
-def _calm_garbage_collector() -> None:
+def calm_garbage_collector() -> None:
     """Collect rarely: heartbeats make hardly any cycles, and a look through a fleet is a pause everybody feels."""
     gc.set_threshold(50_000, 50, 100)
     gc.collect()

@@ -202,9 +202,20 @@ def _prove_key(state: State, headers: dict[str, str]) -> Caller | Reply:
 
 
 def _admit_agent(state: State, headers: dict[str, str]) -> Caller | Reply:
+    """Admit who has a key or an identity, and owners with a session, whom `_prove_agent` refuses."""
     if is_owner(state, headers):
         return FORBIDDEN
-    return Caller(AGENT_KIND) if _has_key(headers) or _shows_identity(headers) else _refuse_bearer(state, headers)
+    if _has_key(headers) or _shows_identity(headers):
+        return Caller(AGENT_KIND)
+    return _admit_session(state, headers)
+
+
+def _prove_agent(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply | Inquiry:
+    """Find the agent; refuse owners, with 403 where they are such."""
+    if caller.kind == AGENT_KIND:
+        return _prove_account(state, now, caller, headers)
+    proven = _prove_session(state, now, caller, headers)
+    return proven if isinstance(proven, Reply) else FORBIDDEN
 
 
 def _admit_account(state: State, headers: dict[str, str]) -> Caller | Reply:
@@ -290,8 +301,8 @@ AGENT = Principal(
     AGENT_KIND,
     (AGENT_KEY, MOLTBOOK_IDENTITY),
     _admit_agent,
-    _prove_account,
-    (UNAUTHORIZED, FORBIDDEN, FULL, MOLTBOOK_UNAVAILABLE),
+    _prove_agent,
+    (*_OF_OWNERS, FULL, MOLTBOOK_UNAVAILABLE),
     ways=((AGENT_KEY,), (MOLTBOOK_IDENTITY,)),
 )
 ACCOUNT = Principal(

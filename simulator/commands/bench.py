@@ -63,6 +63,16 @@ def bench_durable(
     _run(benchmark(seconds), rounds, out, json)
 
 
+@bench_app.command("market")
+def bench_market(
+    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
+) -> None:
+    """Measure what 10,000 machines with jobs and 10,000 queued jobs cost: matching, lists, heartbeats."""
+    from benchmarks.market import benchmark  # noqa: PLC0415 - as above
+
+    _run(benchmark(seconds), rounds, out, json)
+
+
 @bench_app.command("memory")
 def bench_memory(
     machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,

@@ -75,6 +75,20 @@ async def test_a_session_that_names_another_owner_is_refused(site: Site, method:
         ]
 
 
+@pytest.mark.parametrize(("method", "body"), [("GET", b""), ("PUT", b'{"name":"Ada"}')])
+async def test_a_session_is_no_agent(site: Site, browser: Browser, method: str, body: bytes) -> None:
+    """As owners with the dev token are none; what is no session is not told so."""
+    await browser.log_in()
+    token = await token_of(browser)
+    for answer in (
+        await site.ask(method, "/agents/me", bearer(token), body=body),
+        await browser.ask(method, "/agents/me", SAME_ORIGIN, body=body),
+    ):
+        assert answer.error == (403, "forbidden")
+    assert (await site.ask(method, "/agents/me", bearer("hfs_" + 64 * "0"), body=body)).error == UNAUTHORIZED
+    assert (await site.ask(method, "/agents/me", (), body=body)).error == UNAUTHORIZED
+
+
 async def test_a_session_registers_nothing_for_another_owner(browser: Browser) -> None:
     await browser.log_in()
     answer = await browser.ask("POST", "/machines/register", SAME_ORIGIN, body=MACHINE)
@@ -105,6 +119,18 @@ async def test_who_shows_nothing_is_refused_and_not_counted(site: Site) -> None:
             assert (await site.ask(method, path, headers)).error == UNAUTHORIZED
     assert (await site.ask("GET", "/auth/me", bearer(API_TOKEN))).error == UNAUTHORIZED
     assert 'principal="session"} 1.0' in site.metrics()
+
+
+async def test_a_session_lives_as_long_as_is_set(mock_clock: trio.testing.MockClock) -> None:
+    site = Site(session_ttl_seconds=60)
+    browser = Browser(site)
+    async with served(site):
+        await browser.log_in()
+        answers = []
+        for _ in range(2):
+            mock_clock.jump(30)
+            answers.append((await browser.ask("GET", "/auth/me")).status)
+    assert answers == [200, 401]
 
 
 async def test_a_token_lives_no_longer_than_the_session_it_came_of(
@@ -193,6 +219,21 @@ async def test_one_person_has_so_many_sessions_and_the_oldest_end(site: Site) ->
     shown = [(await browser.ask("GET", "/auth/me")).status for browser in browsers]
     assert shown == [401] * 2 + [200] * SESSIONS_A_PERSON_MAX
     assert f"hatchfarm_sessions {SESSIONS_A_PERSON_MAX}.0" in site.metrics()
+
+
+async def test_programs_tokens_take_the_place_of_such_and_put_no_browser_out(site: Site) -> None:
+    """Of the same login first: whoever stole one ends only those that came of it."""
+    browser, other = Browser(site), Browser(site)
+    for one in (browser, other):
+        await one.log_in()
+    kept, stolen = await token_of(other), await token_of(browser)
+    tokens = [stolen]
+    for _ in range(2 * SESSIONS_A_PERSON_MAX):
+        tokens.append(str((await site.ask("POST", "/auth/token", bearer(tokens[-1]))).data["token"]))
+    assert [(await one.ask("GET", "/auth/me")).status for one in (browser, other)] == [200, 200]
+    assert (await site.ask("GET", "/auth/me", bearer(kept))).status == 200
+    alive = [(await site.ask("GET", "/auth/me", bearer(token))).status for token in tokens]
+    assert alive == [401] * (len(tokens) - SESSIONS_A_PERSON_MAX + 3) + [200] * (SESSIONS_A_PERSON_MAX - 3)
 
 
 async def test_there_are_so_many_sessions(mock_clock: trio.testing.MockClock, site: Site) -> None:

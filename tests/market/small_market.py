@@ -12,8 +12,9 @@ from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
-from reference_server.core.market.ledger import FUNDING
+from reference_server.core.market.ledger import AVAILABLE, FUNDING, Leg
 from reference_server.core.market.market import Market
+from reference_server.core.market.money import BTC
 from reference_server.core.market.wallet import ensure_account, withdraw
 from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import attend, look_again, tick
@@ -40,6 +41,15 @@ def make_market(conditions: Conditions | None = None) -> Market:
     """Return an empty market that notes its changes."""
     market = Market(conditions or Conditions(dev_credit=1_000_000_000), KeptAnswers(), Withdrawals())
     market.changes = []
+    return market
+
+
+def rich(**conditions: Any) -> Market:
+    """Return a market in which agent:a has 100,000 USDT and 2 BTC, by default without cooldowns."""
+    market = make_market(Conditions(**{"dev_credit": 10**11, "cooldown_ns": 0, **conditions}))
+    ensure_account(market, at(0), "agent:a")
+    legs = [Leg("credit", FUNDING, AVAILABLE, BTC, -(2 * 10**8)), Leg("credit", "agent:a", AVAILABLE, BTC, 2 * 10**8)]
+    market.ledger.post(0, "agent:a", legs)
     return market
 
 

@@ -10,6 +10,7 @@ from reference_server.core.attending import concerns_market
 from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
+from reference_server.core.market.metering import metered
 from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import ensure_account, withdraw
 from reference_server.core.market.working import attend, next_due
@@ -48,7 +49,8 @@ def run(*beats: float) -> Market:
 def test_no_time_is_billed_twice_where_the_clocks_of_instances_differ() -> None:
     market, other = run(0, 50, 47, 100, 99), run(0, 50, 100)
     assert market.pool.offers["w1"].heard == at(100)
-    assert market.jobs["job_1"].metered_ns == other.jobs["job_1"].metered_ns == 100 * SECOND
+    for one in (market, other):
+        assert metered(one.jobs["job_1"], one.pool.offers["w1"]) == 100 * SECOND
     assert_sound(market)
 
 
@@ -101,7 +103,7 @@ def test_recovery_forgets_what_is_past_its_day(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         "reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", sum(len(one.body) for one in kept)
     )
-    assert again.answers.has_room(0, at(5 * DAY / 2))
+    assert again.answers.has_room("agent:b", 0, at(5 * DAY / 2))
     assert {account: len(lately) for account, lately in again.withdrawals._lately.items()} == {"agent:a": 2}
 
 
@@ -112,9 +114,9 @@ def test_an_answer_in_the_place_of_another_counts_once(monkeypatch: pytest.Monke
     for seconds in (0, 1):
         answers.keep(KeptAnswer("agent:a", "r", "k", b"d", 202, b"x" * 9, at(seconds)))
     assert len(answers) == 1
-    assert answers.has_room(1, at(1))
-    assert not answers.has_room(2, at(DAY))
-    assert answers.has_room(10, at(DAY + 1))
+    assert answers.has_room("agent:b", 1, at(1))
+    assert not answers.has_room("agent:b", 2, at(DAY))
+    assert answers.has_room("agent:b", 10, at(DAY + 1))
 
 
 def test_what_the_gateway_says_nothing_of_keeps_nothing_new_waiting() -> None:

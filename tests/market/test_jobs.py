@@ -8,7 +8,7 @@ import pytest
 
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.job_routes import cancel_job, read_own_job
-from reference_server.core.market.metering import meter
+from reference_server.core.market.metering import hear, metered
 from reference_server.core.market.resources import Wanted, list_prices, list_resources
 from reference_server.core.market.working import next_due, tick
 from tests.market.small_market import (
@@ -290,16 +290,21 @@ def test_time_is_metered_between_heartbeats_that_are_close_enough() -> None:
     run(market, beats=[10])
     job = market.jobs["job_1"]
 
-    def metered(before: float, heard: float) -> int:
-        job.metered_ns = 0
-        meter(job, at(before).monotonic_ns, at(heard).monotonic_ns, 60 * SECOND)
-        return job.metered_ns
+    offer = market.pool.offers[job.worker_id]
 
-    assert metered(20, 80) == 60 * SECOND
-    assert metered(20, 80.000000001) == 0
-    assert metered(5, 15) == 5 * SECOND  # it started at 10
-    assert metered(3_580, 3_630) == 30 * SECOND  # it is over at 3,610
-    assert metered(3_620, 3_630) == 0
+    def ran(*heard: float) -> int:
+        job.metered_ns, offer.heard = 0, None
+        for moment in heard:
+            hear(offer, at(moment), 60 * SECOND)
+        return metered(job, offer)
+
+    assert ran(20, 80) == 60 * SECOND
+    assert ran(20, 80.000000001) == 0
+    assert ran(20, 50, 40, 60) == 40 * SECOND  # one that is older than the last adds nothing
+    assert ran(20, 50, 120, 130, 200) == (30 + 10) * SECOND
+    assert ran(5, 15) == 5 * SECOND  # it started at 10
+    assert ran(3_580, 3_630) == 30 * SECOND  # it is over at 3,610
+    assert ran(3_620, 3_630) == 0
 
 
 def test_fees_go_to_the_platform() -> None:

@@ -15,6 +15,7 @@ from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.market import Market
+from reference_server.core.market.metering import metered
 from reference_server.core.market.notes import Notes
 from reference_server.core.market.wallet import apply_payout
 from reference_server.core.market.withdrawals import Withdrawals
@@ -63,7 +64,11 @@ def restored(market: Market, now: Instant) -> Market:
         for job_id in offer.cancelled:
             again.offer(offer.worker_id, offer.owner_id).tell_cancelled(job_id)
     waiting = market.waiting.queued()
-    placed = [job for offer in market.pool.offers.values() for job in offer.jobs.values()]
+    placed = [
+        msgspec.structs.replace(job, metered_ns=metered(job, offer))
+        for offer in market.pool.offers.values()
+        for job in offer.jobs.values()
+    ]
     finished = [market.jobs[job_id] for job_id in market.finished]
     jobs = [copied(job) for job in (*waiting, *placed, *finished)]
     for job in sorted(jobs, key=lambda job: job.number):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import digest_of, valid_key
 from reference_server.core.market.job_routes import post_job
-from reference_server.core.market.ledger import AVAILABLE, FUNDING, HELD, Ledger, LedgerError, Leg, show_balances
+from reference_server.core.market.ledger import AVAILABLE
 from reference_server.core.market.money import BTC, USDT
 from reference_server.core.market.payouts import PayoutQueue
 from reference_server.core.market.wallet import (
@@ -20,7 +19,6 @@ from reference_server.core.market.wallet import (
     balance,
     ensure_account,
     read_withdrawal,
-    transactions,
     withdraw,
 )
 from reference_server.ports import PayoutOutcome
@@ -33,25 +31,12 @@ from tests.market.small_market import (
     data_of,
     error_of,
     job_body,
-    make_market,
-    post,
     recovered,
+    rich,
     take_out,
 )
 
-if TYPE_CHECKING:
-    from reference_server.core.market.market import Market
-
 DAY = 86_400.0
-
-
-def rich(**conditions: Any) -> Market:
-    """Return a market in which agent:a has 100,000 USDT and 2 BTC, by default without cooldowns."""
-    market = make_market(Conditions(**{"dev_credit": 10**11, "cooldown_ns": 0, **conditions}))
-    ensure_account(market, at(0), "agent:a")
-    legs = [Leg("credit", FUNDING, AVAILABLE, BTC, -(2 * 10**8)), Leg("credit", "agent:a", AVAILABLE, BTC, 2 * 10**8)]
-    market.ledger.post(0, "agent:a", legs)
-    return market
 
 
 def test_a_withdrawal_is_pending_until_the_gateway_says() -> None:
@@ -154,6 +139,21 @@ def test_another_spelling_of_an_address_is_the_same_address() -> None:
     assert take_out(market, "0.1", now=100, asset=BTC, address=BITCOIN.upper()).status == 202
 
 
+def test_who_fills_the_table_of_addresses_loses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others' first uses are noted as ever; the oldest of its own cools down anew."""
+    monkeypatch.setattr("reference_server.core.market.withdrawals.ADDRESSES_MAX", 3)
+    market = rich(cooldown_ns=100 * SECOND)
+    ensure_account(market, at(0), "agent:b")
+    addresses = [TRON, "TLa2f6VPqDgRE67v1736s7bJ8Ray5wYjU7", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"]
+    for second, address in enumerate(addresses):
+        assert take_out(market, "1", now=second, address=address).status == 403
+    assert take_out(market, "1", now=3, account="agent:b").status == 403
+    assert take_out(market, "1", now=103, account="agent:b").status == 202
+    assert take_out(market, "1", now=103, key="new", address=addresses[1]).status == 202
+    assert take_out(market, "1", now=103, key="old").status == 403
+    assert len(market.withdrawals.addresses) == 3
+
+
 def test_no_other_refusal_begins_a_cooldown() -> None:
     market = rich(cooldown_ns=100 * SECOND)
     take_out(market, "x")
@@ -242,74 +242,16 @@ def test_kept_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_sound(market)
 
 
-def test_an_accounts_transactions_are_its_entries() -> None:
+def test_one_account_leaves_the_others_room_for_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     market = rich()
-    post(market, "job_1", max_price_usdt="2.5")
-    take_out(market, "1.5", id="wdr_1")
-    apply_payout(market, at(0), "wdr_1", PayoutOutcome.RETURNED)
-    page = data_of(transactions(market, "agent:a", USDT, 4, 0))
-    assert page["total"] == 7
-    rows = [(row["type"], row["account"], row["amount"], row["reference"]) for row in page["transactions"]]
-    assert rows == [
-        ("withdrawal_returned", "available", "1.500000", "wdr_1"),
-        ("withdrawal_returned", "pending", "-1.500000", "wdr_1"),
-        ("withdrawal", "pending", "1.500000", "wdr_1"),
-        ("withdrawal", "available", "-1.500000", "wdr_1"),
-    ]
-    everything = data_of(transactions(market, "agent:a", "", 100, 0))["transactions"]
-    assert len({row["id"] for row in everything}) == len(everything) == 8
-    assert data_of(transactions(market, "agent:z", "", 100, 0))["total"] == 0
-    assert error_of(transactions(market, "agent:a", "EUR", 100, 0)) == (400, "invalid asset")
-
-
-def test_old_entries_are_folded_and_balances_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.market.ledger.TRANSACTIONS_AN_ACCOUNT_MAX", 3)
-    market = rich()
-    for number in range(4):
-        post(market, f"job_{number}", max_price_usdt="1")
-    page = data_of(transactions(market, "agent:a", USDT, 100, 0))
-    rows = [(row["type"], row["account"], row["amount"], row["balance_after"]) for row in page["transactions"]]
-    assert rows == [
-        ("escrow_hold", "held", "1.000000", "4.000000"),
-        ("escrow_hold", "available", "-1.000000", "99996.000000"),
-        ("escrow_hold", "held", "1.000000", "3.000000"),
-        ("opening", "held", "2.000000", "2.000000"),
-        ("opening", "available", "99997.000000", "99997.000000"),
-    ]
-    assert_sound(market)
-
-
-def test_an_account_is_credited_once_also_if_it_earned_before() -> None:
-    market = make_market(Conditions(dev_credit=5))
-    market.ledger.post(0, "x", [Leg("credit", FUNDING, AVAILABLE, USDT, -3), Leg("x", "owner:o", AVAILABLE, USDT, 3)])
-    for _ in range(3):
-        assert ensure_account(market, at(0), "owner:o") is None
-    assert market.ledger.balance("owner:o", USDT, AVAILABLE) == 8
-
-
-def test_accounts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    market = rich()
-    monkeypatch.setattr("reference_server.core.market.wallet.MARKET_ACCOUNTS_MAX", len(market.ledger.accounts))
-    refusal = ensure_account(market, at(0), "agent:new")
-    assert refusal is not None
-    assert error_of(refusal) == (503, "capacity reached")
-    assert ensure_account(market, at(0), "agent:a") is None
-
-
-def test_a_transaction_is_whole_or_not_at_all() -> None:
-    ledger = Ledger()
-    ledger.begin(0, "agent:a", 10)
-    before = show_balances(ledger, "agent:a"), ledger.sequence
-    for legs in (
-        [Leg("x", "agent:a", AVAILABLE, USDT, -1)],
-        [Leg("x", "agent:a", AVAILABLE, USDT, -11), Leg("x", "agent:b", AVAILABLE, USDT, 11)],
-        [Leg("x", "agent:a", AVAILABLE, USDT, -1), Leg("x", "agent:a", HELD, BTC, 1)],
-        [Leg("x", "agent:b", AVAILABLE, USDT, -1), Leg("x", "agent:a", HELD, USDT, 1)],
-    ):
-        with pytest.raises(LedgerError):
-            ledger.post(0, "r", legs)
-    assert (show_balances(ledger, "agent:a"), ledger.sequence) == before
-    assert set(ledger.accounts) == {"agent:a", FUNDING}
+    ensure_account(market, at(0), "agent:b")
+    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX", 2)
+    assert [take_out(market, "1", key=key).status for key in ("k1", "k2", "k3")] == [202, 202, 503]
+    assert take_out(market, "1", account="agent:b").status == 202
+    assert take_out(market, "1", now=DAY, key="k3").status == 202
+    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX", 17_500)
+    assert error_of(post_job(market, at(DAY), "agent:a", "j1", job_body(), "j1"))[0] == 503
+    assert post_job(market, at(DAY), "agent:b", "j1", job_body(), "j2").status == 201
 
 
 def test_the_gateway_is_asked_again_with_longer_pauses() -> None:

@@ -57,6 +57,11 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     expires_ns: int
     expires_monotonic_ns: int
 
+    @property
+    def is_token(self) -> bool:
+        """Return whether it was made for a program; that of a browser names its login."""
+        return self.digest != self.login
+
 
 class Sessions:
     """All sessions by digest, oldest first, with an index by person."""
@@ -73,10 +78,17 @@ class Sessions:
         return list(self._of_person.get(owner_id, {}).values())
 
     def add(self, session: Session) -> None:
-        """Add a session. A person who has as many as there may be loses the oldest."""
+        """Add a session. A person who has as many as there may be loses one: the oldest with a new login.
+
+        With a program's token it is the oldest such token of the same login, or of any: one that was stolen can put no
+        browser out.
+        """
         of_person = self._of_person.setdefault(session.owner_id, {})
         while len(of_person) >= SESSIONS_A_PERSON_MAX:
-            del self.by_digest[(oldest := next(iter(of_person)))], of_person[oldest]
+            tokens = [one for one in of_person.values() if one.is_token] if session.is_token else []
+            same_login = (one for one in tokens if one.login == session.login)
+            ended = next(same_login, None) or next(iter(tokens or of_person.values()))
+            del self.by_digest[ended.digest], of_person[ended.digest]
         self.by_digest[session.digest] = of_person[session.digest] = session
 
     def remove(self, digest: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from reference_server.core.keeping import moments
 from reference_server.core.market.capacity import maxima_of, read_capacity
 from reference_server.core.market.jobs import ASSIGNED, QUEUED, RUNNING, STATES, Job
+from reference_server.core.market.metering import metered
 from reference_server.core.market.prices import Need  # noqa: TC001 - msgspec reads a struct's types when it is made
 from reference_server.core.table import Table
 from reference_server.limits import (
@@ -89,6 +90,7 @@ def _restore_offers(state: State, file: StateFile, _now: Instant) -> None:
         policy, consent = state.policies.get(worker.policy_id), worker.consents.get(worker.policy_id)
         if worker.heard_monotonic_ns is not None and policy is not None:
             offer.heard = Instant(worker.heard_ns, worker.heard_monotonic_ns)
+            offer.heard_on_from_ns = worker.heard_monotonic_ns
             offer.policy_id, offer.maxima = policy.id, maxima_of(policy.rules)
             offer.consented = consent is not None and consent.revoked_ns is None
 
@@ -107,10 +109,10 @@ def _keep(state: State) -> Iterator[tuple[str, JobRecord]]:
         (job for offer in market.pool.offers.values() for job in offer.jobs.values()),
         market.waiting.queued(),
     )
-    return ((job.id, _write(job)) for job in jobs)
+    return ((job.id, _write(job, metered(job, market.pool.offers.get(job.worker_id)))) for job in jobs)
 
 
-def _write(job: Job) -> JobRecord:
+def _write(job: Job, metered_ns: int) -> JobRecord:
     return JobRecord(
         job.id,
         job.number,
@@ -135,7 +137,7 @@ def _write(job: Job) -> JobRecord:
         job.attempts,
         job.result.decode(),
         job.error,
-        job.metered_ns,
+        metered_ns,
     )
 
 

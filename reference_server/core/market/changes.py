@@ -12,7 +12,7 @@ from reference_server.core.changes import change
 from reference_server.core.market.capacity import maxima_of, read_capacity
 from reference_server.core.market.jobs import ASSIGNED, CANCELLED, FAILED, QUEUED, RUNNING, Job
 from reference_server.core.market.ledger import AVAILABLE, FEES, HELD, Leg
-from reference_server.core.market.metering import meter
+from reference_server.core.market.metering import hear
 from reference_server.core.market.money import USDT
 from reference_server.core.market.prices import Need
 from reference_server.wire.values import Instant
@@ -71,6 +71,7 @@ def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
     market = state.market
     job = market.jobs[job_id]
     market.move(job, RUNNING)
+    market.pool.offers[job.worker_id].assigned.pop(job_id, None)
     job.started = at
     market.expect_end(job)
 
@@ -178,19 +179,11 @@ def hear_worker(
 
     `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
     that behind the heartbeat. A machine that never said what it has is none of the market's.
-
-    Instances' clocks differ a little: one that is heard at an earlier moment than before was heard at the later one,
-    else the time between them would be billed twice.
     """
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         return
-    before = offer.heard
-    if before is None or at.monotonic_ns > before.monotonic_ns:
-        if before is not None:
-            for job in offer.jobs.values():
-                meter(job, before.monotonic_ns, at.monotonic_ns, market.conditions.stale_ns)
-        offer.heard = at
+    hear(offer, at, market.conditions.stale_ns)
     if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
         offer.consented = consented
         offer.policy_id = policy_id

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server.core.market.conditions import DAY_NS
-from reference_server.limits import IDEMPOTENCY_BYTES_MAX, IDEMPOTENCY_KEY_MAX_CHARACTERS, IDEMPOTENCY_KEYS_MAX
+from reference_server.limits import (
+    IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX,
+    IDEMPOTENCY_BYTES_MAX,
+    IDEMPOTENCY_KEY_MAX_CHARACTERS,
+    IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX,
+    IDEMPOTENCY_KEYS_MAX,
+)
 from reference_server.wire.replies import JSON_HEADERS, failure
 from reference_server.wire.values import Instant, Reply
 
@@ -95,6 +101,8 @@ class KeptAnswers:
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, str, str], KeptAnswer] = OrderedDict()
         self._bytes = 0
+        self._of_account: dict[str, tuple[int, int]] = {}
+        """How many answers an account has, and their bytes."""
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -112,9 +120,12 @@ class KeptAnswers:
             return KEY_REUSED
         return Reply(kept.status, kept.body, (*JSON_HEADERS, REPLAYED_HEADER))
 
-    def has_room(self, size: int, now: Instant) -> bool:
-        """Return whether one more answer of so many bytes can be kept."""
+    def has_room(self, account: str, size: int, now: Instant) -> bool:
+        """Return whether one more answer of so many bytes to an account can be kept: none has room for all of them."""
         self._forget(now)
+        keys, kept = self._of_account.get(account, (0, 0))
+        if keys >= IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX or kept + size > IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX:
+            return False
         return len(self._answers) < IDEMPOTENCY_KEYS_MAX and self._bytes + size <= IDEMPOTENCY_BYTES_MAX
 
     def keep(self, answer: KeptAnswer) -> None:
@@ -123,9 +134,16 @@ class KeptAnswers:
         place = answer.account, answer.route, answer.key
         before = self._answers.pop(place, None)
         if before is not None:
-            self._bytes -= len(before.body)
+            self._count(before, -1)
         self._answers[place] = answer
-        self._bytes += len(answer.body)
+        self._count(answer, 1)
+
+    def _count(self, answer: KeptAnswer, sign: int) -> None:
+        keys, kept = self._of_account.get(answer.account, (0, 0))
+        self._bytes += sign * len(answer.body)
+        self._of_account[answer.account] = keys + sign, kept + sign * len(answer.body)
+        if keys + sign == 0:
+            del self._of_account[answer.account]
 
     def _forget(self, now: Instant) -> None:
         while self._answers:
@@ -133,4 +151,4 @@ class KeptAnswers:
             if now.monotonic_ns - oldest.created.monotonic_ns < DAY_NS:
                 return
             del self._answers[oldest.account, oldest.route, oldest.key]
-            self._bytes -= len(oldest.body)
+            self._count(oldest, -1)

@@ -9,7 +9,7 @@ from reference_server.core.market.idempotency import KEY_REQUIRED, digest_of, va
 from reference_server.core.market.jobs import CANCELLED, STATES, Job, read_job, show_job
 from reference_server.core.market.ledger import AVAILABLE
 from reference_server.core.market.market import Happening
-from reference_server.core.market.matching import match_all, match_new
+from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, fee_of
 from reference_server.core.market.money import USDT
 from reference_server.core.market.working import tick
@@ -49,7 +49,7 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
         return TOO_MANY_JOBS
     if request.maximum > market.ledger.balance(account, USDT, AVAILABLE):
         return wallet.INSUFFICIENT_BALANCE
-    no_room_for_key = key is not None and not market.answers.has_room(_ANSWER_BYTES, now)
+    no_room_for_key = key is not None and not market.answers.has_room(account, _ANSWER_BYTES, now)
     if market.unfinished >= JOBS_UNFINISHED_MAX or no_room_for_key:
         return FULL
     need = request.need
@@ -67,7 +67,7 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
     )
     job = market.jobs[job_id]
     market.happened.append(Happening("job_created", account, job_id, {}, account))
-    match_new(market, now, job)
+    match_all(market, now)
     reply = success({"job": show_job(job)}, 201)
     if key is not None:
         wallet.keep_answer(market, now, account, JOBS_ROUTE, key, digest, reply.status, reply.body)
@@ -100,7 +100,7 @@ def cancel_job(market: Market, now: Instant, account: str, job_id: str) -> Reply
     if job.state != CANCELLED:
         if not job.unfinished:
             return ALREADY_FINISHED
-        charge = charge_for(job)
+        charge = charge_for(job, market.pool.offers.get(job.worker_id))
         fee = fee_of(charge, market.conditions.fee_basis_points)
         changes.end_job(market, now, job_id, CANCELLED, charge, fee, b"", None)
         market.happened.append(Happening("job_finished", account, job_id, {"state": CANCELLED}, account, job.owner_id))

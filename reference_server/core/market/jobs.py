@@ -46,7 +46,8 @@ class Job(msgspec.Struct, gc=False):
     """One job. Money is micro-USDT, `rate` of it an hour; `payload` and `result` are JSON as it was sent.
 
     `number` counts jobs in the order in which they came. `metered_ns` is what ran since the job was assigned and is
-    not settled; `reported` says whether its machine has named it. `model` is what its GPUs are where it runs.
+    not settled, up to when its machine was last silent for too long: `metering.metered` has the rest. `model` is what
+    its GPUs are where it runs.
     """
 
     id: str

@@ -83,6 +83,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
+        self.begun = 0
+        """Accounts whose holders were seen; owners of machines that only earn are bounded with their machines."""
         self.sequence = 0
         self.sums = dict.fromkeys(ASSETS, 0)
 
@@ -96,12 +98,15 @@ class Ledger:
     def restore(self, account: Account) -> None:
         """Add an account from a snapshot. `sequence` has to be restored beside it: ids of entries follow from it."""
         self.accounts[account.name] = account
+        self.begun += account.begun
         for (asset, _), units in account.balances.items():
             self.sums[asset] += units
 
     def begin(self, created_ns: int, name: str, credit: int) -> None:
         """Begin an account with a credit of so many micro-USDT."""
-        self.open(name).begun = True
+        account = self.open(name)
+        self.begun += not account.begun
+        account.begun = True
         legs = (Leg("credit", FUNDING, AVAILABLE, USDT, -credit), Leg("credit", name, AVAILABLE, USDT, credit))
         self.post(created_ns, name, legs)
 

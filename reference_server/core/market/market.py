@@ -177,10 +177,10 @@ class Deadlines:
         self.hours.clear()
 
     @staticmethod
-    def due(heap: list[tuple[int, str]], now_ns: int) -> list[str]:
-        """Take out what is due, the longest due first."""
+    def due(heap: list[tuple[int, str]], now_ns: int, most: int) -> list[str]:
+        """Take out what is due, up to so many, the longest due first."""
         taken: list[str] = []
-        while heap and heap[0][0] <= now_ns:
+        while heap and heap[0][0] <= now_ns and len(taken) < most:
             taken.append(heapq.heappop(heap)[1])
         return taken
 

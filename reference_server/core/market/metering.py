@@ -9,6 +9,8 @@ from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from reference_server.core.market.jobs import Job
+    from reference_server.core.market.pool import Offer
+    from reference_server.wire.values import Instant
 
 _HOUR_NS = 3_600 * SECOND_NS
 _BASIS_POINTS = 10_000
@@ -19,24 +21,41 @@ def duration_ns(job: Job) -> int:
     return job.minutes * 60 * SECOND_NS
 
 
-def meter(job: Job, heard_before_ns: int, heard_ns: int, stale_ns: int) -> None:
-    """Add the time between two consecutive accepted heartbeats of a job's machine (monotonic ns).
+def metered(job: Job, offer: Offer | None) -> int:
+    """Return for how long a job ran that is not settled: between accepted heartbeats of its machine, `offer`.
 
-    Nothing where they are further apart than the staleness threshold; what was before the job started, or is after it
-    has run for its duration, is not counted.
+    What was before the job started, or is after it has run for its duration, is not counted.
     """
-    if job.state != RUNNING or job.started is None or heard_ns - heard_before_ns > stale_ns:
+    if offer is None or offer.heard is None or job.state != RUNNING or job.started is None:
+        return job.metered_ns
+    begin = max(offer.heard_on_from_ns, job.started.monotonic_ns)
+    end = min(offer.heard.monotonic_ns, job.started.monotonic_ns + duration_ns(job))
+    return job.metered_ns + max(0, end - begin)
+
+
+def hear(offer: Offer, at: Instant, stale_ns: int) -> None:
+    """Note when a machine was heard. Nothing is metered between heartbeats further apart than the staleness threshold.
+
+    Heartbeats that come one after the other cost its jobs nothing: what they ran is worked out when it is asked for.
+
+    Instances' clocks differ a little: one that is heard at an earlier moment than before was heard at the later one,
+    else the time between them would be billed twice.
+    """
+    before = offer.heard
+    if before is not None and at.monotonic_ns <= before.monotonic_ns:
         return
-    begin = max(heard_before_ns, job.started.monotonic_ns)
-    end = min(heard_ns, job.started.monotonic_ns + duration_ns(job))
-    job.metered_ns += max(0, end - begin)
+    if before is None or at.monotonic_ns - before.monotonic_ns > stale_ns:
+        for job in offer.jobs.values():
+            job.metered_ns = metered(job, offer)
+        offer.heard_on_from_ns = at.monotonic_ns
+    offer.heard = at
 
 
-def charge_for(job: Job) -> int:
+def charge_for(job: Job, offer: Offer | None) -> int:
     """Return the micro-USDT that what ran costs: rounded down once, never more than is in escrow."""
     if job.rate is None:
         return 0
-    return min(job.escrow, job.metered_ns * job.rate // _HOUR_NS)
+    return min(job.escrow, metered(job, offer) * job.rate // _HOUR_NS)
 
 
 def fee_of(charge: int, basis_points: int) -> int:

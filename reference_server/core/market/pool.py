@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.core.market.capacity import Capacity, Maxima, Opening, opening_at, scale
 from reference_server.core.market.first_fit import FirstFit
+from reference_server.core.market.jobs import ASSIGNED
 from reference_server.core.market.money import MICRO
 from reference_server.core.market.prices import BasePrices, Need, current_price, hourly_rate
 from reference_server.limits import CANCELLED_TOLD_MAX, GPU_MODELS_MAX, JOB_LEAST_MICRO, JOBS_A_WORKER_MAX
@@ -37,17 +38,20 @@ class Offer:
     """One machine. `reported` is its last good capacity, `maxima` those of the policy it was last heard under.
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
-    were assigned. `reported_hash` is that of the text in which it last said what is reported.
-    `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's hours are looked at again
-    (Unix ns).
+    were assigned; `assigned` are those of them that it has not reported yet. `reported_hash` is that of the text in
+    which it last said what is reported. `heard_on_from_ns` is from when on it was never silent for too long between two
+    heartbeats (monotonic). `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's
+    hours are looked at again (Unix ns).
     """
 
     __slots__ = (
+        "assigned",
         "cancelled",
         "consented",
         "free_gpus",
         "gpus",
         "heard",
+        "heard_on_from_ns",
         "held_cpu",
         "held_gpus",
         "held_memory",
@@ -73,6 +77,7 @@ class Offer:
         self.consented = False
         self.maxima: Maxima | None = None
         self.heard: Instant | None = None
+        self.heard_on_from_ns = 0
         self.reported: Capacity | None = None
         self.reported_raw = b""
         self.reported_hash: int | None = None
@@ -84,6 +89,7 @@ class Offer:
         self.held_cpu = self.held_memory = 0
         self.held_gpus: dict[str, int] = {}
         self.jobs: OrderedDict[str, Job] = OrderedDict()
+        self.assigned: dict[str, Job] = {}
         self.cancelled: OrderedDict[str, None] = OrderedDict()
         self.listed: Listed | None = None
 
@@ -211,11 +217,14 @@ class Pool:
     def hold(self, offer: Offer, job: Job) -> None:
         """Take what a job needs from what is left of a machine."""
         offer.jobs[job.id] = job
+        if job.state == ASSIGNED:
+            offer.assigned[job.id] = job
         self._hold(offer, job, 1)
 
     def release(self, offer: Offer, job: Job) -> None:
         """Give back what a job held."""
         del offer.jobs[job.id]
+        offer.assigned.pop(job.id, None)
         self._hold(offer, job, -1)
 
     def _hold(self, offer: Offer, job: Job, sign: int) -> None:

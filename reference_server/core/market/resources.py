@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Reply
 
 
+_DEEP = 4
+"""A page that ends past one machine in so many is found by going through all of them."""
+_TWICE = 2 * MICRO
 _LAST = "\U0010ffff"
 """After any worker id."""
 
@@ -45,7 +48,8 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
     """
     tick(market, now)
     suited = range(len(market.pool.listed)) if wanted == Wanted() else _suited(market.pool, wanted)
-    page = _page(market.pool, suited, limit, offset)
+    find = _page if _DEEP * (limit + offset) < len(suited) else _deep_page
+    page = find(market.pool, suited, limit, offset)
     shown = [_show(market.pool.offers[worker_id], one, rate) for rate, worker_id, one in page]
     return success({"resources": shown, "total": len(suited), "limit": limit, "offset": offset})
 
@@ -88,6 +92,28 @@ def _page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tu
             # A page's worth that cost the same is found, and all others of them have higher ids.
             at = bisect_left(suited, bisect_right(listed, (base_rate, cpu, memory, gpus, _LAST)))
     return heapq.nsmallest(last, found)[offset:]
+
+
+def _deep_page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
+    """Return the same, where most would have to be looked at for it: all are, each as little as can be.
+
+    At today's prices they are nearly in the order in which they are listed, and that is soon put right; only where they
+    cost the same their ids count.
+    """
+    listed, cpu_price, memory_price = pool.listed, pool.cpu_price, pool.memory_price
+    rates = [
+        pool.rate_of(cpu, memory, gpus) if gpus else (2 * (cpu * cpu_price + memory * memory_price) + MICRO) // _TWICE
+        for _, cpu, memory, gpus, _ in map(listed.__getitem__, suited)
+    ]
+    order = sorted(range(len(rates)), key=rates.__getitem__)
+    within = order[offset : offset + limit]
+    if not within:
+        return []
+    begin = bisect_left(order, rates[within[0]], key=rates.__getitem__)
+    end = bisect_right(order, rates[within[-1]], key=rates.__getitem__)
+    alike = sorted((rates[place], listed[suited[place]][4], place) for place in order[begin:end])
+    page = alike[offset - begin : offset - begin + limit]
+    return [(rate, worker_id, listed[suited[place]]) for rate, worker_id, place in page]
 
 
 def _show(offer: Offer, one: Listed, rate: int) -> dict[str, Any]:

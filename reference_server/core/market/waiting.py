@@ -10,12 +10,14 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from reference_server.core.market.dear import DearJobs
 from reference_server.core.market.prices import Need, highest_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from reference_server.core.market.jobs import Job
+    from reference_server.core.market.pool import Pool
 
 _KEPT_BITS = 4
 """Of a quantity, its leading bits: classes are at most an eighth wide."""
@@ -29,28 +31,24 @@ def _lower_bound(quantity: int) -> int:
 class JobClass:
     """Queued jobs that need at least `least` each, and not much more.
 
-    `rates` are the highest hourly rates they may cost, sorted; `dear` those of its jobs that are dear, by that rate.
+    `rates` are the highest hourly rates they may cost, sorted; `dear` counts those of its jobs that are dear.
     """
 
-    __slots__ = ("cpu", "dear", "jobs", "least", "memory", "rates")
+    __slots__ = ("dear", "jobs", "least", "rates")
 
     def __init__(self, least: Need) -> None:
         self.least = least
-        self.cpu, self.memory = least.cpu, least.memory
         self.jobs: dict[str, Waiting] = {}
         self.rates: list[int] = []
-        self.dear: list[Waiting] = []
+        self.dear = 0
 
-    def all_dear(self) -> None:
-        """Note that their price keeps all of them, or may."""
-        if len(self.dear) < len(self.rates):
-            self.dear = sorted(self.jobs.values(), key=_rate_and_number)
-            for waiting in self.dear:
-                waiting.dear = True
+    @property
+    def sleeps(self) -> bool:
+        """Return whether only a fallen price can help any of its jobs, however much room there is.
 
-    def dear_from(self, rate: int) -> list[Waiting]:
-        """Return the dear jobs that may cost so much."""
-        return self.dear[bisect_left(self.dear, rate, key=_highest) :]
+        Prices of GPUs differ: where the dear ones are free, room on cheap ones helps too.
+        """
+        return self.dear == len(self.jobs) and not self.least.gpus
 
 
 class Queue:
@@ -67,34 +65,21 @@ class Queue:
 class Waiting:
     """One queued job, and the highest hourly rate it may cost.
 
-    `dear` says that its price kept it from a machine when it was looked at, or that this is not known: it has to be
-    looked at when prices fall. Others had no room anywhere, and wait for a machine with more. `looked_at` is the pass
-    of matching in which it found no place.
+    `dear` says that its price kept it from a machine when it was looked at: it has to be looked at when prices fall, to
+    `hope` of what they were. Others had no room anywhere, and wait for a machine with more, or are new. `looked_at` is
+    the pass of matching in which it found no place.
     """
 
-    __slots__ = ("dear", "highest", "job", "kind", "looked_at", "queue")
+    __slots__ = ("dear", "highest", "hope", "job", "kind", "looked_at", "queue")
 
     def __init__(self, job: Job, kind: JobClass, queue: Queue) -> None:
         self.job = job
         self.kind = kind
         self.queue = queue
         self.highest = highest_rate(job.maximum, job.minutes)
-        self.dear = True
+        self.dear = False
+        self.hope = 0
         self.looked_at = 0
-
-    def note(self, matching_pass: int, *, dear: bool) -> None:
-        """Note that it found no place, and whether its price kept it."""
-        self.looked_at = matching_pass
-        if dear and not self.dear:
-            insort(self.kind.dear, self, key=_rate_and_number)
-        elif self.dear and not dear:
-            self.leave_dear()
-        self.dear = dear
-
-    def leave_dear(self) -> None:
-        """Take it out of the dear jobs of its class."""
-        dear = self.kind.dear
-        del dear[bisect_left(dear, _rate_and_number(self), key=_rate_and_number)]
 
 
 class WaitingJobs:
@@ -102,18 +87,19 @@ class WaitingJobs:
 
     def __init__(self) -> None:
         self.passes = 0
+        self.dear = DearJobs()
+        self.new: dict[Waiting, None] = {}
+        """Those that no pass has looked at since they were queued."""
         self._turn = 0
         self._queues: OrderedDict[str, Queue] = OrderedDict()
         """By account, in the order of their turns."""
         self._jobs: dict[str, Waiting] = {}
         self._classes: dict[Need, JobClass] = {}
+        self._awake: dict[int, dict[int, dict[Need, JobClass]]] = {}
+        """Classes that a machine with more room may help, by their cores and by their memory."""
 
     def __len__(self) -> int:
         return len(self._jobs)
-
-    def find(self, job_id: str) -> Waiting:
-        """Return a queued job."""
-        return self._jobs[job_id]
 
     def add(self, job: Job) -> None:
         """Add a job. An account that had none comes last."""
@@ -128,21 +114,60 @@ class WaitingJobs:
             queue = self._queues[job.account] = Queue(job.account, self._turn)
         waiting = self._jobs[job.id] = kind.jobs[job.id] = Waiting(job, kind, queue)
         insort(kind.rates, waiting.highest)
-        insort(kind.dear, waiting, key=_rate_and_number)
         insort(queue.jobs, waiting, key=_number)
+        self.new[waiting] = None
+        self._file(kind)
 
     def remove(self, job: Job) -> None:
         """Take a job out."""
         waiting = self._jobs.pop(job.id)
+        self.new.pop(waiting, None)
         kind, queue = waiting.kind, waiting.queue
-        del kind.jobs[job.id], kind.rates[bisect_left(kind.rates, waiting.highest)]
         if waiting.dear:
-            waiting.leave_dear()
+            self.dear.remove(waiting)
+            kind.dear -= 1
+        del kind.jobs[job.id], kind.rates[bisect_left(kind.rates, waiting.highest)]
         if not kind.jobs:
             del self._classes[kind.least]
+        self._file(kind)
         del queue.jobs[bisect_left(queue.jobs, job.number, key=_number)]
         if not queue.jobs:
             del self._queues[job.account]
+
+    def note(self, waiting: Waiting, pool: Pool, *, dear: bool) -> None:
+        """Note that a job found no place in this pass, and whether its price kept it."""
+        waiting.looked_at = self.passes
+        self.new.pop(waiting, None)
+        if dear is not waiting.dear:
+            self._mark(waiting, pool, dear=dear)
+
+    def all_dear(self, kind: JobClass, pool: Pool) -> None:
+        """Note that their price keeps all jobs of a class."""
+        for waiting in kind.jobs.values():
+            if not waiting.dear:
+                self._mark(waiting, pool, dear=True)
+
+    def _mark(self, waiting: Waiting, pool: Pool, *, dear: bool) -> None:
+        waiting.dear = dear
+        if dear:
+            self.dear.add(waiting, pool)
+        else:
+            self.dear.remove(waiting)
+        waiting.kind.dear += 1 if dear else -1
+        self._file(waiting.kind)
+
+    def _file(self, kind: JobClass) -> None:
+        """Have a class among those awake, or not, as it is now."""
+        least = kind.least
+        row = self._awake.get(least.cpu, {})
+        cell = row.get(least.memory, {})
+        if not kind.sleeps:
+            if least not in cell:
+                self._awake.setdefault(least.cpu, {}).setdefault(least.memory, {})[least] = kind
+        elif cell.pop(least, None) is not None and not cell:
+            del row[least.memory]
+            if not row:
+                del self._awake[least.cpu]
 
     def serve(self, account: str) -> None:
         """Note that an account had its turn: it comes last now, if it has other jobs."""
@@ -152,14 +177,22 @@ class WaitingJobs:
             queue.turn = self._turn
             self._queues.move_to_end(account)
 
-    def classes(self) -> Iterable[JobClass]:
-        """Return all classes that have jobs."""
-        return self._classes.values()
+    def within(self, cpu: int, memory: int) -> Iterator[JobClass]:
+        """Return classes that are awake, and may have jobs that need no more than so much."""
+        for cores, row in self._awake.items():
+            if cores <= cpu:
+                for gigabytes, cell in row.items():
+                    if gigabytes <= memory:
+                        yield from cell.values()
 
-    def in_turn(self, classes: Collection[JobClass], others: Collection[Waiting]) -> Iterable[Waiting]:
-        """Return jobs in the order in which they are to be looked at: at least those of some classes, and others."""
+    def in_turn(self) -> Iterator[Waiting]:
+        """Return all jobs in the order in which they are to be looked at, while none is taken out or has its turn."""
+        return (waiting for queue in self._queues.values() for waiting in queue.jobs)
+
+    def of(self, classes: Collection[JobClass], others: Collection[Waiting]) -> Iterable[Waiting]:
+        """Return, in the same order, at least the jobs of some classes, and others."""
         if _FEW * (sum(len(kind.jobs) for kind in classes) + len(others)) > len(self._jobs):
-            return (waiting for queue in tuple(self._queues.values()) for waiting in tuple(queue.jobs))
+            return self.in_turn()
         found = {waiting: None for kind in classes for waiting in kind.jobs.values()}
         found.update(dict.fromkeys(others))
         return sorted(found, key=_place)
@@ -175,14 +208,6 @@ _FEW = 16
 
 def _number(waiting: Waiting) -> int:
     return waiting.job.number
-
-
-def _highest(waiting: Waiting) -> int:
-    return waiting.highest
-
-
-def _rate_and_number(waiting: Waiting) -> tuple[int, int]:
-    return waiting.highest, waiting.job.number
 
 
 def _place(waiting: Waiting) -> tuple[int, int]:

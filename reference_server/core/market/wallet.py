@@ -119,7 +119,7 @@ def ensure_account(market: Market, now: Instant, account: str) -> Reply | None:
     known = market.ledger.accounts.get(account)
     if known is not None and known.begun:
         return None
-    if known is None and len(market.ledger.accounts) >= MARKET_ACCOUNTS_MAX:
+    if market.ledger.begun >= MARKET_ACCOUNTS_MAX:
         return FULL
     open_account(market, now, account, market.conditions.dev_credit)
     return None
@@ -156,7 +156,9 @@ def withdraw(market: Market, now: Instant, account: str, key: str, body: bytes, 
         return LIMIT_EXCEEDED
     if amount > market.ledger.balance(account, asset, AVAILABLE):
         return INSUFFICIENT_BALANCE
-    if len(market.withdrawals.pending) >= WITHDRAWALS_PENDING_MAX or not market.answers.has_room(len(body), now):
+    if len(market.withdrawals.pending) >= WITHDRAWALS_PENDING_MAX or not market.answers.has_room(
+        account, len(body), now
+    ):
         return FULL
     add_withdrawal(market, now, withdrawal_id, account, asset, amount, read.address)
     reply = success({"withdrawal": show_withdrawal(market.withdrawals.all[withdrawal_id])}, 202)

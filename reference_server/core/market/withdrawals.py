@@ -124,11 +124,26 @@ class Withdrawals:
 
     def has_room_for_address(self, account: str) -> bool:
         """Return whether an account may use one more address."""
-        return len(self.addresses) < ADDRESSES_MAX and self._addresses_of.get(account, 0) < ADDRESSES_AN_ACCOUNT_MAX
+        return self._addresses_of.get(account, 0) < ADDRESSES_AN_ACCOUNT_MAX
 
     def use_address(self, use: AddressUse) -> None:
-        """Note the first use of an address; a later one changes nothing."""
+        """Note the first use of an address; a later one changes nothing.
+
+        Where the table is full, who has most in it loses the oldest, whose cooldown will begin anew.
+        """
         place = use.account, use.asset, use.address
-        if place not in self.addresses:
-            self.addresses[place] = use
-            self._addresses_of[use.account] = self._addresses_of.get(use.account, 0) + 1
+        if place in self.addresses:
+            return
+        if len(self.addresses) >= ADDRESSES_MAX:
+            self._forget_address()
+        self.addresses[place] = use
+        self._addresses_of[use.account] = self._addresses_of.get(use.account, 0) + 1
+
+    def _forget_address(self) -> None:
+        most = max(self._addresses_of, key=lambda account: (self._addresses_of[account], account))
+        of_account = (use for use in self.addresses.values() if use.account == most)
+        oldest = min(of_account, key=lambda use: (use.first.wall_ns, use.asset, use.address))
+        del self.addresses[oldest.account, oldest.asset, oldest.address]
+        self._addresses_of[most] -= 1
+        if not self._addresses_of[most]:
+            del self._addresses_of[most]

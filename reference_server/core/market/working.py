@@ -6,6 +6,7 @@ Each decision first brings the market up to its moment (`tick`), and last matche
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +28,7 @@ from reference_server.core.market.market import Happening
 from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, duration_ns, fee_of
 from reference_server.core.market.pool import offered_now
-from reference_server.limits import JOB_ATTEMPTS_MAX, JOB_RESULT_MAX_BYTES
+from reference_server.limits import DUE_AT_ONCE, JOB_ATTEMPTS_MAX, JOB_RESULT_MAX_BYTES
 
 if TYPE_CHECKING:
     from reference_server.core.market.jobs import Job
@@ -53,6 +54,12 @@ class _Report(msgspec.Struct, frozen=True):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Repeated(msgspec.Struct, frozen=True, gc=False):
+    capacity: msgspec.Raw = msgspec.Raw(b"")
+    jobs: list[_Report] = []
+
+
+_decode_repeated = msgspec.json.Decoder(_Repeated).decode
 _decode_metrics = msgspec.json.Decoder(_Metrics).decode
 _decode_reports = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_report = msgspec.json.Decoder(_Report).decode
@@ -88,13 +95,10 @@ def attend(
     if offer is None:
         return {}
     if market.unsettled:
-        _settle(market, now)
-    if market.grown or market.pool.fell:
-        match_all(market, now)
-    if offer.jobs:
-        assignments = [show_assignment(job) for job in offer.jobs.values() if job.state == ASSIGNED]
-        if assignments:
-            notices["assignments"] = assignments
+        _settle(market, now, worker_id)
+    match_all(market, now)
+    if offer.assigned:
+        notices["assignments"] = [show_assignment(job) for job in offer.assigned.values()]
     return notices
 
 
@@ -102,6 +106,25 @@ def speaks(metrics: bytes) -> bool:
     """Return whether a heartbeat's metrics may say something to the market."""
     # For bytes `find` is several times as fast as `in`, which tries whether what it is given is a number.
     return len(metrics) >= _LEAST_SAID and (metrics.find(b'"capacity"') >= 0 or metrics.find(b'"jobs"') >= 0)
+
+
+def repeats(offer: Offer, metrics: bytes) -> bool:
+    """Return whether metrics say only what is known: the capacity in the same words, jobs that run as running.
+
+    Most of what machines say is like that, each time they are heard.
+    """
+    try:
+        read = _decode_repeated(metrics)
+    except (ValueError, RecursionError):
+        return False
+    capacity = bytes(read.capacity)
+    if capacity and hash(capacity) != offer.reported_hash:
+        return False
+    for report in read.jobs:
+        job = offer.jobs.get(report.job_id)
+        if job is None or job.state != RUNNING or report.state != RUNNING or len(report.result) or len(report.error):
+            return False
+    return True
 
 
 def _read_metrics(
@@ -169,31 +192,35 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
     return True
 
 
-def tick(market: Market, now: Instant) -> None:
+def tick(market: Market, now: Instant, worker_id: str = "") -> None:
     """Do what has become due: silent machines, hours that end or begin, jobs that ran long enough or waited too long.
 
     Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen only
-    that is worked out which follows from the moment, and all else stays due.
+    that is worked out which follows from the moment, and all else stays due. Of what is due at once only so much is
+    done that nobody has to wait for it, the machine that is named and its jobs first; the rest stays due.
     """
     deadlines = market.deadlines
     if not market.frozen:
-        for job_id in deadlines.due(deadlines.ends, now.monotonic_ns):
+        for job_id in deadlines.due(deadlines.ends, now.monotonic_ns, DUE_AT_ONCE):
             _end_by_duration(market, now, job_id)
-        for job_id in deadlines.due(deadlines.expiries, now.monotonic_ns):
+        named = market.pool.offers.get(worker_id)
+        for job_id in () if named is None else list(named.jobs):
+            _end_by_duration(market, now, job_id)
+        for job_id in deadlines.due(deadlines.expiries, now.monotonic_ns, DUE_AT_ONCE):
             job = market.jobs.get(job_id)
             if job is not None and job.state == QUEUED and _is_due(job.expires, now):
                 _end(market, now, job, EXPIRED)
     while market.fresh:
-        worker_id = next(iter(market.fresh))
-        heard = market.pool.offers[worker_id].heard
+        longest_id = next(iter(market.fresh))
+        heard = market.pool.offers[longest_id].heard
         if heard is not None and now.monotonic_ns - heard.monotonic_ns <= market.conditions.stale_ns:
             break
-        del market.fresh[worker_id]
-        market.unsettled[worker_id] = None
-    for worker_id in deadlines.due(deadlines.hours, now.wall_ns):
-        market.unsettled[worker_id] = None
+        del market.fresh[longest_id]
+        market.unsettled[longest_id] = None
+    for due_id in deadlines.due(deadlines.hours, now.wall_ns, DUE_AT_ONCE):
+        market.unsettled[due_id] = None
     if market.unsettled:
-        _settle(market, now)
+        _settle(market, now, worker_id)
     if not market.frozen:
         match_all(market, now)
 
@@ -208,7 +235,7 @@ def require_nothing_due(market: Market, now: Instant) -> None:
 
 def next_due(market: Market, now: Instant) -> int | None:
     """Return when `tick` has something to do next (monotonic ns); None while nothing is to come."""
-    if market.unsettled or ((market.grown or market.pool.fell) and market.waiting):
+    if market.unsettled or ((market.grown or market.pool.fell or market.waiting.new) and market.waiting):
         return now.monotonic_ns
     deadlines = market.deadlines
     moments = [heap[0][0] for heap in (deadlines.ends, deadlines.expiries) if heap]
@@ -234,15 +261,23 @@ def look_again(market: Market, now: Instant) -> None:
     heard = ((offer.heard.monotonic_ns, offer.worker_id) for offer in offers.values() if offer.heard is not None)
     market.fresh.update((worker_id, None) for _, worker_id in sorted(heard))
     market.unsettled.update(dict.fromkeys(offers))
-    _settle(market, now, may_change=False)
-
-
-def _settle(market: Market, now: Instant, *, may_change: bool = True) -> None:
-    """Work out what machines offer now; those that would give jobs back wait until that may be changed."""
-    may_change = may_change and not market.frozen
     for worker_id in list(market.unsettled):
-        if _refresh(market, now, market.pool.offers[worker_id], may_change=may_change):
-            del market.unsettled[worker_id]
+        _settle_one(market, now, worker_id, may_change=False)
+
+
+def _settle(market: Market, now: Instant, worker_id: str) -> None:
+    """Work out what machines offer now, of many only some, one before the others."""
+    if worker_id in market.unsettled:
+        _settle_one(market, now, worker_id, may_change=not market.frozen)
+    for other_id in list(islice(market.unsettled, DUE_AT_ONCE)):
+        _settle_one(market, now, other_id, may_change=not market.frozen)
+
+
+def _settle_one(market: Market, now: Instant, worker_id: str, *, may_change: bool) -> None:
+    """Work out what a machine offers now. One that would give jobs back waits, behind others, until that may be."""
+    del market.unsettled[worker_id]
+    if not _refresh(market, now, market.pool.offers[worker_id], may_change=may_change):
+        market.unsettled[worker_id] = None
 
 
 def _is_due(at: Instant | None, now: Instant) -> bool:
@@ -302,7 +337,7 @@ def _why_closed(market: Market, now: Instant, offer: Offer) -> str:
 
 
 def _give_back(market: Market, now: Instant, job: Job, reason: str) -> None:
-    charge = charge_for(job)
+    charge = charge_for(job, market.pool.offers.get(job.worker_id))
     fee = fee_of(charge, market.conditions.fee_basis_points)
     worker_owner_id = job.owner_id
     again = job.attempts + 1 < JOB_ATTEMPTS_MAX
@@ -323,7 +358,7 @@ def _end(
     by_worker: bool = False,
 ) -> None:
     """End a job, for what its machine said of it or by the server itself."""
-    charge = charge_for(job)
+    charge = charge_for(job, market.pool.offers.get(job.worker_id))
     fee = fee_of(charge, market.conditions.fee_basis_points)
     worker_id = job.worker_id if by_worker else ""
     changes.end_job(market, now, job.id, state, charge, fee, result, error)
