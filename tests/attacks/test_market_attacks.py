@@ -110,7 +110,7 @@ def test_a_server_that_lets_everything_through_is_found_whatever_it_shows(name: 
 @pytest.mark.parametrize("data", [{}, [], {"agent": 1, "withdrawal": [], "job": "x", "balances": {}, "jobs": 7}])
 def test_a_server_that_shows_nothing_that_can_be_read_settles_nothing(name: str, data: Any) -> None:
     for status in (200, 201, 202):
-        performance = World(SETTINGS, answer=lambda *_, status=status: success(data, status)).play(name)  # type: ignore[misc]
+        performance = World(SETTINGS, answer=lambda *_, status=status: success(data, status)).play(name)
         assert performance.unsettled or performance.broken
 
 
