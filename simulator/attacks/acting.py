@@ -84,6 +84,18 @@ def answered(outcome: Outcome) -> str:
     return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
+def part_of(outcome: Outcome, name: str) -> dict[str, Any]:
+    """Return an object in an answer's data; empty where there is none."""
+    part = outcome.data().get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def items_of(outcome: Outcome, name: str) -> list[dict[str, Any]]:
+    """Return the objects of a list in an answer's data; empty where there is none."""
+    shown = outcome.data().get(name)
+    return [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
+
+
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[ExpectedEvent, ...]:
     """Return which event an owner's change leaves."""
     return (ExpectedEvent(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)

@@ -15,7 +15,12 @@ JUDGED_SETTINGS = {
     "AUDIT_EVENTS_PER_STREAM": 5000,
 }
 """The settings that checkers must know, with the contract's defaults."""
-PLAYED_SETTINGS = ("HTTP_HEADER_TIMEOUT_SECONDS", "HTTP_BODY_TIMEOUT_SECONDS")
+PLAYED_SETTINGS = (
+    "HTTP_HEADER_TIMEOUT_SECONDS",
+    "HTTP_BODY_TIMEOUT_SECONDS",
+    "WITHDRAWALS_PER_HOUR",
+    "WITHDRAWAL_DAILY_LIMIT_USDT",
+)
 """The settings that attacks must know besides."""
 OWN, SHARED = "own", "shared"
 

@@ -50,7 +50,8 @@ async def side_servers(
             continue  # how it is told to speak plain HTTP is not known
         settings = dict(attack.needs_settings)
         if attack.needs_identity:
-            provider = provider or await stack.enter_async_context(identity_provider())
+            if provider is None:
+                provider = await stack.enter_async_context(identity_provider())
             settings |= provider.settings
         needed = frozenset(settings.items())
         if needed not in started:

@@ -63,7 +63,7 @@ class LoginWorld(World):
     def __init__(self, *, answer: Callable[[Api, Request, Instant], Reply | None] | None = None, seed: int = 7) -> None:
         fields = {FIELDS.get(name, name.lower()): value for name, value in PROVIDER.settings.items()}
         settings = {**fields, "public_url": PUBLIC_URL, "agent_registration": "moltbook"}
-        super().__init__(settings, answer=self._resolved, seed=seed)
+        super().__init__(settings, answer=self._answered, seed=seed)
         self._first = answer
         clock, fetcher = _Clock(self), DirectFetcher()
         provider = login_providers(self.settings)
@@ -79,12 +79,16 @@ class LoginWorld(World):
         self.api.moltbook = Moltbook(fetcher, clock, self.settings.moltbook_base_url, "key")
         self._clock = clock
 
-    def _resolved(self, api: Api, request: Request, now: Instant) -> Reply | None:
-        """Answer as a test wants it, or else as the server does once it has asked its provider."""
+    def _answered(self, api: Api, request: Request, now: Instant) -> Reply | None:
+        """Answer as a test wants it, or else as the server does."""
         if self._first is not None:
             reply = self._first(api, request, now)
             if reply is not None:
-                return reply if not isinstance(reply, Deferred) else trio.run(self._resolve, reply)
+                return reply
+        return self.resolved(api, request, now)
+
+    def resolved(self, api: Api, request: Request, now: Instant) -> Reply:
+        """Answer as the server does once it has asked its provider."""
         reply = served(api, request, now)
         return trio.run(self._resolve, reply) if isinstance(reply, Deferred) else reply
 

@@ -9,7 +9,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from reference_server.wire.replies import failure
+from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.logins.browsing import LoginAttack
 from simulator.attacks.logins.forging import CLIENT_ID, KEY_ID, Forgery, Vouching, read_forgery, read_vouching, write
@@ -72,6 +72,19 @@ def test_lost_answers_accuse_nobody(name: str) -> None:
         performance = LoginWorld(answer=losing).play(name)
         assert not performance.wrong
         assert not performance.broken
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_server_that_lets_everything_through_is_found(name: str) -> None:
+    """Whatever it shows: a login is let through by a redirect, all else by a success."""
+
+    def lenient(api: Api, request: Request, now: Instant) -> Reply | None:
+        reply = world.resolved(api, request, now)
+        return success({"agent": 1, "token": []}, 302) if reply.status >= 400 else reply
+
+    world = LoginWorld(answer=lenient)
+    performance = world.play(name)
+    assert performance.wrong
 
 
 TOKENS, KEYS, LOGINS = "adapters.identity.id_tokens", "adapters.identity.key_sets", "core.identity.logins"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reference_server.wire.replies import failure
+from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.agents.accounts import AccountAttack
 from simulator.attacks.script import NotTriedError, PrerequisiteError
@@ -20,7 +20,7 @@ from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.worlds.performing import claim_of_end
 from tests.attacks.planting import planted
 from tests.attacks.playing import LOST, World, served
-from tests.attacks.wrong_servers import broken
+from tests.attacks.wrong_servers import accepted, broken
 
 if TYPE_CHECKING:
     from reference_server.operations.api import Api
@@ -92,6 +92,26 @@ def test_a_server_that_breaks_down_over_one_hostile_request_is_found(name: str) 
 
     performance = World(SETTINGS, answer=fragile).play(name)
     assert not count or broken(performance) == {"no-breakdown"}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MINE if name != "job.inflate"]
+)  # of which a right server refuses none
+@pytest.mark.parametrize("data", [{}, None, {"agent": 1, "withdrawal": [], "job": "x", "balances": {}, "jobs": 7}])
+def test_a_server_that_lets_everything_through_is_found_whatever_it_shows(name: str, data: Any) -> None:
+    def lenient(api: Api, request: Request, now: Instant) -> Reply:
+        reply = served(api, request, now)
+        return success(data) if reply.status in {400, 401, 402, 403, 404, 422, 429} else reply
+
+    assert accepted(World(SETTINGS, answer=lenient).play(name))
+
+
+@pytest.mark.parametrize("name", MINE)
+@pytest.mark.parametrize("data", [{}, [], {"agent": 1, "withdrawal": [], "job": "x", "balances": {}, "jobs": 7}])
+def test_a_server_that_shows_nothing_that_can_be_read_settles_nothing(name: str, data: Any) -> None:
+    for status in (200, 201, 202):
+        performance = World(SETTINGS, answer=lambda *_, status=status: success(data, status)).play(name)
+        assert performance.unsettled or performance.broken
 
 
 WALLET, ADDRESSES = "core.market.wallet", "core.market.addresses"

@@ -11,7 +11,7 @@ import bech32m
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.acting import CREATED, OK, answered, ask, require
+from simulator.attacks.acting import CREATED, OK, answered, ask, items_of, part_of, require
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.parties import PAGE, WatchedAttack
 from simulator.attacks.script import (
@@ -93,11 +93,10 @@ def register_agent(context: ScriptContext, client: int, **fields: Any) -> Script
     outcome = yield from require(send, "register an agent")
     if outcome.status != CREATED:
         raise NotTriedError(f"nobody can register as an agent just so: it got HTTP {outcome.status}")
-    data = outcome.data()
-    key, agent = data.get("api_key"), data.get("agent")
-    if not (isinstance(key, str) and isinstance(agent, dict) and isinstance(agent.get("id"), str)):
+    key, agent_id = outcome.data().get("api_key"), part_of(outcome, "agent").get("id")
+    if not (isinstance(key, str) and key and isinstance(agent_id, str)):
         raise PrerequisiteError("register an agent: it was given no key or no id")
-    return Account(agent["id"], bearer(key), key)
+    return Account(agent_id, bearer(key), key)
 
 
 def read_amount(text: Any) -> Decimal:
@@ -115,9 +114,8 @@ def read_balance(context: ScriptContext, account: Account, client: int, asset: s
     """Read what an account has. Raises PrerequisiteError."""
     send = ask(context, "GET", "/wallet/balance", account.headers, granted(OK, "it is its own"), client=client)
     outcome = yield from require(send, "read a balance")
-    shown = outcome.data().get("balances")
-    for one in shown if isinstance(shown, list) else ():
-        if isinstance(one, dict) and one.get("asset") == asset:
+    for one in items_of(outcome, "balances"):
+        if one.get("asset") == asset:
             return Balance(*(read_amount(one.get(name)) for name in Balance.__struct_fields__))
     raise PrerequisiteError(f"the balance shows no {asset}")
 
@@ -137,8 +135,7 @@ def transactions(context: ScriptContext, account: Account, client: int) -> Scrip
     path = f"/wallet/transactions?asset={USDT}&limit={PAGE}"
     send = ask(context, "GET", path, account.headers, granted(OK, "it is its own"), client=client)
     outcome = yield from require(send, "read the transactions")
-    shown = outcome.data().get("transactions")
-    return [one for one in reversed(shown) if isinstance(one, dict)] if isinstance(shown, list) else []
+    return items_of(outcome, "transactions")[::-1]
 
 
 def withdrawal(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.attacks.acting import CREATED, OK, answered, ask
+from simulator.attacks.acting import CREATED, OK, answered, ask, items_of, part_of
 from simulator.attacks.agents.accounts import AccountAttack, new_owner
 from simulator.attacks.script import Claim, Expect, Outcome, PrerequisiteError, granted, refused
 from simulator.contract.answers import Answer
@@ -67,11 +67,11 @@ class ForumScript(AccountAttack):
         for text in HOSTILE:
             body = {"title": text[:TITLE_MAX], "body": text, "tags": ["attack"]}
             outcome = yield from _post(context, author, "/forum/posts", body, addresses)
-            post = outcome.data().get("post", {})
+            post = part_of(outcome, "post")
             wrong += _differs(post, body)
             post_id = post_id or str(post.get("id"))
             comment = yield from _post(context, author, f"/forum/posts/{post_id}/comments", {"body": text}, addresses)
-            wrong += _differs(comment.data().get("comment", {}), {"body": text})
+            wrong += _differs(part_of(comment, "comment"), {"body": text})
         yield Claim("as-given", not wrong, f"{plural(len(wrong), 'text')} came back otherwise", {"wrong": wrong[:10]})
         yield from self._read(context, reader, post_id, addresses)
         too_much = Expect(Answer.REFUSED, (BAD_REQUEST, TOO_LARGE), "", "no post can be like that")
@@ -94,8 +94,7 @@ class ForumScript(AccountAttack):
         outcome: Outcome = yield send
         if not outcome.right:
             return
-        comments = outcome.data().get("comments")
-        texts = [one.get("body") for one in comments if isinstance(one, dict)] if isinstance(comments, list) else []
+        texts = [one.get("body") for one in items_of(outcome, "comments")]
         message = f"another reads {plural(len(texts), 'comment')} of {len(HOSTILE)}, or others"
         yield Claim("same-to-all", texts == list(HOSTILE), message, {"shown": texts[:10]})
         head = outcome.head.lower()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.acting import CREATED, OK, ask, enrol, heartbeat, make_policy, require
+from simulator.attacks.acting import CREATED, OK, ask, enrol, heartbeat, items_of, make_policy, part_of, require
 from simulator.attacks.agents.accounts import (
     NOT_FOUND,
     UNIT,
@@ -64,7 +64,7 @@ def own_job(context: ScriptContext, account: Account, model: str, client: int, p
     }
     because = granted(CREATED, "there is enough for it")
     outcome = yield from require(ask(context, "POST", "/jobs", account.headers, because, body, client=client), "a job")
-    job_id = outcome.data().get("job", {}).get("id")
+    job_id = part_of(outcome, "job").get("id")
     if not isinstance(job_id, str):
         raise PrerequisiteError("a job: it was given no id")
     return job_id
@@ -74,8 +74,7 @@ def read_job(context: ScriptContext, account: Account, job_id: str, client: int)
     """Read one of an account's own jobs. Raises PrerequisiteError."""
     send = ask(context, "GET", f"/jobs/{job_id}", account.headers, granted(OK, "it is its own"), client=client)
     outcome = yield from require(send, "read a job")
-    job = outcome.data().get("job")
-    return job if isinstance(job, dict) else {}
+    return part_of(outcome, "job")
 
 
 class Inflate(AccountAttack):
@@ -102,7 +101,7 @@ class Inflate(AccountAttack):
         yield from _beat(context, machine, {"capacity": capacity}, beat)
         job_id = yield from own_job(context, client, model, addresses.take())
         offered = yield from _beat(context, machine, {"capacity": capacity}, beat)
-        given = [one.get("job_id") for one in offered.data().get("assignments", []) if isinstance(one, dict)]
+        given = [one.get("job_id") for one in items_of(offered, "assignments")]
         rate = (yield from read_job(context, client, job_id, addresses.take())).get("price_per_hour")
         if job_id not in given or rate is None:
             yield from _leave(context, machine, beat)
@@ -216,7 +215,7 @@ class Foreign(AccountAttack):
             context, "GET", "/jobs?limit=500", attacker.headers, expect, client=addresses.take()
         )
         if listed.right:
-            shown_jobs = [one.get("id") for one in listed.data().get("jobs", []) if isinstance(one, dict)]
+            shown_jobs = [one.get("id") for one in items_of(listed, "jobs")]
             yield Claim("own-jobs", not shown_jobs, f"{len(shown_jobs)} jobs are listed to one who has none")
         gone = refused(HTTPStatus.NOT_FOUND, "", "nobody of that id is the caller's")
         path = f"/wallet/withdrawals/wdr_{random_hex(context.rng, 16)}"

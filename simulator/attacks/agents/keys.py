@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.attacks.acting import OK, ask, require
+from simulator.attacks.acting import OK, ask, part_of, require
 from simulator.attacks.agents.accounts import (
     FORBIDDEN,
     UNAUTHORIZED,
@@ -80,7 +80,7 @@ class Revoked(AccountAttack):
                 for key, expect in both
             )
         )
-        named = {str(one.data().get("agent", {}).get("id")) for one in outcomes if one.right and one.status == OK}
+        named = {str(part_of(one, "agent").get("id")) for one in outcomes if one.right and one.status == OK}
         yield Claim("same-agent", named <= {agent.id}, "the new key is another agent's", {"agents": sorted(named)})
 
 

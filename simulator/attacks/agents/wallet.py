@@ -9,7 +9,7 @@ import base58
 import bech32m
 import msgspec
 
-from simulator.attacks.acting import ask, require
+from simulator.attacks.acting import ask, part_of, require
 from simulator.attacks.agents.accounts import (
     BTC,
     UNIT,
@@ -185,7 +185,7 @@ class Idempotency(AccountAttack):
             for _ in range(COPIES)
         ]
         outcomes: list[Outcome] = yield Together(tuple(copies))
-        made = {str(one.data().get("withdrawal", {}).get("id")) for one in outcomes if one.status == ACCEPTED}
+        made = {str(part_of(one, "withdrawal").get("id")) for one in outcomes if one.status == ACCEPTED}
         known = all(one.known for one in outcomes)
         message = f"one key and body, sent {COPIES} times at once, made {plural(len(made), 'withdrawal')}"
         yield Claim(
@@ -204,7 +204,7 @@ class Idempotency(AccountAttack):
         own = granted(ACCEPTED, "a key is its account's alone")
         outcome: Outcome = yield withdrawal(context, other, shown(UNIT), address, own, key=key, client=addresses.take())
         if outcome.right:
-            given = str(outcome.data().get("withdrawal", {}).get("id"))
+            given = str(part_of(outcome, "withdrawal").get("id"))
             message = "another account's key got that account's answer"
             yield Claim("own-keys", given not in made, message, {"withdrawal": given})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from simulator.attacks.acting import CREATED, OK, ask, require
+from simulator.attacks.acting import CREATED, OK, ask, part_of, require
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.logins.browsing import LoginAttack
 from simulator.attacks.logins.forging import Vouching, write
@@ -85,15 +85,16 @@ class InvalidIdentity(_MoltbookAttack):
         yield self.call(context, first, nobody, addresses.take())
         right = granted(CREATED, "Moltbook vouches for it")
         send = self.register(context, first, right, addresses.take(), moltbook_id="somebody-else")
-        shown = (yield from require(send, "register an agent")).data().get("agent", {})
-        vouched = shown.get("moltbook") or {}
+        shown = part_of((yield from require(send, "register an agent")), "agent")
+        vouched = shown.get("moltbook")
+        vouched = vouched if isinstance(vouched, dict) else {}
         message = "an agent is shown as another than Moltbook says"
         yield Claim("as-vouched", (vouched.get("id"), vouched.get("name")) == (own_id, "molty"), message, shown)
         taken = refused(HTTPStatus.CONFLICT, "moltbook identity taken", "the identity has registered")
         yield self.register(context, first, taken, addresses.take())
         own: Outcome = yield self.call(context, first, granted(OK, "it is its identity"), addresses.take())
         if own.right:
-            same = own.data().get("agent", {}).get("id") == shown.get("id")
+            same = part_of(own, "agent").get("id") == shown.get("id")
             yield Claim("same-agent", same, "an identity calls as another agent")
         yield self.call(context, victim, nobody, addresses.take())
 
