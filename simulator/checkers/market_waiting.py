@@ -1,0 +1,159 @@
+"""Jobs that wait while they need not: a machine surely has room, or another account had more than its turn (Jobs)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from simulator.checkers.excused import Excused
+from simulator.checkers.incarnations import restarts_of
+from simulator.checkers.market_view import seconds
+from simulator.checkers.verdict import Finding
+from simulator.contract.market import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
+from simulator.history.rows import NEVER_NS
+from simulator.history.starvation import Starvation
+from simulator.platform.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from simulator.checkers.facts import Facts
+    from simulator.checkers.market_view import JobStory
+    from simulator.checkers.market_workers import Workers
+    from simulator.history.market_records import ResourcesShown
+    from simulator.history.rows import History
+
+
+class Waited(NamedTuple):
+    """A job that surely waited through a time, what it needs, and the highest rate that it may cost."""
+
+    story: JobStory
+    need: Need
+    highest: int
+    from_ns: int
+    to_ns: int
+
+
+def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], workers: Workers) -> Iterator[Finding]:
+    """Find jobs that stayed queued while a machine was shown with room for them, again after a heartbeat of its own.
+
+    Only where any price would have been within their maximum.
+    """
+    market = facts.market
+    if market is None or len(history.resources_shown) < 2:  # noqa: PLR2004 - room is to be seen twice
+        return
+    excused, starvation = Excused(history), Starvation(history)
+    for one in _all_waited(stories):
+        dearest = hourly_rate(
+            one.need,
+            *(2 * price for price in (market.price_cpu_hour, market.price_memory_gb_hour, market.price_gpu_hour)),
+        )
+        if dearest > one.highest:
+            continue
+        within = [
+            shown
+            for shown in history.resources_shown
+            if one.from_ns <= shown.sent_ns and shown.answered_ns <= one.to_ns
+        ]
+        found = _room_twice(within, one.need, workers)
+        if found is None:
+            continue
+        worker_id, first, second = found
+        ends = np.array([first.sent_ns]), np.array([second.answered_ns])
+        if excused.overlap(*ends).any() or starvation.covers(*ends).any():
+            continue
+        message = (
+            f"job {one.story.id} stayed queued from {seconds(one.from_ns)} to {seconds(one.to_ns)}, though {worker_id} "
+            f"had room for it at {seconds(first.answered_ns)} and at {seconds(second.sent_ns)}, and was heard between"
+        )
+        evidence = {"job": one.story.id, "account": one.story.account, "worker_id": worker_id}
+        yield Finding("matching.starved", message, first.sent_ns, evidence)
+
+
+def _all_waited(stories: dict[str, JobStory]) -> Iterator[Waited]:
+    for story in stories.values():
+        need, maximum, minutes = story.need, story.maximum, story.minutes
+        if need is None or maximum is None or minutes is None:
+            continue
+        for from_ns, to_ns in story.queued_spans():
+            yield Waited(story, need, highest_rate(maximum, minutes), from_ns, to_ns)
+
+
+def _room_twice(
+    shown: list[ResourcesShown], need: Need, workers: Workers
+) -> tuple[str, ResourcesShown, ResourcesShown] | None:
+    """Return a machine that was listed with room twice, with a heartbeat of its own that was accepted between."""
+    first: dict[str, ResourcesShown] = {}
+    for one in shown:
+        for row in one.resources:
+            left = capacity_of(row)
+            worker_id = str(row.get("worker_id"))
+            machine = workers.numbers.get(worker_id)
+            if left is None or machine is None or not left.fits(need):
+                continue
+            before = first.setdefault(worker_id, one)
+            beats = workers.beats(machine)
+            if bool(np.any((beats.sent_ns >= before.answered_ns) & (beats.answered_ns <= one.sent_ns))):
+                return worker_id, before, one
+    return None
+
+
+class Placed(NamedTuple):
+    """A job that surely waited, and was surely placed after: between two moments."""
+
+    story: JobStory
+    need: Need
+    rate: int
+    from_ns: int
+    to_ns: int
+
+
+def passed_over(history: History, stories: dict[str, JobStory]) -> Iterator[Finding]:
+    """Find accounts that were served twice while another's job waited that would have fitted as well as the second."""
+    restarts = [(one.began_from_ns, one.ended_to_ns) for one in restarts_of(history)]
+    placed: dict[str, list[Placed]] = {}
+    for story in stories.values():
+        one = _placed(story)
+        if one is not None:
+            placed.setdefault(story.account, []).append(one)
+    for waited in _all_waited(stories):
+        for account, served in placed.items():
+            if account in {waited.story.account, ""} or any(
+                began_ns <= waited.to_ns and ended_ns >= waited.from_ns for began_ns, ended_ns in restarts
+            ):
+                continue
+            inside = [one for one in served if waited.from_ns <= one.from_ns and one.to_ns <= waited.to_ns]
+            fitting = [one for one in inside if _as_easy(waited, one)]
+            # The second of two that came one after the other, whichever that is, must not have been before this one.
+            if len(fitting) > 1:
+                names = [one.story.id for one in fitting]
+                message = (
+                    f"{account} was served {plural(len(fitting), 'time')} between {seconds(waited.from_ns)} and "
+                    f"{seconds(waited.to_ns)}, while job {waited.story.id} of {waited.story.account} waited, "
+                    "which needs no more and may cost as much"
+                )
+                evidence = {"job": waited.story.id, "account": account, "before_it": names}
+                yield Finding("matching.turn", message, waited.from_ns, evidence)
+                break
+
+
+def _placed(story: JobStory) -> Placed | None:
+    """Return between which moments a job was first placed; None where it was not, or nobody knows when."""
+    on = [one for one in story.shown if one.state in ON_WORKER and not one.attempts]
+    need = story.need
+    if not on or need is None or story.created is None:
+        return None
+    rate = units(on[0].job.get("price_per_hour"))
+    queued = [one.sent_ns for one in story.shown if one.state == "queued" and not one.attempts]
+    from_ns = max([story.created.sent_ns, *queued])
+    to_ns = min([*(one.answered_ns for one in on), *(one.answered_ns for one in story.assigned)], default=NEVER_NS)
+    return None if rate is None else Placed(story, need, rate, from_ns, to_ns)
+
+
+def _as_easy(waited: Waited, placed: Placed) -> bool:
+    """Return whether a job that waited would have fitted wherever another was placed, at a price within its maximum."""
+    need, other = waited.need, placed.need
+    if need.cpu > other.cpu or need.memory > other.memory or need.gpus > other.gpus or waited.highest < placed.rate:
+        return False
+    return not need.gpus or need.model in {"", other.model}
