@@ -57,13 +57,12 @@ def check_isolation(history: History, facts: Facts) -> Verdict:
         "foreign_ids_asked": owned.asked_for_foreign,
     }
     if findings:
-        shown = one_of_each_first(findings, lambda one: one.rule)
-        summary = f"{plural(len(findings), 'answer')} showed what is another's; {shown[0].message}."
-        return Verdict("isolation", Status.FAIL, summary, kept(shown), figures, len(findings))
-    summary = (
-        f"None of {plural(owned.answers, 'answer')} showed one of {plural(len(owned.account_of), 'object')} to another; "
-        f"{owned.asked_for_foreign:,} times another's was asked for."
-    )
+        first = one_of_each_first(findings, lambda one: one.rule)
+        summary = f"{plural(len(findings), 'answer')} showed what is another's; {first[0].message}."
+        return Verdict("isolation", Status.FAIL, summary, kept(first), figures, len(findings))
+    shown, objects = plural(owned.answers, "answer"), plural(len(owned.account_of), "object")
+    asked = plural(owned.asked_for_foreign, "time")
+    summary = f"None of {shown} showed one of {objects} to another; {asked} another's was asked for."
     return Verdict("isolation", Status.PASS, summary, (), figures)
 
 

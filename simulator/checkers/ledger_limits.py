@@ -107,12 +107,12 @@ def _cooldowns(
         _, address = _place(one)
         first_ns = used_from.setdefault(address, one.sent_ns)
         evidence = {"account": account, "asked": one.asked, "status": one.status, "first_use_ns": first_ns}
-        if granted(one) and not one.replayed and cooldown_ns:
+        if _was_let_past(one) and cooldown_ns:
             waited_ns = one.answered_ns - first_ns
             if waited_ns + slack_ns_of(waited_ns) < cooldown_ns:
                 message = (
-                    f"{account} withdrew to {address} at {seconds(one.sent_ns)}, at most {waited_ns / SECOND_NS:.3f} s "
-                    f"after its first use: the cooldown is {market.cooldown_seconds:g} s"
+                    f"{account} was let withdraw to {address} at {seconds(one.sent_ns)}, at most "
+                    f"{waited_ns / SECOND_NS:.3f} s after its first use: its cooldown is {market.cooldown_seconds:g} s"
                 )
                 yield Finding("ledger.cooldown", message, one.sent_ns, evidence)
         if one.status == HTTPStatus.FORBIDDEN and message_of(one) == COOLDOWN:
@@ -124,6 +124,11 @@ def _cooldowns(
             used_by.setdefault(address, one.answered_ns)
         elif granted(one):
             used_by.setdefault(address, one.answered_ns)
+
+
+def _was_let_past(one: MarketExchange) -> bool:
+    """Return whether an answer shows that no cooldown was in the way: limits and balances are looked at after it."""
+    return (granted(one) and not one.replayed) or message_of(one) in {LIMIT, INSUFFICIENT}
 
 
 def _limit_of(asset: str, market: MarketFacts) -> int:

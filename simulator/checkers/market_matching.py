@@ -27,7 +27,7 @@ from simulator.checkers.market_workers import Workers, most_of
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation
-from simulator.contract.market import ATTEMPTS_MAX, FINAL, ON_WORKER, USDT, highest_rate
+from simulator.contract.market import ATTEMPTS_MAX, FINAL, MICRO, ON_WORKER, USDT, highest_rate
 from simulator.history.rows import NEVER_NS
 from simulator.platform.wording import plural
 
@@ -115,8 +115,8 @@ class _Matching:
             if one.rate is None or maximum is None or minutes is None or one.rate <= highest_rate(maximum, minutes):
                 continue
             message = (
-                f"job {story.id} was assigned at {amount_text(one.rate, USDT)} an hour: for {plural(minutes, 'minute')} "
-                f"that is above its maximum of {amount_text(maximum, USDT)}"
+                f"job {story.id} was assigned at {amount_text(one.rate, USDT)} an hour: for its "
+                f"{plural(minutes, 'minute')} that is above its maximum of {amount_text(maximum, USDT)}"
             )
             evidence = {"job": story.id, "account": story.account, "worker_id": one.worker_id}
             yield Finding("matching.too-dear", message, one.sent_ns, evidence)
@@ -176,9 +176,9 @@ class _Matching:
                 gpus = sum(other.need.gpus for other in there)
                 if cpu > room.cpu or memory > room.memory or gpus > sum(room.gpus.values()):
                     message = (
-                        f"{worker_id} had {plural(len(there), 'job')} at {seconds(at_ns)} that need {cpu / 1e6:g} cores, "
-                        f"{memory / 1e6:g} GB and {gpus} GPUs; it offered at most {room.cpu / 1e6:g} cores, "
-                        f"{room.memory / 1e6:g} GB and {sum(room.gpus.values())} GPUs"
+                        f"{worker_id} had {plural(len(there), 'job')} at {seconds(at_ns)} that need "
+                        f"{_quantities(cpu, memory, gpus)}; it offered at most "
+                        f"{_quantities(room.cpu, room.memory, sum(room.gpus.values()))}"
                     )
                     evidence = {"worker_id": worker_id, "jobs": [other.job_id for other in there]}
                     yield Finding("matching.over-capacity", message, at_ns, evidence)
@@ -197,6 +197,10 @@ class _Matching:
             first = min((one.assigned[0] for one in strange), key=lambda one: one.answered_ns)
             message = f"machine {first.machine} was told of job {first.job_id}, which nobody posted"
             yield Finding("matching.stranger", message, first.sent_ns, {"job": first.job_id, "machine": first.machine})
+
+
+def _quantities(cpu: int, memory: int, gpus: int) -> str:
+    return f"{cpu / MICRO:g} cores, {memory / MICRO:g} GB and {plural(gpus, 'GPU')}"
 
 
 def _wrong_states(story: JobStory) -> Iterator[Finding]:

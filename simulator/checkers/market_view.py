@@ -245,7 +245,7 @@ class _Stories(dict[str, JobStory]):
 
 def stories_of(history: History) -> dict[str, JobStory]:
     """Return every job of which anything is known, by its id, what was shown of each in order."""
-    stories: dict[str, JobStory] = _Stories()
+    stories = _Stories()
     for one in history.market_exchanges:
         if one.operation == Operation.JOB_CANCEL:
             stories[one.object_id].cancels.append(one)
@@ -257,19 +257,16 @@ def stories_of(history: History) -> dict[str, JobStory]:
             if not one.replayed:
                 found.shown.append(JobShown(one.sent_ns, one.answered_ns, one.account, job))
     for account in history.accounts_shown:
-        for job in account.jobs:
-            if isinstance(job.get("id"), str):
-                shown = JobShown(account.sent_ns, account.answered_ns, account.account, job)
-                stories[job["id"]].shown.append(shown)
-    for assignment in history.assignments:
-        if not assignment.cancelled:
-            stories[assignment.job_id].assigned.append(assignment)
-    for report in history.job_reports:
-        if report.job_id in stories:
-            stories[report.job_id].reports.append(report)
+        for job in (one for one in account.jobs if isinstance(one.get("id"), str)):
+            shown = JobShown(account.sent_ns, account.answered_ns, account.account, job)
+            stories[job["id"]].shown.append(shown)
+    for assignment in (one for one in history.assignments if not one.cancelled):
+        stories[assignment.job_id].assigned.append(assignment)
+    for report in (one for one in history.job_reports if one.job_id in stories):
+        stories[report.job_id].reports.append(report)
     for each in stories.values():
         each.shown.sort(key=lambda shown: (shown.answered_ns, shown.sent_ns))
-    return stories
+    return dict(stories)
 
 
 def jobs_in(one: MarketExchange) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class Workers:
     def may_offer(self, machine: int, from_ns: int, to_ns: int) -> list[Capacity]:
         """Return all that a machine may have had to offer at a moment between two, jobs included."""
         found = []
-        reports = self._reports[machine] if machine in self._reports else []
+        reports = self._reports.get(machine, [])
         for number, one in enumerate(reports):
             capacity = capacity_of(one.capacity)
             later = (other for other in reports[number + 1 :] if other.honest and other.answered_ns < from_ns)

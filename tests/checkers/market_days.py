@@ -107,7 +107,9 @@ def crowded_day() -> Play:
         play.read(one), play.read(two)
     play.resources(two)
     # A machine may say what it likes of what is not its own.
-    play.beat(small, claims=[{"job_id": gpu, "state": "succeeded"}, {"job_id": "job_0000000000000000", "state": "failed"}])
+    play.beat(
+        small, claims=[{"job_id": gpu, "state": "succeeded"}, {"job_id": "job_0000000000000000", "state": "failed"}]
+    )
     for _ in range(4):
         for job_id in list(play.running[small]):
             play.beat(small, **{job_id: "succeeded"})
@@ -131,4 +133,67 @@ def crowded_day() -> Play:
     return play
 
 
-DAYS = {"busy": busy_day, "strict": strict_day, "crowded": crowded_day}
+def quiet_day() -> Play:
+    """Jobs that run for odd times: one is cancelled, one succeeds early, one runs for its duration, one never starts."""
+    play = Play()
+    one, two = play.agent("one"), play.agent("two")
+    max_ = play.owner("max")
+    number = play.machine(max_, {"cpu_cores": 4, "memory_gb": 8})
+    a = play.post(one, "0.5", duration_minutes=60)
+    play.beat_all(3, every=17)
+    b = play.post(one, "0.5", duration_minutes=2)
+    c = play.post(two, "0.25", duration_minutes=30)
+    play.beat_all(2, every=13)
+    play.read(one), play.read(two)
+    play.show_all()
+    play.cancel(one, a)
+    play.beat_all(4, every=19)
+    play.beat(number, **{c: "succeeded"})
+    play.read(two)
+    # What is silent for longer than the threshold is not billed for that time.
+    play.wait(50)
+    play.beat_all(1)
+    play.beat_all(5, every=19)
+    play.read(one, b)
+    d = play.post(two, "0.25")
+    play.cancel(two, d)
+    play.finish()
+    return play
+
+
+def queue_day() -> Play:
+    """One machine, more jobs than it takes at once, and it comes to offer less."""
+    play = Play()
+    one, two = play.agent("one"), play.agent("two")
+    mia = play.owner("mia")
+    small = play.machine(mia, {"cpu_cores": 2, "memory_gb": 4})
+    for account in (one, one, one, one, one, one, two):
+        play.post(account, "1", duration_minutes=10)
+
+    def look() -> None:
+        play.read(one), play.read(two)
+        play.resources(one)
+
+    def end_one() -> None:
+        play.beat_all()
+        look()
+        play.beat(small, **dict.fromkeys(list(play.running[small])[:1], "succeeded"))
+        look()
+        play.beat_all(2)
+        look()
+
+    for _ in range(4):
+        end_one()
+    for account in (one, one, two):
+        play.post(account, "1", duration_minutes=10)
+    play.beat(small, {"cpu_cores": 1, "memory_gb": 4})
+    for _ in range(3):
+        look()
+        play.beat_all()
+    play.beat(small, **dict.fromkeys(play.running[small], "failed"))
+    play.beat_all(2)
+    play.finish()
+    return play
+
+
+DAYS = {"quiet": quiet_day, "queue": queue_day, "busy": busy_day, "strict": strict_day, "crowded": crowded_day}

@@ -122,7 +122,7 @@ class Play:
         query: str = "",
     ) -> tuple[int, Any]:
         """Ask in an account's name and write down what came of it; `lose` says how no answer came."""
-        sent_ns = self.at_ns
+        sent_ns = self._begins()
         self.wait_ns(self.before)
         status, data, replayed = LOST, {}, False
         if lose != FORGOTTEN:
@@ -181,7 +181,7 @@ class Play:
         return self.ask(account, Operation.PRICES_READ, "GET", "/resources/prices")[1]
 
     def resources(self, account: str) -> None:
-        sent_ns = self.at_ns
+        sent_ns = self._begins()
         listed = self._get(account, "/resources")["resources"]
         self.history.resources_shown.append(ResourcesShown(sent_ns, self.at_ns, listed))
 
@@ -209,7 +209,7 @@ class Play:
         metrics: dict[str, Any] = {"jobs": [*reports, *claims]} if reports or claims else {}
         if capacity is not None:
             metrics["capacity"] = capacity
-        sent_ns = self.at_ns
+        sent_ns = self._begins()
         self.wait_ns(self.before)
         notices = {} if lose == FORGOTTEN else self.server.heard(machine, policy_id, metrics)
         self.wait_ns(self.after)
@@ -248,11 +248,16 @@ class Play:
 
     def revoke(self, number: int) -> None:
         machine, _, consent_id = self.machines[number]
-        sent_ns = self.at_ns
+        sent_ns = self._begins()
         self.server.revoke(machine.owner_id, consent_id)
         self.history.revocations.append(Revocation(number + 1, sent_ns, self.at_ns))
 
     # --- what time and the operator do
+
+    def _begins(self) -> int:
+        """Return the moment of something new: later than whatever has ended."""
+        self.wait_ns(1)
+        return self.at_ns
 
     def wait(self, seconds: float) -> None:
         self.wait_ns(round(seconds * SECOND))
@@ -293,7 +298,7 @@ class Play:
     def show_all(self) -> None:
         """Read all that every account is shown."""
         for account in self.headers:
-            sent_ns = self.at_ns
+            sent_ns = self._begins()
             balances = self.server.send("GET", "/wallet/balance", None, self.headers[account]).data["balances"]
             jobs, entries = self._get(account, "/jobs"), self._get(account, "/wallet/transactions")
             withdrawals = []
