@@ -134,7 +134,7 @@ class _Meter:
                 return 0, 0
             if machine is None or final.rate is None:
                 return 0, NEVER_NS
-            low_ns, high_ns = self._metered(story, machine)
+            low_ns, high_ns = self._metered(story, machine, once=True)
             return charge_of(low_ns, final.rate), charge_of(high_ns, final.rate)
         rate = self._highest_rate(story)
         machines = {one.machine for one in story.assigned} | {one.machine for one in story.reports}
@@ -142,7 +142,7 @@ class _Meter:
         if rate is None or None in shown:
             return 0, NEVER_NS
         # Each attempt may have run for as long as its machine was heard.
-        high_ns = sum(self._metered(story, one)[1] for one in machines)
+        high_ns = sum(self._metered(story, one, once=False)[1] for one in machines)
         return 0, charge_of(high_ns, rate) * (
             final.attempts + 1 if high_ns >= story.duration_ns else 1
         ) + final.attempts
@@ -154,24 +154,26 @@ class _Meter:
             return None
         return hourly_rate(need, 2 * market.price_cpu_hour, 2 * market.price_memory_gb_hour, 2 * market.price_gpu_hour)
 
-    def _metered(self, story: JobStory, machine: int) -> tuple[int, int]:
-        """Return for how long, at least and at most, a job ran on a machine as its heartbeats count (ns)."""
+    def _metered(self, story: JobStory, machine: int, *, once: bool) -> tuple[int, int]:
+        """Return for how long, at least and at most, a job ran on a machine as its heartbeats count (ns).
+
+        `once` says that it was never given back.
+        """
         reports = [one for one in story.reports if one.machine == machine]
         may = [one for one in reports if one.accepted or one.answered_ns == NEVER_NS]
         if not may:
             return 0, 0
         beats = self._workers.beats(machine)
         start_ns, end_ns = min(one.sent_ns for one in may), story.ended_by_ns()
-        ends = [
-            one.answered_ns for one in reports if one.accepted and one.state != "running" and self._knew(story, one)
-        ]
+        # Of one that was given back, a report may have been ignored: then it was another's, or nobody's.
+        sure = [one for one in reports if one.accepted and self._knew(story, one)] if once else []
+        ends = [one.answered_ns for one in sure if one.state != "running"]
         end_ns = min([end_ns, *ends])
         restarts = [
             one for one in restarts_of(self._history) if one.ended_to_ns >= start_ns and one.began_from_ns <= end_ns
         ]
         high_ns = _most(beats, start_ns, end_ns, None if restarts else self._workers.stale_ns)
         high_ns = min(high_ns + slack_ns_of(high_ns) + RESTART_SLACK_NS * len(restarts), story.duration_ns)
-        sure = [one for one in reports if one.accepted and self._knew(story, one)]
         low_ns = 0
         if sure and not restarts and self._workers.stale_ns is not None:
             first = min(sure, key=lambda one: one.answered_ns)
@@ -182,7 +184,7 @@ class _Meter:
 
     def _knew(self, story: JobStory, report: Any) -> bool:
         """Return whether a job was surely its machine's when a report of it was sent: it had been told of it."""
-        return any(one.machine == report.machine and one.answered_ns <= report.sent_ns for one in story.assigned)
+        return any(one.machine == report.machine and one.answered_ns < report.sent_ns for one in story.assigned)
 
 
 def _most(beats: Beats, start_ns: int, end_ns: int, stale_ns: int | None) -> int:

@@ -64,5 +64,5 @@ MARKET_PUBLISHED = """
     metering.escrow matching.too-dear matching.state isolation.foreign
 """
 """The published API has jobs with a maximum price, balances, transactions and withdrawals. Nothing more is needed for
-these: money that is shown is there, what is asked for is what is done, and what is an owner's is shown to nobody else."""
+these: money that is shown is there, what is asked for is what is done, and nobody is shown what is another's."""
 MARKET_HARDENED = " ".join(sorted(MARKET_RULES.keys() - {*MARKET_PUBLISHED.split()}))

@@ -134,7 +134,7 @@ def crowded_day() -> Play:
 
 
 def quiet_day() -> Play:
-    """Jobs that run for odd times: one is cancelled, one succeeds early, one runs for its duration, one never starts."""
+    """Jobs that run for odd times: one is cancelled, one succeeds early, one runs to its end, one never starts."""
     play = Play()
     one, two = play.agent("one"), play.agent("two")
     max_ = play.owner("max")

@@ -17,7 +17,6 @@ from reference_server.core.attending import do_what_is_due, take_payouts
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.ports import PayoutOutcome
-from reference_server.wire.values import Request
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.facts import Facts, MarketFacts
 from simulator.contract.answers import Answer, Operation
@@ -36,6 +35,7 @@ from tests.core.market_server import BITCOIN, TRON, Market
 from tests.core.server_under_test import SECOND, STARTED, Machine, as_answer, owner_headers
 
 if TYPE_CHECKING:
+    from reference_server.wire.values import Request
     from simulator.checkers.verdict import Verdict
     from tests.core.server_under_test import Answer as Reply
 

@@ -16,6 +16,9 @@ AGAIN = """Leg("escrow_release", job.account, AVAILABLE, USDT, rest),
 RETURNED_TWICE = """if outcome != SETTLED:
         legs += (Leg(kind, "platform:funding", AVAILABLE, asset, -amount), Leg(kind, account, AVAILABLE, asset, amount))
     market.ledger.post("""
+MORE_ROOM = """offer = market.pool.offers[job.worker_id]
+    offer.held_cpu -= job.need.cpu
+    _leave_worker(market, job, notify=True)"""
 COUNTED = """market.withdrawals._lately.setdefault(account, __import__("collections").deque()).append(
             Withdrawal(withdrawal_id, account, asset, amount, read.address, now, now)
         )
@@ -23,7 +26,8 @@ COUNTED = """market.withdrawals._lately.setdefault(account, __import__("collecti
 
 MONEY_FAULTS = (
     fault("what ran is rounded up", "quiet", "metering", "metering.billed.*heartbeats",
-          (METERING, "charge_for", "job.metered_ns * job.rate // _HOUR_NS", "-(-job.metered_ns * job.rate // _HOUR_NS)")),
+          (METERING, "charge_for", "job.metered_ns * job.rate // _HOUR_NS",
+           "-(-job.metered_ns * job.rate // _HOUR_NS)")),
     fault("a returned withdrawal is paid back twice", "busy", "ledger", "ledger.withdrawal.*returned 2 times",
           (WALLET, "finish_withdrawal", "market.ledger.post(", RETURNED_TWICE)),
     fault("a cancelled job is not charged for what ran", "quiet", "metering", "metering.billed",
@@ -39,7 +43,6 @@ MONEY_FAULTS = (
           (WALLET, "withdraw", "refusal = _cooldown(market, now, account, asset, address)",
            "refusal = None if address != read.address else _cooldown(market, now, account, asset, address)")),
     fault("another spelling of an address is another address", "strict", "ledger", "ledger.refused.*cooldown",
-          (WALLET, "_cooldown", "wait_ns = market", "address = address[::-1] if asset == 'BTC' else address\n    wait_ns = market"),
           (WALLET, "withdraw", "_cooldown(market, now, account, asset, address)",
            "_cooldown(market, now, account, asset, read.address)")),
     fault("a price is taken after its job is held", "busy", "metering", "metering.price",
@@ -55,8 +58,7 @@ MONEY_FAULTS = (
            "ledger.balance(name, asset, part) + (part == AVAILABLE and ledger.balance(name, asset, HELD)), asset)")),
     fault("a machine has more room after it gave a job back", "queue", "matching", "matching.over-capacity",
           (CHANGES, "give_back_job", "_leave_worker(market, job, notify=True)",
-           "offer = market.pool.offers[job.worker_id]\n    offer.held_cpu -= job.need.cpu\n"
-           "    _leave_worker(market, job, notify=True)")),
+           MORE_ROOM)),
     fault("anybody reads anybody's job", "crowded", "isolation", "isolation.foreign",
           (JOBS, "_own", "if job is not None and job.account == account else", "if job is not None else")),
     fault("another's job is 403", "crowded", "isolation", "isolation.refusal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,9 +11,11 @@ from simulator.checkers.verdict import Status
 from simulator.judging.rules import known_rules
 from tests.checkers.market_days import DAYS
 from tests.checkers.market_play import as_json
-from tests.planted_bugs.faults import Fault
 from tests.planted_bugs.faulty_server import edited, planted
 from tests.planted_bugs.money_faults import MONEY_FAULTS
+
+if TYPE_CHECKING:
+    from tests.planted_bugs.faults import Fault
 
 
 @pytest.mark.parametrize("day", DAYS)
