@@ -44,7 +44,7 @@ from simulator.checkers.market_view import (
 )
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation
-from simulator.contract.market import DECIMALS, USDT, asked_units, fee_of, units
+from simulator.contract.pricing import DECIMALS, USDT, asked_units, fee_of, units
 from simulator.history.rows import NEVER_NS
 from simulator.platform.wording import plural
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.checkers.verdict import Finding
-from simulator.contract.market import DECIMALS, PARTS, units
+from simulator.contract.pricing import DECIMALS, PARTS, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

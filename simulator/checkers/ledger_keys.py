@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.checkers.market_view import granted, seconds
 from simulator.checkers.verdict import Finding
 from simulator.contract.answers import Operation, operation_name
-from simulator.contract.market import DAY_NS
+from simulator.contract.pricing import DAY_NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

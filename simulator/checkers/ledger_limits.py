@@ -11,7 +11,7 @@ from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.market_view import granted, may_have_been_granted, message_of, seconds
 from simulator.checkers.verdict import Finding
 from simulator.contract.answers import Operation
-from simulator.contract.market import BTC, DAY_NS, HOUR_NS, USDT, asked_units, normal_address, units
+from simulator.contract.pricing import BTC, DAY_NS, HOUR_NS, USDT, asked_units, normal_address, units
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:

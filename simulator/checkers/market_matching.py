@@ -27,7 +27,7 @@ from simulator.checkers.market_workers import Workers, most_of
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation
-from simulator.contract.market import ATTEMPTS_MAX, FINAL, MICRO, ON_WORKER, USDT, highest_rate
+from simulator.contract.pricing import ATTEMPTS_MAX, FINAL, MICRO, ON_WORKER, USDT, highest_rate
 from simulator.history.rows import NEVER_NS
 from simulator.platform.wording import plural
 

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from simulator.checkers.market_view import may_have_been_granted
 from simulator.checkers.market_workers import most_of, sum_of
 from simulator.contract.answers import Operation
-from simulator.contract.market import ON_WORKER, Need, current_price, hourly_rate, need_of
+from simulator.contract.pricing import ON_WORKER, Need, current_price, hourly_rate, need_of
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
     from simulator.checkers.facts import MarketFacts
     from simulator.checkers.market_view import JobStory, Span
     from simulator.checkers.market_workers import Workers
-    from simulator.contract.market import Capacity
+    from simulator.contract.pricing import Capacity
     from simulator.history.rows import History
 
 
@@ -35,6 +41,9 @@ class Prices:
     def __init__(self, history: History, stories: dict[str, JobStory], workers: Workers, market: MarketFacts) -> None:
         self._stories, self._workers, self._market = stories, workers, market
         self._spans: list[Span] = [span for story in stories.values() for span in story.spans()]
+        self._spans_ns = _columns((one.from_ns, one.to_ns) for one in self._spans)
+        self._jobs = [one for one in stories.values() if one.need is not None]
+        self._jobs_ns = _columns((one.created_from_ns(), one.ended_by_ns()) for one in self._jobs)
         self._unknown = [
             (one.sent_ns, need)
             for one in history.market_exchanges
@@ -74,17 +83,21 @@ class Prices:
 
     def _held(self, story: JobStory, from_ns: int, to_ns: int) -> tuple[list[Need], list[Need]]:
         """Return what other jobs surely held through a time, and what they may have held in it."""
-        least = [
-            one.need for one in self._spans if one.job_id != story.id and one.from_ns < from_ns and one.to_ns > to_ns
-        ]
+        began_ns, ended_ns = self._spans_ns
+        through = np.flatnonzero((began_ns < from_ns) & (ended_ns > to_ns)).tolist()
+        least = [self._spans[at].need for at in through if self._spans[at].job_id != story.id]
         most = [need for sent_ns, need in self._unknown if sent_ns <= to_ns]
-        for other in self._stories.values():
-            need = other.need
-            if other is story or need is None or other.created_from_ns() > to_ns or other.ended_by_ns() < from_ns:
-                continue
-            if not other.queued_throughout(from_ns, to_ns):
+        began_ns, ended_ns = self._jobs_ns
+        for at in np.flatnonzero((began_ns <= to_ns) & (ended_ns >= from_ns)).tolist():
+            other, need = self._jobs[at], self._jobs[at].need
+            if other is not story and need is not None and not other.queued_throughout(from_ns, to_ns):
                 most.append(need)
         return least, most
+
+
+def _columns(pairs: Iterable[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
 
 
 def _rate(need: Need, market: MarketFacts, held: list[Need], offered: Capacity, *, highest: bool) -> int:

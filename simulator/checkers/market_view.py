@@ -11,7 +11,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.incarnations import forgets, restarts_of
 from simulator.checkers.unknown import lost_parts
 from simulator.contract.answers import Operation
-from simulator.contract.market import FINAL, ON_WORKER, Need, need_of, units
+from simulator.contract.pricing import FINAL, ON_WORKER, Need, need_of, units
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:

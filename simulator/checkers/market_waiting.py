@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,9 +11,10 @@ from simulator.checkers.excused import Excused
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.market_view import seconds
 from simulator.checkers.verdict import Finding
-from simulator.contract.market import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
+from simulator.contract.pricing import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
 from simulator.history.rows import NEVER_NS
 from simulator.history.starvation import Starvation
+from simulator.limits import WAITS_JUDGED_MAX
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -44,18 +46,15 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
     if market is None or len(history.resources_shown) < 2:  # noqa: PLR2004 - room is to be seen twice
         return
     excused, starvation = Excused(history), Starvation(history)
-    for one in _all_waited(stories):
+    listed = [_Listed(shown, workers) for shown in history.resources_shown]
+    for one in islice(_all_waited(stories), WAITS_JUDGED_MAX):
         dearest = hourly_rate(
             one.need,
             *(2 * price for price in (market.price_cpu_hour, market.price_memory_gb_hour, market.price_gpu_hour)),
         )
         if dearest > one.highest:
             continue
-        within = [
-            shown
-            for shown in history.resources_shown
-            if one.from_ns <= shown.sent_ns and shown.answered_ns <= one.to_ns
-        ]
+        within = [each for each in listed if one.from_ns <= each.shown.sent_ns and each.shown.answered_ns <= one.to_ns]
         found = _room_twice(within, one.need, workers)
         if found is None:
             continue
@@ -80,22 +79,29 @@ def _all_waited(stories: dict[str, JobStory]) -> Iterator[Waited]:
             yield Waited(story, need, highest_rate(maximum, minutes), from_ns, to_ns)
 
 
+class _Listed:
+    """What was listed as left of which machines."""
+
+    def __init__(self, shown: ResourcesShown, workers: Workers) -> None:
+        self.shown = shown
+        rows = ((str(row.get("worker_id")), capacity_of(row)) for row in shown.resources)
+        self.left = [(name, left) for name, left in rows if left is not None and name in workers.numbers]
+
+
 def _room_twice(
-    shown: list[ResourcesShown], need: Need, workers: Workers
+    listed: list[_Listed], need: Need, workers: Workers
 ) -> tuple[str, ResourcesShown, ResourcesShown] | None:
     """Return a machine that was listed with room twice, with a heartbeat of its own that was accepted between."""
     first: dict[str, ResourcesShown] = {}
-    for one in shown:
-        for row in one.resources:
-            left = capacity_of(row)
-            worker_id = str(row.get("worker_id"))
-            machine = workers.numbers.get(worker_id)
-            if left is None or machine is None or not left.fits(need):
+    for one in listed:
+        for worker_id, left in one.left:
+            if not left.fits(need):
                 continue
-            before = first.setdefault(worker_id, one)
-            beats = workers.beats(machine)
-            if bool(np.any((beats.sent_ns >= before.answered_ns) & (beats.answered_ns <= one.sent_ns))):
-                return worker_id, before, one
+            before = first.setdefault(worker_id, one.shown)
+            beats = workers.beats(workers.numbers[worker_id])
+            between = (beats.sent_ns >= before.answered_ns) & (beats.answered_ns <= one.shown.sent_ns)
+            if bool(np.any(between)):
+                return worker_id, before, one.shown
     return None
 
 
@@ -117,7 +123,8 @@ def passed_over(history: History, stories: dict[str, JobStory]) -> Iterator[Find
         one = _placed(story)
         if one is not None:
             placed.setdefault(story.account, []).append(one)
-    for waited in _all_waited(stories):
+    placed = {account: served[:WAITS_JUDGED_MAX] for account, served in placed.items()}
+    for waited in islice(_all_waited(stories), WAITS_JUDGED_MAX):
         for account, served in placed.items():
             if account in {waited.story.account, ""} or any(
                 began_ns <= waited.to_ns and ended_ns >= waited.from_ns for began_ns, ended_ns in restarts

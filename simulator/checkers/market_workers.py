@@ -14,7 +14,8 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.judging import UNSURE
 from simulator.contract.answers import Answer, Operation
-from simulator.contract.market import Capacity, capacity_of, scale
+from simulator.contract.pricing import Capacity, capacity_of, scale
+from simulator.fleet.clocks import SKEW_WINDOW_NS
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
 
 NOTHING = Capacity(0, 0)
+_HEARD_WITHIN_NS = 2 * SKEW_WINDOW_NS
+"""By when a heartbeat without an answer was heard, or never: it is refused once its timestamp is out of the window."""
 
 
 class Beats(NamedTuple):
@@ -81,14 +84,13 @@ class Workers:
 
     def may_offer(self, machine: int, from_ns: int, to_ns: int) -> list[Capacity]:
         """Return all that a machine may have had to offer at a moment between two, jobs included."""
-        found = []
         reports = self._reports.get(machine, [])
-        for number, one in enumerate(reports):
-            capacity = capacity_of(one.capacity)
-            later = (other for other in reports[number + 1 :] if other.honest and other.answered_ns < from_ns)
-            if one.sent_ns > to_ns or capacity is None or any(True for _ in later):
-                continue
-            found.append(scale(capacity, one.rules) if one.rules else capacity)
+        over_ns = max((one.sent_ns for one in reports if one.honest and one.answered_ns < from_ns), default=-NEVER_NS)
+        found = []
+        for one in reports:
+            capacity = capacity_of(one.capacity) if one.sent_ns <= to_ns and over_ns <= _heard_by_ns(one) else None
+            if capacity is not None:
+                found.append(scale(capacity, one.rules) if one.rules else capacity)
         return found
 
     def may_be_fresh(self, machine: int, from_ns: int, to_ns: int) -> bool:
@@ -102,17 +104,21 @@ class Workers:
     def surely_offers(self, machine: int, from_ns: int, to_ns: int) -> Capacity:
         """Return the least that a machine had to offer at every moment between two, jobs included."""
         reports = [one for one in self._reports.get(machine, ()) if one.sent_ns <= to_ns]
-        known = [number for number, one in enumerate(reports) if one.honest and one.answered_ns <= from_ns]
+        known = [one for one in reports if one.honest and one.answered_ns <= from_ns]
         if not known or machine in self._several_consents or self._revoked_ns.get(machine, NEVER_NS) <= to_ns:
             return NOTHING
         if not self._surely_fresh(machine, from_ns, to_ns):
             return NOTHING
         offers = []
-        for one in reports[known[-1] :]:
+        for one in (one for one in reports if known[-1].sent_ns <= _heard_by_ns(one)):
             capacity = capacity_of(one.capacity)
-            if capacity is None or not one.rules or "allowed_hours" in one.rules:
+            if capacity is None:
+                continue  # what is malformed is ignored, and the last good one stays
+            if not one.rules or "allowed_hours" in one.rules:
                 return NOTHING
             offers.append(scale(capacity, one.rules))
+        if not offers:
+            return NOTHING
         return Capacity(
             min(one.cpu for one in offers),
             min(one.memory for one in offers),
@@ -131,6 +137,11 @@ class Workers:
         heard_ns = np.append(beats.answered_ns[first + 1 : last], to_ns)
         longest_ns = int((heard_ns - sent_ns[: len(heard_ns)]).max(initial=0))
         return longest_ns + slack_ns_of(longest_ns) <= self.stale_ns
+
+
+def _heard_by_ns(one: CapacityReport) -> int:
+    """Return by when a report was heard, if it was at all."""
+    return one.answered_ns if one.answered_ns != NEVER_NS else one.sent_ns + _HEARD_WITHIN_NS
 
 
 def most_of(offers: list[Capacity]) -> Capacity:

@@ -20,8 +20,9 @@ from simulator.checkers.market_view import NO_MARKET, alone, has_market, of_one_
 from simulator.checkers.market_workers import Workers
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.contract.market import USDT, charge_of, hourly_rate, units
+from simulator.contract.pricing import USDT, charge_of, hourly_rate, units
 from simulator.history.rows import NEVER_NS
+from simulator.limits import PRICES_JUDGED_MAX
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def check_metering(history: History, facts: Facts) -> Verdict:
         prices = Prices(history, stories, workers, facts.market)
     findings: list[Finding] = []
     billed = priced = 0
+    most_prices = PRICES_JUDGED_MAX // max(1, len(workers.take_part()))
     for story in stories.values():
         billed += story.final is not None
         priced += any(one.rate is not None for one in story.shown)
-        findings += _wrong_price(story, prices)
+        findings += _wrong_price(story, prices if priced <= most_prices else None)
         findings += meter.wrong_bill(story)
     findings.sort(key=lambda one: one.at_ns)
     figures: dict[str, Any] = {"violations": len(findings), "bills": billed, "prices": priced}
@@ -198,7 +200,7 @@ def _most(beats: Beats, start_ns: int, end_ns: int, stale_ns: int | None) -> int
     total_ns = max(0, min(end_ns, last_ns) - start_ns)
     if stale_ns is None or len(sent_ns) < 2:  # noqa: PLR2004 - a gap has two ends
         return total_ns
-    gaps = sent_ns[1:] - answered_ns[:-1]
+    gaps = sent_ns[1:] - np.maximum.accumulate(answered_ns)[:-1]
     for at in np.flatnonzero(gaps > stale_ns + slack_ns_of(stale_ns)).tolist():
         if not beats.may_be_between(int(sent_ns[at]), int(answered_ns[at + 1])):
             total_ns -= int(gaps[at])
@@ -214,6 +216,6 @@ def _least(beats: Beats, sent_from_ns: int, start_ns: int, end_ns: int, stale_ns
     sent_ns, answered_ns = beats.sent_ns[chosen], beats.answered_ns[chosen]
     if len(sent_ns) < 2:  # noqa: PLR2004 - a gap has two ends
         return 0
-    gaps = answered_ns[1:] - sent_ns[:-1]
+    gaps = np.maximum(answered_ns[1:], answered_ns[:-1]) - sent_ns[:-1]
     longest_ns = stale_ns - slack_ns_of(stale_ns)
     return max(0, int(sent_ns[-1]) - start_ns - int(gaps[gaps > longest_ns].sum()))

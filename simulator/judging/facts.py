@@ -10,7 +10,7 @@ import msgspec
 from simulator.attacks.script import defences_of
 from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts, MarketFacts
 from simulator.client.aim import JUDGED_SETTINGS
-from simulator.contract.market import BTC, DECIMALS, USDT
+from simulator.contract.pricing import BTC, DECIMALS, USDT
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from simulator.contract.answers import Operation
-from simulator.contract.market import units
+from simulator.contract.pricing import units
 from simulator.history.market_records import Assignment, MarketExchange
 from tests.core.market_server import BITCOIN, TRON
 

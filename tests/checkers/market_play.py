@@ -20,7 +20,7 @@ from reference_server.ports import PayoutOutcome
 from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.facts import Facts, MarketFacts
 from simulator.contract.answers import Answer, Operation
-from simulator.contract.market import BTC, USDT
+from simulator.contract.pricing import BTC, USDT
 from simulator.history.market_records import (
     AccountShown,
     Assignment,
