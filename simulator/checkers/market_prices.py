@@ -59,7 +59,8 @@ class Prices:
         need = story.need
         if need is None:
             return None
-        from_ns = max([story.created_from_ns(), *(one.sent_ns for one in story.shown if one.state == "queued")])
+        waited = [one.sent_ns for one in story.shown if one.state == "queued" and not one.attempts]
+        from_ns = max([story.created_from_ns(), *waited])
         on = [one.answered_ns for one in story.shown if one.state in ON_WORKER or one.worker_id]
         to_ns = min([*on, *(one.answered_ns for one in story.assigned)], default=NEVER_NS)
         if to_ns == NEVER_NS or from_ns > to_ns:

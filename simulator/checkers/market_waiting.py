@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from simulator.history.market_records import ResourcesShown
     from simulator.history.rows import History
 
+JOBS_OF_ONE_MAX = 64
+"""A machine with so many jobs need not take one more, however much it has left: each of its answers would name it."""
+
 
 class Waited(NamedTuple):
     """A job that surely waited through a time, what it needs, and the highest rate that it may cost."""
@@ -59,6 +62,8 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
         if found is None:
             continue
         worker_id, first, second = found
+        if _jobs_of(worker_id, stories, first.sent_ns, second.answered_ns) >= JOBS_OF_ONE_MAX:
+            continue
         ends = np.array([first.sent_ns]), np.array([second.answered_ns])
         if excused.overlap(*ends).any() or starvation.covers(*ends).any():
             continue
@@ -68,6 +73,12 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
         )
         evidence = {"job": one.story.id, "account": one.story.account, "worker_id": worker_id}
         yield Finding("matching.starved", message, first.sent_ns, evidence)
+
+
+def _jobs_of(worker_id: str, stories: dict[str, JobStory], from_ns: int, to_ns: int) -> int:
+    """Return how many jobs a machine may have had at once between two moments."""
+    there = (one for one in stories.values() if one.created_from_ns() <= to_ns and one.ended_by_ns() >= from_ns)
+    return sum(any(shown.worker_id == worker_id for shown in one.shown) for one in there)
 
 
 def _all_waited(stories: dict[str, JobStory]) -> Iterator[Waited]:
