@@ -140,7 +140,7 @@ class _Ledger:
         """Return by account the jobs and withdrawals that were not known to have ended before its last reading."""
         found: dict[str, set[str]] = {}
         for book in self.books:
-            known = {reference for reference in book.by_reference if self._ended_ns(reference) <= book.shown.sent_ns}
+            known = {reference for reference in book.by_reference if self._ended_ns(reference) < book.shown.sent_ns}
             found.setdefault(book.shown.account, set()).update(book.by_reference.keys() - known)
         return found
 
@@ -192,7 +192,7 @@ class _Ledger:
             return
         if story is None or story.final is None or not book.is_from_the_first:
             return
-        if story.ended_by_ns() > book.shown.sent_ns:
+        if story.ended_by_ns() >= book.shown.sent_ns:
             return
         held = sum(one.amount for one in entries if one.part == "held")
         charged = -sum(one.amount for one in entries if one.type == CHARGE)
@@ -285,7 +285,7 @@ class _Ledger:
                     continue
                 evidence = {"account": book.shown.account, "reference": reference, "entries": written(entries)}
                 ended_as = [
-                    state for _, answered_ns, state in self._states[reference] if answered_ns <= book.shown.sent_ns
+                    state for _, answered_ns, state in self._states[reference] if answered_ns < book.shown.sent_ns
                 ]
                 last = ended_as[-1] if ended_as else ""
                 if last in WITHDRAWAL_STATES and f"withdrawal_{last}" not in types:
@@ -313,7 +313,7 @@ class _Ledger:
             if own is None or not self.earners <= last.keys():
                 continue
             read_from_ns = min(last[account].shown.sent_ns for account in {story.account, *self.earners})
-            if story.ended_by_ns() > read_from_ns:
+            if story.ended_by_ns() >= read_from_ns:
                 continue
             charged = sorted(-amount for amount in own.of(story.id, CHARGE))
             earned = sorted(amount for account in self.earners for amount in last[account].of(story.id, EARNING))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from simulator.contract.pricing import ON_WORKER, Need, capacity_of, highest_rat
 from simulator.history.rows import NEVER_NS
 from simulator.history.starvation import Starvation
 from simulator.limits import WAITS_JUDGED_MAX
-from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,18 +141,31 @@ def passed_over(history: History, stories: dict[str, JobStory]) -> Iterator[Find
             ):
                 continue
             inside = [one for one in served if waited.from_ns <= one.from_ns and one.to_ns <= waited.to_ns]
-            fitting = [one for one in inside if _as_easy(waited, one)]
+            fitting = sorted((one for one in inside if _as_easy(waited, one)), key=lambda one: one.to_ns)
             # The second of two that came one after the other, whichever that is, must not have been before this one.
-            if len(fitting) > 1:
-                names = [one.story.id for one in fitting]
+            for first, second in pairwise(fitting):
+                from_ns, to_ns = min(first.from_ns, second.from_ns), second.to_ns
+                if _may_be_served(waited.story, stories, from_ns, to_ns):
+                    continue
                 message = (
-                    f"{account} was served {plural(len(fitting), 'time')} between {seconds(waited.from_ns)} and "
-                    f"{seconds(waited.to_ns)}, while job {waited.story.id} of {waited.story.account} waited, "
-                    "which needs no more and may cost as much"
+                    f"{account} was served twice between {seconds(from_ns)} and {seconds(to_ns)}, and not at all "
+                    f"{waited.story.account}, whose job {waited.story.id} waited, needs no more and may cost as much"
                 )
-                evidence = {"job": waited.story.id, "account": account, "before_it": names}
-                yield Finding("matching.turn", message, waited.from_ns, evidence)
+                evidence = {"job": waited.story.id, "account": account, "before_it": [first.story.id, second.story.id]}
+                yield Finding("matching.turn", message, from_ns, evidence)
                 break
+
+
+def _may_be_served(waited: JobStory, stories: dict[str, JobStory], from_ns: int, to_ns: int) -> bool:
+    """Return whether another job of an account may have been placed between two moments: then it had its turn."""
+    for one in stories.values():
+        if one is waited or one.account not in {waited.account, ""}:
+            continue
+        if one.created_from_ns() > to_ns or one.ended_by_ns() < from_ns or one.queued_throughout(from_ns, to_ns):
+            continue
+        if not any(span.from_ns < from_ns and span.to_ns > to_ns for span in one.spans()):
+            return True
+    return False
 
 
 def _placed(story: JobStory) -> Placed | None:

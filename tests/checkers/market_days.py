@@ -167,7 +167,7 @@ def queue_day() -> Play:
     one, two = play.agent("one"), play.agent("two")
     mia = play.owner("mia")
     small = play.machine(mia, {"cpu_cores": 2, "memory_gb": 4})
-    for account in (one, one, one, one, one, one, two):
+    for account in (one, one, one, one, one, one, two, two):
         play.post(account, "1", duration_minutes=10)
 
     def look() -> None:

@@ -265,9 +265,9 @@ def room_left(play: Play) -> None:
 
 
 def served_twice(play: Play) -> None:
-    waits = next(job["id"] for job, _ in jobs_shown(play) if job["id"] in play.jobs[list(play.headers)[1]])
+    waiting = play.jobs[list(play.headers)[1]]
     cleared = dict.fromkeys(("worker_id", "price_per_hour", "assigned_at", "started_at"))
-    set_each(play, lambda job: job["id"] == waits, state="queued", **cleared)
+    set_each(play, lambda job: job["id"] in waiting, state="queued", **cleared)
 
 
 def untold(play: Play) -> None:
