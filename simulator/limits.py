@@ -69,7 +69,7 @@ FINDINGS_MAX_BYTES = 2 << 20
 WAITS_JUDGED_MAX = 1_000
 """Jobs that waited that are held against what was listed, and against other accounts' jobs, of which there are as many:
 what fails them fails many, and each costs a look at all others."""
-PRICES_JUDGED_MAX = 100_000
+PRICES_JUDGED_MAX = 40_000
 """Pairs of a job's price and a machine that offered something then: some seconds of looking."""
 FINDINGS_SHOWN_MAX = 20
 """Findings of one verdict that a report page shows; verdict.json has the rest."""

@@ -81,7 +81,7 @@ class Play:
             ),
         )
         self.headers: dict[str, dict[str, str]] = {}
-        self.machines: list[tuple[Machine, str, str]] = []
+        self.machines: dict[int, tuple[Machine, str, str]] = {}
         self.running: dict[int, dict[str, str]] = {}
         """By machine, the jobs that it was told of, each with the state that it reports."""
         self.jobs: dict[str, list[str]] = {}
@@ -190,8 +190,8 @@ class Play:
     def machine(self, owner: str, capacity: Any) -> int:
         """Bring up a machine of an owner that has a capacity; return its number."""
         machine, policy_id, consent_id = self.server.machine(owner.removeprefix("owner:"), RULES)
-        number = len(self.machines)
-        self.machines.append((machine, policy_id, consent_id))
+        number = len(self.history.machines)
+        self.machines[number] = (machine, policy_id, consent_id)
         self.running[number] = {}
         self.history.machines[number] = MachineRecord(machine.id, machine.owner_id)
         self.history.add_consent(ConsentRecord(number, policy_id, consent_id, self.at_ns, self.at_ns))
@@ -243,11 +243,11 @@ class Play:
     def beat_all(self, times: int = 1, every: int = 15) -> None:
         for _ in range(times):
             self.wait(every)
-            for number in range(len(self.machines)):
+            for number in self.machines:
                 self.beat(number)
 
     def revoke(self, number: int) -> None:
-        machine, _, consent_id = self.machines[number]
+        machine, _, consent_id = self.machines.pop(number)
         sent_ns = self._begins()
         self.server.revoke(machine.owner_id, consent_id)
         self.history.revocations.append(Revocation(number + 1, sent_ns, self.at_ns))
@@ -283,6 +283,15 @@ class Play:
         if noted:
             self.history.faults.append(Fault("server.kill", self.at_ns, self.at_ns, self.at_ns, self.at_ns))
             self.wait(1)
+
+    def forget(self) -> None:
+        """Start the server anew without anything that it knew: everybody begins anew, and the old ones are gone."""
+        self.server.api.state = self.server.api.empty_state()
+        self.facts = msgspec.structs.replace(self.facts, durable=False)
+        self.history.faults.append(Fault("server.kill", self.at_ns, self.at_ns, self.at_ns, self.at_ns))
+        self.wait(1)
+        for known in (self.headers, self.machines, self.running, self.jobs, self.withdrawals):
+            known.clear()
 
     def scrape(self) -> None:
         answer = self.server.send("GET", "/metrics", None, owner_headers(), prefix="")

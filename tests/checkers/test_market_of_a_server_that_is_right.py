@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random  # noqa: TID251 - seeded
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from reference_server.ports import PayoutOutcome
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.verdict import Status
+from simulator.contract.answers import Operation
 from simulator.contract.pricing import BTC, USDT
+from simulator.history.records import PartRecord
 from simulator.history.rows import NEVER_NS
+from tests.checkers.market_days import DAYS
 from tests.checkers.market_play import DONE, FORGOTTEN, Play
 from tests.core.market_server import BITCOIN, TRON
 from tests.support.tiers import examples
-
-if TYPE_CHECKING:
-    import random  # noqa: TID251 - its type
 
 CAPACITIES = (
     {"cpu_cores": 1, "memory_gb": 4},
@@ -43,7 +43,10 @@ class Day:
             withdrawals_per_hour=chance.choice((2, 10)),
             job_queue_timeout_seconds=chance.choice((60, 3_600)),
         )
-        play = self.play
+        self.begin()
+
+    def begin(self) -> None:
+        play, chance = self.play, self.chance
         self.accounts = [play.agent("one"), play.agent("two"), play.owner("ada"), play.owner("max")]
         for owner in self.accounts[2:]:
             play.machine(owner, chance.choice(CAPACITIES))
@@ -86,7 +89,7 @@ class Day:
         self.play.withdraw(account, amount, key, asset=asset, address=address, lose=choice(LOSSES))
 
     def beat(self) -> None:
-        number = self.chance.randrange(len(self.play.machines))
+        number = self.chance.choice(list(self.play.machines))
         capacity = self.chance.choice((None, None, *CAPACITIES))
         states = {
             job_id: self.chance.choice(("running", "succeeded", "failed")) for job_id in self.play.running[number]
@@ -119,8 +122,7 @@ class Day:
     def revoke(self) -> None:
         """A machine without a consent is not heard any more."""
         if len(self.play.machines) > 1 and self.chance.random() < 0.3:
-            self.play.revoke(len(self.play.machines) - 1)
-            self.play.machines.pop()
+            self.play.revoke(max(self.play.machines))
 
 
 def widened(play: Play, chance: random.Random) -> None:
@@ -157,6 +159,38 @@ def widened(play: Play, chance: random.Random) -> None:
             sent_ns, answered_ns = widen(one.sent_ns, one.answered_ns)
             changed.append(msgspec.structs.replace(one, sent_ns=sent_ns, answered_ns=answered_ns))
         setattr(history, name, changed)
+
+
+def test_a_server_that_forgets_begins_anew() -> None:
+    """What was there before is not missed, and what is there after is judged as ever."""
+    day = Day(random.Random(3))  # noqa: S311 - for a test
+    for _ in range(30):
+        day.step()
+    day.play.forget()
+    day.begin()
+    for _ in range(30):
+        day.post()
+        day.work()
+        day.withdraw()
+    day.play.finish()
+    verdicts = day.play.judge()
+    assert {one.name: one.summary for one in verdicts.values() if one.status is Status.FAIL} == {}
+    shown = [one for one in day.play.history.accounts_shown if one.account == day.accounts[0]]
+    shown[-1].balances[0]["available"] = "7.000001"
+    assert day.play.judge()["ledger"].status is Status.FAIL
+
+
+def test_what_a_lost_process_played_is_not_held_against_the_server() -> None:
+    """Its machines' heartbeats are missing, and what it asked for."""
+    for name in ("quiet", "crowded"):
+        play = DAYS[name]()
+        history = play.history.with_rows(play.history.rows()[:5])
+        history.parts = [PartRecord(0, 1, 0, 0, 1)]
+        history.job_reports, history.capacity_reports = [], history.capacity_reports[:1]
+        history.market_exchanges = [one for one in history.market_exchanges if one.operation != Operation.JOB_CREATE]
+        play.history = history
+        assert Status.FAIL not in {one.status for one in play.judge().values()}
+        assert Status.PASS not in {one.status for one in play.judge().values()}
 
 
 @settings(deadline=None, max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
