@@ -270,7 +270,7 @@ def served_twice(play: Play) -> None:
     set_each(play, lambda job: job["id"] in waiting, state="queued", **cleared)
 
 
-def untold(play: Play) -> None:
+def unnamed(play: Play) -> None:
     first = jobs_shown(play)[0][0]["id"]
     table = play.history.assignments
     table[:] = [one for one in table if one.job_id != first]
@@ -362,7 +362,7 @@ LIES = (
     MarketLie("quiet", "matching.too-dear", too_dear),
     MarketLie("queue", "matching.starved", room_left),
     MarketLie("queue", "matching.turn", served_twice),
-    MarketLie("quiet", "matching.untold", untold),
+    MarketLie("quiet", "matching.untold", unnamed),
     MarketLie("quiet", "matching.stranger", stranger),
     MarketLie("busy", "matching.expired", expired),
     MarketLie("quiet", "matching.state", came_back),
