@@ -66,6 +66,11 @@ LATENCIES_KEPT = 50_000
 """Response times the live display remembers of the last second."""
 FINDINGS_MAX_BYTES = 2 << 20
 """Findings of one verdict, as JSON: some thousands, and of all checkers together what an editor still opens."""
+WAITS_JUDGED_MAX = 1_000
+"""Jobs that waited that are held against what was listed, and against other accounts' jobs, of which there are as many:
+what fails them fails many, and each costs a look at all others."""
+PRICES_JUDGED_MAX = 40_000
+"""Pairs of a job's price and a machine that offered something then: some seconds of looking."""
 FINDINGS_SHOWN_MAX = 20
 """Findings of one verdict that a report page shows; verdict.json has the rest."""
 AUDIT_MOVED_MAX = 20

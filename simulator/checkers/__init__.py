@@ -18,7 +18,11 @@ from simulator.checkers.features import check_features
 from simulator.checkers.fitting import with_fits, without_doubted_claims
 from simulator.checkers.generator import check_generator
 from simulator.checkers.incarnations import excuse_restarts
+from simulator.checkers.isolation import check_isolation
+from simulator.checkers.ledger import check_ledger
 from simulator.checkers.limits import check_limits
+from simulator.checkers.market_matching import check_matching
+from simulator.checkers.metering import check_metering
 from simulator.checkers.nonces import check_nonces
 from simulator.checkers.outage import check_outage
 from simulator.checkers.reach import check_reach
@@ -48,6 +52,10 @@ CHECKERS: Mapping[str, Checker] = {
     "answers": check_answers,
     "contents": check_contents,
     "attacks": check_attacks,
+    "ledger": check_ledger,
+    "metering": check_metering,
+    "matching": check_matching,
+    "isolation": check_isolation,
     "reach": check_reach,
     "clock": check_clock,
     "generator": check_generator,

@@ -20,6 +20,26 @@ class ClockFacts(msgspec.Struct, frozen=True):
 APART, SHARED, UNKNOWN = "apart", "shared", "unknown"
 
 
+class MarketFacts(msgspec.Struct, frozen=True):
+    """Settings of the market: money in the smallest units of its asset, an hour's base prices in micro-USDT.
+
+    Each is the setting of the same name (contract: Wallet, Jobs, Capacity). `payout_seconds` is how long the payout
+    gateway takes at most until it says what became of a withdrawal.
+    """
+
+    fee_basis_points: int = 0
+    dev_credit: int = 0
+    cooldown_seconds: float = 86_400
+    withdrawals_per_hour: int = 10
+    daily_limit_usdt: int = 10_000 * 1_000_000
+    daily_limit_btc: int = 100_000_000
+    queue_timeout_seconds: float = 3_600
+    price_cpu_hour: int = 10_000
+    price_memory_gb_hour: int = 1_000
+    price_gpu_hour: int = 500_000
+    payout_seconds: float = 1
+
+
 class Facts(msgspec.Struct, frozen=True):
     """Settings of the server under test, in seconds, and what its metrics were before the run.
 
@@ -35,7 +55,7 @@ class Facts(msgspec.Struct, frozen=True):
     `addresses` says whether the server tells the addresses of the run's clients apart, sees all at one, or may do
     either. A request that takes longer than `request_seconds` to come is closed by a deadline (contract §6); None where
     nothing stands between the run and its server that could delay one. `unsure_settings` names settings of the server
-    that are assumed: it may have been started with others.
+    that are assumed: it may have been started with others. `market` is None where nobody knows how a market is set.
     """
 
     stale_seconds: float | None
@@ -61,3 +81,4 @@ class Facts(msgspec.Struct, frozen=True):
     addresses: str = APART
     request_seconds: float | None = None
     unsure_settings: tuple[str, ...] = ()
+    market: MarketFacts | None = None

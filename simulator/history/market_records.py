@@ -68,7 +68,8 @@ class CapacityReport(msgspec.Struct, frozen=True):
     """What a machine said in a heartbeat that it has, from when it said so until it says otherwise.
 
     `capacity` is `metrics.capacity`. One that is not `honest` is more than its policy lets it offer, or is malformed.
-    Only of heartbeats that were accepted, or may have been where `answered_ns` is `NEVER_NS`.
+    Only of heartbeats that were accepted, or may have been where `answered_ns` is `NEVER_NS`. `rules` are those of the
+    policy that it was sent under, empty where they are not known.
     """
 
     machine: int
@@ -76,6 +77,7 @@ class CapacityReport(msgspec.Struct, frozen=True):
     answered_ns: int
     capacity: dict[str, Any]
     honest: bool = True
+    rules: dict[str, Any] = {}
 
 
 class Assignment(msgspec.Struct, frozen=True):

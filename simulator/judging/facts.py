@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from simulator.attacks.script import defences_of
-from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts
+from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts, MarketFacts
 from simulator.client.aim import JUDGED_SETTINGS
+from simulator.contract.pricing import BTC, DECIMALS, USDT
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from simulator.client.target import Target
     from simulator.contract.features import Feature
@@ -23,6 +25,20 @@ if TYPE_CHECKING:
 STALE_SECONDS = "WORKER_STATUS_STALE_SECONDS"
 CERTIFICATE_SECONDS = 900.0
 """How long the contract lets a certificate live (§3). What a server was set to instead, its certificates show."""
+MARKET_SETTINGS: Mapping[str, str | float] = {
+    "PLATFORM_FEE_BASIS_POINTS": 0,
+    "WALLET_DEV_CREDIT_USDT": 0,
+    "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": 86_400,
+    "WITHDRAWALS_PER_HOUR": 10,
+    "WITHDRAWAL_DAILY_LIMIT_USDT": 10_000,
+    "WITHDRAWAL_DAILY_LIMIT_BTC": 1,
+    "JOB_QUEUE_TIMEOUT_SECONDS": 3_600,
+    "PRICE_CPU_HOUR": "0.010000",
+    "PRICE_MEMORY_GB_HOUR": "0.001000",
+    "PRICE_GPU_HOUR": "0.500000",
+    "PAYOUT_SIMULATED_SECONDS": 1,
+}
+"""What the checkers of the market must know of a server, with the contract's defaults."""
 UNSEEN_SETTINGS = frozenset(JUDGED_SETTINGS) - {STALE_SECONDS}
 """Those that no route shows."""
 
@@ -135,6 +151,29 @@ def facts_of(
         addresses=addresses,
         request_seconds=None if only_client else min(defences.header_seconds, defences.body_seconds),
         unsure_settings=unsure,
+        market=market_facts(settings) if sure else None,
+    )
+
+
+def market_facts(settings: Mapping[str, str | float]) -> MarketFacts:
+    """Return how a market is set by settings, with the contract's default for each that is not among them."""
+    values = {**MARKET_SETTINGS, **settings}
+
+    def money(name: str, asset: str = USDT) -> int:
+        return int(Decimal(str(values[name])).scaleb(DECIMALS[asset]))
+
+    return MarketFacts(
+        fee_basis_points=int(values["PLATFORM_FEE_BASIS_POINTS"]),
+        dev_credit=money("WALLET_DEV_CREDIT_USDT"),
+        cooldown_seconds=float(values["WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS"]),
+        withdrawals_per_hour=int(values["WITHDRAWALS_PER_HOUR"]),
+        daily_limit_usdt=money("WITHDRAWAL_DAILY_LIMIT_USDT"),
+        daily_limit_btc=money("WITHDRAWAL_DAILY_LIMIT_BTC", BTC),
+        queue_timeout_seconds=float(values["JOB_QUEUE_TIMEOUT_SECONDS"]),
+        price_cpu_hour=money("PRICE_CPU_HOUR"),
+        price_memory_gb_hour=money("PRICE_MEMORY_GB_HOUR"),
+        price_gpu_hour=money("PRICE_GPU_HOUR"),
+        payout_seconds=float(values["PAYOUT_SIMULATED_SECONDS"]),
     )
 
 

@@ -14,6 +14,7 @@ from simulator.attacks import CATALOGUE
 from simulator.contract.features import LACKS
 from simulator.contract.profiles import Basis
 from simulator.history.rows import HONEST
+from simulator.judging.market_rules import MARKET_HARDENED, MARKET_PUBLISHED, MARKET_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,6 +196,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "contents.status-stale": ("A machine's staleness contradicted its age", _SAYS, 6.5),
     "contents.status-policy": ("A machine was shown under another policy", _SAYS, 5.0),
     "contents.summary": ("A summary's numbers were impossible", _SAYS, 6.5),
+    **MARKET_RULES,
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.failed": (
         "The server failed to answer a request, with a 5xx that nothing explains",
@@ -219,7 +221,8 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     ),
 }
 _BASES: Mapping[Basis, str] = {
-    Basis.PUBLISHED: """
+    Basis.PUBLISHED: f"""
+        {MARKET_PUBLISHED}
         alerts.missing alerts.workers alerts.unknown alerts.stale alerts.failures alerts.recent alerts.stale-gauge
         alerts.auth-gauge alerts.malformed alerts.leap alerts.backwards
         replay.accepted-twice replay.wrong replay.signed-accepted revocation.accepted-after
@@ -235,7 +238,8 @@ _BASES: Mapping[Basis, str] = {
         contents.page-size contents.secret
     """,
     Basis.RFC: "contents.unasked contents.framing",
-    Basis.HARDENED: """
+    Basis.HARDENED: f"""
+        {MARKET_HARDENED}
         alerts.unattributed alerts.by-reason alerts.sum
         durability.machine durability.heartbeat durability.forgotten durability.nonce durability.revocation
         nonces.open nonces.slow credentials.rotated-out limits.too-many limits.too-few

@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
 
 MEGABYTE_BYTES = 1_000_000
-VIOLATIONS = ("revocation", "credentials", "limits", "durability", "nonces")
+VIOLATIONS = (
+    "revocation",
+    "credentials",
+    "limits",
+    "durability",
+    "nonces",
+    "ledger",
+    "metering",
+    "matching",
+    "isolation",
+)
 """Checkers that count violations."""
 
 

@@ -46,6 +46,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "limits.violations": ("count",),
     "durability.violations": ("count",),
     "nonces.violations": ("count",),
+    **{f"{checker}.violations": ("count",) for checker in ("ledger", "metering", "matching", "isolation")},
     "generator.dropped_starts": ("count", "rate"),
     "machines.connected": ("max",),
     MEMORY: ("max",),

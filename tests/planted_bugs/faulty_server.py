@@ -8,12 +8,15 @@ import inspect
 import os
 import sys
 import textwrap
+from contextlib import contextmanager
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from tests.planted_bugs.faults import FAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.planted_bugs.faults import Edit
 
 
@@ -25,6 +28,18 @@ def plant(edits: tuple[Edit, ...]) -> None:
     for key, source in edited(edits).items():
         function = _function(*key)
         function.__code__ = _compiled(source, function)
+
+
+@contextmanager
+def planted(edits: tuple[Edit, ...]) -> Iterator[None]:
+    """Have edits planted in this process for a while."""
+    codes = [(function, function.__code__) for function in (_function(*key) for key in edited(edits))]
+    plant(edits)
+    try:
+        yield
+    finally:
+        for function, code in codes:
+            function.__code__ = code
 
 
 def edited(edits: tuple[Edit, ...]) -> dict[tuple[str, str], str]:

@@ -1,0 +1,167 @@
+"""Money, prices and capacity by the contract's rules, worked out apart from any server (Wallet, Capacity, Jobs).
+
+Amounts are whole units of their asset, cores and gigabytes millionths, prices micro-USDT an hour. Integers only.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reference_server.wire.units import SECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+USDT, BTC = "USDT-TRC20", "BTC"
+DECIMALS = {USDT: 6, BTC: 8}
+PARTS = ("available", "held", "pending")
+MICRO = 1_000_000
+HOUR_NS, DAY_NS = 3_600 * SECOND_NS, 86_400 * SECOND_NS
+ATTEMPTS_MAX = 3
+"""The third time that a job is given back it has failed."""
+ON_WORKER = frozenset({"assigned", "running"})
+FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
+CORES_MAX, MEMORY_GB_MAX, GPUS_MAX = 1_024, 65_536, 64
+_SHOWN = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
+_ASKED = re.compile(r"(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,18})?")
+_BASIS_POINTS = 10_000
+_PERCENT = 100 * MICRO
+
+
+class Need(msgspec.Struct, frozen=True):
+    """What a job asks for, or a machine has of one GPU model. `model` is empty for any."""
+
+    cpu: int
+    memory: int
+    gpus: int = 0
+    model: str = ""
+
+
+class Capacity(msgspec.Struct, frozen=True):
+    """What a machine has or offers; GPUs by model."""
+
+    cpu: int
+    memory: int
+    gpus: Mapping[str, int] = {}
+
+    def fits(self, need: Need) -> bool:
+        """Return whether so much is there, with GPUs of one model."""
+        if self.cpu < need.cpu or self.memory < need.memory:
+            return False
+        models = [need.model] if need.model else list(self.gpus)
+        return not need.gpus or any(self.gpus.get(model, 0) >= need.gpus for model in models)
+
+
+def units(shown: Any, asset: str = USDT) -> int | None:
+    """Return the units of an amount as an answer shows it, signed; None where it is none of that asset."""
+    if not isinstance(shown, str) or asset not in DECIMALS or _SHOWN.fullmatch(shown) is None:
+        return None
+    scaled = Decimal(shown).scaleb(DECIMALS[asset])
+    return int(scaled) if scaled == int(scaled) else None
+
+
+def asked_units(asked: Any, asset: str) -> int | None:
+    """Return the units of a withdrawal's amount; None where the contract refuses it as `invalid amount`."""
+    if not isinstance(asked, str) or _ASKED.fullmatch(asked) is None:
+        return None
+    amount = units(asked, asset)
+    return amount or None
+
+
+def millionths(number: Any) -> int | None:
+    """Return a JSON number, or a decimal string, in millionths, exact to the last; None for anything else."""
+    if isinstance(number, bool) or not isinstance(number, int | float | str):
+        return None
+    try:
+        value = Decimal(str(number))
+    except ArithmeticError:
+        return None
+    return int(value.scaleb(6)) if value.is_finite() and abs(value) < MICRO * MICRO else None
+
+
+def need_of(resources: Any) -> Need | None:
+    """Return what the `resources` of a job ask for; None where they cannot be read."""
+    if not isinstance(resources, dict):
+        return None
+    cpu, memory = millionths(resources.get("cpu_cores")), millionths(resources.get("memory_gb"))
+    if cpu is None or memory is None:
+        return None
+    count = resources.get("gpu_count")
+    gpus = int(bool(resources.get("gpu"))) if not isinstance(count, int) else count
+    model = resources.get("gpu_model")
+    return Need(cpu, memory, gpus, model if isinstance(model, str) else "")
+
+
+def capacity_of(reported: Any) -> Capacity | None:
+    """Return what a `metrics.capacity` says; None where the contract ignores it, or it cannot be read."""
+    if not isinstance(reported, dict):
+        return None
+    cpu, memory = millionths(reported.get("cpu_cores")), millionths(reported.get("memory_gb"))
+    listed = reported.get("gpus", [])
+    if cpu is None or memory is None or not isinstance(listed, list):
+        return None
+    if not (0 < cpu <= CORES_MAX * MICRO and 0 < memory <= MEMORY_GB_MAX * MICRO):
+        return None
+    gpus: dict[str, int] = {}
+    for one in listed:
+        count = one.get("count") if isinstance(one, dict) else None
+        if not isinstance(count, int) or not 0 < count <= GPUS_MAX or not isinstance(one.get("model"), str):
+            return None
+        gpus[one["model"]] = gpus.get(one["model"], 0) + count
+    return Capacity(cpu, memory, gpus) if sum(gpus.values()) <= GPUS_MAX else None
+
+
+def scale(capacity: Capacity, rules: Mapping[str, Any]) -> Capacity:
+    """Return what a policy's rules allow of a capacity, rounded down; an absent maximum is 0."""
+
+    def percent(name: str) -> int:
+        return millionths(rules.get(name, 0)) or 0
+
+    gpus = {model: count * percent("max_gpu_percent") // _PERCENT for model, count in capacity.gpus.items()}
+    return Capacity(
+        capacity.cpu * percent("max_cpu_percent") // _PERCENT,
+        capacity.memory * percent("max_memory_percent") // _PERCENT,
+        {model: count for model, count in gpus.items() if count},
+    )
+
+
+def current_price(base: int, held: int, offered: int) -> int:
+    """Return a price at utilisation held / offered: a factor linear from 0.5 to 1 at a half, to 2 at 1, half up."""
+    if offered <= 0 or held >= offered:
+        return 2 * base
+    if 2 * held <= offered:
+        return _half_up(base * (offered + 2 * held), 2 * offered)
+    return _half_up(base * 2 * held, offered)
+
+
+def hourly_rate(need: Need, cpu_price: int, memory_price: int, gpu_price: int) -> int:
+    """Return what a need costs an hour at prices, rounded half up once."""
+    return _half_up(need.cpu * cpu_price + need.memory * memory_price + need.gpus * gpu_price * MICRO, MICRO)
+
+
+def highest_rate(maximum: int, minutes: int) -> int:
+    """Return the highest hourly rate at which a whole duration costs no more than a maximum."""
+    return maximum * 60 // minutes
+
+
+def fee_of(charge: int, basis_points: int) -> int:
+    """Return the platform's part of a charge, rounded down."""
+    return charge * basis_points // _BASIS_POINTS
+
+
+def charge_of(metered_ns: int, rate: int) -> int:
+    """Return what a time costs at an hourly rate, rounded down."""
+    return metered_ns * rate // HOUR_NS
+
+
+def normal_address(address: str) -> str:
+    """Return an address in the one spelling by which it is known: bech32 may be written in capitals (BIP 173)."""
+    return address.lower() if address[:3].lower() == "bc1" else address
+
+
+def _half_up(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator)

@@ -1,0 +1,376 @@
+"""Lies about a market day: each is a change of what a right server showed, by which one rule is broken."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from simulator.contract.answers import Operation
+from simulator.contract.pricing import units
+from simulator.history.market_records import Assignment, MarketExchange
+from tests.core.market_server import BITCOIN, TRON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.checkers.market_play import Play
+
+
+class MarketLie(NamedTuple):
+    """A lie: the day it is told of, the rule that proves it, and what it changes."""
+
+    day: str
+    rule: str
+    tell: Callable[[Play], None]
+
+
+def plus(text: str, more: int = 1) -> str:
+    """Return an amount in USDT with so many units more."""
+    amount = (units(text) or 0) + more
+    return f"{'-' if amount < 0 else ''}{abs(amount) // 10**6}.{abs(amount) % 10**6:06d}"
+
+
+def last(play: Play, account: int) -> Any:
+    """Return the last reading of an account, by its place among them."""
+    name = list(play.headers)[account]
+    return next(one for one in reversed(play.history.accounts_shown) if one.account == name)
+
+
+def entries(play: Play, account: int, kind: str) -> list[dict[str, Any]]:
+    return [one for one in last(play, account).transactions if one["type"] == kind]
+
+
+def jobs_shown(play: Play) -> list[tuple[dict[str, Any], Any]]:
+    """Return every job that an answer shows, with the record that has it, in order."""
+    found: list[tuple[dict[str, Any], Any]] = []
+    for one in play.history.market_exchanges:
+        found += [(job, one) for job in (*one.data.get("jobs", ()), one.data.get("job")) if job]
+    for account in play.history.accounts_shown:
+        found += [(job, account) for job in account.jobs]
+    return sorted(found, key=lambda one: one[1].sent_ns)
+
+
+def set_each(play: Play, where: Callable[[dict[str, Any]], bool], **fields: Any) -> None:
+    """Change fields of every job shown that is so; a function of the old value makes the new one."""
+    changed = [job for job, _ in jobs_shown(play) if where(job)]
+    assert changed
+    for job in changed:
+        for name, value in fields.items():
+            job[name] = value(job[name]) if callable(value) else value
+
+
+def is_billed(job: dict[str, Any]) -> bool:
+    return job["state"] in {"succeeded", "cancelled"} and job["billed"] != "0.000000"
+
+
+def exchange(play: Play, operation: Operation, status: int = 0) -> MarketExchange:
+    """Return the first exchange of an operation, with a status if one is given."""
+    of = (one for one in play.history.market_exchanges if one.operation == operation)
+    return next(one for one in of if status in {0, one.status})
+
+
+def replace(play: Play, old: MarketExchange, **changed: Any) -> None:
+    table = play.history.market_exchanges
+    table[table.index(old)] = msgspec.structs.replace(old, **changed)
+
+
+# --- the ledger
+
+
+def scraped(play: Play) -> None:
+    play.history.scrapes[-1].samples["hatchfarm_ledger_imbalance"] = 1.0
+
+
+def after(play: Play) -> None:
+    one = entries(play, 0, "escrow_hold")[0]
+    one["balance_after"] = plus(one["balance_after"])
+
+
+def balance(play: Play) -> None:
+    shown = last(play, 0).balances[0]
+    shown["available"] = plus(shown["available"])
+
+
+def negative(play: Play) -> None:
+    last(play, 0).balances[0]["pending"] = "-0.000001"
+
+
+def rewritten(play: Play) -> None:
+    first = next(one for one in play.history.accounts_shown if len(one.transactions) > 2)
+    first.transactions[0]["created_at"] = "x"
+    first.transactions[0]["type"] = "platform_fee"
+
+
+def other_amount(play: Play) -> None:
+    exchange(play, Operation.WITHDRAW, 202).data["withdrawal"]["amount"] = "1.000000"
+
+
+def no_amount(play: Play) -> None:
+    for one in play.history.market_exchanges:
+        if one.operation == Operation.WITHDRAW:
+            one.asked["amount"] = "1e-1"
+
+
+def gone(play: Play) -> None:
+    job_id = last(play, 0).jobs[0]["id"]
+    for shown in play.history.accounts_shown:
+        shown.transactions[:] = [one for one in shown.transactions if one["reference"] != job_id]
+
+
+def not_found(play: Play) -> None:
+    own = exchange(play, Operation.WALLET_READ, 200)
+    replace(play, own, status=404, data={"message": "withdrawal not found"})
+
+
+def never_asked(play: Play) -> None:
+    job_id = exchange(play, Operation.JOB_CREATE, 201).data["job"]["id"]
+    table = play.history.market_exchanges
+    table[:] = [
+        one for one in table if one.data.get("job", {}).get("id") != job_id or one.operation != Operation.JOB_CREATE
+    ]
+
+
+def twice_out(play: Play) -> None:
+    account = last(play, 0)
+    twice = [dict(one, id=one["id"] + "2") for one in account.transactions if one["type"] == "withdrawal"]
+    account.transactions[:0] = twice
+
+
+def both_ends(play: Play) -> None:
+    shown = next(one for one in last(play, 0).withdrawals if one["state"] == "settled")
+    shown["state"] = "returned"
+
+
+def not_paid(play: Play) -> None:
+    account = last(play, 0)
+    account.transactions[:] = [one for one in account.transactions if one["type"] != "withdrawal_settled"]
+    for one in play.history.market_exchanges:
+        one.data.pop("withdrawal", None) if one.operation == Operation.WALLET_READ else None
+    account.withdrawals.clear()
+
+
+def released_again(play: Play) -> None:
+    account = last(play, 0)
+    account.transactions[:0] = [dict(one, id=one["id"] + "2") for one in entries(play, 0, "escrow_release")[:2]]
+
+
+def still_held(play: Play) -> None:
+    account = last(play, 0)
+    released = entries(play, 0, "escrow_release")[0]["reference"]
+    account.transactions[:] = [
+        one for one in account.transactions if one["reference"] != released or one["type"] != "escrow_release"
+    ]
+
+
+def billed_more(play: Play) -> None:
+    set_each(play, is_billed, billed=plus)
+
+
+def earned_more(play: Play) -> None:
+    earning = entries(play, 2, "job_earning")[0]
+    earning["amount"] = plus(earning["amount"])
+
+
+def credited_again(play: Play) -> None:
+    credit = entries(play, 0, "credit")[0]
+    last(play, 0).transactions.append(dict(credit, id="txn_again"))
+
+
+def keyed(play: Play) -> MarketExchange:
+    return next(one for one in play.history.market_exchanges if one.replayed)
+
+
+def two_of_a_key(play: Play) -> None:
+    one = keyed(play)
+    shown = next(iter(one.data.values()))
+    replace(play, one, data={name: dict(shown, id=shown["id"][:-1] + "x") for name in one.data})
+
+
+def another_answer(play: Play) -> None:
+    one = keyed(play)
+    replace(play, one, data={name: dict(shown, created_at="later") for name, shown in one.data.items()})
+
+
+def refused_again(play: Play) -> None:
+    replace(play, keyed(play), status=402, data={"message": "insufficient balance"}, replayed=False)
+
+
+def other_body(play: Play) -> None:
+    one = keyed(play)
+    replace(play, one, asked={**one.asked, "address": "T", "max_price_usdt": "7"})
+
+
+def cooled_down(play: Play) -> None:
+    one = exchange(play, Operation.WITHDRAW, 403)
+    replace(play, one, status=402, data={"message": "insufficient balance"})
+
+
+def capital_letters(play: Play) -> None:
+    asked = [one for one in play.history.market_exchanges if one.asked.get("address") == BITCOIN.upper()]
+    replace(play, asked[-1], status=403, data={"message": "address in cooldown"})
+
+
+def many(play: Play) -> None:
+    one = exchange(play, Operation.WITHDRAW, 429)
+    shown = {"id": "wdr_0000000000000009", "asset": one.asked["asset"], "amount": "0.123456", "address": TRON}
+    replace(play, one, status=202, data={"withdrawal": shown}, asked={**one.asked, "amount": "0.123456"})
+
+
+def limited(play: Play) -> None:
+    one = [one for one in play.history.market_exchanges if one.operation == Operation.WITHDRAW][-1]
+    replace(play, one, status=429, data={"message": "withdrawal limit exceeded"})
+
+
+# --- metering
+
+
+def billed_nothing(play: Play) -> None:
+    set_each(play, is_billed, billed="0.000000")
+
+
+def above(play: Play) -> None:
+    set_each(play, is_billed, billed="9.000000")
+
+
+def dearer(play: Play) -> None:
+    set_each(play, lambda job: job["price_per_hour"] is not None, price_per_hour=lambda old: plus(old, 20))
+
+
+def changed_price(play: Play) -> None:
+    shown = [job for job, _ in jobs_shown(play) if job["price_per_hour"] is not None]
+    shown[-1]["price_per_hour"] = plus(shown[-1]["price_per_hour"])
+
+
+# --- matching
+
+
+def much_at_once(play: Play) -> None:
+    set_each(play, lambda job: bool(job["worker_id"]), resources=lambda old: {**old, "cpu_cores": 1.5})
+
+
+def never_fitted(play: Play) -> None:
+    set_each(play, lambda job: bool(job["worker_id"]), resources=lambda old: {**old, "memory_gb": 99})
+
+
+def too_dear(play: Play) -> None:
+    set_each(play, lambda job: bool(job["worker_id"]), max_price_usdt="0.000001")
+
+
+def room_left(play: Play) -> None:
+    worker_id = play.history.machines[0].worker_id
+    for one in play.history.resources_shown:
+        one.resources[:] = [{"worker_id": worker_id, "cpu_cores": 2, "memory_gb": 4, "gpus": []}]
+
+
+def served_twice(play: Play) -> None:
+    waiting = play.jobs[list(play.headers)[1]]
+    cleared = dict.fromkeys(("worker_id", "price_per_hour", "assigned_at", "started_at"))
+    set_each(play, lambda job: job["id"] in waiting, state="queued", **cleared)
+
+
+def unnamed(play: Play) -> None:
+    first = jobs_shown(play)[0][0]["id"]
+    table = play.history.assignments
+    table[:] = [one for one in table if one.job_id != first]
+    set_each(play, lambda job: job["id"] == first and job["state"] == "running", state="assigned")
+
+
+def stranger(play: Play) -> None:
+    play.history.assignments.append(Assignment(0, play.at_ns, play.at_ns, "job_0000000000000009"))
+
+
+def expired(play: Play) -> None:
+    set_each(play, lambda job: job["state"] == "cancelled", state="expired")
+
+
+def came_back(play: Play) -> None:
+    ended = next(job["id"] for job, _ in jobs_shown(play) if is_billed(job))
+    [job for job, _ in jobs_shown(play) if job["id"] == ended][-1]["state"] = "running"
+
+
+def attempts(play: Play) -> None:
+    jobs_shown(play)[0][0]["attempts"] = 2
+
+
+def not_cleared(play: Play) -> None:
+    set_each(play, lambda job: job["state"] == "queued", worker_id="wrk_0000000000000001")
+
+
+# --- isolation
+
+
+def others_job(play: Play) -> None:
+    mine, others = last(play, 0), last(play, 1)
+    mine.jobs.append(deepcopy(others.jobs[0]))
+
+
+def others_entry(play: Play) -> None:
+    mine, others = last(play, 0), last(play, 1)
+    mine.transactions.append(deepcopy(others.transactions[0]))
+
+
+def granted_another(play: Play) -> None:
+    one = exchange(play, Operation.JOB_READ, 404)
+    replace(play, one, status=200, data={})
+
+
+def forbidden(play: Play) -> None:
+    one = exchange(play, Operation.JOB_READ, 404)
+    replace(play, one, status=403, data={"message": "forbidden"})
+
+
+def owner_shown(play: Play) -> None:
+    play.history.resources_shown[0].resources.append({"worker_id": "wrk_0000000000000001", "owner_id": "mia"})
+
+
+LIES = (
+    MarketLie("busy", "ledger.imbalance", scraped),
+    MarketLie("quiet", "ledger.chain", after),
+    MarketLie("quiet", "ledger.sum", balance),
+    MarketLie("quiet", "ledger.negative", negative),
+    MarketLie("quiet", "ledger.rewritten", rewritten),
+    MarketLie("busy", "ledger.amount", other_amount),
+    MarketLie("busy", "ledger.amount", no_amount),
+    MarketLie("quiet", "ledger.missing", gone),
+    MarketLie("busy", "ledger.missing", not_found),
+    MarketLie("quiet", "ledger.unexplained", never_asked),
+    MarketLie("busy", "ledger.withdrawal", twice_out),
+    MarketLie("busy", "ledger.state", both_ends),
+    MarketLie("busy", "ledger.stuck", not_paid),
+    MarketLie("quiet", "ledger.escrow", released_again),
+    MarketLie("quiet", "ledger.escrow", still_held),
+    MarketLie("quiet", "ledger.billed", billed_more),
+    MarketLie("quiet", "ledger.fee", earned_more),
+    MarketLie("quiet", "ledger.credit", credited_again),
+    MarketLie("busy", "ledger.key-twice", two_of_a_key),
+    MarketLie("busy", "ledger.key-answer", another_answer),
+    MarketLie("busy", "ledger.key-answer", refused_again),
+    MarketLie("busy", "ledger.key-answer", other_body),
+    MarketLie("strict", "ledger.cooldown", cooled_down),
+    MarketLie("strict", "ledger.refused", capital_letters),
+    MarketLie("strict", "ledger.limit", many),
+    MarketLie("strict", "ledger.refused", limited),
+    MarketLie("quiet", "metering.billed", billed_nothing),
+    MarketLie("quiet", "metering.billed", billed_more),
+    MarketLie("quiet", "metering.escrow", above),
+    MarketLie("quiet", "metering.price", dearer),
+    MarketLie("quiet", "metering.price-changed", changed_price),
+    MarketLie("crowded", "matching.over-capacity", much_at_once),
+    MarketLie("quiet", "matching.unfit", never_fitted),
+    MarketLie("quiet", "matching.too-dear", too_dear),
+    MarketLie("queue", "matching.starved", room_left),
+    MarketLie("queue", "matching.turn", served_twice),
+    MarketLie("quiet", "matching.untold", unnamed),
+    MarketLie("quiet", "matching.stranger", stranger),
+    MarketLie("busy", "matching.expired", expired),
+    MarketLie("quiet", "matching.state", came_back),
+    MarketLie("quiet", "matching.attempts", attempts),
+    MarketLie("queue", "matching.requeued", not_cleared),
+    MarketLie("quiet", "isolation.foreign", others_job),
+    MarketLie("quiet", "isolation.foreign", others_entry),
+    MarketLie("busy", "isolation.foreign", granted_another),
+    MarketLie("busy", "isolation.refusal", forbidden),
+    MarketLie("queue", "isolation.owner-shown", owner_shown),
+)
