@@ -113,6 +113,13 @@ SESSIONS_MAX = 100_000
 """Sessions, 700 bytes each (contract: Bounds)."""
 SESSIONS_A_PERSON_MAX = 20
 """Sessions of one person: browsers and programs. Past it the oldest ends, so nobody takes up the room of others."""
+NEW_KEY_LIFE_SECONDS = 60
+"""How long a new key may take to the page that shows it: a redirect on a slow phone. It is in a cookie meanwhile and
+nowhere else, so who does not follow in time makes another."""
+PAGE_ROWS = 50
+"""Rows of a list on a page for people: what fits in a few screens, in 40 KB of HTML."""
+PAGE_ALERTS_MAX = 8
+"""Workers and refusals that are named among the alerts; the pages of fleet and audit have the rest."""
 LOGIN_LIFE_SECONDS = 600
 """How long somebody may take to log in with a provider (contract: Logins)."""
 LOGINS_USED_MAX = 100_000

@@ -234,3 +234,7 @@ LAST_WORDS_SHOWN_MAX_CHARACTERS = 200
 """Of the last line of it, within a sentence; the rest is in the evidence."""
 FITTED_SCRAPES_MAX = 300
 """Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""
+IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
+"""What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
+IDENTITY_REQUEST_SECONDS = 30.0
+"""How long such a request may take to come: a server that is under attack gives up long before."""

@@ -40,6 +40,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     **{f"auth_failures.{reason}": ("count",) for reason in REASONS.values()},
     "replay.accepted_twice": ("count",),
     "revocation.violations": ("count",),
+    "revocation.time_to_stop": TIMES,
     "credentials.violations": ("count",),
     "audit.errors": ("count",),
     "limits.violations": ("count",),
