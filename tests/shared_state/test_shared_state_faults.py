@@ -292,8 +292,8 @@ async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(
     tmp_path: Path,
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
-        patient = dict.fromkeys(("wait_seconds", "lease_seconds", "lease_place_seconds"), PATIENCE_SECONDS)
-        group.bounds = SharedBounds(**patient)
+        long = PATIENCE_SECONDS
+        group.bounds = SharedBounds(wait_seconds=long, lease_seconds=long, lease_place_seconds=long)
         first, second, third = [await group.join() for _ in range(3)]
         stopped, go_on = stop_before_giving(first)
         served: list[str] = []

@@ -227,13 +227,8 @@ class RedisJournal:
     async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
         """Acquire the lease, asking for it until then in the order in which instances began to ask."""
         name = self._next_name()
-        arguments = (
-            name,
-            int(self.bounds.lease_seconds * 1000),
-            self._instance,
-            int(self.bounds.lease_place_seconds * 1000),
-            self.bounds.journal_bytes_max,
-        )
+        own_ms, place_ms = int(self.bounds.lease_seconds * 1000), int(self.bounds.lease_place_seconds * 1000)
+        arguments = (name, own_ms, self._instance, place_ms, self.bounds.journal_bytes_max)
         until = trio.current_time() + within
         while trio.current_time() < until:
             answer = await self._run(
