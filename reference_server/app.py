@@ -35,7 +35,7 @@ from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
-from reference_server.ports import JournalError, SharedDown
+from reference_server.ports import JournalError, SharedBounds, SharedDown
 from reference_server.settings import Settings, SettingsError, load_settings
 from reference_server.vouching import ask_outside
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -125,7 +125,12 @@ def _tell_token(token: str, entropy: Entropy) -> None:
 
 
 def make_api(
-    environ: Mapping[str, str], entropy: Entropy, clock: Clock, tables: Tables = TABLES, routes: Routes = ROUTES
+    environ: Mapping[str, str],
+    entropy: Entropy,
+    clock: Clock,
+    tables: Tables = TABLES,
+    routes: Routes = ROUTES,
+    bounds: SharedBounds = SharedBounds(),  # noqa: B008 - frozen
 ) -> Api:
     """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
@@ -144,7 +149,7 @@ def make_api(
     if settings.state_file:
         _keep(api, entropy, clock)
     if settings.shared_state:
-        share_state(api, entropy, clock)
+        share_state(api, entropy, clock, bounds)
     elif settings.redis_addr:
         share(api, entropy, clock, fresh=not api.state.workers)
     if not (settings.state_file or settings.shared_state):
@@ -225,7 +230,7 @@ def share(api: Api, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
 
 
-def share_state(api: Api, entropy: Entropy, clock: Clock) -> None:
+def share_state(api: Api, entropy: Entropy, clock: Clock, bounds: SharedBounds) -> None:
     """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
     from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - as in `share`
@@ -235,7 +240,7 @@ def share_state(api: Api, entropy: Entropy, clock: Clock) -> None:
     link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
     digest = api.state.signer.fingerprint(settings.api_token)
     later = api.state.tables.later
-    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later)
+    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later, bounds=bounds)
     api.state.extra_metrics.append(journal.nonces.figures)
     api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
 

@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from reference_server.limits import (
+    REDIS_CLOCK_OFF_SECONDS_MAX,
+    SHARED_JOURNAL_BYTES_MAX,
+    SHARED_LEASE_PLACE_SECONDS,
+    SHARED_LEASE_SECONDS,
+    SHARED_SNAPSHOT_BYTES_MAX,
+    SHARED_WAIT_SECONDS,
+)
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
 if TYPE_CHECKING:
@@ -197,6 +205,17 @@ class Journal(Offloading, Protocol):
         ...
 
 
+class SharedBounds(msgspec.Struct, frozen=True):
+    """How long instances that share a journal wait for it and for each other, and how much it may hold."""
+
+    wait_seconds: float = SHARED_WAIT_SECONDS
+    lease_seconds: float = SHARED_LEASE_SECONDS
+    lease_place_seconds: float = SHARED_LEASE_PLACE_SECONDS
+    journal_bytes_max: int = SHARED_JOURNAL_BYTES_MAX
+    snapshot_bytes_max: int = SHARED_SNAPSHOT_BYTES_MAX
+    clock_off_seconds_max: int = REDIS_CLOCK_OFF_SECONDS_MAX
+
+
 class JournalPosition(msgspec.Struct, frozen=True):
     """How much of a shared journal is in a state: all groups up to `position`, of the journal's `term`.
 
@@ -280,6 +299,8 @@ class SharedJournal(Offloading, Protocol):
     What changes the state is decided under a lease, which one instance has at a time; heartbeats are accepted without.
     What is asked of it raises SharedDown in time, and SharedLost where the place given is not in the journal any more.
     """
+
+    bounds: SharedBounds
 
     @property
     def up(self) -> bool:

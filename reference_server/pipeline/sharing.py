@@ -27,7 +27,6 @@ from reference_server.limits import (
     SHARED_BATCH_MAX,
     SHARED_TICK_SECONDS,
     SHARED_TRIES_MAX,
-    SHARED_WAIT_SECONDS,
 )
 from reference_server.operations.outcomes import PERSISTENCE_FAILED, SHARED_STATE_UNAVAILABLE
 from reference_server.pipeline.answering import internal_error
@@ -67,6 +66,7 @@ class Sharer:
         self._api = api
         self._clock = clock
         self._journal = journal
+        self._wait_seconds = journal.bounds.wait_seconds
         self._place = JournalPosition()
         self._reached = 0
         self._ahead = ""
@@ -144,7 +144,7 @@ class Sharer:
             try:
                 async with self._one:
                     if self.ready:
-                        await self._decide(some, trio.current_time() + SHARED_WAIT_SECONDS)
+                        await self._decide(some, trio.current_time() + self._wait_seconds)
                         self._tell("")
             except SharedLost:
                 self._lose(clean=self._clean)
@@ -320,7 +320,7 @@ class Sharer:
     async def _tick(self) -> None:
         """Read on, and write a snapshot where it is time for one and no other instance does."""
         async with self._one:
-            await self._read_on(SHARED_WAIT_SECONDS)
+            await self._read_on(self._wait_seconds)
             if not self._due or self._ahead or not await self._journal.may_compact():
                 return
             place, size = self._place, self._compactable
@@ -341,7 +341,7 @@ class Sharer:
             if status.intact or beyond:
                 await self._take_over(await self._journal.load())
             if status.intact and not status.older:
-                await self._read_on(SHARED_WAIT_SECONDS)
+                await self._read_on(self._wait_seconds)
                 self._begin()
                 return
             if status.intact:

@@ -94,7 +94,7 @@ async def play_live(
     campaign = Campaign(1, options, attack, [], 1)
     history = History() if history is None else history
     start_ns, wall_ns = time.monotonic_ns(), SystemClock().now().wall_ns
-    numbers = iter(range(1000))
+    machines = iter(range(1000))
 
     def now() -> int:
         return time.monotonic_ns() - start_ns
@@ -110,7 +110,7 @@ async def play_live(
             rng=rng,
             now=now,
             wall=lambda: wall_ns + now(),
-            new_number=lambda: next(numbers),
+            new_number=lambda: next(machines),
             interval_ns=5 * SECOND_NS,
             rotation_ns=720 * SECOND_NS,
             end_ns=3600 * SECOND_NS,

@@ -73,7 +73,8 @@ def script_attack(name: str, numbers: Mapping[str, Any] = MappingProxyType({})) 
     attack = CATALOGUE[name]
     assert issubclass(attack, ScriptAttack), f"{name} is no script"
     assert all(hasattr(attack, number) for number in numbers), f"{name} has no {[*numbers]}"
-    return type(attack.__name__, (attack,), dict(numbers))()
+    smaller: type[ScriptAttack] = type(attack.__name__, (attack,), dict(numbers))
+    return smaller()
 
 
 class World:

@@ -74,7 +74,7 @@ async def lenient(connection: Connection) -> None:
 @pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
 async def test_a_server_that_reads_everything_somehow_is_found(name: str) -> None:
     # Headers enough to be too many, and no more than this server can read.
-    numbers = {"headers": 9000, "large_bytes": 1 << 17} if name == "http.large-headers" else {}
+    numbers: dict[str, Any] = {"headers": 9000, "large_bytes": 1 << 17} if name == "http.large-headers" else {}
     async with wrong_server(lenient) as target:
         played = await play_hurried(name, target, **numbers)
         assert played.wrong

@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from tests.load.processes import HATCHFARM, TOKEN, metrics, running, serving, until
+from tests.load.processes import HATCHFARM, TOKEN, metrics, running, serving
+from tests.support.waiting import until_blocking
 
 HUB = "192.0.2.1"
 WORKERS = 2
@@ -120,7 +121,7 @@ def play(plan: Plan) -> Played:
         run = stack.enter_context(running(command, cwd=folder))
         workers = [stack.enter_context(running(worker_command(plan, number))) for number in range(WORKERS)]
         if plan.kill_at:
-            until(lambda: metrics(url)[ACCEPTED] >= plan.kill_at or run.poll() is not None, JOIN_SECONDS)
+            until_blocking(lambda: metrics(url)[ACCEPTED] >= plan.kill_at or run.poll() is not None, JOIN_SECONDS)
             workers[-1].kill()
         output, _ = run.communicate(timeout=JOIN_SECONDS + END_SECONDS)
         codes = [worker.wait(END_SECONDS) for worker in workers]

@@ -7,10 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
@@ -23,17 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 HATCHFARM = (sys.executable, "-m", "simulator.commands.cli")
 LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "simulator" / "load" / "locustfile.py"))
 TOKEN = "token-of-the-tests-of-conducted-load"
-POLL_SECONDS = 0.1
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
-
-
-def until(happened: Callable[[], bool], seconds: float) -> None:
-    """Wait until it is told that something is so. Raises TimeoutError when it is not within the time."""
-    end = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds:g} s")
-        Event().wait(POLL_SECONDS)
 
 
 @contextmanager

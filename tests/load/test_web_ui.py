@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.load.processes import HATCHFARM, LOCUST, conclusively, metrics, running, serving, until
+from tests.load.processes import HATCHFARM, LOCUST, conclusively, metrics, running, serving
 from tests.support.alone import INCONCLUSIVE
 from tests.support.chromium import chromium
 from tests.support.ports import free_port
+from tests.support.waiting import until_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,17 +94,17 @@ def test_a_fleet_is_started_watched_and_stopped_from_the_form(browser: Browser, 
     with serving({"WORKER_STATUS_STALE_SECONDS": "1", "RATE_LIMIT_BURST": "1000"}) as url:
         command = [*LOCUST, "--host", url, "--web-host", "127.0.0.1", "--web-port", str(port)]
         with running(command):
-            until(lambda: listens(port), START_SECONDS)
+            until_blocking(lambda: listens(port), START_SECONDS)
             with browser.tab(f"http://127.0.0.1:{port}/", 1280):
                 start(browser, MACHINES)
                 first = browser.wait(shows(f"shown.users === {MACHINES} && shown.requests > 0"), SHOWN_SECONDS)
                 assert first["status"].lower() == "running"
-                until(lambda: (now := metrics(url))[KNOWN] == MACHINES and now[UNHEARD] == 0, SHOWN_SECONDS)
+                until_blocking(lambda: (now := metrics(url))[KNOWN] == MACHINES and now[UNHEARD] == 0, SHOWN_SECONDS)
                 grown = browser.wait(shows(f"shown.requests > {first[REQUESTS]}"), SHOWN_SECONDS)
                 assert grown[FAILURES] == 0
                 browser.press(button("stop"))
                 browser.wait(shows("shown.status.toLowerCase() === 'stopped'"), SHOWN_SECONDS)
-                until(lambda: metrics(url)[STALE] == MACHINES, SHOWN_SECONDS)
+                until_blocking(lambda: metrics(url)[STALE] == MACHINES, SHOWN_SECONDS)
                 silent = metrics(url)
                 browser.wait(shows(f"shown.requests === {silent[ACCEPTED]:.0f}"), SHOWN_SECONDS)
                 assert silent[KNOWN] == MACHINES
@@ -120,7 +121,7 @@ def test_who_stops_a_run_in_its_page_gets_a_verdict_of_what_was(browser: Browser
     (tmp_path / "watched.toml").write_text(SCENARIO.format(duration="2m"), encoding="utf-8")
     command = [*HATCHFARM, "run", "watched.toml", "--web", "--web-port", str(port), "--no-reports"]
     with running(command, cwd=tmp_path) as process:
-        until(lambda: listens(port) or process.poll() is not None, START_SECONDS)
+        until_blocking(lambda: listens(port) or process.poll() is not None, START_SECONDS)
         with browser.tab(f"http://127.0.0.1:{port}/", 1280):
             first = browser.wait(shows("shown.users === 60 && shown.requests > 0"), SHOWN_SECONDS)
             grown = browser.wait(shows(f"shown.requests > {first[REQUESTS]}"), SHOWN_SECONDS)
@@ -139,7 +140,7 @@ def test_a_run_shows_itself_while_it_lasts_and_ends_by_itself(browser: Browser, 
     def run() -> int:
         command = [*HATCHFARM, "run", "watched.toml", "--web", "--web-port", str(port), "--no-reports"]
         with running(command, cwd=tmp_path) as process:
-            until(lambda: listens(port) or process.poll() is not None, START_SECONDS)
+            until_blocking(lambda: listens(port) or process.poll() is not None, START_SECONDS)
             with browser.tab(f"http://127.0.0.1:{port}/", 1280):
                 browser.wait(shows("shown.users === 60 && shown.requests > 0"), SHOWN_SECONDS)
             output.append(process.communicate(timeout=END_SECONDS)[0])

@@ -16,6 +16,7 @@ from reference_server.adapters.entropy import SystemEntropy
 from reference_server.core.tables import TABLES
 from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.resolving import Resolver
+from reference_server.ports import SharedBounds
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
@@ -46,7 +47,9 @@ def make_key(folder: Path) -> Path:
 class Member:
     """One instance. `leave` ends it as a crash does: nothing of what it had under way is finished."""
 
-    def __init__(self, port: int, key: Path, tables: Tables, routes: Routes, /, **settings: str) -> None:
+    def __init__(
+        self, port: int, key: Path, tables: Tables, routes: Routes, bounds: SharedBounds, /, **settings: str
+    ) -> None:
         environ = {
             "REDIS_ADDR": f"127.0.0.1:{port}",
             "HATCHFARM_SHARED_STATE": "redis",
@@ -56,7 +59,7 @@ class Member:
             **settings,
         }
         self.clock = SystemClock()
-        self.api = app.make_api(environ, SystemEntropy(), self.clock, tables, routes)
+        self.api = app.make_api(environ, SystemEntropy(), self.clock, tables, routes, bounds)
         self.resolver = Resolver(self.api, self.clock)
         self._scope = trio.CancelScope()
         self._left = trio.Event()
@@ -102,7 +105,7 @@ class Members:
     """Instances that share a Redis; more may join, and any may leave."""
 
     def __init__(self, nursery: trio.Nursery, port: int, key: Path) -> None:
-        self.tables, self.routes = TABLES, ROUTES
+        self.tables, self.routes, self.bounds = TABLES, ROUTES, SharedBounds()
         """What those that join from now on are made of."""
         self._nursery = nursery
         self._port = port
@@ -111,7 +114,8 @@ class Members:
 
     async def join(self, port: int | None = None, /, **settings: str) -> Member:
         """Start one more, which reaches Redis at its port, or at another."""
-        member = Member(self._port if port is None else port, self._key, self.tables, self.routes, **settings)
+        made_of = self.tables, self.routes, self.bounds
+        member = Member(self._port if port is None else port, self._key, *made_of, **settings)
         await self._nursery.start(member.run)
         self.all.append(member)
         return member

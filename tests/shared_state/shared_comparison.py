@@ -14,6 +14,7 @@ from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.operations.api import Api
 from reference_server.pipeline.resolving import Resolver
+from reference_server.ports import SharedBounds
 from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD
@@ -76,6 +77,12 @@ class Loop:
         assert not self._thread.is_alive(), ENDED
 
 
+CENTURY_SECONDS = 100 * 365 * 86_400
+"""How far the tests' clock, which they move themselves, may be off the one of Redis."""
+PATIENT = SharedBounds(wait_seconds=PATIENCE_SECONDS, clock_off_seconds_max=CENTURY_SECONDS)
+"""Nobody is given up on because the machine is busy."""
+
+
 class SharedInstance:
     """One of the instances."""
 
@@ -84,7 +91,9 @@ class SharedInstance:
         self.api = Api(settings, entropy, CertificateSigner.from_seed(b"k" * 32), STARTED)
         scripts = (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS)
         link = RedisLink("127.0.0.1", port, "", scripts, wait_seconds=PATIENCE_SECONDS)
-        self.journal = redis_journal.RedisJournal(link, settings, entropy, clock, "alike", election_seconds=0.0)
+        self.journal = redis_journal.RedisJournal(
+            link, settings, entropy, clock, "alike", election_seconds=0.0, bounds=PATIENT
+        )
         self.api.share_state(self.journal, None, (link.run, self.journal.nonces.run))
         self.resolver = Resolver(self.api, clock)
 

@@ -29,7 +29,7 @@ APPEND = "return redis.call('XADD', KEYS[1], ARGV[1], 'group', ARGV[2], 'by', 'x
 
 async def join_older(group: Members, port: int, folder: Path) -> Member:
     """Start an instance that founds what it shares as the earlier version does, and wants to find it so."""
-    member = Member(port, make_key(folder), group.tables, group.routes)
+    member = Member(port, make_key(folder), group.tables, group.routes, group.bounds)
     journal: Any = member.api.shared
     journal._digest = min(journal._digests_before, key=len)  # of the first form, which has no name
     await group._nursery.start(member.run)

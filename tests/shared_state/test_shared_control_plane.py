@@ -9,25 +9,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from reference_server.adapters.redis import nonces as redis_nonces
-from reference_server.pipeline import sharing
 from tests.core.test_control_plane_against_its_model import ControlPlane
 from tests.shared_state.shared_comparison import Loop, SharedComparison
 from tests.support.tiers import examples
-from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CENTURY_SECONDS = 100 * 365 * 86_400
-"""How far the test's clock, which it moves itself, may be off the one of Redis."""
-
 
 @pytest.fixture
-def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
-    """Nobody is given up on because the machine is busy, nobody else could be elected, and Redis has another clock."""
-    monkeypatch.setattr(redis_nonces, "REDIS_CLOCK_OFF_SECONDS_MAX", CENTURY_SECONDS)
-    monkeypatch.setattr(sharing, "SHARED_WAIT_SECONDS", PATIENCE_SECONDS)
+def loop() -> Iterator[Loop]:
+    """Return where the instances run."""
     loop = Loop()
     yield loop
     loop.end()

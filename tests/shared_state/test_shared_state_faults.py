@@ -8,10 +8,9 @@ import msgspec
 import pytest
 import trio
 
-from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis.journal import GROUPS, LEASE, META, WAITING
 from reference_server.limits import SHARED_LEASE_SECONDS
-from reference_server.pipeline import sharing
+from reference_server.ports import SharedBounds
 from tests.shared_state.members import HEALTH, SUMMARY, enrol_at, members, names_at, registration, revocation
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
@@ -78,10 +77,10 @@ async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowh
 
 
 async def test_while_another_instance_has_the_turn_changes_are_refused_in_time_and_all_else_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(redis_journal, "SHARED_LEASE_SECONDS", PATIENCE_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = SharedBounds(lease_seconds=PATIENCE_SECONDS)
         here, there = [await group.join() for _ in range(2)]
         machine = await enrol_at([here, there], "rack 1")
         stopped, go_on = stop_before_giving(here)
@@ -290,12 +289,11 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
 
 
 async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(redis_journal, "SHARED_LEASE_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(sharing, "SHARED_WAIT_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(redis_journal, "SHARED_LEASE_PLACE_SECONDS", PATIENCE_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        long = PATIENCE_SECONDS
+        group.bounds = SharedBounds(wait_seconds=long, lease_seconds=long, lease_place_seconds=long)
         first, second, third = [await group.join() for _ in range(3)]
         stopped, go_on = stop_before_giving(first)
         served: list[str] = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from reference_server.adapters.redis import journal as redis_journal
+from reference_server.ports import SharedBounds
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
 from tests.shared_state.members import enrol_at, members
@@ -28,11 +28,11 @@ def registration(number: int) -> Request:
 
 
 async def test_a_full_journal_takes_nothing_more_until_a_snapshot_takes_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is only read is answered all the while; what was refused is not there."""
-    monkeypatch.setattr(redis_journal, "SHARED_JOURNAL_BYTES_MAX", 6_000)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = SharedBounds(journal_bytes_max=6_000)
         one = await group.join(HATCHFARM_JOURNAL_BYTES=NEVER)
         machine = await enrol_at([one], "rack")
         made = 0
@@ -49,11 +49,11 @@ async def test_a_full_journal_takes_nothing_more_until_a_snapshot_takes_its_plac
 
 
 async def test_a_state_too_large_for_a_snapshot_is_told_of_and_served_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = SharedBounds(snapshot_bytes_max=2_000)  # a new state has a little over half of it
         one = await group.join(HATCHFARM_JOURNAL_BYTES="4096")
-        monkeypatch.setattr(redis_journal, "SHARED_SNAPSHOT_BYTES_MAX", 1_000)
         number = 0
         with trio.fail_after(PATIENCE_SECONDS):
             while "too large to be shared" not in caplog.text:

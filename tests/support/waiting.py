@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event
 from typing import TYPE_CHECKING
 
 import trio
@@ -21,3 +23,12 @@ async def until(
     with trio.fail_after(seconds_max):
         while not held():  # noqa: ASYNC110 - nothing sets an event
             await trio.sleep(poll_seconds)
+
+
+def until_blocking(held: Callable[[], object], seconds_max: float, *, poll_seconds: float = 0.1) -> None:
+    """Wait until something holds, where there is no event loop. Raises TimeoutError after so long."""
+    end = time.monotonic() + seconds_max
+    while not held():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds_max:g} s")
+        Event().wait(poll_seconds)

@@ -19,7 +19,6 @@ from reference_server.limits import (
     SHARED_ELECTION_SECONDS,
     SHARED_GROUPS_AT_ONCE,
     SHARED_LEASE_POLL_SECONDS,
-    SHARED_LEASE_SECONDS,
     SHARED_TERM_START_SECONDS,
 )
 from reference_server.ports import (
@@ -30,6 +29,7 @@ from reference_server.ports import (
     NonceRequest,
     ReadResult,
     Reservation,
+    SharedBounds,
     SharedBusy,
     SharedDown,
     SharedLost,
@@ -117,7 +117,15 @@ class SharedStorage:
 class MemorySharedJournal:
     """`ports.SharedJournal` of one instance, which `name` tells from all others."""
 
-    def __init__(self, storage: SharedStorage, name: str, pause: Pause = at_once) -> None:
+    def __init__(
+        self,
+        storage: SharedStorage,
+        name: str,
+        pause: Pause = at_once,
+        *,
+        bounds: SharedBounds = SharedBounds(),  # noqa: B008 - frozen
+    ) -> None:
+        self.bounds = bounds
         self._storage = storage
         self._name = name
         self._pause = pause
@@ -174,7 +182,7 @@ class MemorySharedJournal:
             storage.waiting.append(self._name)
         if (storage.lease and storage.lease_until > now) or storage.waiting[0] != self._name:
             return False
-        storage.lease, storage.lease_until = lease, now + SHARED_LEASE_SECONDS
+        storage.lease, storage.lease_until = lease, now + self.bounds.lease_seconds
         return True
 
     async def release(self, place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:

@@ -37,13 +37,9 @@ from reference_server.limits import (
     SHARED_COMPACTION_SECONDS,
     SHARED_ELECTION_SECONDS,
     SHARED_GROUPS_AT_ONCE,
-    SHARED_JOURNAL_BYTES_MAX,
-    SHARED_LEASE_PLACE_SECONDS,
     SHARED_LEASE_POLL_SECONDS,
-    SHARED_LEASE_SECONDS,
     SHARED_PART_SECONDS,
     SHARED_REPEAT_SECONDS,
-    SHARED_SNAPSHOT_BYTES_MAX,
     SHARED_TERM_START_SECONDS,
     SNAPSHOT_PIECE_BYTES,
 )
@@ -54,6 +50,7 @@ from reference_server.ports import (
     JournalStatus,
     ReadResult,
     Reservation,
+    SharedBounds,
     SharedBusy,
     SharedDown,
     SharedLost,
@@ -112,8 +109,12 @@ class JournalledNonces(RedisNonces):
 
     _release = _MARK_LANDED
 
-    def __init__(self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, instance: str) -> None:
-        super().__init__(link, settings, entropy, clock, fresh=False)
+    def __init__(
+        self, link: RedisLink, settings: Settings, entropy: Entropy, clock: Clock, instance: str, bounds: SharedBounds
+    ) -> None:
+        off_seconds_max = bounds.clock_off_seconds_max
+        super().__init__(link, settings, entropy, clock, fresh=False, clock_off_seconds_max=off_seconds_max)
+        self._bytes_max = bounds.journal_bytes_max
         self._last = f"hf:state:accepted:{instance}"
         self._calls = 0
         self.place = JournalPosition()
@@ -125,7 +126,7 @@ class JournalledNonces(RedisNonces):
         place = self.place
         common = (place.term, place.position, int(self.durable), SHARED_GROUPS_AT_ONCE)
         until_us = self._link.deadline_us()
-        own = place.fencing_token, self._calls, SHARED_JOURNAL_BYTES_MAX, SHARED_REPEAT_SECONDS, len(asked), until_us
+        own = place.fencing_token, self._calls, self._bytes_max, SHARED_REPEAT_SECONDS, len(asked), until_us
         changes = [one.change for one in asked]
         return _ACCEPT.call([META, GROUPS, self._last, *keys], [*common, *own, *head, *changes])
 
@@ -155,7 +156,9 @@ class RedisJournal:
         later: Sequence[str] = (),
         answer_seconds: float = SHARED_ANSWER_SECONDS,
         election_seconds: float = SHARED_ELECTION_SECONDS,
+        bounds: SharedBounds = SharedBounds(),  # noqa: B008 - frozen
     ) -> None:
+        self.bounds = bounds
         self._link = link
         self._answer_seconds = answer_seconds
         self._election_seconds = election_seconds
@@ -166,7 +169,7 @@ class RedisJournal:
         self._named = 0
         self._child: Child | None = None
         self._released = f"hf:state:given:{self._instance}"
-        self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance)
+        self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance, bounds)
 
     @property
     def up(self) -> bool:
@@ -212,8 +215,8 @@ class RedisJournal:
             raise SharedDown("Redis came to it when nobody waited for it any more")
         if status == "full":
             raise SharedDown(
-                f"its journal has {SHARED_JOURNAL_BYTES_MAX} bytes, and no snapshot took their place: see what its "
-                "instances say of their snapshots"
+                f"its journal has {self.bounds.journal_bytes_max} bytes, and no snapshot took their place: see what "
+                "its instances say of their snapshots"
             )
         return [status, *answer[1:]]
 
@@ -224,13 +227,8 @@ class RedisJournal:
     async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
         """Acquire the lease, asking for it until then in the order in which instances began to ask."""
         name = self._next_name()
-        arguments = (
-            name,
-            int(SHARED_LEASE_SECONDS * 1000),
-            self._instance,
-            int(SHARED_LEASE_PLACE_SECONDS * 1000),
-            SHARED_JOURNAL_BYTES_MAX,
-        )
+        own_ms, place_ms = int(self.bounds.lease_seconds * 1000), int(self.bounds.lease_place_seconds * 1000)
+        arguments = (name, own_ms, self._instance, place_ms, self.bounds.journal_bytes_max)
         until = trio.current_time() + within
         while trio.current_time() < until:
             answer = await self._run(
@@ -356,10 +354,11 @@ class RedisJournal:
         self, place: JournalPosition, snapshot: bytes, term: str, included: int, epoch: str
     ) -> None:
         size = len(snapshot)
-        if size > SHARED_SNAPSHOT_BYTES_MAX:
+        if size > self.bounds.snapshot_bytes_max:
             raise SharedDown(
-                f"the state has become too large to be shared ({size} bytes; at most {SHARED_SNAPSHOT_BYTES_MAX}): "
-                "lower AUDIT_EVENTS_PER_STREAM, or serve some of its owners from another Redis"
+                f"the state has become too large to be shared ({size} bytes; at most "
+                f"{self.bounds.snapshot_bytes_max}): lower AUDIT_EVENTS_PER_STREAM, or serve some of its owners from "
+                "another Redis"
             )
         name = f"hf:state:snapshot:{self._next_name()}"
         count = 0

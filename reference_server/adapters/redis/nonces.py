@@ -88,8 +88,10 @@ class RedisNonces:
         *,
         fresh: bool,
         unwritten_max: int = REDIS_UNWRITTEN_MAX,
+        clock_off_seconds_max: int = REDIS_CLOCK_OFF_SECONDS_MAX,
     ) -> None:
         self._link = link
+        self._clock_off_seconds_max = clock_off_seconds_max
         self._unwritten_max = unwritten_max
         self._clock = clock
         self._life_seconds = settings.nonce_ttl_seconds
@@ -217,7 +219,7 @@ class RedisNonces:
                 2 * self._skew_seconds,
                 self._life_seconds,
                 int(late),
-                REDIS_CLOCK_OFF_SECONDS_MAX,
+                self._clock_off_seconds_max,
             ]
             for one in chunk:
                 head += (one.request_id, one.stamp_us)
