@@ -234,3 +234,22 @@ LAST_WORDS_SHOWN_MAX_CHARACTERS = 200
 """Of the last line of it, within a sentence; the rest is in the evidence."""
 FITTED_SCRAPES_MAX = 300
 """Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""
+MARKET_AGENTS_MAX = 500
+"""Agents that one process plays: at a request a second each, some share of one core."""
+ACCOUNTS_READ_MAX = 600
+"""Accounts that are read at the end of a run: every agent of the largest market, and some owners."""
+ACCOUNTS_PATIENCE_SECONDS = 12.0
+"""For all of them, a handful of requests each, eight accounts at once: within what a worker may take to finish."""
+ACCOUNTS_MAX_CONCURRENT = 8
+ACCOUNT_PAGES_MAX = 10
+"""Pages of one list: five times what a right server shows of transactions (contract: Bounds)."""
+ACCOUNT_WITHDRAWALS_MAX = 40
+"""Withdrawals of one account that are waited for at the end; a payout takes a second."""
+ACCOUNT_TRIES_MAX = 12
+"""Looks at what has not come to rest, half a second apart, and tries after a 429."""
+JOBS_AT_WORK_MAX = 64
+"""Jobs that one machine works on: several times what its capacity has room for."""
+FOREIGN_JOBS_KNOWN_MAX = 200
+"""Jobs of other machines that a wrong one may report the end of."""
+ACCOUNTS_SHOWN_MAX = 100
+"""Accounts in a report's table, those with most jobs first; the history has all of them."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.scenario.thresholds import MEMORY, METRICS, Threshold, ThresholdError, parse_threshold
-from simulator.scenario.values import parse_duration, parse_offset
+from simulator.scenario.kinds import parse_duration, parse_offset
+from simulator.scenario.thresholds import MEMORY, METRICS, TIMES, Threshold, ThresholdError, parse_threshold
 from tests.support.tiers import examples
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -93,7 +93,7 @@ def test_a_threshold_is_what_its_parts_say(data: st.DataObject, metric: str, com
     aggregate = data.draw(st.sampled_from(METRICS[metric]))
     percentile = data.draw(st.integers(0, 1000)) / 10 if aggregate == "p" else None
     number = data.draw(numbers)
-    time_unit = data.draw(st.sampled_from(["ms", "s"])) if metric.endswith("_time") else ""
+    time_unit = data.draw(st.sampled_from(["ms", "s"])) if METRICS[metric] is TIMES else ""
     unit = time_unit or ("MB" if metric == MEMORY else "")
     space = data.draw(st.sampled_from(["", " ", "  "]))
     called = aggregate if percentile is None else f"{aggregate}({space}{percentile}{space})"
@@ -113,7 +113,7 @@ def test_a_threshold_is_what_its_parts_say(data: st.DataObject, metric: str, com
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_a_metric_takes_its_own_aggregates_and_unit_and_no_other(metric: str) -> None:
-    bound = "1s" if metric.endswith("_time") else "1MB" if metric == MEMORY else "1"
+    bound = "1s" if METRICS[metric] is TIMES else "1MB" if metric == MEMORY else "1"
     for aggregate in ("p(50)", "min", "max", "med", "avg", "rate", "count", "sum"):
         if aggregate.removesuffix("(50)") in METRICS[metric]:
             parse_threshold(metric, f"{aggregate}<{bound}")
