@@ -238,15 +238,16 @@ MARKET_AGENTS_MAX = 500
 """Agents that one process plays: at a request a second each, some share of one core."""
 ACCOUNTS_READ_MAX = 600
 """Accounts that are read at the end of a run: every agent of the largest market, and some owners."""
-ACCOUNTS_PATIENCE_SECONDS = 12.0
-"""For all of them, a handful of requests each, eight accounts at once: within what a worker may take to finish."""
-ACCOUNTS_MAX_CONCURRENT = 8
+ACCOUNTS_PATIENCE_SECONDS = 15.0
+"""For all of them, a handful of requests each, and up to thirty: within what a worker may take to finish."""
+ACCOUNTS_MAX_CONCURRENT = 64
+"""Accounts that are read at once, each from an address of its own: four requests a second of each at most."""
 ACCOUNT_PAGES_MAX = 10
 """Pages of one list: five times what a right server shows of transactions (contract: Bounds)."""
-ACCOUNT_WITHDRAWALS_MAX = 40
-"""Withdrawals of one account that are waited for at the end; a payout takes a second."""
-ACCOUNT_TRIES_MAX = 12
-"""Looks at what has not come to rest, half a second apart, and tries after a 429."""
+ACCOUNT_WITHDRAWALS_MAX = 12
+"""Withdrawals of one account that are looked at again at the end, the last ones: others had long to come to rest."""
+ACCOUNT_TRIES_MAX = 5
+"""Tries of one reading: where all share an address, others use up its tokens as well."""
 JOBS_AT_WORK_MAX = 64
 """Jobs that one machine works on: several times what its capacity has room for."""
 FOREIGN_JOBS_KNOWN_MAX = 200

@@ -30,8 +30,9 @@ ACCOUNTS, WITHDRAWALS = "accounts", "withdrawals"
 PACED_AFTER_REQUESTS = 12
 PACE_SECONDS = 0.25
 """Requests that a fresh address makes at once, and how long it waits from one to the next after that (contract §6)."""
+REST_LOOKS_MAX = 8
 REST_SECONDS = 0.5
-"""From one look at a withdrawal that has not come to rest to the next."""
+"""How often it is looked at a withdrawal that has not come to rest, and from one look to the next."""
 
 
 class AccountReader:
@@ -42,6 +43,8 @@ class AccountReader:
         self._caller = caller
         self._withdrawals = withdrawals
         self._asked = 0
+        self._looked_at: set[str] = set()
+        self._waiting: list[str] = []
         self._complete = True
         self._first_ns: int | None = None
         self._last_ns = 0
@@ -63,33 +66,36 @@ class AccountReader:
             transactions_total,
             jobs,
             jobs_total,
-            list(self._withdrawals.values()),
+            [shown for one, shown in self._withdrawals.items() if self._is_known(one, shown)],
             self._complete,
         )
 
     @property
     def unrested(self) -> int:
-        """Return how many withdrawals have not come to rest, as far as it was shown."""
-        return len(self._pending())
+        """Return how many of the withdrawals that were waited for had not come to rest."""
+        return len(self._waiting)
 
-    def _pending(self) -> list[str]:
-        pending = [one for one, shown in self._withdrawals.items() if shown.get("state") == UNSETTLED]
-        return pending[:ACCOUNT_WITHDRAWALS_MAX]
+    def _is_known(self, withdrawal_id: str, shown: Mapping[str, Any]) -> bool:
+        """Return whether a withdrawal's state is that of now: it was at rest before, or was looked at again."""
+        return shown.get("state") != UNSETTLED or withdrawal_id in self._looked_at
 
     def _wait_for_rest(self) -> Act[None]:
-        """Look at withdrawals until each is settled or returned, within bounds."""
-        for attempt in range(ACCOUNT_TRIES_MAX):
-            pending = self._pending()
-            if not pending:
-                return
-            if attempt:
+        """Look at withdrawals, the last ones of too many, until each is settled or returned, within bounds."""
+        pending = [one for one, shown in self._withdrawals.items() if shown.get("state") == UNSETTLED]
+        self._waiting = pending[-ACCOUNT_WITHDRAWALS_MAX:]
+        for attempt in range(REST_LOOKS_MAX):
+            if not self._waiting or self._asked > ACCOUNT_WITHDRAWALS_MAX * 2:
+                break
+            if attempt and self._asked <= PACED_AFTER_REQUESTS:
                 yield Sleep(REST_SECONDS)
-            for withdrawal_id in pending:
+            for withdrawal_id in self._waiting:
                 call = requests.read_withdrawal_call(self._caller, withdrawal_id)
                 answer = yield from self._ask(call, object_id=withdrawal_id, kept=True)
                 shown = answer.data.get("withdrawal")
                 if answer.done and isinstance(shown, dict):
                     self._withdrawals[withdrawal_id] = shown
+                    self._looked_at.add(withdrawal_id)
+            self._waiting = [one for one in self._waiting if self._withdrawals[one].get("state") == UNSETTLED]
 
     def _one(self, call: ApiCall, name: str) -> Act[list[dict[str, Any]]]:
         answer = yield from self._ask(call)

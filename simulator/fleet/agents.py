@@ -207,7 +207,7 @@ class Agent:
         if self._unfinished:
             looks += [self._look_at_a_job] * 4
         if pending:
-            looks += [self._look_at_a_withdrawal] * 2
+            looks += [self._look_at_a_withdrawal] * min(len(pending), 8)
         yield from looks[int(self._rng.integers(len(looks)))](caller)
 
     def _look_at_prices(self, caller: Caller) -> Act[None]:
