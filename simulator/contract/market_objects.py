@@ -62,7 +62,7 @@ class MarketReader(Reader):
             case ["GET" | "PUT" as method, "me"]:
                 self._is_status(status, HTTPStatus.OK)
                 rotated = method == "PUT" and self._body.get("rotate_api_key") is True
-                self._see_agent(self._shape(data, ShownWithKey if rotated else ShownWithoutKey))
+                self._see_agent(self._shape(data, ShownWithKey) if rotated else self._shape(data, ShownWithoutKey))
                 if not rotated and isinstance(data, dict) and "api_key" in data:
                     self._say("fields", "it shows an api_key that nobody asked to be made")
 
@@ -114,13 +114,14 @@ class MarketReader(Reader):
         self._see_order((one.place for one in shown.resources), "its offers are not cheapest first, then by worker_id")
         asked = self._asked.parameters()
         model = asked.get("gpu_model", "")
-        for name, has in (
-            ("min_cpu_cores", lambda one: one.cpu_cores),
-            ("min_memory_gb", lambda one: one.memory_gb),
-            ("min_gpu_count", lambda one: one.gpus_of(model)),
-        ):
+        has: dict[str, list[float]] = {
+            "min_cpu_cores": [one.cpu_cores for one in shown.resources],
+            "min_memory_gb": [one.memory_gb for one in shown.resources],
+            "min_gpu_count": [one.gpus_of(model) for one in shown.resources],
+        }
+        for name, numbers in has.items():
             least = _number(asked.get(name))
-            if least is not None and any(Decimal(repr(has(one))) < least for one in shown.resources):
+            if least is not None and any(Decimal(repr(one)) < least for one in numbers):
                 self._say("page-filter", f"it has offers with less than {name}={asked[name][:40]}")
         if model and any(not one.gpus_of(model) for one in shown.resources):
             self._say("page-filter", f"it has offers without {model[:80]!r}")
