@@ -40,6 +40,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/people
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/planted_bugs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis

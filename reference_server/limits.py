@@ -113,6 +113,13 @@ SESSIONS_MAX = 100_000
 """Sessions, 700 bytes each (contract: Bounds)."""
 SESSIONS_A_PERSON_MAX = 20
 """Sessions of one person: browsers and programs. Past it the oldest ends, so nobody takes up the room of others."""
+NEW_KEY_LIFE_SECONDS = 60
+"""How long a new key may take to the page that shows it: a redirect on a slow phone. It is in a cookie meanwhile and
+nowhere else, so who does not follow in time makes another."""
+PAGE_ROWS = 50
+"""Rows of a list on a page for people: what fits in a few screens, in 40 KB of HTML."""
+PAGE_ALERTS_MAX = 8
+"""Workers and refusals that are named among the alerts; the pages of fleet and audit have the rest."""
 LOGIN_LIFE_SECONDS = 600
 """How long somebody may take to log in with a provider (contract: Logins)."""
 LOGINS_USED_MAX = 100_000
@@ -176,6 +183,9 @@ REDIS_RECONNECT_PAUSE_SECONDS = 0.1
 """Between two attempts to connect while Redis is down: it heals within about this time, and costs it ten a second."""
 REDIS_TICK_SECONDS = 1.0
 """How often Redis is looked at while nothing is asked of it: how old what is known of its settings may be."""
+REDIS_TIME_SECONDS = 0.1
+"""How old what is known of Redis's clock may be while it is asked: what it is asked in the meantime is refused, and
+nothing else, where its clock is set ahead."""
 REDIS_BATCH_MAX = 512
 """Nonces in one script: Redis serves nobody else meanwhile, about 2 ms."""
 REDIS_CLOCK_OFF_SECONDS_MAX = 600

@@ -254,3 +254,7 @@ FOREIGN_JOBS_KNOWN_MAX = 200
 """Jobs of other machines that a wrong one may report the end of."""
 ACCOUNTS_SHOWN_MAX = 100
 """Accounts in a report's table, those with most jobs first; the history has all of them."""
+IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
+"""What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
+IDENTITY_REQUEST_SECONDS = 30.0
+"""How long such a request may take to come: a server that is under attack gives up long before."""

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.alone import ThisMachine
 from tests.support.tiers import DRAWN, QUICK, SOAK, examples, is_quick
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytest.register_assert_rewrite(
@@ -73,7 +75,7 @@ SOAK_SECONDS = 3600
 
 settings.register_profile(
     "hatchfarm",
-    max_examples=examples(DRAWN) if QUICK else DRAWN,
+    max_examples=DRAWN if SOAK else examples(DRAWN),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=not SOAK,
@@ -109,6 +111,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if SOAK or item.path.parent.name in WHOLE_RUNS:
             item.add_marker(pytest.mark.timeout(SOAK_SECONDS if SOAK else WHOLE_RUNS_SECONDS))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Share the machine with the processes that test beside this one."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The fixture that has this folder for tests is not there yet.
+        ThisMachine.share(session.config._tmp_path_factory.getbasetemp().parent)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Let no test begin while another one has the machine to itself; what it waits does not count as its time."""
+    with ThisMachine.together():
+        return (yield)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

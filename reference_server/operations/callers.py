@@ -154,6 +154,20 @@ def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
     return Caller(OWNER_KIND, owner_id, session=digest_of(token), by_cookie=by_cookie)
 
 
+def _admit_visitor(state: State, headers: dict[str, str]) -> Caller:
+    """Admit anybody, and note the session that the browser shows, if it does. No other credential makes a visitor."""
+    token = read_cookie(headers, session_cookie(state.settings))
+    if not token.startswith(SESSION_PREFIX):
+        return Caller(VISITOR.name, proven=False)
+    return Caller(OWNER_KIND, proven=False, session=digest_of(token), by_cookie=True)
+
+
+def _prove_visitor(state: State, now: Instant, caller: Caller, headers: dict[str, str]) -> Caller | Reply:
+    """Find the session that is shown. Who shows one that is none is a visitor again; it is counted as anywhere."""
+    proven = _prove_session(state, now, caller, headers)
+    return msgspec.structs.replace(caller, kind=VISITOR.name) if isinstance(proven, Reply) else proven
+
+
 def _admit_person(state: State, headers: dict[str, str]) -> Caller | Reply:
     """Admit who shows a session, and agents, whom `_prove_owner` refuses."""
     return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
@@ -262,6 +276,15 @@ SESSION = Principal(
     _OF_OWNERS,
     ways=((SESSION_TOKEN,), (SESSION_COOKIE,)),
 )
+VISITOR = Principal(
+    "visitor",
+    (SESSION_COOKIE,),
+    _admit_visitor,
+    _prove_visitor,
+    (CROSS_SITE,),
+    ways=((SESSION_COOKIE,), ()),
+)
+"""Whoever looks at the pages for people: signed in, and an owner then, or not."""
 MOLTBOOK_IDENTITY = Credential("moltbookIdentity", "X-Moltbook-Identity", _header("X-Moltbook-Identity"))
 AGENT = Principal(
     AGENT_KIND,

@@ -112,7 +112,8 @@ _WORD = re.compile("[a-z0-9]+")
 
 
 def describe(operations: Sequence[Operation], prefix: str, version: str) -> dict[str, Any]:
-    """Return the document of these rows, whose paths are under the prefix unless they are rooted."""
+    """Return the document of those rows that are for programs; paths are under the prefix unless they are rooted."""
+    operations = [operation for operation in operations if not operation.for_people]
     shown = {kind for operation in operations for kind in _types(operation)}
     kinds = sorted(shown, key=lambda kind: kind.__name__)
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")

@@ -44,7 +44,8 @@ class Operation(msgspec.Struct, frozen=True):
     are those of its own decision, refusals as they are given; others come from its `principal` and from what every
     request meets before.
     `headers` are those that it reads beside its principal's. `shows_state` is false for what says nothing of the state,
-    and so never waits for it to be durable.
+    and so never waits for it to be durable. What is `for_people` are pages and their forms, which the API's
+    description, being for programs, leaves out.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Operation(msgspec.Struct, frozen=True):
     summary: str = ""
     rooted: bool = False
     shows_state: bool = True
+    for_people: bool = False
 
     def body_of(self, raw: bytes) -> Any:
         """Read a body as the operation takes it; None for what is refused."""

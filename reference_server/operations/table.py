@@ -18,6 +18,7 @@ from reference_server.operations import (
     workers,
 )
 from reference_server.operations.description import self_describing
+from reference_server.operations.people import rows as people
 
 if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
@@ -36,6 +37,7 @@ OPERATIONS: tuple[Operation, ...] = self_describing(
         *wallet.OPERATIONS,
         *forum.OPERATIONS,
         *service.OPERATIONS,
+        *people.OPERATIONS,
     ),
     PREFIXES[0],
 )

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks import audit, metrics, strain, strain_requests
 from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
+from simulator.attacks.agents import forum, jobs, keys, wallet, wallet_limits
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
-from simulator.attacks.consent import AfterRevoke, ForeignConsent
+from simulator.attacks.consent import AfterRevoke, ForeignConsent, NoConsent
 from simulator.attacks.credential import Guess, UnknownWorker, WrongToken
 from simulator.attacks.http_connection import HalfClose, Pipeline, Reset
 from simulator.attacks.http_framing import (
@@ -24,6 +25,7 @@ from simulator.attacks.http_sizes import HugeBody, LargeHeaders
 from simulator.attacks.http_slow import SlowBody, Slowloris, SlowRead
 from simulator.attacks.json_bodies import StrictJson
 from simulator.attacks.limits import Burst, RotatedAddress, SpoofedAddress, WindowEdge
+from simulator.attacks.logins import moltbook, sessions, states, tokens
 from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
 from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
 from simulator.attacks.paging import PageExtremes
@@ -59,12 +61,20 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(ForgedSignature, SignatureEncoding, ReusedKind),
     *(WrongToken, Guess, UnknownWorker),
     *(RotatedOut, ExpiredCertificate, ForeignCertificate, ForgedCertificate),
-    *(Bogus, Race, Twice, AfterRevoke, ForeignConsent, UnsignedMetrics),
+    *(Bogus, Race, Twice, NoConsent, AfterRevoke, ForeignConsent, UnsignedMetrics),
     # what owners ask for
     *(NoToken, WrongOwner, WrongRotationToken),
     *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs),
     *(StrictJson, PageExtremes, Canonical, Rules),
     *(audit.Evict, audit.Inject, metrics.Inject, metrics.Read),
+    # who people and agents are
+    *(states.State, states.CodeReplay, states.NoPkce, states.MixUp),
+    *(tokens.AlgNone, tokens.KeyConfusion, tokens.WrongAud, tokens.WrongIss, tokens.Expired, tokens.Nonce),
+    *(tokens.UnverifiedEmail, moltbook.InvalidIdentity, moltbook.Down, sessions.SessionAsOther),
+    # what agents and owners have accounts for
+    *(keys.Revoked, keys.Guess, keys.AsOwner),
+    *(wallet.DoubleSpend, wallet.Idempotency, wallet.Amounts, wallet.Address),
+    *(wallet_limits.Velocity, wallet_limits.Cooldown, jobs.Inflate, jobs.Foreign, forum.ForumScript),
     # below and around HTTP
     *(LengthAndCoding, TwoLengths, BadLength, BareLineFeed, FoldedHeader, SpaceBeforeColon, NulByte),
     *(LargeHeaders, HugeBody, Slowloris, SlowBody, SlowRead, Pipeline, HalfClose, Reset),

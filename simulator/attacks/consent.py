@@ -5,15 +5,43 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from simulator.attacks.acting import act, call, denied, enrol, heartbeat, require, revoke, revoked
+import msgspec
+
+from simulator.attacks.acting import act, call, denied, enrol, heartbeat, make_policy, require, revoke, revoked
+from simulator.attacks.catalogue import random_hex
 from simulator.attacks.script import Claim, ScriptAttack, refused
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
-from simulator.fleet.requests import consent_call
+from simulator.fleet.requests import call_of, consent_call
 
 if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext
+
+
+class NoConsent(ScriptAttack):
+    """A new machine that nobody has consented to: it may do nothing yet."""
+
+    name = "consent.none"
+    basis = Basis.PUBLISHED
+    shape = "a registered machine's heartbeats, under an active policy and under one of nobody's, and its policy fetch"
+    verdict = "403 no active consent for worker/policy, 403 no active consent"
+    effect = "nothing: it stays unknown, and has no policy"
+    anchor = "contract §3, §4: default deny; OWASP API5:2023"
+    severity = 8.1
+
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt, in the name of a machine that is never heard from."""
+        machine = context.new_machine(context.new_owner())
+        yield from act(context, machine, Action.REGISTER)
+        policy_id = yield from make_policy(context, machine.owner_id)
+        for claimed in (policy_id, f"pol_{random_hex(context.rng, 16)}"):
+            machine.policy_id = claimed
+            yield heartbeat(context, machine, Answer.NO_CONSENT, "nobody has consented to it", client=1)
+        fetch = call_of(machine, Action.FETCH_POLICY, context.token, "")
+        none = refused(HTTPStatus.FORBIDDEN, "no active consent", "nobody has consented to it")
+        send = call(context, fetch, none, client=1, machine=machine.index)
+        yield msgspec.structs.replace(send, certificate=machine.certificate_number)
 
 
 class AfterRevoke(ScriptAttack):

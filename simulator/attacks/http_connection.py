@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
@@ -67,6 +67,7 @@ class Pipeline(ScriptAttack):
     needs = frozenset({Feature.HEALTH, Feature.STATUS})
     anchor = "RFC 9112 §9.3.2; contract §6"
     severity = 7.5
+    patience_seconds: ClassVar[float] = PIPELINE_PATIENCE_SECONDS
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Send them, and match the answers with them by their place."""
@@ -77,7 +78,7 @@ class Pipeline(ScriptAttack):
         message += http_message(asked[-1].method, asked[-1].path, context.host, {"Connection": "close"})
         statuses = tuple({one.status for one in KINDS})
         expect = Expect(Answer.WITHIN_LIMIT, statuses, "", "requests in one write are requests like others")
-        outcome: WireOutcome = yield Wire(((message, 0.0),), expect, patience_seconds=PIPELINE_PATIENCE_SECONDS)
+        outcome: WireOutcome = yield Wire(((message, 0.0),), expect, patience_seconds=self.patience_seconds)
         answers = outcome.answers
         known = outcome.connected and len(answers) == len(asked)
         missing = f"{len(answers)} of {len(asked)} were answered"
@@ -116,6 +117,9 @@ class _Leaving(ScriptAttack):
     ways: tuple[tuple[int, float], ...]
     """When to leave behind a whole request: after how many bytes of the answer, and after a pause in seconds."""
     how: Literal["half-close", "reset"]
+    probe_seconds: ClassVar[float] = PROBE_SECONDS
+    busy_seconds: ClassVar[float] = BUSY_SECONDS
+    look_again_ns: ClassVar[int] = LOOK_AGAIN_NS
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Cut requests short, leave behind whole ones, and compare what is there with what was noted."""
@@ -126,9 +130,9 @@ class _Leaving(ScriptAttack):
         if self.how == "half-close" and any(outcome.connected and not outcome.closed for outcome in outcomes):
             # Once more, beside an honest client: where that one waits for long, the server may only be busy.
             seconds = context.defences.body_seconds
-            honest = honest_client(context, seconds, PROBE_SECONDS, PATIENCE_SECONDS, client=len(wires))
+            honest = honest_client(context, seconds, self.probe_seconds, PATIENCE_SECONDS, client=len(wires))
             *outcomes, shown = yield Together((*wires, honest))
-            sure = longest_wait_seconds(honest, shown) <= BUSY_SECONDS
+            sure = longest_wait_seconds(honest, shown) <= self.busy_seconds
         count = yield from policies_before(context, owner_id, client=len(wires) + 1)
         message = f"{count} of {len(wires)} requests that were cut short took effect"
         yield Claim("cut-short", None if count is None else count == 0, message)
@@ -179,7 +183,7 @@ class _Leaving(ScriptAttack):
             before = yield from policies_before(context, owner_id, client)
             return None if before is None else before + 1
 
-        yield from _compare(context, "policies", owner_id, "policy_created", there)
+        yield from self._compare(context, "policies", owner_id, "policy_created", there)
 
     def _whole_registrations(self, context: ScriptContext) -> Script[None]:
         owner_id = context.new_owner()
@@ -195,7 +199,24 @@ class _Leaving(ScriptAttack):
             outcome: Outcome = yield send
             return _total(outcome)
 
-        yield from _compare(context, "machines", owner_id, "machine_registered", there)
+        yield from self._compare(context, "machines", owner_id, "machine_registered", there)
+
+    def _compare(
+        self, context: ScriptContext, what: str, owner_id: str, event: str, there: Callable[[int], Script[int | None]]
+    ) -> Script[None]:
+        """Claim that as many things are there as the audit has events of, once what was under way has ended."""
+        headers = owner_headers(context.token, owner_id)
+        message, held = "", None
+        for look in range(LOOKS):
+            count = yield from there(300 + 2 * look)
+            path = f"/audit/events?type={event}&limit=1"
+            noted = _total((yield ask(context, "GET", path, headers, granted(OK), client=301 + 2 * look)))
+            message = f"{count} {what} are there, {noted} have their audit event"
+            held = None if count is None or noted is None else count == noted
+            if held is not False:
+                break
+            yield Pause(context.now() + self.look_again_ns)
+        yield Claim(f"whole-{what}", held, message, {"owner": owner_id})
 
 
 class HalfClose(_Leaving):
@@ -226,21 +247,3 @@ class Reset(_Leaving):
 def _total(outcome: Outcome) -> int | None:
     total = outcome.data().get("total")
     return total if outcome.right and isinstance(total, int) else None
-
-
-def _compare(
-    context: ScriptContext, what: str, owner_id: str, event: str, there: Callable[[int], Script[int | None]]
-) -> Script[None]:
-    """Claim that as many things are there as the audit has events of, once what was under way has ended."""
-    headers = owner_headers(context.token, owner_id)
-    message, held = "", None
-    for look in range(LOOKS):
-        count = yield from there(300 + 2 * look)
-        path = f"/audit/events?type={event}&limit=1"
-        noted = _total((yield ask(context, "GET", path, headers, granted(OK), client=301 + 2 * look)))
-        message = f"{count} {what} are there, {noted} have their audit event"
-        held = None if count is None or noted is None else count == noted
-        if held is not False:
-            break
-        yield Pause(context.now() + LOOK_AGAIN_NS)
-    yield Claim(f"whole-{what}", held, message, {"owner": owner_id})

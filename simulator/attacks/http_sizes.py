@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -34,16 +34,20 @@ class LargeHeaders(RawAttack):
     anchor = "OWASP API4:2023; contract §6: more than 64 KiB of headers"
     severity = 7.5
     statuses = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, HTTPStatus.BAD_REQUEST)
+    headers: ClassVar[int] = HEADERS
+    large_bytes: ClassVar[int] = MIB
 
     def forms(self) -> Iterable[Form]:
         """Make them large by number and by length."""
-        many = b"".join(b"A%d: b\r\n" % number for number in range(HEADERS))
-        yield Form(f"{HEADERS:,} headers", START + many + BEHIND[2:])
+        many = b"".join(b"A%d: b\r\n" % number for number in range(self.headers))
+        yield Form(f"{self.headers:,} headers", START + many + BEHIND[2:])
         yield Form("the same header again and again", START + b"A: b\r\n" * HEADERS + BEHIND[2:])
-        yield Form("a value of a megabyte", START + b"A: " + b"b" * MIB + BEHIND)
-        yield Form("a name of a megabyte", START + b"A" * MIB + b": b" + BEHIND)
-        yield Form("a target of a megabyte", START.replace(b"<path>", b"<path>?" + b"a" * MIB) + BEHIND[2:])
-        yield Form("a head of a megabyte that never ends", START + b"A: b\r\n" * (MIB // 6))
+        yield Form("a value of a megabyte", START + b"A: " + b"b" * self.large_bytes + BEHIND)
+        yield Form("a name of a megabyte", START + b"A" * self.large_bytes + b": b" + BEHIND)
+        yield Form(
+            "a target of a megabyte", START.replace(b"<path>", b"<path>?" + b"a" * self.large_bytes) + BEHIND[2:]
+        )
+        yield Form("a head of a megabyte that never ends", START + b"A: b\r\n" * (self.large_bytes // 6))
 
 
 class HugeBody(RawAttack):

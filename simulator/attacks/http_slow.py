@@ -54,6 +54,8 @@ class _Slow(ScriptAttack):
     needs = frozenset({Feature.HEALTH})
     margin_seconds: ClassVar[float] = MARGIN_SECONDS
     probe_seconds: ClassVar[float] = PROBE_SECONDS
+    probe_max_seconds: ClassVar[float] = PROBE_MAX_SECONDS
+    busy_seconds: ClassVar[float] = BUSY_SECONDS
 
     def patience_seconds(self, deadline_seconds: float) -> float:
         """Return how long a close is waited for."""
@@ -61,13 +63,13 @@ class _Slow(ScriptAttack):
 
     def probe(self, context: ScriptContext, seconds: float) -> Wire:
         """Make the honest client: it asks all the while on one connection."""
-        return honest_client(context, seconds, self.probe_seconds, PROBE_MAX_SECONDS)
+        return honest_client(context, seconds, self.probe_seconds, self.probe_max_seconds)
 
     def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Claim:
         """Claim that every honest request was answered, in a time that is not starving."""
         slowest = longest_wait_seconds(probe, outcome)
         answered = sum(one.status == OK for one in outcome.answers)
-        held = _held(right=slowest <= PROBE_MAX_SECONDS, known=known, sure=sure)
+        held = _held(right=slowest <= self.probe_max_seconds, known=known, sure=sure)
         message = f"{answered} of {len(probe.parts)} honest requests were answered meanwhile"
         message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
         return Claim("honest-served", held, message)
@@ -127,7 +129,7 @@ class _SlowSender(_Slow):
         lag_ns = self.lag_ns(context, since_ns)
         known = all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
+        sure = punctual and longest_wait_seconds(probe, honest) <= self.busy_seconds
         late = [one for one in slow if one.connected and not one.closed]
         held_seconds = max((one.closed_ns - one.sent_ns for one in slow), default=0) / SECOND_NS
         message = (
@@ -203,6 +205,7 @@ class SlowRead(_Slow):
     shape = f"{SLOW_READERS_MAX} connections that ask for {PIPELINED_READS} large answers and read a byte a second"
     connections = SLOW_READERS_MAX
     events: ClassVar[int] = MANY_EVENTS
+    drain_seconds: ClassVar[float] = DRAIN_SECONDS
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Make large answers, leave them unread past the deadline, and read on then."""
@@ -220,7 +223,7 @@ class SlowRead(_Slow):
         expect = Expect(Answer.ACCEPTED, (OK,), "", "it asks for what is its own")
         readers = [
             Wire(
-                ((read * PIPELINED_READS, 0.0),), expect, "read-slowly", hold_seconds + DRAIN_SECONDS, 1,
+                ((read * PIPELINED_READS, 0.0),), expect, "read-slowly", hold_seconds + self.drain_seconds, 1,
                 slow_seconds=hold_seconds + 1, client=1 + number,
             )
             for number in range(self.connections)
@@ -240,7 +243,7 @@ class SlowRead(_Slow):
         lag_ns = self.lag_ns(context, since_ns)
         known = made == self.events and all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and longest_wait_seconds(probe, honest) <= BUSY_SECONDS
+        sure = punctual and longest_wait_seconds(probe, honest) <= self.busy_seconds
         yield self._judge(slow, hold_seconds, known=known, sure=sure)
         yield self.judge_probe(probe, honest, known=known, sure=punctual)
 

@@ -7,7 +7,7 @@ that time. A request took effect somewhere between its sending and its answer, s
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
@@ -157,17 +157,18 @@ class WindowEdge(_Limit):
     name = "limit.window-edge"
     basis = Basis.HARDENED
     shape = "two bursts around an edge: of windows by the clock, from the first request on, and as refusals tell"
+    window_ns: ClassVar[int] = WINDOW_NS
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Try edges by the clock, edges a second and a bucket's refill after a first request, and edges it learns."""
         defences = context.defences
-        refill_ns = max(WINDOW_NS, round(defences.burst / defences.refill_per_second) * SECOND_NS)
+        refill_ns = max(self.window_ns, round(defences.burst / defences.refill_per_second) * SECOND_NS)
         to_edge_ns = refill_ns - context.wall() % refill_ns
         if to_edge_ns < 2 * EDGE_NS:
             to_edge_ns += refill_ns
         outcomes = yield from self._around(context, context.now() + to_edge_ns, 0, opened=False)
         yield _Excess(outcomes, defences).say("clock-window")
-        for client, length_ns in ((1, WINDOW_NS), (2, refill_ns)):
+        for client, length_ns in ((1, self.window_ns), (2, refill_ns)):
             outcomes = yield from self._around(context, context.now() + length_ns, client, opened=True)
             yield _Excess(outcomes, defences).say("first-request-window")
         outcomes = yield from self._learned(context, 3, 2 * refill_ns)

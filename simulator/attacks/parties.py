@@ -44,8 +44,8 @@ class Addresses:
         return self._client
 
 
-class OwnerAttack(ScriptAttack):
-    """An attack through what owners ask for. However hostile a request is, no server may break down over it."""
+class WatchedAttack(ScriptAttack):
+    """An attack over which no server may break down, however hostile its requests are."""
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of one attempt, and claim that nothing was answered by a breakdown."""
@@ -54,6 +54,10 @@ class OwnerAttack(ScriptAttack):
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of the attempt itself."""
         raise NotImplementedError
+
+
+class OwnerAttack(WatchedAttack):
+    """An attack through what owners ask for."""
 
 
 def _watched(script: Script[None]) -> Script[None]:

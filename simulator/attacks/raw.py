@@ -90,6 +90,7 @@ class RawAttack(ScriptAttack):
     statuses: ClassVar[tuple[int, ...]] = (HTTPStatus.BAD_REQUEST,)
     error: ClassVar[str] = ""
     must_close: ClassVar[bool] = True
+    patience_seconds: ClassVar[float] = PATIENCE_SECONDS
 
     def forms(self) -> Iterable[Form]:
         """Return the ways to write it."""
@@ -118,7 +119,7 @@ class RawAttack(ScriptAttack):
                 expect = Expect(Answer.REFUSED, self.statuses, self.error, form.what)
                 wires.append(
                     Wire(
-                        ((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=len(wires),
+                        ((message, 0.0),), expect, patience_seconds=self.patience_seconds, client=len(wires),
                         operation=carrier.operation,
                     )
                 )  # fmt: skip

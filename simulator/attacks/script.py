@@ -36,6 +36,7 @@ class Expect(msgspec.Struct, frozen=True):
     """What a correct server answers: one of `statuses` with `error` in its message, and why.
 
     `answer` is how the history counts it. `basis` is what the expectation rests on, where not on what its attack does.
+    `success` is a status past 2xx by which a hostile request would be let through, as a login is by a redirect.
     """
 
     answer: Answer
@@ -43,6 +44,7 @@ class Expect(msgspec.Struct, frozen=True):
     error: str = ""
     because: str = ""
     basis: Basis | None = None
+    success: int = 0
 
 
 def refused(status: int, error: str, because: str, basis: Basis | None = None) -> Expect:
@@ -249,6 +251,10 @@ class PrerequisiteError(Exception):
     """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
 
 
+class NotTriedError(PrerequisiteError):
+    """A script has nothing to try on this target, which is nobody's fault; says why."""
+
+
 class Defences(msgspec.Struct, frozen=True):
     """How the target defends itself, as far as its settings are known; else as the contract's defaults say (§6)."""
 
@@ -256,6 +262,8 @@ class Defences(msgspec.Struct, frozen=True):
     refill_per_second: float = 5.0
     header_seconds: float = 10.0
     body_seconds: float = 30.0
+    withdrawals_per_hour: int = 10
+    withdrawal_daily_usdt: str = "10000"
 
     def allows(self, length_ns: int) -> int:
         """Return how many requests of one client a right server lets through within a time, at most.
@@ -273,6 +281,8 @@ def defences_of(settings: Mapping[str, str | float]) -> Defences:
         float(settings.get("RATE_LIMIT_REFILL_PER_SECOND", contract.refill_per_second)),
         float(settings.get("HTTP_HEADER_TIMEOUT_SECONDS", contract.header_seconds)),
         float(settings.get("HTTP_BODY_TIMEOUT_SECONDS", contract.body_seconds)),
+        int(settings.get("WITHDRAWALS_PER_HOUR", contract.withdrawals_per_hour)),
+        str(settings.get("WITHDRAWAL_DAILY_LIMIT_USDT", contract.withdrawal_daily_usdt)),
     )
 
 
@@ -360,6 +370,8 @@ class ScriptAttack(Attack):
     """Whether it needs machines of the honest fleet that are already set up."""
     needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
+    needs_identity: ClassVar[bool] = False
+    """Whether that server asks a provider of identities that the attack plays."""
     sandbox: ClassVar[SandboxOptions | None] = None
     """What is started for each attempt, one attempt at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0

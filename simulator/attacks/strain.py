@@ -73,6 +73,12 @@ class Strain(ScriptAttack):
     needs = frozenset({Feature.HEALTH})
     seconds: ClassVar[float] = 4.0
     """How long the strain is held, and honest clients ask beside it."""
+    probe_seconds: ClassVar[float] = PROBE_SECONDS
+    probe_max_seconds: ClassVar[float] = PROBE_MAX_SECONDS
+    newcomer_after_seconds: ClassVar[float] = NEWCOMER_AFTER_SECONDS
+    spread_seconds: ClassVar[float] = SPREAD_SECONDS
+    patience_seconds: ClassVar[float] = PATIENCE_SECONDS
+    busy_seconds: ClassVar[float] = BUSY_SECONDS
 
     def whole(self, context: ScriptContext) -> list[Wire]:
         """Make connections with whole requests, each of which must be answered or closed."""
@@ -91,11 +97,11 @@ class Strain(ScriptAttack):
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Do it all, and see what became of the honest clients and of whole requests."""
-        whole, held = spread(self.whole(context)), spread(self.held(context))
-        staying = honest_client(context, self.seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, STAYING)
-        seconds = self.seconds - NEWCOMER_AFTER_SECONDS
-        newcomer = honest_client(context, seconds, PROBE_SECONDS, PROBE_MAX_SECONDS, NEWCOMER)
-        newcomer = msgspec.structs.replace(newcomer, after_seconds=NEWCOMER_AFTER_SECONDS)
+        whole, held = self.spread(self.whole(context)), self.spread(self.held(context))
+        staying = honest_client(context, self.seconds, self.probe_seconds, self.probe_max_seconds, STAYING)
+        seconds = self.seconds - self.newcomer_after_seconds
+        newcomer = honest_client(context, seconds, self.probe_seconds, self.probe_max_seconds, NEWCOMER)
+        newcomer = msgspec.structs.replace(newcomer, after_seconds=self.newcomer_after_seconds)
         honest = (staying, newcomer)
         since_ns = context.now()
         outcomes: list[WireOutcome] = yield Together((*honest, *whole, *held))
@@ -103,50 +109,49 @@ class Strain(ScriptAttack):
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
         slowest = max(longest_wait_seconds(*one) for one in zip(honest, outcomes, strict=False))
         answered = outcomes[len(honest) : len(honest) + len(whole)]
-        yield _honest_served(
+        yield self._honest_served(
             honest, outcomes, slowest, known=context.own_addresses and lag_ns <= LAG_MAX_NS, sure=punctual
         )
         if whole:
-            sure = punctual and slowest <= BUSY_SECONDS
-            yield _all_answered(answered, known=lag_ns <= LAG_MAX_NS, sure=sure)
+            sure = punctual and slowest <= self.busy_seconds
+            yield self._all_answered(answered, known=lag_ns <= LAG_MAX_NS, sure=sure)
         yield from self.more_claims(context, whole, answered)
 
+    def spread(self, wires: list[Wire]) -> list[Wire]:
+        """Spread the beginnings of connections: a harness that opens a thousand at once is late itself."""
+        return [
+            msgspec.structs.replace(wire, after_seconds=wire.after_seconds + self.spread_seconds * number / len(wires))
+            for number, wire in enumerate(wires)
+        ]
 
-def spread(wires: list[Wire]) -> list[Wire]:
-    """Spread the beginnings of connections: a harness that opens a thousand at once is late itself."""
-    return [
-        msgspec.structs.replace(wire, after_seconds=wire.after_seconds + SPREAD_SECONDS * number / len(wires))
-        for number, wire in enumerate(wires)
-    ]
+    def asking(self, message: bytes, expect: Expect, client: int, operation: Operation = Operation.OTHER) -> Wire:
+        """Make a connection with whole requests, which waits for an answer as long as any may take."""
+        return Wire(
+            ((message, 0.0),), expect, patience_seconds=self.patience_seconds, client=client, operation=operation
+        )
 
+    def _honest_served(
+        self, honest: tuple[Wire, ...], outcomes: list[WireOutcome], slowest: float, *, known: bool, sure: bool
+    ) -> Claim:
+        """Claim that honest clients were served. Where they share the attacker's address, its limits are theirs too."""
+        answered = sum(one.status == OK for outcome in outcomes[: len(honest)] for one in outcome.answers)
+        asked = sum(len(one.parts) for one in honest)
+        right = slowest <= self.probe_max_seconds
+        message = f"{answered} of {asked} honest requests were answered meanwhile"
+        message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
+        return Claim("honest-served", right if known and (right or sure) else None, message)
 
-def _honest_served(
-    honest: tuple[Wire, ...], outcomes: list[WireOutcome], slowest: float, *, known: bool, sure: bool
-) -> Claim:
-    """Claim that honest clients were served. Where they share the attacker's address, its limits are theirs too."""
-    answered = sum(one.status == OK for outcome in outcomes[: len(honest)] for one in outcome.answers)
-    asked = sum(len(one.parts) for one in honest)
-    right = slowest <= PROBE_MAX_SECONDS
-    message = f"{answered} of {asked} honest requests were answered meanwhile"
-    message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
-    return Claim("honest-served", right if known and (right or sure) else None, message)
-
-
-def _all_answered(outcomes: list[WireOutcome], *, known: bool, sure: bool) -> Claim:
-    """Claim that each whole request was answered or closed; a connection that is refused is an answer as well."""
-    waiting = sum(one.connected and not one.answers and not one.closed for one in outcomes)
-    message = f"{waiting} of {len(outcomes)} whole requests had neither an answer nor a close in {PATIENCE_SECONDS:g}s"
-    return Claim("all-answered", not waiting if known and (not waiting or sure) else None, message)
+    def _all_answered(self, outcomes: list[WireOutcome], *, known: bool, sure: bool) -> Claim:
+        """Claim that each whole request was answered or closed; a connection that is refused is an answer as well."""
+        waiting = sum(one.connected and not one.answers and not one.closed for one in outcomes)
+        message = f"{waiting} of {len(outcomes)} whole requests had neither an answer nor a close in "
+        message += f"{self.patience_seconds:g}s"
+        return Claim("all-answered", not waiting if known and (not waiting or sure) else None, message)
 
 
 def refusing(*statuses: int, because: str) -> Expect:
     """Expect one of some refusals, or a close without a word."""
     return Expect(Answer.REFUSED, (0, *statuses), "", because)
-
-
-def asking(message: bytes, expect: Expect, client: int, operation: Operation = Operation.OTHER) -> Wire:
-    """Make a connection with whole requests, which waits for an answer as long as any may take."""
-    return Wire(((message, 0.0),), expect, patience_seconds=PATIENCE_SECONDS, client=client, operation=operation)
 
 
 def heartbeat_path(context: ScriptContext) -> str:
@@ -161,20 +166,21 @@ class Slashes(Strain):
     basis = Basis.HARDENED
     shape = f"paths of up to {SLASHES:,} slashes, dots and escapes, without a credential, on many routes"
     verdict = "404, 400, 401, 405 or 431 at once"
+    slashes: ClassVar[int] = SLASHES
     anchor = "CWE-407; contract §6: work in proportion to what was sent"
 
     def whole(self, context: ScriptContext) -> list[Wire]:
         """Put them in place of a path, before it, behind it and within it."""
-        many = "/" * SLASHES
+        many = "/" * self.slashes
         paths = (
             many,
             f"/api/v1{many}",
             f"{many}api/v1/health",
             f"/api/v1/workers{many}heartbeat",
-            "/." * (SLASHES // 2),
-            "/a/.." * (SLASHES // 5),
-            "/%2f" * (SLASHES // 4),
-            "/health?" + "&" * SLASHES,
+            "/." * (self.slashes // 2),
+            "/a/.." * (self.slashes // 5),
+            "/%2f" * (self.slashes // 4),
+            "/health?" + "&" * self.slashes,
         )
         expect = refusing(
             HTTPStatus.BAD_REQUEST,
@@ -196,7 +202,7 @@ class Slashes(Strain):
             for method in ("GET", "POST"):
                 message = http_message(method, path, context.host, {"Connection": "close"})
                 what = expect if "?" not in path else query if method == "GET" else expect
-                wires.append(asking(message, what, HOSTILE + number))
+                wires.append(self.asking(message, what, HOSTILE + number))
         return wires
 
 
@@ -211,6 +217,7 @@ class Bodies(Strain):
     )
     anchor = "OWASP API4:2023; contract §6: bounded memory, whoever asks and however they leave"
     connections = STRAIN_BODIES_MAX + STRAIN_LEAVING_MAX
+    waiting: ClassVar[int] = STRAIN_BODIES_MAX
 
     def held(self, context: ScriptContext) -> list[Wire]:
         """Ask for the busiest route and for owners', with no credential."""
@@ -227,7 +234,7 @@ class Bodies(Strain):
             wire = Wire(
                 ((head, 0.0), (body, 0.0)), expect, patience_seconds=self.seconds, client=HOSTILE, operation=operation
             )
-            if number >= STRAIN_BODIES_MAX:
+            if number >= self.waiting:
                 how = "reset" if number % 4 < 2 else "half-close"  # noqa: PLR2004 - half of them each
                 wire = msgspec.structs.replace(wire, then=how, patience_seconds=self.seconds / 2)
             wires.append(wire)
@@ -264,6 +271,7 @@ class Headers(Strain):
     )
     verdict = "431, 400, limited or closed; a whole head within 64 KiB may be served"
     connections = STRAIN_HEADS_MAX
+    small_headers: ClassVar[int] = SMALL_HEADERS
 
     def held(self, context: ScriptContext) -> list[Wire]:
         """Stop before the end of a head that a server has to hold."""
@@ -277,7 +285,7 @@ class Headers(Strain):
     def whole(self, context: ScriptContext) -> list[Wire]:
         """Send many small headers, within the bound, and far past it."""
         start = f"GET /health HTTP/1.1\r\nHost: {context.host}\r\nConnection: close\r\n".encode()
-        within = start + b"A: b\r\n" * SMALL_HEADERS + b"\r\n"
+        within = start + b"A: b\r\n" * self.small_headers + b"\r\n"
         past = start + b"A: b\r\n" * (MIB // 6) + b"\r\n"
         served = Expect(
             Answer.WITHIN_LIMIT,
@@ -290,7 +298,7 @@ class Headers(Strain):
         )
         count = self.connections // 5
         return [
-            asking(message, expect, HOSTILE + 1 + number)
+            self.asking(message, expect, HOSTILE + 1 + number)
             for message, expect in ((within, served), (past, refused))
             for number in range(count)
         ]
@@ -303,10 +311,11 @@ class SlowRead(Strain):
     basis = Basis.HARDENED
     shape = f"{STRAIN_READERS_MAX} connections that ask {PIPELINED:,} times in one write and read a byte a second"
     connections = STRAIN_READERS_MAX
+    pipelined: ClassVar[int] = PIPELINED
 
     def held(self, context: ScriptContext) -> list[Wire]:
         """Ask without a credential; whoever answers unread requests one after the other fills its memory."""
-        message = http_message("GET", "/health", context.host, {}) * PIPELINED
+        message = http_message("GET", "/health", context.host, {}) * self.pipelined
         expect = Expect(Answer.WITHIN_LIMIT, (0, OK), "", "it is answered, as far as it reads")
         return [
             Wire(

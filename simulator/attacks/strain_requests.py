@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import audit_page
@@ -11,7 +11,7 @@ from simulator.attacks.honest import OK
 from simulator.attacks.parties import OwnerAttack, set_up_party
 from simulator.attacks.routes import HEARTBEAT, send
 from simulator.attacks.script import Claim, Expect, heartbeat_gets
-from simulator.attacks.strain import HOSTILE, Strain, asking, heartbeat_path, refusing
+from simulator.attacks.strain import HOSTILE, Strain, heartbeat_path, refusing
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.profiles import Basis
 from simulator.fleet.requests import http_message, owner_headers
@@ -43,6 +43,8 @@ class Flood(Strain):
     shape = f"{FLOOD_REQUESTS} requests in one write on each of {FLOOD_CONNECTIONS} connections of one address"
     verdict = "429 for all but a bucket's worth, or closed"
     anchor = "OWASP API4:2023; contract §6: a refusal costs less than an answer"
+    requests: ClassVar[int] = FLOOD_REQUESTS
+    clients: ClassVar[int] = FLOOD_CONNECTIONS
 
     def whole(self, context: ScriptContext) -> list[Wire]:
         """Ask for what exists and what does not, with and without a body."""
@@ -67,10 +69,10 @@ class Flood(Strain):
         )
         wires = []
         for method, path, body, expect, operation in kinds:
-            message = http_message(method, path, context.host, {}, body) * (FLOOD_REQUESTS - 1)
+            message = http_message(method, path, context.host, {}, body) * (self.requests - 1)
             message += http_message(method, path, context.host, close, body)
-            wire = asking(message, expect, HOSTILE, operation)
-            wires += [wire] * (FLOOD_CONNECTIONS // len(kinds))
+            wire = self.asking(message, expect, HOSTILE, operation)
+            wires += [wire] * (self.clients // len(kinds))
         return wires
 
     def more_claims(self, context: ScriptContext, whole: list[Wire], outcomes: list[WireOutcome]) -> list[Claim]:
@@ -101,13 +103,15 @@ class Backtracking(Strain):
     )
     verdict = "400 at once, or 431"
     anchor = "CWE-1333; contract §6: work in proportion to what was sent"
+    quoted_pairs: ClassVar[int] = QUOTED_PAIRS
+    digits: ClassVar[int] = DIGITS
 
     def whole(self, context: ScriptContext) -> list[Wire]:
         """Return them to every reader of a body, and of numbers in a query."""
         owner_id = context.new_owner()
         headers = {**owner_headers(context.token, owner_id), "Connection": "close"}
-        text = (OPENING + '"' + '\\"' * QUOTED_PAIRS).encode()
-        digits = "0" * DIGITS + "x"
+        text = (OPENING + '"' + '\\"' * self.quoted_pairs).encode()
+        digits = "0" * self.digits + "x"
         requests = [
             *(("POST", path, text) for path in ("/policies", "/machines/register", "/consents")),
             *(
@@ -124,11 +128,11 @@ class Backtracking(Strain):
             because="it is no JSON, or no number",
         )
         wires = [
-            asking(http_message(method, f"/api/v1{path}", context.host, headers, body), expect, HOSTILE + number)
+            self.asking(http_message(method, f"/api/v1{path}", context.host, headers, body), expect, HOSTILE + number)
             for number, (method, path, body) in enumerate(requests)
         ]
         beat = http_message("POST", heartbeat_path(context), context.host, {"Connection": "close"}, text)
-        return [*wires, asking(beat, expect, HOSTILE + len(requests), Operation.HEARTBEAT)]
+        return [*wires, self.asking(beat, expect, HOSTILE + len(requests), Operation.HEARTBEAT)]
 
 
 class AuditTurn(OwnerAttack):
@@ -141,6 +145,7 @@ class AuditTurn(OwnerAttack):
     effect = "one worker_auth_failed event each; what the owner has done stays in its audit"
     anchor = "contract §3: neither strangers nor an owner's own heartbeats evict what matters; ASVS 5.0 §16.4"
     severity = 7.5
+    events: ClassVar[int] = AUDIT_NOISE_EVENTS
 
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of one attempt."""
@@ -148,7 +153,7 @@ class AuditTurn(OwnerAttack):
         before = yield from _counts(context, party.owner_id, addresses)
         missing = heartbeat_gets(Answer.MISSING_FIELDS, "it has none of its fields")
         made = 0
-        for _ in range(AUDIT_NOISE_EVENTS):
+        for _ in range(self.events):
             client = addresses.take()
             outcome: Outcome = yield send(context, HEARTBEAT, party, missing, client=client, headers={}, payload=b"{}")
             made += outcome.right
@@ -156,7 +161,7 @@ class AuditTurn(OwnerAttack):
         lost = {kind: count - after[kind] for kind, count in before.items() if after[kind] < count}
         message = f"after {made} heartbeats by strangers {sum(lost.values())} of {sum(before.values())} events of what "
         message += "the owner had done are gone"
-        enough = True if made == AUDIT_NOISE_EVENTS and all(before.values()) else None
+        enough = True if made == self.events and all(before.values()) else None
         yield Claim("nothing-lost", False if lost else enough, message, {"lost": lost})
 
 

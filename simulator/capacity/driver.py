@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from reference_server.wire.visible_text import visible
 from simulator.capacity.result import Capacity, SearchRequest, conclude, write_capacity
 from simulator.capacity.search import Bounds, Search, TrialOutcome
 from simulator.capacity.step import (
@@ -27,7 +28,6 @@ from simulator.capacity.step import (
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable
-from simulator.report.text import visible
 from simulator.running.leaving import NOT_WRITTEN
 from simulator.running.run import OWN_SERVER, USER_ERRORS, RunRequest, observe, see_open_files_suffice
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FAULT = "fault"
 """The claim by which an attempt says that it met a fault of its own."""
+NOT_TRIED = "not-tried"
+"""The claim by which an attempt says that its target has nothing on which it could be tried."""
 ENDED_EARLY = ("cut-off", "unsettled", FAULT)
 """Claims by which an attempt says that it could not play to its end."""
 
@@ -83,6 +85,9 @@ def not_tried(history: History, campaign: CampaignRecord) -> str:
     if campaign.not_tried:
         return campaign.not_tried
     claims = [claim for claim in history.claims if claim.campaign == campaign.number]
+    untried = [claim for claim in claims if claim.rule == NOT_TRIED]
+    if untried and not campaign.completed:
+        return untried[0].message
     undecided = [claim for claim in claims if claim.held is None and claim.rule not in ENDED_EARLY]
     if undecided and len(undecided) == len(claims) and not _judged(history, campaign):
         return undecided[0].message

@@ -94,6 +94,7 @@ KINDS: dict[Answer, Kind] = {
     Answer.WHILE_REVOKING: Kind.NEVER,
     Answer.WITHIN_LIMIT: Kind.NEVER,
     Answer.UNCOVERED: Kind.NEVER,
+    Answer.MAY_BE_REFUSED: Kind.NEVER,
 }
 """What each answer says; one without a line here fails the tests, and every run."""
 

@@ -123,6 +123,21 @@ def _time_to_stop(
     return low_ns / SECOND_NS, high_ns / SECOND_NS
 
 
+def times_to_stop_s(history: History) -> NDArray[np.float64]:
+    """Return for each pair that was revoked for how long after that, at most, heartbeats of it were accepted.
+
+    From the sending of its first revoke to the answer to the last heartbeat that was accepted; 0 where none was.
+    """
+    revoked = [pair for pair in _revoked_pairs(history) if pair.acknowledged is not None]
+    rows = history.rows()
+    rows = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.ACCEPTED)]
+    times = [
+        int((rows["answered_ns"][np.isin(rows["consent"], pair.numbers)] - pair.first_sent_ns).max(initial=0))
+        for pair in revoked
+    ]
+    return np.array(times, dtype=np.float64) / SECOND_NS
+
+
 def _consented_again(history: History, pairs: list[_Revoked]) -> None:
     """Find for each pair the first consent to it that was asked for and accepted after its revoke."""
     rows = history.rows()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
 
 OK, NOT_FOUND, TOO_MANY = HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS
-SHARED_PAUSE_SECONDS = 2.0
+SHARED_PAUSE_SECONDS = 3.0
 """Where all share one address, the default rate limit gives back in this time what looking has cost the fleet."""
 
 
@@ -69,6 +69,11 @@ async def _by_asking(connection: ControlConnection, target: Target, lacks: set[F
         (Feature.STATUS, "/api/v1/status"),
         (Feature.KEYS, "/.well-known/hatchfarm-keys"),
         (Feature.API_METRICS, "/api/v1/metrics"),
+        (Feature.AGENTS, "/api/v1/agents/me"),
+        (Feature.JOBS, "/api/v1/jobs"),
+        (Feature.WALLET, "/api/v1/wallet/balance"),
+        (Feature.FORUM, "/api/v1/forum/posts"),
+        (Feature.LOGINS, "/api/v1/auth/me"),
     ):
         if (await get(path)).status == NOT_FOUND:
             lacks.add(feature)

@@ -14,6 +14,9 @@ from simulator.contract.parsed_request import ParsedRequest, Violation, parse_re
 if TYPE_CHECKING:
     from simulator.contract.objects import Certified, Showing
 
+SECRET_HEADERS = (b"authorization", b"x-machine-token", b"x-moltbook-identity")
+SECRET_MIN_BYTES = 16
+"""A shorter text is no secret of the contract's, and may be anywhere."""
 OK, REDIRECT, BAD_REQUEST = HTTPStatus.OK, 300, HTTPStatus.BAD_REQUEST
 
 
@@ -36,11 +39,22 @@ def check_unattributed(status: int, head: bytes, body: bytes) -> list[Violation]
     return odd + list(check_refusal(None, status, body)) if status >= BAD_REQUEST else odd
 
 
+def repeated_secrets(asked: ParsedRequest, head: bytes, body: bytes) -> list[Violation]:
+    """Return whether an answer repeats what its request proves itself by: it may be logged, cached or shown."""
+    for name in SECRET_HEADERS:
+        secret = asked.header(name).rpartition(" ")[2].encode("latin-1")
+        if len(secret) >= SECRET_MIN_BYTES and (secret in body or secret in head):
+            return [Violation("secret", f"it repeats the {name.decode()} of its request")]
+    return []
+
+
 def check_answer(request: bytes, status: int, head: bytes, body: bytes, memory: HeadMemory) -> AnswerCheck:
     """Hold an answer against its request and the contract. `memory` is that of whoever got the answers before."""
     asked = parse_request(request)
     odd = list(memory.judge(asked, status, head))
     heads = len(odd)
+    if asked is not None:
+        odd += repeated_secrets(asked, head, body)
     if asked is not None and asked.method == "HEAD":
         if body:
             odd.append(Violation("unasked", "an answer to HEAD with a body"))

@@ -79,6 +79,8 @@ class Answer(IntEnum):
     """Only as `expected`: changed where no signature covers it; accepted, or refused as badly signed."""
     FAILED = 24
     """Any other 5xx: a fault of the server. What it did all the same cannot be known from it."""
+    MAY_BE_REFUSED = 25
+    """Only as `expected`: granted, or refused as is right too; of several at once perhaps one can be granted."""
 
 
 REASONS: dict[Answer, str] = {
@@ -102,5 +104,6 @@ ALTERNATIVES: dict[Answer, frozenset[Answer]] = {
     Answer.WHILE_REVOKING: frozenset({Answer.ACCEPTED, Answer.NO_CONSENT}),
     Answer.WITHIN_LIMIT: frozenset({Answer.ACCEPTED, Answer.RATE_LIMITED}),
     Answer.UNCOVERED: frozenset({Answer.ACCEPTED, Answer.INVALID_SIGNATURE}),
+    Answer.MAY_BE_REFUSED: frozenset({Answer.ACCEPTED, Answer.REFUSED}),
 }
 """What each expectation that only the server can decide leaves open."""

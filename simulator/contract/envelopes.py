@@ -29,6 +29,12 @@ POLICY_REFUSALS: Mapping[int, frozenset[str]] = {
 }
 """Those by which a policy fetch is (contract §3)."""
 RATE_LIMITED = "rate limit exceeded"
+ACCOUNT_LIMITS: Mapping[str, str] = {
+    "/wallet/withdraw": "withdrawal limit exceeded",
+    "/jobs": "too many unfinished jobs",
+    "/forum/posts": "posting limit exceeded",
+}
+"""What else a 429 may say, by how the path of a route begins: that an account has done enough (contract: market)."""
 
 
 def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iterator[Violation]:
@@ -48,7 +54,7 @@ def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iter
         return
     wanted: frozenset[str] | None = None
     if status == TOO_MANY:
-        wanted = frozenset({RATE_LIMITED})
+        wanted = frozenset({RATE_LIMITED, *account_limits(asked)})
     elif asked is not None and asked.path.endswith("/heartbeat"):
         wanted = HEARTBEAT_REFUSALS.get(status)
     elif asked is not None and asked.method == "GET" and asked.path.startswith("/workers/"):
@@ -56,6 +62,13 @@ def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iter
     if not error or (wanted is not None and error not in wanted):
         words = " or ".join(repr(one) for one in sorted(wanted or ())) or "a message"
         yield Violation("refusal-text", f"its error is {error[:200]!r}, not {words}")
+
+
+def account_limits(asked: ParsedRequest | None) -> tuple[str, ...]:
+    """Return what a 429 of a route may say besides that there were too many requests."""
+    if asked is None or asked.method != "POST":
+        return ()
+    return tuple(error for path, error in ACCOUNT_LIMITS.items() if asked.path.startswith(path))
 
 
 def check_success(body: bytes) -> tuple[Any, list[Violation]]:

@@ -25,6 +25,11 @@ class Feature(StrEnum):
     STATUS = "status"
     KEYS = "keys"
     API_METRICS = "api-metrics"
+    AGENTS = "agents"
+    JOBS = "jobs"
+    WALLET = "wallet"
+    FORUM = "forum"
+    LOGINS = "logins"
 
 
 class Lack(NamedTuple):
@@ -56,4 +61,9 @@ LACKS: Mapping[Feature, Lack] = {
         "there is no /.well-known/hatchfarm-keys (contract §3)", "whether certificates are signed as they say"
     ),
     Feature.API_METRICS: Lack("there is no /api/v1/metrics (contract §1)", "every request to it"),
+    Feature.AGENTS: Lack("there is no /agents/me (contract: Agents)", "every attack on agents and their keys"),
+    Feature.JOBS: Lack("there is no /jobs (contract: Jobs)", "every attack on jobs"),
+    Feature.WALLET: Lack("there is no /wallet/balance (contract: Wallet)", "every attack on money"),
+    Feature.FORUM: Lack("there is no /forum/posts (contract: Forum)", "every attack on the forum"),
+    Feature.LOGINS: Lack("there is no /auth/me (contract: Logins)", "every attack on logins and sessions"),
 }

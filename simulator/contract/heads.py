@@ -17,6 +17,8 @@ BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = (
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.TOO_MANY_REQUESTS,
 )
+WITHOUT_RETRY_AFTER = (("POST", "/wallet/withdraw"), ("POST", "/jobs"))
+"""Where a 429 may be about what an account has done: nobody promises then when it may go on (contract: market)."""
 RETRY_AFTER_MAX_SECONDS = 86_400
 """A bucket that takes a day to gain one token is none of this contract's (§6)."""
 ID_DIGITS = 16
@@ -86,7 +88,7 @@ def check_head(asked: ParsedRequest | None, status: int, head: bytes, last_id: b
         yield Violation("vary", "it has no `Vary: Origin`")
     if status >= BAD_REQUEST or (asked is not None and asked.method != "OPTIONS"):
         yield from _content_type(asked, status, headers.get(b"content-type", []))
-    if status == TOO_MANY:
+    if status == TOO_MANY and not (asked is not None and (asked.method, asked.path) in WITHOUT_RETRY_AFTER):
         yield from _retry_after(headers.get(b"retry-after", []))
     if status == METHOD_NOT_ALLOWED:
         methods = {name.strip() for name in b",".join(headers.get(b"allow", [])).decode("latin-1").split(",")} - {""}

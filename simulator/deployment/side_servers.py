@@ -8,6 +8,7 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.client.access import Access
 from simulator.client.target import Target, parse_target
+from simulator.deployment.identity_provider import IdentityProvider, identity_provider
 from simulator.deployment.own import side_server
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def side_servers(
     server = scenario.server
     started: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
+    provider: IdentityProvider | None = None
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
         if issubclass(attack, ScriptAttack) and attack.sandbox is not None:
@@ -46,10 +48,14 @@ async def side_servers(
             continue
         if server.command and server.tls:
             continue  # how it is told to speak plain HTTP is not known
-        needed = frozenset(attack.needs_settings.items())
+        settings = dict(attack.needs_settings)
+        if attack.needs_identity:
+            provider = provider or await stack.enter_async_context(identity_provider())
+            settings |= provider.settings
+        needed = frozenset(settings.items())
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = await stack.enter_async_context(side_server(server, attack.needs_settings, token, own, now))
+            side = await stack.enter_async_context(side_server(server, settings, token, own, now))
             watch.add(side, f"the server beside the run's, for {attack.name},", needed=False)
             started[needed] = parse_target(side.url, token)
         sides[attack.name] = started[needed]

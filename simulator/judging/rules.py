@@ -154,6 +154,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "contents.refusal-content-type": ("A refusal was not shown as JSON", _HEAD, 3.0),
     "contents.metrics-content-type": ("The metrics page was not shown as text format 0.0.4", _HEAD, 3.0),
     "contents.framing": ("An answer's length was told in two ways", "A length is told once (RFC 9112 §6.3).", 7.5),
+    "contents.secret": ("An answer repeated a secret of its request", "No answer shows what a request proved.", 6.5),
     "contents.cors": ("Any origin was allowed to read an answer", "Allowed origins are named, never *.", 6.5),
     "contents.vary": ("An answer did not vary by origin", _HEAD, 3.0),
     "contents.retry-after": ("A 429 did not say when to try again", "Retry-After says it (RFC 9110 §10.2.3).", 3.0),
@@ -231,7 +232,7 @@ _BASES: Mapping[Basis, str] = {
         contents.envelope contents.other contents.echo contents.accepted contents.state contents.id-again
         contents.policy-changed contents.policy-other contents.times contents.event-times contents.status-missing
         contents.status-foreign contents.status-age contents.status-stale contents.status-policy contents.summary
-        contents.page-size
+        contents.page-size contents.secret
     """,
     Basis.RFC: "contents.unasked contents.framing",
     Basis.HARDENED: """

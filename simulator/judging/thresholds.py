@@ -11,6 +11,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.judging import crossed_closes
+from simulator.checkers.revocation import times_to_stop_s
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, losses_of
@@ -77,6 +78,7 @@ def measure(
         "requests.lost": Series(count=lost, total=len(rows)),
         "requests.total": Series(count=len(rows), total=len(rows)),
         "generator.dropped_starts": Series(count=dropped, total=len(heartbeats) + dropped),
+        "revocation.time_to_stop": Series(values=times_to_stop_s(history)),
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
     series |= _measure_market(history)
@@ -237,6 +239,7 @@ CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
     "replay.accepted_twice": ("replay",),
     "audit.errors": ("audit",),
     **{f"{name}.violations": (name,) for name in VIOLATIONS},
+    "revocation.time_to_stop": ("revocation",),
     **{metric: ("alerts",) for metric in METRICS if metric.startswith(("alerts.", "auth_failures."))},
 }
 """The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""

@@ -135,7 +135,7 @@ class OwnersPart:
     def read_accounts(self, environment: Environment) -> None:
         """Read the accounts of this part's agents, once they have ended, within bounds of time and number."""
         pool, asked_ns = Pool(ACCOUNTS_MAX_CONCURRENT), self.now()
-        readers = []
+        readers: list[AccountReader] = []
         for agent in self.agents:
             if agent.caller is not None and len(readers) < ACCOUNTS_READ_MAX:
                 session = OwnerSession(self, environment, self.new_user(), last=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 PAGE, JUNIT, SARIF, SUMMARY, METRICS = "report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om"
-VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY, METRICS})
+GATES = "gates.md"
+VIEW_FILES = frozenset({PAGE, JUNIT, SARIF, SUMMARY, METRICS, GATES})
 """What is made from the rest, and can be made again."""
 
 

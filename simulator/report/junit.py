@@ -10,10 +10,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+from reference_server.wire.visible_text import visible
 from simulator.checkers.verdict import Status, Verdict
 from simulator.judging.campaigns import findings_of_campaigns
 from simulator.report import wording
-from simulator.report.text import one_line, visible
+from simulator.report.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from reference_server.wire.units import SECOND_NS
+from reference_server.wire.visible_text import visible
 from simulator.attacks import CATALOGUE
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.possible import possible
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
 from simulator.report import market, market_plots, plots, reconciliation, series, wording
-from simulator.report.text import shortened, visible
+from simulator.report.text import shortened
 
 if TYPE_CHECKING:
     from simulator.checkers.bounds import ScrapeBounds

@@ -133,6 +133,8 @@ def draw(
                 one.xaxis.set_major_formatter(FuncFormatter(_clock))
                 one.tick_params(labelbottom=place == len(panels) - 1, length=0)
                 one.tick_params(axis="x", pad=7)
+            layout.execute(figure)
+            figure.set_layout_engine(None)  # to save with one draws all twice: once for the layout, which is done
             drawn[shape.name] = _finished(figure)
     return Plot(title, caption, alternative, drawn["wide"], drawn["narrow"])
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from reference_server.wire.units import SECOND_NS
+from reference_server.wire.visible_text import visible
 from simulator.checkers.verdict import Finding, Status
 from simulator.judging.rules import known_rules, rule_id, rule_of
 from simulator.report import wording
-from simulator.report.text import visible
 
 if TYPE_CHECKING:
     from simulator.judging.verdict_file import Advisory

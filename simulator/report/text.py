@@ -6,11 +6,10 @@ A server under test chooses its error messages, ids and metric names, so all of 
 from __future__ import annotations
 
 import re
-import unicodedata
 
+from reference_server.wire.visible_text import visible
 from simulator.platform.wording import plural
 
-_PLAIN = re.compile(r"[\n\t -~]*")
 _MARKDOWN = re.compile(
     r"[\\`*{}\[\]<>&#|~@$^]"  # what may begin something anywhere
     r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # emphasis, which cannot begin or end inside a word
@@ -18,19 +17,6 @@ _MARKDOWN = re.compile(
     r"|^[-+=]|^[0-9]+(?=[.)](?:\s|$))",  # lists and headings, which begin a line
     re.IGNORECASE,
 )
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Controls, formats (they turn the direction of text, or have no width), surrogates, what is no character, and line
-ends that only some programs know."""
-
-
-def visible(text: str) -> str:
-    r"""Write every character that is not seen as an escape, like `\x1b`; line feeds and tabs stay.
-
-    What is left is also all that XML 1.0 and UTF-8 allow.
-    """
-    if _PLAIN.fullmatch(text):
-        return text
-    return "".join(_shown(character) for character in text)
 
 
 def one_line(text: str) -> str:
@@ -49,12 +35,3 @@ def markdown(text: str) -> str:
     HTML entities, because a backslash does not keep a pipe from ending a cell everywhere.
     """
     return _MARKDOWN.sub(lambda match: "".join(f"&#{ord(one)};" for one in match[0]), one_line(text))
-
-
-def _shown(character: str) -> str:
-    if character in "\n\t" or unicodedata.category(character) not in _HIDDEN:
-        return character
-    code = ord(character)
-    if code <= 0xFF:  # noqa: PLR2004 - two digits hold it
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - four digits hold it

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from simulator.report.files import JUNIT, METRICS, PAGE, SARIF, SUMMARY
+from simulator.report.files import GATES, JUNIT, METRICS, PAGE, SARIF, SUMMARY
+from simulator.report.gates import gates_markdown
 from simulator.report.junit import junit_xml
 from simulator.report.openmetrics import openmetrics
 from simulator.report.page import report_page
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 VIEWS: Mapping[str, Callable[[ReportInput], bytes]] = {
     SUMMARY: summary_markdown,
+    GATES: gates_markdown,
     JUNIT: junit_xml,
     METRICS: openmetrics,
     SARIF: sarif_log,

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from reference_server.wire.units import SECOND_NS
+from reference_server.wire.visible_text import visible
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
 from simulator.report import wording
-from simulator.report.text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -45,6 +45,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "market.response_time": TIMES,
     "replay.accepted_twice": ("count",),
     "revocation.violations": ("count",),
+    "revocation.time_to_stop": TIMES,
     "credentials.violations": ("count",),
     "audit.errors": ("count",),
     "limits.violations": ("count",),

@@ -80,11 +80,11 @@ class Principals:
             if imported or one.campaign == HONEST or let_in:
                 for credential in credentials_of(one.request):
                     self._add_other(credential)
+                self._add_all(_API_KEY.findall(one.request))
             if imported:
                 self._add_all(_GIVEN.findall(one.request))
                 for credential in fields_of(one.request):
                     self._add_other(credential)
-            self._add_all(_API_KEY.findall(one.request))
 
     def _find_owner_token(self, taken: Sequence[Taken]) -> None:
         for one in taken:

@@ -44,6 +44,12 @@ _OWNER_HEADER = re.compile(r"(\r\nx-owner-id: )([^\r\n]*)", re.IGNORECASE)
 _FALL_BACK = re.compile(r"secret\.[0-9]+")
 OWNER_MAX_CHARACTERS = 64
 """Owner names longer than this are cut before their suffix, lest they grow out of a server's bounds."""
+_AGENT_ROUTE = re.compile(r"(?:POST [^ ]*/agents/register|PUT [^ ]*/agents/me)[ ?]")
+_AGENT_NAME = re.compile(r'("name"\s*:\s*)("(?:[^"\\]|\\.)*")')
+AGENT_NAME_MAX_CHARACTERS = 64
+"""Names of agents are unique, and no longer than this (contract: Agents)."""
+_MAKING = frozenset({"POST", "PUT"})
+"""What makes something, or gives out a new key: answers to other methods show what was there."""
 _SUCCESS = range(200, 300)
 
 
@@ -102,7 +108,7 @@ class Resigner:
         response, request = exchange.response, exchange.request
         if response is None or response.base64 or response.status not in _SUCCESS:
             return {}
-        if not isinstance(request, HttpRequest) or request.method != "POST":
+        if not isinstance(request, HttpRequest) or request.method not in _MAKING:
             return {}
         return data_of(self._hidden(response.body))
 
@@ -117,10 +123,15 @@ class Resigner:
         return set(IDENTIFIER.findall(text)) | set(_names(text)) | set(_names(key))
 
     def _owners_made_by(self, exchange: Exchange) -> set[str]:
-        """Return the owners for whom a request made something; those of refused requests may be anything."""
-        if not self._made(exchange) or not isinstance(exchange.request, HttpRequest):
+        """Return the owners for whom a request made something; those of refused requests may be anything.
+
+        A body says whose it is, or the head alone, as it does of jobs and money.
+        """
+        request = exchange.request
+        if not self._made(exchange) or not isinstance(request, HttpRequest):
             return set()
-        texts = (_decoded(match[2]) for match in _OWNER_FIELD.finditer(unescape(exchange.request.body)))
+        texts = [_decoded(match[2]) for match in _OWNER_FIELD.finditer(unescape(request.body))]
+        texts += [unescape(value) for name, value in request.headers if name.lower() == "x-owner-id"]
         return {text for text in texts if text}
 
     # --- what is rebuilt
@@ -165,6 +176,8 @@ class Resigner:
         text = _TIMESTAMP.sub(lambda match: match[1] + shifted(match[2], self.shift_seconds) + match[3], text)
         text = _OWNER_HEADER.sub(lambda match: match[1] + self._owner(match[2]), text)
         text = _OWNER_FIELD.sub(lambda match: match[1] + self._owner_json(match[2]), text)
+        if _AGENT_ROUTE.match(text):
+            text = _AGENT_NAME.sub(lambda match: match[1] + self._agent_json(match[2]), text)
         return IDENTIFIER.sub(lambda match: self._ids.get(match.group(), match.group()), text)
 
     def _field(self, part: str, index: int) -> str:
@@ -183,6 +196,11 @@ class Resigner:
         owner = _decoded(text)
         return msgspec.json.encode(self._owner(owner)).decode() if owner in self._owners else text
 
+    def _agent_json(self, text: str) -> str:
+        name = _decoded(text)
+        fresh = fresh_name(name, self._suffix)
+        return text if fresh == name else msgspec.json.encode(fresh).decode()
+
     def _value(self, reference: Reference) -> str:
         secret = self._tokens.get(reference.name)
         if secret is None and _FALL_BACK.fullmatch(reference.name):
@@ -200,6 +218,16 @@ def fresh_owner(owner: str, suffix: str) -> str:
         return f"{owner}.{suffix}"
     digest = hashlib.sha256(f"{suffix}|{owner}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{owner[: OWNER_MAX_CHARACTERS - 17]}.{digest}"
+
+
+def fresh_name(name: str, suffix: str) -> str:
+    """Return an agent of a trace a name that the target has not met. What no agent can be called stays as it is."""
+    if not 0 < len(name) <= AGENT_NAME_MAX_CHARACTERS or name != name.strip():
+        return name
+    if len(name) + 1 + len(suffix) <= AGENT_NAME_MAX_CHARACTERS:
+        return f"{name}.{suffix}"
+    digest = hashlib.sha256(f"{suffix}|{name}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{name[: AGENT_NAME_MAX_CHARACTERS - 17]}.{digest}"
 
 
 def shifted(text: str, seconds: int) -> str:

@@ -9,8 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.script import Claim, Outcome, PrerequisiteError, ScriptAttack, ScriptContext, Send, Wire
-from simulator.checkers.attacks import FAULT
+from simulator.attacks.script import (
+    Claim,
+    NotTriedError,
+    Outcome,
+    PrerequisiteError,
+    ScriptAttack,
+    ScriptContext,
+    Send,
+    Wire,
+)
+from simulator.checkers.attacks import FAULT, NOT_TRIED
 from simulator.client.answers import HttpAnswer
 from simulator.client.target import SCRIPT_ADDRESSES, Target, script_source, source_number
 from simulator.client.witness import Witness
@@ -39,6 +48,8 @@ NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
 
 def needs_own_server(attack: ScriptAttack) -> str:
     """Return why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    if attack.needs_identity:
+        return "it needs a server of the run's own that asks the attacker who people and agents are"
     needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
     return f"it needs a server of the run's own that speaks plain HTTP, started with {needs}"
 
@@ -74,6 +85,8 @@ def claim_of_end(attack: ScriptAttack, error: BaseException | None) -> Claim | N
     match error:
         case None:
             return None
+        case NotTriedError():
+            return Claim(NOT_TRIED, None, str(error))
         case PrerequisiteError():
             return Claim("unsettled", None, f"{attack.name} could not go on: {error}")
         case Exception():

@@ -40,8 +40,10 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
         let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
         return Answer.ACCEPTED if let_through else got
     if answer.status in expect.statuses and expect.error.encode() in answer.body:
+        if expect.answer is Answer.MAY_BE_REFUSED and answer.status >= REDIRECT:
+            return Answer.REFUSED
         return Answer.ACCEPTED if expect.answer in ALTERNATIVES else expect.answer
-    if answer.status < REDIRECT:
+    if answer.status < REDIRECT or answer.status == expect.success:
         return Answer.ACCEPTED if expect.answer is not Answer.ACCEPTED else Answer.UNEXPECTED
     if answer.status == TOO_MANY:
         return Answer.RATE_LIMITED

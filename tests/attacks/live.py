@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,17 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks import CATALOGUE
-from simulator.attacks.script import Defences, ScriptAttack, ScriptContext
+from simulator.attacks.script import Defences, ScriptContext
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import AttackOptions
 from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
 from simulator.worlds.progress import Progress
-from tests.attacks.playing import read_request
+from tests.attacks.playing import read_request, script_attack
 from tests.simulator.conftest import API_TOKEN, WatchedApi, sockets_closed_after
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -82,10 +83,14 @@ async def play_live(
     peers: tuple[str, ...] = (),
     sides: Mapping[str, Target] | None = None,
     history: History | None = None,
+    numbers: Mapping[str, Any] = MappingProxyType({}),
+    answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
 ) -> Played:
-    """Play one attempt of an attack, and see that it leaves no socket open; what it does goes into `history`."""
-    attack = CATALOGUE[name]()
-    assert isinstance(attack, ScriptAttack)
+    """Play one attempt of an attack, and see that it leaves no socket open; what it does goes into `history`.
+
+    `numbers` take the place of the attack's own.
+    """
+    attack = script_attack(name, numbers)
     options = AttackOptions(name=name, start_ns=Duration(0), duration_ns=Duration(1), rate=1)
     campaign = Campaign(1, options, attack, [], 1)
     history = History() if history is None else history
@@ -117,7 +122,10 @@ async def play_live(
         )
 
     rng = np.random.default_rng(7)
-    player = ScriptPlayer(target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {})
+    player = ScriptPlayer(
+        target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {},
+        answer_seconds=answer_seconds,
+    )  # fmt: skip
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)
     return Played(history, campaign)

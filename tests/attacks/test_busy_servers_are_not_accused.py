@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from simulator.attacks import CATALOGUE, http_connection, http_slow
 from simulator.attacks.script import Defences
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
@@ -26,14 +25,10 @@ NEGATIVE = Defences(body_seconds=-1.7)
 """So that the two seconds of patience behind the deadline are a third of one."""
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.5)
-    for name in SLOW_SENDERS:
-        for attribute, value in {"connections": 5, "margin_seconds": 0.3, "probe_seconds": 0.1}.items():
-            monkeypatch.setattr(CATALOGUE[name], attribute, value)
-        monkeypatch.setattr(CATALOGUE[name], "byte_seconds", 0.05)
+SENDING_SOON = {
+    "connections": 5, "margin_seconds": 0.3, "probe_seconds": 0.1, "probe_max_seconds": 0.5, "byte_seconds": 0.05,
+}  # fmt: skip
+NUMBERS = {**dict.fromkeys(SLOW_SENDERS, SENDING_SOON), "http.half-close": {"probe_seconds": 0.1}}
 
 
 async def late_for_all(connection: Connection) -> None:
@@ -54,25 +49,23 @@ async def late_for_all(connection: Connection) -> None:
 )
 @pytest.mark.parametrize(("busy_seconds", "held"), [(ANSWER_AFTER_SECONDS / 2, None), (5.0, False)])
 async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_late_in_closing(
-    name: str, rule: str, defences: Defences, busy_seconds: float, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
+    name: str, rule: str, defences: Defences, busy_seconds: float, *, held: bool | None
 ) -> None:
     """One that answers honest clients at once has no such excuse."""
-    for module in (http_slow, http_connection):
-        monkeypatch.setattr(module, "BUSY_SECONDS", busy_seconds)
     async with wrong_server(late_for_all) as target:
-        played = await play_live(name, target, defences=defences)
+        played = await play_live(
+            name, target, defences=defences, numbers={**NUMBERS[name], "busy_seconds": busy_seconds}
+        )
     assert played.claims[rule] == [held], played.stated
     assert played.claims.get("honest-served", [True]) == [True], played.stated
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
-async def test_a_harness_that_was_late_itself_calls_no_server_late(
-    lag_ns: int, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
-) -> None:
+async def test_a_harness_that_was_late_itself_calls_no_server_late(lag_ns: int, *, held: bool | None) -> None:
     """Neither in closing nor in serving honest clients: it shares its CPUs with others, as the server may."""
-    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", ANSWER_AFTER_SECONDS / 2)
+    numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2}
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(late_for_all) as target:
-        played = await play_live("http.slowloris", target, defences=SOON, history=history)
+        played = await play_live("http.slowloris", target, defences=SOON, history=history, numbers=numbers)
     assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.stated

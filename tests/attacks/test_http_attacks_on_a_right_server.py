@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.attacks import CATALOGUE, http_slow
 from simulator.attacks.script import Defences
 from simulator.contract.answers import Answer, Operation
 from tests.attacks.live import OPEN, play_live
@@ -19,16 +18,9 @@ DEADLINES = {"header_timeout_seconds": 0.4, "body_timeout_seconds": 0.4}
 HURRIED = Defences(header_seconds=0.4, body_seconds=0.4)
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have slow attacks be as slow as short deadlines need."""
-    for name in SLOW:
-        attack = CATALOGUE[name]
-        monkeypatch.setattr(attack, "connections", 5 if name == "http.slow-read" else 28)
-        monkeypatch.setattr(attack, "probe_seconds", 0.1)
-        if name != "http.slow-read":
-            monkeypatch.setattr(attack, "byte_seconds", 0.05)
-    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 2.0)
+READING = {"connections": 5, "probe_seconds": 0.1, "probe_max_seconds": 2.0}
+SENDING = {**READING, "connections": 28, "byte_seconds": 0.05}
+"""Slow attacks are as slow as short deadlines need."""
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
@@ -40,16 +32,15 @@ async def test_nothing_is_found_and_no_socket_stays(name: str) -> None:
 @pytest.mark.parametrize("name", SLOW)
 async def test_slow_clients_are_closed_and_honest_ones_served(name: str) -> None:
     async with serving(**OPEN, **DEADLINES) as (_, target), sockets_closed_after():
-        (await play_live(name, target, defences=HURRIED)).see_that_all_is_well()
+        numbers = READING if name == "http.slow-read" else SENDING
+        (await play_live(name, target, defences=HURRIED, numbers=numbers)).see_that_all_is_well()
 
 
-async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline() -> None:
     """The server has long sent them all, so that it has nothing to give up."""
-    monkeypatch.setattr(CATALOGUE["http.slow-read"], "events", 1)
-    monkeypatch.setattr(CATALOGUE["http.slow-read"], "margin_seconds", 0.3)
-    monkeypatch.setattr(http_slow, "DRAIN_SECONDS", 1.5)
+    numbers = {**READING, "events": 1, "margin_seconds": 0.3, "drain_seconds": 1.5}
     async with serving(**OPEN, **DEADLINES) as (_, target):
-        played = await play_live("http.slow-read", target, defences=HURRIED)
+        played = await play_live("http.slow-read", target, defences=HURRIED, numbers=numbers)
     played.see_that_all_is_well(undecided=frozenset({"closed-in-time"}))
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 import trio
 
 from reference_server.http.heads import parse_head
-from simulator.attacks import CATALOGUE, http_connection, http_sizes, http_slow, raw
 from simulator.attacks.script import Defences
-from simulator.client import connection as control
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
 
 if TYPE_CHECKING:
-    from tests.attacks.live import Connection
+    from simulator.client.target import Target
+    from tests.attacks.live import Connection, Played
 
 FRAMING = AT_ONCE[:7]
 HURRIED = Defences(header_seconds=0.2, body_seconds=0.2)
@@ -25,21 +24,24 @@ MALFORMED = written(400, b'{"success":false,"error":"invalid request"}')
 _HIDDEN = b"POST /api/v1/policies "
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait only a moment for what a wrong server never does."""
-    monkeypatch.setattr(raw, "PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(control, "ANSWER_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(http_connection, "LOOK_AGAIN_NS", 1_000_000)
-    monkeypatch.setattr(http_connection, "PIPELINE_PATIENCE_SECONDS", 2.0)
-    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.5)
-    monkeypatch.setattr(http_slow, "DRAIN_SECONDS", 3.0)
-    for name in SLOW:
-        monkeypatch.setattr(CATALOGUE[name], "connections", 7 if name != "http.slow-read" else 3)
-        monkeypatch.setattr(CATALOGUE[name], "margin_seconds", 0.4)
-        monkeypatch.setattr(CATALOGUE[name], "probe_seconds", 0.1)
-        if name != "http.slow-read":
-            monkeypatch.setattr(CATALOGUE[name], "byte_seconds", 0.05)
+SENDING = {
+    "connections": 7, "margin_seconds": 0.4, "probe_seconds": 0.1, "probe_max_seconds": 0.5, "byte_seconds": 0.05,
+}  # fmt: skip
+NUMBERS: dict[str, dict[str, Any]] = {
+    **{name: {"patience_seconds": 1.5} for name in [*FRAMING, "http.large-headers", "json.huge"]},
+    **dict.fromkeys(SLOW, SENDING),
+    "http.slow-read": {
+        "connections": 3, "margin_seconds": 0.4, "probe_seconds": 0.1, "probe_max_seconds": 0.5, "drain_seconds": 3.0,
+    },
+    "http.pipeline": {"patience_seconds": 2.0},
+    **{name: {"look_again_ns": 1_000_000} for name in ["http.half-close", "http.reset"]},
+}  # fmt: skip
+
+
+async def play_hurried(name: str, target: Target, *, defences: Defences = Defences(), **numbers: Any) -> Played:  # noqa: B008 - frozen
+    """Play an attack that waits only a moment for what a wrong server never does."""
+    numbers = {**NUMBERS[name], **numbers}
+    return await play_live(name, target, defences=defences, numbers=numbers, answer_seconds=0.5)
 
 
 # --- framing
@@ -70,12 +72,11 @@ async def lenient(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
-async def test_a_server_that_reads_everything_somehow_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_sizes, "HEADERS", 9000)  # enough to be too many, and no more than this server can read
-    monkeypatch.setattr(http_sizes, "MIB", 1 << 17)
-    monkeypatch.setattr(raw, "PATIENCE_SECONDS", 1.5)
+async def test_a_server_that_reads_everything_somehow_is_found(name: str) -> None:
+    # Headers enough to be too many, and no more than this server can read.
+    numbers = {"headers": 9000, "large_bytes": 1 << 17} if name == "http.large-headers" else {}
     async with wrong_server(lenient) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target, **numbers)
         assert played.wrong
         assert {"one-answer", "no-effect", "closed"} <= played.broken, played.stated
         assert played.history.exchanges
@@ -109,21 +110,21 @@ async def refusing(connection: Connection, *, goes_on: bool = False, acts: bool 
 @pytest.mark.parametrize("name", FRAMING)
 async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, goes_on=True)) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target)
         assert played.broken == {"one-answer", "no-effect"}, played.stated
 
 
 @pytest.mark.parametrize("name", FRAMING)
 async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, acts=True)) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target)
         assert (played.broken, played.wrong) == ({"no-effect"}, 0), played.stated
 
 
 @pytest.mark.parametrize("name", ["http.cl-te", "http.nul"])
 async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, stays=True)) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target)
         assert played.broken == {"closed"}, played.stated
 
 
@@ -133,7 +134,7 @@ async def test_a_server_that_says_nothing_proves_nothing() -> None:
             pass
 
     async with wrong_server(silent) as target:
-        played = await play_live("http.nul", target)
+        played = await play_hurried("http.nul", target)
     assert not played.broken
     assert played.claims == {"one-answer": [None], "no-effect": [None], "closed": [None]}
 
@@ -151,7 +152,7 @@ async def test_bodies_without_a_bound_are_found() -> None:
             await connection.send(connection.handle(message[: message.find(b"\r\n\r\n")] + b"\r\n\r\n" + body))
 
     async with wrong_server(unbounded) as target:
-        played = await play_live("json.huge", target)
+        played = await play_hurried("json.huge", target)
     assert played.wrong == 2
     assert played.broken == {"no-effect"}, played.stated
 
@@ -162,18 +163,17 @@ async def test_bodies_without_a_bound_are_found() -> None:
 @pytest.mark.parametrize("name", ["http.slowloris", "http.slow-body"])
 async def test_a_server_without_deadlines_is_found(name: str) -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live(name, target, defences=HURRIED)
+        played = await play_hurried(name, target, defences=HURRIED)
     assert played.broken == {"closed-in-time"}, played.stated
 
 
 async def test_a_server_that_waits_for_a_reader_is_found() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live("http.slow-read", target, defences=HURRIED)
+        played = await play_hurried("http.slow-read", target, defences=HURRIED)
     assert played.broken == {"closed-in-time"}, played.stated
 
 
-async def test_a_server_whose_few_places_are_taken_starves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_slow, "PROBE_MAX_SECONDS", 0.2)
+async def test_a_server_whose_few_places_are_taken_starves_the_others() -> None:
     clients = 0
 
     async def crowded(connection: Connection) -> None:
@@ -188,7 +188,7 @@ async def test_a_server_whose_few_places_are_taken_starves_the_others(monkeypatc
             clients -= 1
 
     async with wrong_server(crowded) as target:
-        played = await play_live("http.slowloris", target, defences=HURRIED)
+        played = await play_hurried("http.slowloris", target, defences=HURRIED, probe_max_seconds=0.2)
     assert "honest-served" in played.broken, played.stated
 
 
@@ -220,19 +220,19 @@ async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules:
                 return
 
     async with wrong_server(at_once, rate_limit_burst=20, rate_limit_refill_per_second=5.0) as target:
-        played = await play_live("http.pipeline", target)
+        played = await play_hurried("http.pipeline", target)
     assert played.broken == rules, played.stated
 
 
 async def test_a_pipeline_that_counts_as_one_request_is_found() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live("http.pipeline", target)
+        played = await play_hurried("http.pipeline", target)
     assert played.broken == {"each-limited"}, played.stated
 
 
 async def test_a_pipeline_under_a_limit_raised_past_it_says_so() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live("http.pipeline", target, defences=Defences(burst=5000))
+        played = await play_hurried("http.pipeline", target, defences=Defences(burst=5000))
     assert played.claims["each-limited"] == [None]
     assert "never came over the limit" in played.stated
 
@@ -255,7 +255,7 @@ async def test_a_request_cut_short_that_takes_effect_is_found(name: str) -> None
             connection.handle(rest)
 
     async with wrong_server(eager) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target)
     assert played.broken == {"cut-short"}, played.stated
 
 
@@ -275,7 +275,7 @@ async def test_a_change_without_its_event_is_found(name: str, event: bytes) -> N
             await connection.send(answer)
 
     async with wrong_server(forgetful) as target:
-        played = await play_live(name, target)
+        played = await play_hurried(name, target)
     rule = "whole-policies" if event == b"policy_created" else "whole-machines"
     assert played.broken == {rule}, played.stated
 
@@ -288,5 +288,5 @@ async def test_half_closed_connections_that_are_kept_are_found() -> None:
             await trio.sleep(1)
 
     async with wrong_server(clinging) as target:
-        played = await play_live("http.half-close", target, defences=Defences(body_seconds=-1.7))
+        played = await play_hurried("http.half-close", target, defences=Defences(body_seconds=-1.7))
     assert "closed" in played.broken, played.stated

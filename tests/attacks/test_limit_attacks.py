@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -110,10 +110,10 @@ def one_for_all(_connection: Connection, _message: bytes) -> str:
     return "all"
 
 
-async def play_limited(name: str, talk: Talk, defences: Defences = QUICK) -> Played:
+async def play_limited(name: str, talk: Talk, defences: Defences = QUICK, **numbers: Any) -> Played:
     """Play an attack against a server with limits of its own."""
     async with wrong_server(talk) as target:
-        return await play_live(name, target, defences=defences)
+        return await play_live(name, target, defences=defences, numbers=numbers)
 
 
 @pytest.mark.parametrize("name", ["limit.burst", "limit.spoofed-ip"])
@@ -164,10 +164,8 @@ async def test_a_server_that_believes_a_claimed_address_is_found(header: str) ->
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
 async def test_a_limiter_that_counts_by_windows_is_found(
     from_first: bool,  # noqa: FBT001 - a parameter
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As many as a bucket holds in every window: twice as many around the end of one."""
-    monkeypatch.setattr(limits, "WINDOW_NS", WINDOW_NS)
     counts: dict[tuple[str, int], int] = {}
     opened: dict[str, int] = {}
 
@@ -180,13 +178,13 @@ async def test_a_limiter_that_counts_by_windows_is_found(
             allowed = counts[window] <= QUICK.burst
             await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 1"))
 
-    played = await play_limited("limit.window-edge", by_windows, HASTY)
+    played = await play_limited("limit.window-edge", by_windows, HASTY, window_ns=WINDOW_NS)
     assert {"first-request-window" if from_first else "clock-window", "learned-window"} <= played.broken, played.stated
 
 
 @pytest.mark.parametrize("phase", [0.25, 0.75])
 async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
-    phase: float, monkeypatch: pytest.MonkeyPatch
+    phase: float,
 ) -> None:
     """Neither a clock nor a first request tells where its windows end, and no guess their length: refusals do.
 
@@ -194,7 +192,6 @@ async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
     is not: `windows from the first request` needs the two bursts around a learned edge.
     """
     counts: dict[tuple[str, int], int] = {}
-    monkeypatch.setattr(limits, "WINDOW_NS", WINDOW_NS)
     length_ns = WINDOW_NS + 57_000_000
     start_ns = time.monotonic_ns() - int(phase * length_ns)
 
@@ -205,7 +202,7 @@ async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
             allowed = counts[window] <= QUICK.burst
             await connection.send(connection.handle(message) if allowed else written(429, b"{}", "retry-after: 2"))
 
-    played = await play_limited("limit.window-edge", by_windows, HASTY)
+    played = await play_limited("limit.window-edge", by_windows, HASTY, window_ns=WINDOW_NS)
     assert "learned-window" in played.broken, played.stated
 
 

@@ -72,6 +72,7 @@ REFUSALS = {
     },
     "revoke.race": {},
     "revoke.twice": {},
+    "consent.none": {},
     "consent.after-revoke": {},
     "consent.foreign": {},
     "weakness.unsigned-metrics": {},

@@ -342,6 +342,15 @@ def test_a_revoke_that_moves_the_time_of_the_first_is_found() -> None:
     assert [stated.rule for stated in World(answer=moving).play("revoke.twice").broken] == ["first-time-kept"]
 
 
+@pytest.mark.parametrize("ending", ["/heartbeat", "/policy"])
+def test_a_machine_that_may_work_before_anybody_has_consented_is_found(ending: str) -> None:
+    def trusting(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return success({"accepted": True}) if request.path.endswith(ending) else None
+
+    performance = World(answer=trusting).play("consent.none")
+    assert {outcome.got for outcome in performance.wrong} == {Answer.ACCEPTED}
+
+
 def test_a_consent_that_comes_back_to_life_is_found() -> None:
     def forgiving(api: Api, request: Request, now: Instant) -> Reply | None:
         if request.method == "POST" and request.path.endswith("/consents"):

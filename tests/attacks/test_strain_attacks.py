@@ -5,7 +5,8 @@ from __future__ import annotations
 import ssl
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 
-from simulator.attacks import CATALOGUE, strain, strain_http2, strain_requests
+from simulator.attacks import strain_http2
 from simulator.attacks.script import Defences
 from simulator.client.raw import speaks_http2
 from simulator.client.target import parse_target
@@ -24,18 +25,18 @@ from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from simulator.limits import UNFINISHED_BLOCK_FRAMES
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
-from tests.attacks.playing import World
+from tests.attacks.playing import World, script_attack
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
 from tests.support.certificates import make_pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
     from simulator.client.target import Target
-    from tests.attacks.live import Connection, Talk
+    from tests.attacks.live import Connection, Played, Talk
     from tests.support.certificates import Pair
 
 WHOLE = ["strain.slashes", "strain.regex", "strain.flood", "strain.headers"]
@@ -50,28 +51,29 @@ NOISE = 60
 STREAMS = 200
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do with hundreds of bytes, and in tenths of a second, what is done with thousands and in seconds."""
-    for name, value in {
-        "SLASHES": 1_200, "PIPELINED": 200, "SMALL_HEADERS": 300, "PROBE_SECONDS": 0.1, "NEWCOMER_AFTER_SECONDS": 0.1,
-        "SPREAD_SECONDS": 0.1, "STRAIN_BODIES_MAX": 6,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(strain, name, value)
-    for name, value in {"FLOOD_REQUESTS": 50, "FLOOD_CONNECTIONS": 16, "QUOTED_PAIRS": 400, "DIGITS": 1_200}.items():
-        monkeypatch.setattr(strain_requests, name, value)
-    monkeypatch.setattr(strain_requests, "AUDIT_NOISE_EVENTS", NOISE)
-    monkeypatch.setattr(strain_http2, "RESET_STREAMS_MAX", STREAMS)
-    monkeypatch.setattr(strain.Strain, "seconds", 0.6)
-    for name, connections in {"bodies": 12, "connects": 20, "headers": 10, "slow-read": 4}.items():
-        monkeypatch.setattr(CATALOGUE[f"strain.{name}"], "connections", connections)
+BRIEF = {
+    "seconds": 0.6, "probe_seconds": 0.1, "newcomer_after_seconds": 0.1, "spread_seconds": 0.1,
+}  # fmt: skip
+NUMBERS: dict[str, dict[str, Any]] = {
+    "strain.slashes": {"slashes": 1_200},
+    "strain.bodies": {"connections": 12, "waiting": 6},
+    "strain.connects": {"connections": 20},
+    "strain.headers": {"connections": 10, "small_headers": 300},
+    "strain.slow-read": {"connections": 4, "pipelined": 200},
+    "strain.flood": {"requests": 50, "clients": 16},
+    "strain.regex": {"quoted_pairs": 400, "digits": 1_200},
+    "strain.rapid-reset": {"streams": STREAMS},
+}
+"""Hundreds of bytes, and tenths of a second, in place of thousands and of seconds."""
+IMPATIENT = {"probe_max_seconds": STALL_SECONDS / 2, "patience_seconds": STALL_SECONDS}
+"""Only a moment for what a wrong server never does."""
 
 
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait only a moment for what a wrong server never does."""
-    monkeypatch.setattr(strain, "PROBE_MAX_SECONDS", STALL_SECONDS / 2)
-    monkeypatch.setattr(strain, "PATIENCE_SECONDS", STALL_SECONDS)
+async def play_small(
+    name: str, target: Target, *, how: Mapping[str, Any] = MappingProxyType({}), **more: Any
+) -> Played:
+    """Play an attack with little of everything."""
+    return await play_live(name, target, numbers={**BRIEF, **NUMBERS[name], **how}, **more)
 
 
 def is_plain(connection: Connection) -> bool:
@@ -94,7 +96,7 @@ async def answer_whole(connection: Connection) -> bool:
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
 async def test_nothing_is_found_on_a_right_server_and_no_socket_stays(name: str) -> None:
     async with serving(**LIMITS) as (_, target), sockets_closed_after():
-        (await play_live(name, target)).see_that_all_is_well()
+        (await play_small(name, target)).see_that_all_is_well()
 
 
 # --- servers that are wrong
@@ -116,15 +118,13 @@ def taking_long() -> Talk:
     return talk
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
 async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
     async with wrong_server(taking_long()) as target:
-        played = await play_live(name, target)
+        played = await play_small(name, target, how=IMPATIENT)
     assert "honest-served" in played.broken, played.stated
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("name", ["strain.connects", "strain.bodies"])
 async def test_a_server_whose_places_are_all_taken_by_one_address_is_found(name: str) -> None:
     """Whoever was there before is served; the honest client that comes in the middle is not."""
@@ -142,7 +142,7 @@ async def test_a_server_whose_places_are_all_taken_by_one_address_is_found(name:
             places.release_on_behalf_of(connection)
 
     async with wrong_server(crowded) as target:
-        played = await play_live(name, target)
+        played = await play_small(name, target, how=IMPATIENT)
     assert "honest-served" in played.broken, played.stated
 
 
@@ -156,28 +156,26 @@ async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
             return
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("name", WHOLE)
 async def test_a_server_that_leaves_whole_requests_without_an_answer_is_found(name: str) -> None:
     async with wrong_server(deaf) as target:
-        played = await play_live(name, target)
+        played = await play_small(name, target, how=IMPATIENT)
     assert played.broken == {"all-answered"}, played.stated
 
 
 async def test_a_server_without_a_rate_limit_is_found() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live("strain.flood", target)
+        played = await play_small("strain.flood", target)
     assert "limited" in played.broken, played.stated
 
 
-@pytest.mark.usefixtures("_impatient")
 async def test_a_server_that_finds_something_at_a_path_of_slashes_is_found() -> None:
     async def obliging(connection: Connection) -> None:
         while await connection.message():
             await connection.send(written(200))
 
     async with wrong_server(obliging) as target:
-        played = await play_live("strain.slashes", target)
+        played = await play_small("strain.slashes", target, how=IMPATIENT)
     rows = played.history.rows()
     assert played.wrong == int(((rows["got"] == Answer.ACCEPTED) & (rows["expected"] == Answer.REFUSED)).sum()) == 15
     assert sum(bool(one.expected) for one in played.history.exchanges) == played.wrong, "each wrong answer is evidence"
@@ -186,40 +184,36 @@ async def test_a_server_that_finds_something_at_a_path_of_slashes_is_found() -> 
 # --- who is not accused
 
 
-@pytest.mark.usefixtures("_impatient")
 async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_clients() -> None:
     async with wrong_server(taking_long()) as target:
-        played = await play_live(
-            "strain.slashes", msgspec.structs.replace(target, own_addresses=False), own_addresses=False
+        played = await play_small(
+            "strain.slashes", msgspec.structs.replace(target, own_addresses=False), own_addresses=False, how=IMPATIENT
         )
     assert played.claims["honest-served"] == [None], played.stated
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(("lag_ns", "held"), [(300_000_000, None), (200_000_000, False)])
 async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, held: bool | None) -> None:
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(taking_long()) as target:
-        played = await play_live("strain.regex", target, history=history)
+        played = await play_small("strain.regex", target, history=history, how=IMPATIENT)
     assert played.claims["honest-served"] == [held], played.stated
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(("busy_seconds", "held"), [(0.02, None), (5.0, False)])
 async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
-    busy_seconds: float, monkeypatch: pytest.MonkeyPatch, *, held: bool | None
+    busy_seconds: float, *, held: bool | None
 ) -> None:
-    monkeypatch.setattr(strain, "BUSY_SECONDS", busy_seconds)
-    monkeypatch.setattr(strain, "PROBE_MAX_SECONDS", 5.0)
+    how = {**IMPATIENT, "busy_seconds": busy_seconds, "probe_max_seconds": 5.0}
     async with wrong_server(lambda connection: deaf(connection, late_seconds=0.05)) as target:
-        played = await play_live("strain.regex", target)
+        played = await play_small("strain.regex", target, how=how)
     assert played.claims == {"honest-served": [True], "all-answered": [held]}, played.stated
 
 
 async def test_under_a_limit_raised_out_of_reach_nothing_is_said_about_it() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_live("strain.flood", target, defences=Defences(burst=100_000))
+        played = await play_small("strain.flood", target, defences=Defences(burst=100_000))
     assert played.claims["limited"] == [None], played.stated
 
 
@@ -241,7 +235,7 @@ def over_tls(target: Target, pair: Pair) -> Target:
 
 async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair) -> None:
     async with serving(**LIMITS, **pair.settings) as (_, target), sockets_closed_after():
-        played = await play_live("strain.rapid-reset", over_tls(target, pair))
+        played = await play_small("strain.rapid-reset", over_tls(target, pair))
         played.see_that_all_is_well()
     sent = played.history.rows()
     assert len(sent) == 2 + 3 * strain_http2.CONNECTIONS
@@ -249,7 +243,7 @@ async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair)
 
 async def test_streams_are_not_reset_where_nobody_speaks_http_2() -> None:
     async with serving(**LIMITS) as (_, target):
-        played = await play_live("strain.rapid-reset", target)
+        played = await play_small("strain.rapid-reset", target)
     assert played.campaign.not_tried == "it needs a target that speaks HTTP/2, over TLS"
     assert (played.campaign.fired, len(played.history)) == (0, 0)
 
@@ -286,10 +280,9 @@ async def busy_with_streams(context: ssl.SSLContext) -> AsyncIterator[Target]:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("_impatient")
 async def test_a_server_that_is_busy_with_streams_that_were_reset_is_found(pair: Pair) -> None:
     async with busy_with_streams(speaking(pair, "h2", "http/1.1")) as target:
-        played = await play_live("strain.rapid-reset", over_tls(target, pair))
+        played = await play_small("strain.rapid-reset", over_tls(target, pair), how=IMPATIENT)
     assert played.broken == {"honest-served"}, played.stated
 
 
@@ -301,7 +294,9 @@ async def test_a_target_with_tls_alone_does_not_speak_http_2(pair: Pair) -> None
 def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
     """As h2 reads it, which knows the protocol better than these bytes do."""
     world = World()
-    wires = strain_http2.RapidReset().held(world.context)
+    attack = script_attack("strain.rapid-reset", NUMBERS["strain.rapid-reset"])
+    assert isinstance(attack, strain_http2.RapidReset)
+    wires = attack.held(world.context)
     assert len(wires) == 3 * strain_http2.CONNECTIONS
     server = H2Connection(H2Configuration(client_side=False))
     events = [event for part, _ in wires[0].parts for event in server.receive_data(part)]
@@ -316,7 +311,7 @@ def test_each_stream_is_a_whole_request_that_is_taken_back() -> None:
 
 
 def test_what_an_owner_did_stays_beside_noise_that_its_streams_have_room_for() -> None:
-    performance = World({"audit_events_per_stream": 10 * NOISE}).play("strain.audit-turn")
+    performance = World({"audit_events_per_stream": 10 * NOISE}).play("strain.audit-turn", events=NOISE)
     assert [stated.held for stated in performance.stated] == [True, True]
     assert not performance.wrong
     noise = [one for one in performance.outcomes if one.expect.answer is Answer.MISSING_FIELDS]
@@ -337,14 +332,14 @@ def test_a_stream_that_strangers_can_turn_over_is_found() -> None:
             return msgspec.structs.replace(reply, body=msgspec.json.encode(page))
         return reply
 
-    performance = World(answer=answer).play("strain.audit-turn")
+    performance = World(answer=answer).play("strain.audit-turn", events=NOISE)
     assert [stated.rule for stated in performance.broken] == ["nothing-lost"]
 
 
 def test_noise_in_a_workers_name_is_told_as_its_own() -> None:
     """So that the alerts and the audit are judged by it."""
     world = World()
-    world.play("strain.audit-turn")
+    world.play("strain.audit-turn", events=NOISE)
     rows = world.history.rows()
     noise = rows[rows["expected"] == Answer.MISSING_FIELDS]
     assert set(noise["operation"]) == {Operation.HEARTBEAT}

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.checkers.revocation import check_revocation
+from simulator.checkers.revocation import check_revocation, times_to_stop_s
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from simulator.judging.thresholds import measure
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -166,3 +167,13 @@ def test_numbers_that_no_consent_has_are_left_alone(revoked: Story) -> None:
     revoked.revoke(7, 1)
     revoked.heartbeat(3, 20, consent=9)
     assert judged(revoked).status is Status.NOT_APPLICABLE
+
+
+def test_how_long_each_revoke_took_at_most_counts_from_its_first_request(revoked: Story) -> None:
+    assert times_to_stop_s(revoked.history).tolist() == [0.0]
+    revoked.heartbeat(3, 9, took=0.5, consent=1)
+    assert times_to_stop_s(revoked.history).tolist() == [0.0]
+    revoked.heartbeat(3, 10.5, took=0.25, consent=1)
+    revoked.heartbeat(3, 12, Answer.NO_CONSENT, consent=1)
+    assert times_to_stop_s(revoked.history).tolist() == [0.75]
+    assert measure(revoked.history, [], 0)["revocation.time_to_stop"].values.tolist() == [0.75]  # type: ignore[union-attr]

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from reference_server.about import setting_names
 from simulator.commands.cli import app, main
+from tests.support import alone
 from tests.support.forked import Finished, finish_forked
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "simulator.commands.cli")
 TIMEOUT_SECONDS = 180.0
-INCONCLUSIVE = 3
 TERMINAL_VARIABLES = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERM"}
 TINY = """\
 version = 1
@@ -142,12 +142,8 @@ class Hatchfarm:
 
 
 def until_conclusive(run: Callable[[], Finished]) -> Finished:
-    """Run again, twice at most, when the machine was too busy for the harness to judge."""
-    for _ in range(2):
-        finished = run()
-        if finished.code != INCONCLUSIVE:
-            return finished
-    return run()
+    """Run until there is a verdict, three times at most."""
+    return alone.until_conclusive(run, lambda finished: finished.code)
 
 
 @pytest.fixture(scope="session")

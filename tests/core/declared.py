@@ -12,7 +12,7 @@ from reference_server.wire.replies import INVALID_REQUEST, RATE_LIMITED
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from reference_server.operations.operation import Operation
     from reference_server.operations.routing import Routes
@@ -33,10 +33,28 @@ def assert_declared(routes: Routes, request: Request, reply: Reply) -> None:
             shown = msgspec.json.decode(reply.body)
             data = shown if answer.bare else shown["data"]
             assert msgspec.to_builtins(msgspec.convert(data, answer.data)) == data, (operation.path, data)
+    elif reply.headers[0][1].startswith("text/html"):
+        shown = [one for one in operation.answers if isinstance(one, Answer) and one.status == reply.status]
+        assert [one.media_type for one in shown] == [reply.headers[0][1]], (
+            operation.method,
+            operation.path,
+            reply.status,
+        )
     else:
         error = (reply.status, msgspec.json.decode(reply.body)["error"])
         declared = set(_errors(operation))
         assert error in declared or (reply.status, ANY) in declared, (operation.method, operation.path, error)
+
+
+def bare_answers(operations: Sequence[Operation], prefixes: Sequence[str]) -> set[tuple[str, int]]:
+    """Return paths and statuses that are answered without the envelope: files, metrics, pages."""
+    return {
+        (prefix + operation.path, one.status)
+        for operation in operations
+        for prefix in (("",) if operation.rooted else prefixes)
+        for one in operation.answers
+        if isinstance(one, Answer) and one.bare
+    }
 
 
 def _errors(operation: Operation) -> Iterator[tuple[int, Any]]:

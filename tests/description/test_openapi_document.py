@@ -14,7 +14,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from reference_server.about import described_api
 from reference_server.operations.examples import example_of
 from reference_server.operations.operation import Answer
-from reference_server.operations.table import OPERATIONS, PREFIXES
+from reference_server.operations.table import OPERATIONS as EVERY_OPERATION
+from reference_server.operations.table import PREFIXES
 from tests.core.server_under_test import Server, owner_headers
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from reference_server.operations.operation import Operation
 
 DOCUMENT = described_api()
+OPERATIONS = [operation for operation in EVERY_OPERATION if not operation.for_people]
 
 
 def path_of(operation: Operation) -> str:
@@ -52,6 +54,13 @@ def resolved(response: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_is_an_openapi_document() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
+
+
+def test_pages_for_people_are_left_out_and_need_what_they_show_all_the_same() -> None:
+    pages = [operation for operation in EVERY_OPERATION if operation.for_people]
+    assert len(pages) == 8
+    assert not {path_of(page) for page in pages} & DOCUMENT["paths"].keys()
+    assert all(page.shows_state and page.summary for page in pages)
 
 
 def test_it_has_every_row_and_no_other() -> None:

@@ -164,7 +164,7 @@ def _headers() -> dict[str, Entry]:
 def _bodies() -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for operation in OPERATIONS:
-        if operation.method != "POST":
+        if operation.method != "POST" or operation.for_people:
             continue
         method, path = operation.method, operation.path
         for name, text in JSONS.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.growth.metering import TooMuchError, install, measure
 
-SIZE = 400
+SIZE = 250
 GROWTH_MAX = 6
 """Between what is linear, four times, and what is quadratic, sixteen times: room for sorting."""
 WORK_MAX = 20_000_000

@@ -7,6 +7,7 @@ import msgspec
 from reference_server.wire.values import Request
 from tests.http.corpus import BEARER, WORLD, Case, get, plain, post
 from tests.http.corpus_market import MARKET_REFUSED, MARKET_SUCCESSES
+from tests.http.corpus_people import PEOPLE_CASES
 from tests.http.twins import API_TOKEN, OWNER, START, Machine, signed
 
 MACHINE, BARE, REVOKED = WORLD.machine, WORLD.bare, WORLD.revoked
@@ -203,7 +204,7 @@ ORIGIN = ("origin", "http://localhost:3000")
 ELSEWHERE = [
     plain("no such route", 404, get("/api/v1/nothing")),
     plain("no such version", 404, get("/v2/health")),
-    plain("the root", 404, get("/")),
+    plain("HEAD of the root", 200, Request("HEAD", "/")),
     plain("trailing slash", 404, get("/health/")),
     plain("two slashes", 404, get("//health")),
     plain("dots are not resolved", 404, get("/api/../health")),
@@ -264,4 +265,5 @@ def versioned(case: Case) -> Case | None:
 
 
 WELL = [*SUCCESSES, *MARKET_SUCCESSES]
-ROUTE_CASES = [*WELL, *filter(None, map(versioned, WELL)), *REFUSED, *MARKET_REFUSED, *HEARTBEATS, *ELSEWHERE]
+FURTHER = [*REFUSED, *MARKET_REFUSED, *HEARTBEATS, *ELSEWHERE, *PEOPLE_CASES]
+ROUTE_CASES = [*WELL, *filter(None, map(versioned, WELL)), *FURTHER]

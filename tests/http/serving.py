@@ -152,9 +152,18 @@ class Server:
         self.stop = trio.Event() if stop is None else stop
         self._tls = ssl.create_default_context(cafile=authority) if authority else None
 
-    async def connect(self) -> Client:
-        """Open a connection, and speak HTTP/1.1 on it; the caller closes it."""
-        return await self.converse(await trio.open_tcp_stream(*self.address))
+    async def connect(self, *, room_bytes: int = 0) -> Client:
+        """Open a connection, and speak HTTP/1.1 on it; the caller closes it.
+
+        With `room_bytes` its kernel holds about so many bytes of answers: one that reads none is stuck soon, where by
+        default it takes megabytes.
+        """
+        if not room_bytes:
+            return await self.converse(await trio.open_tcp_stream(*self.address))
+        socket = trio.socket.socket()
+        socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, room_bytes)
+        await socket.connect(self.address)
+        return await self.converse(trio.SocketStream(socket))
 
     async def converse(self, stream: trio.SocketStream) -> Client:
         """Speak HTTP/1.1 on a connection, inside TLS where the server does."""

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from reference_server.adapters.memory.clocks import LoopClock
 from reference_server.http.listening import open_listeners
 from tests.http.corpus import get
-from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
+from tests.http.serving import PATIENCE_SECONDS, Client, serving
 from tests.http.twins import OWNER, Machine, as_owner, ask, enrol, make_api, written
 
 if TYPE_CHECKING:
@@ -41,15 +41,6 @@ def _small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
         return listeners
 
     monkeypatch.setattr("reference_server.http.serve.open_listeners", with_small_buffers)
-
-
-async def slow_client(server: Server) -> Client:
-    """Connect with little room for answers."""
-    socket = stdlib_socket.socket()
-    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_RCVBUF, SENT_BYTES)
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket))
-    await stream.socket.connect(server.address)
-    return await server.converse(stream)
 
 
 def flood_of(way: str, machine: Machine) -> list[tuple[Request, int]]:
@@ -90,7 +81,7 @@ async def test_a_client_that_never_reads_is_dropped_in_time_and_others_are_serve
         server.client() as other,
         trio.open_nursery() as nursery,
     ):
-        slow = await slow_client(server)
+        slow = await server.connect(room_bytes=SENT_BYTES)
         dropped = trio.Event()
 
         async def flood_until_dropped() -> None:
@@ -115,7 +106,7 @@ async def test_a_reader_that_was_slow_gets_every_answer_in_order(way: str, pair:
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:
         async with server.client() as quick:
             assert (await quick.ask(machine.heartbeat("first"))).status == 200
-        slow = await slow_client(server)
+        slow = await server.connect(room_bytes=SENT_BYTES)
         turns = flood_of(way, machine)
         taken = [0]
         async with trio.open_nursery() as nursery:
@@ -132,7 +123,7 @@ async def test_the_lane_takes_back_a_reader_that_was_slow(monkeypatch: pytest.Mo
     api = make_api(body_timeout_seconds=NEVER)
     machine = enrol(api)
     async with serving(api, LoopClock(), express_lane=True) as server:
-        slow = await slow_client(server)
+        slow = await server.connect(room_bytes=SENT_BYTES)
         again, last = written(machine.heartbeat("again")), written(machine.heartbeat("last"))
         many = 1500
         async with trio.open_nursery() as nursery:
@@ -153,7 +144,7 @@ async def test_an_answer_begun_while_the_server_stops_keeps_it_for_the_grace_per
     for number in range(300):
         ask(api, as_owner("/machines/register", {"owner_id": "ada", "name": f"rack {number}"}))
     async with serving(api, LoopClock(), express_lane=False) as server:
-        slow = await slow_client(server)
+        slow = await server.connect(room_bytes=SENT_BYTES)
         assert (await slow.ask(HEALTH)).status == 200
         data = written(get("/api/v1/audit/events", OWNER, "limit=500"))
         await slow.send(data[:-1])
@@ -177,12 +168,12 @@ async def test_clients_that_vanish_leave_nothing_behind(way: str, pair: Pair) ->
         beat = written(machine.heartbeat("n"))
         for begun in (b"", b"\r", b"GET", beat[:60], beat[:-1], beat + written(HEALTH), written(HEALTH) + beat[:60]):
             for abruptly in (False, True):
-                client = await slow_client(server)
+                client = await server.connect(room_bytes=SENT_BYTES)
                 await client.send(begun)
                 await wait_all_tasks_blocked()
                 await hang_up(client, abruptly=abruptly)
         for abruptly in (False, True):
-            client = await slow_client(server)
+            client = await server.connect(room_bytes=SENT_BYTES)
             taken = [0]
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(flood, client, flood_of(way, machine), taken)

@@ -15,6 +15,7 @@ from tests.lies.changing import (
     head,
     limited,
     put,
+    repeated,
     swapped,
     to,
     with_body,
@@ -76,6 +77,7 @@ HEARD: dict[str, FoundLie] = {
         to(FETCH, head(rb"\Z", b"\r\ncontent-length: 7")), ("contents.framing",), "content-length: 7"
     ),
     "anybody may read": FoundLie(everywhere(head(rb"\Z", b"\r\naccess-control-allow-origin: *")), ("contents.cors",)),
+    "the owners' token in every answer": FoundLie(repeated, ("contents.secret",), "x-debug"),
     "nothing varies": FoundLie(everywhere(head(rb"\r\nvary: [^\r]+", b"")), ("contents.vary",)),
     "no method allowed": FoundLie(everywhere(head(rb"(?i)\r\nallow: [^\r]+", b""), of=405), ("contents.allow",)),
     "too many, until some day": FoundLie(

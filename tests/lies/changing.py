@@ -131,6 +131,12 @@ def foreign_machine(world: LyingWorld, asked: ParsedRequest, answer: bytes) -> b
     return put(other.worker_id, "workers", 0, "worker_id")(answer)
 
 
+def repeated(_world: LyingWorld, asked: ParsedRequest, answer: bytes) -> bytes:
+    """Repeat in the head what the request proved itself by."""
+    shown = asked.header(b"authorization").encode()
+    return head(rb"\Z", b"\r\nx-debug: " + shown)(answer) if shown else answer
+
+
 def limited(*lines: bytes, error: str = "rate limit exceeded") -> Callable[[bytes], bytes]:
     """Refuse as too fast, with some more headers, whoever it is."""
     content = msgspec.json.encode({"success": False, "error": error})

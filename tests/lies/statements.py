@@ -81,6 +81,7 @@ STATEMENTS = (
     ),
     attacked("1", "limits are clamped, and odd ones refused", "page.extremes"),
     stated("1", "no answer may be read by any origin", "contents.cors", "anybody may read"),
+    stated("2", "what proves who calls is in no answer", "contents.secret", "the owners' token in every answer"),
     stated("1", "answers vary by origin", "contents.vary", "nothing varies"),
     # 2. who is calling
     attacked("2", "owners' routes need the bearer", "owner.no-auth"),

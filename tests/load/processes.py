@@ -14,6 +14,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
+from tests.support.alone import until_conclusive
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -22,7 +24,6 @@ HATCHFARM = (sys.executable, "-m", "simulator.commands.cli")
 LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "simulator" / "load" / "locustfile.py"))
 TOKEN = "token-of-the-tests-of-conducted-load"
 POLL_SECONDS = 0.1
-INCONCLUSIVE = 3
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -67,11 +68,8 @@ def serving(settings: Mapping[str, str], within: Sequence[str] = ()) -> Iterator
 
 
 def conclusively(run: Callable[[], int]) -> int:
-    """Run again, twice at most, when the machine was too busy for the harness to judge; gives the exit code."""
-    for _ in range(2):
-        if (code := run()) != INCONCLUSIVE:
-            return code
-    return run()
+    """Run until there is a verdict, three times at most; gives the exit code."""
+    return until_conclusive(run, int)
 
 
 def metrics(url: str) -> dict[str, float]:

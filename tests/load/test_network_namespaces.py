@@ -18,7 +18,8 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS, NO_SOURCE, History, at_host
 from simulator.load.messages import Joined
 from tests.load.network_of_workers import ACCEPTED, Plan, Played
-from tests.load.processes import INCONCLUSIVE, ROOT, conclusively
+from tests.load.processes import ROOT, conclusively
+from tests.support.alone import INCONCLUSIVE
 
 if TYPE_CHECKING:
     from pathlib import Path

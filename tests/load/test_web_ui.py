@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.load.processes import HATCHFARM, INCONCLUSIVE, LOCUST, conclusively, metrics, running, serving, until
+from tests.load.processes import HATCHFARM, LOCUST, conclusively, metrics, running, serving, until
+from tests.support.alone import INCONCLUSIVE
 from tests.support.chromium import chromium
 from tests.support.ports import free_port
 

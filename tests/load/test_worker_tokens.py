@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.load.processes import HATCHFARM, INCONCLUSIVE, TOKEN, running, serving
+from tests.load.processes import HATCHFARM, TOKEN, running, serving
+from tests.support.alone import INCONCLUSIVE
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:

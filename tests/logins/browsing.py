@@ -55,9 +55,18 @@ class Site:
             prepare(self.api)
         self.resolver = Resolver(self.api, self.clock)
 
-    async def ask(self, method: str, path: str, headers: Headers = (), *, query: str = "", body: bytes = b"") -> Answer:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Headers = (),
+        *,
+        query: str = "",
+        body: bytes = b"",
+        prefix: str = "/api/v1",
+    ) -> Answer:
         """Ask; whatever is answered must be what the operation's row declares."""
-        request = Request(method, f"/api/v1{path}", query, headers, body)
+        request = Request(method, f"{prefix}{path}", query, headers, body)
         reply: Reply = await self.resolver.resolved(self.api.handle(request, self.clock.now()))
         assert_declared(ROUTES, request, reply)
         return as_answer(reply)
@@ -88,11 +97,20 @@ class Browser:
         self.site = site
         self.cookies: dict[str, str] = {}
 
-    async def ask(self, method: str, path: str, more: Headers = (), *, query: str = "", body: bytes = b"") -> Answer:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        more: Headers = (),
+        *,
+        query: str = "",
+        body: bytes = b"",
+        prefix: str = "/api/v1",
+    ) -> Answer:
         """Ask with all cookies that it has, and keep those that it is given."""
         jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = ((("cookie", jar),) if jar else ()) + more
-        answer = await self.site.ask(method, path, headers, query=query, body=body)
+        answer = await self.site.ask(method, path, headers, query=query, body=body, prefix=prefix)
         for cookie in answer.cookies:
             pair, *attributes = cookie.split("; ")
             name, _, value = pair.partition("=")

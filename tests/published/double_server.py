@@ -79,6 +79,14 @@ ROUTES = {
     Feature.KEYS: ("/.well-known/hatchfarm-keys", True),
 }
 """Path, and whether it stands outside the prefixes."""
+FAMILIES = {
+    Feature.AGENTS: "/agents/",
+    Feature.JOBS: "/jobs",
+    Feature.WALLET: "/wallet/",
+    Feature.FORUM: "/forum/",
+    Feature.LOGINS: "/auth/",
+}
+"""How the paths of many routes at once begin."""
 
 
 def take_away(features: Collection[Feature]) -> None:
@@ -89,7 +97,10 @@ def take_away(features: Collection[Feature]) -> None:
     from reference_server.operations import table  # noqa: PLC0415 - once replies are what they shall be
 
     gone = {ROUTES[feature] for feature in features if feature in ROUTES}
-    table.OPERATIONS = tuple(one for one in table.OPERATIONS if (one.path, one.rooted) not in gone)
+    begin = tuple(FAMILIES[feature] for feature in features if feature in FAMILIES)
+    table.OPERATIONS = tuple(
+        one for one in table.OPERATIONS if (one.path, one.rooted) not in gone and not one.path.startswith(begin)
+    )
     if Feature.V1 in features:
         table.PREFIXES = table.PREFIXES[:1]  # type: ignore[assignment]
         from reference_server.http import lane_clients  # noqa: PLC0415 - as above

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
 
 EVIDENCE = {"run.json", "verdict.json", "scenario.toml"}
-VIEWS = {"report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om"}
+VIEWS = {"report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om", "gates.md"}
 
 
 def files_of(folder: Path) -> dict[str, Path]:

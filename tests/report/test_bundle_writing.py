@@ -21,7 +21,7 @@ from tests.report.runs import HOSTILE, broken, hostile, uneventful, written
 if TYPE_CHECKING:
     from simulator.report.report_input import ReportInput
 
-VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om")
+VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om", "gates.md")
 
 
 def full_disk(*_arguments: Any) -> NoReturn:

@@ -15,7 +15,7 @@ from simulator.commands.cli import app
 if TYPE_CHECKING:
     from pathlib import Path
 
-VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om")
+VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om", "gates.md")
 
 
 def hatchfarm(*arguments: str | Path, **environ: str) -> tuple[int, list[str], str]:

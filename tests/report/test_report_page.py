@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.wire.units import SECOND_NS
+from reference_server.wire.visible_text import visible
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.history.records import AuditReading, Effect
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
 from simulator.report.page import report_page
-from simulator.report.text import visible
 from tests.report.pages import Page
 from tests.report.runs import (
     HOSTILE,

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from simulator.report.text import markdown, one_line, shortened, visible
+from reference_server.wire.visible_text import visible
+from simulator.report.text import markdown, one_line, shortened
 from tests.report.runs import HOSTILE
 
 anything = st.text(st.characters(exclude_categories=()), max_size=60) | st.sampled_from(

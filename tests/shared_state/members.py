@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Reply
     from tests.http.twins import Machine
 
+SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)
 HEALTH = Request("GET", "/health")
 AUDIT = Request("GET", "/api/v1/audit/events", "limit=500", headers=OWNER)
 
@@ -153,3 +154,14 @@ def rotation(machine: Machine) -> Request:
     """Replace a machine's certificate."""
     headers = (*OWNER, ("x-machine-token", machine.token))
     return Request("POST", f"/api/v1/machines/{machine.worker_id}/certificate", headers=headers)
+
+
+def registration(name: str) -> Request:
+    """Register a machine of owner `ada`."""
+    return as_owner("/machines/register", {"owner_id": "ada", "name": name})
+
+
+async def names_at(one: Member) -> list[str]:
+    """Return the names of all machines, as the audit tells of them."""
+    events = (await one.audit())["events"]
+    return [event["metadata"]["name"] for event in events if event["type"] == "machine_registered"]

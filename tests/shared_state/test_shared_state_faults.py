@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,27 +12,19 @@ from reference_server.adapters.redis import journal as redis_journal
 from reference_server.adapters.redis.journal import GROUPS, LEASE, META, WAITING
 from reference_server.limits import SHARED_LEASE_SECONDS
 from reference_server.pipeline import sharing
-from reference_server.wire.values import Request
-from tests.http.twins import OWNER, as_owner
-from tests.shared_state.members import HEALTH, enrol_at, members, revocation
+from tests.shared_state.members import HEALTH, SUMMARY, enrol_at, members, names_at, registration, revocation
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from reference_server.ports import JournalPosition, NonceRequest, ReadResult, Reservation
-    from reference_server.wire.values import Reply
+    from reference_server.wire.values import Reply, Request
     from tests.shared_state.members import Member
 
-SUMMARY = Request("GET", "/api/v1/workers/summary", headers=OWNER)
 REFUSED_SECONDS = 0.25
-
-
-def registration(name: str) -> Request:
-    """Register a machine of owner `ada`."""
-    return as_owner("/machines/register", {"owner_id": "ada", "name": name})
 
 
 async def refused_in_time(one: Member, request: Request) -> None:
@@ -44,12 +35,6 @@ async def refused_in_time(one: Member, request: Request) -> None:
         assert (await one.ask(request)).status == 503
         took.append(trio.current_time() - began)
     assert min(took) < REFUSED_SECONDS
-
-
-async def names_at(one: Member) -> list[str]:
-    """Return the names of all machines, as the audit tells of them."""
-    events = (await one.audit())["events"]
-    return [event["metadata"]["name"] for event in events if event["type"] == "machine_registered"]
 
 
 def stop_before_giving(one: Member) -> tuple[trio.Event, trio.Event]:
@@ -239,49 +224,6 @@ async def test_the_journal_is_compacted_and_whoever_was_away_meanwhile_loads_the
         back.set()
         assert await away.audit() == await busy.audit()
         assert await (await group.join()).audit() == await busy.audit()
-
-
-def before_giving(one: Member, happens: Callable[[], None]) -> None:
-    """Have something happen each time an instance releases the lease."""
-    journal = one.api.shared
-    assert journal is not None
-    release = journal.release
-
-    async def after(place: JournalPosition, lease: str, changes: bytes, *, fencing: bool) -> ReadResult:
-        happens()
-        return await release(place, lease, changes, fencing=fencing)
-
-    journal.release = after  # type: ignore[method-assign]
-
-
-async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_path: Path) -> None:
-    """The connection is cut where the answer was due. A busy machine may be too late to ask again, not every time."""
-    async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
-        one = await group.join()
-        other = await group.join(redis.port)
-        before_giving(one, partial(setattr, proxy, "cut", 1))
-        statuses = []
-        for number in range(8):
-            await one.served(SUMMARY)
-            statuses.append((await one.ask(registration(f"rack {number}"))).status)
-        assert set(statuses) <= {201, 503}
-        assert 201 in statuses
-        names = await names_at(one)
-        assert names == await names_at(other)
-        assert len(names) == len(set(names)) >= statuses.count(201)
-
-
-async def test_a_change_whose_answer_stays_away_is_shown_by_all_or_none(tmp_path: Path) -> None:
-    """It is refused, for nobody can tell; the instance then shows what is in the journal, not what it decided."""
-    async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
-        one = await group.join()
-        other = await group.join(redis.port)
-        await one.served(registration("first"))
-        before_giving(one, partial(setattr, proxy, "swallow", 1_000))
-        assert (await one.ask(registration("unheard"))).status == 503
-        proxy.swallow = 0
-        assert await one.audit() == await other.audit()
-        assert await names_at(one) == ["first", "unheard"]
 
 
 async def test_an_instance_that_knew_what_redis_forgot_takes_over_what_the_others_have_now(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _Result = TypeVar("_Result")
 STEP_NS = SECOND_NS // 100
+QUIET = AgentHabits()
 HABITS = WorkHabits({"cpu_cores": 8, "memory_gb": 32, "gpus": [{"model": "a100", "count": 4}]})
 
 
@@ -75,9 +76,9 @@ class MarketInProcess:
                 case _:
                     raise TypeError(type(step).__name__)
 
-    def agent(self, name: str = "ada", seed: int = 1, **habits: Any) -> Agent:
+    def agent(self, habits: AgentHabits = QUIET, name: str = "ada", seed: int = 1) -> Agent:
         """Return an agent that has not yet registered."""
-        return Agent(name, self.acts, AgentHabits(**habits), np.random.default_rng(seed), self.progress)
+        return Agent(name, self.acts, habits, np.random.default_rng(seed), self.progress)
 
     def live(self, agent: Agent, seconds: int, provider: Provider | None = None) -> None:
         """Have an agent act once a second, and a machine beat as often."""
@@ -132,5 +133,5 @@ class Provider:
 
 def one_work(manner: Manner = Manner.HONEST, habits: WorkHabits = HABITS, seed: int = 1) -> MachineWork:
     """Return the work of one machine."""
-    shares = {} if manner is Manner.HONEST else {manner: 1.0}
+    shares: dict[Manner, float] = {} if manner is Manner.HONEST else {manner: 1.0}
     return make_work([0], habits, shares, np.random.default_rng(seed))[0]

@@ -102,13 +102,8 @@ class Browser:
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Audits", "Security"):
             self._send(f"{domain}.enable")
-        self._send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
-        scheme = "dark" if dark else "light"
-        self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self._send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
-        self._until("Page.loadEventFired")
+        self.set_screen(width, dark=dark)
+        self.go(page)
         return target
 
     def _close(self, target: str) -> None:
@@ -123,6 +118,24 @@ class Browser:
             yield
         finally:
             self._close(target)
+
+    def set_screen(self, width: int, *, dark: bool = False) -> None:
+        """Make the open page so wide, in CSS pixels, for who prefers light or dark."""
+        self._send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+        )
+        scheme = "dark" if dark else "light"
+        self._send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def set_scripts(self, *, run: bool) -> None:
+        """Set whether scripts run in the pages that are opened from now on in this tab."""
+        self._send("Emulation.setScriptExecutionDisabled", value=not run)
+
+    def go(self, page: Path | str) -> None:
+        """Load another page in the open tab. What was seen before is forgotten."""
+        self._events = []
+        self._send("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
+        self._until("Page.loadEventFired")
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the open page, of a promise what it comes to. An error in it fails."""

@@ -19,16 +19,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
 
-_LOADED = (
-    "reference_server.app",
-    "simulator.bundle.verify",
-    "simulator.commands.cli",
-    "simulator.running.run",
-    "simulator.scenario.loading",
-    "tests.planted_bugs.faulty_server",
-)
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([*_LOADED])
+_CONTEXT.set_forkserver_preload(["tests.support.loaded"])
 
 
 async def run_forked(main: Callable[[], object], arguments: list[str], environ: Mapping[str, str], out: Path) -> int:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from contextlib import asynccontextmanager, suppress
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -83,6 +83,14 @@ async def redis_server(*options: str) -> AsyncIterator[RedisServer]:
                 await server.kill()
 
 
+class _Held(NamedTuple):
+    """What is held back from Redis, and the event of the client's leaving that sent it."""
+
+    redis: trio.SocketStream
+    data: bytes
+    left: trio.Event
+
+
 class Proxy:
     """Stands between a client and Redis, and loses or delays what passes.
 
@@ -93,7 +101,7 @@ class Proxy:
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
-        self._held: list[tuple[trio.SocketStream, bytes]] = []
+        self._held: list[_Held] = []
         self.port = 0
         self.swallow = 0
         self.cut = 0
@@ -108,14 +116,22 @@ class Proxy:
         task_status.started()
         await trio.serve_listeners(self._pass_on, [listener])
 
+    @property
+    def holds(self) -> bool:
+        """Return whether anything is held."""
+        return bool(self._held)
+
     async def let_go(self) -> None:
-        """Pass on what was held, and wait until Redis has read it or closed."""
+        """Pass on what was held, once whoever sent the first has left, and wait until Redis has read that or closed."""
+        await self._held[0].left.wait()
         self.hold = False
-        for redis, data in self._held:
-            async with redis:
-                with suppress(trio.BrokenResourceError):
-                    await redis.send_all(data)
-                    await redis.receive_some()
+        while self._held:
+            one = self._held.pop(0)
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await one.redis.send_all(one.data)
+                if one.left.is_set():
+                    await one.redis.receive_some()
+                    await one.redis.aclose()
 
     async def _pass_on(self, client: trio.SocketStream) -> None:
         try:
@@ -123,7 +139,7 @@ class Proxy:
         except OSError:
             await client.aclose()
             return
-        held = False
+        left = trio.Event()
 
         async def answers(ended: trio.CancelScope) -> None:
             async for part in redis:
@@ -146,13 +162,13 @@ class Proxy:
                             self.refuse = b""
                             break
                         if self.hold:
-                            held = True
-                            self._held.append((redis, bytes(part)))
+                            self._held.append(_Held(redis, bytes(part), left))
                         else:
                             await redis.send_all(part)
                 both.cancel_scope.cancel()
         finally:
-            if not held:
+            left.set()
+            if all(one.redis is not redis for one in self._held):
                 await redis.aclose()
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FILES = {
     "verdict.json", "run.json", "replay.json", "trace.ndjson", "scenario.toml", "history", "manifest.json",
-    "report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om",
+    "report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om", "gates.md",
 }  # fmt: skip
 
 

@@ -35,6 +35,12 @@ local function journal_status()
   return 'ok'
 end
 
+-- Whoever asked waits no longer, and has said that nothing was done: this Redis stood still meanwhile.
+local function expired(deadline_us)
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2]) > tonumber(deadline_us)
+end
+
 local function append(group, by)
   local position = string.format('%.0f', redis.call('HINCRBY', META, 'position', 1))
   redis.call('XADD', GROUPS, position .. '-0', 'group', group, 'by', by)

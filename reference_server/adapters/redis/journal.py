@@ -98,6 +98,7 @@ _READ, _ACQUIRE, _RELEASE, _ELECT, _SNAPSHOT = (
     _script(name) for name in ("read", "acquire", "release", "elect", "snapshot")
 )
 _ACCEPT = _script("accept", f"local function reserve(KEYS, ARGV)\n{_text('nonces')}end\n")
+_EXPIRING = frozenset({_ACQUIRE, _RELEASE})  # they are told until when somebody waits for their answer
 _MARK_LANDED = Script(_text("journal_mark_landed"))
 SCRIPTS = (_READ, _ACQUIRE, _RELEASE, _ACCEPT, _MARK_LANDED, _ELECT, _SNAPSHOT)
 
@@ -123,7 +124,8 @@ class JournalledNonces(RedisNonces):
         self._calls += 1
         place = self.place
         common = (place.term, place.position, int(self.durable), SHARED_GROUPS_AT_ONCE)
-        own = (place.fencing_token, self._calls, SHARED_JOURNAL_BYTES_MAX, SHARED_REPEAT_SECONDS, len(asked))
+        until_us = self._link.deadline_us()
+        own = place.fencing_token, self._calls, SHARED_JOURNAL_BYTES_MAX, SHARED_REPEAT_SECONDS, len(asked), until_us
         changes = [one.change for one in asked]
         return _ACCEPT.call([META, GROUPS, self._last, *keys], [*common, *own, *head, *changes])
 
@@ -133,7 +135,7 @@ class JournalledNonces(RedisNonces):
         status = answer[0].decode()
         if status == "ok":
             return super()._reservations(answer[1], count)
-        return [Reservation.UNAVAILABLE if status == "full" else Reservation.BEHIND] * count
+        return [Reservation.UNAVAILABLE if status in {"full", "expired"} else Reservation.BEHIND] * count
 
 
 class RedisJournal:
@@ -194,9 +196,11 @@ class RedisJournal:
             SharedLost: when what this instance knows is no longer the journal's.
         """
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
-        command = script.call([META, GROUPS, *keys], [*common, *arguments])
+        within = self._answer_seconds if within is None else within
+        until = (self._link.deadline_us(within),) if script in _EXPIRING else ()
+        command = script.call([META, GROUPS, *keys], [*common, *arguments, *until])
         try:
-            (answer,) = await self._link.ask([command], self._answer_seconds if within is None else within)
+            (answer,) = await self._link.ask([command], within)
         except RedisDown as error:
             if error.sent:
                 self._link.renew()
@@ -204,6 +208,8 @@ class RedisJournal:
         status = answer[0].decode()
         if status in _LOST:
             raise SharedLost(_LOST[status])
+        if status == "expired":
+            raise SharedDown("Redis came to it when nobody waited for it any more")
         if status == "full":
             raise SharedDown(
                 f"its journal has {SHARED_JOURNAL_BYTES_MAX} bytes, and no snapshot took their place: see what its "

@@ -2,7 +2,8 @@
 -- revoked since they were verified. `reserve` is `nonces.lua`. Asked again, it appends nothing again.
 -- KEYS: 3 the last that this instance had appended, 4 the canary, then one key a nonce.
 -- ARGV: 5 the fencing token that they were verified by, 6 the number of this call, 7 bytes past which the journal
--- takes no more, 8 how long 3 is of use (s), 9 how many heartbeats, then what `reserve` takes, then each one's change.
+-- takes no more, 8 how long 3 is of use (s), 9 how many heartbeats, 10 until when the caller
+-- waits (Unix us), then what `reserve` takes, then each one's change.
 -- Gives: `ok` and what `reserve` gives; or why not.
 local number, count = tonumber(ARGV[6]), tonumber(ARGV[9])
 local last = redis.call('GET', KEYS[3])
@@ -12,6 +13,9 @@ if status ~= 'ok' and status ~= 'trimmed' then
   return {status}
 end
 if not again then
+  if expired(ARGV[10]) then
+    return {'expired'}
+  end
   if held[5] ~= ARGV[5] then
     return {'behind'}
   end
@@ -19,7 +23,7 @@ if not again then
     return {'full'}
   end
 end
-local before, first = 9, #ARGV - count
+local before, first = 10, #ARGV - count
 local keys, arguments = {}, {}
 for at = 4, #KEYS do
   keys[at - 3] = KEYS[at]

@@ -6,6 +6,9 @@ local status = journal_status()
 if status ~= 'ok' then
   return {status}
 end
+if expired(ARGV[10]) then
+  return {'expired'}
+end
 if tonumber(held[6]) > tonumber(ARGV[9]) then
   return {'full'}
 end

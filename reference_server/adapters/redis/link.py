@@ -3,7 +3,8 @@
 Every wait is bounded, so that whoever asks can fail closed in time. What is asked goes out as one pipeline. When its
 answer is lost, it is asked again over a new connection: so what is asked must bear being asked twice. A connection
 that was given up is killed inside Redis before the next one is used, because bytes that lie unread in its socket would
-else take effect later, after what was done about their loss.
+else take effect later, after what was done about their loss. A Redis that stood still may read those bytes first: what
+must not be done once nobody waits for it says until when it may be (`deadline_us`), by the clock of Redis.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reference_server.limits import (
     REDIS_CONNECT_SECONDS,
     REDIS_GRACE_TURNS,
     REDIS_RECONNECT_PAUSE_SECONDS,
+    REDIS_TIME_SECONDS,
     REDIS_WAIT_SECONDS,
 )
 
@@ -62,6 +64,22 @@ class Script:
     def call(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Command:
         """Make the command that runs it."""
         return b"EVALSHA", (self.digest, len(keys), *keys, *arguments)
+
+
+class RedisTime:
+    """How far the wall clock of Redis is ahead of this process's clock, as what it was asked bounds it.
+
+    A time that Redis tells was its time somewhere between asking and being told. `ahead_us` is the least that fits all
+    of them; where one contradicts it, Redis's clock was set, and only that one counts.
+    """
+
+    def __init__(self) -> None:
+        self.ahead_us = -(1 << 62)
+
+    def learn(self, asked_us: int, told_us: int, time_us: int) -> None:
+        """Take a time of Redis, in Unix microseconds, that was asked for and told at two moments of this clock."""
+        least_us, most_us = time_us - told_us, time_us - asked_us
+        self.ahead_us = least_us if self.ahead_us > most_us else max(self.ahead_us, least_us)
 
 
 class _Connection(TCPConnection):
@@ -106,6 +124,8 @@ class RedisLink:
         self.greetings: list[Callable[[Exchange], Awaitable[None]]] = []
         self._connection: TCPConnection | None = None
         self._exchanges = 0
+        self._time = RedisTime()
+        self._time_asked = -math.inf
         self._process = b""
         self._given_up: list[tuple[bytes, int]] = []
         self._down = False
@@ -148,7 +168,7 @@ class RedisLink:
         """
         sent = False
         reason = "no connection in time"
-        deadline = trio.current_time() + min(self._wait_seconds, within)
+        deadline = self._deadline(within)
         while (left_seconds := deadline - trio.current_time()) > 0:
             connection = await self._usable(left_seconds)
             if connection is None:
@@ -165,6 +185,16 @@ class RedisLink:
         elif self._connection is None:
             self._note_down(reason)
         raise RedisDown(reason, sent=sent)
+
+    def deadline_us(self, within: float = math.inf) -> int:
+        """Return until when, by the clock of Redis, what is asked now is waited for; in Unix microseconds.
+
+        A little earlier where that is not known exactly, and long ago before Redis has ever been asked.
+        """
+        return self._time.ahead_us + int(self._deadline(within) * 1e6)
+
+    def _deadline(self, within: float) -> float:
+        return trio.current_time() + min(self._wait_seconds, within)
 
     async def _usable(self, seconds: float) -> TCPConnection | None:
         """Wait for a connection that is being made; not for one that could not be made."""
@@ -250,6 +280,8 @@ class RedisLink:
         token = b"%d" % self._exchanges
         try:
             requests = [connection.create_request(name, *arguments) for name, arguments in commands]
+            asked = trio.current_time()
+            time = connection.create_request(b"TIME") if asked >= self._time_asked + REDIS_TIME_SECONDS else None
             last = connection.create_request(b"ECHO", token)
             with trio.move_on_after(seconds):
                 await last
@@ -262,6 +294,11 @@ class RedisLink:
                 raise RedisDown("no answer in time")
             if await last != token:
                 raise RedisDown("answers to something else")
+            if time is not None:
+                told: Any = await time
+                whole, micros = map(int, told)
+                self._time_asked = asked
+                self._time.learn(int(asked * 1e6), int(trio.current_time() * 1e6), whole * 1_000_000 + micros)
             return [await request for request in requests]
         except ResponseError as error:
             raise RedisRefused(_describe(error)) from None

@@ -22,6 +22,11 @@ def session_cookie(settings: Settings) -> str:
     return _name(settings, "hf_session")
 
 
+def new_key_cookie(settings: Settings) -> str:
+    """Name the cookie that brings a new key to the page that shows it, once."""
+    return _name(settings, "hf_new_key")
+
+
 def login_cookie(settings: Settings, provider: str) -> str:
     """Name the cookie that a login with a provider is bound to."""
     return _name(settings, f"hf_login_{provider}")

@@ -13,9 +13,11 @@ from reference_server.core.identity.sessions import (
     SESSION_PREFIX,
     digest_of,
     end_login,
+    end_tokens,
     find_session,
     has_room_for_session,
     start_session,
+    tokens_of,
 )
 from reference_server.wire.replies import FULL, UNAUTHORIZED, success
 from reference_server.wire.timestamps import format_timestamp
@@ -47,6 +49,18 @@ def make_token(state: State, call: Call[bytes]) -> Reply:
         state, call.now, session.login, session.owner_id, session.provider, session.email, session.expires_ns
     )
     return success({"token": token, "expires_at": format_timestamp(session.expires_ns)}, HTTPStatus.CREATED)
+
+
+def replace_token(state: State, call: Call[bytes]) -> Reply:
+    """Make a token for programs in the place of all that came of this login before: those are dead at once."""
+    session = find_session(state, call.now, call.caller.session)
+    if session is None:
+        return UNAUTHORIZED
+    if not has_room_for_session(state, call.now, session.owner_id):
+        return FULL  # before anything has ended
+    if tokens_of(state, session.owner_id, session.login):
+        end_tokens(state, call.now, session.owner_id, session.login)
+    return make_token(state, call)
 
 
 def show_me(state: State, call: Call[bytes]) -> Reply:

@@ -129,6 +129,19 @@ def end_login(state: State, _at: Instant, owner_id: str, login: str) -> None:
             sessions.remove(session.digest)
 
 
+@change("login_tokens_ended")
+def end_tokens(state: State, _at: Instant, owner_id: str, login: str) -> None:
+    """End every token for programs that came of a login; the browser's own session goes on."""
+    sessions = TABLE.of(state)
+    for session in tokens_of(state, owner_id, login):
+        sessions.remove(session.digest)
+
+
+def tokens_of(state: State, owner_id: str, login: str) -> list[Session]:
+    """Return the tokens for programs that came of a login, oldest first."""
+    return [one for one in TABLE.of(state).of_person(owner_id) if one.login == login != one.digest]
+
+
 def has_room_for_session(state: State, now: Instant, owner_id: str) -> bool:
     """Return whether a person may have another session: there is room, or it takes the place of one of theirs."""
     sessions = TABLE.of(state)

@@ -35,7 +35,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
-from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.performing import (
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 class ScriptPlayer:
     """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet.
 
-    `server` says what is started where an attack needs servers to itself.
+    `server` says what is started where an attack needs servers to itself. A whole answer has `answer_seconds`.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class ScriptPlayer:
         shard: int = 0,
         *,
         server: ServerOptions | None = None,
+        answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
     ) -> None:
         self.performing = Performing(target, history, progress, now, tape, shard)
         self.target = target
@@ -88,6 +89,7 @@ class ScriptPlayer:
         self.join = join
         self.sides = sides
         self.server = server or ServerOptions()
+        self.answer_seconds = answer_seconds
         self._progress = progress
         self._rng = rng
         self._in_sandbox: set[int] = set()
@@ -277,14 +279,20 @@ class _Performance:
         key = step.client, step.source, step.instance
         if key not in self._connections:
             target = self._attempt.target if self._sandbox is None else self._sandbox.target(step.instance)
-            self._connections[key] = ControlConnection(target, self._attempt.source(step), self._attempt.witness)
+            self._connections[key] = self._connection_to(target, step)
         return self._connections[key]
+
+    def _connection_to(self, target: Target, step: Send) -> ControlConnection:
+        attempt = self._attempt
+        return ControlConnection(
+            target, attempt.source(step), attempt.witness, answer_seconds=self._player.answer_seconds
+        )
 
     async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
         """Open every connection of a whole request first, so that they really leave at the same moment."""
         outcomes: dict[int, Outcome | WireOutcome] = {}
         connections = {
-            index: ControlConnection(self._attempt.target, self._attempt.source(one), self._attempt.witness)
+            index: self._connection_to(self._attempt.target, one)
             for index, one in enumerate(step.sends)
             if isinstance(one, Send)
         }

@@ -1,0 +1,172 @@
+"""What holds up who has got into an account: how often and how much it may withdraw, and to which addresses."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.acting import answered
+from simulator.attacks.agents.accounts import (
+    BTC,
+    COOLDOWN_PATIENCE_NS,
+    FORBIDDEN,
+    RETRY_MARGIN_NS,
+    UNIT,
+    AccountAttack,
+    bitcoin_address,
+    cooled_address,
+    funded,
+    new_owner,
+    read_balance,
+    shown,
+    transactions,
+    withdrawal,
+)
+from simulator.attacks.agents.wallet import ACCEPTED, POOR, TOO_MANY, references
+from simulator.attacks.script import Claim, Expect, NotTriedError, Outcome, Pause, PrerequisiteError, Together, refused
+from simulator.contract.answers import Answer
+from simulator.contract.features import Feature
+from simulator.contract.reading import retry_after_ns
+from simulator.platform.wording import plural
+
+if TYPE_CHECKING:
+    from simulator.attacks.agents.accounts import Account
+    from simulator.attacks.parties import Addresses
+    from simulator.attacks.script import Script, ScriptContext, Send
+
+PER_HOUR_MAX = 40
+"""More withdrawals than this at once would be load, not attack: a limit that is higher is not reached."""
+BEYOND = 6
+"""How many more than the limit are asked for."""
+FIRST_USES = 8
+TOO_OFTEN = "withdrawal limit exceeded"
+
+
+class Velocity(AccountAttack):
+    """Many small withdrawals in the place of one that is too large."""
+
+    name = "wallet.velocity"
+    shape = (
+        "more withdrawals at once than an hour allows, one more, and amounts that pass a day's limit alone and in parts"
+    )
+    verdict = "429 withdrawal limit exceeded past either limit"
+    effect = "never more withdrawals in an hour than the limit"
+    anchor = "OWASP API6:2023; contract: Wallet"
+    severity = 7.5
+    needs = frozenset({Feature.WALLET})
+
+    def obstacle(self, context: ScriptContext) -> str:
+        """Return why not: a limit is so high that to reach it would be load, not attack."""
+        per_hour = context.defences.withdrawals_per_hour
+        return f"{per_hour:,} withdrawals an hour are allowed, out of reach" if per_hour > PER_HOUR_MAX else ""
+
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        per_hour, count = context.defences.withdrawals_per_hour, context.defences.withdrawals_per_hour + BEYOND
+        account = new_owner(context)
+        balance = yield from funded(context, account, addresses.take(), count * UNIT)
+        address = yield from cooled_address(context, account, addresses)
+        limit = Decimal(context.defences.withdrawal_daily_usdt)
+        over = refused(TOO_MANY, TOO_OFTEN, f"{shown(limit)} USDT a day is all that an account may withdraw")
+        yield withdrawal(context, account, shown(limit + UNIT), address, over, client=addresses.take())
+        why = f"{per_hour} withdrawals an hour are all that an account may make"
+        some = Expect(Answer.MAY_BE_REFUSED, (ACCEPTED, TOO_MANY), "", why)
+        sends: list[Send] = [
+            withdrawal(context, account, shown(UNIT), address, some, client=addresses.take(count)) for _ in range(count)
+        ]
+        outcomes: list[Outcome] = yield Together(tuple(sends))
+        paid = sum(one.status == ACCEPTED for one in outcomes)
+        known = all(one.known for one in outcomes) and not any(b"rate limit exceeded" in one.body for one in outcomes)
+        message = f"of {count} withdrawals at once {paid} were accepted, where {per_hour} an hour are allowed"
+        evidence = {"accepted": paid, "allowed": per_hour, "balance": str(balance.available)}
+        yield Claim("never-more", paid <= per_hour, message, evidence)
+        yield Claim("never-fewer", paid >= per_hour if known else None, message, evidence)
+        if paid >= per_hour:
+            once_more = refused(TOO_MANY, TOO_OFTEN, why)
+            yield withdrawal(context, account, shown(UNIT), address, once_more, client=addresses.take())
+        made = references((yield from transactions(context, account, addresses.take())), "withdrawal")
+        message = f"the account's entries show {plural(len(made), 'withdrawal')}"
+        yield Claim("one-effect", len(made) == paid if known else None, message, {"references": sorted(made)})
+        yield from self._by_day(context, limit, addresses)
+
+    @staticmethod
+    def _by_day(context: ScriptContext, limit: Decimal, addresses: Addresses) -> Script[None]:
+        """Take a little of a day's limit, then ask for all of it: refused before anybody looks whether it is there."""
+        account = new_owner(context)
+        yield from funded(context, account, addresses.take())
+        address = yield from cooled_address(context, account, addresses)
+        little = Expect(Answer.ACCEPTED, (ACCEPTED,), "", "it is within every limit")
+        outcome: Outcome = yield withdrawal(context, account, shown(UNIT), address, little, client=addresses.take())
+        if outcome.right:
+            over = refused(TOO_MANY, TOO_OFTEN, "with what was withdrawn before it is past a day's limit")
+            yield withdrawal(context, account, shown(limit), address, over, client=addresses.take())
+
+
+class Cooldown(AccountAttack):
+    """An address that nobody had used before: now, in another spelling, many times at once, and by another account."""
+
+    name = "wallet.cooldown"
+    shape = (
+        "a new address, again at once, many times at once, in capitals once it is known, and known to another account"
+    )
+    verdict = "403 address in cooldown, with Retry-After, until it is over"
+    effect = "nothing is sent; one cooldown for all spellings of an address, which no try begins anew"
+    anchor = "OWASP API6:2023; BIP 173; contract: Wallet"
+    severity = 7.5
+    needs = frozenset({Feature.WALLET})
+
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt, which moves nothing: no account has bitcoins."""
+        account = new_owner(context)
+        before = yield from read_balance(context, account, addresses.take(), BTC)
+        if before.available:
+            raise NotTriedError(f"a new account has {before.available} {BTC}, which would be sent to nobody")
+        address = bitcoin_address(context)
+        first = yield from self._first_use(context, account, address, addresses)
+        until_ns = first.answered_ns + retry_after_ns(first.head)
+        waits = [retry_after_ns(first.head)]
+        for _ in range(2):
+            outcome: Outcome = yield self._try(context, account, address, addresses)
+            if outcome.status == FORBIDDEN:
+                waits.append(retry_after_ns(outcome.head))
+        message = f"each refusal says to wait: {', '.join(f'{one // SECOND_NS} s' for one in waits)}"
+        yield Claim("retry-after", min(waits) > 0, message)
+        yield Claim("not-begun-anew", all(one <= waits[0] for one in waits), message)
+        others: list[Outcome] = yield Together(
+            tuple(
+                self._try(context, account, new, addresses, FIRST_USES)
+                for new in [bitcoin_address(context)] * FIRST_USES
+            )
+        )
+        late = sum(one.status != FORBIDDEN for one in others if one.known)
+        yield Claim("never-at-once", not late, f"of {FIRST_USES} first uses at once {late} were not held up")
+        if 0 < waits[0] <= COOLDOWN_PATIENCE_NS:
+            yield Pause(until_ns + RETRY_MARGIN_NS)
+            over = refused(
+                POOR, "insufficient balance", "its cooldown is over, in whatever spelling, and nothing is there"
+            )
+            for spelling in (address.upper(), address):
+                yield withdrawal(context, account, "0.00000001", spelling, over, asset=BTC, client=addresses.take())
+            yield self._try(context, new_owner(context), address, addresses)
+        after = yield from read_balance(context, account, addresses.take(), BTC)
+        yield Claim("nothing-moved", after == before, f"the account has {after.available} {BTC}")
+
+    @staticmethod
+    def _try(context: ScriptContext, account: Account, address: str, addresses: Addresses, at_once: int = 1) -> Send:
+        expect = refused(FORBIDDEN, "address in cooldown", "this account has not waited for the address")
+        client = addresses.take(at_once)
+        return withdrawal(context, account, "0.00000001", address, expect, asset=BTC, client=client)
+
+    @staticmethod
+    def _first_use(context: ScriptContext, account: Account, address: str, addresses: Addresses) -> Script[Outcome]:
+        """Use an address for the first time. Raises NotTriedError where there is no cooldown, and PrerequisiteError."""
+        expect = Expect(Answer.REFUSED, (FORBIDDEN, POOR), "", "it is new, and nothing is there")
+        outcome: Outcome = yield withdrawal(
+            context, account, "0.00000001", address, expect, asset=BTC, client=addresses.take()
+        )
+        if outcome.status == POOR:
+            raise NotTriedError("an address has no cooldown here (WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS is 0)")
+        if not outcome.right:
+            raise PrerequisiteError(f"use an address: {answered(outcome)}")
+        return outcome

@@ -1,0 +1,103 @@
+"""Sessions that reach for what is another owner's, or that another site uses (contract: Principals, Logins)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from simulator.attacks.acting import OK, ask, require
+from simulator.attacks.catalogue import random_hex
+from simulator.attacks.logins.browsing import Browser, LoginAttack, log_in
+from simulator.attacks.logins.forging import PUBLIC_URL
+from simulator.attacks.parties import events_shown, set_up_party
+from simulator.attacks.routes import OF_OWNERS, OWNER_ID, POLICY_FETCH, SUMMARY, send
+from simulator.attacks.script import Claim, Outcome, PrerequisiteError, granted, refused
+from simulator.platform.wording import plural
+
+if TYPE_CHECKING:
+    from simulator.attacks.parties import Addresses, Party
+    from simulator.attacks.script import Script, ScriptContext
+
+FORBIDDEN, UNAUTHORIZED = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED
+DENIED = "owner_access_denied"
+
+
+class SessionAsOther(LoginAttack):
+    """Somebody who has logged in, and calls as another owner."""
+
+    name = "owner.session-as-other"
+    shape = (
+        "every owner's route under a session that names another owner, by token and by cookie; cookies of other sites"
+    )
+    verdict = "403 forbidden; 403 cross-site request; 401 once it is logged out"
+    effect = "nothing is changed; an owner_access_denied event"
+    anchor = "OWASP API1:2023; contract §2, Principals and accounts"
+    severity = 9.1
+
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        victim = yield from set_up_party(context, addresses)
+        before = len((yield from events_shown(context, victim.owner_id, addresses)))
+        browser = Browser(addresses.take(4))
+        me = yield from log_in(context, browser, random_hex(context.rng, 12))
+        own_id = me.get("owner_id")
+        same_site = {"Origin": PUBLIC_URL}
+        made = granted(HTTPStatus.CREATED, "it is its own session, and its own site")
+        outcome = yield from require(browser.send(context, "POST", "/auth/token", made, same_site), "make a token")
+        token = outcome.data().get("token")
+        if not (isinstance(token, str) and isinstance(own_id, str)):
+            raise PrerequisiteError("log in: no owner or no token was given")
+        session = {"Authorization": f"Bearer {token}"}
+        other = refused(FORBIDDEN, "forbidden", "a session acts as its own owner only")
+        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()), **same_site}
+        for headers in (session, cookie):
+            for route in OF_OWNERS:
+                named = {**headers, OWNER_ID: victim.owner_id}
+                yield send(context, route, victim, other, client=addresses.take(), headers=named)
+        for named in ({}, {OWNER_ID: own_id}):
+            right = granted(OK, "it is what its owner may see")
+            yield send(context, SUMMARY, victim, right, client=addresses.take(), headers={**session, **named})
+        yield from _audited(context, session, addresses)
+        made_events = (yield from events_shown(context, victim.owner_id, addresses))[before:]
+        changes = [one for one in made_events if not str(one.get("type")).endswith("_denied")]
+        message = f"another's session left {plural(len(changes), 'event')} of changes in an owner's audit"
+        yield Claim("nothing-made", not changes, message, {"events": changes[:10]})
+        yield from _from_another_site(context, browser, addresses)
+        yield from _logged_out(context, browser, session, victim, addresses)
+
+
+def _audited(context: ScriptContext, session: dict[str, str], addresses: Addresses) -> Script[None]:
+    """Claim that whose session it was sees what was tried with it."""
+    right = granted(OK, "it is its own")
+    page: Outcome = yield ask(context, "GET", "/audit/events?limit=500", session, right, client=addresses.take())
+    if page.right:
+        events: Any = page.data().get("events")
+        shown = events if isinstance(events, list) else []
+        tried = sum(isinstance(one, dict) and one.get("type") == DENIED for one in shown)
+        message = f"of {2 * len(OF_OWNERS)} tries to be another owner its audit shows {tried}"
+        yield Claim("audited", tried == 2 * len(OF_OWNERS), message)
+
+
+def _from_another_site(context: ScriptContext, browser: Browser, addresses: Addresses) -> Script[None]:
+    """Change something by the cookie alone, as another site has a browser do."""
+    cross = refused(FORBIDDEN, "cross-site request", "another site had the browser send it")
+    for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        browser.client = addresses.take(2)
+        for path in ("/auth/token", "/auth/logout"):
+            yield browser.send(context, "POST", path, cross, origin)
+
+
+def _logged_out(
+    context: ScriptContext, browser: Browser, session: dict[str, str], victim: Party, addresses: Addresses
+) -> Script[None]:
+    """Log out, and go on with what the session was."""
+    browser.client = addresses.take(4)
+    kept = dict(browser.cookies)
+    yield browser.send(context, "POST", "/auth/logout", granted(OK, "it is its own"), {"Origin": PUBLIC_URL})
+    browser.cookies = kept
+    dead = refused(UNAUTHORIZED, "unauthorized", "it was logged out")
+    yield browser.send(context, "GET", "/auth/me", dead)
+    for path in ("/auth/me", "/workers/summary"):
+        yield ask(context, "GET", path, session, dead, client=addresses.take())
+    right = granted(OK, "nothing was changed")
+    yield send(context, POLICY_FETCH, victim, right, client=addresses.take())

@@ -1,0 +1,296 @@
+"""Attacks on logins, identities and sessions: a right server passes, one that believes one thing too much does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from reference_server.wire.replies import failure
+from simulator.attacks import CATALOGUE
+from simulator.attacks.logins.browsing import LoginAttack
+from simulator.attacks.logins.forging import CLIENT_ID, KEY_ID, Forgery, Vouching, read_forgery, read_vouching, write
+from simulator.attacks.script import ScriptAttack
+from simulator.contract.features import Feature
+from simulator.deployment.identity_provider import IdentityProvider, identity_provider, redeemed
+from simulator.limits import ADDRESS_BURST_REQUESTS
+from simulator.scenario.values import ServerOptions
+from simulator.worlds.performing import why_not_tried
+from tests.attacks.login_worlds import PROVIDER, LoginWorld
+from tests.attacks.planting import planted
+from tests.attacks.playing import LOST
+from tests.attacks.wrong_servers import accepted, broken
+
+if TYPE_CHECKING:
+    from reference_server.operations.api import Api
+    from reference_server.wire.values import Instant, Reply, Request
+    from tests.attacks.playing import Performance
+
+MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, LoginAttack)]
+OF_TOKENS = ["no-session", "honest-login"]
+CLAIMS = {
+    "oauth.state": ["no-session", "not-used-up", "honest-login"],
+    "oauth.code-replay": ["no-session", "one-session", "honest-login"],
+    "oauth.no-pkce": ["verifier", "verifier", "challenge", "no-session"],
+    "oauth.mix-up": ["no-session", "nobody", "honest-login"],
+    "moltbook.invalid": ["as-vouched", "same-agent"],
+    "moltbook.down": [],
+    "owner.session-as-other": ["audited", "nothing-made"],
+}
+"""What each claims besides that nothing broke down; the attacks with tokens claim all the same."""
+
+
+def play(name: str) -> Performance:
+    return LoginWorld().play(name)
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_every_attempt_plays_to_its_end_on_a_right_server(name: str) -> None:
+    world = LoginWorld()
+    performance = world.play(name)
+    assert performance.unsettled == ""
+    assert not performance.wrong
+    assert [one.rule for one in performance.stated] == [*CLAIMS.get(name, OF_TOKENS), "no-breakdown"]
+    assert all(one.held is True for one in performance.stated), performance.stated
+    sources = world.history.rows()["source"].tolist()
+    assert max(map(sources.count, set(sources))) <= ADDRESS_BURST_REQUESTS
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_lost_answers_accuse_nobody(name: str) -> None:
+    for every in (3, 7):
+        count = 0
+
+        def losing(_api: Api, _request: Request, _now: Instant, every: int = every) -> Reply | None:
+            nonlocal count
+            count += 1
+            return LOST if count % every == 0 else None
+
+        performance = LoginWorld(answer=losing).play(name)
+        assert not performance.wrong
+        assert not performance.broken
+
+
+TOKENS, KEYS, LOGINS = "adapters.identity.id_tokens", "adapters.identity.key_sets", "core.identity.logins"
+OPENID, MOLT, CALLERS = "adapters.identity.openid", "adapters.identity.moltbook", "operations.callers"
+FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] = {
+    "tokens that nobody signed": (
+        "oauth.alg-none",
+        {"no-session"},
+        ((TOKENS, "read_id_token", "    header = _read_header(token)",
+          ("    if token.endswith('.'):\n"
+          "        from base64 import urlsafe_b64decode\n"
+          "        claims = msgspec.json.decode(urlsafe_b64decode(token.split('.')[1] + '=='), type=Claims)\n"
+          "        return person_of(claims.sub, claims.email, True)\n"
+          "    header = _read_header(token)")),),
+    ),
+    "any key for any token": (
+        "oauth.key-confusion",
+        {"no-session"},
+        ((TOKENS, "read_id_token",
+          "    except (JoseError, ValueError):\n        return BAD_SIGNATURE\n    try:\n        claims",
+          ("    except (JoseError, ValueError):\n"
+          "        payload = jws.extract_compact(token.encode()).payload\n    try:\n        claims")),),
+    ),
+    "tokens of any client": (
+        "oauth.wrong-aud",
+        {"no-session"},
+        ((TOKENS, "_refusal", "expected.client_id not in audience or", ""),),
+    ),
+    "any party of a token for several": (
+        "oauth.wrong-aud",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if claims.azp and claims.azp != expected.client_id:", "if claims.azp is None:"),),
+    ),
+    "tokens of any issuer": (
+        "oauth.wrong-iss",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if claims.iss != expected.issuer:", "if not claims.iss:"),),
+    ),
+    "tokens of any age": (
+        "oauth.expired",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if now >= claims.exp + leeway or claims.iat", "if claims.iat"),),
+    ),
+    "tokens of tomorrow": (
+        "oauth.expired",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if max(claims.iat, claims.nbf) > now + leeway:", "if claims.nbf > now + leeway:"),),
+    ),
+    "a nonce that is only looked at where there is one": (
+        "oauth.nonce",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if not (expected.nonce and", "if claims.nonce and not (expected.nonce and"),),
+    ),
+    "any address is verified": (
+        "oauth.unverified-email",
+        {"no-session"},
+        ((TOKENS, "person_of", "if not (verified and ", "if not ("),),
+    ),
+    "whatever text says that an address is verified": (
+        "oauth.unverified-email",
+        {"no-session"},
+        ((TOKENS, "read_id_token", 'claims.email_verified in {True, "true"}', "bool(claims.email_verified)"),),
+    ),
+    "a state that is not looked at": (
+        "oauth.state",
+        {"not-used-up"},
+        ((LOGINS, "_come_back", "if login is None or not right or", "if login is None or"),),
+    ),
+    "a login that is used again and again": (
+        "oauth.code-replay",
+        {"no-session", "one-session"},
+        ((LOGINS, "_come_back", "if login_id in TABLE.of(state):", "if not login_id:"),),
+    ),
+    "a login that the first try uses up": (
+        "oauth.state",
+        {"not-used-up"},
+        ((LOGINS, "_come_back", "if login is None or not right or",
+          ("if login is not None and not right:\n"
+          "        state_of = _derive(state, 'state', provider.name, login.cookie)\n"
+          "        use_login(state, call.now, sha256(state_of.encode()).hexdigest(), login.expires_ns)\n"
+          "    if login is None or not right or")),),
+    ),
+    "no challenge": (
+        "oauth.no-pkce",
+        {"challenge"},
+        ((LOGINS, "begin_login", '"code_challenge_method": "S256",', '"code_challenge_method": "plain",'),),
+    ),
+    "no verifier": (
+        "oauth.no-pkce",
+        {"verifier"},
+        ((OPENID, "code_form", '"code_verifier": question.verifier,', ""),),
+    ),
+    "an issuer that is not looked at": (
+        "oauth.mix-up",
+        {"no-session"},
+        ((LOGINS, "_come_back", 'if given["iss"] and given["iss"] != provider.issuer:', 'if given["iss"] is None:'),),
+    ),
+    "whoever is not refused is vouched for": (
+        "moltbook.invalid",
+        set(),
+        ((MOLT, "Moltbook._ask", "verified.success and verified.valid and agent is not None", "agent is not None"),),
+    ),
+    "an agent is whom it says that it is": (
+        "moltbook.invalid",
+        {"as-vouched"},
+        (("core.community.agents", "register", "identity.id, identity.name, identity.karma",
+          "read.moltbook_id or identity.id, identity.name, identity.karma"),),
+    ),
+    "a Moltbook that is down vouches for everybody": (
+        "moltbook.down",
+        set(),
+        (("core.community.agents", "register", "        return MOLTBOOK_UNAVAILABLE",
+          "        identity = None\n        mode = OPEN"),),
+    ),
+    "a Moltbook that is down is none of the caller's doing": (
+        "moltbook.down",
+        set(),
+        ((CALLERS, "_prove_vouched", "return MOLTBOOK_UNAVAILABLE", "return UNAUTHORIZED"),),
+    ),
+    "sessions of any owner": (
+        "owner.session-as-other",
+        {"nothing-made", "audited"},
+        ((CALLERS, "_prove_session", "if caller.id and caller.id != session.owner_id:",
+          "if caller.id:\n        return caller\n    if False:"),),
+    ),
+    "cookies of any site": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "is_cross_site", 'return headers.get("sec-fetch-site") != "same-origin"', "return False"),),
+    ),
+    "tokens that outlive a logout": (
+        "owner.session-as-other",
+        set(),
+        (("core.identity.sessions", "end_login", "if session.login == login:", "if session.login == session.digest:"),),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found(fault: str) -> None:
+    name, rules, edits = FAULTS[fault]
+    with planted(*edits):
+        performance = play(name)
+    assert performance.wrong or performance.broken, performance.stated
+    assert rules <= broken(performance)
+
+
+@pytest.mark.parametrize("name", [name for name in MINE if name.startswith("oauth.")])
+def test_a_server_that_has_no_such_logins_leaves_nothing_to_try(name: str) -> None:
+    def without(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return failure(404, "not found") if "/auth/" in request.path else None
+
+    performance = LoginWorld(answer=without).play(name)
+    assert "the server has no logins with" in performance.unsettled
+    assert not performance.wrong
+
+
+def test_a_login_that_is_let_through_counts_as_one() -> None:
+    with planted((TOKENS, "_refusal", "if claims.iss != expected.issuer:", "if not claims.iss:")):
+        assert accepted(play("oauth.wrong-iss")) >= 3
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_it_is_not_tried_on_a_server_whose_provider_is_not_the_attackers(name: str) -> None:
+    world = LoginWorld()
+    attack = CATALOGUE[name]()
+    assert isinstance(attack, ScriptAttack)
+    assert attack.needs <= {Feature.LOGINS, Feature.AGENTS}
+
+    class Anybodys:
+        lacks: frozenset[Feature] = frozenset()
+
+    why = why_not_tried(attack, Anybodys(), {}, ServerOptions(), world.context)  # type: ignore[arg-type]
+    assert "asks the attacker who people and agents are" in why
+
+
+# --- the provider
+
+
+def test_what_is_wanted_stands_in_the_code_and_in_the_identity() -> None:
+    forgery = Forgery("challenge", {"sub": "ada", "aud": None}, header={"alg": "none"}, key="none")
+    vouching = Vouching("m1", "molty", 503, "text")
+    assert read_forgery(write(forgery)) == forgery
+    assert read_vouching(write(vouching)) == vouching
+    assert read_forgery("made-up") is None
+    assert read_vouching("") is None
+
+
+def test_a_right_token_is_one_that_others_find_right() -> None:
+    token = PROVIDER.id_token(Forgery(claims={"sub": "ada"}))
+    keys = KeySet.import_key_set(httpx.Response(200, content=PROVIDER.answer("/jwks", {}, b"").body).json())
+    read = jwt.decode(token, keys, algorithms=["RS256"])
+    assert (read.header["kid"], read.claims) == (KEY_ID, {"iss": PROVIDER.origin, "aud": CLIENT_ID, "sub": "ada"})
+
+
+def test_a_code_is_redeemed_by_the_verifier_of_its_challenge_alone() -> None:
+    verifier, challenge = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+    code = write(Forgery(challenge))
+    assert redeemed({"code": code, "code_verifier": verifier}) == Forgery(challenge)
+    assert redeemed({"code": code, "code_verifier": verifier[:-1]}) is None
+    assert redeemed({"code": code}) is None
+    assert redeemed({"code": write(Forgery())}) == Forgery()
+
+
+async def test_it_answers_over_http_and_ends_with_its_block() -> None:
+    async with identity_provider() as provider, httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        keys = (await client.get(provider.settings["GOOGLE_JWKS_URL"])).json()["keys"]
+        form = {"code": write(Forgery(claims={"sub": "ada"}))}
+        token = (await client.post(provider.settings["GOOGLE_TOKEN_URL"], data=form)).json()["id_token"]
+        assert jwt.decode(token, KeySet.import_key_set({"keys": keys}), algorithms=["RS256"]).claims["sub"] == "ada"
+        assert (await client.get(f"{provider.origin}/nowhere")).status_code == 404
+        verify = f"{provider.settings['MOLTBOOK_BASE_URL']}/api/v1/agents/verify-identity"
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(verify, json={"token": write(Vouching(status=0))})
+        assert (await client.post(verify, json={"token": "made-up"})).status_code == 401
+    with pytest.raises(httpx.ConnectError):
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            await client.get(provider.settings["GOOGLE_JWKS_URL"])
+
+
+def test_no_two_providers_have_one_key() -> None:
+    assert IdentityProvider().answer("/jwks", {}, b"").body != PROVIDER.answer("/jwks", {}, b"").body

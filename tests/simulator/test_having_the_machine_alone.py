@@ -1,0 +1,51 @@
+"""Who tests alone is alone, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tests.support.alone import INCONCLUSIVE, SharedMachine, until_conclusive
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+    from pathlib import Path
+
+PROCESSES, ROUNDS, PATIENCE_SECONDS = 4, 100, 60.0
+FORK = multiprocessing.get_context("fork")
+
+
+def test_whoever_is_alone_sees_nobody_else_at_it(tmp_path: Path) -> None:
+    at_it: Synchronized[int] = FORK.Value("i", 0)
+
+    def take_turns(seed: int) -> None:
+        machine, rng = SharedMachine(tmp_path), np.random.default_rng(seed)
+        for _ in range(ROUNDS):
+            with machine.together():
+                with at_it.get_lock():
+                    at_it.value += 1
+                if rng.random() < 0.3:
+                    with at_it.get_lock():
+                        at_it.value -= 1
+                    with machine.alone():
+                        assert at_it.value == 0
+                    with at_it.get_lock():
+                        at_it.value += 1
+                with at_it.get_lock():
+                    at_it.value -= 1
+
+    processes = [FORK.Process(target=take_turns, args=(seed,), daemon=True) for seed in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE_SECONDS)
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+
+
+def test_a_run_without_a_verdict_is_made_three_times_at_most_and_its_last_result_counts() -> None:
+    for codes, last in (([0], 0), ([1], 1), ([INCONCLUSIVE, 0], 0), ([INCONCLUSIVE] * 4, INCONCLUSIVE)):
+        left = iter(codes)
+        assert until_conclusive(left.__next__, int) == last
+        assert len(list(left)) == max(len(codes) - 3, 0)
