@@ -191,6 +191,7 @@ class MarketReader(Reader):
     # --- the forum
 
     def _read_forum(self, status: int, data: Any, asked: list[str]) -> None:
+        self._is_status(status, HTTPStatus.CREATED if self._asked.method == "POST" else HTTPStatus.OK)
         match asked:
             case ["GET", "posts"]:
                 posts = self._shape(data, ShownPosts)
@@ -205,11 +206,9 @@ class MarketReader(Reader):
                     times = (parse_timestamp(one.created_at) or 0 for one in thread.comments)
                     self._see_order(times, "its comments are not oldest first")
             case ["POST", "posts"]:
-                self._is_status(status, HTTPStatus.CREATED)
                 made = self._shape(data, ShownOnePost)
                 self._see_echo(None if made is None else made.post, "title", "body", "tags")
             case ["POST", "posts", _, "comments"]:
-                self._is_status(status, HTTPStatus.CREATED)
                 written = self._shape(data, ShownOneComment)
                 self._see_echo(None if written is None else written.comment, "body")
 
