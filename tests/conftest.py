@@ -122,7 +122,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Iterator[None]:
-    """Let no test begin while another one has the machine to itself; what it waits does not count as its time."""
+    """Have no test begin while another one has the machine to itself; what it waits does not count as its time."""
     with ThisMachine.together():
         return (yield)
 

@@ -69,16 +69,16 @@ class Script:
 class RedisTime:
     """How far the wall clock of Redis is ahead of this process's clock, as what it was asked bounds it.
 
-    A time that Redis tells was its time somewhere between asking and being told. `ahead_us` is the least that fits all
+    A time that Redis tells was its time somewhere between asking and the answer. `ahead_us` is the least that fits all
     of them; where one contradicts it, Redis's clock was set, and only that one counts.
     """
 
     def __init__(self) -> None:
         self.ahead_us = -(1 << 62)
 
-    def learn(self, asked_us: int, told_us: int, time_us: int) -> None:
-        """Take a time of Redis, in Unix microseconds, that was asked for and told at two moments of this clock."""
-        least_us, most_us = time_us - told_us, time_us - asked_us
+    def learn(self, asked_us: int, answered_us: int, time_us: int) -> None:
+        """Take a time of Redis, in Unix microseconds, that was asked for and answered at two moments of this clock."""
+        least_us, most_us = time_us - answered_us, time_us - asked_us
         self.ahead_us = least_us if self.ahead_us > most_us else max(self.ahead_us, least_us)
 
 
@@ -295,8 +295,8 @@ class RedisLink:
             if await last != token:
                 raise RedisDown("answers to something else")
             if time is not None:
-                told: Any = await time
-                whole, micros = map(int, told)
+                answer: Any = await time
+                whole, micros = map(int, answer)
                 self._time_asked = asked
                 self._time.learn(int(asked * 1e6), int(trio.current_time() * 1e6), whole * 1_000_000 + micros)
             return [await request for request in requests]
