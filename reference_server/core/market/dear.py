@@ -14,7 +14,7 @@ from reference_server.core.market.money import MICRO
 if TYPE_CHECKING:
     from reference_server.core.market.pool import Pool
     from reference_server.core.market.prices import Need
-    from reference_server.core.market.waiting import Waiting
+    from reference_server.core.market.queued import Waiting
 
 _ALWAYS = 1 << 62
 """The hope of a job whose GPUs had no price then: it is looked at whenever any price falls."""

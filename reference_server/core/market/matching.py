@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reference_server.core.market.market import Market
     from reference_server.core.market.pool import Placement
     from reference_server.core.market.prices import Need
-    from reference_server.core.market.waiting import JobClass, Waiting
+    from reference_server.core.market.queued import JobClass, Waiting
     from reference_server.wire.values import Instant
 
 _GROWN_ONE_BY_ONE = 16

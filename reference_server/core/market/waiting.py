@@ -11,7 +11,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from reference_server.core.market.dear import DearJobs
-from reference_server.core.market.prices import Need, highest_rate
+from reference_server.core.market.prices import Need
+from reference_server.core.market.queued import JobClass, Queue, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -26,60 +27,6 @@ _KEPT_BITS = 4
 def _lower_bound(quantity: int) -> int:
     shift = max(0, quantity.bit_length() - _KEPT_BITS)
     return quantity >> shift << shift
-
-
-class JobClass:
-    """Queued jobs that need at least `least` each, and not much more.
-
-    `rates` are the highest hourly rates they may cost, sorted; `dear` counts those of its jobs that are dear.
-    """
-
-    __slots__ = ("dear", "jobs", "least", "rates")
-
-    def __init__(self, least: Need) -> None:
-        self.least = least
-        self.jobs: dict[str, Waiting] = {}
-        self.rates: list[int] = []
-        self.dear = 0
-
-    @property
-    def sleeps(self) -> bool:
-        """Return whether only a fallen price can help any of its jobs, however much room there is.
-
-        Prices of GPUs differ: where the dear ones are free, room on cheap ones helps too.
-        """
-        return self.dear == len(self.jobs) and not self.least.gpus
-
-
-class Queue:
-    """One account's jobs, oldest first. The lowest `turn` of all is next."""
-
-    __slots__ = ("account", "jobs", "turn")
-
-    def __init__(self, account: str, turn: int) -> None:
-        self.account = account
-        self.turn = turn
-        self.jobs: list[Waiting] = []
-
-
-class Waiting:
-    """One queued job, and the highest hourly rate it may cost.
-
-    `dear` says that its price kept it from a machine when it was looked at: it has to be looked at when prices fall, to
-    `hope` of what they were. Others had no room anywhere, and wait for a machine with more, or are new. `looked_at` is
-    the pass of matching in which it found no place.
-    """
-
-    __slots__ = ("dear", "highest", "hope", "job", "kind", "looked_at", "queue")
-
-    def __init__(self, job: Job, kind: JobClass, queue: Queue) -> None:
-        self.job = job
-        self.kind = kind
-        self.queue = queue
-        self.highest = highest_rate(job.maximum, job.minutes)
-        self.dear = False
-        self.hope = 0
-        self.looked_at = 0
 
 
 class WaitingJobs:
