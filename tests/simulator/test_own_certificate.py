@@ -105,7 +105,7 @@ def test_a_run_over_tls_tries_resets_and_side_servers_and_passes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(strain.Strain, "seconds", 0.6)
-    monkeypatch.setattr(strain_http2, "RESET_STREAMS_MAX", 200)
+    monkeypatch.setattr(strain_http2.RapidReset, "streams", 200)
     attack = {"start": "1s", "duration": "500ms", "rate": 1}
     content = {
         "version": 1, "name": "secure", "duration": "3s", "metrics_interval": "500ms", "server": {"tls": True},
